@@ -131,7 +131,7 @@ fn io_error(shown: &ShownError, cause: &io::Error) -> SourceError {
 static ZEROS: [u8; PIECE] = [0; PIECE];
 
 /// A file, read in pieces. Each call may wait for the disk.
-struct FileInPieces(File);
+pub(crate) struct FileInPieces(pub(crate) File);
 
 impl FileInPieces {
     /// Where data begins from there on, as far as the file system knows of holes.
@@ -161,7 +161,7 @@ impl FileInPieces {
     }
 
     /// The piece that begins there, and from where on there is data again if that is behind it.
-    fn piece_or_hole(&self, at: u64) -> io::Result<(Bytes, u64)> {
+    pub(crate) fn piece_or_hole(&self, at: u64) -> io::Result<(Bytes, u64)> {
         let data_from = self.data_from(at);
         match data_from.saturating_sub(at) >= PIECE as u64 {
             true => Ok((Bytes::from_static(&ZEROS), data_from)),

@@ -1,4 +1,4 @@
-//! Image sources: HTTP(S), registries, object storage and files.
+//! Image sources: HTTP(S), registries, object storage and files; and bundles, which hold images.
 //!
 //! [`Router`] is the one source that others use: it looks at the URL and asks
 //! [`HttpSource`] or [`FileSource`], or the source that was set for certain hosts, and unpacks
@@ -20,6 +20,7 @@
 
 mod access;
 mod address;
+pub mod bundle;
 mod error;
 pub mod file;
 mod folders;

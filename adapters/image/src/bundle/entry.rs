@@ -1,0 +1,46 @@
+//! One entry: its header, its bytes, and zeros up to a whole block.
+
+use tar::{EntryType, Header};
+
+use super::BundleError;
+
+/// The length of a header, and what every entry is filled up to.
+pub(super) const BLOCK: u64 = 512;
+/// What ends an archive: two blocks of zeros.
+pub(super) const END: u64 = 2 * BLOCK;
+
+/// The header of an entry; none where it has no such name.
+pub(super) fn header(name: &str, length: u64) -> Option<Header> {
+    let mut header = Header::new_gnu();
+    header.set_path(name).ok()?;
+    header.set_entry_type(EntryType::Regular);
+    header.set_mode(0o600);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_size(length);
+    header.set_cksum();
+    Some(header)
+}
+
+/// Name and length that a header tells, if it is what would be written for them.
+pub(super) fn read(bytes: &[u8; BLOCK as usize]) -> Option<(String, u64)> {
+    let found = Header::from_byte_slice(bytes);
+    let length = found.entry_size().ok()?;
+    let name = found.path_bytes();
+    let name = std::str::from_utf8(&name).ok()?.to_owned();
+    // Any other header that a reader of tar might take for this one is none.
+    let same = header(&name, length)?.as_bytes() == bytes;
+    same.then_some((name, length))
+}
+
+/// How many zeros follow the bytes of an entry.
+pub(super) fn padding(length: u64) -> u64 {
+    (BLOCK - length % BLOCK) % BLOCK
+}
+
+/// Where the next entry begins, after one of that length whose bytes begin there.
+pub(super) fn after(start: u64, length: u64) -> Result<u64, BundleError> {
+    let end = start.checked_add(length);
+    let end = end.and_then(|end| end.checked_add(padding(length)));
+    end.ok_or_else(|| BundleError::malformed("an entry is longer than any file"))
+}

@@ -1,0 +1,186 @@
+//! What a bundle says of itself.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::{BundleError, LONGEST_DOCUMENT, LONGEST_DOCUMENTS, MOST};
+
+/// The longest URL of an image, in bytes.
+const LONGEST_URL: usize = 4096;
+/// The longest name of what was left out, in bytes.
+const LONGEST_OBJECT: usize = 1024;
+/// The most URLs of all images.
+const MOST_URLS: usize = 10_000;
+
+/// Everything that is in a bundle, in its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Manifest {
+    /// The documents.
+    pub documents: Vec<PackedDocument>,
+    /// The images.
+    pub images: Vec<PackedImage>,
+    /// Documents that were named and are not packed because they hold secrets, as
+    /// `KIND NAMESPACE/NAME`.
+    pub left_out: Vec<String>,
+}
+
+/// A file with documents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PackedDocument {
+    /// Its entry: `documents/`, four digits, `-` and the name that its file had.
+    pub name: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// 64 hexadecimal digits.
+    pub sha256: String,
+}
+
+/// An image, unpacked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PackedImage {
+    /// 64 hexadecimal digits. The entry is `images/` and these.
+    pub sha256: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// The URLs by which documents name it, without credentials, for their architectures.
+    pub urls: Vec<String>,
+}
+
+impl PackedDocument {
+    /// The name of the entry of the document with that number, from 1, that was read from a file of
+    /// that name.
+    pub fn entry(number: usize, file: &str) -> String {
+        let plain = |c: char| if is_plain(c) { c } else { '_' };
+        let file: String = file.chars().take(LONGEST_NAME).map(plain).collect();
+        let file = if file.is_empty() { "_" } else { &file };
+        format!("{DOCUMENTS}{number:04}-{file}")
+    }
+}
+
+impl PackedImage {
+    /// The name of its entry.
+    pub fn entry(&self) -> String {
+        format!("images/{}", self.sha256)
+    }
+}
+
+const DOCUMENTS: &str = "documents/";
+/// So that a name fits a header.
+const LONGEST_NAME: usize = 64;
+
+fn is_plain(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._-".contains(c)
+}
+
+impl Manifest {
+    /// The one form that it has.
+    ///
+    /// # Errors
+    /// When it says what no bundle may.
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, BundleError> {
+        self.check()?;
+        let bytes = serde_json::to_vec_pretty(self);
+        let mut bytes = bytes.map_err(|error| BundleError::malformed(error.to_string()))?;
+        bytes.push(b'\n');
+        Ok(bytes)
+    }
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// When it is of another form, or says what no bundle may.
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, BundleError> {
+        let read: Result<Self, _> = serde_json::from_slice(bytes);
+        let manifest = read.map_err(|error| wrong(&error.to_string()))?;
+        match manifest.to_bytes()? == bytes {
+            true => Ok(manifest),
+            false => Err(wrong("it is not written as vsiflow writes it")),
+        }
+    }
+
+    /// The names and lengths of its entries, in their order.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (String, u64)> {
+        let documents = self.documents.iter();
+        let documents = documents.map(|document| (document.name.clone(), document.length));
+        let images = self.images.iter();
+        documents.chain(images.map(|image| (image.entry(), image.length)))
+    }
+
+    fn check(&self) -> Result<(), BundleError> {
+        if self.documents.len() > MOST || self.images.len() > MOST || self.left_out.len() > MOST {
+            return Err(wrong("it names more than 1000 of one kind"));
+        }
+        let mut all = 0_u64;
+        for (place, document) in self.documents.iter().enumerate() {
+            document.check(place)?;
+            all = all.saturating_add(document.length);
+        }
+        if all > LONGEST_DOCUMENTS {
+            return Err(wrong("its documents are longer than 64 MiB"));
+        }
+        let (mut known, mut urls) = (BTreeSet::new(), BTreeSet::new());
+        for image in &self.images {
+            image.check()?;
+            if !known.insert(&image.sha256) {
+                return Err(wrong("it names an image twice"));
+            }
+            if !image.urls.iter().all(|url| urls.insert(url)) || urls.len() > MOST_URLS {
+                return Err(wrong("it has two images for one URL, or too many URLs"));
+            }
+        }
+        match self.left_out.iter().all(|one| is_line(one, LONGEST_OBJECT)) {
+            true => Ok(()),
+            false => Err(wrong("the name of what was left out is not a name")),
+        }
+    }
+}
+
+impl PackedDocument {
+    fn check(&self, place: usize) -> Result<(), BundleError> {
+        let name = self.name.strip_prefix(DOCUMENTS);
+        let file = name.and_then(|name| name.get(5..)).unwrap_or_default();
+        if self.name != Self::entry(place.saturating_add(1), file) {
+            return Err(wrong("a document has a name that vsiflow does not give"));
+        }
+        match self.length <= LONGEST_DOCUMENT && is_sha256(&self.sha256) {
+            true => Ok(()),
+            false => Err(wrong("a document has a length or SHA-256 that none has")),
+        }
+    }
+}
+
+impl PackedImage {
+    fn check(&self) -> Result<(), BundleError> {
+        if !is_sha256(&self.sha256) || self.length == 0 || self.urls.is_empty() {
+            return Err(wrong("an image has no bytes, no SHA-256 or no URL"));
+        }
+        match self.urls.iter().all(|url| is_line(url, LONGEST_URL)) {
+            true => Ok(()),
+            false => Err(wrong("the URL of an image is none")),
+        }
+    }
+}
+
+fn is_sha256(text: &str) -> bool {
+    let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    text.len() == 64 && text.bytes().all(digit)
+}
+
+/// Whether it can be shown on a terminal as it is.
+fn is_line(text: &str, longest: usize) -> bool {
+    !text.is_empty() && text.len() <= longest && !text.chars().any(is_odd)
+}
+
+/// Control characters, and those that turn the order of others round.
+fn is_odd(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn wrong(what: &str) -> BundleError {
+    BundleError::malformed(format!("manifest.json: {what}"))
+}

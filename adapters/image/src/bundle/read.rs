@@ -1,0 +1,346 @@
+//! Reads bundles.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use sha2::{Digest as _, Sha256};
+use vsiflow_engine::{audit::Seal, model::Hash};
+
+use super::entry::{self, BLOCK, END};
+use super::manifest::Manifest;
+use super::{BundleError, LONGEST_LINE, LONGEST_MANIFEST, MARK, MOST, VERSION};
+
+/// What is read of an image at a time.
+const PIECE: usize = 1 << 20;
+
+/// Something that can be read at any place.
+pub trait ReadAt {
+    /// How many bytes it has.
+    ///
+    /// # Errors
+    /// When the system cannot say.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Fills `into` with the bytes from `at` on.
+    ///
+    /// # Errors
+    /// When it ends before, or cannot be read.
+    fn fill(&self, at: u64, into: &mut [u8]) -> io::Result<()>;
+}
+
+impl ReadAt for File {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn fill(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.read_exact_at(into, at)
+    }
+}
+
+impl ReadAt for &[u8] {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
+    }
+
+    fn fill(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        let start = usize::try_from(at).unwrap_or(usize::MAX);
+        let from = self.get(start..start.saturating_add(into.len()));
+        into.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+}
+
+/// A bundle whose form, manifest and documents fit. Who made it is not known before its seal was
+/// checked, and what its images are not before [`Bundle::check_image`].
+pub struct Bundle<F> {
+    file: F,
+    manifest: Manifest,
+    seal: Seal,
+    /// Where the bytes of each entry of the manifest begin.
+    starts: Vec<u64>,
+}
+
+/// An entry, and where its bytes begin.
+struct Entry {
+    name: String,
+    length: u64,
+    start: u64,
+}
+
+impl<F: ReadAt> Bundle<F> {
+    /// Opens a bundle, and compares everything but its images with their SHA-256. Blocks.
+    ///
+    /// # Errors
+    /// Why it is no bundle that may be used.
+    pub fn open(file: F) -> Result<Self, BundleError> {
+        let walk = Walk {
+            length: file.length()?,
+            file: &file,
+        };
+        let version = walk.version()?;
+        let (entries, last) = walk.entries(version)?;
+        let bytes = walk.short(&last, LONGEST_MANIFEST)?;
+        let end = entry::after(last.start, last.length)?;
+        let seal = walk.seal(end)?;
+        let found = Hash::of(&bytes);
+        if found != seal.hash {
+            return Err(BundleError::Changed {
+                entry: MANIFEST.to_owned(),
+                expected: seal.hash.to_string(),
+                found: found.to_string(),
+            });
+        }
+        let manifest = Manifest::read(&bytes)?;
+        compare(&manifest, &entries)?;
+        let starts = entries.iter().map(|entry| entry.start).collect();
+        let bundle = Self {
+            file,
+            manifest,
+            seal,
+            starts,
+        };
+        for number in 0..bundle.manifest.documents.len() {
+            bundle.document(number)?;
+        }
+        Ok(bundle)
+    }
+
+    /// What is in it.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// What vouches for it.
+    pub fn seal(&self) -> &Seal {
+        &self.seal
+    }
+
+    /// The bytes of the document of that number, from 0. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has changed.
+    pub fn document(&self, number: usize) -> Result<Vec<u8>, BundleError> {
+        let document = self
+            .manifest
+            .documents
+            .get(number)
+            .zip(self.starts.get(number));
+        let (document, start) =
+            document.ok_or_else(|| BundleError::malformed("no such document"))?;
+        let length = usize::try_from(document.length).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; length];
+        self.file.fill(*start, &mut bytes).map_err(cut)?;
+        same(&document.name, &document.sha256, Hash::of(&bytes))?;
+        Ok(bytes)
+    }
+
+    /// Where the bytes of the image of that number, from 0, begin in the file.
+    pub fn image_start(&self, number: usize) -> Option<u64> {
+        let place = self.manifest.documents.len().checked_add(number)?;
+        self.starts.get(place).copied()
+    }
+
+    /// Compares the image of that number, from 0, with its SHA-256, reading it once; `read` hears of
+    /// each piece. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has changed.
+    pub fn check_image(&self, number: usize, mut read: impl FnMut(u64)) -> Result<(), BundleError> {
+        let image = self
+            .manifest
+            .images
+            .get(number)
+            .zip(self.image_start(number));
+        let (image, mut at) = image.ok_or_else(|| BundleError::malformed("no such image"))?;
+        let (mut left, mut hash) = (image.length, Sha256::new());
+        let mut piece = vec![0; usize::try_from(left).unwrap_or(PIECE).min(PIECE)];
+        while left > 0 {
+            let take = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            let Some(into) = piece.get_mut(..take) else {
+                break;
+            };
+            self.file.fill(at, into).map_err(cut)?;
+            hash.update(&*into);
+            let take = take as u64;
+            (at, left) = (at.saturating_add(take), left.saturating_sub(take));
+            read(take);
+        }
+        same(&image.entry(), &image.sha256, Hash(hash.finalize().into()))
+    }
+}
+
+const MANIFEST: &str = "manifest.json";
+
+fn same(entry: &str, expected: &str, found: Hash) -> Result<(), BundleError> {
+    let found = found.to_string();
+    match found == expected {
+        true => Ok(()),
+        false => Err(BundleError::Changed {
+            entry: entry.to_owned(),
+            expected: expected.to_owned(),
+            found,
+        }),
+    }
+}
+
+/// A file that ends too early is a bundle that was cut off.
+fn cut(error: io::Error) -> BundleError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => {
+            BundleError::malformed("it is cut off: it ends before its last entry")
+        }
+        _ => BundleError::Io(error),
+    }
+}
+
+/// Goes from header to header.
+struct Walk<'a, F> {
+    file: &'a F,
+    length: u64,
+}
+
+impl<F: ReadAt> Walk<'_, F> {
+    /// Where the entry after the first begins.
+    fn version(&self) -> Result<u64, BundleError> {
+        let none = || BundleError::malformed("it is not a bundle");
+        if self.length < BLOCK {
+            return Err(none());
+        }
+        let entry = self.entry(0).map_err(|error| match error {
+            BundleError::Io(error) => BundleError::Io(error),
+            _ => none(),
+        })?;
+        if entry.name != "vsiflow-bundle" || entry.length > LONGEST_LINE {
+            return Err(none());
+        }
+        let bytes = self.short(&entry, LONGEST_LINE)?;
+        if bytes != VERSION.as_bytes() {
+            let shown = bytes.iter().take(40).copied();
+            let shown: Vec<u8> = shown.take_while(|byte| *byte != b'\n').collect();
+            let shown = String::from_utf8_lossy(&shown).into_owned();
+            return Err(BundleError::Version(shown));
+        }
+        entry::after(entry.start, entry.length)
+    }
+
+    /// All entries before the manifest, and the manifest's.
+    fn entries(&self, mut at: u64) -> Result<(Vec<Entry>, Entry), BundleError> {
+        let (mut entries, mut names) = (Vec::new(), BTreeSet::new());
+        loop {
+            let entry = self.entry(at)?;
+            if entry.name == MANIFEST {
+                return Ok((entries, entry));
+            }
+            if !names.insert(entry.name.clone()) {
+                return Err(BundleError::malformed(format!(
+                    "it holds {:?} twice",
+                    entry.name
+                )));
+            }
+            if entries.len() >= 2 * MOST {
+                return Err(BundleError::malformed("it has too many entries"));
+            }
+            at = entry::after(entry.start, entry.length)?;
+            entries.push(entry);
+        }
+    }
+
+    fn seal(&self, at: u64) -> Result<Seal, BundleError> {
+        let entry = self.entry(at)?;
+        if entry.name != "seal" {
+            return Err(BundleError::malformed(format!(
+                "{:?} follows the manifest, where the seal belongs",
+                entry.name
+            )));
+        }
+        let text = self.short(&entry, LONGEST_LINE)?;
+        let text = String::from_utf8(text).ok();
+        let seal = text.as_deref().and_then(|text| text.strip_suffix('\n'));
+        let seal = seal.and_then(|text| Seal::read(MARK, text));
+        let seal = seal.ok_or_else(|| BundleError::malformed("its seal cannot be read"))?;
+        let end = entry::after(entry.start, entry.length)?;
+        self.zeros(end, END)?;
+        match end.saturating_add(END) == self.length {
+            true => Ok(seal),
+            false => Err(BundleError::malformed("something follows its end")),
+        }
+    }
+
+    fn entry(&self, at: u64) -> Result<Entry, BundleError> {
+        let mut bytes = [0; BLOCK as usize];
+        self.file.fill(at, &mut bytes).map_err(cut)?;
+        let (name, length) = entry::read(&bytes).ok_or_else(|| {
+            BundleError::malformed(format!("byte {at} does not begin an entry of a bundle"))
+        })?;
+        let start = at.saturating_add(BLOCK);
+        let end = entry::after(start, length)?;
+        if end > self.length {
+            return Err(BundleError::malformed(format!(
+                "it is cut off within {name:?}, or that has another length than it says"
+            )));
+        }
+        self.zeros(start.saturating_add(length), entry::padding(length))?;
+        Ok(Entry {
+            name,
+            length,
+            start,
+        })
+    }
+
+    fn zeros(&self, at: u64, length: u64) -> Result<(), BundleError> {
+        let mut bytes = [0; END as usize];
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let Some(padding) = bytes.get_mut(..length) else {
+            return Ok(());
+        };
+        self.file.fill(at, padding).map_err(cut)?;
+        match padding.iter().all(|byte| *byte == 0) {
+            true => Ok(()),
+            false => Err(BundleError::malformed(format!(
+                "what fills an entry up at byte {at} is not zero"
+            ))),
+        }
+    }
+
+    fn short(&self, entry: &Entry, longest: u64) -> Result<Vec<u8>, BundleError> {
+        let length = usize::try_from(entry.length).ok();
+        let length = length.filter(|_| entry.length <= longest);
+        let length = length.ok_or_else(|| {
+            BundleError::malformed(format!("{:?} is longer than any such entry", entry.name))
+        })?;
+        let mut bytes = vec![0; length];
+        self.file.fill(entry.start, &mut bytes).map_err(cut)?;
+        Ok(bytes)
+    }
+}
+
+/// Holds that what is there is what the manifest names, in its order.
+fn compare(manifest: &Manifest, entries: &[Entry]) -> Result<(), BundleError> {
+    let wrong = |what: String| Err(BundleError::malformed(what));
+    let mut found = entries.iter();
+    for (name, length) in manifest.entries() {
+        match found.next() {
+            Some(entry) if entry.name == name && entry.length == length => {}
+            Some(entry) if entry.name == name => {
+                let is = entry.length;
+                return wrong(format!(
+                    "{name} has {is} bytes, and its manifest says {length}"
+                ));
+            }
+            Some(entry) if entries.iter().any(|one| one.name == name) => {
+                return wrong(format!("{:?} is not at its place", entry.name));
+            }
+            _ => return wrong(format!("its manifest names {name}, which is not there")),
+        }
+    }
+    match found.next() {
+        Some(entry) => wrong(format!(
+            "it holds {:?}, which its manifest does not name",
+            entry.name
+        )),
+        None => Ok(()),
+    }
+}

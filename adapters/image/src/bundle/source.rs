@@ -1,0 +1,207 @@
+//! Images in bundles as image sources.
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
+
+use super::entry::{self, BLOCK};
+use super::manifest::PackedImage;
+use crate::file::FileInPieces;
+use crate::folders::Folders;
+
+/// An image in a bundle, and where it is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundledImage {
+    /// The bundle.
+    pub path: PathBuf,
+    /// Where the image's bytes begin in it.
+    pub start: u64,
+    /// The image.
+    pub image: PackedImage,
+}
+
+impl BundledImage {
+    /// Opens the bundle, if that is there and still has the image's entry at its place. Blocks.
+    fn open(&self) -> Option<File> {
+        let file = Folders::Any.open(&self.path).ok()?;
+        let mut found = [0; BLOCK as usize];
+        let at = self.start.checked_sub(BLOCK)?;
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut found, at).ok()?;
+        let header = entry::header(&self.image.entry(), self.image.length)?;
+        (*header.as_bytes() == found).then_some(file)
+    }
+}
+
+/// A source that reads what bundles hold from them, and all else, and what is in a bundle that is not
+/// there, from another source.
+pub struct WithBundles {
+    /// Images of bundles with the SHA-256 that is wanted.
+    images: Vec<BundledImage>,
+    rest: Arc<dyn ImageSource>,
+    /// The form in which bundles name a URL.
+    named: fn(&str) -> String,
+}
+
+impl WithBundles {
+    /// Before `rest` these images are looked at. They are found by a URL in the form that `named`
+    /// gives it.
+    pub fn new(
+        images: Vec<BundledImage>,
+        rest: Arc<dyn ImageSource>,
+        named: fn(&str) -> String,
+    ) -> Self {
+        Self {
+            images,
+            rest,
+            named,
+        }
+    }
+
+    async fn read(&self, url: &str) -> Result<Result<BundleStream, Option<PathBuf>>, SourceError> {
+        let named = (self.named)(url);
+        let mut missing = None;
+        for bundled in &self.images {
+            if !bundled.image.urls.contains(&named) {
+                continue;
+            }
+            let (look, shown) = (bundled.clone(), named.clone());
+            let opened = tokio::task::spawn_blocking(move || look.open()).await;
+            let opened = opened.map_err(|cause| failed(&shown, &io::Error::other(cause)))?;
+            match opened {
+                Some(file) => return Ok(Ok(BundleStream::new(file, bundled, shown))),
+                None => missing = Some(bundled.path.clone()),
+            }
+        }
+        Ok(Err(missing))
+    }
+}
+
+/// Who reads on without the bundle learns where it was.
+fn without(missing: Option<&PathBuf>, mut error: SourceError) -> SourceError {
+    if let Some(path) = missing {
+        let path = path.display();
+        error.message = format!(
+            "{}; the bundle {path} that held it is not there",
+            error.message
+        );
+    }
+    error
+}
+
+#[async_trait]
+impl ImageSource for WithBundles {
+    async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
+        match self.read(url).await? {
+            Ok(stream) => Ok(stream.info),
+            Err(missing) => {
+                let probed = self.rest.probe(url).await;
+                probed.map_err(|error| without(missing.as_ref(), error))
+            }
+        }
+    }
+
+    async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
+        match self.read(url).await? {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(missing) => {
+                let opened = self.rest.open(url).await;
+                opened.map_err(|error| without(missing.as_ref(), error))
+            }
+        }
+    }
+
+    async fn open_at(
+        &self,
+        url: &str,
+        offset: u64,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        match self.read(url).await? {
+            Ok(stream) => Ok(Box::new(stream.at(offset, validator))),
+            Err(missing) => {
+                let opened = self.rest.open_at(url, offset, validator).await;
+                opened.map_err(|error| without(missing.as_ref(), error))
+            }
+        }
+    }
+}
+
+fn failed(shown: &str, cause: &io::Error) -> SourceError {
+    SourceError {
+        kind: SourceErrorKind::Transient,
+        url: shown.to_owned(),
+        message: format!("the bundle cannot be read: {cause}"),
+    }
+}
+
+/// An image of a bundle being read.
+struct BundleStream {
+    file: Arc<FileInPieces>,
+    shown: String,
+    info: SourceInfo,
+    /// Where the image begins in the file.
+    start: u64,
+    starts_at: u64,
+    read: u64,
+}
+
+impl BundleStream {
+    fn new(file: File, bundled: &BundledImage, shown: String) -> Self {
+        let PackedImage { sha256, length, .. } = &bundled.image;
+        Self {
+            file: Arc::new(FileInPieces(file)),
+            shown,
+            info: SourceInfo {
+                length: Some(*length),
+                validator: Some(format!("sha256:{sha256}")),
+            },
+            start: bundled.start,
+            starts_at: 0,
+            read: 0,
+        }
+    }
+
+    fn at(mut self, offset: u64, validator: Option<&str>) -> Self {
+        let within = self.info.length.is_some_and(|length| offset <= length);
+        if within && validator.is_some() && self.info.validator.as_deref() == validator {
+            (self.starts_at, self.read) = (offset, offset);
+        }
+        self
+    }
+}
+
+#[async_trait]
+impl ImageStream for BundleStream {
+    fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+
+    fn starts_at(&self) -> u64 {
+        self.starts_at
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        let length = self.info.length.unwrap_or_default();
+        let left = length.saturating_sub(self.read);
+        if left == 0 {
+            return Ok(None);
+        }
+        let (file, at) = (Arc::clone(&self.file), self.start.saturating_add(self.read));
+        let read = tokio::task::spawn_blocking(move || file.piece_or_hole(at)).await;
+        let read = read.map_err(io::Error::other).flatten();
+        let (mut piece, _) = read.map_err(|cause| failed(&self.shown, &cause))?;
+        piece.truncate(usize::try_from(left).unwrap_or(usize::MAX));
+        if piece.is_empty() {
+            let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
+            return Err(failed(&self.shown, &cut));
+        }
+        self.read = self.read.saturating_add(piece.len() as u64);
+        Ok(Some(piece))
+    }
+}
