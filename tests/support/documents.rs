@@ -218,6 +218,15 @@ impl fmt::Display for Host {
     }
 }
 
+impl Host {
+    /// The Secret alone.
+    pub fn secret(&self) -> String {
+        let all = self.to_string();
+        let (_, secret) = all.split_once("---\n").unwrap_or_default();
+        secret.to_owned()
+    }
+}
+
 fn indented(text: &str, by: usize) -> String {
     text.lines().fold(String::new(), |mut all, line| {
         let _ = writeln!(all, "{:by$}{line}", "");

@@ -88,9 +88,9 @@ impl ImageSource for WithCredentials {
     async fn for_host(
         &self,
         host: &str,
-        checked: bool,
+        checksum: Option<&str>,
     ) -> Result<Option<Arc<dyn ImageSource>>, SourceError> {
-        let own = self.source.for_host(host, checked).await?;
+        let own = self.source.for_host(host, checksum).await?;
         Ok(Some(Arc::new(Self {
             source: own.unwrap_or_else(|| self.source.clone()),
             secrets: self.secrets.clone(),

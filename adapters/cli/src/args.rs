@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod bundle;
 mod change;
 mod contract;
 mod create;
@@ -29,6 +30,7 @@ pub(crate) use audit::{
     JournalCommand, RepairArgs, ReplayArgs,
 };
 pub(crate) use backup::{BackupArgs, RestoreArgs};
+pub(crate) use bundle::{BundleApplyArgs, BundleCommand, BundleCreateArgs, BundleShowArgs};
 pub(crate) use change::{
     ApproveArgs, PauseArgs, PlanArgs, PowerArgs, PruneArgs, RebuildArgs, StopArgs, Targets,
 };
@@ -341,6 +343,9 @@ pub(crate) enum CliCommand {
     /// Write data disks into files, and make data disks of files
     #[command(subcommand)]
     Disk(DiskCommand),
+    /// Carry documents and their images in one file to places without a network
+    #[command(subcommand)]
+    Bundle(BundleCommand),
     /// Make a new VSI with the disks of another, by a snapshot that is deleted afterwards
     #[command(after_help = "Example:\n  vsiflow clone web web-2")]
     Clone(CloneArgs),

@@ -2,6 +2,7 @@
 
 mod borrowed;
 pub(crate) mod bounds;
+mod bundles;
 mod hosts;
 mod images;
 mod open;
@@ -21,6 +22,8 @@ use crate::{exit::ExitProblem, output};
 
 use self::open::{Origin, Stores};
 pub(crate) use self::{
+    bundles::AppliedBundles,
+    images::sources_for,
     open::past_damage,
     state_lock::{look_at_state, open_state, state_path},
 };

@@ -293,7 +293,7 @@ fn header(node: &YamlNode) -> Result<DocumentHeader, (FieldPath, String, &'stati
 }
 
 /// `kind namespace/name`, as far as they are known.
-fn object(kind: &str, node: &YamlNode) -> String {
+pub(crate) fn object(kind: &str, node: &YamlNode) -> String {
     let of = |field| {
         node.get("metadata")?
             .get(field)?

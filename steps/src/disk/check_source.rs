@@ -63,7 +63,7 @@ impl Step for CheckSource {
     }
 
     async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
-        let source = source_for(&self.source, &params.host, params.checksum.is_some()).await?;
+        let source = source_for(&self.source, &params.host, params.checksum.as_deref()).await?;
         let mut stream = source.open(&params.url).await?;
         let length = stream.info().length;
         let head = head(&mut *stream).await?;

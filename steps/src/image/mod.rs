@@ -63,7 +63,7 @@ impl Params {
         &self,
         source: &Arc<dyn ImageSource>,
     ) -> Result<Arc<dyn ImageSource>, SourceError> {
-        source_for(source, &self.host, self.checksum.is_some()).await
+        source_for(source, &self.host, self.checksum.as_deref()).await
     }
 
     /// The checksum the user gave, as bare lower-case digits.

@@ -99,17 +99,17 @@ pub trait ImageSource: Send + Sync + 'static {
     }
 
     /// The same source with the access that a host's settings give: credentials for a server of
-    /// images, authorities to trust. `checked` says that what is read is compared with a checksum
-    /// of the user's, whatever way it came. `None` where neither makes a difference.
+    /// images, authorities to trust. With `checksum`, `sha256:` and 64 digits, what is read is
+    /// compared with that, whatever way it came. `None` where neither makes a difference.
     ///
     /// # Errors
     /// `Invalid` where those settings cannot be used.
     async fn for_host(
         &self,
         host: &str,
-        checked: bool,
+        checksum: Option<&str>,
     ) -> Result<Option<Arc<dyn ImageSource>>, SourceError> {
-        let _ = (host, checked);
+        let _ = (host, checksum);
         Ok(None)
     }
 }
@@ -121,8 +121,8 @@ pub trait ImageSource: Send + Sync + 'static {
 pub async fn source_for(
     source: &Arc<dyn ImageSource>,
     host: &str,
-    checked: bool,
+    checksum: Option<&str>,
 ) -> Result<Arc<dyn ImageSource>, SourceError> {
-    let own = source.for_host(host, checked).await?;
+    let own = source.for_host(host, checksum).await?;
     Ok(own.unwrap_or_else(|| source.clone()))
 }

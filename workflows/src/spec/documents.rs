@@ -146,6 +146,21 @@ impl Documents {
             .collect()
     }
 
+    /// Kind, and namespace and name, of each.
+    pub fn objects(&self) -> Vec<(&'static str, String)> {
+        fn of<T>(all: &[Document<T>]) -> impl Iterator<Item = (&'static str, String)> {
+            all.iter().map(|one| (one.kind, one.meta.full_name()))
+        }
+        let made = of(&self.vsis)
+            .chain(of(&self.pools))
+            .chain(of(&self.groups));
+        let made = made.chain(of(&self.snapshots)).chain(of(&self.types));
+        let disks = of(&self.data_disks).chain(of(&self.data_disk_refs));
+        let networks = of(&self.network_refs).chain(of(&self.networks));
+        let hosts = of(&self.config_maps).chain(of(&self.secrets));
+        made.chain(disks).chain(networks).chain(hosts).collect()
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::secret::Secret;
 
-pub use super::host_keys::{HostKeyError, Layer, exposed, files, is_simulated};
+pub use super::host_keys::{HostKeyError, Layer, exposed, files, is_simulated, secrets_in};
 pub use super::host_limits::{HostLimits, Overcommit, Ratio};
 pub use super::host_uri::HostUriError;
 pub use super::image_access::{

@@ -374,6 +374,12 @@ pub fn exposed(config_map: &KeyValues) -> Vec<&'static str> {
     if filled(INSISTS).is_some_and(|yes| yes.expose().trim_ascii() == b"true") {
         return Vec::new();
     }
+    secrets_in(config_map)
+}
+
+/// The keys of a ConfigMap that hold secrets, whether or not it insists on them.
+pub fn secrets_in(config_map: &KeyValues) -> Vec<&'static str> {
+    let filled = |key: &str| config_map.0.get(key).filter(|value| !is_blank(value));
     let of_jumps = logins().flat_map(|login| [login.key, login.key_passphrase]);
     let secrets = SECRET_KEYS.into_iter().chain(of_jumps);
     secrets.filter(|key| filled(key).is_some()).collect()

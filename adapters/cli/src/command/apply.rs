@@ -115,7 +115,8 @@ async fn tell_warnings(app: &App, targets: &[Target]) -> Result<(), ExitProblem>
     Ok(())
 }
 
-async fn dry_run(
+/// Says what documents would change.
+pub(super) async fn dry_run(
     app: &App,
     resolved: &Resolved,
     left_out: &[LeftOut],

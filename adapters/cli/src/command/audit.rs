@@ -93,7 +93,7 @@ async fn verify(common: &Common, args: AuditVerifyArgs) -> CommandOutcome {
         None => None,
     };
     let key = match &args.public_key {
-        Some(path) => Some(PublicKey::read(&small(path).await?).map_err(|e| bad_key(path, &e))?),
+        Some(path) => Some(public_key(path).await?),
         None => None,
     };
     if let (Some(kept), Some(key)) = (&kept, &key) {
@@ -276,6 +276,11 @@ async fn rebuild_from(common: &Common, args: AuditRebuildArgs) -> CommandOutcome
     ));
     warn_of(&rebuilt.lacks);
     Ok(Exit::Done)
+}
+
+/// Reads a public key.
+pub(super) async fn public_key(path: &Path) -> Result<PublicKey, ExitProblem> {
+    PublicKey::read(&small(path).await?).map_err(|e| bad_key(path, &e))
 }
 
 fn bad_key(path: &Path, error: &vsiflow_engine::audit::InvalidKey) -> ExitProblem {

@@ -4,7 +4,7 @@ use vsiflow_api::Place;
 
 use super::{CommandOutcome, create, dispatch, documents, files, words};
 use crate::{
-    args::{Cli, CliCommand},
+    args::{BundleCommand, Cli, CliCommand},
     daemon::{self, Forwarded, forward_asking, may_forward},
     exit::{Exit, ExitProblem},
     work::{self, GivenDocuments},
@@ -17,6 +17,9 @@ pub(super) async fn run(cli: &Cli) -> CommandOutcome {
         // It asks there at each look.
         CliCommand::Get(_) | CliCommand::Wait(_) => Box::pin(dispatch(cli.clone())).await,
         CliCommand::Contract(_) | CliCommand::Crd(_) | CliCommand::Migrate(_) => {
+            Box::pin(dispatch(cli.clone())).await
+        }
+        CliCommand::Bundle(BundleCommand::Create(_) | BundleCommand::Show(_)) => {
             Box::pin(dispatch(cli.clone())).await
         }
         CliCommand::Completions { .. }

@@ -5,6 +5,7 @@ mod apply;
 mod approve;
 mod audit;
 mod backup;
+mod bundle;
 mod cancel;
 mod cluster;
 pub(crate) mod compact;
@@ -70,8 +71,8 @@ use vsiflow_workflows::record::PowerAction;
 
 use crate::{
     args::{
-        AuditCommand, CheckArgs, Cli, CliCommand, ClusterCommand, DiskCommand, HostCommand,
-        ImageCommand, InventoryArgs, JournalCommand,
+        AuditCommand, BundleCommand, CheckArgs, Cli, CliCommand, ClusterCommand, DiskCommand,
+        HostCommand, ImageCommand, InventoryArgs, JournalCommand,
     },
     compose::{self, App},
     daemon::{self, ApiAccess, Forwarded, forward_asking, forward_to, may_forward, refused},
@@ -190,6 +191,8 @@ fn documents(command: &CliCommand) -> Option<(&[PathBuf], bool)> {
         CliCommand::Image(ImageCommand::Upload(args)) => Some((&args.at.files, false)),
         CliCommand::Image(ImageCommand::Unlock(args)) => Some((&args.at.files, false)),
         CliCommand::Disk(DiskCommand::Import(args)) => Some((&args.at.files, false)),
+        // Those of the site; what is in the bundle is read where it is applied.
+        CliCommand::Bundle(BundleCommand::Apply(args)) => Some((&args.files, false)),
         _ => None,
     }
 }
@@ -240,6 +243,10 @@ fn files(command: &CliCommand) -> Vec<PathBuf> {
         CliCommand::Image(ImageCommand::Upload(args)) => {
             let named = args.images.iter().filter(|image| !image.contains("://"));
             named.map(PathBuf::from).collect()
+        }
+        CliCommand::Bundle(BundleCommand::Apply(args)) => {
+            let key = args.verify_key.iter().cloned();
+            std::iter::once(args.file.clone()).chain(key).collect()
         }
         CliCommand::Audit(AuditCommand::Verify(args)) => {
             let head = args.head.iter().map(PathBuf::from);
@@ -339,6 +346,7 @@ async fn carried_out(cli: Cli) -> CommandOutcome {
         CliCommand::Host(command) => later(|| host::run(&common, command)).await,
         CliCommand::Image(command) => later(|| image::run(&common, command)).await,
         CliCommand::Disk(command) => later(|| disk::run(&common, command)).await,
+        CliCommand::Bundle(command) => later(|| bundle::run(&common, command)).await,
         CliCommand::Clone(args) => later(|| snapshot::clone(&common, args)).await,
         CliCommand::Snapshot(command) => later(|| snapshot::run(&common, command)).await,
         CliCommand::Audit(command) => later(|| audit::run(&common, command)).await,

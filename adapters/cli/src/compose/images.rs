@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use tokio::sync::Mutex;
 use vsiflow_image::{
     FileSource, HttpOptions, HttpSource, Router, S3Options, S3Source, ServerAccess,
+    bundle::WithBundles,
 };
 use vsiflow_steps::{
     ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo},
@@ -14,10 +15,10 @@ use vsiflow_steps::{
 use vsiflow_workflows::{
     hosts::HostDirectory,
     provision_vsi::SIMULATED,
-    spec::{HostSettings, ImageAccess, ImageSecrets},
+    spec::{HostSettings, ImageAccess, ImageSecrets, ImageUrl},
 };
 
-use super::bounds::ReadBounds;
+use super::{bounds::ReadBounds, bundles::AppliedBundles};
 use crate::exit::{Exit, ExitProblem};
 
 /// Simulated images by their prefix, everything else by its scheme; with what a host's settings
@@ -26,6 +27,8 @@ struct ImageSources {
     public: Arc<Scheme>,
     directory: Arc<HostDirectory>,
     bounds: ReadBounds,
+    /// Those that were applied; none where documents only are read.
+    bundles: Option<AppliedBundles>,
     /// Hosts with the same access share a source, so that they share reads.
     special: Mutex<Vec<(ImageAccessRules, Arc<Scheme>)>>,
 }
@@ -50,6 +53,7 @@ struct ImageAccessRules {
 pub(super) fn sources(
     directory: Arc<HostDirectory>,
     bounds: ReadBounds,
+    bundles: Option<AppliedBundles>,
 ) -> Result<Arc<dyn ImageSource>, ExitProblem> {
     let options = HttpOptions {
         addresses: bounds.addresses.clone(),
@@ -69,8 +73,27 @@ pub(super) fn sources(
         public: Arc::new(Scheme::new(real)),
         directory,
         bounds,
+        bundles,
         special: Mutex::default(),
     }))
+}
+
+/// Where images come from that are read for no state directory, with the access that the settings of
+/// these hosts give.
+pub(crate) fn sources_for(
+    hosts: impl IntoIterator<Item = HostSettings>,
+) -> Result<Arc<dyn ImageSource>, ExitProblem> {
+    let directory = Arc::new(HostDirectory::default());
+    hosts.into_iter().for_each(|host| directory.put(host));
+    sources(directory, ReadBounds::default(), None)
+}
+
+/// The URL as documents are recorded with it: without credentials, and without the mark of simulated
+/// images.
+fn named(url: &str) -> String {
+    let url = url.strip_prefix(SIMULATED).unwrap_or(url);
+    let read = url.parse::<ImageUrl>();
+    read.map_or_else(|_| url.to_owned(), |url| url.stored().to_owned())
 }
 
 fn routed(http: HttpSource, bounds: &ReadBounds) -> Router {
@@ -189,8 +212,27 @@ impl ImageSource for ImageSources {
     async fn for_host(
         &self,
         host: &str,
-        checked: bool,
+        checksum: Option<&str>,
     ) -> Result<Option<Arc<dyn ImageSource>>, SourceError> {
+        let own = self.with_access(host, checksum.is_some()).await?;
+        let bundled = match (&self.bundles, checksum) {
+            (Some(bundles), Some(checksum)) => bundles.with(checksum).await,
+            _ => Vec::new(),
+        };
+        if bundled.is_empty() {
+            return Ok(own.map(|own| own as Arc<dyn ImageSource>));
+        }
+        let rest = own.unwrap_or_else(|| self.public.clone());
+        Ok(Some(Arc::new(WithBundles::new(bundled, rest, named))))
+    }
+}
+
+impl ImageSources {
+    async fn with_access(
+        &self,
+        host: &str,
+        checked: bool,
+    ) -> Result<Option<Arc<Scheme>>, SourceError> {
         let Some(host) = self.directory.get(host) else {
             return Ok(None);
         };

@@ -24,6 +24,7 @@ use vsiflow_workflows::{
 use super::{
     App, AppInner,
     bounds::{IdKeyPlace, ReadBounds},
+    bundles::AppliedBundles,
     hosts, images, look_at_state, open_state, retention, state_path,
 };
 use crate::{
@@ -281,7 +282,11 @@ async fn parts(
         room: state.room(),
         lease: state.lease(),
         hosts: Arc::new(hosts),
-        images: images::sources(directory.clone(), bounds.clone())?,
+        images: images::sources(
+            directory.clone(),
+            bounds.clone(),
+            Some(AppliedBundles::of(state.path())),
+        )?,
         directory,
     })
 }

@@ -5,7 +5,10 @@
 //! `docs/reference/daemon.md` lists the commands; a test holds it against this.
 
 use crate::{
-    args::{AuditCommand, Cli, CliCommand, DiskCommand, HostCommand, ImageCommand, ObjectKind},
+    args::{
+        AuditCommand, BundleCommand, Cli, CliCommand, DiskCommand, HostCommand, ImageCommand,
+        ObjectKind,
+    },
     exit::{Exit, ExitProblem},
 };
 
@@ -78,6 +81,8 @@ impl ApiAccess {
             CliCommand::Adopt(_) | CliCommand::Delete(_) => Self::Changes,
             CliCommand::Create(args) if args.dry_run => Self::Here,
             CliCommand::Apply(_) | CliCommand::Cluster(_) => Self::Stays,
+            CliCommand::Bundle(BundleCommand::Apply(_)) => Self::Stays,
+            CliCommand::Bundle(BundleCommand::Create(_) | BundleCommand::Show(_)) => Self::Here,
             CliCommand::Create(_) | CliCommand::Console(_) | CliCommand::Vnc(_) => Self::Stays,
             CliCommand::Image(ImageCommand::Upload(_) | ImageCommand::Unlock(_)) => Self::Stays,
             CliCommand::Resume(_) | CliCommand::Serve(_) | CliCommand::Compact(_) => Self::Here,
@@ -213,6 +218,9 @@ mod tests {
         ("image unlock a --force -f host.yaml", ApiAccess::Stays),
         ("disk export a a.qcow2", ApiAccess::Changes),
         ("disk import a a.qcow2 -f host.yaml", ApiAccess::Stays),
+        ("bundle create -f a.yaml -o b", ApiAccess::Here),
+        ("bundle show b", ApiAccess::Here),
+        ("bundle apply b --verify-key k", ApiAccess::Stays),
         ("clone a b", ApiAccess::Changes),
         ("snapshot create a", ApiAccess::Changes),
         ("snapshot restore a-1 --yes", ApiAccess::Changes),

@@ -1,0 +1,259 @@
+//! `bundle apply`.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    path::Path,
+    sync::Arc,
+};
+
+use vsiflow_file::{Input, InputText, KubevirtTarget, Loaded};
+use vsiflow_image::bundle::{Bundle, BundledImage};
+use vsiflow_workflows::{
+    fleet::Applied,
+    record::kind,
+    spec::{
+        Checksum, NamedImage, Resolved,
+        documents::{DATA_DISK, GROUP, POOL},
+    },
+};
+
+use super::{
+    super::{CommandOutcome, apply, journal_file::unreadable},
+    check_signature, open, unfit,
+};
+use crate::{
+    args::{BundleApplyArgs, Common},
+    compose::{App, AppliedBundles},
+    exit::{Exit, ExitProblem},
+    output,
+    work::{self, off_runtime},
+};
+
+pub(super) async fn run(common: &Common, args: BundleApplyArgs) -> CommandOutcome {
+    let bundle = checked(&args, common.quiet).await?;
+    let mut loaded = load(&args, &bundle).await?;
+    let checksums = checksums(&bundle);
+    refuse_missing(&mut loaded, &args.file, &checksums)?;
+    tell_left_out(&loaded, &bundle);
+    let mut read = Documents {
+        loaded,
+        checksums,
+        unpinned: BTreeSet::new(),
+    };
+    let mut resolved = read.resolve(common)?;
+    let app = App::open_to_work(common).await?;
+    let changed = app.fleet.apply_dry(&resolved).await?;
+    // What is there already without a checksum is not made anew to get one.
+    read.unpinned = changed
+        .iter()
+        .filter(|one| only_pinned(one))
+        .map(object)
+        .collect();
+    if !read.unpinned.is_empty() {
+        resolved = read.resolve(common)?;
+    }
+    for host in resolved.hosts.values_mut() {
+        work::limit_uploads(&args.upload, host);
+    }
+    read.tell(&resolved);
+    if args.dry_run {
+        return apply::dry_run(&app, &resolved, &[], args.output).await;
+    }
+    remember(&app, &args.file, &bundle).await?;
+    drop(bundle);
+    Box::pin(apply::bring_documents(
+        app,
+        common,
+        &args.wait,
+        args.output,
+        resolved,
+    ))
+    .await
+}
+
+/// The bundle, if all of it is what was made, by whom it is said.
+async fn checked(args: &BundleApplyArgs, quiet: bool) -> Result<Arc<Bundle<File>>, ExitProblem> {
+    if args.verify_key.is_none() && !args.insecure_skip_signature {
+        let message = format!("who made {} is not checked", args.file.display());
+        let remedy = "name the maker's public key with --verify-key, or insist with --insecure-skip-signature";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0324", message, remedy));
+    }
+    let bundle = open(&args.file).await?;
+    match &args.verify_key {
+        Some(key) => check_signature(&args.file, &bundle, key).await?,
+        None => output::warning(&format!(
+            "who made {} was not checked: it may hold anybody's images and documents",
+            args.file.display()
+        )),
+    }
+    let images = &bundle.manifest().images;
+    let bytes: u64 = images.iter().map(|image| image.length).sum();
+    if !quiet && bytes > 0 {
+        output::note(&format!(
+            "comparing {bytes} bytes of images with their checksums"
+        ));
+    }
+    let bundle = Arc::new(bundle);
+    let (shared, path) = (Arc::clone(&bundle), args.file.clone());
+    let compared = off_runtime(move || {
+        let mut images = 0..shared.manifest().images.len();
+        images.try_for_each(|image| shared.check_image(image, |_| {}))
+    });
+    compared.await?.map_err(|error| unfit(&path, &error))?;
+    Ok(bundle)
+}
+
+/// The documents of the bundle and those of the site.
+async fn load(args: &BundleApplyArgs, bundle: &Arc<Bundle<File>>) -> Result<Loaded, ExitProblem> {
+    let (shared, path) = (Arc::clone(bundle), args.file.clone());
+    let texts = off_runtime(move || {
+        let documents = shared.manifest().documents.iter().enumerate();
+        let texts = documents.map(|(number, document)| {
+            let name = format!("{}{}", prefix(&path), document.name);
+            let bytes = shared.document(number);
+            let bytes = bytes.map_err(|error| unfit(&path, &error))?;
+            Ok(Input::Given(InputText { name, bytes }))
+        });
+        texts.collect::<Result<Vec<_>, ExitProblem>>()
+    });
+    let mut inputs = texts.await??;
+    inputs.extend(work::inputs(&args.files));
+    let read = move || {
+        let stdin = &mut std::io::stdin();
+        vsiflow_file::load_for(&inputs, false, stdin, KubevirtTarget::default())
+    };
+    off_runtime(read).await?.map_err(work::said)
+}
+
+/// What the names of a bundle's documents begin with.
+fn prefix(path: &Path) -> String {
+    format!("{}:", path.display())
+}
+
+/// The SHA-256 of each image, by URL.
+fn checksums(bundle: &Bundle<File>) -> BTreeMap<String, Checksum> {
+    let images = bundle.manifest().images.iter();
+    let named = images.flat_map(|image| {
+        let checksum: Option<Checksum> = format!("sha256:{}", image.sha256).parse().ok();
+        let urls = image.urls.iter();
+        urls.filter_map(move |url| Some((url.clone(), checksum.clone()?)))
+    });
+    named.collect()
+}
+
+/// An image that a bundle's document names is in it. Documents of the site may name others.
+fn refuse_missing(
+    loaded: &mut Loaded,
+    path: &Path,
+    checksums: &BTreeMap<String, Checksum>,
+) -> Result<(), ExitProblem> {
+    let (prefix, mut missing) = (prefix(path), None);
+    loaded.documents.each_image(&mut |image| {
+        let known = checksums.get(&image.url);
+        let same = known.filter(|known| image.checksum.as_ref().is_none_or(|one| one == *known));
+        if same.is_none() && image.source.starts_with(&prefix) {
+            missing.get_or_insert(format!(
+                "{}: {} of {} {} is not in the bundle, or with another checksum",
+                path.display(),
+                image.url,
+                image.kind,
+                image.object
+            ));
+        }
+    });
+    let remedy = "have the bundle made again with `vsiflow bundle create`";
+    match missing {
+        None => Ok(()),
+        Some(message) => Err(ExitProblem::new(Exit::Failed, "VSI0326", message, remedy)),
+    }
+}
+
+fn tell_left_out(loaded: &Loaded, bundle: &Bundle<File>) {
+    let there = loaded.documents.objects().into_iter();
+    let there: BTreeSet<_> = there.map(|(kind, name)| format!("{kind} {name}")).collect();
+    let left_out = bundle.manifest().left_out.iter();
+    for object in left_out.filter(|object| !there.contains(*object)) {
+        output::note(&format!(
+            "{object} was not packed, since it holds secrets; name the site's own with -f if it is needed"
+        ));
+    }
+}
+
+/// Documents, and the checksums of the images that the bundle holds.
+struct Documents {
+    loaded: Loaded,
+    checksums: BTreeMap<String, Checksum>,
+    /// The objects that get no checksum they do not ask for.
+    unpinned: BTreeSet<String>,
+}
+
+impl Documents {
+    /// What the documents describe, each image with its checksum: so it is read from the bundle, and
+    /// from nowhere else.
+    fn resolve(&mut self, common: &Common) -> Result<Resolved, ExitProblem> {
+        let host = work::host(common)?;
+        let (checksums, unpinned) = (&self.checksums, &self.unpinned);
+        let mut documents = self.loaded.documents.clone();
+        self.loaded.documents.each_image(&mut |image| {
+            if image.checksum.is_none() && !unpinned.contains(&named(&image)) {
+                *image.checksum = checksums.get(&image.url).cloned();
+            }
+        });
+        let resolved = self.loaded.resolve(host.as_ref()).map_err(work::said);
+        std::mem::swap(&mut self.loaded.documents, &mut documents);
+        resolved
+    }
+
+    fn tell(&self, resolved: &Resolved) {
+        output::diagnostics(&self.loaded.warn_of(&resolved.unresolved_refs));
+        output::diagnostics(&self.loaded.exposed());
+        output::diagnostics(&self.loaded.warnings);
+    }
+}
+
+/// Whether all that changes of the image of what is there is that it gets a checksum.
+fn only_pinned(applied: &Applied) -> bool {
+    let fields = || applied.fields.iter();
+    let pinned = fields().any(|field| {
+        let nothing = field.before.as_ref().is_none_or(serde_json::Value::is_null);
+        nothing && field.path.ends_with("image.checksum")
+    });
+    pinned && !fields().any(|field| field.path.ends_with("image.url"))
+}
+
+fn object(applied: &Applied) -> String {
+    format!("{}/{}/{}", applied.kind, applied.namespace, applied.name)
+}
+
+/// The same of a document.
+fn named(image: &NamedImage<'_>) -> String {
+    let kind = match image.kind {
+        POOL => kind::POOL,
+        GROUP => kind::GROUP,
+        DATA_DISK => kind::DISK,
+        _ => kind::VSI,
+    };
+    format!("{kind}/{}", image.object)
+}
+
+/// From now on the images are read from where the bundle is, also after a restart.
+async fn remember(app: &App, path: &Path, bundle: &Bundle<File>) -> Result<(), ExitProblem> {
+    let absolute = std::path::absolute(path).map_err(|error| unreadable(path, &error))?;
+    let images = bundle.manifest().images.iter().enumerate();
+    let images = images.filter_map(|(number, image)| {
+        Some(BundledImage {
+            path: absolute.clone(),
+            start: bundle.image_start(number)?,
+            image: image.clone(),
+        })
+    });
+    let (images, manifest): (Vec<_>, _) = (images.collect(), bundle.seal().hash.to_string());
+    let bundles = AppliedBundles::of(app.state_path());
+    let added = off_runtime(move || bundles.add(&manifest, images));
+    added.await?.map_err(|error| {
+        let message = format!("the state directory cannot be written: {error}");
+        let remedy = "see that the state directory has room and can be written and read";
+        ExitProblem::new(Exit::Failed, "VSI0006", message, remedy)
+    })
+}

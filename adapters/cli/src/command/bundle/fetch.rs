@@ -1,0 +1,195 @@
+//! Brings an image into a bundle, with the checks that an upload makes.
+
+use std::{sync::Arc, time::Duration};
+
+use vsiflow_engine::model::Failure;
+use vsiflow_image::bundle::{BundleError, BundleWriter, WrittenImage};
+use vsiflow_steps::{
+    image::format::{self, HEADER_MAX},
+    ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, source_for},
+};
+use vsiflow_workflows::spec::Checksum;
+
+use crate::{
+    exit::{Exit, ExitProblem},
+    output,
+    work::off_runtime,
+};
+
+/// What is written at a time, in bytes.
+const PIECE: usize = 1 << 20;
+/// How often a source that fails for a while is tried again in a row.
+const TRIES: u32 = 5;
+
+/// An image that is to be packed.
+pub(super) struct WantedImage {
+    /// The URL to open it by.
+    pub(super) url: String,
+    /// The URL as it may be shown.
+    pub(super) shown: String,
+    /// The host whose settings give access to it; empty where none does.
+    pub(super) host: String,
+    /// The SHA-256 that it must have.
+    pub(super) checksum: Option<Checksum>,
+}
+
+/// What is under way of an image.
+struct Fetching {
+    writer: BundleWriter,
+    head: Vec<u8>,
+    /// What the source names the image by.
+    validator: Option<String>,
+}
+
+/// Reads the image into the bundle. Where the source fails for a while it is gone on with, if the source
+/// has the same image still.
+pub(super) async fn fetch(
+    writer: BundleWriter,
+    sources: &Arc<dyn ImageSource>,
+    wanted: &WantedImage,
+    failed: &(dyn Fn(BundleError) -> ExitProblem + Send + Sync),
+) -> Result<(BundleWriter, WrittenImage), ExitProblem> {
+    let checksum = wanted.checksum.as_ref().map(ToString::to_string);
+    let source = source_for(sources, &wanted.host, checksum.as_deref()).await;
+    let source = source.map_err(|error| of_source(error))?;
+    let mut fetching = Fetching {
+        writer,
+        head: Vec::new(),
+        validator: None,
+    };
+    let mut tries = 0;
+    loop {
+        let before = fetching.writer.added();
+        match fetching.read(&*source, wanted, failed).await? {
+            (ended, Ok(())) => {
+                fetching = ended;
+                break;
+            }
+            (cut, Err(error)) => {
+                let further = cut.writer.added() > before;
+                tries = if further { 1 } else { tries + 1_u32 };
+                if error.kind != SourceErrorKind::Transient || tries >= TRIES {
+                    return Err(of_source(error));
+                }
+                fetching = cut;
+                output::note(&format!("{error}; trying again"));
+                tokio::time::sleep(Duration::from_secs(1 << tries.min(5))).await;
+            }
+        }
+    }
+    fetching.end(wanted, failed).await
+}
+
+impl Fetching {
+    /// Reads from where it is to the end; what the source says of it where it fails.
+    async fn read(
+        mut self,
+        source: &dyn ImageSource,
+        wanted: &WantedImage,
+        failed: &(dyn Fn(BundleError) -> ExitProblem + Send + Sync),
+    ) -> Result<(Self, Result<(), SourceError>), ExitProblem> {
+        let at = self.writer.added();
+        let opened = source.open_at(&wanted.url, at, self.validator.as_deref());
+        let mut stream = match opened.await {
+            Ok(stream) => stream,
+            Err(error) => return Ok((self, Err(error))),
+        };
+        if at == 0 || stream.starts_at() != at {
+            self.head.clear();
+            self.writer.begin_image().map_err(failed)?;
+        }
+        self.validator.clone_from(&stream.info().validator);
+        loop {
+            let (piece, ended) = next(&mut *stream).await;
+            if !piece.is_empty() {
+                self = self
+                    .add(piece, stream.info().length, wanted, failed)
+                    .await?;
+            }
+            match ended {
+                Some(ended) => return Ok((self, ended)),
+                None => {}
+            }
+        }
+    }
+
+    async fn add(
+        mut self,
+        piece: Vec<u8>,
+        announced: Option<u64>,
+        wanted: &WantedImage,
+        failed: &(dyn Fn(BundleError) -> ExitProblem + Send + Sync),
+    ) -> Result<Self, ExitProblem> {
+        let most = usize::try_from(HEADER_MAX).unwrap_or(usize::MAX);
+        if self.head.len() < most {
+            let lacks = most.saturating_sub(self.head.len());
+            self.head.extend(piece.iter().take(lacks));
+            if self.head.len() == most {
+                // Nothing of gigabytes is read that is refused at their end.
+                let judged = format::of_announced(&self.head, announced);
+                judged.map_err(|why| no_disk(wanted, &why))?;
+            }
+        }
+        let mut writer = self.writer;
+        let added = off_runtime(move || writer.add(&piece).map(|()| writer));
+        self.writer = added.await?.map_err(failed)?;
+        Ok(self)
+    }
+
+    async fn end(
+        self,
+        wanted: &WantedImage,
+        failed: &(dyn Fn(BundleError) -> ExitProblem + Send + Sync),
+    ) -> Result<(BundleWriter, WrittenImage), ExitProblem> {
+        let mut writer = self.writer;
+        let ended = off_runtime(move || writer.end_image().map(|image| (writer, image)));
+        let (writer, image) = ended.await?.map_err(failed)?;
+        let judged = format::of_whole(&self.head, image.length);
+        judged.map_err(|why| no_disk(wanted, &why))?;
+        let WantedImage {
+            shown, checksum, ..
+        } = wanted;
+        if let Some(checksum) = checksum.as_ref().filter(|one| one.hex() != image.sha256) {
+            let found = &image.sha256;
+            let message =
+                format!("{shown} has the checksum sha256:{found}, and {checksum} is asked for");
+            let remedy =
+                "compare `imageChecksum` with the vendor's, or replace the image at its source";
+            return Err(ExitProblem::new(Exit::Failed, "VSI0305", message, remedy));
+        }
+        let promised = self
+            .validator
+            .as_deref()
+            .and_then(|one| one.strip_prefix("sha256:"));
+        if promised.is_some_and(|promised| promised.len() == 64 && promised != image.sha256) {
+            let message =
+                format!("{shown}: the source names the image by another SHA-256 than it has");
+            let remedy = "find out who changes content at the source, then run the command again";
+            return Err(ExitProblem::new(Exit::Failed, "VSI0312", message, remedy));
+        }
+        Ok((writer, image))
+    }
+}
+
+/// The next bytes, about as many as are written at a time; and how it ended, if it did.
+async fn next(stream: &mut dyn ImageStream) -> (Vec<u8>, Option<Result<(), SourceError>>) {
+    let mut piece = Vec::with_capacity(PIECE);
+    while piece.len() < PIECE {
+        match stream.next().await {
+            Ok(Some(bytes)) => piece.extend_from_slice(&bytes),
+            Ok(None) => return (piece, Some(Ok(()))),
+            Err(error) => return (piece, Some(Err(error))),
+        }
+    }
+    (piece, None)
+}
+
+fn of_source(error: SourceError) -> ExitProblem {
+    ExitProblem::of(Exit::Failed, &Failure::from(error))
+}
+
+fn no_disk(wanted: &WantedImage, why: &dyn std::fmt::Display) -> ExitProblem {
+    let message = format!("{}: {why}", wanted.shown);
+    let remedy = "provide a raw image, or a qcow2 image without backing file or external data file";
+    ExitProblem::new(Exit::Failed, "VSI0306", message, remedy)
+}
