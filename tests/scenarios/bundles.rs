@@ -117,6 +117,16 @@ impl Carried {
             || self.site.sim().volumes().is_empty() && self.site.sim().domains().is_empty()
     }
 
+    /// Waits until a part of the image is on the host.
+    fn has_a_part(&self) {
+        until("a part on the host", 30, || {
+            let ran = self.site.run(&["get", "vsi", "web", "-o", "json"]);
+            let upload = serde_json::from_str::<serde_json::Value>(&ran.stdout).ok()?;
+            let bytes = upload["status"]["progress"]["upload"]["bytes"].as_u64()?;
+            (bytes > 0).then_some(())
+        });
+    }
+
     fn is_whole(&self) {
         let sim = self.site.sim();
         assert!(
@@ -501,12 +511,7 @@ fn a_connection_that_is_cut_is_gone_on_with() {
 fn an_upload_from_a_bundle_resumes_after_a_kill() {
     let carried = Desk::new().carried();
     let running = carried.start(&["--upload-limit", "100Ki", "--wait"]);
-    until("a part on the host", 30, || {
-        let ran = carried.site.run(&["get", "vsi", "web", "-o", "json"]);
-        let upload = serde_json::from_str::<serde_json::Value>(&ran.stdout).ok()?;
-        let bytes = upload["status"]["progress"]["upload"]["bytes"].as_u64()?;
-        (bytes > 0).then_some(())
-    });
+    carried.has_a_part();
     running.kill();
     carried.site.run(&["resume", "--timeout", "60s"]).exits(0);
     carried.is_whole();
@@ -526,12 +531,7 @@ fn a_daemon_reads_from_the_bundle_and_says_where_it_was_once_it_is_gone() {
         ..carried
     };
     let running = other.start(&["--upload-limit", "100Ki", "--wait"]);
-    until("the bundle is known", 30, || {
-        let mut known = std::fs::read_dir(other.site.state().join("bundles")).ok()?;
-        known
-            .any(|file| file.is_ok_and(|file| file.path().extension().is_some_and(|e| e == "json")))
-            .then_some(())
-    });
+    other.has_a_part();
     running.kill();
     std::fs::remove_file(&other.bundle).unwrap();
     other.site.run(&["resume", "--timeout", "5s"]).exits(5);

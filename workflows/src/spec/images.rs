@@ -15,6 +15,8 @@ pub struct NamedImage<'a> {
     pub source: &'a str,
     /// `namespace/name` of it.
     pub object: &'a str,
+    /// The member or pool of a group that names it; empty where the document does by itself.
+    pub item: &'a str,
     /// Where it comes from, without credentials, for its architecture: as it is recorded.
     pub url: String,
     /// The URL with its credentials, where it has any.
@@ -28,7 +30,7 @@ impl Documents {
     pub fn each_image(&mut self, each: &mut dyn FnMut(NamedImage<'_>)) {
         for document in &mut self.vsis {
             let object = document.meta.full_name();
-            let of = (document.kind, &*document.at.source, &*object);
+            let of = (document.kind, &*document.at.source, &*object, "");
             let spec = &mut document.spec;
             let arch = spec.machine.arch.clone();
             let image = (&spec.image_url, &mut spec.image_checksum);
@@ -36,20 +38,22 @@ impl Documents {
         }
         for document in &mut self.pools {
             let object = document.meta.full_name();
-            let of = (document.kind, &*document.at.source, &*object);
+            let of = (document.kind, &*document.at.source, &*object, "");
             let spec = &mut document.spec;
             of_template(of, &mut spec.template, each);
             of_disks(of, &mut spec.disk_templates, each);
         }
         for document in &mut self.groups {
             let object = document.meta.full_name();
-            let of = (document.kind, &*document.at.source, &*object);
+            let of = (document.kind, &*document.at.source, &*object, "");
             for wave in &mut document.spec.waves {
                 for member in &mut wave.members {
+                    let of = (of.0, of.1, of.2, &*member.name);
                     of_template(of, &mut member.template, each);
                     of_disks(of, &mut member.disk_templates, each);
                 }
                 for pool in &mut wave.pools {
+                    let of = (of.0, of.1, of.2, &*pool.name);
                     of_template(of, &mut pool.template, each);
                     of_disks(of, &mut pool.disk_templates, each);
                 }
@@ -58,15 +62,15 @@ impl Documents {
         for document in &mut self.data_disks {
             let object = document.meta.full_name();
             if let Some(DiskSource::Image { image }) = &mut document.spec.source {
-                let of = (document.kind, &*document.at.source, &*object);
+                let of = (document.kind, &*document.at.source, &*object, "");
                 of_disk(of, image, each);
             }
         }
     }
 }
 
-/// Kind of a document, where it was read from, and its namespace and name.
-type Named<'a> = (&'static str, &'a str, &'a str);
+/// Kind of a document, where it was read from, its namespace and name, and its item.
+type Named<'a> = (&'static str, &'a str, &'a str, &'a str);
 
 fn of_template(of: Named<'_>, template: &mut PoolTemplate, each: &mut dyn FnMut(NamedImage<'_>)) {
     let spec = &mut template.spec;
@@ -88,7 +92,7 @@ fn of_disks(of: Named<'_>, disks: &mut [DiskTemplate], each: &mut dyn FnMut(Name
 }
 
 fn of_disk(
-    (kind, source, object): Named<'_>,
+    (kind, source, object, item): Named<'_>,
     image: &mut DesiredImage,
     each: &mut dyn FnMut(NamedImage<'_>),
 ) {
@@ -96,6 +100,7 @@ fn of_disk(
         kind,
         source,
         object,
+        item,
         url: image.url.clone(),
         full: None,
         checksum: &mut image.checksum,
@@ -103,7 +108,7 @@ fn of_disk(
 }
 
 fn show(
-    (kind, source, object): Named<'_>,
+    (kind, source, object, item): Named<'_>,
     (url, checksum): (&ImageUrl, &mut Option<Checksum>),
     arch: &str,
     each: &mut dyn FnMut(NamedImage<'_>),
@@ -112,6 +117,7 @@ fn show(
         kind,
         source,
         object,
+        item,
         url: url.for_arch(arch),
         full: url.with_credentials().and_then(|full| full.expose_str()),
         checksum,

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{OutputFormat, Sources, UploadArgs, WaitArgs};
+use super::{
+    OutputFormat, Sources, UploadArgs, WaitArgs,
+    target::{self, HostLabels},
+};
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum BundleCommand {
@@ -58,6 +61,13 @@ pub(crate) struct BundleApplyArgs {
     /// Documents of this site, such as its hosts and Secrets; may be repeated.
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
     pub(crate) files: Vec<PathBuf>,
+    /// Where KubeVirt's manifests run: labels of the host's settings, such as `config=lab`; a
+    /// word alone is the value of the label `config`.
+    #[arg(long, value_name = "LABELS", value_parser = target::labels)]
+    target: Option<HostLabels>,
+    /// The pool of what KubeVirt's manifests describe.
+    #[arg(long, value_name = "POOL")]
+    pool: Option<String>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
     #[command(flatten)]
@@ -68,6 +78,16 @@ pub(crate) struct BundleApplyArgs {
     /// The output format.
     #[arg(short, long, value_enum)]
     pub(crate) output: Option<OutputFormat>,
+}
+
+impl BundleApplyArgs {
+    /// Where KubeVirt's manifests run.
+    pub(crate) fn kubevirt(&self) -> vsiflow_file::KubevirtTarget {
+        vsiflow_file::KubevirtTarget {
+            target: self.target.clone().unwrap_or_default().0,
+            pool: self.pool.clone(),
+        }
+    }
 }
 
 #[derive(Clone, Debug, Args)]

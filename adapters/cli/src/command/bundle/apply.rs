@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use vsiflow_file::{Input, InputText, KubevirtTarget, Loaded};
+use vsiflow_file::{Input, InputText, Loaded};
 use vsiflow_image::bundle::{Bundle, BundledImage};
 use vsiflow_workflows::{
     fleet::Applied,
@@ -45,11 +45,7 @@ pub(super) async fn run(common: &Common, args: BundleApplyArgs) -> CommandOutcom
     let app = App::open_to_work(common).await?;
     let changed = app.fleet.apply_dry(&resolved).await?;
     // What is there already without a checksum is not made anew to get one.
-    read.unpinned = changed
-        .iter()
-        .filter(|one| only_pinned(one))
-        .map(object)
-        .collect();
+    read.unpinned = changed.iter().flat_map(only_pinned).collect();
     if !read.unpinned.is_empty() {
         resolved = read.resolve(common)?;
     }
@@ -119,9 +115,10 @@ async fn load(args: &BundleApplyArgs, bundle: &Arc<Bundle<File>>) -> Result<Load
     });
     let mut inputs = texts.await??;
     inputs.extend(work::inputs(&args.files));
+    let target = args.kubevirt();
     let read = move || {
         let stdin = &mut std::io::stdin();
-        vsiflow_file::load_for(&inputs, false, stdin, KubevirtTarget::default())
+        vsiflow_file::load_for(&inputs, false, stdin, target)
     };
     off_runtime(read).await?.map_err(work::said)
 }
@@ -184,7 +181,7 @@ fn tell_left_out(loaded: &Loaded, bundle: &Bundle<File>) {
 struct Documents {
     loaded: Loaded,
     checksums: BTreeMap<String, Checksum>,
-    /// The objects that get no checksum they do not ask for.
+    /// What gets no checksum that it does not ask for.
     unpinned: BTreeSet<String>,
 }
 
@@ -212,18 +209,29 @@ impl Documents {
     }
 }
 
-/// Whether all that changes of the image of what is there is that it gets a checksum.
-fn only_pinned(applied: &Applied) -> bool {
+/// What names images in what is there already, and would have its image's checksum changed and nothing
+/// else of the image.
+fn only_pinned(applied: &Applied) -> Vec<String> {
     let fields = || applied.fields.iter();
-    let pinned = fields().any(|field| {
+    let pinned = fields().filter_map(|field| {
         let nothing = field.before.as_ref().is_none_or(serde_json::Value::is_null);
-        nothing && field.path.ends_with("image.checksum")
+        let place = field
+            .path
+            .strip_suffix("imageChecksum")
+            .filter(|_| nothing)?;
+        let moved = fields().any(|field| field.path.strip_suffix("imageURL") == Some(place));
+        let item = place
+            .trim_end_matches("template.spec.")
+            .trim_end_matches('.');
+        let Applied {
+            kind,
+            namespace,
+            name,
+            ..
+        } = applied;
+        (!moved).then(|| format!("{kind}/{namespace}/{name}/{item}"))
     });
-    pinned && !fields().any(|field| field.path.ends_with("image.url"))
-}
-
-fn object(applied: &Applied) -> String {
-    format!("{}/{}/{}", applied.kind, applied.namespace, applied.name)
+    pinned.collect()
 }
 
 /// The same of a document.
@@ -234,7 +242,7 @@ fn named(image: &NamedImage<'_>) -> String {
         DATA_DISK => kind::DISK,
         _ => kind::VSI,
     };
-    format!("{kind}/{}", image.object)
+    format!("{kind}/{}/{}", image.object, image.item)
 }
 
 /// From now on the images are read from where the bundle is, also after a restart.
