@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vsiflow_tests::{Answer, Running, Server, Vsi, Vsiflow, history, server, until};
+use vsiflow_tests::{Answer, Disk, Running, Server, Vsi, Vsiflow, history, server, until};
 
 const LENGTH: usize = 700_000;
 const TAG: &str = "\"one\"";
@@ -587,4 +587,78 @@ fn relabelled(mut bytes: Vec<u8>) -> Vec<u8> {
     let seal = end + position(&bytes[end..], b"v1 sha256=") + 10;
     bytes[seal..seal + 64].copy_from_slice(digits.as_bytes());
     bytes
+}
+
+/// A pool, a group and a data disk, each with an image of its own.
+fn all_kinds(server: &Server) -> String {
+    let guest = "guest: {type: none}, machine: {cpus: 1, memory: 512Mi}";
+    let meta = |kind: &str, name: &str| {
+        format!("apiVersion: vsiflow.io/v1\nkind: {kind}\nmetadata: {{name: {name}}}\n")
+    };
+    let pool = format!(
+        "{}spec:\n  replicas: 2\n  template: {{spec: {{imageURL: '{}', {guest}}}}}\n",
+        meta("VirtualServerPool", "pool"),
+        server.url("pool.qcow2"),
+    );
+    let group = format!(
+        "{}spec:\n  release: {{node: {{image: '{}'}}}}\n  waves:\n  - name: first\n    members:\n    - name: node\n      \
+         template: {{spec: {{imageURL: $(group.release.node.image), {guest}}}}}\n",
+        meta("VirtualServerGroup", "group"),
+        server.url("group.qcow2"),
+    );
+    let source = format!("source: {{imageURL: '{}'}}", server.url("disk.qcow2"));
+    let disk = Disk::named("data").size("4Gi").with(&source);
+    format!("{pool}---\n{group}---\n{disk}")
+}
+
+const KINDS: [&str; 3] = ["pool.qcow2", "group.qcow2", "disk.qcow2"];
+
+fn answer(server: &Server, there: bool) {
+    for (number, name) in KINDS.into_iter().enumerate() {
+        let answer = match there {
+            true => Answer::Ranged(server::image(LENGTH + 512 * number), TAG),
+            false => Answer::Status("503 Service Unavailable"),
+        };
+        server.answers(name, answer);
+    }
+}
+
+#[test]
+fn every_image_that_a_document_may_name_is_carried() {
+    let desk = Desk::new();
+    answer(&desk.server, true);
+    let documents = all_kinds(&desk.server);
+    desk.create(&documents, "site.vsiflow", &[])
+        .exits(0)
+        .says("3 images");
+    let bundle = desk.file("site.vsiflow");
+    answer(&desk.server, false);
+    let asked = KINDS.map(|name| desk.server.requests(name));
+    let site = Vsiflow::simulated();
+    let words = [
+        "bundle",
+        "apply",
+        &bundle,
+        "--insecure-skip-signature",
+        "--wait",
+        "--timeout",
+        "60s",
+    ];
+    site.run(&words).exits(0);
+    assert_eq!(site.image_phases(), ["Ready", "Ready", "Ready"]);
+    assert_eq!(site.sim().domains().len(), 3);
+    assert_eq!(KINDS.map(|name| desk.server.requests(name)), asked);
+    // What was made without a bundle keeps its disks when one is applied.
+    answer(&desk.server, true);
+    let online = Vsiflow::simulated();
+    online
+        .apply(&documents, &["--wait", "--timeout", "60s"])
+        .exits(0);
+    let shown = online.run(&words).exits(0);
+    for object in ["pool/pool", "group/group"] {
+        assert!(
+            shown.stdout.contains(&format!("{object} unchanged")),
+            "{shown:?}"
+        );
+    }
 }

@@ -51,7 +51,7 @@ pub(super) async fn fetch(
 ) -> Result<(BundleWriter, WrittenImage), ExitProblem> {
     let checksum = wanted.checksum.as_ref().map(ToString::to_string);
     let source = source_for(sources, &wanted.host, checksum.as_deref()).await;
-    let source = source.map_err(|error| of_source(error))?;
+    let source = source.map_err(of_source)?;
     let mut fetching = Fetching {
         writer,
         head: Vec::new(),
@@ -106,9 +106,8 @@ impl Fetching {
                     .add(piece, stream.info().length, wanted, failed)
                     .await?;
             }
-            match ended {
-                Some(ended) => return Ok((self, ended)),
-                None => {}
+            if let Some(ended) = ended {
+                return Ok((self, ended));
             }
         }
     }
