@@ -138,6 +138,15 @@ fn other_programs_read_it_as_a_tar_archive() {
 }
 
 #[test]
+fn an_image_may_be_longer_than_the_digits_of_a_header_can_say() {
+    for length in [0, 1, (8 << 30) - 1, 8 << 30, 9_u64 << 40] {
+        let name = format!("images/{}", "a".repeat(64));
+        let header = entry::header(&name, length).unwrap();
+        assert_eq!(entry::read(header.as_bytes()), Some((name, length)));
+    }
+}
+
+#[test]
 fn a_name_from_outside_becomes_one_that_leads_nowhere() {
     for (name, entry) in [
         ("../../etc/passwd", "documents/0001-.._.._etc_passwd"),
