@@ -20,6 +20,7 @@ use super::{
     gate::Kind,
     ownership::{self, Owner},
     ports::{Call, Object, Way},
+    world::HOSTS,
 };
 
 /// What was acknowledged, what it folds to, and what was found wrong.
@@ -75,6 +76,9 @@ impl Audit {
 
     async fn before(&self, call: &Call) {
         self.ledger().attempted(call);
+        if let (Object::Domain(uuid), "define") = (&call.object, call.name) {
+            self.twice(call, *uuid).await;
+        }
         let sim = self.hosts.sim(&call.host).await.unwrap();
         if let (Object::Volume(key), "delete") = (&call.object, call.name) {
             let (asked_for, restored) = {
@@ -87,6 +91,24 @@ impl Audit {
             if let Some(why) = wrong {
                 self.ledger()
                     .blame(format!("{} although {why}", call.describe()));
+            }
+        }
+    }
+
+    /// A member that is made while another of its name is on some host: the guest would be there twice.
+    async fn twice(&self, call: &Call, uuid: Uuid) {
+        let Some(title) = self.ledger().member_title(uuid) else {
+            return;
+        };
+        for host in HOSTS {
+            let sim = self.hosts.sim(host).await.unwrap();
+            let other = sim.with(|state| {
+                let mut domains = state.domains.iter();
+                domains.any(|(other, domain)| *other != uuid && domain.spec.title == title)
+            });
+            if other.await {
+                let wrong = format!("{} although {title} is on {host} still", call.describe());
+                self.ledger().blame(wrong);
             }
         }
     }
@@ -297,6 +319,16 @@ impl Ledger {
         let desired: Option<serde_json::Value> =
             desired.and_then(|desired| serde_json::from_slice(desired).ok());
         desired.is_some_and(|desired| desired["vsi"]["bootDisk"]["mode"] == "ephemeral")
+    }
+
+    /// What the domain of a pool's member is called on its host.
+    fn member_title(&self, uuid: Uuid) -> Option<String> {
+        let desired = self.vsi(uuid)?.desired.as_ref()?.desired.inline()?;
+        let desired: serde_json::Value = serde_json::from_slice(desired).ok()?;
+        let vsi = &desired["vsi"];
+        vsi["memberOf"].as_object()?;
+        let (namespace, name) = (vsi["namespace"].as_str()?, vsi["name"].as_str()?);
+        Some(format!("{namespace}/{name}"))
     }
 
     fn started(&mut self, call: &Call, run: Option<RunId>, boots: u64) {

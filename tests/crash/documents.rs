@@ -323,6 +323,8 @@ pub struct Pool {
     pub member: Vsi,
     /// Members have a data disk each, which goes with them.
     pub disk: bool,
+    /// Members may leave a host although that loses their disks.
+    pub evictable: bool,
 }
 
 /// The UID of every story's pool.
@@ -358,6 +360,7 @@ impl Pool {
             update_policy: Default::default(),
             disks: self.disk.then_some(disk).into_iter().collect(),
             names_guests: true,
+            evictable: self.evictable,
             of_group: None,
         };
         let at = template.at.clone();
@@ -422,6 +425,7 @@ impl Group {
             replicas: Some(replicas),
             member: self.member.clone(),
             disk: false,
+            evictable: false,
         };
         let mut pool = pool.resolved().pools.pop().unwrap();
         pool.desired.name = format!("grp-{item}");

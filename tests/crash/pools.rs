@@ -16,6 +16,9 @@ pub fn every() -> Vec<Story> {
         stopped_and_brought_back(),
         deleted(),
         placed(),
+        moved(),
+        moved_with_their_disks(),
+        moved_back_and_forth(),
     ]
 }
 
@@ -28,6 +31,7 @@ fn pool(replicas: u32, member: Vsi) -> Pool {
         replicas: Some(replicas),
         member,
         disk: true,
+        evictable: false,
     }
 }
 
@@ -51,6 +55,63 @@ fn placed() -> Story {
         Act::PoolDecided("Available", 2),
     ];
     story("a pool is placed", acts)
+}
+
+/// Members that have nothing of their own on a host that is emptied.
+fn moved() -> Story {
+    let mut member = Vsi::new("web", 1, "").server(GuestType::None);
+    member.boot = "ephemeral";
+    let pool = Pool {
+        disk: false,
+        ..pool(3, member)
+    };
+    let acts = vec![
+        Act::ApplyPool(pool),
+        Act::PoolDecided("Available", 3),
+        Act::Move("sim:a"),
+        Act::PoolDecided("Available", 3),
+        Act::Uncordon("sim:a"),
+        Act::PoolDecided("Available", 3),
+    ];
+    story("the members of a pool leave a host", acts)
+}
+
+/// Members whose owner permits that their disks are lost: the new ones have others.
+fn moved_with_their_disks() -> Story {
+    let pool = Pool {
+        evictable: true,
+        ..pool(2, Vsi::new("web", 1, "").server(GuestType::None))
+    };
+    let acts = vec![
+        Act::ApplyPool(pool),
+        Act::PoolDecided("Available", 2),
+        Act::Move("sim:a"),
+        Act::PoolDecided("Available", 2),
+    ];
+    story(
+        "the members of a pool leave a host and lose their disks",
+        acts,
+    )
+}
+
+/// A host is emptied, and then the other one.
+fn moved_back_and_forth() -> Story {
+    let mut member = Vsi::new("web", 1, "").server(GuestType::None);
+    member.boot = "ephemeral";
+    let pool = Pool {
+        disk: false,
+        ..pool(2, member)
+    };
+    let acts = vec![
+        Act::ApplyPool(pool),
+        Act::PoolDecided("Available", 2),
+        Act::Move("sim:a"),
+        Act::PoolDecided("Available", 2),
+        Act::Uncordon("sim:a"),
+        Act::Move("sim:b"),
+        Act::PoolDecided("Available", 2),
+    ];
+    story("the members of a pool leave a host and come back", acts)
 }
 
 /// Three members, then one, then two again; a number left out keeps the present one.

@@ -70,6 +70,8 @@ pub enum Act {
     HostRestarts(&'static str),
     /// Cordons a host and shuts down what runs there.
     Drain(&'static str),
+    /// Cordons a host and has members of pools made elsewhere.
+    Move(&'static str),
     /// Lets a host take new VSIs again, and brings back what was there.
     Uncordon(&'static str),
     /// Pauses everything, or lets it go on.
@@ -238,6 +240,7 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
             let how = ShutdownPolicy::default();
             fleet.drain(host, how, user()).await.map(drop)
         }
+        Act::Move(host) => Box::pin(fleet.drain_moving(host, user())).await.map(drop),
         Act::Uncordon(host) => fleet.uncordon(host, true, user()).await.map(drop),
         Act::Pause(on) => fleet.brake(*on, user()).await,
         Act::Look => fleet.look(true).await.map(drop),

@@ -21,6 +21,7 @@ mod deployed;
 mod disk_sources;
 mod disks;
 mod doctor;
+mod draining;
 mod drift;
 mod events;
 mod failed_boots;

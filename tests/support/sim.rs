@@ -16,7 +16,12 @@ pub struct Sim {
 
 impl Sim {
     pub(crate) fn read(state: &Path) -> Self {
-        let folder = state.join("sim").join("host-sim");
+        Self::of(state, "sim")
+    }
+
+    /// The simulated host of that name.
+    pub(crate) fn of(state: &Path, name: &str) -> Self {
+        let folder = state.join("sim").join(format!("host-{name}"));
         let text = std::fs::read(folder.join("state.json")).unwrap_or_default();
         let state = serde_json::from_slice(&text).unwrap_or_default();
         Self { folder, state }

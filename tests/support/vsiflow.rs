@@ -191,6 +191,11 @@ impl Vsiflow {
     pub fn sim(&self) -> Sim {
         Sim::read(&self.state())
     }
+
+    /// What is on the simulated host `sim:NAME`.
+    pub fn sim_of(&self, name: &str) -> Sim {
+        Sim::of(&self.state(), name)
+    }
 }
 
 /// Runs a command, and gives it this to read.

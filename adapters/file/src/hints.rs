@@ -123,6 +123,7 @@ fn pool(field: &str, rest: &[&str]) -> Option<Hint> {
         ("replicas", []) => ("a whole number", "replicas: 3"),
         ("template", []) => ("an object", "template: {spec: {imageURL: …}}"),
         ("template", ["spec"]) => ("an object", "spec: {imageURL: …}"),
+        ("template", ["evictable"]) => ("true or false", "evictable: true"),
         ("template", ["metadata"]) => ("an object", "metadata: {labels: {app: web}}"),
         ("template", ["metadata", "labels" | "annotations"]) => {
             ("an object of texts", "labels: {app: web}")

@@ -46,6 +46,7 @@ pub use history::listings::{HostObject, HostRoom, PoolRoom, RunObject};
 pub use history::logs::{ConsoleLog, LogChunk};
 pub use history::run_graphs::{GraphStep, RunGraph};
 pub use host::check::{CheckOutcome, Checking, HostCheck};
+pub use host::drain::DrainedVsi;
 pub use host::inventory::{InventoryItem, Owner};
 pub use host::scan::DriftReport;
 pub use host::watch::{WATCHERS, WatchOptions};

@@ -60,6 +60,10 @@ pub struct PoolView {
     pub foreign: BTreeSet<u32>,
     /// Numbers that are left out: neither updated nor made again.
     pub cordoned: BTreeSet<u32>,
+    /// Members that are to leave their hosts, and may.
+    pub evicting: BTreeSet<u32>,
+    /// Numbers of members that left, and whose data disks are not gone yet: they are not made before.
+    pub emptying: BTreeSet<u32>,
 }
 
 /// Something to record for a member.
@@ -71,6 +75,8 @@ pub enum PoolAction {
     Update(u32),
     /// Delete it.
     Delete(u32),
+    /// Delete it where it is, so that it is made on another host.
+    Evict(u32),
 }
 
 /// Where a pool is.
@@ -117,12 +123,12 @@ impl PoolView {
         if self.deleting {
             return 0;
         }
-        let outdated = self.outdated(self.replicas).count();
-        let outdated = u32::try_from(outdated).unwrap_or(u32::MAX);
-        let surge = match outdated {
+        let due = self.due(self.replicas).count();
+        let due = u32::try_from(due).unwrap_or(u32::MAX);
+        let surge = match due {
             // The last that was replaced may not be ready yet.
             0 if self.ready(self.replicas) < self.replicas => self.surging(),
-            outdated => self.strategy.max_surge.min(outdated),
+            due => self.strategy.max_surge.min(due),
         };
         self.replicas.saturating_add(surge)
     }
@@ -136,16 +142,24 @@ impl PoolView {
         })
     }
 
-    /// The members below `end` that a rollout is to replace, highest first.
-    fn outdated(&self, end: u32) -> impl Iterator<Item = (u32, MemberView)> {
-        let from = self.strategy.partition.min(end);
-        let members = self.members.range(from..end).rev();
+    /// The members below `end` that are to be replaced, by a rollout or elsewhere, highest first.
+    fn due(&self, end: u32) -> impl Iterator<Item = (u32, MemberView)> {
+        let members = self.members.range(..end).rev();
         members
             .filter(|(number, member)| {
                 let stays = !member.state.leaves() && !self.cordoned.contains(number);
-                !member.current && stays
+                let outdated = !member.current && **number >= self.strategy.partition;
+                stays && (outdated || self.evicts(**number, **member))
             })
             .map(|(number, member)| (*number, *member))
+    }
+
+    /// Whether a member is to leave its host, and is not off. While its host does not answer it cannot be
+    /// gone there, so it is not deleted.
+    fn evicts(&self, number: u32, member: MemberView) -> bool {
+        use MemberState::{Busy, Ready, Stuck};
+        let leaves = matches!(member.state, Ready | Busy | Stuck);
+        leaves && self.evicting.contains(&number) && !self.cordoned.contains(&number)
     }
 
     fn ready(&self, end: u32) -> u32 {
@@ -169,15 +183,20 @@ impl PoolView {
     fn makes(&self, wanted: u32) -> impl Iterator<Item = PoolAction> {
         let missing = (0..wanted).filter(|number| {
             let taken = self.members.contains_key(number) || self.foreign.contains(number);
-            !taken && !self.cordoned.contains(number)
+            let waits = self.cordoned.contains(number) || self.emptying.contains(number);
+            !taken && !waits
         });
         missing.map(PoolAction::Make)
     }
 
-    /// A member of the current template that is stuck: nothing else is replaced meanwhile.
+    /// A member of the current template that is stuck: nothing else is replaced meanwhile. One that is to leave
+    /// its host may be stuck because of it.
     fn halted(&self, wanted: u32) -> bool {
         let mut members = self.members.range(..wanted);
-        members.any(|(_, member)| member.current && member.state == MemberState::Stuck)
+        members.any(|(number, member)| {
+            let stuck = member.current && member.state == MemberState::Stuck;
+            stuck && !self.evicts(*number, *member)
+        })
     }
 
     fn updates(&self, wanted: u32) -> Vec<PoolAction> {
@@ -190,7 +209,7 @@ impl PoolView {
         let mut away = i64::from(self.replicas).saturating_sub(ready);
         // What serves nobody goes first: that takes nothing away.
         let (serving, idle): (Vec<_>, Vec<_>) = self
-            .outdated(self.replicas)
+            .due(self.replicas)
             .partition(|(_, member)| member.may_serve);
         let mut updates: Vec<_> = idle.iter().map(|(number, _)| *number).collect();
         for (number, member) in serving {
@@ -204,7 +223,15 @@ impl PoolView {
                 updates.push(number);
             }
         }
-        updates.into_iter().map(PoolAction::Update).collect()
+        let evicts = |number: &u32| {
+            let member = self.members.get(number);
+            member.is_some_and(|member| self.evicts(*number, *member))
+        };
+        let action = |number| match evicts(&number) {
+            true => PoolAction::Evict(number),
+            false => PoolAction::Update(number),
+        };
+        updates.into_iter().map(action).collect()
     }
 
     fn outcome(&self, wanted: u32, actions: &[PoolAction]) -> PoolOutcome {
@@ -234,7 +261,7 @@ impl PoolView {
             .iter()
             .find(|number| is(**number, MemberState::Off));
         match (not_ready.as_slice(), off) {
-            ([], _) if self.outdated(self.replicas).next().is_none() => PoolOutcome::Available,
+            ([], _) if self.due(self.replicas).next().is_none() => PoolOutcome::Available,
             (all, Some(off)) if all.iter().all(|number| is(*number, MemberState::Off)) => {
                 PoolOutcome::Off(*off)
             }

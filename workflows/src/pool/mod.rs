@@ -17,15 +17,21 @@
 //! - the highest number goes first, in updates and when the pool shrinks;
 //! - a member of the current revision that failed stops the rollout;
 //! - a VSI of a member's name that the pool did not make is never touched.
+//!
+//! A member leaves a host that is drained by an [`Eviction`]: the pool records where it is to be made again,
+//! then it is deleted as one that is replaced, and made under its name once nothing of it is left on the host
+//! before. What holds data leaves only with the owner's permission ([`EvictionView`]).
 
 pub mod decide;
+mod evict;
 mod record;
 
 pub use decide::{
     MemberState, MemberView, PoolAction, PoolDecision, PoolOutcome, PoolView, decide,
 };
+pub use evict::{EvictedMember, EvictionView, KeepReason};
 pub use record::{
-    PoolRecord, TemplateRecord, member_disk_name, member_name, member_uid, number_of,
+    Eviction, PoolRecord, TemplateRecord, member_disk_name, member_name, member_uid, number_of,
 };
 
 pub use crate::spec::pool::MemberOf;

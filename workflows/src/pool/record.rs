@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::model::{Hash, Name};
 
+use crate::placement::Decision;
 use crate::spec::{DesiredDataDisk, DesiredVsi, UpdatePolicy, group::OfGroup, pool::Strategy};
 
 /// A pool as wanted.
@@ -39,6 +40,9 @@ pub struct PoolRecord {
     /// The numbers of members that are left out.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub cordoned: BTreeSet<u32>,
+    /// The members that are to leave their hosts, by the UIDs of their VSIs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub evicting: BTreeMap<Uuid, Eviction>,
     /// The group that makes it, where one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of_group: Option<OfGroup>,
@@ -62,6 +66,35 @@ pub struct TemplateRecord {
     /// Whether a guest's name for itself is that of the member.
     #[serde(default)]
     pub names_guests: bool,
+    /// Whether members may be made elsewhere although that loses what their disks hold.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub evictable: bool,
+}
+
+/// A member that is to leave its host: it is deleted there, and made on another one under the same name.
+///
+/// What an attempt finds after a crash: nothing of `to` and the member there: a host is chosen (again, as
+/// nothing followed from the choice). `to` and the member there: it is deleted, if `to` still fits. The member
+/// being deleted: that is waited for, then for its `disks`. Neither the member nor its disks there: it is made
+/// on `to`. Another member of its number there: the eviction is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Eviction {
+    /// The member's number.
+    pub number: u32,
+    /// The host that it leaves.
+    pub from: String,
+    /// The host where it is made again, once that is chosen. Nothing is deleted before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Decision>,
+    /// The UIDs of the data disks that go with it. Those of the new member have others.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub disks: BTreeSet<Uuid>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 impl TemplateRecord {

@@ -49,6 +49,10 @@ pub struct PoolTemplate {
     /// Labels and annotations of members.
     #[serde(default)]
     pub metadata: TemplateMeta,
+    /// Whether a drained host may lose what members have on their disks there: the owner's permission to
+    /// make a member elsewhere although its boot disk or data disks go with it.
+    #[serde(default)]
+    pub evictable: bool,
     /// The spec of a virtual server.
     pub spec: VirtualServerSpec,
 }
@@ -152,6 +156,8 @@ pub struct DesiredPool {
     pub disks: Vec<DesiredDataDisk>,
     /// Whether a guest's name for itself is that of the member.
     pub names_guests: bool,
+    /// Whether members may be made elsewhere although that loses what their disks hold.
+    pub evictable: bool,
     /// The group that makes it, where one does.
     pub of_group: Option<OfGroup>,
 }

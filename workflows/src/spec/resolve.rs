@@ -326,6 +326,7 @@ impl Resolver<'_> {
             update_policy: spec.update_policy,
             disks,
             names_guests: spec.template.spec.guest.hostname.is_none(),
+            evictable: spec.template.evictable,
             of_group: None,
         };
         ResolvedPool {

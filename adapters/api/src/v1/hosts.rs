@@ -8,15 +8,17 @@ use axum::{
     Extension, Json,
     extract::{Path, Query, State},
 };
+use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use vsiflow_workflows::fleet::{HostObject, ShutdownPolicy};
+use vsiflow_engine::model::EntityId;
+use vsiflow_workflows::fleet::{DrainedVsi, HostObject, ShutdownPolicy};
 
 use super::{
     Answer, AtQuery, List, about,
     actions::{ActionRequest, ActionResult, Done},
 };
-use crate::{Caller, router::Api};
+use crate::{Caller, problem::Problem, router::Api};
 
 /// A host.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -35,11 +37,44 @@ struct UncordonRequest {
     start: bool,
 }
 
+/// How a host is emptied.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct DrainRequest {
+    /// Why; stored in the history.
+    reason: String,
+    /// How long to wait for the outcome; not used.
+    wait_seconds: u64,
+    /// Seconds that a guest gets for an orderly end.
+    grace_period_seconds: Option<u64>,
+    /// End guests immediately.
+    force: bool,
+    /// Make members of pools on other hosts.
+    #[serde(rename = "move")]
+    moves: bool,
+    /// Shut the VSIs down; with `move` those that cannot be moved. Without `move` always.
+    stop: bool,
+    /// With `move`: say what would be moved, and change nothing.
+    dry_run: bool,
+}
+
 /// The VSIs that an action reaches.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 struct Reached {
-    /// Their entities, as `vsi/UID`.
+    /// Their entities, as `vsi/UID`; of members that are moved their pools, as `pool/UID`.
     entities: Vec<String>,
+    /// What is done about each VSI of a host, where members are moved.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    vsis: Vec<DrainedVsi>,
+}
+
+impl Reached {
+    fn of(entities: &[EntityId]) -> Self {
+        Self {
+            entities: entities.iter().map(ToString::to_string).collect(),
+            vsis: Vec::new(),
+        }
+    }
 }
 
 /// Whether everything is paused.
@@ -85,7 +120,11 @@ pub(super) fn changes() -> ApiRouter<Api> {
             "/v1/hosts/{host}/drain",
             post_with(
                 drain,
-                about("drainHost", TAG, "Cordon a host and shut down its VSIs"),
+                about(
+                    "drainHost",
+                    TAG,
+                    "Cordon a host and move or shut down its VSIs",
+                ),
             ),
         )
         .api_route(
@@ -131,25 +170,45 @@ async fn uncordon(
     let request = request.unwrap_or_default();
     let by = caller.by(&request.reason);
     let reached = api.fleet().uncordon(&at.host, request.start, by).await?;
-    let entities = reached.iter().map(ToString::to_string).collect();
-    Ok(Json(Reached { entities }))
+    Ok(Json(Reached::of(&reached)))
 }
 
 async fn drain(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(at): Path<HostName>,
-    request: Option<Json<ActionRequest>>,
+    request: Option<Json<DrainRequest>>,
 ) -> Answer<Reached> {
     let request = request.unwrap_or_default();
     let how = ShutdownPolicy {
         timeout_s: request.grace_period_seconds,
         force: request.force,
     };
-    let by = caller.by(&request.reason);
-    let reached = api.fleet().drain(&at.host, how, by).await?;
-    let entities = reached.iter().map(ToString::to_string).collect();
-    Ok(Json(Reached { entities }))
+    let by = || caller.by(&request.reason);
+    if request.dry_run {
+        let vsis = match request.moves {
+            true => Box::pin(api.fleet().plan_drain(&at.host)).await?,
+            false => {
+                let detail = "dryRun goes with move alone";
+                return Err(Problem::wrong(StatusCode::BAD_REQUEST, detail));
+            }
+        };
+        return Ok(Json(Reached {
+            vsis,
+            ..Reached::of(&[])
+        }));
+    }
+    let (mut vsis, mut reached) = (Vec::new(), Vec::new());
+    if request.moves {
+        (vsis, reached) = Box::pin(api.fleet().drain_moving(&at.host, by())).await?;
+    }
+    if request.stop || !request.moves {
+        reached.extend(api.fleet().drain(&at.host, how, by()).await?);
+    }
+    Ok(Json(Reached {
+        vsis,
+        ..Reached::of(&reached)
+    }))
 }
 
 async fn pause(

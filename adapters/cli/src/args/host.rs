@@ -36,8 +36,10 @@ pub(crate) enum HostCommand {
     /// Accept the machine that answers now as this host
     #[command(after_help = "Example:\n  vsiflow host accept lpar1")]
     Accept(CareArgs),
-    /// Cordon a host and shut down its VSIs, for maintenance
-    #[command(after_help = "Example:\n  vsiflow host drain lpar1 --stop --grace-period 5m")]
+    /// Cordon a host and move or shut down its VSIs, for maintenance
+    #[command(
+        after_help = "Examples:\n  vsiflow host drain lpar1 --move --dry-run\n  vsiflow host drain lpar1 --move --yes --wait\n  vsiflow host drain lpar1 --stop --grace-period 5m"
+    )]
     Drain(DrainArgs),
     /// List every domain and volume on a host with its owner
     #[command(after_help = "Example:\n  vsiflow host inventory lpar1 -o json")]
@@ -84,13 +86,39 @@ pub(crate) struct UncordonArgs {
 pub(crate) struct DrainArgs {
     #[command(flatten)]
     pub(crate) host: CareArgs,
-    /// Confirm that the VSIs are shut down: vsiflow cannot move them to another host.
-    #[arg(long, required = true)]
+    /// Shut the VSIs down; with `--move` those that cannot be moved.
+    #[arg(long, required_unless_present = "moves")]
     pub(crate) stop: bool,
+    /// Make members of pools on other hosts, as many at a time as `maxUnavailable` permits. A VSI with data
+    /// on the host stays, unless its pool's template is `evictable`.
+    #[arg(long = "move")]
+    pub(crate) moves: bool,
+    /// Show what would be moved and what stays, without changing anything.
+    #[arg(long, requires = "moves")]
+    pub(crate) dry_run: bool,
+    /// Do not ask before VSIs are moved.
+    #[arg(short, long, requires = "moves")]
+    pub(crate) yes: bool,
+    /// The question that the caller's user agreed to; empty where they can be asked.
+    #[arg(long, hide = true, value_name = "QUESTION", requires = "moves")]
+    pub(crate) agreed: Option<String>,
+    /// Wait until all are moved.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// The output format of what is moved and what stays.
+    #[arg(short, long, value_enum, requires = "moves")]
+    pub(crate) output: Option<OutputFormat>,
     #[command(flatten)]
     pub(crate) bound: BoundArgs,
     #[command(flatten)]
     pub(crate) grace: GraceArgs,
+}
+
+impl DrainArgs {
+    /// Whether a person is asked.
+    pub(crate) fn asks(&self) -> bool {
+        self.moves && !self.yes && !self.dry_run
+    }
 }
 
 #[derive(Clone, Debug, Args)]

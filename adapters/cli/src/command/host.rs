@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use vsiflow_workflows::{
-    fleet::{CheckOutcome, Checking, HostCheck, InventoryItem},
+    fleet::{CheckOutcome, Checking, DrainedVsi, HostCheck, InventoryItem},
     spec::HostSettings,
 };
 
@@ -112,20 +112,92 @@ async fn uncordon(common: &Common, args: UncordonArgs) -> CommandOutcome {
 }
 
 async fn drain(common: &Common, args: DrainArgs) -> CommandOutcome {
+    if args.dry_run {
+        return plan_drain(common, &args).await;
+    }
     let app = App::open_to_work(common).await?;
-    let how = args.grace.gracefully();
-    let (host, by) = (&args.host.name, actor::by(&common.reason));
-    let stopped = app.fleet.drain(host, how, by).await?;
-    output::line(&format!("host/{host} cordoned"));
+    let host = &args.host.name;
+    if args.asks() {
+        confirm_moves(&app, &args).await?;
+    }
+    let (mut targets, mut kept) = (Vec::new(), false);
+    if args.moves {
+        let by = actor::by(&common.reason);
+        let (vsis, pools) = Box::pin(app.fleet.drain_moving(host, by)).await?;
+        kept = !args.stop && vsis.iter().any(|vsi| !vsi.moves);
+        show_drain(&vsis, args.output)?;
+        for pool in pools {
+            targets.push(work::pool_of(&app, &pool).await?);
+        }
+    }
+    if args.stop {
+        let (how, by) = (args.grace.gracefully(), actor::by(&common.reason));
+        let stopped = app.fleet.drain(host, how, by).await?;
+        targets.extend(work::targets_of(&app, &stopped).await?);
+    }
+    if args.output.is_none() {
+        output::line(&format!("host/{host} cordoned"));
+    }
     for unreadable in app.fleet.unreadable_on(host).await? {
         output::warning(&format!(
             "it may run there still: {unreadable}. {}",
             unreadable.remedy
         ));
     }
-    let targets = work::targets_of(&app, &stopped).await?;
-    let wait = WaitArgs::always(args.bound.wait_timeout);
-    work::see_through(app, common, &wait, &targets).await
+    let wait = WaitArgs {
+        wait: args.stop || args.wait,
+        timeout: args.bound.wait_timeout,
+    };
+    if !args.stop {
+        work::tell_recorded(&app, &wait, &targets, "makes members on other hosts");
+    }
+    let exit = Box::pin(work::see_through(app, common, &wait, &targets)).await?;
+    Ok(match kept {
+        true => exit.max(Exit::Blocked),
+        false => exit,
+    })
+}
+
+async fn plan_drain(common: &Common, args: &DrainArgs) -> CommandOutcome {
+    let app = App::open_to_record(common).await?;
+    let vsis = Box::pin(app.fleet.plan_drain(&args.host.name)).await?;
+    show_drain(&vsis, args.output)?;
+    app.close().await;
+    Ok(Exit::Done)
+}
+
+/// Asks before members are deleted on this host and made on others.
+async fn confirm_moves(app: &App, args: &DrainArgs) -> Result<(), ExitProblem> {
+    let host = &args.host.name;
+    let vsis = Box::pin(app.fleet.plan_drain(host)).await?;
+    let moved = vsis.iter().filter(|vsi| vsi.moves);
+    let names: Vec<_> = moved
+        .map(|vsi| format!("vsi/{}", work::label(&vsi.namespace, &vsi.name)))
+        .collect();
+    match names.is_empty() {
+        true => Ok(()),
+        false => work::confirm(
+            &format!("delete on {host} and make elsewhere {}", names.join(", ")),
+            args.agreed.as_deref(),
+        ),
+    }
+}
+
+fn show_drain(vsis: &[DrainedVsi], format: Option<OutputFormat>) -> Result<(), ExitProblem> {
+    let name = |vsi: &DrainedVsi| format!("vsi/{}", work::label(&vsi.namespace, &vsi.name));
+    match format {
+        None | Some(OutputFormat::Wide) => output::table(&table::drained(vsis), "VSIs"),
+        Some(OutputFormat::Name) => {
+            let moved = vsis.iter().filter(|vsi| vsi.moves);
+            moved.for_each(|vsi| output::line(&name(vsi)));
+        }
+        Some(format) => {
+            let object = |vsi: &DrainedVsi| json!({"metadata": {"name": vsi.name, "namespace": vsi.namespace}, "status": vsi});
+            let all: Vec<_> = vsis.iter().map(object).collect();
+            output::print(&output::list(&all), format)?;
+        }
+    }
+    Ok(())
 }
 
 /// The host that is meant: by its name, its documents, `--host`, or the only one that is known.

@@ -10,7 +10,7 @@ use vsiflow_api::Place;
 
 use super::client::{Forwarded, forward_printing, show};
 use crate::{
-    args::{Cli, CliCommand, DestroyArgs},
+    args::{Cli, CliCommand, DestroyArgs, HostCommand},
     exit::Exit,
     output,
     work::{self, GivenDocuments, QUESTION},
@@ -23,7 +23,8 @@ pub(crate) async fn forward_asking(
     words: Vec<String>,
     given: &GivenDocuments,
 ) -> Forwarded {
-    let asks = destroys_selected(&cli.command).is_some_and(|args| !args.yes);
+    let drains = matches!(&cli.command, CliCommand::Host(HostCommand::Drain(args)) if args.asks());
+    let asks = drains || destroys_selected(&cli.command).is_some_and(|args| !args.yes);
     if !asks || !work::is_somebody_there() {
         return forward_printing(place, words, given, show).await;
     }

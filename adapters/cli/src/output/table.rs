@@ -6,7 +6,7 @@ mod history;
 mod kinds;
 
 pub(crate) use self::{
-    found::{candidates, checks, inventory},
+    found::{candidates, checks, drained, inventory},
     history::history,
     kinds::{
         TableForm, disks, groups, hosts, images, networks, pools, runs, snapshots, tokens, types,

@@ -15,8 +15,8 @@ pub(crate) use documents::{
 pub(crate) use host::{host, limit_uploads, one_host};
 pub(crate) use question::{is_agreed, is_somebody_there};
 pub(crate) use selection::{
-    QUESTION, chosen, confirm_destruction, confirm_groups, confirm_pools, names_and_selector,
-    nobody_agreed, selected, selected_disks, selected_groups, selected_pools,
+    QUESTION, chosen, confirm, confirm_destruction, confirm_groups, confirm_pools,
+    names_and_selector, nobody_agreed, selected, selected_disks, selected_groups, selected_pools,
 };
 pub(crate) use signals::{interrupted, left_alone};
 pub(crate) use target::{

@@ -191,8 +191,16 @@ pub(crate) fn confirm_destruction(
     }
     let names: Vec<_> = targets.iter().map(Target::shown).collect();
     let question = format!("{verb} {}", names.join(", "));
-    match &args.agreed {
-        Some(agreed) if *agreed == question => return Ok(()),
+    confirm(&question, args.agreed.as_deref())
+}
+
+/// Asks before that is done; a caller's user, where the caller can ask them, and `agreed` is what they agreed to.
+///
+/// # Errors
+/// As for [`confirm_destruction`].
+pub(crate) fn confirm(question: &str, agreed: Option<&str>) -> Result<(), ExitProblem> {
+    match agreed {
+        Some(agreed) if agreed == question => return Ok(()),
         Some(_) => {
             let asked = [&[QUESTION], question.as_bytes()].concat();
             output::raw(&asked)?;
@@ -202,7 +210,7 @@ pub(crate) fn confirm_destruction(
     }
     match is_agreed(&format!("{question}?"))? {
         true => Ok(()),
-        false => Err(nobody_agreed(&question)),
+        false => Err(nobody_agreed(question)),
     }
 }
 

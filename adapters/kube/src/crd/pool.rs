@@ -81,6 +81,9 @@ pub struct TemplateSchema {
     /// Labels and annotations of members.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<TemplateMetadata>,
+    /// Whether draining a host may make members elsewhere although what their boot and data disks hold is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evictable: Option<bool>,
     /// The spec of a VirtualServer. Texts of its guest may refer to pool.name, pool.index and pool.member.
     pub spec: VirtualServerSpecSchema,
 }

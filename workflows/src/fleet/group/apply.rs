@@ -425,10 +425,11 @@ fn item_fields(before: &ItemRecord, after: &ItemRecord) -> Vec<FieldChange> {
     let value = |item: &ItemRecord| {
         serde_json::json!({
             "replicas": item.replicas, "strategy": item.strategy, "removeAfter": item.remove_after,
+            "template.evictable": item.template.evictable,
         })
     };
     let (old, new) = (value(before), value(after));
-    let own = ["replicas", "strategy", "removeAfter"].into_iter();
+    let own = ["replicas", "strategy", "removeAfter", "template.evictable"].into_iter();
     let own = own.filter_map(|key| Some((key, old.get(key)?, new.get(key)?)));
     let own = own.filter(|(_, old, new)| old != new);
     let why = "it says how vsiflow treats the pool, not what its members are";

@@ -146,6 +146,7 @@ impl Fleet {
             update_policy: UpdatePolicy::Automatic,
             disks: item.template.disks.clone(),
             names_guests: item.template.names_guests,
+            evictable: item.template.evictable,
             of_group: Some(OfGroup {
                 uid: group.wanted.uid,
                 group: group.wanted.name.clone(),

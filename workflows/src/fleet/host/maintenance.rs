@@ -1,5 +1,8 @@
 //! Hosts that take nothing new, hosts that are emptied for maintenance, and the brake.
 
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
     model::{EntityId, Failure, FailureClass, Name, NodeState, Text},
@@ -34,7 +37,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// Lets a host take new VSIs again; those that waited for that go on. With `start`, those that
+    /// Lets a host take new VSIs again; those that waited for that go on. Members that were to leave it and are
+    /// not being deleted yet stay. With `start`, those that
     /// a drain brought down come to where they were before. Returns both.
     ///
     /// # Errors
@@ -45,6 +49,9 @@ impl Fleet {
         start: bool,
         by: By,
     ) -> Result<Vec<EntityId>, FleetError> {
+        self.host_of(host)?;
+        // Before the host is said to take new ones: a crash in between leaves it cordoned, and nothing leaves it.
+        self.stop_evictions(host, &by).await?;
         self.note_host(host, TAKES_NEW, by.clone()).await?;
         self.reach.cordon(host, None);
         let (mut updates, mut going_on) = (DesiredUpdates::default(), Vec::new());
@@ -65,7 +72,7 @@ impl Fleet {
         Ok(going_on)
     }
 
-    /// Cordons a host and shuts everything of this journal on it down, to be brought back by
+    /// Cordons a host and shuts everything of this journal on it down, members that leave it excepted, to be brought back by
     /// [`Fleet::uncordon`]; returns what is to be off.
     ///
     /// # Errors
@@ -77,8 +84,12 @@ impl Fleet {
         by: By,
     ) -> Result<Vec<EntityId>, FleetError> {
         self.cordon(host, by.clone()).await?;
+        let leaving = self.leaving(host).await?;
         let (mut updates, mut stopped) = (DesiredUpdates::default(), Vec::new());
         for known in self.on_host(host).await? {
+            if leaving.contains(&known.wanted.uid) {
+                continue;
+            }
             let before = known.wanted.power_state();
             if before == PowerState::Stopped && !known.state.is_settled() {
                 self.engine.retry(known.entity.clone(), by.clone()).await?;
@@ -156,13 +167,21 @@ impl Fleet {
     }
 
     /// VSIs on the host that nobody is about to remove, by name.
-    async fn on_host(&self, host: &str) -> Result<Vec<Known>, FleetError> {
+    pub(in crate::fleet) async fn on_host(&self, host: &str) -> Result<Vec<Known>, FleetError> {
         let mut all = self.known().await?;
         all.retain(|known| {
             let going = crate::fleet::apply::is_deleting(&known.state) || known.is_deleted();
             known.wanted.vsi.host == host && !going && known.unreadable.is_none()
         });
         Ok(all)
+    }
+
+    /// The members of pools that are to be made elsewhere.
+    async fn leaving(&self, host: &str) -> Result<BTreeSet<Uuid>, FleetError> {
+        let pools = self.living_pools().await?;
+        let all = pools.iter().flat_map(|pool| &pool.wanted.evicting);
+        let from = all.filter(|(_, eviction)| eviction.from == host);
+        Ok(from.map(|(uid, _)| *uid).collect())
     }
 
     /// Whether it has something on its host, or is past the look that a cordon stops it at.

@@ -1,6 +1,7 @@
 //! Hosts: checks, inventory, identity, maintenance, and looking for drift.
 
 pub(super) mod check;
+pub(super) mod drain;
 pub(super) mod guests;
 pub(super) mod identity;
 pub(super) mod inventory;

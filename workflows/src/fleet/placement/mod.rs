@@ -69,7 +69,7 @@ impl Fleet {
         let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
         let mut all = vsis.chain(requests::templates(resolved));
         match all.any(|vsi| vsi.placement.is_some()) {
-            true => Some(self.capacities.choosing.lock().await),
+            true => Some(self.capacities.choosing().await),
             false => None,
         }
     }
@@ -178,12 +178,64 @@ impl Fleet {
         Ok((decisions, survey))
     }
 
+    /// Chooses for each of these, one after another; what speaks against every host of one keeps no other
+    /// from its own.
+    pub(in crate::fleet) async fn choose_each(
+        &self,
+        requests: &[PlacementRequest],
+    ) -> Result<Vec<Result<Decision, Failure>>, FleetError> {
+        if requests.is_empty() {
+            return Ok(Vec::new());
+        }
+        let candidates = requests.iter().flat_map(|request| &request.candidates);
+        let candidates: BTreeSet<_> = candidates.cloned().collect();
+        let archs = requests.iter().map(|request| request.arch.clone());
+        let archs: BTreeSet<_> = archs.collect();
+        let mut survey = self.survey(&candidates, &archs, false).await?;
+        let mut chosen = self.each_by(requests, &candidates, &survey).await?;
+        if survey.is_stale && chosen.iter().any(Result::is_err) {
+            survey = self.survey(&candidates, &archs, true).await?;
+            chosen = self.each_by(requests, &candidates, &survey).await?;
+        }
+        Ok(chosen)
+    }
+
+    async fn each_by(
+        &self,
+        requests: &[PlacementRequest],
+        candidates: &BTreeSet<String>,
+        survey: &Survey,
+    ) -> Result<Vec<Result<Decision, Failure>>, FleetError> {
+        let mut board = self.board(candidates, survey).await?;
+        let chosen = requests.iter().map(|request| {
+            let name = format!("{}/{}", request.vsi.namespace, request.vsi.name);
+            let chosen = board.choose(request);
+            chosen.map_err(|unplaced| *no_host(&name, &unplaced).failure)
+        });
+        Ok(chosen.collect())
+    }
+
     async fn choose_by(
         &self,
         open: &Open,
         candidates: &BTreeSet<String>,
         survey: &Survey,
     ) -> Result<Result<Vec<Decision>, (String, Unplaced)>, FleetError> {
+        let mut board = self.board(candidates, survey).await?;
+        let chosen = open.requests().map(|request| {
+            let vsi = &request.vsi;
+            let name = || format!("{}/{}", vsi.namespace, vsi.name);
+            board.choose(request).map_err(|unplaced| (name(), unplaced))
+        });
+        Ok(chosen.collect())
+    }
+
+    /// The candidates, with what they have and what is promised on them.
+    async fn board(
+        &self,
+        candidates: &BTreeSet<String>,
+        survey: &Survey,
+    ) -> Result<PlacementBoard, FleetError> {
         let mut promises = self.promises(candidates).await?;
         let hosts = candidates.iter().filter_map(|id| {
             let settings = self.directory.get(id)?;
@@ -199,13 +251,7 @@ impl Fleet {
                 vsis: promised.vsis,
             })
         });
-        let mut board = PlacementBoard::new(hosts.collect());
-        let chosen = open.requests().map(|request| {
-            let vsi = &request.vsi;
-            let name = || format!("{}/{}", vsi.namespace, vsi.name);
-            board.choose(request).map_err(|unplaced| (name(), unplaced))
-        });
-        Ok(chosen.collect())
+        Ok(PlacementBoard::new(hosts.collect()))
     }
 }
 

@@ -8,7 +8,11 @@ use std::{
 use vsiflow_engine::model::{EntityId, EntityState};
 
 use crate::{
-    fleet::{Fleet, FleetError, unreadable::WantedReading},
+    fleet::{
+        Fleet, FleetError,
+        placement::requests::{evicted, needs_with_disks},
+        unreadable::WantedReading,
+    },
     phase::{self},
     placement::{Needs, PlacedVsi, Promised},
     record::{DiskRecord, VsiRecord, kind},
@@ -70,6 +74,37 @@ impl Fleet {
                     let host = all.entry(found.host).or_default();
                     host.sum.add(&found.needs, found.made);
                     host.vsis.extend(found.vsi);
+                }
+            }
+        }
+        for (host, vsi) in self.reserved().await? {
+            if counts(&host) {
+                let host = all.entry(host).or_default();
+                host.sum.add(&needs_with_disks(&vsi), false);
+                host.vsis.push(placed(&vsi));
+            }
+        }
+        Ok(all)
+    }
+
+    /// The members that leave another host and are not made anew yet, and where they are going to be.
+    async fn reserved(&self) -> Result<Vec<(String, DesiredVsi)>, FleetError> {
+        let mut all = Vec::new();
+        for pool in self.living_pools().await? {
+            let evicting = &pool.wanted.evicting;
+            if evicting.is_empty() || pool.is_deleting() {
+                continue;
+            }
+            let members = self.known_of_pool(pool.wanted.uid).await?;
+            for (uid, eviction) in evicting {
+                let made = members.iter().any(|known| {
+                    let of = known.wanted.vsi.member_of.as_ref();
+                    let same = of.is_some_and(|of| of.number == eviction.number);
+                    same && !known.is_deleted() && known.wanted.uid != *uid
+                });
+                if let (Some(to), false) = (&eviction.to, made) {
+                    let vsi = evicted(&pool.wanted, eviction.number);
+                    all.push((to.host.clone(), vsi));
                 }
             }
         }

@@ -9,7 +9,7 @@ use crate::{
         Fleet, FleetError,
         placement::promised::{needs, placed},
     },
-    placement::PlacementRequest,
+    placement::{Needs, PlacementRequest},
     pool::{LABEL, MemberOf, PoolRecord, member_disk_name, member_name},
     spec::{DesiredDataDisk, DesiredDisk, DesiredVsi, DiskOrigin, Resolved, ResolvedPool},
 };
@@ -136,6 +136,23 @@ impl Fleet {
         self.missing(&members).await
     }
 
+    /// What a member asks for that leaves a host: it takes everything along or loses it, so that nothing pins it
+    /// to a host, and the one that it leaves is none to choose.
+    pub(in crate::fleet) async fn eviction_request(
+        &self,
+        pool: &PoolRecord,
+        number: u32,
+        from: &str,
+    ) -> Result<PlacementRequest, FleetError> {
+        let vsi = evicted(pool, number);
+        let mut request = self.request(&bare(&vsi), &[]).await?;
+        request.needs = needs_with_disks(&vsi);
+        request.candidates.retain(|host| host != from);
+        let why = "it is being drained".to_owned();
+        request.excluded.push((from.to_owned(), why));
+        Ok(request)
+    }
+
     async fn missing(&self, members: &Members<'_>) -> Result<Vec<PlacementRequest>, FleetError> {
         let template = members.template;
         if template.placement.is_none() || !template.host.is_empty() {
@@ -155,6 +172,37 @@ impl Fleet {
         }
         Ok(all)
     }
+}
+
+/// A member that leaves its host, as far as the next one is concerned.
+pub(super) fn evicted(pool: &PoolRecord, number: u32) -> DesiredVsi {
+    let template = pool.template_of(number);
+    let members = Members {
+        pool: &pool.name,
+        template: &template.vsi,
+        disks: &template.disks,
+        numbers: 0..0,
+    };
+    member(&members, number)
+}
+
+fn bare(vsi: &DesiredVsi) -> DesiredVsi {
+    DesiredVsi {
+        disks: Vec::new(),
+        ..vsi.clone()
+    }
+}
+
+/// What a VSI takes with data disks that are made with it.
+pub(super) fn needs_with_disks(vsi: &DesiredVsi) -> Needs {
+    let mut all = needs(vsi);
+    for disk in &vsi.disks {
+        if let DiskOrigin::Made { size, .. } = &disk.source {
+            let sum = all.pools.entry(disk.pool.clone()).or_default();
+            *sum = sum.saturating_add(*size);
+        }
+    }
+    all
 }
 
 /// A member as far as its host is concerned.

@@ -32,7 +32,7 @@ const FRESH: Duration = Duration::from_secs(30);
 pub(in crate::fleet) struct Capacities {
     measured: Mutex<BTreeMap<String, Measured>>,
     /// Held by whoever chooses.
-    pub(super) choosing: tokio::sync::Mutex<()>,
+    choosing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Clone)]
@@ -150,6 +150,11 @@ impl Fleet {
 }
 
 impl Capacities {
+    /// The right to choose hosts.
+    pub(in crate::fleet) async fn choosing(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.choosing.lock().await
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Measured>> {
         self.measured.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,6 @@
 //! What documents ask of pools.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass, Precedence};
@@ -77,6 +77,7 @@ impl Fleet {
             previous: None,
             proposed: None,
             cordoned: BTreeSet::new(),
+            evicting: BTreeMap::new(),
             of_group: desired.of_group.clone(),
         };
         let entity = pool_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
@@ -303,7 +304,7 @@ impl PoolRecord {
 }
 
 /// Records a pool anew; what secrets nobody names any more are erased then.
-pub(super) fn record_pool(
+pub(in crate::fleet) fn record_pool(
     known: &KnownPool,
     wanted: &PoolRecord,
     updates: &mut DesiredUpdates,
@@ -332,11 +333,18 @@ fn own_fields(before: &PoolRecord, after: &PoolRecord) -> Vec<FieldChange> {
     let value = |pool: &PoolRecord| {
         serde_json::json!({
             "labels": pool.labels, "replicas": pool.replicas, "strategy": pool.strategy,
-            "updatePolicy": pool.update_policy,
+            "updatePolicy": pool.update_policy, "template.evictable": pool.template.evictable,
         })
     };
     let (before, after) = (value(before), value(after));
-    let keys = ["labels", "replicas", "strategy", "updatePolicy"].into_iter();
+    let keys = [
+        "labels",
+        "replicas",
+        "strategy",
+        "updatePolicy",
+        "template.evictable",
+    ]
+    .into_iter();
     let changed = keys.filter_map(|key| Some((key, before.get(key)?, after.get(key)?)));
     let changed = changed.filter(|(_, before, after)| before != after);
     let change = changed.map(|(key, before, after)| FieldChange {

@@ -29,7 +29,7 @@ pub(in crate::fleet) struct PoolMembers {
     /// Those that are there, by number.
     pub(in crate::fleet) members: BTreeMap<u32, Known>,
     /// Their data disks, those of members that are gone included.
-    pub(super) disks: Vec<KnownDisk>,
+    pub(in crate::fleet) disks: Vec<KnownDisk>,
 }
 
 impl PoolMembers {
@@ -63,6 +63,8 @@ impl Fleet {
             members: views.collect(),
             foreign: Default::default(),
             cordoned: record.cordoned.clone(),
+            evicting: Default::default(),
+            emptying: Default::default(),
         };
         if !view.deleting {
             let end = record.replicas.saturating_add(record.strategy.max_surge);
@@ -70,10 +72,12 @@ impl Fleet {
             let foreign = self.foreign(record, missing).await?;
             view.foreign.extend(foreign.keys());
         }
+        let disks = self.disks_of_pool(record.uid).await?;
+        self.view_evictions(pool, &members, &disks, &mut view);
         Ok(PoolMembers {
             view,
             members,
-            disks: self.disks_of_pool(record.uid).await?,
+            disks,
         })
     }
 

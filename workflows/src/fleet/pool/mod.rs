@@ -8,8 +8,9 @@
 pub(in crate::fleet) mod apply;
 mod board;
 mod control;
+pub(in crate::fleet) mod evict;
 pub(in crate::fleet) mod known;
-mod members;
+pub(in crate::fleet) mod members;
 mod object;
 pub(in crate::fleet) mod reconcile;
 mod shown;

@@ -86,6 +86,9 @@ pub struct PoolMember {
     pub updated: bool,
     /// Whether it is left out of rollouts.
     pub cordoned: bool,
+    /// The host that it is to leave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaves: Option<String>,
 }
 
 impl Fleet {
@@ -211,7 +214,11 @@ impl Fleet {
         match outcome {
             PoolOutcome::Available | PoolOutcome::Gone => String::new(),
             PoolOutcome::Progressing => {
-                format!("{ready} of {wanted} ready, {updated} of {wanted} updated")
+                let moving = match pool.wanted.evicting.len() {
+                    0 => String::new(),
+                    some => format!(", {some} on the way to other hosts"),
+                };
+                format!("{ready} of {wanted} ready, {updated} of {wanted} updated{moving}")
             }
             PoolOutcome::Off(number) => {
                 format!("{} is off or suspended, as somebody asked", name(number))
@@ -249,6 +256,10 @@ fn member_objects(record: &PoolRecord, found: &PoolMembers) -> Vec<PoolMember> {
             ready: view.is_some_and(|view| view.state == MemberState::Ready),
             updated: view.is_some_and(|view| view.current),
             cordoned: record.cordoned.contains(number),
+            leaves: record
+                .evicting
+                .get(&known.wanted.uid)
+                .map(|eviction| eviction.from.clone()),
         }
     });
     members.collect()
@@ -290,5 +301,9 @@ fn spec(record: &PoolRecord) -> Value {
 /// A template, as a VSI's spec is shown.
 fn template_json(template: &TemplateRecord) -> Value {
     let spec = crate::fleet::vsi::object::spec_of(&template::record(template));
-    json!({"metadata": {"labels": template.vsi.labels}, "spec": spec})
+    let mut shown = json!({"metadata": {"labels": template.vsi.labels}, "spec": spec});
+    if let (true, Some(fields)) = (template.evictable, shown.as_object_mut()) {
+        fields.insert("evictable".to_owned(), json!(true));
+    }
+    shown
 }

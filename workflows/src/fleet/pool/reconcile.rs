@@ -34,6 +34,9 @@ impl Fleet {
             return Ok(());
         }
         let mut found = Box::pin(self.members(&pool)).await?;
+        if Box::pin(self.end_evictions(&pool, &found)).await? {
+            return Ok(());
+        }
         let mut decision = decide(&found.view);
         if takes_away(&found, &decision) {
             // What the journal says of those that run may be old.
@@ -44,6 +47,7 @@ impl Fleet {
         self.resume_members(&found).await?;
         let mut trouble = Box::pin(self.carry_out(&pool, &found, &decision)).await;
         let open = Box::pin(self.delete_disks(&pool, &found, &mut trouble)).await?;
+        let open = Box::pin(self.delete_evicted_disks(&pool, &found, &mut trouble)).await || open;
         // What came in between is looked at again.
         trouble.retain(|failure| !is_passing(failure));
         let verdict = match trouble.into_iter().next() {
@@ -120,17 +124,24 @@ impl Fleet {
         found: &PoolMembers,
         decision: &PoolDecision,
     ) -> Vec<Failure> {
-        let (mut trouble, mut missing) = (Vec::new(), Vec::new());
+        let (mut trouble, mut missing, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
         for action in &decision.actions {
             let done = match action {
                 PoolAction::Make(number) => {
                     missing.push(*number);
                     continue;
                 }
+                PoolAction::Evict(number) => {
+                    leaving.push(*number);
+                    continue;
+                }
                 PoolAction::Update(number) => self.update_member(pool, *number).await,
                 PoolAction::Delete(number) => self.delete_member(pool, found, *number).await,
             };
             trouble.extend(done.err().map(|error| *error.failure));
+        }
+        if !leaving.is_empty() {
+            trouble.extend(Box::pin(self.evict_members(pool, found, &leaving)).await);
         }
         for numbers in missing.chunks(BATCH) {
             let made = self.make_members(pool, numbers).await;
@@ -143,7 +154,8 @@ impl Fleet {
         let mut resolved = Resolved::default();
         for number in numbers {
             let template = pool.wanted.template_of(*number);
-            let (vsi, disks) = self.member(&pool.wanted, template, *number).await?;
+            let (mut vsi, mut disks) = self.member(&pool.wanted, template, *number).await?;
+            self.place_evicted(&pool.wanted, *number, (&mut vsi, &mut disks));
             resolved.vsis.push(vsi);
             resolved.data_disks.extend(disks);
         }
@@ -275,7 +287,7 @@ impl KnownPool {
 /// Whether a member that may serve is to be replaced now.
 fn takes_away(found: &PoolMembers, decision: &PoolDecision) -> bool {
     decision.actions.iter().any(|action| match action {
-        PoolAction::Update(number) => {
+        PoolAction::Update(number) | PoolAction::Evict(number) => {
             let member = found.view.members.get(number);
             member.is_some_and(|member| member.may_serve)
         }

@@ -60,6 +60,7 @@ impl Fleet {
             image_credentials,
             disks: pool.desired.disks.clone(),
             names_guests: pool.desired.names_guests,
+            evictable: pool.desired.evictable,
         };
         let mut named = template.clone();
         named.vsi.placement = named.vsi.placement.map(|one| one.compared());

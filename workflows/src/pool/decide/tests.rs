@@ -157,6 +157,75 @@ fn a_pool_that_is_deleted_loses_its_members_highest_first_and_is_gone_then() {
     assert_eq!(decide(&view).outcome, PoolOutcome::Gone);
 }
 
+#[test]
+fn a_member_that_leaves_is_deleted_and_made_again_once_its_disks_are_gone() {
+    let mut view = pool(2, ready(true));
+    view.evicting.insert(0);
+    assert_eq!(decide(&view).actions, [PoolAction::Evict(0)]);
+    let leaves = member(MemberState::Deleting { stuck: false }, false, true);
+    let mut view = with(view, 0, leaves);
+    assert_eq!(decide(&view).actions, []);
+    view.members.remove(&0);
+    view.evicting.clear();
+    view.emptying.insert(0);
+    assert_eq!(decide(&view).actions, []);
+    assert_eq!(decide(&view).outcome, PoolOutcome::Progressing);
+    view.emptying.clear();
+    assert_eq!(decide(&view).actions, [PoolAction::Make(0)]);
+}
+
+#[test]
+fn members_leave_one_after_another_and_wait_for_those_that_are_away() {
+    let mut view = pool(3, ready(true));
+    view.evicting.extend([0, 1, 2]);
+    assert_eq!(decide(&view).actions, [PoolAction::Evict(2)]);
+    let mut moved = with(view, 2, member(MemberState::Busy, false, true));
+    moved.evicting.remove(&2);
+    assert_eq!(decide(&moved).actions, []);
+    let moved = with(moved, 2, ready(true));
+    assert_eq!(decide(&moved).actions, [PoolAction::Evict(1)]);
+}
+
+#[test]
+fn a_surge_is_there_before_a_member_leaves() {
+    let mut view = pool(2, ready(true));
+    view.strategy.max_unavailable = 0;
+    view.strategy.max_surge = 1;
+    view.evicting.insert(1);
+    assert_eq!(decide(&view).actions, [PoolAction::Make(2)]);
+    let view = with(view, 2, ready(true));
+    assert_eq!(decide(&view).actions, [PoolAction::Evict(1)]);
+}
+
+#[test]
+fn what_is_off_silent_or_left_out_does_not_leave() {
+    for state in [MemberState::Off, MemberState::Unknown] {
+        let mut view = with(pool(2, ready(true)), 1, member(state, false, true));
+        view.evicting.insert(1);
+        assert_eq!(decide(&view).actions, [], "{state:?}");
+    }
+    let mut view = pool(2, ready(true));
+    view.evicting.insert(1);
+    view.cordoned.insert(1);
+    assert_eq!(decide(&view).actions, []);
+    assert_eq!(decide(&view).outcome, PoolOutcome::Available);
+}
+
+#[test]
+fn a_member_that_came_up_nowhere_keeps_the_others_where_they_are() {
+    let mut view = pool(4, ready(true));
+    view.strategy.max_unavailable = 3;
+    view.evicting.extend([0, 1, 2]);
+    let view = with(view, 3, member(MemberState::Stuck, false, true));
+    assert_eq!(decide(&view).actions, []);
+    assert_eq!(decide(&view).outcome, PoolOutcome::Stuck(3));
+    // One that is stuck where it is leaves.
+    let mut view = pool(2, ready(true));
+    view.evicting.insert(0);
+    let view = with(view, 0, member(MemberState::Stuck, false, true));
+    assert_eq!(decide(&view).actions, [PoolAction::Evict(0)]);
+}
+
 fn any_member() -> impl Generates<Value = MemberView> {
     let state = prop_oneof![
         4 => Just(MemberState::Ready),
@@ -183,6 +252,8 @@ prop_compose! {
         members in prop::collection::btree_map(0_u32..15, any_member(), 0..15),
         foreign in prop::collection::btree_set(0_u32..15, 0..3),
         cordoned in prop::collection::btree_set(0_u32..15, 0..3),
+        evicting in prop::collection::btree_set(0_u32..15, 0..6),
+        emptying in prop::collection::btree_set(0_u32..15, 0..3),
     ) -> PoolView {
         let members = members.into_iter().filter(|(number, _)| !foreign.contains(number));
         PoolView {
@@ -192,13 +263,15 @@ prop_compose! {
             members: members.collect(),
             foreign: foreign.clone(),
             cordoned,
+            evicting,
+            emptying,
         }
     }
 }
 
 fn updated(decision: &PoolDecision) -> Vec<u32> {
     let updates = decision.actions.iter().filter_map(|action| match action {
-        PoolAction::Update(number) => Some(*number),
+        PoolAction::Update(number) | PoolAction::Evict(number) => Some(*number),
         _ => None,
     });
     updates.collect()
@@ -246,13 +319,22 @@ proptest! {
         let decision = decide(&view);
         let mut seen = BTreeSet::new();
         for action in &decision.actions {
-            let (PoolAction::Make(number) | PoolAction::Update(number) | PoolAction::Delete(number)) = action;
+            let (PoolAction::Make(number)
+            | PoolAction::Update(number)
+            | PoolAction::Delete(number)
+            | PoolAction::Evict(number)) = action;
             prop_assert!(!view.foreign.contains(number));
             prop_assert!(seen.insert(*number));
             let there = view.members.contains_key(number);
             prop_assert_eq!(there, !matches!(action, PoolAction::Make(_)));
-            if matches!(action, PoolAction::Make(_) | PoolAction::Update(_)) {
+            if !matches!(action, PoolAction::Delete(_)) {
                 prop_assert!(!view.cordoned.contains(number));
+            }
+            if let PoolAction::Evict(_) = action {
+                prop_assert!(view.evicting.contains(number));
+            }
+            if let PoolAction::Make(_) = action {
+                prop_assert!(!view.emptying.contains(number));
             }
         }
     }
@@ -273,7 +355,8 @@ proptest! {
         if let Some(lowest) = updates.iter().copied().filter(is_ready).min() {
             let from = lowest.max(view.strategy.partition);
             for (number, member) in view.members.range(from..view.replicas) {
-                let due = !member.current && !view.cordoned.contains(number) && is_ready(number);
+                let outdated = !member.current || view.evicting.contains(number);
+                let due = outdated && !view.cordoned.contains(number) && is_ready(number);
                 prop_assert!(!due || updates.contains(number), "{number} after {lowest}");
             }
         }
@@ -286,6 +369,7 @@ proptest! {
         let mut view = view;
         view.foreign.clear();
         view.cordoned.clear();
+        view.emptying.clear();
         view.deleting = false;
         prop_assume!(view.strategy.max_unavailable + view.strategy.max_surge > 0);
         for _ in 0..200 {
@@ -298,6 +382,10 @@ proptest! {
                     PoolAction::Make(number) => drop(view.members.insert(number, ready(true))),
                     PoolAction::Update(number) => drop(view.members.insert(number, ready(true))),
                     PoolAction::Delete(number) => drop(view.members.remove(&number)),
+                    PoolAction::Evict(number) => {
+                        view.members.remove(&number);
+                        view.evicting.remove(&number);
+                    }
                 }
             }
             view.members.retain(|_, member| !member.state.leaves());

@@ -1,7 +1,7 @@
 //! What a look found: on a host, in checks of it, and in the cluster of another operator.
 
 use vsiflow_kube::migrate::Candidate;
-use vsiflow_workflows::fleet::{HostCheck, InventoryItem};
+use vsiflow_workflows::fleet::{DrainedVsi, HostCheck, InventoryItem};
 
 use super::{
     Table,
@@ -41,6 +41,25 @@ pub(crate) fn checks(checks: &[HostCheck]) -> Table {
         let found = [check.message.clone()];
         table.rows.push(cells.into_iter().chain(found).collect());
     }
+    table
+}
+
+/// What a drain does about each VSI.
+pub(crate) fn drained(vsis: &[DrainedVsi]) -> Table {
+    let mut table = Table::new(&["VSI", "POOL", "DRAIN", "TO", "REASON"]);
+    table.rows.extend(vsis.iter().map(|vsi| {
+        let reason = match &vsi.code {
+            Some(code) => format!("{code}: {}", vsi.reason),
+            None => vsi.reason.clone(),
+        };
+        vec![
+            crate::work::label(&vsi.namespace, &vsi.name),
+            vsi.pool.clone().unwrap_or_default(),
+            if vsi.moves { "moved" } else { "kept" }.to_owned(),
+            vsi.to.clone().unwrap_or_default(),
+            reason,
+        ]
+    }));
     table
 }
 

@@ -1,0 +1,212 @@
+//! Moving what may move off a host: members of pools are made elsewhere, everything else stays.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use uuid::Uuid;
+use vsiflow_engine::{executor::By, model::EntityId};
+
+use crate::{
+    fleet::{
+        Fleet, FleetError,
+        index::Known,
+        pool::{apply::record_pool, evict, known::KnownPool, members::PoolMembers},
+        store::DesiredUpdates,
+    },
+    placement::Decision,
+    pool::{Eviction, KeepReason},
+    record::pool_entity,
+};
+
+/// What a drain does about one VSI of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DrainedVsi {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// The UID.
+    pub uid: String,
+    /// The pool whose member it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// Whether it is made on another host; else it stays.
+    pub moves: bool,
+    /// The other host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// Why it moves there, or why it stays.
+    pub reason: String,
+    /// The code of what keeps it, where that is no property of the VSI.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+/// A VSI of the host, and the choice for it.
+struct Look {
+    known: Known,
+    pool: Option<Uuid>,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    Moves(u32, Decision),
+    Kept(String, Option<String>),
+}
+
+/// The pools that have members on the host.
+type Pools = BTreeMap<Uuid, (KnownPool, PoolMembers)>;
+
+impl Fleet {
+    /// What [`Fleet::drain_moving`] would do about each VSI of a host, by namespace and name; records nothing.
+    ///
+    /// # Errors
+    /// When the journal knows no such host, or cannot be read.
+    pub async fn plan_drain(&self, host: &str) -> Result<Vec<DrainedVsi>, FleetError> {
+        let _chooses = self.capacities.choosing().await;
+        let (looks, _) = Box::pin(self.look_at_drain(host)).await?;
+        Ok(looks.iter().map(DrainedVsi::of).collect())
+    }
+
+    /// Cordons a host and records that members of pools leave it, each with the host where it is made again.
+    /// Their pools replace them, never more at a time than `maxUnavailable`. What is done about each VSI
+    /// comes back, and the pools that work on it. [`Fleet::uncordon`] stops what has not begun.
+    ///
+    /// # Errors
+    /// As for [`Fleet::cordon`].
+    pub async fn drain_moving(
+        &self,
+        host: &str,
+        by: By,
+    ) -> Result<(Vec<DrainedVsi>, Vec<EntityId>), FleetError> {
+        self.cordon(host, by.clone()).await?;
+        let mut entities = Vec::new();
+        let looks = {
+            let _one_look = self.pools.looking.lock().await;
+            let _chooses = self.capacities.choosing().await;
+            let (looks, pools) = Box::pin(self.look_at_drain(host)).await?;
+            let mut updates = DesiredUpdates::default();
+            for (uid, (pool, found)) in &pools {
+                let mut wanted = pool.wanted.clone();
+                for look in looks.iter().filter(|look| look.pool == Some(*uid)) {
+                    let Outcome::Moves(number, to) = &look.outcome else {
+                        continue;
+                    };
+                    let eviction = Eviction {
+                        number: *number,
+                        from: host.to_owned(),
+                        to: Some(to.clone()),
+                        disks: evict::disks_of(*number, &found.disks),
+                    };
+                    wanted.evicting.retain(|_, other| other.number != *number);
+                    wanted.evicting.insert(look.known.wanted.uid, eviction);
+                }
+                if wanted.evicting.values().any(|one| one.from == host) {
+                    let entity = pool_entity(*uid);
+                    entities.push(entity.map_err(|error| FleetError::defect(error.to_string()))?);
+                }
+                if wanted != pool.wanted {
+                    record_pool(pool, &wanted, &mut updates)?;
+                }
+            }
+            self.record(updates, by).await?;
+            looks
+        };
+        self.work_on_pools(entities.clone());
+        Ok((looks.iter().map(DrainedVsi::of).collect(), entities))
+    }
+
+    async fn look_at_drain(&self, host: &str) -> Result<(Vec<Look>, Pools), FleetError> {
+        self.host_settings(host)?;
+        let mut pools = Pools::new();
+        let (mut looks, mut open, mut requests) = (Vec::new(), Vec::new(), Vec::new());
+        for known in self.on_host(host).await? {
+            let pool = Box::pin(self.pool_of_member(&known, &mut pools)).await?;
+            let number = known.wanted.vsi.member_of.as_ref().map(|of| of.number);
+            let found = pool.and_then(|uid| pools.get(&uid));
+            let mut outcome = Outcome::kept(&KeepReason::NoMember);
+            if let (Some((pool, found)), Some(number)) = (found, number) {
+                let state = found.view.members.get(&number).map(|member| member.state);
+                let reason =
+                    state.and_then(|state| evict::keeps(pool, &known, state, &found.disks));
+                let decided = self.decided_eviction(pool, &known, &found.disks);
+                match (reason, decided) {
+                    (Some(reason), _) => outcome = Outcome::kept(&reason),
+                    // What was decided before stays so.
+                    (None, Some(to)) => outcome = Outcome::Moves(number, to.clone()),
+                    (None, None) => {
+                        requests.push(self.eviction_request(&pool.wanted, number, host).await?);
+                        open.push((looks.len(), number));
+                    }
+                }
+            }
+            looks.push(Look {
+                known,
+                pool,
+                outcome,
+            });
+        }
+        let chosen = Box::pin(self.choose_each(&requests)).await?;
+        for ((index, number), decision) in open.into_iter().zip(chosen) {
+            if let Some(look) = looks.get_mut(index) {
+                look.outcome = match decision {
+                    Ok(decision) => Outcome::Moves(number, decision),
+                    Err(failure) => {
+                        Outcome::Kept(failure.message.to_string(), Some(failure.code.to_string()))
+                    }
+                };
+            }
+        }
+        Ok((looks, pools))
+    }
+
+    /// The pool that a VSI is a member of, and that is there.
+    async fn pool_of_member(
+        &self,
+        known: &Known,
+        pools: &mut Pools,
+    ) -> Result<Option<Uuid>, FleetError> {
+        let Some(of) = &known.wanted.vsi.member_of else {
+            return Ok(None);
+        };
+        if pools.contains_key(&of.uid) {
+            return Ok(Some(of.uid));
+        }
+        let entity = pool_entity(of.uid).map_err(|error| FleetError::defect(error.to_string()))?;
+        let pool = self.known_pool(&entity).await?;
+        let Some(pool) = pool.filter(|pool| !pool.is_deleted()) else {
+            return Ok(None);
+        };
+        let found = Box::pin(self.members(&pool)).await?;
+        pools.insert(of.uid, (pool, found));
+        Ok(Some(of.uid))
+    }
+}
+
+impl Outcome {
+    fn kept(reason: &KeepReason) -> Self {
+        Self::Kept(reason.to_string(), None)
+    }
+}
+
+impl DrainedVsi {
+    fn of(look: &Look) -> Self {
+        let vsi = &look.known.wanted.vsi;
+        let (to, reason, code) = match &look.outcome {
+            Outcome::Moves(_, to) => (Some(to.host.clone()), to.why.clone(), None),
+            Outcome::Kept(reason, code) => (None, reason.clone(), code.clone()),
+        };
+        Self {
+            namespace: vsi.namespace.clone(),
+            name: vsi.name.clone(),
+            uid: look.known.wanted.uid.to_string(),
+            pool: vsi.member_of.as_ref().map(|of| of.pool.clone()),
+            moves: to.is_some(),
+            to,
+            reason,
+            code,
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Members that leave their host: the choice of another one, their deletion, and that of the data disks that
+//! go with them. What an attempt finds after a crash says [`Eviction`].
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+use vsiflow_engine::model::Failure;
+use vsiflow_steps::ports::Hosts as _;
+
+use crate::{
+    fleet::{
+        Fleet, FleetError, Verdict,
+        apply::is_deleting,
+        disk::apply::KnownDisk,
+        index::Known,
+        pool::{
+            apply::record_pool, controller, known::KnownPool, members::PoolMembers,
+            reconcile::is_passing,
+        },
+        store::DesiredUpdates,
+    },
+    placement::Decision,
+    pool::{EvictedMember, Eviction, EvictionView, KeepReason, MemberState, PoolRecord, PoolView},
+    record::kind,
+    spec::{DeletionPolicy, DesiredDataDisk, ResolvedVsi},
+};
+
+/// Attempts to record while others record something of the same pool.
+const ATTEMPTS: usize = 5;
+
+impl Fleet {
+    /// Says in the view which members leave, and which numbers wait for the disks of one that left.
+    pub(super) fn view_evictions(
+        &self,
+        pool: &KnownPool,
+        members: &std::collections::BTreeMap<u32, Known>,
+        disks: &[KnownDisk],
+        view: &mut PoolView,
+    ) {
+        for (uid, eviction) in &pool.wanted.evicting {
+            let number = eviction.number;
+            match members.get(&number) {
+                Some(known) if known.wanted.uid == *uid => {
+                    let state = view.members.get(&number).map(|member| member.state);
+                    let stays = state.and_then(|state| keeps(pool, known, state, disks));
+                    if stays.is_none() && self.reach.cordoned(&eviction.from).is_some() {
+                        view.evicting.insert(number);
+                    }
+                }
+                Some(_) => {}
+                None if disks.iter().any(|disk| goes(eviction, disk)) => {
+                    view.emptying.insert(number);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Drops the evictions that are over. Whether there were any: the pool is to be looked at again then.
+    pub(super) async fn end_evictions(
+        &self,
+        pool: &KnownPool,
+        found: &PoolMembers,
+    ) -> Result<bool, FleetError> {
+        if pool.is_deleting() {
+            return Ok(false);
+        }
+        let mut wanted = pool.wanted.clone();
+        wanted.evicting.retain(|uid, eviction| {
+            let member = found.members.get(&eviction.number);
+            let replaced = member.is_some_and(|member| member.wanted.uid != *uid);
+            let begun = member.is_none_or(|member| is_deleting(&member.state));
+            let holds = begun || self.reach.cordoned(&eviction.from).is_some();
+            // A number beyond those that are wanted is not made again.
+            let empties = found.disks.iter().any(|disk| goes(eviction, disk));
+            let comes_back = eviction.number < pool.wanted.replicas;
+            !replaced && holds && (comes_back || member.is_some() || empties)
+        });
+        if wanted.evicting == pool.wanted.evicting {
+            return Ok(false);
+        }
+        let by = controller(&pool.label(), "the end of an eviction");
+        let mut updates = DesiredUpdates::default();
+        record_pool(pool, &wanted, &mut updates)?;
+        self.record(updates, by).await?;
+        Ok(true)
+    }
+
+    /// Deletes members that are to be made elsewhere: those whose host was chosen and still takes them. For
+    /// the others one is chosen and recorded, and the next look deletes them.
+    pub(super) async fn evict_members(
+        &self,
+        pool: &KnownPool,
+        found: &PoolMembers,
+        numbers: &[u32],
+    ) -> Vec<Failure> {
+        let (mut trouble, mut open) = (Vec::new(), Vec::new());
+        for number in numbers {
+            let Some((member, eviction)) = eviction_of(pool, found, *number) else {
+                continue;
+            };
+            if self.decided_eviction(pool, member, &found.disks).is_none() {
+                open.push(*number);
+                continue;
+            }
+            let what = format!("the drain of {}", eviction.from);
+            let by = controller(&pool.label(), &what);
+            let namespace = &pool.wanted.namespace;
+            // By its UID: nobody else can have got its name meanwhile.
+            let deleted = Box::pin(self.delete(namespace, member.entity.id(), false, by)).await;
+            trouble.extend(deleted.err().map(|error| *error.failure));
+        }
+        if !open.is_empty() {
+            let chosen = Box::pin(self.choose_again(pool, found, &open)).await;
+            trouble.extend(chosen.unwrap_or_else(|error| vec![*error.failure]));
+        }
+        trouble
+    }
+
+    /// Chooses hosts for members that leave theirs, and records that. What keeps some of them comes back.
+    async fn choose_again(
+        &self,
+        pool: &KnownPool,
+        found: &PoolMembers,
+        numbers: &[u32],
+    ) -> Result<Vec<Failure>, FleetError> {
+        // Of two that choose at the same time, one would not see what the other promised.
+        let _chooses = self.capacities.choosing().await;
+        let mut wanted = pool.wanted.clone();
+        let (mut asked, mut requests) = (Vec::new(), Vec::new());
+        for number in numbers {
+            let Some((member, eviction)) = eviction_of(pool, found, *number) else {
+                continue;
+            };
+            let from = eviction.from.as_str();
+            requests.push(self.eviction_request(&pool.wanted, *number, from).await?);
+            asked.push((member.wanted.uid, *number));
+        }
+        let mut trouble = Vec::new();
+        let chosen = Box::pin(self.choose_each(&requests)).await?;
+        for ((uid, number), decision) in asked.into_iter().zip(chosen) {
+            match (decision, wanted.evicting.get_mut(&uid)) {
+                (Ok(decision), Some(eviction)) => {
+                    eviction.to = Some(decision);
+                    eviction.disks = disks_of(number, &found.disks);
+                }
+                (Ok(_), None) => {}
+                (Err(failure), _) => trouble.push(failure),
+            }
+        }
+        if wanted != pool.wanted {
+            let by = controller(&pool.label(), "another host for a member");
+            let mut updates = DesiredUpdates::default();
+            record_pool(pool, &wanted, &mut updates)?;
+            self.record(updates, by).await?;
+        }
+        Ok(trouble)
+    }
+
+    /// Where a member is made again that leaves its host, if that is decided and can be done so.
+    pub(in crate::fleet) fn decided_eviction<'a>(
+        &self,
+        pool: &'a KnownPool,
+        member: &Known,
+        disks: &[KnownDisk],
+    ) -> Option<&'a Decision> {
+        let eviction = pool.wanted.evicting.get(&member.wanted.uid)?;
+        let same_disks = eviction.disks == disks_of(eviction.number, disks);
+        let same_host = eviction.from == member.wanted.vsi.host;
+        self.chosen(eviction).filter(|_| same_disks && same_host)
+    }
+
+    /// The host that was chosen for a member, if it takes it still.
+    fn chosen<'a>(&self, eviction: &'a Eviction) -> Option<&'a Decision> {
+        let takes = |host: &str| {
+            let silent = matches!(self.reach.answers(host), Some(Err(_)));
+            !silent && self.reach.cordoned(host).is_none()
+        };
+        eviction.to.as_ref().filter(|to| takes(&to.host))
+    }
+
+    /// Puts a member that left its host where that was decided. Where the host takes nothing any more, another
+    /// one is chosen as for a new member.
+    pub(super) fn place_evicted(
+        &self,
+        pool: &PoolRecord,
+        number: u32,
+        (vsi, disks): (&mut ResolvedVsi, &mut [DesiredDataDisk]),
+    ) {
+        let mut all = pool.evicting.values();
+        let eviction = all.find(|eviction| eviction.number == number);
+        let Some(to) = eviction.and_then(|eviction| self.chosen(eviction)) else {
+            return;
+        };
+        let candidates = vsi.desired.placement.as_ref();
+        let is_candidate = candidates.is_some_and(|one| one.candidates.contains(&to.host));
+        if !is_candidate || !vsi.desired.host.is_empty() {
+            return;
+        }
+        vsi.desired.host.clone_from(&to.host);
+        vsi.placed = Some(to.clone());
+        let open = disks.iter_mut().filter(|disk| disk.host.is_empty());
+        open.for_each(|disk| disk.host.clone_from(&to.host));
+    }
+
+    /// Deletes the data disks of members that left; what keeps them goes into `trouble`. Whether some are
+    /// still there.
+    pub(super) async fn delete_evicted_disks(
+        &self,
+        pool: &KnownPool,
+        found: &PoolMembers,
+        trouble: &mut Vec<Failure>,
+    ) -> bool {
+        let mut open = false;
+        for (uid, eviction) in &pool.wanted.evicting {
+            let member = found.members.get(&eviction.number);
+            // Those of the member that is there now have other UIDs; that one's are left alone in any case.
+            let leaves =
+                member.is_none_or(|known| known.wanted.uid == *uid && is_deleting(&known.state));
+            if !leaves {
+                continue;
+            }
+            for disk in found.disks.iter().filter(|disk| goes(eviction, disk)) {
+                open = true;
+                if disk.is_deleting() {
+                    let verdict = self.own_verdict(&disk.entity);
+                    if let Some(Verdict::Blocked(failure) | Verdict::Failed(failure)) = verdict {
+                        trouble.push(failure);
+                    }
+                    continue;
+                }
+                let by = controller(&pool.label(), "a member that left its host");
+                let (namespace, id) = (&pool.wanted.namespace, disk.entity.id());
+                let deleted = Box::pin(self.delete_disk(namespace, id, false, by)).await;
+                trouble.extend(deleted.err().map(|error| *error.failure));
+            }
+        }
+        open
+    }
+
+    /// Forgets the evictions from a host that have not begun.
+    pub(in crate::fleet) async fn stop_evictions(
+        &self,
+        host: &str,
+        by: &vsiflow_engine::executor::By,
+    ) -> Result<(), FleetError> {
+        if self.entities_of(kind::POOL).is_empty() {
+            return Ok(());
+        }
+        let mut left = ATTEMPTS;
+        loop {
+            left = left.saturating_sub(1);
+            match Box::pin(self.try_stop_evictions(host, by)).await {
+                Err(error) if left > 0 && is_passing(&error.failure) => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn try_stop_evictions(
+        &self,
+        host: &str,
+        by: &vsiflow_engine::executor::By,
+    ) -> Result<(), FleetError> {
+        // Else a member could be deleted that was found here as one that is not.
+        let _one_look = self.pools.looking.lock().await;
+        let mut updates = DesiredUpdates::default();
+        let mut pools = Vec::new();
+        for pool in self.living_pools().await? {
+            let concerned = pool.wanted.evicting.values().any(|one| one.from == host);
+            if !concerned || pool.is_deleting() {
+                continue;
+            }
+            let found = self.members(&pool).await?;
+            let mut wanted = pool.wanted.clone();
+            wanted.evicting.retain(|uid, eviction| {
+                let member = found.members.get(&eviction.number);
+                let waits = member
+                    .is_some_and(|known| known.wanted.uid == *uid && !is_deleting(&known.state));
+                eviction.from != host || !waits
+            });
+            if wanted.evicting != pool.wanted.evicting {
+                record_pool(&pool, &wanted, &mut updates)?;
+                pools.push(pool.entity);
+            }
+        }
+        self.record(updates, by.clone()).await?;
+        self.work_on_pools(pools);
+        Ok(())
+    }
+}
+
+/// Why a member of a pool stays on its host; none where it may leave.
+pub(in crate::fleet) fn keeps(
+    pool: &KnownPool,
+    known: &Known,
+    state: MemberState,
+    disks: &[KnownDisk],
+) -> Option<KeepReason> {
+    let record = &pool.wanted;
+    let of = known.wanted.vsi.member_of.as_ref();
+    let number = of.map(|of| of.number).unwrap_or_default();
+    let template = record.template_of(number);
+    let placement = template.vsi.placement.as_ref();
+    let member = EvictedMember {
+        state: match known.unreadable {
+            Some(_) => MemberState::Unknown,
+            None => state,
+        },
+        evictable: record.template.evictable,
+        placed: placement.is_some() && template.vsi.host.is_empty(),
+        cordoned: record.cordoned.contains(&number),
+        stays: number < record.replicas && !pool.is_deleting(),
+    };
+    let disks = living(number, disks);
+    let disks = disks.map(|known| {
+        let disk = &known.wanted.disk;
+        (disk.name.clone(), disk.deletion_policy)
+    });
+    let view = EvictionView {
+        member: Some(member),
+        boot_disk: known.wanted.vsi.boot_disk.mode,
+        disks: disks.collect(),
+    };
+    view.keeps()
+}
+
+/// The UIDs of a member's data disks.
+pub(in crate::fleet) fn disks_of(number: u32, disks: &[KnownDisk]) -> BTreeSet<Uuid> {
+    living(number, disks).map(|known| known.uid).collect()
+}
+
+fn living(number: u32, disks: &[KnownDisk]) -> impl Iterator<Item = &KnownDisk> {
+    disks.iter().filter(move |known| {
+        let of = known.wanted.disk.member_of.as_ref();
+        !known.is_deleted() && of.is_some_and(|of| of.number == number)
+    })
+}
+
+/// Whether a disk is there that goes with a member. Its policy may have been changed since that was recorded.
+fn goes(eviction: &Eviction, disk: &KnownDisk) -> bool {
+    let policy = disk.wanted.disk.deletion_policy;
+    let permitted = disk.is_deleting() || policy == DeletionPolicy::Delete;
+    !disk.is_deleted() && permitted && eviction.disks.contains(&disk.uid)
+}
+
+/// The member of that number, if it is one that leaves.
+fn eviction_of<'a>(
+    pool: &'a KnownPool,
+    found: &'a PoolMembers,
+    number: u32,
+) -> Option<(&'a Known, &'a Eviction)> {
+    let member = found.members.get(&number)?;
+    let eviction = pool.wanted.evicting.get(&member.wanted.uid)?;
+    Some((member, eviction))
+}
