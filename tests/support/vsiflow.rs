@@ -194,7 +194,7 @@ impl Vsiflow {
 
     /// What is on the simulated host `sim:NAME`.
     pub fn sim_of(&self, name: &str) -> Sim {
-        Sim::of(&self.state(), name)
+        Sim::of(&self.state(), &format!("sim%3a{name}"))
     }
 }
 

@@ -171,8 +171,12 @@ pub(crate) fn pool(object: &PoolObject, history: &[HistoryLine], times: Times) {
             "outdated"
         };
         let cordoned = if member.cordoned { ", cordoned" } else { "" };
+        let leaves = member.leaves.as_ref();
+        let leaves = leaves
+            .map(|host| format!(", leaves {host}"))
+            .unwrap_or_default();
         line(&format!(
-            "  {:<17} {:<12} {ready}, {updated}{cordoned}",
+            "  {:<17} {:<12} {ready}, {updated}{cordoned}{leaves}",
             member.name, member.phase
         ));
     }
