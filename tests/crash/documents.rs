@@ -462,6 +462,7 @@ pub fn resolved(vsis: &[Vsi]) -> Resolved {
         groups: Vec::new(),
         snapshots: Vec::new(),
         types: Vec::new(),
+        quotas: Vec::new(),
         data_disks: vsis.iter().filter_map(Vsi::data_disk).collect(),
         hosts,
         references: Default::default(),

@@ -82,6 +82,7 @@ fn documents(vsis: u32) -> Resolved {
         groups: Vec::new(),
         snapshots: Vec::new(),
         types: Vec::new(),
+        quotas: Vec::new(),
         data_disks: Vec::new(),
         hosts: (0..HOSTS)
             .map(|number| (host(number).id(), host(number)))

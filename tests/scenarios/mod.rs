@@ -100,6 +100,7 @@ mod placement;
 mod pools;
 mod power;
 mod pruning;
+mod quotas;
 mod references;
 mod registries;
 mod screens;

@@ -185,6 +185,7 @@ fn documents(options: &Options) -> Result<Resolved> {
         groups: Vec::new(),
         snapshots: Vec::new(),
         types: Vec::new(),
+        quotas: Vec::new(),
         data_disks: Vec::new(),
         hosts: hosts.collect::<Result<BTreeMap<_, _>>>()?,
         references: Default::default(),

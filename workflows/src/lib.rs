@@ -37,6 +37,7 @@ pub mod placement;
 pub mod plan;
 pub mod pool;
 pub mod provision_vsi;
+pub mod quota;
 mod reach;
 pub mod record;
 pub mod remove_base_image;

@@ -49,6 +49,8 @@ pub mod kind {
     pub const SNAPSHOT: &str = "snapshot";
     /// A size of virtual servers; its id is its name.
     pub const TYPE: &str = "type";
+    /// Limits of a namespace.
+    pub const QUOTA: &str = "quota";
     /// A network that is made on a host; its id is made of both.
     pub const NETWORK: &str = "network";
     /// A VSI or a data disk that nobody can read and that somebody let go; its id is that one's.

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use vsiflow_workflows::spec::documents::{
-    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, GROUP, NETWORK, NETWORK_REF, POOL, SECRET,
-    SERVER_TYPE, SNAPSHOT, VIRTUAL_SERVER, VSI, VSIFLOW_API_VERSION,
+    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, GROUP, NETWORK, NETWORK_REF, POOL, QUOTA,
+    SECRET, SERVER_TYPE, SNAPSHOT, VIRTUAL_SERVER, VSI, VSIFLOW_API_VERSION,
 };
 use vsiflow_workflows::spec::{
     Document, DocumentRef, Documents, FieldPath, ObjectMeta, PathSegment, ProblemCode,
@@ -150,6 +150,7 @@ impl Collector {
                 self.keep(kind, found, place, |documents| &mut documents.vsis);
             }
             SERVER_TYPE => self.own(kind, &node, place, |documents| &mut documents.types),
+            QUOTA => self.own(kind, &node, place, |documents| &mut documents.quotas),
             POOL => self.own(kind, &node, place, |documents| &mut documents.pools),
             GROUP => self.own(kind, &node, place, |documents| &mut documents.groups),
             SNAPSHOT => self.own(kind, &node, place, |documents| &mut documents.snapshots),

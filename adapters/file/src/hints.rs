@@ -60,6 +60,9 @@ fn spec(field: &str, rest: &[&str]) -> Option<Hint> {
             return group(&path);
         }
         ("contract", _) => ("text", "contract: | with the contract below, indented"),
+        ("hard", []) => ("an object of limits", "hard: {vsis: 10, memory: 64Gi}"),
+        ("hard", ["vsis" | "cpus"]) => ("a whole number", "vsis: 10"),
+        ("hard", ["memory" | "disk"]) => ("a size", "memory: 64Gi"),
         ("virtualServer", []) => ("text", "virtualServer: web"),
         ("quiesce", []) => ("true or false", "quiesce: true"),
         ("imageURL", []) => ("a URL", "imageURL: https://images.example.com/hpcr.qcow2"),

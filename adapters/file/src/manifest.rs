@@ -6,8 +6,8 @@ use serde::de::{Error, IgnoredAny};
 use serde::{Deserialize, Deserializer};
 use vsiflow_engine::secret::Secret;
 use vsiflow_workflows::spec::documents::{
-    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, GROUP, NETWORK, NETWORK_REF, POOL, SECRET,
-    SERVER_TYPE, SNAPSHOT, VIRTUAL_SERVER, VSI, VSIFLOW_API_VERSION,
+    API_VERSION, CONFIG_MAP, DATA_DISK, DATA_DISK_REF, GROUP, NETWORK, NETWORK_REF, POOL, QUOTA,
+    SECRET, SERVER_TYPE, SNAPSHOT, VIRTUAL_SERVER, VSI, VSIFLOW_API_VERSION,
 };
 use vsiflow_workflows::spec::meta::LAST_APPLIED;
 use vsiflow_workflows::spec::{KeyValues, ObjectMeta, host::of_basic_auth};
@@ -25,6 +25,7 @@ pub(crate) const KINDS: &[(&str, &str)] = &[
     (GROUP, VSIFLOW_API_VERSION),
     (SNAPSHOT, VSIFLOW_API_VERSION),
     (SERVER_TYPE, VSIFLOW_API_VERSION),
+    (QUOTA, VSIFLOW_API_VERSION),
     (NETWORK, VSIFLOW_API_VERSION),
     (DATA_DISK, API_VERSION),
     (DATA_DISK_REF, API_VERSION),

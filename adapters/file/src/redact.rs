@@ -50,6 +50,7 @@ const HARMLESS_FIELDS: &[&str] = &[
     "strategy",
     "release",
     "outputs",
+    "hard",
 ];
 
 /// Metadata that may be shown. Annotations are not: some hold a copy of the whole object.

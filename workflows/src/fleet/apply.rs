@@ -77,6 +77,7 @@ impl Fleet {
         self.engine.takes_wishes()?;
         self.record_machines().await?;
         let mut updates = DesiredUpdates::default();
+        let _turn = self.quota_turn(&resolved).await;
         let _chooses = self.may_choose(&resolved).await;
         let known = self.concerned(&resolved).await?;
         Box::pin(self.place(&mut resolved, &known, Some(&mut updates))).await?;
@@ -108,6 +109,8 @@ impl Fleet {
         let groups = Box::pin(groups).await?;
         let types = self.take_in_types(&resolved.types, &mut batch.updates);
         let types = types.await?;
+        let quotas = self.take_in_quotas(&resolved.quotas, &mut batch.updates);
+        let quotas = quotas.await?;
         let snapshots = resolved.snapshots.clone();
         let mut all = Box::pin(batch.take_in(resolved)).await?;
         all.extend(applied);
@@ -115,6 +118,7 @@ impl Fleet {
         all.extend(pools);
         all.extend(groups);
         all.extend(types);
+        all.extend(quotas);
         Box::pin(self.take_in_snapshots(&snapshots, &mut all, &mut batch.updates)).await?;
         let entities: Vec<_> = all.iter().filter_map(|one| one.entity.clone()).collect();
         self.remember(directory.as_ref(), &entities, &mut batch.updates)
@@ -173,10 +177,13 @@ impl Fleet {
         let mut nothing = DesiredUpdates::default();
         Box::pin(self.take_in_snapshots(&resolved.snapshots, &mut all, &mut nothing)).await?;
         all.extend(self.take_in_types(&resolved.types, &mut updates).await?);
+        let quotas = self.take_in_quotas(&resolved.quotas, &mut updates);
+        all.extend(quotas.await?);
         Ok(all)
     }
 
     async fn refuse_all(&self, resolved: &Resolved, known: &[Known]) -> Result<(), FleetError> {
+        Box::pin(self.refuse_over_quota(resolved)).await?;
         // They are large, and most documents have nothing for them.
         Box::pin(self.refuse_groups(resolved)).await?;
         Box::pin(self.refuse_pools(resolved, known)).await?;

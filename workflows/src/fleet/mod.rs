@@ -21,6 +21,7 @@ mod past;
 mod placement;
 mod pool;
 mod queries;
+mod quota;
 mod server_types;
 mod snapshot;
 mod store;
@@ -60,6 +61,7 @@ pub use past::{
 };
 pub use pool::{Membership, PoolMember, PoolObject, PoolStatus, ShownMember, ShownPool};
 pub use queries::EntityPresence;
+pub use quota::{QuotaObject, QuotaStatus};
 pub use server_types::ServerTypeObject;
 pub use snapshot::{
     object::{SnapshotDisk, SnapshotObject, SnapshotStatus},
@@ -152,6 +154,8 @@ pub struct Fleet {
     footprints: Arc<placement::Footprints>,
     /// Held from the choice of addresses to their record.
     drawing: Arc<tokio::sync::Mutex<()>>,
+    /// Held from the look at quotas to the record of what they permit.
+    quotas: Arc<tokio::sync::Mutex<()>>,
     /// What works beside the fleet ends when the last one with this is dropped.
     owner: Option<Arc<tokio::sync::watch::Sender<()>>>,
 }
@@ -245,6 +249,7 @@ impl Fleet {
             capacities: Arc::default(),
             footprints: Arc::default(),
             drawing: Arc::default(),
+            quotas: Arc::default(),
             owner: Some(Arc::default()),
         };
         tokio::spawn(fleet.uploads.clone().listen(fleet.engine.notices()));

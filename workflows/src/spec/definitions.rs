@@ -3,13 +3,14 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::documents::{SERVER_TYPE, SNAPSHOT};
+use super::documents::{QUOTA, SERVER_TYPE, SNAPSHOT};
+use super::quota::QuotaSpec;
 use super::server_type::ServerTypeSpec;
 use super::snapshot::SnapshotSpec;
 
 /// The definitions of the kinds that only files have, each in the shape of a
 /// CustomResourceDefinition.
-pub fn file_kinds() -> [Value; 2] {
+pub fn file_kinds() -> [Value; 3] {
     [
         definition::<ServerTypeSpec>(
             SERVER_TYPE,
@@ -19,6 +20,7 @@ pub fn file_kinds() -> [Value; 2] {
             SNAPSHOT,
             "A snapshot of a VSI of the same namespace, taken once.",
         ),
+        definition::<QuotaSpec>(QUOTA, "How much the VSIs of a namespace may take together."),
     ]
 }
 

@@ -12,6 +12,7 @@ use super::network::ServerNetworkSpec;
 use super::network_ref::NetworkRefSpec;
 use super::pool::PoolSpec;
 use super::problem::{DocumentRef, FieldPath, Problem, ProblemCode};
+use super::quota::QuotaSpec;
 use super::server_type::ServerTypeSpec;
 use super::snapshot::SnapshotSpec;
 use super::vsi::VsiSpec;
@@ -32,6 +33,8 @@ pub const GROUP: &str = "VirtualServerGroup";
 pub const SNAPSHOT: &str = "VirtualServerSnapshot";
 /// The kind of a size of virtual servers.
 pub const SERVER_TYPE: &str = "VirtualServerType";
+/// The kind of a namespace's limits.
+pub const QUOTA: &str = "VirtualServerQuota";
 /// The kind of a network that is made.
 pub const NETWORK: &str = "VirtualServerNetwork";
 /// The kind of a data disk that is made.
@@ -103,6 +106,8 @@ pub struct Documents {
     pub snapshots: Vec<Document<SnapshotSpec>>,
     /// Sizes of virtual servers.
     pub types: Vec<Document<ServerTypeSpec>>,
+    /// Limits of namespaces.
+    pub quotas: Vec<Document<QuotaSpec>>,
     /// Data disks that are made.
     pub data_disks: Vec<Document<DataDiskSpec>>,
     /// Data disks that are there.
@@ -125,6 +130,7 @@ impl Documents {
             + self.groups.len()
             + self.snapshots.len()
             + self.types.len()
+            + self.quotas.len()
             + self.data_disks.len()
             + self.data_disk_refs.len()
             + self.network_refs.len()

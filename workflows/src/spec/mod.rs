@@ -36,6 +36,7 @@ pub mod policy;
 pub mod pool;
 pub mod problem;
 pub mod quantity;
+pub mod quota;
 pub mod ready;
 pub mod resolve;
 pub mod selector;

@@ -57,7 +57,11 @@ impl Resolved {
             types: vec![one.clone()],
             ..self.alone()
         });
-        let disks = types.chain(disks);
+        let quotas = self.quotas.iter().map(|one| Self {
+            quotas: vec![one.clone()],
+            ..self.alone()
+        });
+        let disks = types.chain(quotas).chain(disks);
         let made = disks.chain(vsis).chain(pools).chain(groups);
         made.chain(snapshots).collect()
     }

@@ -25,6 +25,7 @@ use super::network::DesiredNetwork;
 use super::placement::{self, DesiredPlacement};
 use super::pool::{self, DesiredPool, PoolSpec, ResolvedPool};
 use super::problem::{DocumentRef, FieldPath, Problem, ProblemCode};
+use super::quota::{self, DesiredQuota};
 use super::server_type::{self, DesiredServerType};
 use super::snapshot::DesiredSnapshot;
 use super::target::TargetHosts;
@@ -148,6 +149,8 @@ pub struct Resolved {
     pub snapshots: Vec<DesiredSnapshot>,
     /// The types of virtual servers, in the order of their documents.
     pub types: Vec<DesiredServerType>,
+    /// The quotas, in the order of their documents.
+    pub quotas: Vec<DesiredQuota>,
     /// The data disks that are made, used or not, in the order of their documents.
     pub data_disks: Vec<DesiredDataDisk>,
     /// The hosts they name, by id.
@@ -191,6 +194,7 @@ pub fn resolve(
     let mut problems = unique::check(documents);
     let mut targets = TargetHosts::new(documents, host);
     let types = server_type::of(documents, &mut problems);
+    let quotas = quota::of(documents, &mut problems);
     let data_disks = data_disks(documents, &mut targets, &mut problems);
     let attached = AttachedRefs::new(documents, &mut targets, &mut problems);
     let mut resolver = Resolver {
@@ -234,6 +238,7 @@ pub fn resolve(
                 .map(DesiredSnapshot::of)
                 .collect(),
             types,
+            quotas,
             data_disks,
             hosts: targets.into_hosts(),
             references: References::of(documents),

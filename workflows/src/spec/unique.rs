@@ -14,6 +14,7 @@ pub(super) fn check(documents: &Documents) -> Vec<Problem> {
     names(&documents.groups, &mut problems);
     names(&documents.snapshots, &mut problems);
     names(&documents.types, &mut problems);
+    names(&documents.quotas, &mut problems);
     names(&documents.data_disks, &mut problems);
     names(&documents.data_disk_refs, &mut problems);
     names(&documents.network_refs, &mut problems);

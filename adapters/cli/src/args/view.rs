@@ -418,6 +418,8 @@ pub(crate) enum ObjectKind {
     Run,
     /// Sizes of machines.
     Type,
+    /// Limits of namespaces.
+    Quota,
 }
 
 impl ObjectKind {
@@ -434,6 +436,7 @@ impl ObjectKind {
             Self::Host => "host",
             Self::Run => "run",
             Self::Type => "type",
+            Self::Quota => "quota",
         }
     }
 
@@ -465,6 +468,9 @@ impl ObjectKind {
             "host" | "hosts" => Some(Self::Host),
             "run" | "runs" => Some(Self::Run),
             "type" | "types" | "virtualservertype" | "virtualservertypes" => Some(Self::Type),
+            "quota" | "quotas" | "vsq" | "virtualserverquota" | "virtualserverquotas" => {
+                Some(Self::Quota)
+            }
             _ => None,
         }
     }

@@ -4,6 +4,7 @@ use vsiflow_workflows::{
     record::kind,
     spec::{
         DesiredDataDisk, ResolvedGroup, ResolvedPool, ResolvedVsi,
+        quota::DesiredQuota,
         server_type::{DesiredServerType, ServerType},
     },
 };
@@ -52,6 +53,15 @@ const NETWORK_WORDS: &[&str] = &[
 /// What types are.
 const TYPE_WORDS: &[&str] = &["type", "types", "virtualservertype", "virtualservertypes"];
 
+/// What quotas are.
+const QUOTA_WORDS: &[&str] = &[
+    "quota",
+    "quotas",
+    "vsq",
+    "virtualserverquota",
+    "virtualserverquotas",
+];
+
 /// The kind that a word means.
 fn kind_named(word: &str) -> Option<&'static str> {
     let kinds = [
@@ -60,6 +70,7 @@ fn kind_named(word: &str) -> Option<&'static str> {
         (POOL_WORDS, kind::POOL),
         (GROUP_WORDS, kind::GROUP),
         (TYPE_WORDS, kind::TYPE),
+        (QUOTA_WORDS, kind::QUOTA),
         (NETWORK_WORDS, kind::NETWORK),
     ];
     let found = kinds.into_iter().find(|(words, _)| words.contains(&word));
@@ -107,6 +118,11 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
             let by = actor::by(&common.reason);
             app.fleet.delete_server_type(&doomed.name, by).await?;
             output::line(&format!("type/{} deleted", doomed.name));
+        } else if doomed.kind == kind::QUOTA {
+            let by = actor::by(&common.reason);
+            let (namespace, name) = (&doomed.namespace, &doomed.name);
+            app.fleet.delete_quota(namespace, name, by).await?;
+            output::line(&format!("quota/{} deleted", work::label(namespace, name)));
         } else if doomed.kind == kind::NETWORK {
             targets.extend(delete_network(&app, common, doomed, args.orphan).await?);
         } else {
@@ -149,6 +165,11 @@ async fn selected(
     if kind == kind::TYPE {
         let message = "types are deleted by their names";
         let remedy = "name them: `vsiflow delete type NAME`";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
+    }
+    if kind == kind::QUOTA {
+        let message = "quotas are deleted by their names";
+        let remedy = "name them: `vsiflow delete quota NAME`";
         return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
     }
     if kind == kind::NETWORK {
@@ -224,6 +245,12 @@ async fn look_up(app: &App, doomed: &DeletionTarget) -> Result<(), ExitProblem> 
         kind::NETWORK => {
             app.fleet.network_entities(namespace, name).await?;
             return Ok(());
+        }
+        kind::QUOTA => {
+            return match app.fleet.has_quota(namespace, name).await? {
+                true => Ok(()),
+                false => Err(work::no_quota(name)),
+            };
         }
         kind::TYPE => {
             return match app.fleet.has_server_type(name).await? {
@@ -320,7 +347,7 @@ async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<DeletionTarget>
     let documents = work::documents(common, &Sources::of(&args.files)).await?;
     let nothing =
         documents.vsis.is_empty() && documents.pools.is_empty() && documents.groups.is_empty();
-    let nothing = nothing && documents.types.is_empty();
+    let nothing = nothing && documents.types.is_empty() && documents.quotas.is_empty();
     if nothing && documents.data_disks.is_empty() {
         output::warning(
             "the documents describe no VSI, pool, group or data disk; nothing is deleted",
@@ -351,13 +378,19 @@ async fn named(common: &Common, args: &DeleteArgs) -> Result<Vec<DeletionTarget>
         namespace: "default".to_owned(),
         name: one.name,
     };
+    let of_quota = |one: DesiredQuota| DeletionTarget {
+        kind: kind::QUOTA,
+        namespace: one.namespace,
+        name: one.name,
+    };
     let types = documents.types.into_iter().map(of_type);
+    let quotas = documents.quotas.into_iter().map(of_quota);
     let groups = documents.groups.into_iter().map(of_group);
     let vsis = documents.vsis.into_iter().map(of_vsi);
     let pools = documents.pools.into_iter().map(of_pool);
     let disks = documents.data_disks.into_iter().map(of_disk);
     let all = vsis.chain(pools).chain(groups);
-    Ok(all.chain(disks).chain(types).collect())
+    Ok(all.chain(disks).chain(types).chain(quotas).collect())
 }
 
 fn of_words(args: &DeleteArgs) -> Vec<DeletionTarget> {

@@ -1,6 +1,6 @@
 //! `describe`: everything known of a VSI, a pool, a group, a data disk, a snapshot or a host.
 
-use vsiflow_workflows::fleet::Fleet;
+use vsiflow_workflows::fleet::{Fleet, QuotaObject};
 
 use super::CommandOutcome;
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     compose::App,
     exit::{Exit, ExitProblem},
     output,
-    work::{DISK, GROUP, POOL, SNAPSHOT},
+    work::{self, DISK, GROUP, POOL, QUOTA, SNAPSHOT},
 };
 
 pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
@@ -41,6 +41,9 @@ async fn one(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitP
     }
     if let Some(wanted) = name.strip_prefix(TYPE) {
         return describe_type(fleet, args, wanted).await;
+    }
+    if let Some(quota) = name.strip_prefix(QUOTA) {
+        return describe_quota(fleet, args, quota).await;
     }
     if let Some(host) = name.strip_prefix(HOST) {
         return describe_host(fleet, args, host).await;
@@ -92,6 +95,26 @@ async fn describe_type(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result
         Some(OutputFormat::Name) => output::line(&format!("{TYPE}{name}")),
         Some(OutputFormat::Json) => output::print(found, OutputFormat::Json)?,
         _ => output::print(found, OutputFormat::Yaml)?,
+    }
+    Ok(())
+}
+
+async fn describe_quota(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
+    let (namespace, name) = name.split_once('/').unwrap_or((&args.namespace, name));
+    let quotas = fleet.quota_objects().await?;
+    let is_it = |found: &&QuotaObject| {
+        let meta = &found.metadata;
+        meta.name == name && meta.namespace == namespace
+    };
+    let Some(found) = quotas.iter().find(is_it) else {
+        return Err(work::no_quota(name));
+    };
+    match args.output {
+        Some(OutputFormat::Name) => output::line(&format!("{QUOTA}{name}")),
+        Some(OutputFormat::Json | OutputFormat::Yaml) => {
+            output::print(found, args.output.unwrap_or(OutputFormat::Json))?;
+        }
+        None | Some(OutputFormat::Wide) => output::describe::quota(found),
     }
     Ok(())
 }

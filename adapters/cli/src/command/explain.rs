@@ -59,6 +59,7 @@ fn defined(word: &str) -> &str {
         "network" | "networks" => "onprem-networkref",
         "snapshot" | "snapshots" => "virtualserversnapshot",
         "type" | "types" => "virtualservertype",
+        "quota" | "quotas" | "vsq" => "virtualserverquota",
         _ => word,
     }
 }

@@ -49,6 +49,7 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
         ObjectKind::Group => Box::pin(groups(&fleet, &args, &names)).await,
         ObjectKind::Disk => disks(&fleet, &args, &names).await,
         ObjectKind::Snapshot => snapshots(&fleet, &args, &names).await,
+        ObjectKind::Quota => quotas(&fleet, &args, &names).await,
         kind => others(&fleet, &args, kind, &names).await,
     };
     app.close().await;
@@ -135,6 +136,20 @@ async fn snapshots(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOu
     let listed = Listed::named("snapshots", "snapshot/", names);
     print(args, &listed, rows(objects, named), |objects| {
         table::snapshots(objects, form(args))
+    })
+}
+
+async fn quotas(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcome {
+    let mut objects = fleet.quota_objects().await?;
+    if let Some(name) = choose(args, names, &mut objects, |object| &object.metadata)
+        .into_iter()
+        .next()
+    {
+        return Err(work::no_quota(name));
+    }
+    let listed = Listed::named("quotas", "quota/", names);
+    print(args, &listed, rows(objects, named), |objects| {
+        table::quotas(objects, form(args))
     })
 }
 

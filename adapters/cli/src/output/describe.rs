@@ -4,7 +4,7 @@ use serde_json::Value;
 use vsiflow_workflows::{
     fleet::{
         Condition, DiskObject, GroupItem, GroupObject, HistoryLine, HostObject, ImageObject,
-        Metadata, PoolObject, SnapshotObject, VsiObject, VsiStatus,
+        Metadata, PoolObject, QuotaObject, SnapshotObject, VsiObject, VsiStatus,
     },
     next_try,
     spec::Quantity,
@@ -230,6 +230,17 @@ fn shortened(value: &str) -> String {
     match start.len() == value.len() {
         true => start,
         false => format!("{start}… ({} bytes)", value.len()),
+    }
+}
+
+/// A quota: of each limit what is taken, and what may be.
+pub(crate) fn quota(object: &QuotaObject) {
+    field("Name", &object.metadata.name);
+    field("Namespace", &object.metadata.namespace);
+    line(&format!("{:<10} {:<10} {}", "Resource", "Used", "Hard"));
+    for (name, hard) in &object.status.hard {
+        let used = object.status.used.get(name).map_or("", String::as_str);
+        line(&format!("{name:<10} {used:<10} {hard}"));
     }
 }
 

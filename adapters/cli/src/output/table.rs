@@ -9,8 +9,8 @@ pub(crate) use self::{
     found::{candidates, checks, drained, inventory},
     history::history,
     kinds::{
-        TableForm, disks, groups, hosts, images, networks, pools, runs, snapshots, tokens, types,
-        vsi_summaries, vsis,
+        TableForm, disks, groups, hosts, images, networks, pools, quotas, runs, snapshots, tokens,
+        types, vsi_summaries, vsis,
     },
 };
 

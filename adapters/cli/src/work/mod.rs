@@ -20,8 +20,8 @@ pub(crate) use selection::{
 };
 pub(crate) use signals::{interrupted, left_alone};
 pub(crate) use target::{
-    DISK, GROUP, POOL, SNAPSHOT, Target, group_named, label, pool_name, pool_named, pool_of,
-    print_objects, targets_named, targets_of,
+    DISK, GROUP, POOL, QUOTA, SNAPSHOT, Target, group_named, label, no_quota, pool_name,
+    pool_named, pool_of, print_objects, targets_named, targets_of,
 };
 pub(crate) use wait::{
     Until, await_pools_of, elapsed, see_through, tell_recorded, until_decided, watch,

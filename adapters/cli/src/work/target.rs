@@ -89,6 +89,16 @@ pub(crate) const POOL: &str = "pool/";
 /// How a group is.
 pub(crate) const GROUP: &str = "group/";
 
+/// How a quota is.
+pub(crate) const QUOTA: &str = "quota/";
+
+/// There is no quota of that name.
+pub(crate) fn no_quota(name: &str) -> ExitProblem {
+    let message = format!("{QUOTA}{name} is not known here");
+    let remedy = "`vsiflow get quotas` lists the quotas";
+    ExitProblem::new(crate::exit::Exit::NotFound, "VSI0703", message, remedy)
+}
+
 /// The group of that name.
 pub(crate) async fn group_named(
     app: &App,

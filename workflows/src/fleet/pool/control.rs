@@ -260,6 +260,8 @@ impl Fleet {
         by: By,
     ) -> Result<EntityId, FleetError> {
         if *wanted != known.wanted {
+            let _turn = self.quota_turn_of_pool().await;
+            Box::pin(self.refuse_pool_over_quota(wanted)).await?;
             record_pool(&known, wanted, &mut updates)?;
             self.record(updates, by).await?;
         }

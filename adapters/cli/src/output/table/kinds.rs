@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use vsiflow_workflows::fleet::{
     DiskObject, GroupObject, HostObject, HostRoom, ImageObject, NetworkObject, PoolObject,
-    RunObject, ServerTypeObject, SnapshotObject, TokenObject, VsiObject, VsiSummary,
+    QuotaObject, RunObject, ServerTypeObject, SnapshotObject, TokenObject, VsiObject, VsiSummary,
 };
 use vsiflow_workflows::spec::Quantity;
 
@@ -429,6 +429,31 @@ pub(crate) fn types(types: &[ServerTypeObject]) -> Table {
             or_none(size.boot_disk.clone().unwrap_or_default()),
             or_none(of_type.unwrap_or_default().to_owned()),
         ]
+    }));
+    table
+}
+
+/// Quotas: of each limit what is taken, and what may be.
+pub(crate) fn quotas(objects: &[QuotaObject], form: TableForm) -> Table {
+    const LIMITS: [&str; 4] = ["vsis", "cpus", "memory", "disk"];
+    let mut head = vec!["NAME", "VSIS", "CPUS", "MEMORY", "DISK", form.since()];
+    if form.namespaces {
+        head.insert(0, "NAMESPACE");
+    }
+    let mut table = Table::new(&head);
+    table.rows.extend(objects.iter().map(|object| {
+        let (meta, status) = (&object.metadata, &object.status);
+        let namespace = form.namespaces.then(|| meta.namespace.clone());
+        let limits = LIMITS.map(
+            |name| match (status.used.get(name), status.hard.get(name)) {
+                (Some(used), Some(hard)) => format!("{used}/{hard}"),
+                _ => or_none(String::new()),
+            },
+        );
+        let age = form.age(&meta.creation_timestamp);
+        let name = std::iter::once(meta.name.clone());
+        let row = namespace.into_iter().chain(name).chain(limits);
+        row.chain(std::iter::once(age)).collect()
     }));
     table
 }
