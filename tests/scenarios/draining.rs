@@ -132,14 +132,14 @@ fn local_data_stays_where_it_is_unless_its_owner_permits_that_it_is_lost() {
         told["reason"].as_str().unwrap().to_owned()
     };
     // A boot disk that lasts.
-    vsiflow.apply(&documents("", "", ""), &["--wait"]).exits(0);
+    vsiflow.apply(documents("", "", ""), &["--wait"]).exits(0);
     let member = on(&vsiflow, "sim:a").remove(0);
     assert!(reason(&vsiflow).contains("it is not ephemeral"));
     // A data disk, although its boot disk is ephemeral.
     vsiflow.run(&["delete", "pool/web", "--wait"]).exits(0);
     let with_disks = |policy: &str, of: &str| documents(&disks(policy), of, EPHEMERAL);
     vsiflow
-        .apply(&with_disks("Delete", ""), &["--wait"])
+        .apply(with_disks("Delete", ""), &["--wait"])
         .exits(0);
     let before = vsiflow.vsi(&member)["metadata"]["uid"].clone();
     assert!(reason(&vsiflow).contains(&format!("data disk data-{member} is on the host")));
@@ -150,7 +150,7 @@ fn local_data_stays_where_it_is_unless_its_owner_permits_that_it_is_lost() {
     assert_eq!(vsiflow.vsi(&member)["metadata"]["uid"], before);
     // The owner permits it: nothing is replaced for that alone.
     vsiflow
-        .apply(&with_disks("Delete", "    evictable: true\n"), &["--wait"])
+        .apply(with_disks("Delete", "    evictable: true\n"), &["--wait"])
         .exits(0)
         .says("pool/web configured");
     assert_eq!(vsiflow.vsi(&member)["metadata"]["uid"], before);

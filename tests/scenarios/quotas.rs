@@ -54,7 +54,7 @@ fn what_exceeds_a_quota_is_refused_before_anything_is_recorded() {
     let before = events(&vsiflow);
     for more in [&["--dry-run"][..], &[]] {
         vsiflow
-            .apply(&server("b", 2, ""), more)
+            .apply(server("b", 2, ""), more)
             .exits(4)
             .says("VSI0738")
             .says("cpus: 2 used, 2 more asked for, 3 allowed");
@@ -65,7 +65,7 @@ fn what_exceeds_a_quota_is_refused_before_anything_is_recorded() {
         .says("vsis: 1 used, 2 more asked for, 2 allowed");
     // A larger machine for one that is there.
     vsiflow
-        .apply(&server("a", 4, ""), &[])
+        .apply(server("a", 4, ""), &[])
         .exits(4)
         .says("cpus: 2 used, 2 more asked for, 3 allowed");
     vsiflow
@@ -81,10 +81,10 @@ fn what_exceeds_a_quota_is_refused_before_anything_is_recorded() {
         .exits(4)
         .says("VSI0738");
     assert_eq!(events(&vsiflow), before, "nothing is recorded");
-    vsiflow.apply(&server("b", 1, ""), &["--wait"]).exits(0);
+    vsiflow.apply(server("b", 1, ""), &["--wait"]).exits(0);
     // One that goes makes room once it is gone.
     vsiflow.run(&["delete", "b", "--wait"]).exits(0);
-    vsiflow.apply(&server("c", 1, ""), &[]).exits(0);
+    vsiflow.apply(server("c", 1, ""), &[]).exits(0);
     // Another namespace has none.
     let elsewhere = server("d", 8, "").replace("{name: d}", "{name: d, namespace: other}");
     vsiflow.apply(&elsewhere, &[]).exits(0);
@@ -96,7 +96,7 @@ fn a_lower_quota_changes_nothing_that_runs_and_refuses_growth_alone() {
     let both = server("a", 2, "") + &server("b", 2, "");
     vsiflow.apply(&both, &["--wait"]).exits(0);
     vsiflow
-        .apply(&quota("{vsis: 1, cpus: 1}"), &[])
+        .apply(quota("{vsis: 1, cpus: 1}"), &[])
         .exits(0)
         .says("quota/team created");
     let shown = vsiflow.run(&["get", "quotas"]).exits(0);
@@ -122,11 +122,11 @@ fn a_lower_quota_changes_nothing_that_runs_and_refuses_growth_alone() {
         .run(&["restart", "a", "--wait", "--grace-period", "1s"])
         .exits(0);
     vsiflow
-        .apply(&server("a", 1, ""), &[])
+        .apply(server("a", 1, ""), &[])
         .exits(0)
         .says("a configured");
     vsiflow
-        .apply(&server("a", 2, ""), &[])
+        .apply(server("a", 2, ""), &[])
         .exits(4)
         .says("VSI0738");
     // Without the quota it is permitted again.
@@ -135,19 +135,19 @@ fn a_lower_quota_changes_nothing_that_runs_and_refuses_growth_alone() {
         .exits(0)
         .says("quota/team deleted");
     vsiflow.run(&["get", "quota", "team"]).exits(3);
-    vsiflow.apply(&server("a", 2, ""), &[]).exits(0);
+    vsiflow.apply(server("a", 2, ""), &[]).exits(0);
     vsiflow.run(&["delete", "quota", "team"]).exits(3);
 }
 
 #[test]
 fn pools_and_groups_count_with_all_members_that_they_may_have() {
     let vsiflow = Vsiflow::simulated();
-    vsiflow.apply(&quota("{vsis: 3}"), &[]).exits(0);
+    vsiflow.apply(quota("{vsis: 3}"), &[]).exits(0);
     vsiflow
-        .apply(&pool(4), &[])
+        .apply(pool(4), &[])
         .exits(4)
         .says("vsis: 0 used, 4 more asked for, 3 allowed");
-    vsiflow.apply(&pool(2), &["--wait"]).exits(0);
+    vsiflow.apply(pool(2), &["--wait"]).exits(0);
     assert_eq!(used(&vsiflow)["vsis"], "2");
     vsiflow
         .run(&["scale", "pool/web", "--replicas", "4"])
@@ -155,17 +155,17 @@ fn pools_and_groups_count_with_all_members_that_they_may_have() {
         .says("VSI0738")
         .says("vsis: 2 used, 2 more asked for, 3 allowed");
     vsiflow
-        .apply(&group(2), &[])
+        .apply(group(2), &[])
         .exits(4)
         .says("vsis: 2 used, 2 more asked for, 3 allowed");
-    vsiflow.apply(&group(1), &["--wait"]).exits(0);
+    vsiflow.apply(group(1), &["--wait"]).exits(0);
     assert_eq!(used(&vsiflow)["vsis"], "3");
     vsiflow
         .run(&["scale", "group/grp", "--pool", "web", "--replicas", "2"])
         .exits(4)
         .says("VSI0738");
     // A member that is made again is no growth.
-    vsiflow.apply(&quota("{vsis: 1}"), &[]).exits(0);
+    vsiflow.apply(quota("{vsis: 1}"), &[]).exits(0);
     vsiflow.run(&["delete", "web-1", "--wait"]).exits(0);
     vsiflow
         .run(&[
@@ -185,27 +185,32 @@ fn pools_and_groups_count_with_all_members_that_they_may_have() {
 #[test]
 fn with_a_limit_of_disks_a_new_server_says_how_large_its_boot_disk_is() {
     let vsiflow = Vsiflow::simulated();
-    vsiflow.apply(&server("old", 1, ""), &["--wait"]).exits(0);
-    vsiflow.apply(&quota("{disk: 20Gi}"), &[]).exits(0);
+    vsiflow.apply(server("old", 1, ""), &["--wait"]).exits(0);
+    vsiflow.apply(quota("{disk: 200Gi}"), &[]).exits(0);
     // What is there is not asked for it.
-    vsiflow.apply(&server("old", 2, ""), &[]).exits(0);
+    vsiflow.apply(server("old", 2, ""), &[]).exits(0);
     vsiflow
-        .apply(&server("a", 1, ""), &[])
+        .apply(server("a", 1, ""), &[])
         .exits(4)
         .says("VSI0739")
         .says("bootDisk.size");
     let sized = |size: &str| server("a", 1, &format!("  bootDisk: {{size: {size}}}\n"));
     vsiflow
-        .apply(&sized("30Gi"), &[])
+        .apply(sized("300Gi"), &[])
         .exits(4)
-        .says("disk: 0 used, 30Gi more asked for, 20Gi allowed");
-    vsiflow.apply(&sized("15Gi"), &[]).exits(0);
+        .says("disk: 0 used, 300Gi more asked for, 200Gi allowed");
+    vsiflow.apply(sized("150Gi"), &[]).exits(0);
     let disk = "apiVersion: hpse.ibm.com/v1\nkind: HyperProtectContainerRuntimeOnPremDataDisk\n\
-                metadata: {name: data}\nspec: {size: 10Gi}\n---\n";
+                metadata: {name: data}\nspec: {size: 60Gi}\n---\n";
     vsiflow
         .apply(disk, &[])
         .exits(4)
-        .says("disk: 15Gi used, 10Gi more asked for, 20Gi allowed");
+        .says("disk: 150Gi used, 60Gi more asked for, 200Gi allowed");
+    // Nor is it uncounted later.
+    vsiflow
+        .apply(server("a", 1, ""), &[])
+        .exits(4)
+        .says("VSI0739");
 }
 
 #[test]
@@ -217,7 +222,7 @@ fn quotas_that_cannot_be_are_refused_and_explained() {
         ("{pods: 3}", "pods"),
         ("{}", "it limits nothing"),
     ] {
-        vsiflow.apply(&quota(wrong), &[]).exits(2).says(said);
+        vsiflow.apply(quota(wrong), &[]).exits(2).says(said);
     }
     let twice = quota("{vsis: 1}") + &quota("{vsis: 2}");
     vsiflow.apply(&twice, &[]).exits(2).says("occurs twice");

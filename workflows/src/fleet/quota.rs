@@ -417,8 +417,10 @@ impl Fleet {
                 continue;
             }
             let taker = Taker::Vsi(vsi.name.clone());
-            let is_new = taken.get(&vsi.namespace, &taker) == Usage::default();
-            if is_new && vsi.boot_disk.size.is_none() {
+            let before = taken.get(&vsi.namespace, &taker);
+            // Nor may one that said it become one that nobody can count.
+            let has_to_say = before == Usage::default() || before.disk > 0;
+            if has_to_say && vsi.boot_disk.size.is_none() {
                 let name = format!("vsi/{}", vsi.full_name());
                 demand
                     .unsized_disks
@@ -455,7 +457,8 @@ impl Fleet {
             let usage = of_pool(pool, replicas).max(members.copied().unwrap_or_default());
             let taker = Taker::Pool(desired.name.clone());
             let grows = usage.vsis > taken.get(&desired.namespace, &taker).vsis;
-            if grows && pool.template.desired.boot_disk.size.is_none() {
+            let said = same.and_then(|known| known.wanted.template.vsi.boot_disk.size);
+            if (grows || said.is_some()) && pool.template.desired.boot_disk.size.is_none() {
                 let name = format!("pool/{}/{}", desired.namespace, desired.name);
                 demand
                     .unsized_disks

@@ -353,10 +353,10 @@ proptest! {
         let updates = updated(&decision);
         let is_ready = |number: &u32| view.members[number].state == MemberState::Ready;
         if let Some(lowest) = updates.iter().copied().filter(is_ready).min() {
-            let from = lowest.max(view.strategy.partition);
-            for (number, member) in view.members.range(from..view.replicas) {
-                let outdated = !member.current || view.evicting.contains(number);
-                let due = outdated && !view.cordoned.contains(number) && is_ready(number);
+            for (number, member) in view.members.range(lowest..view.replicas) {
+                let outdated = !member.current && *number >= view.strategy.partition;
+                let leaves = view.evicting.contains(number);
+                let due = (outdated || leaves) && !view.cordoned.contains(number) && is_ready(number);
                 prop_assert!(!due || updates.contains(number), "{number} after {lowest}");
             }
         }
