@@ -10,7 +10,7 @@ use crate::fleet::{
         controller,
         known::{KnownGroup, record_group},
     },
-    pool::known::KnownPool,
+    pool::{NextLook, known::KnownPool},
     store::DesiredUpdates,
 };
 use crate::{
@@ -30,19 +30,19 @@ pub(super) struct GroupPools {
 }
 
 impl Fleet {
-    /// Looks at a group and records what follows for its pools. Whether it asks a gate that stays closed.
+    /// Looks at a group and records what follows for its pools.
     pub(in crate::fleet) async fn reconcile_group(
         &self,
         entity: &EntityId,
-    ) -> Result<bool, FleetError> {
+    ) -> Result<NextLook, FleetError> {
         let _one_look = self.pools.looking.lock().await;
         let Some(group) = self.known_group(entity).await? else {
-            return Ok(false);
+            return Ok(NextLook::default());
         };
         let generation = group.generation();
         if group.is_deleted() {
             self.pools.found(entity, generation, Some(Verdict::Reached));
-            return Ok(false);
+            return Ok(NextLook::default());
         }
         let found = Box::pin(self.group_pools(&group)).await?;
         let own = found.pools.values().map(|pool| pool.entity.clone());
@@ -66,7 +66,7 @@ impl Fleet {
             (None, GroupOutcome::Progressing(_) | GroupOutcome::Gate(_)) => None,
         };
         self.pools.found(entity, generation, verdict);
-        Ok(asks)
+        Ok(NextLook { asks, more: false })
     }
 
     /// The pools of a group, where each is, and what that comes to.

@@ -42,6 +42,17 @@ const TOGETHER: Duration = Duration::from_millis(50);
 const AGAIN: Duration = Duration::from_secs(5);
 /// And that often while a gate is asked.
 const SOON: Duration = Duration::from_millis(500);
+/// Nothing that was recorded is left unseen for longer than that, however long a look takes.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
+/// What comes after a look at a pool or a group.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::fleet) struct NextLook {
+    /// It asks a gate, of which nothing is recorded when it opens.
+    pub(in crate::fleet) asks: bool,
+    /// It has more to record than one look does.
+    pub(in crate::fleet) more: bool,
+}
 
 impl Fleet {
     /// Works on these pools from now on, as long as this fleet is there.
@@ -97,14 +108,19 @@ impl Fleet {
         loop {
             asked.mark_unchanged();
             let begun = Instant::now();
-            let mut asks = false;
+            let mut next = NextLook::default();
             for entity in self.pools_to_control() {
-                asks |= Box::pin(self.reconcile(&entity)).await;
+                let looked = Box::pin(self.reconcile(&entity)).await;
+                next.asks |= looked.asks;
+                next.more |= looked.more;
+            }
+            if next.more {
+                continue;
             }
             // Nothing is recorded when a guest begins to show what a gate asks for.
-            let again = if asks { SOON } else { AGAIN };
-            // Many members are not looked at more often than it takes.
-            let pause = TOGETHER.max(begun.elapsed());
+            let again = if next.asks { SOON } else { AGAIN };
+            // Looking at many members takes half of the time at most.
+            let pause = begun.elapsed().clamp(TOGETHER, LONGEST_REST);
             tokio::select! {
                 ended = concerns_pools(&mut notices) => if ended { return },
                 _ = asked.changed() => {}
@@ -118,17 +134,17 @@ impl Fleet {
         }
     }
 
-    /// Looks at a pool or a group. Whether it asks a gate.
-    async fn reconcile(&self, entity: &EntityId) -> bool {
+    /// Looks at a pool or a group.
+    async fn reconcile(&self, entity: &EntityId) -> NextLook {
         let looked = match entity.kind().as_str() {
             kind::GROUP => Box::pin(self.reconcile_group(entity)).await,
-            _ => Box::pin(self.reconcile_pool(entity)).await.map(|()| false),
+            _ => Box::pin(self.reconcile_pool(entity)).await,
         };
         looked.unwrap_or_else(|error| {
             tracing::warn!(%entity, %error, "it could not be looked at");
             let verdict = Some(Verdict::Blocked(*error.failure));
             self.pools.found(entity, self.generation(entity), verdict);
-            false
+            NextLook::default()
         })
     }
 

@@ -9,7 +9,7 @@ use crate::fleet::{
     Fleet, FleetError, Verdict,
     host::scan::{ScanMode, is_watched},
     index::Known,
-    pool::{controller, known::KnownPool, members::PoolMembers},
+    pool::{NextLook, controller, known::KnownPool, members::PoolMembers},
 };
 use crate::{
     phase::Phase,
@@ -20,18 +20,21 @@ use crate::{
 
 /// So many members are made by one batch of the journal.
 const BATCH: usize = 50;
+/// So many are made by one look at their pool: other pools have their turn, and what was asked of this one
+/// meanwhile is seen.
+const EACH_LOOK: usize = 200;
 
 impl Fleet {
     /// Looks at a pool and records what follows for its members.
-    pub(super) async fn reconcile_pool(&self, entity: &EntityId) -> Result<(), FleetError> {
+    pub(super) async fn reconcile_pool(&self, entity: &EntityId) -> Result<NextLook, FleetError> {
         let _one_look = self.pools.looking.lock().await;
         let Some(pool) = self.known_pool(entity).await? else {
-            return Ok(());
+            return Ok(NextLook::default());
         };
         let generation = pool.generation();
         if pool.is_deleted() {
             self.pools.found(entity, generation, Some(Verdict::Reached));
-            return Ok(());
+            return Ok(NextLook::default());
         }
         let mut found = Box::pin(self.members(&pool)).await?;
         if Box::pin(self.end_evictions(&pool, &found)).await? {
@@ -45,7 +48,7 @@ impl Fleet {
             decision = decide(&found.view);
         }
         self.resume_members(&found).await?;
-        let mut trouble = Box::pin(self.carry_out(&pool, &found, &decision)).await;
+        let (mut trouble, more) = Box::pin(self.carry_out(&pool, &found, &decision)).await;
         let open = Box::pin(self.delete_disks(&pool, &found, &mut trouble)).await?;
         let open = Box::pin(self.delete_evicted_disks(&pool, &found, &mut trouble)).await || open;
         // What came in between is looked at again.
@@ -55,7 +58,7 @@ impl Fleet {
             None => Box::pin(self.came_to(&pool, &found, &decision, open)).await?,
         };
         self.pools.found(entity, generation, verdict);
-        Ok(())
+        Ok(NextLook { asks: false, more })
     }
 
     /// Where a pool is, as those that wait for it are told.
@@ -117,13 +120,14 @@ impl Fleet {
         Ok(())
     }
 
-    /// Records what was decided. What is refused for one member keeps no other from it.
+    /// Records what was decided, and whether members are left to make. What is refused for one member keeps no
+    /// other from it.
     async fn carry_out(
         &self,
         pool: &KnownPool,
         found: &PoolMembers,
         decision: &PoolDecision,
-    ) -> Vec<Failure> {
+    ) -> (Vec<Failure>, bool) {
         let (mut trouble, mut missing, mut leaving) = (Vec::new(), Vec::new(), Vec::new());
         for action in &decision.actions {
             let done = match action {
@@ -143,11 +147,17 @@ impl Fleet {
         if !leaving.is_empty() {
             trouble.extend(Box::pin(self.evict_members(pool, found, &leaving)).await);
         }
-        for numbers in missing.chunks(BATCH) {
-            let made = self.make_members(pool, numbers).await;
-            trouble.extend(made.err().map(|error| *error.failure));
+        let (mut made, mut left) = (0_usize, missing.as_slice());
+        // What is refused is no reason to stop.
+        while !left.is_empty() && made < EACH_LOOK {
+            let (numbers, rest) = left.split_at(left.len().min(BATCH));
+            left = rest;
+            match self.make_members(pool, numbers).await {
+                Ok(()) => made = made.saturating_add(numbers.len()),
+                Err(error) => trouble.push(*error.failure),
+            }
         }
-        trouble
+        (trouble, !left.is_empty())
     }
 
     async fn make_members(&self, pool: &KnownPool, numbers: &[u32]) -> Result<(), FleetError> {
