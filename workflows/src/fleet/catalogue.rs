@@ -3,7 +3,10 @@
 //! An apply of one document must not read what is wanted of all others, or ten thousand documents read
 //! it a hundred million times. What is found here is a hint: it is read and compared as before.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
@@ -17,6 +20,7 @@ use super::{
     unreadable::{LostEntity, WantedReading},
 };
 use crate::{
+    phase,
     record::{DiskRecord, VsiRecord, disk_entity, kind, vsi_entity},
     spec::{DesiredDisk, DesiredVsi, Resolved, desired::DiskOrigin},
     vsi_graph,
@@ -111,23 +115,62 @@ impl Fleet {
         self.all_known(found).await
     }
 
-    /// The VSIs that a pool made, deleted ones included.
-    pub(super) async fn known_of_pool(&self, pool: Uuid) -> Result<Vec<Known>, FleetError> {
-        let found = self.entities_with(kind::VSI, [Sign::Of(pool.to_string())]);
-        let mut known = self.all_known(found.await).await?;
-        known.retain(|known| {
+    /// The VSIs that a pool made and that are not deleted. A pool is looked at often: of a member only what is
+    /// news is read.
+    pub(super) async fn known_of_pool(&self, pool: Uuid) -> Result<Vec<Arc<Known>>, FleetError> {
+        let found = self.made_by_pool(pool).await;
+        let mut read = self.pools.take_read(pool);
+        let mut all = Vec::new();
+        for entity in found {
+            let Some(state) = self.engine.entity(&entity) else {
+                continue;
+            };
+            let poison = self.engine.unreadable(&entity).is_some();
+            if phase::is_gone(&entity, &state) && !poison {
+                continue;
+            }
+            // States are never changed in place.
+            let before = read.remove(&entity);
+            let before = before.filter(|known| Arc::ptr_eq(&known.state, &state));
+            let before = before.filter(|known| known.unreadable.is_none());
+            match before {
+                Some(known) if self.poison(&entity).await?.is_none() => all.push(known),
+                _ => match self.read_wanted(&entity, &state).await? {
+                    WantedReading::Wanted(wanted) => {
+                        all.push(Arc::new(self.known_as(entity, state, wanted).await?));
+                    }
+                    // What cannot be read is judged by its name, see `refuse_lost`.
+                    WantedReading::Nothing | WantedReading::Lost(_) => {}
+                },
+            }
+        }
+        all.retain(|known| {
             let of = known.wanted.vsi.member_of.as_ref();
-            of.is_some_and(|of| of.uid == pool)
+            of.is_some_and(|of| of.uid == pool) && !known.is_deleted()
         });
-        Ok(known)
+        self.pools.put_read(pool, &all);
+        Ok(all)
     }
 
-    /// The data disks that a pool made, deleted ones included.
+    /// Whether a pool has members, or had some.
+    pub(super) async fn has_had_members(&self, pool: Uuid) -> bool {
+        !self.made_by_pool(pool).await.is_empty()
+    }
+
+    async fn made_by_pool(&self, pool: Uuid) -> BTreeSet<EntityId> {
+        let sign = Sign::Of(pool.to_string());
+        self.entities_with(kind::VSI, [sign]).await
+    }
+
+    /// The data disks that a pool made and that are not deleted.
     pub(super) async fn disks_of_pool(&self, pool: Uuid) -> Result<Vec<KnownDisk>, FleetError> {
         let found = self.entities_with(kind::DISK, [Sign::Of(pool.to_string())]);
         let mut all = Vec::new();
         for entity in found.await {
-            all.extend(self.known_disk(entity).await?);
+            let state = self.engine.entity(&entity);
+            if state.is_some_and(|state| !phase::is_gone(&entity, &state)) {
+                all.extend(self.known_disk(entity).await?);
+            }
         }
         all.retain(|known| {
             let of = known.wanted.disk.member_of.as_ref();

@@ -1,5 +1,6 @@
 //! One apply: what each of its documents comes to, and the wishes that it makes.
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use uuid::Uuid;
 use vsiflow_engine::model::Precedence;
 
@@ -20,6 +21,9 @@ use crate::{
     spec::{Resolved, ResolvedVsi, UpdatePolicy},
     update_vsi,
 };
+
+/// Secrets that are stored at the same time.
+const TOGETHER: usize = 16;
 
 /// What an apply is about.
 pub(in crate::fleet) struct ApplyBatch<'a> {
@@ -56,9 +60,11 @@ impl<'a> ApplyBatch<'a> {
         resolved: Resolved,
     ) -> Result<Vec<Applied>, FleetError> {
         let mut all = Vec::new();
+        let mut kept = self.kept(&resolved.vsis).await?.into_iter();
         for vsi in resolved.vsis {
+            let kept = kept.next().flatten();
             all.push(match matching(&vsi, &self.known).cloned() {
-                None => self.create(vsi).await?,
+                None => self.create(vsi, kept).await?,
                 Some(known) => {
                     let vsi = retained_refs::kept(&vsi, &known, &resolved.references);
                     let vsi = retained_refs::own_disks(vsi, &known, &self.disks);
@@ -69,15 +75,33 @@ impl<'a> ApplyBatch<'a> {
         Ok(all)
     }
 
-    async fn create(&mut self, vsi: ResolvedVsi) -> Result<Applied, FleetError> {
-        let uid = vsi.desired.uid.unwrap_or_else(Uuid::new_v4);
+    /// What is wanted of those that are new, with their secrets where secrets are kept: several at a time, because
+    /// each takes as long as a disk needs to have it. Nothing in a dry run.
+    async fn kept(&self, vsis: &[ResolvedVsi]) -> Result<Vec<Option<VsiRecord>>, FleetError> {
+        let kept = vsis.iter().map(|vsi| async move {
+            if self.dry || matching(vsi, &self.known).is_some() {
+                return Ok(None);
+            }
+            let uid = vsi.desired.uid.unwrap_or_else(Uuid::new_v4);
+            let kept = self.fleet.keep(vsi.clone(), uid, None, &self.disks).await?;
+            Ok(Some(kept))
+        });
+        let kept: Vec<_> = kept.collect();
+        stream::iter(kept).buffered(TOGETHER).try_collect().await
+    }
+
+    async fn create(
+        &mut self,
+        vsi: ResolvedVsi,
+        kept: Option<VsiRecord>,
+    ) -> Result<Applied, FleetError> {
         let mut applied = Applied::of(&vsi, None, Change::Created);
-        if self.dry {
+        let Some(mut wanted) = kept else {
             return Ok(applied);
-        }
-        let entity = vsi_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
+        };
+        let entity = vsi_entity(wanted.uid);
+        let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
         applied.entity = Some(entity.clone());
-        let mut wanted = self.fleet.keep(vsi, uid, None, &self.disks).await?;
         wanted.formats = self.fleet.formats_of_others(&wanted, &self.known).await?;
         let (workflow, precedence) = (provision_vsi::NAME, Precedence::Supersede);
         self.updates

@@ -125,7 +125,7 @@ impl Fleet {
             ..before.clone()
         };
         let is_new = asked.revision != before.template.revision;
-        let has_members = !self.known_of_pool(before.uid).await?.is_empty();
+        let has_members = self.has_had_members(before.uid).await;
         let waits = desired.update_policy == UpdatePolicy::Manual && plan.has_effect();
         let awaits_approval = is_new && has_members && waits;
         if awaits_approval {

@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use tokio::sync::watch;
+use uuid::Uuid;
 use vsiflow_engine::model::EntityId;
 
-use crate::fleet::Verdict;
+use crate::fleet::{Verdict, index::Known};
 
 /// The pools that are worked on.
 #[derive(Default)]
@@ -34,7 +35,12 @@ struct State {
     gates: BTreeMap<EntityId, String>,
     /// Those whose objects elsewhere say what they are.
     owned_elsewhere: BTreeSet<EntityId>,
+    /// What was read of the members of each pool.
+    read: BTreeMap<Uuid, ReadMembers>,
 }
+
+/// Members of a pool as they were read.
+type ReadMembers = BTreeMap<EntityId, Arc<Known>>;
 
 impl Board {
     fn state(&self) -> MutexGuard<'_, State> {
@@ -105,6 +111,23 @@ impl Board {
         let state = self.state();
         let found = state.verdicts.get(pool).filter(|(of, _)| *of == generation);
         found.map(|(_, verdict)| verdict.clone())
+    }
+
+    /// What was read of a pool's members last.
+    pub(in crate::fleet) fn take_read(&self, pool: Uuid) -> ReadMembers {
+        self.state().read.remove(&pool).unwrap_or_default()
+    }
+
+    /// Remembers what was read of a pool's members.
+    pub(in crate::fleet) fn put_read(&self, pool: Uuid, members: &[Arc<Known>]) {
+        let members = members.iter();
+        let members = members.map(|known| (known.entity.clone(), known.clone()));
+        let members: ReadMembers = members.collect();
+        let mut state = self.state();
+        match members.is_empty() {
+            true => state.read.remove(&pool),
+            false => state.read.insert(pool, members),
+        };
     }
 
     /// Objects elsewhere say what these are, and of no others.

@@ -1,6 +1,6 @@
 //! The members of a pool: what is known of them, and the documents they are made from.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use uuid::Uuid;
 use vsiflow_engine::{model::EntityId, secret::Secret};
@@ -27,7 +27,7 @@ use crate::{
 pub(in crate::fleet) struct PoolMembers {
     pub(in crate::fleet) view: PoolView,
     /// Those that are there, by number.
-    pub(in crate::fleet) members: BTreeMap<u32, Known>,
+    pub(in crate::fleet) members: BTreeMap<u32, Arc<Known>>,
     /// Their data disks, those of members that are gone included.
     pub(in crate::fleet) disks: Vec<KnownDisk>,
 }
@@ -50,7 +50,7 @@ impl Fleet {
         let mut members = BTreeMap::new();
         for known in self.known_of_pool(record.uid).await? {
             let number = known.wanted.vsi.member_of.as_ref().map(|of| of.number);
-            if let (Some(number), false) = (number, known.is_deleted()) {
+            if let Some(number) = number {
                 members.insert(number, known);
             }
         }
@@ -87,7 +87,7 @@ impl Fleet {
         pool: &KnownPool,
     ) -> Result<usize, FleetError> {
         let members = self.known_of_pool(pool.wanted.uid).await?;
-        let there = members.iter().filter(|known| !known.is_deleted()).count();
+        let there = members.len();
         let wanted = usize::try_from(pool.wanted.replicas).unwrap_or(usize::MAX);
         Ok(there.max(wanted).max(1))
     }

@@ -1,5 +1,6 @@
 //! One look at a pool: what its members are like, what follows, and its record.
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use vsiflow_engine::{
     executor::Drive,
     model::{EntityId, Failure, FailureClass, Name, Text},
@@ -19,10 +20,14 @@ use crate::{
 };
 
 /// So many members are made by one batch of the journal.
-const BATCH: usize = 50;
+const BATCH: usize = 100;
 /// So many are made by one look at their pool: other pools have their turn, and what was asked of this one
 /// meanwhile is seen.
 const EACH_LOOK: usize = 200;
+/// After so many members that are refused one by one, batches are refused as a whole.
+const REFUSED: usize = 4;
+/// Hosts that are looked at at the same time.
+const TOGETHER: usize = 8;
 
 impl Fleet {
     /// Looks at a pool and records what follows for its members.
@@ -87,7 +92,7 @@ impl Fleet {
     /// What keeps a member from being ready.
     fn stuck(&self, pool: &KnownPool, found: &PoolMembers, number: u32) -> Verdict {
         let name = member_name(&pool.wanted.name, number);
-        let member = found.members.get(&number);
+        let member = found.members.get(&number).map(AsRef::as_ref);
         let verdict = member.and_then(|member| self.verdict(&member.entity));
         let of_member = |failure: Failure| failure.of_object(format!("vsi/{name}"));
         match verdict {
@@ -112,12 +117,17 @@ impl Fleet {
         let mut hosts = std::collections::BTreeMap::<String, Vec<Known>>::new();
         for known in found.members.values().filter(|known| is_watched(known)) {
             let host = known.wanted.vsi.host.clone();
-            hosts.entry(host).or_default().push(known.clone());
+            hosts.entry(host).or_default().push((**known).clone());
         }
-        for (host, known) in hosts {
-            Box::pin(self.look_at_host(host, known, ScanMode::Nothing)).await?;
-        }
-        Ok(())
+        let looks = hosts.into_iter().map(|(host, known)| async move {
+            let looked = self.look_at_host(host, known, ScanMode::Nothing);
+            Box::pin(looked).await.map(drop)
+        });
+        let looks: Vec<_> = looks.collect();
+        stream::iter(looks)
+            .buffer_unordered(TOGETHER)
+            .try_collect()
+            .await
     }
 
     /// Records what was decided, and whether members are left to make. What is refused for one member keeps no
@@ -147,17 +157,25 @@ impl Fleet {
         if !leaving.is_empty() {
             trouble.extend(Box::pin(self.evict_members(pool, found, &leaving)).await);
         }
-        let (mut made, mut left) = (0_usize, missing.as_slice());
-        // What is refused is no reason to stop.
-        while !left.is_empty() && made < EACH_LOOK {
-            let (numbers, rest) = left.split_at(left.len().min(BATCH));
-            left = rest;
+        let mut batches: Vec<_> = missing.chunks(BATCH).rev().collect();
+        let (mut made, mut refused) = (0_usize, 0_usize);
+        while made < EACH_LOOK
+            && let Some(numbers) = batches.pop()
+        {
+            let (first, second) = numbers.split_at(numbers.len().div_ceil(2));
             match self.make_members(pool, numbers).await {
                 Ok(()) => made = made.saturating_add(numbers.len()),
-                Err(error) => trouble.push(*error.failure),
+                Err(error)
+                    if second.is_empty() || refused >= REFUSED || concerns_all(&error.failure) =>
+                {
+                    refused = refused.saturating_add(1);
+                    trouble.push(*error.failure);
+                }
+                // One of them is refused: the others are made without it.
+                Err(_) => batches.extend([second, first]),
             }
         }
-        (trouble, !left.is_empty())
+        (trouble, !batches.is_empty())
     }
 
     async fn make_members(&self, pool: &KnownPool, numbers: &[u32]) -> Result<(), FleetError> {
@@ -303,6 +321,11 @@ fn takes_away(found: &PoolMembers, decision: &PoolDecision) -> bool {
         }
         PoolAction::Make(_) | PoolAction::Delete(_) => false,
     })
+}
+
+/// Whether making fewer members at a time helps none of them.
+fn concerns_all(failure: &Failure) -> bool {
+    is_passing(failure) || failure.code.as_str() == "VSI0737"
 }
 
 /// Something else was asked for at the same moment, or a deletion is not over yet.

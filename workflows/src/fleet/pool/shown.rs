@@ -88,7 +88,7 @@ impl Fleet {
         };
         for pool in self.living_pools().await? {
             let known = self.known_of_pool(pool.wanted.uid).await?;
-            let there = known.iter().filter(|known| !known.is_deleted());
+            let there = known.iter();
             let group = pool.wanted.of_group.as_ref().map(|of| of.uid);
             let members = there.filter_map(|known| shown(known, group));
             let mut members: Vec<_> = members.collect();
@@ -218,7 +218,7 @@ impl Fleet {
     ) -> Result<(), FleetError> {
         for known in self.known_of_pool(pool.wanted.uid).await? {
             let missing = !self.secrets.has(&known.wanted.contract).await?;
-            if missing && !known.is_deleted() {
+            if missing {
                 self.deliver_member(pool, &known).await?;
             }
         }
