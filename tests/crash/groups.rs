@@ -10,7 +10,7 @@ use super::{
 
 /// Every one of them.
 pub fn every() -> Vec<Story> {
-    vec![made(), upgraded(), deleted()]
+    vec![made(), upgraded(), deleted(), deleted_while_it_is_made()]
 }
 
 fn member() -> Vsi {
@@ -62,4 +62,14 @@ fn deleted() -> Story {
         Act::GroupDecided("Deleted", 0),
     ];
     story("a group is deleted", acts)
+}
+
+/// Before its first wave is up.
+fn deleted_while_it_is_made() -> Story {
+    let acts = vec![
+        Act::ApplyGroup(group(member())),
+        Act::DeleteGroup,
+        Act::GroupDecided("Deleted", 0),
+    ];
+    story("a group is deleted while it is made", acts)
 }

@@ -272,3 +272,73 @@ fn the_network_of_a_group_is_gone_when_its_deletion_ends() {
         .says("group/shop deleted");
     assert_eq!(on_host(&vsiflow, "default.backend"), Value::Null);
 }
+
+#[test]
+fn a_network_without_a_free_address_is_told_before_anything_is_recorded() {
+    let vsiflow = Vsiflow::simulated();
+    // Five addresses for guests: .2 to .6.
+    let backend = network("backend", "{cidr: 10.20.0.0/29}");
+    let all = |names: &[&str]| {
+        let vsis = names
+            .iter()
+            .map(|name| format!("{}---\n", on(name, "backend")));
+        format!("{}{backend}", vsis.collect::<String>())
+    };
+    let six = vsiflow.apply(all(&["a", "b", "c", "d", "e", "f"]), &[]);
+    six.exits(4).says("VSI0319").says("default.backend");
+    let listed = vsiflow.run(&["get", "vsi", "-o", "json"]).exits(0).json();
+    assert_eq!(listed["items"], json!([]));
+    vsiflow
+        .apply(all(&["a", "b", "c", "d", "e"]), &["--wait"])
+        .exits(0);
+    let sixth = || vsiflow.apply(all(&["f"]), &["--wait"]);
+    sixth().exits(4).says("VSI0319");
+    let before = reserved(&vsiflow, "default.backend");
+    assert_eq!(before.len(), 5, "{before:?}");
+    vsiflow.run(&["delete", "c", "--wait"]).exits(0);
+    // A name that is gone gives way before a new one stays without an address.
+    sixth().exits(0);
+    let after = reserved(&vsiflow, "default.backend");
+    assert_eq!(after.get("f"), before.get("c"));
+}
+
+#[test]
+fn a_network_has_a_history_and_is_tried_again() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow
+        .apply(vsiflow_tests::Disk::named("other"), &[])
+        .exits(0);
+    let mine = json!({"active": true, "prefix": "10.98.1"});
+    vsiflow.change_sim(|state| state["networks"]["default.net"] = mine);
+    let documents = format!(
+        "{}{}",
+        on("web", "net"),
+        network("net", "{cidr: 10.97.0.0/24}")
+    );
+    vsiflow
+        .apply(&documents, &["--wait"])
+        .exits(4)
+        .says("VSI0225");
+    let history = vsiflow
+        .run(&["history", "network/net", "-o", "json"])
+        .exits(0);
+    history.says("check_network").says("VSI0225");
+    vsiflow.change_sim(|state| {
+        state["networks"]
+            .as_object_mut()
+            .unwrap()
+            .remove("default.net");
+    });
+    vsiflow
+        .run(&["retry", "network/net", "--wait"])
+        .exits(0)
+        .says("network/net is tried again");
+    assert_eq!(on_host(&vsiflow, "default.net")["active"], true);
+    vsiflow.run(&["retry", "web", "--wait"]).exits(0);
+    vsiflow.run(&["delete", "web", "--wait"]).exits(0);
+    vsiflow.run(&["delete", "network/net", "--wait"]).exits(0);
+    let history = vsiflow.run(&["history", "network", "net"]).exits(0);
+    history.says("delete_network");
+    vsiflow.run(&["history", "network/nowhere"]).exits(3);
+    vsiflow.run(&["retry", "network/nowhere"]).exits(3);
+}

@@ -299,3 +299,40 @@ fn mistakes_of_a_placement_are_told_before_anything_is_made() {
         refused.stderr
     );
 }
+
+#[test]
+fn a_group_takes_the_networks_along_on_every_host_that_its_members_were_placed_on() {
+    let vsiflow = Vsiflow::of_documents();
+    let documents = format!(
+        "{}apiVersion: vsiflow.io/v1\nkind: VirtualServerNetwork\nmetadata: {{name: net}}\n\
+         spec: {{cidr: 10.20.0.0/24}}\n---\n\
+         apiVersion: vsiflow.io/v1\nkind: VirtualServerGroup\nmetadata: {{name: db}}\nspec:\n  waves:\n  \
+         - name: all\n    pools:\n    - name: node\n      replicas: 2\n      template:\n        spec:\n          \
+         imageURL: {SIMULATED_IMAGE}\n          guest: {{type: none}}\n          \
+         machine: {{cpus: 1, memory: 512Mi}}\n          interfaces: [{{network: net}}]\n          \
+         targetSelector: {{matchLabels: {{fleet: blue}}}}\n          placement: {SPREAD}\n",
+        hosts()
+    );
+    vsiflow.apply(&documents, &["--wait"]).exits(0);
+    let places = places(&vsiflow);
+    let hosts: BTreeSet<_> = places.values().cloned().collect();
+    assert_eq!(hosts.len(), 2, "{places:?}");
+    let made = || {
+        let listed = vsiflow
+            .run(&["get", "network", "-o", "json"])
+            .exits(0)
+            .json();
+        let items = listed["items"].as_array().unwrap().iter();
+        let made = items.filter(|network| !network["status"]["made"].is_null());
+        made.map(|network| network["status"]["host"].as_str().unwrap().to_owned())
+            .collect::<BTreeSet<_>>()
+    };
+    assert_eq!(made(), hosts);
+    // A pool that may have members there keeps them.
+    vsiflow
+        .run(&["delete", "network/net"])
+        .exits(4)
+        .says("VSI0746");
+    vsiflow.run(&["delete", "group/db", "--wait"]).exits(0);
+    assert_eq!(made(), BTreeSet::new());
+}

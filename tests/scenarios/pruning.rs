@@ -267,3 +267,53 @@ fn lab_a_directory_whose_file_system_is_away_deletes_nothing() {
         .says("mount it again");
     assert_eq!(documents.names(), "vsi/a vsi/b");
 }
+
+#[test]
+fn a_network_without_a_document_goes_with_the_last_vsi_on_it() {
+    let documents = Documents::new();
+    let net = |policy: &str| {
+        format!(
+            "apiVersion: vsiflow.io/v1\nkind: VirtualServerNetwork\nmetadata: {{name: net}}\n\
+             spec: {{cidr: 10.20.0.0/24, deletionPolicy: {policy}}}\n"
+        )
+    };
+    let on_host = || documents.vsiflow.sim().network("default.net").clone();
+    let web = Vsi::named("web").with("interfaces: [{network: net}]");
+    documents
+        .put("net", net("Delete"))
+        .put("web", &web)
+        .vsis(&["other"]);
+    documents.apply(&[]).exits(0);
+    // Its document alone keeps it, and so does a VSI.
+    documents.remove(&["web"]);
+    documents
+        .apply(&["--prune"])
+        .exits(0)
+        .says("vsi/web is pruned");
+    assert_eq!(on_host()["active"], true);
+    documents.put("web", &web);
+    documents.apply(&[]).exits(0);
+    documents.remove(&["net"]);
+    documents.apply(&["--prune"]).keeps_quiet_about("pruned");
+    assert_eq!(on_host()["active"], true);
+    documents.remove(&["web"]);
+    let few = documents.apply(&["--prune", "--prune-limit", "1"]);
+    few.exits(4).says("2 would be deleted").says("network/net");
+    let dry = documents.apply(&["--prune", "--dry-run"]);
+    dry.exits(0).says("network/net would be deleted (dry run)");
+    let pruned = documents.apply(&["--prune"]).exits(0);
+    pruned
+        .says("vsi/web is pruned")
+        .says("network/net is pruned");
+    assert_eq!(on_host(), serde_json::Value::Null);
+    assert_eq!(documents.names(), "vsi/other");
+
+    documents.put("net", net("Retain")).put("web", &web);
+    documents.apply(&[]).exits(0);
+    documents.remove(&["net", "web"]);
+    let dry = documents.apply(&["--prune", "--dry-run"]);
+    dry.exits(0)
+        .says("network/net would be deleted; it stays on its hosts");
+    documents.apply(&["--prune"]).exits(0);
+    assert_eq!(on_host()["active"], true);
+}

@@ -3,8 +3,11 @@
 //! Everything in a game comes from its seed, and its time is virtual: the same seed gives the
 //! same game to the last event. After the last beat the sky clears, and everything must settle.
 
+mod clusters;
 mod game;
+mod observer;
 mod plan;
+mod rolling;
 mod settle;
 mod telling;
 mod tests;

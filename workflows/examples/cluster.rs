@@ -182,7 +182,8 @@ impl Options {
         let entities = match way {
             "plain" => {
                 let numbers = 0..self.vsis;
-                let vsis = numbers.map(|number| self.vsi(format!("web-{number}"), Some(uid(number))));
+                let vsis =
+                    numbers.map(|number| self.vsi(format!("web-{number}"), Some(uid(number))));
                 resolved.vsis = vsis.collect::<Result<_>>()?;
                 let numbers = 0..self.vsis;
                 let entities = numbers.map(|number| vsi_entity(uid(number)));
@@ -285,11 +286,19 @@ async fn main() -> Result<()> {
         println!("{}", Value::from(figures));
         return Ok(());
     }
-    let figure = |key: String| figures.get(&key).and_then(Value::as_f64).unwrap_or_default();
+    let figure = |key: String| {
+        figures
+            .get(&key)
+            .and_then(Value::as_f64)
+            .unwrap_or_default()
+    };
     println!("{} VSIs on {} simulated hosts", options.vsis, options.hosts);
     for way in WAYS {
         let (took, ratio) = (figure(format!("{way}_s")), figure(format!("{way}_ratio")));
-        let (processor, of) = (figure(format!("{way}_cpu_s")), figure(format!("{way}_cpu_ratio")));
+        let (processor, of) = (
+            figure(format!("{way}_cpu_s")),
+            figure(format!("{way}_cpu_ratio")),
+        );
         match way {
             "plain" => println!("  {way}: {took:.1} s, {processor:.1} s of processor time"),
             _ => println!(
@@ -318,7 +327,11 @@ fn all(options: &Options) -> Result<Map<String, Value>> {
     }
     for way in WAYS.into_iter().skip(1) {
         for (ratio, key) in [("ratio", "s"), ("cpu_ratio", "cpu_s")] {
-            let of = |way: &str| best.get(&format!("{way}_{key}")).copied().unwrap_or(f64::NAN);
+            let of = |way: &str| {
+                best.get(&format!("{way}_{key}"))
+                    .copied()
+                    .unwrap_or(f64::NAN)
+            };
             let figure = round(of(way) / of("plain"));
             figures.insert(format!("{way}_{ratio}"), figure.into());
         }

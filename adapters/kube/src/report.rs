@@ -14,7 +14,7 @@ use vsiflow_workflows::{fleet::VsiObject, phase::Phase, spec::Problem};
 
 pub(crate) use self::group::{group, group_event};
 pub(crate) use self::pool::{pool, pool_event};
-pub(crate) use self::reference::{ReferenceShown, network, reference, size};
+pub(crate) use self::reference::{ReferenceShown, network, network_event, reference, size};
 use crate::{
     APPROVE,
     crd::{Condition, OldMetadata, Proposal, VsiStatus},

@@ -329,7 +329,12 @@ impl Reporter {
         }
         match status == before && !resource.status.is_null() {
             true => ReportDone::Settled,
-            false => self.write(resource, &status).await,
+            false => {
+                let is_network = resource.key.kind == ResourceKind::Network;
+                let note = report::network_event(resource.uid, &before, &status);
+                let note = note.filter(|_| is_network);
+                self.write_with(resource, &status, note).await
+            }
         }
     }
 

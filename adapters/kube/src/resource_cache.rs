@@ -69,7 +69,7 @@ struct CacheInner {
 impl CacheInner {
     fn note_vsi(&mut self, what: What, told: &CacheUpdate) {
         if let (What::Kind(kind), CacheUpdate::Resource(resource)) = (what, told)
-            && (kind.is_vsi() || kind.has_members())
+            && (kind.is_vsi() || kind.has_members() || kind == ResourceKind::Network)
         {
             self.vsis.insert(resource.uid, (kind, told.place()));
         }

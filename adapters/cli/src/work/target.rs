@@ -126,6 +126,24 @@ pub(crate) fn pool_name(name: &str) -> Option<&str> {
     (ObjectKind::named(kind) == Some(ObjectKind::Pool)).then_some(name)
 }
 
+/// The name of a network in `network/NAME`; none of anything else.
+fn network_name(name: &str) -> Option<&str> {
+    let (kind, name) = name.split_once('/')?;
+    (ObjectKind::named(kind) == Some(ObjectKind::Network)).then_some(name)
+}
+
+/// The network of that name, on each of its hosts.
+async fn networks_named(app: &App, namespace: &str, name: &str) -> Result<Vec<Target>, FleetError> {
+    let entities = app.fleet.network_entities(namespace, name).await?;
+    let (namespace, name) = name.split_once('/').unwrap_or((namespace, name));
+    let targets = entities.into_iter().map(|entity| Target {
+        entity,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    });
+    Ok(targets.collect())
+}
+
 /// The pool of that name.
 pub(crate) async fn pool_named(
     app: &App,
@@ -168,6 +186,10 @@ pub(crate) async fn targets_named(
                 namespace: namespace.to_owned(),
                 name: snapshot.to_owned(),
             });
+            continue;
+        }
+        if let Some(network) = network_name(name) {
+            targets.extend(networks_named(app, namespace, network).await?);
             continue;
         }
         let (name, entity) = match name.strip_prefix(DISK) {

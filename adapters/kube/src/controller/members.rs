@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use futures::{StreamExt as _, stream};
 use serde_json::Value;
 use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass, Hash};
@@ -27,6 +28,9 @@ use crate::{
     resource_cache::{CacheUpdate, Snapshot, What},
     status_queue::{Hold, StatusFindings},
 };
+
+/// Calls to the API server at one time.
+const AT_ONCE: usize = 8;
 
 /// What an object is that says that it is a member's.
 #[derive(Clone, Debug)]
@@ -256,6 +260,7 @@ impl Controller {
                 None => {}
             }
         }
+        let mut missing = Vec::new();
         for pool in pools {
             let Some(owner) = owners.get(&pool.uid) else {
                 continue;
@@ -268,27 +273,39 @@ impl Controller {
                 };
                 // That of an earlier member goes first; of another one the pool is told.
                 if !shown.contains(&key) && self.world.resource(&key).is_none() {
-                    self.create_object(&key, member, owner).await;
+                    missing.push((key, object_of(member, Some(owner))));
                 }
             }
         }
+        self.create_objects(missing).await;
     }
 
     fn is_gone(&self, vsi: Uuid) -> bool {
         vsi_entity(vsi).is_ok_and(|vsi| self.fleet.knowledge(&vsi) == EntityPresence::Gone)
     }
 
-    async fn create_object(&mut self, key: &ResourceKey, member: &ShownMember, owner: &PoolOwner) {
-        self.gets_on();
-        let object = object_of(member, Some(owner));
-        match api::create_member(&self.client, key, &object).await {
-            Ok(Some(created)) => self.take(created),
-            Ok(None) => {}
-            // Somebody has made one of that name: the watch tells whose it is.
-            Err(CallError::Conflict) => self.unfinished = true,
-            Err(error) => {
-                self.unfinished = true;
-                tracing::warn!("{key} cannot be created: {error}");
+    /// Several at a time: a pool may get a thousand members at once.
+    async fn create_objects(&mut self, missing: Vec<(ResourceKey, MemberObject)>) {
+        let client = self.client.clone();
+        let calls = missing.into_iter().map(|(key, object)| {
+            let client = client.clone();
+            async move {
+                let created = api::create_member(&client, &key, &object).await;
+                (key, created)
+            }
+        });
+        let mut answers = stream::iter(calls).buffer_unordered(AT_ONCE);
+        while let Some((key, created)) = answers.next().await {
+            self.gets_on();
+            match created {
+                Ok(Some(created)) => self.take(created),
+                Ok(None) => {}
+                // Somebody has made one of that name: the watch tells whose it is.
+                Err(CallError::Conflict) => self.unfinished = true,
+                Err(error) => {
+                    self.unfinished = true;
+                    tracing::warn!("{key} cannot be created: {error}");
+                }
             }
         }
     }

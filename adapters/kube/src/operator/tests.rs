@@ -3,6 +3,7 @@
 mod defects;
 mod groups;
 mod held;
+mod networks;
 mod placement;
 mod pools;
 mod rig;

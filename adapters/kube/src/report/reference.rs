@@ -2,16 +2,19 @@
 
 use k8s_openapi::jiff::Timestamp;
 use serde_json::{Map, Value};
+use uuid::Uuid;
 use vsiflow_workflows::{
     fleet::{DiskObject, NetworkInfo, NetworkState},
     spec::Quantity,
 };
 
 use super::{
-    LONGEST_XML, accepted, condition, finish, held, is_told_by_another, made, refusal, tail, told,
+    LONGEST_XML, accepted, condition, finish, held, is_told_by_another, made, members::event,
+    refusal, tail, told,
 };
 use crate::{
     crd::{Condition, ReferenceStatus},
+    events::EventNote,
     status_queue::StatusFindings,
 };
 
@@ -84,6 +87,17 @@ pub(crate) fn network(
     status.observed_generation = Some(generation);
     status.used_by.clone_from(&findings.used_by);
     status
+}
+
+/// What became of a network that is made.
+pub(crate) fn network_event(
+    uid: Uuid,
+    before: &ReferenceStatus,
+    after: &ReferenceStatus,
+) -> Option<EventNote> {
+    let was = (before.phase.as_deref(), &*before.conditions);
+    let is = (after.phase.as_deref(), &*after.conditions);
+    event(uid, was, is, &after.description)
 }
 
 /// A network is as well as it is on the host where it is worst.

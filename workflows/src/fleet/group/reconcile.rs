@@ -59,8 +59,8 @@ impl Fleet {
             (Some(failure), _) => Some(Verdict::Blocked(failure)),
             (None, GroupOutcome::Available) => Some(Verdict::Reached),
             (None, GroupOutcome::Gone) => {
-                let has_ended = self.end_group(&group).await?;
-                has_ended.then_some(Verdict::Reached)
+                let is_gone = self.end_group(&group).await?;
+                is_gone.then_some(Verdict::Reached)
             }
             (None, GroupOutcome::Stuck(wave, item)) => self.stuck_item(&group, &found, wave, item),
             (None, GroupOutcome::Progressing(_) | GroupOutcome::Gate(_)) => None,
@@ -323,8 +323,8 @@ impl Fleet {
         Ok(true)
     }
 
-    /// The last pool is gone: the group is, too, once its networks are, and nobody needs its secrets any
-    /// more. Whether it is.
+    /// The last pool is gone: once the networks are, the group is, too, and nobody needs its secrets any more.
+    /// Whether it is gone.
     async fn end_group(&self, group: &KnownGroup) -> Result<bool, FleetError> {
         let by = controller(&group.label(), "the last member");
         if group.workflow() == group::DELETE {

@@ -5,7 +5,7 @@ mod reader;
 mod render;
 mod took;
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use vsiflow_engine::{
     journal::{JournalError, Missing, MissingCause, Offset, Record},
@@ -32,6 +32,8 @@ const POOL: &str = "pool/";
 const GROUP: &str = "group/";
 /// How a snapshot is.
 const SNAPSHOT: &str = "snapshot/";
+/// How a network is that vsiflow makes.
+const NETWORK: &str = "network/";
 /// How a host is.
 const HOST: &str = "host/";
 /// How a token is.
@@ -77,7 +79,7 @@ impl Fleet {
     /// of the journal that cannot be read any more and may have held some, and one of the kind
     /// `unreadable` at the end says why the VSI is not worked with. `disk/NAME` is that of a data
     /// disk, `pool/NAME` that of a pool, `group/NAME` that of a group, `snapshot/NAME` that of a snapshot,
-    /// `image/NAME` that of the images of this name, those that were removed included,
+    /// `network/NAME` that of a network that vsiflow makes, on all its hosts, `image/NAME` that of the images of this name, those that were removed included,
     /// `host/ID` that of a host, `token/NAME` that of a token, and `engine/brake` tells who paused everything.
     ///
     /// # Errors
@@ -106,6 +108,10 @@ impl Fleet {
             let known = self.find_snapshot(namespace, snapshot, true).await?;
             return self.lines(&known.entity, &known.state).await;
         }
+        if let Some(network) = name.strip_prefix(NETWORK) {
+            let entities = self.networks_ever(namespace, network).await?;
+            return self.lines_together(&entities).await;
+        }
         if let Some(entity) = other_entity(name) {
             let state = self.engine.entity(&entity);
             let state = state.ok_or_else(|| FleetError::not_found("entity", name))?;
@@ -119,8 +125,16 @@ impl Fleet {
             return self.lines(&known.entity, &known.state).await;
         };
         let images = self.images_named(image).await?;
+        self.lines_together(&images).await
+    }
+
+    /// Every event of several entities, in the journal's order.
+    async fn lines_together(
+        &self,
+        entities: &[(EntityId, Arc<EntityState>)],
+    ) -> Result<Vec<HistoryLine>, FleetError> {
         let mut lines = Vec::new();
-        for (entity, state) in &images {
+        for (entity, state) in entities {
             lines.extend(self.lines(entity, state).await?);
         }
         lines.sort_by_key(|line| line.offset);

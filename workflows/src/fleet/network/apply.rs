@@ -55,6 +55,13 @@ impl KnownNetwork {
     pub(in crate::fleet) fn is_used_by(&self, vsi: &DesiredVsi) -> bool {
         vsi.host == self.wanted.host && vsi.networks.contains(&self.wanted.network.on_host())
     }
+
+    /// Whether what is made from a template is on it, or would be where it is placed on this host.
+    fn may_be_used_by(&self, template: &DesiredVsi) -> bool {
+        let mut hosts = template.possible_hosts();
+        hosts.any(|host| host == self.wanted.host)
+            && template.networks.contains(&self.wanted.network.on_host())
+    }
 }
 
 impl Fleet {
@@ -171,6 +178,22 @@ impl Fleet {
         Ok(found.into_iter().map(|known| known.entity).collect())
     }
 
+    /// The networks of that name, deleted ones included.
+    pub(in crate::fleet) async fn networks_ever(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Vec<(EntityId, Arc<EntityState>)>, FleetError> {
+        let (namespace, name) = qualified(namespace, name);
+        let all = self.known_networks().await?.into_iter();
+        let named = all.filter(|known| known.is_named(namespace, name));
+        let found: Vec<_> = named.map(|known| (known.entity, known.state)).collect();
+        match found.is_empty() {
+            true => Err(FleetError::not_found(kind::NETWORK, name)),
+            false => Ok(found),
+        }
+    }
+
     async fn networks_named(
         &self,
         namespace: &str,
@@ -225,26 +248,27 @@ impl Fleet {
     }
 
     /// Records that the networks that a group's members were on go by their own `deletionPolicy`, where
-    /// nothing else is on them, and begins to work on that. Whether one of them is still being removed; one
-    /// whose removal is held up is not waited for.
+    /// nothing else is on them, and begins to work on that: on every host that a member was, or may have been,
+    /// placed on. Whether some are on their way; one that something stands in the way of is not waited for.
     pub(in crate::fleet) async fn delete_networks_of(
         &self,
-        members: &[&DesiredVsi],
+        templates: &[&DesiredVsi],
         by: By,
     ) -> Result<bool, FleetError> {
-        if members.iter().all(|vsi| vsi.made_networks.is_empty()) {
+        if templates.iter().all(|vsi| vsi.made_networks.is_empty()) {
             return Ok(false);
         }
         let mut updates = DesiredUpdates::default();
-        let (mut going, mut under_way) = (Vec::new(), false);
+        let mut going = Vec::new();
         for known in self.known_networks().await? {
             let goes = known.wanted.network.deletion_policy == DeletionPolicy::Delete;
-            let was_used = members.iter().any(|vsi| known.is_used_by(vsi));
+            let was_used = templates.iter().any(|vsi| known.may_be_used_by(vsi));
             if known.is_deleted() || !goes || !was_used {
                 continue;
             }
             if known.is_deleting() {
-                under_way |= known.is_open() && self.obstacle(&known.entity).is_none();
+                let is_open = self.own_verdict(&known.entity).is_none();
+                going.extend(is_open.then_some(known.entity));
                 continue;
             }
             if !self.users_of(&known).await?.is_empty() {
@@ -254,10 +278,10 @@ impl Fleet {
             going.push(entity.clone());
             updates.add(entity, network::DELETE, supreme, &known.wanted, None)?;
         }
-        under_way |= !going.is_empty();
         self.record(updates, by).await?;
+        let are_open = !going.is_empty();
         self.engine.drive(Drive::These(going)).await?;
-        Ok(under_way)
+        Ok(are_open)
     }
 
     /// What people call the VSIs that are on a network and stay, and the pools that make such.
@@ -278,7 +302,7 @@ impl Fleet {
             let record = &pool.wanted;
             let templates = std::iter::once(&record.template).chain(&record.proposed);
             let mut templates = templates.map(|template| &template.vsi);
-            if !pool.is_deleting() && templates.any(|vsi| network.is_used_by(vsi)) {
+            if !pool.is_deleting() && templates.any(|vsi| network.may_be_used_by(vsi)) {
                 users.push(format!("pool/{}", pool.label()));
             }
         }

@@ -1,0 +1,377 @@
+//! Games of a pool and a group on three hosts that break: made, scaled, rolled, left without members, deleted,
+//! with a process that dies in between. Once the sky is clear, what is on the hosts is what was asked for last.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use vsiflow_engine::model::EntityId;
+use vsiflow_steps::{guest::GuestType, ports::DomainState};
+use vsiflow_workflows::fleet::{Fleet, FleetError, Verdict};
+
+use super::{telling, weather};
+use crate::{
+    check,
+    documents::{Group, Pool, Vsi},
+    gate::{Gate, Moment},
+    world::{HOSTS, World, in_virtual_time, user},
+};
+
+const CALM: Duration = Duration::from_secs(20 * 60);
+/// So often what is not as asked for is asked for again in the end.
+const ROUNDS: usize = 12;
+/// What a user is refused because of the moment, or of a host: they ask again later.
+const REFUSALS: [&str; 9] = [
+    "VSI0701", "VSI0702", "VSI0703", "VSI0707", "VSI0720", "VSI0721", "VSI0736", "VSI0737",
+    "VSI0740",
+];
+
+/// What was asked for last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    Nothing,
+    There { replicas: u32, cpus: u32 },
+}
+
+/// What a user does.
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Pool { replicas: u32, cpus: u32 },
+    ScalePool(u32),
+    DeletePool,
+    DeleteMember(u32),
+    Group { cpus: u32 },
+    ScaleGroup(u32),
+    DeleteGroup,
+    Look,
+}
+
+struct Game {
+    world: World,
+    random: StdRng,
+    pool: Wish,
+    group: Wish,
+    /// Whether the members' host is chosen.
+    placed: bool,
+    beats: u32,
+    pending: Option<Act>,
+}
+
+fn play(seed: u64) -> Result<(), String> {
+    in_virtual_time(async {
+        let mut game = Game::new(seed).await;
+        let played = Box::pin(game.play()).await;
+        if played.is_err() && std::env::var("VSIFLOW_SIM_SEED").is_ok() {
+            telling::tell(&game.world).await;
+        }
+        played
+    })
+}
+
+impl Game {
+    async fn new(seed: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let world = World::new(None).await;
+        weather::begin(&world).await;
+        Self {
+            world,
+            pool: Wish::Nothing,
+            group: Wish::Nothing,
+            placed: random.random_bool(0.5),
+            beats: random.random_range(15..45),
+            random,
+            pending: None,
+        }
+    }
+
+    async fn play(&mut self) -> Result<(), String> {
+        loop {
+            let gate = Gate::safe();
+            let ended = tokio::select! {
+                biased;
+                () = gate.died() => None,
+                ended = self.live(&gate) => Some(ended),
+            };
+            if let Some(ended) = ended {
+                gate.die();
+                ended?;
+                break;
+            }
+            check::acknowledged_is_there(&self.world).await?;
+        }
+        self.settle().await
+    }
+
+    async fn start(&self, gate: &Arc<Gate>) -> Result<Fleet, String> {
+        let words = |error: FleetError| format!("no start: {error}");
+        let fleet = self.world.start(gate).await.map_err(words)?;
+        fleet.drive_all().await.map_err(words)?;
+        Ok(fleet)
+    }
+
+    async fn live(&mut self, gate: &Arc<Gate>) -> Result<(), String> {
+        let fleet = self.start(gate).await?;
+        loop {
+            if let Some(act) = self.pending {
+                self.perform(&fleet, act).await?;
+                self.pending = None;
+            }
+            self.world.audit.verdict()?;
+            if self.beats == 0 {
+                return Ok(());
+            }
+            self.beats -= 1;
+            self.beat(gate).await;
+        }
+    }
+
+    async fn beat(&mut self, gate: &Gate) {
+        let random = &mut self.random;
+        match random.random_range(0..16) {
+            0..=5 => {
+                let most = *[300, 3_000, 40_000].choose(random).unwrap();
+                let wait = random.random_range(0..most);
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+            }
+            6..=11 => self.pending = Some(act(random)),
+            12 | 13 => weather::change(&self.world, random).await,
+            _ => {
+                let moments = [Moment::Before, Moment::Written, Moment::After];
+                gate.die_in(
+                    random.random_range(0..120),
+                    *moments.choose(random).unwrap(),
+                );
+            }
+        }
+    }
+
+    fn member(&self, cpus: u32) -> Vsi {
+        let host = if self.placed { "" } else { "sim:a" };
+        let mut member = Vsi::new("web", 1, host).server(GuestType::CloudInit);
+        member.cpus = cpus;
+        member
+    }
+
+    fn pool(&self, replicas: u32, cpus: u32) -> vsiflow_workflows::spec::Resolved {
+        let pool = Pool {
+            replicas: Some(replicas),
+            member: self.member(cpus),
+            disk: false,
+        };
+        let mut resolved = pool.resolved();
+        // A name that was deleted is another pool when it is made again.
+        resolved.pools[0].desired.uid = None;
+        resolved
+    }
+
+    fn group(&self, replicas: u32, cpus: u32) -> vsiflow_workflows::spec::Resolved {
+        let member = self.member(cpus);
+        let mut resolved = Group { member }.resolved();
+        resolved.groups[0].uid = None;
+        resolved.groups[0].waves[1].items[0].pool.desired.replicas = Some(replicas);
+        resolved
+    }
+
+    async fn perform(&mut self, fleet: &Fleet, act: Act) -> Result<(), String> {
+        let done = self.ask(fleet, act).await;
+        match done {
+            Ok(()) => self.take_in(act),
+            Err(error) if REFUSALS.contains(&error.failure.code.as_str()) => {}
+            Err(error) => return Err(format!("{act:?}: {error}")),
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, fleet: &Fleet, act: Act) -> Result<(), FleetError> {
+        match act {
+            Act::Pool { replicas, cpus } => {
+                let applied = fleet.apply(self.pool(replicas, cpus), user());
+                Box::pin(applied).await.map(drop)
+            }
+            Act::ScalePool(replicas) => {
+                let scaled = fleet.scale_pool("default", "web", replicas.into(), user());
+                scaled.await.map(drop)
+            }
+            Act::DeletePool => {
+                let deleted = fleet.delete_pool("default", "web", false, user());
+                deleted.await.map(drop)
+            }
+            Act::DeleteMember(number) => {
+                let name = format!("web-{number}");
+                let deleted = fleet.delete("default", &name, false, user());
+                deleted.await.map(drop)
+            }
+            Act::Group { cpus } => {
+                let applied = fleet.apply(self.group(2, cpus), user());
+                Box::pin(applied).await.map(drop)
+            }
+            Act::ScaleGroup(replicas) => {
+                let scaled = fleet.scale_group("default", "grp", "b", replicas.into(), user());
+                scaled.await.map(drop)
+            }
+            Act::DeleteGroup => {
+                let deleted = fleet.delete_group("default", "grp", false, user());
+                deleted.await.map(drop)
+            }
+            Act::Look => fleet.look(true).await.map(drop),
+        }
+    }
+
+    fn take_in(&mut self, act: Act) {
+        match act {
+            Act::Pool { replicas, cpus } => self.pool = Wish::There { replicas, cpus },
+            Act::Group { cpus } => self.group = Wish::There { replicas: 2, cpus },
+            Act::DeletePool => self.pool = Wish::Nothing,
+            Act::DeleteGroup => self.group = Wish::Nothing,
+            Act::ScalePool(number) => {
+                if let Wish::There { replicas, .. } = &mut self.pool {
+                    *replicas = number;
+                }
+            }
+            Act::ScaleGroup(number) => {
+                if let Wish::There { replicas, .. } = &mut self.group {
+                    *replicas = number;
+                }
+            }
+            Act::DeleteMember(_) | Act::Look => {}
+        }
+    }
+
+    /// The sky is clear, and all of it is asked for once more; then all of it goes.
+    async fn settle(&mut self) -> Result<(), String> {
+        weather::clear(&self.world).await;
+        let gate = Gate::safe();
+        let fleet = self.start(&gate).await?;
+        self.until_as_asked(&fleet, self.pool, self.group).await?;
+        for act in [Act::DeleteGroup, Act::DeletePool] {
+            self.perform(&fleet, act).await?;
+        }
+        self.until_as_asked(&fleet, Wish::Nothing, Wish::Nothing)
+            .await?;
+        gate.die();
+        self.world.audit.verdict()?;
+        weather::leftovers(&self.world, |_| false).await
+    }
+
+    async fn until_as_asked(&self, fleet: &Fleet, pool: Wish, group: Wish) -> Result<(), String> {
+        let words = |error: FleetError| format!("while it settles: {error}");
+        let mut found = String::new();
+        for _ in 0..ROUNDS {
+            tokio::time::sleep(CALM).await;
+            fleet.look(true).await.map_err(words)?;
+            found = match self.differs(fleet, pool, group).await {
+                None => return Ok(()),
+                Some(why) => why,
+            };
+            for vsi in fleet.unsettled(None).await.map_err(words)? {
+                fleet.retry(vsi, user()).await.map_err(words)?;
+            }
+            for (wish, act) in [(pool, Act::DeletePool), (group, Act::DeleteGroup)] {
+                let act = match (wish, act) {
+                    (Wish::Nothing, act) => act,
+                    (Wish::There { replicas, cpus }, Act::DeletePool) => {
+                        Act::Pool { replicas, cpus }
+                    }
+                    (Wish::There { cpus, .. }, _) => Act::Group { cpus },
+                };
+                match self.ask(fleet, act).await {
+                    Ok(()) => {}
+                    Err(error) if REFUSALS.contains(&error.failure.code.as_str()) => {}
+                    Err(error) => return Err(words(error)),
+                }
+            }
+            if let Wish::There { replicas, .. } = group {
+                let _ = self.ask(fleet, Act::ScaleGroup(replicas)).await;
+            }
+        }
+        Err(format!("{pool:?} and {group:?} are asked for, but {found}"))
+    }
+
+    /// How the hosts differ from what is asked for.
+    async fn differs(&self, fleet: &Fleet, pool: Wish, group: Wish) -> Option<String> {
+        let mut expected = BTreeMap::new();
+        if let Wish::There { replicas, cpus } = pool {
+            expected.extend((0..replicas).map(|number| (format!("default/web-{number}"), cpus)));
+        }
+        if let Wish::There { replicas, cpus } = group {
+            expected.extend((0..replicas).map(|number| (format!("default/grp-b-{number}"), cpus)));
+        }
+        let found = self.on_hosts().await;
+        let mut phases = Vec::new();
+        for (wish, entity) in [
+            (pool, self.pool_of(fleet).await),
+            (group, self.group_of(fleet).await),
+        ] {
+            let verdict = entity.as_ref().and_then(|entity| fleet.verdict(entity));
+            let is_there = matches!(wish, Wish::There { .. });
+            if is_there != entity.is_some() || is_there && verdict != Some(Verdict::Reached) {
+                phases.push(format!("{entity:?}: {verdict:?}"));
+            }
+        }
+        let same = found == expected && phases.is_empty();
+        (!same).then(|| format!("there is {found:?}, {phases:?}"))
+    }
+
+    async fn pool_of(&self, fleet: &Fleet) -> Option<EntityId> {
+        fleet.pool("default", "web").await.ok()
+    }
+
+    async fn group_of(&self, fleet: &Fleet) -> Option<EntityId> {
+        fleet.group("default", "grp").await.ok()
+    }
+
+    /// Our guests that run, and their processors; of one that is there and does not run, none.
+    async fn on_hosts(&self) -> BTreeMap<String, u32> {
+        let mut all = BTreeMap::new();
+        for host in HOSTS {
+            let sim = self.world.hosts.sim(host).await.unwrap();
+            let found = sim.with(|state| {
+                let ours = state
+                    .domains
+                    .values()
+                    .filter(|domain| domain.mark.is_some());
+                let ours = ours.map(|domain| {
+                    let runs = domain.state == DomainState::Running;
+                    let cpus = if runs { domain.spec.machine.cpus } else { 0 };
+                    (domain.spec.title.clone(), cpus)
+                });
+                ours.collect::<Vec<_>>()
+            });
+            all.extend(found.await);
+        }
+        all
+    }
+}
+
+fn act(random: &mut StdRng) -> Act {
+    let cpus = random.random_range(1..4);
+    match random.random_range(0..12) {
+        0..=3 => Act::Pool {
+            replicas: random.random_range(0..5),
+            cpus,
+        },
+        4 => Act::ScalePool(random.random_range(0..5)),
+        5 => Act::DeletePool,
+        6 => Act::DeleteMember(random.random_range(0..4)),
+        7 | 8 => Act::Group { cpus },
+        9 => Act::ScaleGroup(random.random_range(1..4)),
+        10 => Act::DeleteGroup,
+        _ => Act::Look,
+    }
+}
+
+/// As many as `VSIFLOW_SIM_CLUSTERS` says, from `VSIFLOW_SIM_FROM` on, or the one game of `VSIFLOW_SIM_SEED`.
+#[test]
+fn pools_and_groups_come_to_what_was_asked_for_whatever_hosts_do() {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let seeds: Vec<u64> = match number("VSIFLOW_SIM_SEED") {
+        Some(seed) => vec![seed],
+        None => {
+            let from = number("VSIFLOW_SIM_FROM").unwrap_or(1);
+            (from..from + number("VSIFLOW_SIM_CLUSTERS").unwrap_or(24)).collect()
+        }
+    };
+    let wrong = crate::matrix::in_parallel(&seeds, |seed| {
+        play(*seed).map_err(|error| format!("seed {seed}: {error}\n  VSIFLOW_SIM_SEED={seed}"))
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
