@@ -10,7 +10,12 @@ use super::{
 
 /// Every one of them.
 pub fn every() -> Vec<Story> {
-    vec![made(), upgraded(), deleted(), deleted_while_it_is_made()]
+    vec![
+        made(),
+        upgraded(),
+        deleted(),
+        deleted_while_it_is_upgraded(),
+    ]
 }
 
 fn member() -> Vsi {
@@ -64,12 +69,16 @@ fn deleted() -> Story {
     story("a group is deleted", acts)
 }
 
-/// Before its first wave is up.
-fn deleted_while_it_is_made() -> Story {
+/// Whatever its members are at just then.
+fn deleted_while_it_is_upgraded() -> Story {
+    let mut larger = member();
+    larger.cpus = 3;
     let acts = vec![
         Act::ApplyGroup(group(member())),
+        Act::GroupDecided("Available", 2),
+        Act::ApplyGroup(group(larger)),
         Act::DeleteGroup,
         Act::GroupDecided("Deleted", 0),
     ];
-    story("a group is deleted while it is made", acts)
+    story("a group is deleted while it is upgraded", acts)
 }

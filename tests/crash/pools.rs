@@ -182,7 +182,7 @@ fn deleted_while_it_rolls() -> Story {
     let acts = vec![
         Act::ApplyPool(pool(2, member())),
         Act::PoolDecided("Available", 2),
-        Act::ApplyPool(pool(3, larger)),
+        Act::ApplyPool(pool(2, larger)),
         Act::DeletePool,
         Act::PoolDecided("Deleted", 0),
     ];

@@ -285,7 +285,7 @@ fn a_network_without_a_free_address_is_told_before_anything_is_recorded() {
         format!("{}{backend}", vsis.collect::<String>())
     };
     let six = vsiflow.apply(all(&["a", "b", "c", "d", "e", "f"]), &[]);
-    six.exits(4).says("VSI0319").says("default.backend");
+    six.exits(4).says("VSI0319").says("default/backend");
     let listed = vsiflow.run(&["get", "vsi", "-o", "json"]).exits(0).json();
     assert_eq!(listed["items"], json!([]));
     vsiflow
@@ -332,7 +332,7 @@ fn a_network_has_a_history_and_is_tried_again() {
     vsiflow
         .run(&["retry", "network/net", "--wait"])
         .exits(0)
-        .says("network/net is tried again");
+        .says("network/net is settled");
     assert_eq!(on_host(&vsiflow, "default.net")["active"], true);
     vsiflow.run(&["retry", "web", "--wait"]).exits(0);
     vsiflow.run(&["delete", "web", "--wait"]).exits(0);

@@ -297,11 +297,12 @@ fn a_network_without_a_document_goes_with_the_last_vsi_on_it() {
     documents.apply(&["--prune"]).keeps_quiet_about("pruned");
     assert_eq!(on_host()["active"], true);
     documents.remove(&["web"]);
-    let few = documents.apply(&["--prune", "--prune-limit", "1"]);
+    let few = documents.apply(&["--prune"]);
     few.exits(4).says("2 would be deleted").says("network/net");
-    let dry = documents.apply(&["--prune", "--dry-run"]);
+    let dry = documents.apply(&["--prune", "--prune-limit", "2", "--dry-run"]);
     dry.exits(0).says("network/net would be deleted (dry run)");
-    let pruned = documents.apply(&["--prune"]).exits(0);
+    let both = ["--prune", "--prune-limit", "2"];
+    let pruned = documents.apply(&both).exits(0);
     pruned
         .says("vsi/web is pruned")
         .says("network/net is pruned");
@@ -311,9 +312,9 @@ fn a_network_without_a_document_goes_with_the_last_vsi_on_it() {
     documents.put("net", net("Retain")).put("web", &web);
     documents.apply(&[]).exits(0);
     documents.remove(&["net", "web"]);
-    let dry = documents.apply(&["--prune", "--dry-run"]);
+    let dry = documents.apply(&["--prune", "--prune-limit", "2", "--dry-run"]);
     dry.exits(0)
         .says("network/net would be deleted; it stays on its hosts");
-    documents.apply(&["--prune"]).exits(0);
+    documents.apply(&both).exits(0);
     assert_eq!(on_host()["active"], true);
 }
