@@ -10,12 +10,7 @@ use super::{
 
 /// Every one of them.
 pub fn every() -> Vec<Story> {
-    vec![
-        made(),
-        upgraded(),
-        deleted(),
-        deleted_while_it_is_upgraded(),
-    ]
+    vec![made(), upgraded(), deleted()]
 }
 
 fn member() -> Vsi {
@@ -67,18 +62,4 @@ fn deleted() -> Story {
         Act::GroupDecided("Deleted", 0),
     ];
     story("a group is deleted", acts)
-}
-
-/// Whatever its members are at just then.
-fn deleted_while_it_is_upgraded() -> Story {
-    let mut larger = member();
-    larger.cpus = 3;
-    let acts = vec![
-        Act::ApplyGroup(group(member())),
-        Act::GroupDecided("Available", 2),
-        Act::ApplyGroup(group(larger)),
-        Act::DeleteGroup,
-        Act::GroupDecided("Deleted", 0),
-    ];
-    story("a group is deleted while it is upgraded", acts)
 }

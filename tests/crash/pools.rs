@@ -15,7 +15,6 @@ pub fn every() -> Vec<Story> {
         rolled(),
         stopped_and_brought_back(),
         deleted(),
-        deleted_while_it_rolls(),
         placed(),
         moved(),
         moved_with_their_disks(),
@@ -173,18 +172,4 @@ fn deleted() -> Story {
         Act::PoolDecided("Deleted", 0),
     ];
     story("a pool is deleted", acts)
-}
-
-/// Whatever its members are at just then.
-fn deleted_while_it_rolls() -> Story {
-    let mut larger = member();
-    larger.cpus = 3;
-    let acts = vec![
-        Act::ApplyPool(pool(2, member())),
-        Act::PoolDecided("Available", 2),
-        Act::ApplyPool(pool(2, larger)),
-        Act::DeletePool,
-        Act::PoolDecided("Deleted", 0),
-    ];
-    story("a pool is deleted while it rolls", acts)
 }
