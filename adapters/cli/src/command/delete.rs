@@ -280,7 +280,7 @@ fn no_type(name: &str) -> ExitProblem {
 }
 
 /// A network, on each of its hosts.
-pub(super) async fn delete_network(
+async fn delete_network(
     app: &App,
     common: &Common,
     doomed: DeletionTarget,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use vsiflow_workflows::{fleet::LeftOut, record::kind, spec::Resolved};
 
-use super::delete::{DeletionTarget, delete, delete_network};
+use super::delete::{DeletionTarget, delete};
 use crate::{
     args::{Common, PruneArgs, WaitArgs},
     compose::App,
@@ -61,10 +61,9 @@ pub(crate) fn shown(left: &LeftOut) -> String {
 /// Says what would go.
 pub(super) fn tell(left: &[LeftOut]) {
     for one in left {
-        let stays = match (one.keeps_volume, one.kind) {
-            (true, kind::NETWORK) => "; it stays on its hosts",
-            (true, _) => "; its volume stays",
-            (false, _) => "",
+        let stays = match one.keeps_volume {
+            true => "; its volume stays",
+            false => "",
         };
         output::line(&format!("{} would be deleted{stays} (dry run)", shown(one)));
     }
@@ -87,10 +86,7 @@ pub(crate) async fn prune(
             namespace: one.namespace,
             name: one.name,
         };
-        match doomed.kind {
-            kind::NETWORK => targets.extend(delete_network(app, common, doomed, false).await?),
-            _ => targets.push(delete(app, common, doomed, false).await?),
-        }
+        targets.push(delete(app, common, doomed, false).await?);
     }
     Ok(targets)
 }

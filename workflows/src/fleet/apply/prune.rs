@@ -1,12 +1,12 @@
 //! What was applied from a directory, and what that has no document of any more.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use vsiflow_engine::model::{EntityId, EntityState, Failure, FailureClass, Precedence};
 
 use crate::fleet::{
     ErrorKind, Fleet, FleetError, apply::is_deleting, disk::apply::KnownDisk, index::Known,
-    network::apply::KnownNetwork, store::DesiredUpdates,
+    store::DesiredUpdates,
 };
 use crate::{
     phase,
@@ -14,16 +14,16 @@ use crate::{
     spec::{DeletionPolicy, Directory, Resolved},
 };
 
-/// A VSI, a data disk, a pool, a group or a network whose document is gone from its directory.
+/// A VSI or a data disk whose document is gone from its directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
-    /// What it is: `vsi`, `disk`, `pool`, `group` or `network`.
+    /// What it is: `vsi` or `disk`.
     pub kind: &'static str,
     /// The namespace.
     pub namespace: String,
     /// The name.
     pub name: String,
-    /// Whether its volume, or the network itself, stays on the host.
+    /// Whether its volume stays on the host.
     pub keeps_volume: bool,
     /// How much goes with it, itself included; of a pool, its members.
     pub count: usize,
@@ -99,64 +99,7 @@ impl Fleet {
         let mut left: Vec<_> = vsis.chain(disks).collect();
         left.extend(self.pools_left_out(directory, resolved).await?);
         left.extend(self.groups_left_out(directory, resolved).await?);
-        let goes = |kind: &str, namespace: &str, name: &str| {
-            let mut left = left.iter();
-            left.any(|one| (one.kind, &*one.namespace, &*one.name) == (kind, namespace, name))
-        };
-        let networks = self.networks_left_out(directory, resolved, goes).await?;
-        left.extend(networks);
         Ok(left)
-    }
-
-    /// Networks go once nothing that stays is on them: a VSI, or a pool that makes such.
-    async fn networks_left_out(
-        &self,
-        directory: &DirectoryRecord,
-        resolved: &Resolved,
-        goes: impl Fn(&str, &str, &str) -> bool,
-    ) -> Result<Vec<LeftOut>, FleetError> {
-        let mut left = BTreeMap::<(String, String), LeftOut>::new();
-        let mut stay = BTreeSet::new();
-        for known in self.known_networks().await? {
-            let network = &known.wanted.network;
-            let place = (network.namespace.clone(), network.name.clone());
-            if known.is_deleted() || known.is_deleting() {
-                continue;
-            }
-            let is_member = directory.members.contains(&known.entity.to_string());
-            let described = resolved.references.has_network_document(&place.0, &place.1);
-            if !is_member || described || self.is_kept(&known, &goes).await? {
-                stay.insert(place);
-                continue;
-            }
-            let keeps_volume = network.deletion_policy == DeletionPolicy::Retain;
-            left.entry(place.clone()).or_insert(LeftOut {
-                kind: kind::NETWORK,
-                namespace: place.0,
-                name: place.1,
-                keeps_volume,
-                count: 1,
-            });
-        }
-        // It goes from all of its hosts, or from none.
-        left.retain(|place, _| !stay.contains(place));
-        Ok(left.into_values().collect())
-    }
-
-    async fn is_kept(
-        &self,
-        network: &KnownNetwork,
-        goes: &impl Fn(&str, &str, &str) -> bool,
-    ) -> Result<bool, FleetError> {
-        let users = self.users_of(network).await?;
-        Ok(users.iter().any(|user| {
-            let (kind, label) = match user.strip_prefix("pool/") {
-                Some(pool) => (kind::POOL, pool),
-                None => (kind::VSI, user.as_str()),
-            };
-            let (namespace, name) = label.split_once('/').unwrap_or(("default", label));
-            !goes(kind, namespace, name)
-        }))
     }
 
     async fn pools_left_out(
