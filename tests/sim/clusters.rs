@@ -156,6 +156,7 @@ impl Game {
             replicas: Some(replicas),
             member: self.member(cpus),
             disk: false,
+            evictable: false,
         };
         let mut resolved = pool.resolved();
         // A name that was deleted is another pool when it is made again.

@@ -43,6 +43,7 @@ impl Rolled {
             replicas: Some(self.members),
             member,
             disk: false,
+            evictable: false,
         };
         let mut resolved = pool.resolved();
         let ids = self.hosts();

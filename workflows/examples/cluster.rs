@@ -141,6 +141,7 @@ impl Options {
                 update_policy: Default::default(),
                 disks: Vec::new(),
                 names_guests: true,
+                evictable: false,
                 of_group: None,
             },
             template: self.vsi(name.to_owned(), None)?,

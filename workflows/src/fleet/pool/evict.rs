@@ -1,7 +1,10 @@
 //! Members that leave their host: the choice of another one, their deletion, and that of the data disks that
 //! go with them. What an attempt finds after a crash says [`Eviction`].
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use uuid::Uuid;
 use vsiflow_engine::model::Failure;
@@ -33,7 +36,7 @@ impl Fleet {
     pub(super) fn view_evictions(
         &self,
         pool: &KnownPool,
-        members: &std::collections::BTreeMap<u32, Known>,
+        members: &BTreeMap<u32, Arc<Known>>,
         disks: &[KnownDisk],
         view: &mut PoolView,
     ) {

@@ -43,7 +43,7 @@ impl Fleet {
         }
         let mut found = Box::pin(self.members(&pool)).await?;
         if Box::pin(self.end_evictions(&pool, &found)).await? {
-            return Ok(());
+            return Ok(NextLook::default());
         }
         let mut decision = decide(&found.view);
         if takes_away(&found, &decision) {
