@@ -158,7 +158,7 @@ fn the_same_requests_choose_the_same_hosts() {
 }
 
 #[test]
-#[ignore = "part many: it takes minutes"]
+#[ignore = "minutes: tests/run --part many"]
 fn of_a_thousand_members_never_more_than_ten_are_away() {
     let rolled = Rolled {
         hosts: 20,
