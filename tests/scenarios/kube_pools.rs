@@ -63,6 +63,22 @@ fn simulated(cluster: &Cluster) -> (Vsiflow, Running) {
     (vsiflow, serving)
 }
 
+/// Deletes the pool. Where that does not end, what the cluster and the journal say of it is printed.
+fn delete_pool(cluster: &Cluster, vsiflow: &Vsiflow) {
+    let deleted = cluster.kubectl(&["delete", WEB, "--timeout=90s"]);
+    if deleted.code != Some(0) {
+        println!(
+            "{}",
+            cluster.kubectl(&["get", "vsp,vs", "-o", "yaml"]).stdout
+        );
+        for words in [&["get", "pools"][..], &["get", "vsi"], &["events"]] {
+            let place = ["-n", cluster.namespace()];
+            println!("{}", vsiflow.run(&[words, &place].concat()).stdout);
+        }
+    }
+    deleted.exits(0);
+}
+
 /// When each member's newest deletion was recorded and over.
 fn deletions(vsiflow: &Vsiflow, cluster: &Cluster, names: &[&str]) -> Vec<(u64, u64)> {
     let of = |name: &&str| {
@@ -178,7 +194,7 @@ fn kube_a_member_that_is_deleted_is_made_again_and_one_that_is_edited_put_right(
         .json();
     assert_eq!(vsi["metadata"]["uid"], before["web-0"]);
     assert_eq!(vsi["spec"]["machine"]["cpus"], 1, "{vsi:#}");
-    cluster.kubectl(&["delete", WEB, "--timeout=90s"]).exits(0);
+    delete_pool(&cluster, &vsiflow);
 }
 
 #[test]

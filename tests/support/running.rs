@@ -170,6 +170,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{} said:\n{}", self.shown, self.told());
+        }
         // One that has ended already cannot be killed; that is no failure.
         let _ = self.child.kill();
         let _ = self.child.wait();

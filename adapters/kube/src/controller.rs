@@ -40,7 +40,7 @@ use crate::{
     health::Health,
     kind::ResourceKind,
     resource::{Resource, ResourceKey},
-    resource_cache::{CacheUpdate, ResourceCache, Snapshot, What},
+    resource_cache::{ResourceCache, Snapshot},
     status_queue::{Hold, StatusFindings, StatusQueue},
     translate::{Translation, TranslationRules, translate},
 };
@@ -387,11 +387,7 @@ impl Controller {
         while let Some((resource, wanted, done)) = calls.next().await {
             self.health.gets_on("controller");
             match done {
-                Ok(Some(patched)) if wanted => {
-                    let what = What::Kind(patched.key.kind);
-                    self.world
-                        .put(what, CacheUpdate::Resource(Arc::new(patched)));
-                }
+                Ok(Some(patched)) if wanted => self.world.update(patched),
                 // Gone, or going: the watch tells.
                 Ok(_) | Err(CallError::Gone) => {}
                 // Perhaps by its status alone, of which the watch tells without a word to this.

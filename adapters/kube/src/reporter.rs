@@ -24,7 +24,7 @@ use crate::{
     kind::ResourceKind,
     report,
     resource::{Resource, ResourceKey},
-    resource_cache::{CacheUpdate, ResourceCache, What},
+    resource_cache::ResourceCache,
     status_queue::{Hold, StatusFindings, StatusQueue},
 };
 
@@ -358,9 +358,7 @@ impl Reporter {
             Ok(patched) => {
                 self.health.answered();
                 if let Some(patched) = patched {
-                    let what = What::Kind(resource.key.kind);
-                    self.world
-                        .put(what, CacheUpdate::Resource(Arc::new(patched)));
+                    self.world.update(patched);
                 }
                 ReportDone::Written
             }

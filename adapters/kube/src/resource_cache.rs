@@ -8,7 +8,7 @@
 //! a list that fails half-way, or is forbidden, changes nothing.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -48,7 +48,7 @@ pub(crate) enum CacheUpdate {
 impl CacheUpdate {
     fn place(&self) -> (String, String) {
         match self {
-            Self::Resource(one) => (one.key.namespace.clone(), one.key.name.clone()),
+            Self::Resource(one) => place_of(one),
             Self::Settings(one) => (one.namespace.clone(), one.name.clone()),
         }
     }
@@ -64,6 +64,15 @@ struct CacheInner {
     /// The objects of pools' members, by the UIDs of their VSIs; and the other way round.
     members: BTreeMap<Uuid, (ResourceKey, Uuid)>,
     listed: BTreeSet<ObjectSource>,
+    /// The UIDs of what was removed last, the newest first.
+    removed: VecDeque<Uuid>,
+}
+
+/// How many of those are remembered: more than go while an answer to a call is on its way.
+const REMEMBERED: usize = 256;
+
+fn place_of(resource: &Resource) -> (String, String) {
+    (resource.key.namespace.clone(), resource.key.name.clone())
 }
 
 impl CacheInner {
@@ -169,12 +178,47 @@ impl ResourceCache {
         }
     }
 
+    /// What the server answered to a change of ours. The watch may have told meanwhile that the object is
+    /// gone, and tells nothing of it again: the answer is taken only while the object is there.
+    pub(crate) fn update(&self, resource: Resource) {
+        self.answer(resource, |inner, resource| {
+            let (what, place) = (What::Kind(resource.key.kind), place_of(resource));
+            let known = inner.objects.get(&what).and_then(|all| all.get(&place));
+            matches!(known, Some(CacheUpdate::Resource(known)) if known.uid == resource.uid)
+        });
+    }
+
+    /// The same of an object that was created: it may even be gone again.
+    pub(crate) fn created(&self, resource: Resource) {
+        self.answer(resource, |inner, resource| {
+            !inner.removed.contains(&resource.uid)
+        });
+    }
+
+    fn answer(&self, resource: Resource, is_taken: impl Fn(&CacheInner, &Resource) -> bool) {
+        let what = What::Kind(resource.key.kind);
+        let news = {
+            let mut inner = self.lock();
+            if !is_taken(&inner, &resource) {
+                return;
+            }
+            let told = CacheUpdate::Resource(Arc::new(resource));
+            inner.note_vsi(what, &told);
+            insert(inner.objects.entry(what).or_default(), told)
+        };
+        if news {
+            self.poke();
+        }
+    }
+
     /// An object is gone.
     pub(crate) fn remove(&self, what: What, told: &CacheUpdate) {
         let removed = {
             let mut inner = self.lock();
             if let CacheUpdate::Resource(resource) = told {
                 inner.vsis.remove(&resource.uid);
+                inner.removed.truncate(REMEMBERED.saturating_sub(1));
+                inner.removed.push_front(resource.uid);
             }
             let objects = inner.objects.entry(what).or_default();
             objects.remove(&told.place())

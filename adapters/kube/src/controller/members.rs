@@ -25,7 +25,7 @@ use crate::{
     api::{self, CallError, MemberObject},
     kind::ResourceKind,
     resource::{Resource, ResourceKey},
-    resource_cache::{CacheUpdate, Snapshot, What},
+    resource_cache::Snapshot,
     status_queue::{Hold, StatusFindings},
 };
 
@@ -298,7 +298,7 @@ impl Controller {
         while let Some((key, created)) = answers.next().await {
             self.gets_on();
             match created {
-                Ok(Some(created)) => self.take(created),
+                Ok(Some(created)) => self.world.created(created),
                 Ok(None) => {}
                 // Somebody has made one of that name: the watch tells whose it is.
                 Err(CallError::Conflict) => self.unfinished = true,
@@ -328,7 +328,7 @@ impl Controller {
             Ok(Some(patched)) => {
                 // What the server does not take of it is not asked for again.
                 self.shown.insert(patched.uid, (print, patched.generation));
-                self.take(patched);
+                self.world.update(patched);
             }
             Ok(None) | Err(CallError::Gone) => {}
             Err(CallError::Conflict) => self.world.poke(),
@@ -348,12 +348,6 @@ impl Controller {
                 tracing::warn!("{} cannot be deleted: {error}", resource.key);
             }
         }
-    }
-
-    fn take(&self, resource: Resource) {
-        let what = What::Kind(resource.key.kind);
-        let told = CacheUpdate::Resource(Arc::new(resource));
-        self.world.put(what, told);
     }
 }
 

@@ -20,7 +20,7 @@ use crate::{
     crd::{GroupStatus, PoolStatus},
     kind::ResourceKind,
     resource::Resource,
-    resource_cache::{CacheUpdate, Snapshot, What},
+    resource_cache::Snapshot,
     status_queue::{Hold, StatusFindings},
     translate::Translation,
 };
@@ -245,11 +245,7 @@ impl Controller {
     /// autoscalers need the field.
     async fn say_replicas(&mut self, resource: &Resource, replicas: u32) {
         match api::set_replicas(&self.client, resource, replicas).await {
-            Ok(Some(patched)) => {
-                let what = What::Kind(patched.key.kind);
-                let told = CacheUpdate::Resource(std::sync::Arc::new(patched));
-                self.world.put(what, told);
-            }
+            Ok(Some(patched)) => self.world.update(patched),
             Ok(None) | Err(CallError::Gone) => {}
             Err(CallError::Conflict) => self.world.poke(),
             Err(error) => {

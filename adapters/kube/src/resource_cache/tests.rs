@@ -101,3 +101,26 @@ fn a_status_is_taken_and_asks_for_nothing() {
     world.put(source().0, changed("12", json!({"of": "a"})));
     assert!(changes.has_changed().unwrap());
 }
+
+#[test]
+fn an_answer_that_comes_after_the_watch_told_of_the_end_brings_nothing_back() {
+    let world = ResourceCache::new(vec![source()]);
+    world.replace(&source(), Vec::new());
+    let what = What::Kind(ResourceKind::Vsi);
+    let one = |version: &str| match told("a", 1, version) {
+        CacheUpdate::Resource(resource) => Resource::clone(&resource),
+        CacheUpdate::Settings(_) => unreachable!(),
+    };
+    world.created(one("1"));
+    assert_eq!(names(&world), ["a"]);
+    world.update(one("2"));
+    world.remove(what, &told("a", 1, "4"));
+    // Answers to calls of ours: the watch was faster.
+    world.update(one("3"));
+    world.created(one("1"));
+    assert!(names(&world).is_empty());
+    // Another one of the name.
+    world.put(what, told("a", 2, "5"));
+    world.update(one("3"));
+    assert_eq!(world.snapshot().resources[0].uid, uid(2));
+}
