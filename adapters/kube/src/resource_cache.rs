@@ -168,14 +168,7 @@ impl ResourceCache {
 
     /// An object is there.
     pub(crate) fn put(&self, what: What, told: CacheUpdate) {
-        let news = {
-            let mut inner = self.lock();
-            inner.note_vsi(what, &told);
-            insert(inner.objects.entry(what).or_default(), told)
-        };
-        if news {
-            self.poke();
-        }
+        self.put_if(what, told, |_| true);
     }
 
     /// What the server answered to a change of ours. The watch may have told meanwhile that the object is
@@ -197,12 +190,17 @@ impl ResourceCache {
 
     fn answer(&self, resource: Resource, is_taken: impl Fn(&CacheInner, &Resource) -> bool) {
         let what = What::Kind(resource.key.kind);
+        let resource = Arc::new(resource);
+        let told = CacheUpdate::Resource(resource.clone());
+        self.put_if(what, told, |inner| is_taken(inner, &resource));
+    }
+
+    fn put_if(&self, what: What, told: CacheUpdate, is_taken: impl Fn(&CacheInner) -> bool) {
         let news = {
             let mut inner = self.lock();
-            if !is_taken(&inner, &resource) {
+            if !is_taken(&inner) {
                 return;
             }
-            let told = CacheUpdate::Resource(Arc::new(resource));
             inner.note_vsi(what, &told);
             insert(inner.objects.entry(what).or_default(), told)
         };
