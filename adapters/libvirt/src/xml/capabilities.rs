@@ -3,7 +3,7 @@
 
 use vsiflow_steps::ports::GuestSupport;
 
-use super::{Element, XmlError};
+use super::{XmlDocument, XmlError};
 
 /// The machine type asked for by architecture; the host says its canonical name.
 fn machine_of(arch: &str) -> Option<&'static str> {
@@ -18,7 +18,8 @@ fn machine_of(arch: &str) -> Option<&'static str> {
 
 /// The host's UUID as libvirt has it: that of its hardware, or one that it drew itself.
 pub(crate) fn host_uuid(xml: &str) -> Result<Option<uuid::Uuid>, XmlError> {
-    let root = Element::parse(xml)?;
+    let document = XmlDocument::parse(xml)?;
+    let root = document.root();
     let text = root.text_at(&["host", "uuid"]);
     Ok(text.and_then(|text| text.trim().parse().ok()))
 }
@@ -26,7 +27,8 @@ pub(crate) fn host_uuid(xml: &str) -> Result<Option<uuid::Uuid>, XmlError> {
 /// What a guest of `arch` gets by a host's capabilities, secure execution left open: KVM where
 /// the host has it for the architecture, else emulation.
 pub(crate) fn guest_support(xml: &str, arch: &str) -> Result<Option<GuestSupport>, XmlError> {
-    let root = Element::parse(xml)?;
+    let document = XmlDocument::parse(xml)?;
+    let root = document.root();
     let guests = root
         .all("guest")
         .filter(|guest| guest.text_at(&["os_type"]) == Some("hvm"));
@@ -74,16 +76,14 @@ pub(crate) fn guest_support(xml: &str, arch: &str) -> Result<Option<GuestSupport
 
 /// Whether `<launchSecurity type='s390-pv'/>` may be asked for, by the domain capabilities.
 pub(crate) fn has_secure_execution(xml: &str) -> Result<bool, XmlError> {
-    let root = Element::parse(xml)?;
+    let document = XmlDocument::parse(xml)?;
+    let root = document.root();
     let old = root.at(&["features", "s390-pv"]);
     let old = old.is_some_and(|pv| pv.attribute("supported") == Some("yes"));
     let security = root.at(&["features", "launchSecurity"]);
     let listed = security.is_some_and(|security| {
-        let values = security
-            .descendants()
-            .into_iter()
-            .filter(|e| e.name == "value");
-        values.into_iter().any(|value| value.text() == "s390-pv")
+        let mut values = security.descendants().filter(|e| e.name() == "value");
+        values.any(|value| value.text() == "s390-pv")
     });
     Ok(old || listed)
 }

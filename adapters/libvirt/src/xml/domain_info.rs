@@ -3,7 +3,7 @@
 use uuid::Uuid;
 use vsiflow_steps::ports::{DiskShape, DiskSource, DomainShape, NicSpec, OwnerMark};
 
-use super::{Element, XmlError, domain::MARK_URI};
+use super::{Element, XmlDocument, XmlError, domain::MARK_URI};
 
 /// What matters of a definition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +19,8 @@ pub(crate) struct Definition {
 
 /// Reads a definition, live or stored.
 pub(crate) fn read(xml: &str) -> Result<Definition, XmlError> {
-    let root = Element::parse(xml)?;
+    let document = XmlDocument::parse(xml)?;
+    let root = document.root();
     let text = |name: &str| {
         root.text_at(&[name])
             .ok_or_else(|| XmlError(format!("a domain without a {name}")))
@@ -31,27 +32,26 @@ pub(crate) fn read(xml: &str) -> Result<Definition, XmlError> {
         uuid,
         name: text("name")?.to_owned(),
         title: root.text_at(&["title"]).map(str::to_owned),
-        arch: arch(&root).unwrap_or_default().to_owned(),
+        arch: arch(root).unwrap_or_default().to_owned(),
         mark: root.child("metadata").and_then(mark),
-        files: files(&root),
-        shape: shape(&root),
+        files: files(root),
+        shape: shape(root),
     })
 }
 
-fn arch(root: &Element) -> Option<&str> {
+fn arch<'a>(root: Element<'a>) -> Option<&'a str> {
     root.child("os")?.child("type")?.attribute("arch")
 }
 
 /// What a definition does not say counts as nothing: it is somebody else's, or edited by hand.
-fn shape(root: &Element) -> DomainShape {
-    let devices = root.child("devices").map(|devices| &devices.children);
-    let devices = || devices.into_iter().flatten();
+fn shape(root: Element<'_>) -> DomainShape {
+    let devices = || root.child("devices").into_iter().flat_map(Element::children);
     DomainShape {
         cpus: root.child("vcpu").map(cpus).unwrap_or_default(),
         memory_mib: root.child("memory").map(mib).unwrap_or_default(),
-        disks: devices().filter(|d| d.name == "disk").map(disk).collect(),
+        disks: devices().filter(|d| d.name() == "disk").map(disk).collect(),
         nics: devices()
-            .filter(|d| d.name == "interface")
+            .filter(|d| d.name() == "interface")
             .map(nic)
             .collect(),
         screens: Some(super::screen::shapes(devices())),
@@ -59,14 +59,14 @@ fn shape(root: &Element) -> DomainShape {
 }
 
 /// The processors that a guest gets: `current` of those that are possible, where it is less.
-fn cpus(element: &Element) -> u32 {
+fn cpus(element: Element<'_>) -> u32 {
     let text = element.text();
     let count = element.attribute("current").unwrap_or(text.trim());
     count.parse().unwrap_or_default()
 }
 
 /// An amount of memory; libvirt itself prints KiB.
-fn mib(element: &Element) -> u64 {
+fn mib(element: Element<'_>) -> u64 {
     let amount: u64 = element.text().trim().parse().unwrap_or_default();
     let shift = match element.attribute("unit").unwrap_or("KiB") {
         "b" | "bytes" => return amount >> 20,
@@ -78,7 +78,7 @@ fn mib(element: &Element) -> u64 {
     amount.saturating_mul(1 << shift)
 }
 
-fn disk(disk: &Element) -> DiskShape {
+fn disk(disk: Element<'_>) -> DiskShape {
     let of = |child: &str, attribute: &str| {
         let found = disk.child(child).and_then(|c| c.attribute(attribute));
         found.map(str::to_owned)
@@ -97,7 +97,7 @@ fn disk(disk: &Element) -> DiskShape {
     }
 }
 
-fn nic(nic: &Element) -> NicSpec {
+fn nic(nic: Element<'_>) -> NicSpec {
     let of = |child: &str, attribute: &str| {
         let found = nic.child(child).and_then(|c| c.attribute(attribute));
         found.map(str::to_owned)
@@ -109,12 +109,9 @@ fn nic(nic: &Element) -> NicSpec {
     }
 }
 
-fn mark(metadata: &Element) -> Option<OwnerMark> {
-    let ours = |element: &&Element| {
-        let named = element.name.rsplit(':').next() == Some("vsi");
-        named && element.attribute_value_is(MARK_URI)
-    };
-    let element = metadata.children.iter().find(ours)?;
+fn mark(metadata: Element<'_>) -> Option<OwnerMark> {
+    let mut vsis = metadata.all("vsi");
+    let element = vsis.find(|element| element.is_of(MARK_URI))?;
     let text = |name| element.attribute(name).map(str::to_owned);
     let number = |name| {
         element
@@ -130,21 +127,12 @@ fn mark(metadata: &Element) -> Option<OwnerMark> {
     })
 }
 
-impl Element {
-    /// Whether the element declares this namespace on itself, as libvirt keeps it.
-    fn attribute_value_is(&self, uri: &str) -> bool {
-        let prefix = self.name.split_once(':').map(|(prefix, _)| prefix);
-        let declared = prefix.map_or("xmlns".to_owned(), |prefix| format!("xmlns:{prefix}"));
-        self.attribute(&declared) == Some(uri)
-    }
-}
-
 /// The attributes by which elements of a definition name a path on the host.
 const PATHS: [&str; 4] = ["file", "dev", "dir", "path"];
 
 /// Every file that the definition names below its devices, its boot and its firmware's configuration: sources of disks, whole
 /// backing chains and mirrors, logs, kernels, firmware.
-fn files(root: &Element) -> Vec<DiskSource> {
+fn files(root: Element<'_>) -> Vec<DiskSource> {
     let parts = ["devices", "os", "sysinfo"]
         .into_iter()
         .filter_map(|part| root.child(part));

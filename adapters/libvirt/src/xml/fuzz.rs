@@ -2,7 +2,7 @@
 
 use vsiflow_fuzz::Target;
 
-use super::{Element, capabilities, domain_info, pool, volume, write::Tag};
+use super::{XmlDocument, capabilities, domain_info, pool, volume, write::Tag};
 
 #[test]
 fn fuzz_xml() {
@@ -49,14 +49,14 @@ pub(crate) fn target(bytes: &[u8]) {
         let _ = capabilities::guest_support(&xml, arch);
     }
     let _ = capabilities::has_secure_execution(&xml);
-    if let Ok(root) = Element::parse(&xml) {
-        let names = root.descendants().into_iter().take(1000);
+    if let Ok(document) = XmlDocument::parse(&xml) {
+        let names = document.root().descendants().take(1000);
         names.for_each(|element| written_again(element.text()));
     }
 }
 
 fn written_again(text: &str) {
     let again = Tag::new("a").with("b", text).text(text).build();
-    let again = Element::parse(&again).unwrap();
-    assert_eq!(again.text(), text);
+    let again = XmlDocument::parse(&again).unwrap();
+    assert_eq!(again.root().text(), text);
 }

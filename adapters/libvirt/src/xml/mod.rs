@@ -13,4 +13,4 @@ mod tree;
 pub(crate) mod volume;
 mod write;
 
-pub(crate) use tree::{Element, XmlError};
+pub(crate) use tree::{Element, XmlDocument, XmlError};

@@ -7,11 +7,12 @@ use vsiflow_steps::ports::{
     DhcpHost, DnsHost, NetworkMode, NetworkShape, NetworkSpec, NetworkSubnet,
 };
 
-use super::{Element, XmlError, write::Tag};
+use super::{Element, XmlDocument, XmlError, write::Tag};
 
 /// Reads what of a network vsiflow looks at.
 pub(crate) fn shape(xml: &str) -> Result<NetworkShape, XmlError> {
-    let root = Element::parse(xml)?;
+    let document = XmlDocument::parse(xml)?;
+    let root = document.root();
     let uuid = root.text_at(&["uuid"]).and_then(|text| text.parse().ok());
     let bridge = root.child("bridge").and_then(|b| b.attribute("name"));
     let hosts = root.all("ip").filter_map(|ip| ip.child("dhcp"));
@@ -28,7 +29,7 @@ pub(crate) fn shape(xml: &str) -> Result<NetworkShape, XmlError> {
 }
 
 /// IPv4 only; without prefix or mask libvirt goes by the classes of addresses.
-fn subnet(ip: &Element) -> Option<String> {
+fn subnet(ip: Element<'_>) -> Option<String> {
     let address: Ipv4Addr = ip.attribute("address")?.parse().ok()?;
     let prefix = ip.attribute("prefix").and_then(|bits| bits.parse().ok());
     let mask = ip.attribute("netmask").and_then(|mask| mask.parse().ok());
@@ -42,7 +43,7 @@ fn subnet(ip: &Element) -> Option<String> {
     Some(net.to_string())
 }
 
-fn host(host: &Element) -> Option<DhcpHost> {
+fn host(host: Element<'_>) -> Option<DhcpHost> {
     Some(DhcpHost {
         mac: host.attribute("mac").unwrap_or_default().to_lowercase(),
         ip: host.attribute("ip")?.to_owned(),
@@ -50,7 +51,7 @@ fn host(host: &Element) -> Option<DhcpHost> {
     })
 }
 
-fn names_of(host: &Element) -> Option<DnsHost> {
+fn names_of(host: Element<'_>) -> Option<DnsHost> {
     let names = host.all("hostname").map(|name| name.text().to_owned());
     Some(DnsHost {
         ip: host.attribute("ip")?.to_owned(),
@@ -149,7 +150,8 @@ mod tests {
     #[test]
     fn what_is_defined_is_read_back() {
         let xml = network(&spec());
-        let root = Element::parse(&xml).unwrap();
+        let document = XmlDocument::parse(&xml).unwrap();
+    let root = document.root();
         assert_eq!(root.text_at(&["name"]), Some("default.<b>'s"));
         let found = shape(&xml).unwrap();
         assert_eq!(found.uuid, Some(uuid::Uuid::from_u128(7)));

@@ -1,6 +1,6 @@
 //! Pools: <https://libvirt.org/formatstorage.html#storage-pool-xml>.
 
-use super::{Element, XmlError};
+use super::{XmlDocument, XmlError};
 
 /// Where a pool keeps its volumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,8 @@ pub(crate) enum PoolPlace {
 
 /// Reads where a pool keeps its volumes.
 pub(crate) fn place(xml: &str) -> Result<PoolPlace, XmlError> {
-    let root = Element::parse(xml)?;
+    let document = XmlDocument::parse(xml)?;
+    let root = document.root();
     let kind = root.attribute("type").unwrap_or_default();
     let path = || root.text_at(&["target", "path"]);
     match kind {

@@ -5,7 +5,7 @@
 
 use vsiflow_steps::ports::ScreenShape;
 
-use super::{Element, XmlError};
+use super::{Element, XmlDocument, XmlError};
 
 /// The first port that libvirt gives a screen.
 const FIRST_PORT: u16 = 5900;
@@ -17,9 +17,9 @@ const LONGEST: usize = 48;
 const REACHED: [&str; 4] = [ScreenShape::LOOPBACK, "localhost", "0.0.0.0", "::"];
 
 /// The screens below the devices.
-pub(super) fn shapes<'a>(devices: impl Iterator<Item = &'a Element>) -> Vec<ScreenShape> {
-    let screens = devices.filter(|device| device.name == "graphics");
-    let shape = |screen: &Element| ScreenShape {
+pub(super) fn shapes<'a>(devices: impl Iterator<Item = Element<'a>>) -> Vec<ScreenShape> {
+    let screens = devices.filter(|device| device.name() == "graphics");
+    let shape = |screen: Element<'_>| ScreenShape {
         protocol: plain(screen.attribute("type").unwrap_or_default()),
         listen: plain(listen(screen)),
     };
@@ -27,8 +27,8 @@ pub(super) fn shapes<'a>(devices: impl Iterator<Item = &'a Element>) -> Vec<Scre
 }
 
 /// The address, or the path of a socket, that a screen listens on.
-fn listen(screen: &Element) -> &str {
-    let listens = screen.children.iter().filter(|one| one.name == "listen");
+fn listen<'a>(screen: Element<'a>) -> &'a str {
+    let listens = screen.all("listen");
     let named = listens.filter_map(|one| {
         let address = one.attribute("address");
         address.or_else(|| one.attribute("socket"))
@@ -61,11 +61,12 @@ pub(crate) enum Screen {
 /// # Errors
 /// When it is at a place where no screen of ours is: another address, a port that libvirt gives to none.
 pub(crate) fn running(xml: &str) -> Result<Screen, XmlError> {
-    let root = Element::parse(xml)?;
-    let devices = root.child("devices").map(|devices| &devices.children);
-    let mut screens = devices.into_iter().flatten();
-    let is_vnc = |device: &&Element| {
-        device.name == "graphics" && device.attribute("type") == Some(ScreenShape::VNC)
+    let document = XmlDocument::parse(xml)?;
+    let root = document.root();
+    let devices = root.child("devices").into_iter();
+    let mut screens = devices.flat_map(Element::children);
+    let is_vnc = |device: &Element<'_>| {
+        device.name() == "graphics" && device.attribute("type") == Some(ScreenShape::VNC)
     };
     let Some(screen) = screens.find(is_vnc) else {
         return Ok(Screen::Absent);
@@ -133,8 +134,9 @@ mod tests {
     fn what_is_shown_of_a_screen_is_short_and_plain() {
         let long = format!("<graphics type='vnc' listen='{};&#10;x'/>", "9".repeat(40));
         let many = domain(&long.repeat(100));
-        let root = Element::parse(&many).unwrap();
-        let shapes = shapes(root.child("devices").unwrap().children.iter());
+        let document = XmlDocument::parse(&many).unwrap();
+    let root = document.root();
+        let shapes = shapes(root.child("devices").unwrap().children());
         assert_eq!(shapes.len(), MOST);
         assert_eq!(shapes[0].listen, format!("{}??x", "9".repeat(40)));
     }

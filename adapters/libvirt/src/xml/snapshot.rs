@@ -2,14 +2,15 @@
 
 use vsiflow_steps::ports::LayerSpec;
 
-use super::{Element, XmlError, write::Tag};
+use super::{XmlDocument, XmlError, write::Tag};
 
 /// The description of a snapshot of the domain with this definition: a layer over each disk that
 /// `layers` names, and nothing over any other.
 pub(crate) fn describe(domain: &str, layers: &[LayerSpec]) -> Result<String, XmlError> {
-    let root = Element::parse(domain)?;
-    let devices = root.child("devices").map(|devices| &devices.children);
-    let disks = devices.into_iter().flatten().filter(|d| d.name == "disk");
+    let document = XmlDocument::parse(domain)?;
+    let root = document.root();
+    let devices = root.child("devices").into_iter();
+    let disks = devices.flat_map(|devices| devices.all("disk"));
     let targets = disks.filter_map(|disk| disk.child("target")?.attribute("dev"));
     let disks = targets.map(|target| {
         let layer = layers.iter().find(|layer| layer.target == target);

@@ -2,7 +2,7 @@
 
 use vsiflow_steps::ports::{VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec};
 
-use super::{Element, XmlError, write::Tag};
+use super::{XmlDocument, XmlError, write::Tag};
 
 /// The description of a volume to be made. qcow2 is asked for in its present version: libvirt's
 /// own default is that of 2010.
@@ -34,7 +34,8 @@ pub(crate) fn describe(spec: &VolumeSpec) -> String {
 
 /// Reads a volume's description. Sizes are bytes there whatever was asked for.
 pub(crate) fn read(pool: &str, xml: &str) -> Result<VolumeInfo, XmlError> {
-    let root = Element::parse(xml)?;
+    let document = XmlDocument::parse(xml)?;
+    let root = document.root();
     let text = |path: &[&str]| root.text_at(path).map(str::to_owned);
     let needed = |path: &[&str]| {
         text(path).ok_or_else(|| XmlError(format!("a volume without {}", path.join("/"))))
