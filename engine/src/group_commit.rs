@@ -1,7 +1,13 @@
 //! One thread that writes for everybody: what arrives while it syncs goes into its next write.
+//!
+//! Who was just answered often comes back at once. So the thread looks for a moment before it
+//! sleeps, as waking it may take half as long as a sync; and where many were answered together and
+//! few are back, it waits a part of a sync for the others, who would have to wait for a whole one.
+
+use std::time::{Duration, Instant};
 
 use super::sync::{
-    Builder, JoinHandle, Mutex, MutexGuard, PoisonError, join, mpsc, oneshot, watch,
+    Builder, JoinHandle, Mutex, MutexGuard, Patience, PoisonError, join, mpsc, oneshot, watch,
 };
 use crate::journal::JournalError;
 
@@ -10,6 +16,12 @@ const QUEUE: usize = 1024;
 
 /// The most bytes of one write, roughly: nobody waits for more than so many of others.
 const GROUP_BYTES: usize = 128 * 1024;
+
+/// The longest that the thread looks for a request before it sleeps.
+const WATCH: Duration = Duration::from_micros(150);
+
+/// A request that comes so soon after a commit belongs to a sequence of them.
+const SEQUENCE: Duration = Duration::from_millis(1);
 
 /// What the thread does with the requests it found waiting.
 pub(crate) trait Commit: Send + 'static {
@@ -157,10 +169,13 @@ fn run<C: Commit>(
     mut waiting: mpsc::Receiver<WaitingBatch<C>>,
     Alarm(failure): &Alarm,
 ) {
-    while let Some(first) = waiting.blocking_recv() {
-        let (group, answers) = gather::<C>(first, &mut waiting);
+    let mut pace = Pace::default();
+    while let Some(first) = pace.next(&mut waiting) {
+        let (group, answers) = gather::<C>(first, &mut waiting, &pace);
         let count = answers.len();
+        let begun = Instant::now();
         let results = failure.get().map_or_else(|| commit.commit(group), Err);
+        pace.committed(count, begun.elapsed());
         let results = results.unwrap_or_else(|error| {
             failure.set(&error);
             std::iter::repeat_with(|| Err(error.clone()))
@@ -177,13 +192,64 @@ fn run<C: Commit>(
 fn gather<C: Commit>(
     first: WaitingBatch<C>,
     waiting: &mut mpsc::Receiver<WaitingBatch<C>>,
+    pace: &Pace,
 ) -> (Vec<C::Request>, Vec<CommitAnswer<C>>) {
     let mut weight = C::weight(&first.0);
     let mut group = vec![first];
+    let mut patience = pace.for_others();
     while weight < GROUP_BYTES && group.len() < QUEUE {
-        let Ok(next) = waiting.try_recv() else { break };
-        weight = weight.saturating_add(C::weight(&next.0));
-        group.push(next);
+        match waiting.try_recv() {
+            Ok(next) => {
+                weight = weight.saturating_add(C::weight(&next.0));
+                group.push(next);
+            }
+            Err(_) if pace.is_usual(group.len()) || patience.is_over() => break,
+            Err(_) => {}
+        }
     }
     group.into_iter().unzip()
+}
+
+/// How requests came lately.
+#[derive(Default)]
+struct Pace {
+    /// The requests of the last commit, and how long it took.
+    count: usize,
+    took: Duration,
+    ended: Option<Instant>,
+    in_sequence: bool,
+}
+
+impl Pace {
+    fn committed(&mut self, count: usize, took: Duration) {
+        (self.count, self.took) = (count, took);
+        self.ended = Some(Instant::now());
+    }
+
+    /// Waits for a request; none comes any more once the queue is closed.
+    fn next<T>(&mut self, waiting: &mut mpsc::Receiver<T>) -> Option<T> {
+        let mut patience = Patience::of(match self.in_sequence {
+            true => (self.took / 2).min(WATCH),
+            false => Duration::ZERO,
+        });
+        let next = loop {
+            match waiting.try_recv() {
+                Ok(next) => break Some(next),
+                Err(_) if patience.is_over() => break waiting.blocking_recv(),
+                Err(_) => {}
+            }
+        };
+        self.in_sequence = self.ended.is_some_and(|ended| ended.elapsed() < SEQUENCE);
+        next
+    }
+
+    /// Whether a group is about as large as the one before it.
+    fn is_usual(&self, group: usize) -> bool {
+        group >= self.count / 2
+    }
+
+    /// How long a group waits until it is.
+    fn for_others(&self) -> Patience {
+        Patience::of((self.took / 4).min(WATCH))
+    }
 }

@@ -1,6 +1,8 @@
 //! What [`crate::group_commit`] waits and wakes with. Its model puts shuttle's in the place of
 //! these and tries the orders in which threads may run.
 
+use std::time::{Duration, Instant};
+
 pub(crate) use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     thread::{Builder, JoinHandle},
@@ -11,4 +13,23 @@ pub(crate) use tokio::sync::{mpsc, oneshot, watch};
 /// Waits for a thread without holding up the runtime. Its panic, if any, is dropped.
 pub(crate) async fn join(thread: JoinHandle<()>) {
     let _ = tokio::task::spawn_blocking(|| thread.join()).await;
+}
+
+/// A short time in which a thread looks for something again and again, and lets others go first.
+pub(crate) struct Patience(Option<Instant>);
+
+impl Patience {
+    /// So long from now on.
+    pub(crate) fn of(time: Duration) -> Self {
+        Self((!time.is_zero()).then(|| Instant::now() + time))
+    }
+
+    /// Whether it is over; others went first where it is not.
+    pub(crate) fn is_over(&mut self) -> bool {
+        let over = self.0.is_none_or(|end| Instant::now() >= end);
+        if !over {
+            std::thread::yield_now();
+        }
+        over
+    }
 }

@@ -56,6 +56,22 @@ pub(crate) fn step() {
     AtomicBool::new(false).load(Ordering::SeqCst);
 }
 
+/// How often a thread looks again: whatever the time, once.
+pub(crate) struct Patience {
+    is_over: bool,
+}
+
+impl Patience {
+    pub(crate) fn of(_: std::time::Duration) -> Self {
+        Self { is_over: false }
+    }
+
+    pub(crate) fn is_over(&mut self) -> bool {
+        step();
+        std::mem::replace(&mut self.is_over, true)
+    }
+}
+
 /// Waits for a thread.
 pub(crate) async fn join(thread: JoinHandle<()>) {
     if !is_broken(Sabotage::LeaveThread) {

@@ -45,7 +45,11 @@ fn arch<'a>(root: Element<'a>) -> Option<&'a str> {
 
 /// What a definition does not say counts as nothing: it is somebody else's, or edited by hand.
 fn shape(root: Element<'_>) -> DomainShape {
-    let devices = || root.child("devices").into_iter().flat_map(Element::children);
+    let devices = || {
+        root.child("devices")
+            .into_iter()
+            .flat_map(Element::children)
+    };
     DomainShape {
         cpus: root.child("vcpu").map(cpus).unwrap_or_default(),
         memory_mib: root.child("memory").map(mib).unwrap_or_default(),

@@ -151,7 +151,7 @@ mod tests {
     fn what_is_defined_is_read_back() {
         let xml = network(&spec());
         let document = XmlDocument::parse(&xml).unwrap();
-    let root = document.root();
+        let root = document.root();
         assert_eq!(root.text_at(&["name"]), Some("default.<b>'s"));
         let found = shape(&xml).unwrap();
         assert_eq!(found.uuid, Some(uuid::Uuid::from_u128(7)));

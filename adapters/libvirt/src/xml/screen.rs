@@ -135,7 +135,7 @@ mod tests {
         let long = format!("<graphics type='vnc' listen='{};&#10;x'/>", "9".repeat(40));
         let many = domain(&long.repeat(100));
         let document = XmlDocument::parse(&many).unwrap();
-    let root = document.root();
+        let root = document.root();
         let shapes = shapes(root.child("devices").unwrap().children());
         assert_eq!(shapes.len(), MOST);
         assert_eq!(shapes[0].listen, format!("{}??x", "9".repeat(40)));
