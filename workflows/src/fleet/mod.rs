@@ -16,6 +16,7 @@ mod history;
 mod host;
 mod image;
 mod index;
+mod known;
 mod network;
 mod past;
 mod placement;

@@ -23,6 +23,7 @@ use super::{
     vsi::object::rfc3339,
 };
 use crate::{
+    group::GroupRecord,
     phase,
     plan::{self, How},
     pool::{PoolRecord, TemplateRecord},
@@ -369,7 +370,7 @@ impl Fleet {
     /// What is taken: by what is there, and by pools and groups for all that they are to make.
     async fn taken(&self, there: &There) -> Result<Taken, FleetError> {
         let mut taken = there.taken.clone();
-        let (pools, _) = self.pools_and_lost().await?;
+        let (pools, _) = self.known_records::<PoolRecord>().await?;
         let mut members = there.members.clone();
         for pool in &pools {
             let present = members.remove(&pool.wanted.uid);
@@ -386,7 +387,7 @@ impl Fleet {
             .filter(|pool| !pool.is_deleted())
             .map(|pool| (pool.wanted.namespace.clone(), pool.wanted.name.clone()))
             .collect();
-        for group in self.living_groups().await? {
+        for group in self.living::<GroupRecord>().await? {
             let record = &group.wanted;
             if group.is_deleting() {
                 continue;
@@ -444,7 +445,7 @@ impl Fleet {
         let own = own.filter(|pool| pool.desired.of_group.is_none());
         let items = resolved.groups.iter().flat_map(|group| group.items());
         let items = items.map(|item| &item.pool);
-        let known = self.living_pools().await?;
+        let known = self.living::<PoolRecord>().await?;
         for pool in own.chain(items) {
             let desired = &pool.desired;
             let same = known.iter().find(|known| {

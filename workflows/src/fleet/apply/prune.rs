@@ -9,7 +9,9 @@ use crate::fleet::{
     store::DesiredUpdates,
 };
 use crate::{
+    group::GroupRecord,
     phase,
+    pool::PoolRecord,
     record::{DirectoryRecord, directory_entity, kind},
     spec::{DeletionPolicy, Directory, Resolved},
 };
@@ -108,7 +110,7 @@ impl Fleet {
         resolved: &Resolved,
     ) -> Result<Vec<LeftOut>, FleetError> {
         let mut left = Vec::new();
-        for pool in self.living_pools().await? {
+        for pool in self.living::<PoolRecord>().await? {
             let its = &pool.wanted;
             let described = resolved.pools.iter().any(|pool| {
                 let document = &pool.desired;
@@ -135,7 +137,7 @@ impl Fleet {
         resolved: &Resolved,
     ) -> Result<Vec<LeftOut>, FleetError> {
         let mut left = Vec::new();
-        for group in self.living_groups().await? {
+        for group in self.living::<GroupRecord>().await? {
             let its = &group.wanted;
             let mut documents = resolved.groups.iter();
             let described = documents.any(|document| {

@@ -5,17 +5,15 @@ use vsiflow_engine::model::{Failure, FailureClass, Precedence};
 
 use crate::fleet::{
     Applied, Change, ErrorKind, Fleet, FleetError,
-    group::{
-        known::{KnownGroup, record_group},
-        values::address_references,
-    },
-    pool::{apply::refuse_change, known::KnownPool, reconcile::taken, template},
+    group::{known::record_group, values::address_references},
+    known::{KnownGroup, KnownPool},
+    pool::{apply::refuse_change, reconcile::taken, template},
     store::DesiredUpdates,
 };
 use crate::{
     group::{self, GroupRecord, ItemRecord, WaveRecord},
     plan::{Change as FieldChange, How, Plan},
-    pool::{TemplateRecord, member_name},
+    pool::{PoolRecord, TemplateRecord, member_name},
     record::{group_entity, kind},
     spec::{
         Resolved,
@@ -35,7 +33,7 @@ impl Fleet {
         if resolved.groups.is_empty() {
             return Ok(all);
         }
-        let known = self.living_groups().await?;
+        let known = self.living::<GroupRecord>().await?;
         for group in &resolved.groups {
             all.push(match matching(group, &known) {
                 None => Box::pin(self.create_group(group, updates, dry)).await?,
@@ -151,7 +149,7 @@ impl Fleet {
         if resolved.groups.is_empty() && self.entities_of(kind::GROUP).is_empty() {
             return Ok(());
         }
-        let (mut groups, lost) = self.groups_and_lost().await?;
+        let (mut groups, lost) = self.known_records::<GroupRecord>().await?;
         groups.retain(|group| !group.is_deleted());
         let concerns = !resolved.groups.is_empty() || !resolved.pools.is_empty();
         if let (true, Some((_, _, failure))) = (concerns, lost.into_iter().next()) {
@@ -186,7 +184,7 @@ impl Fleet {
             }
             self.refuse_group_change(group, known, &full_name).await?;
         }
-        let pools = self.living_pools().await?;
+        let pools = self.living::<PoolRecord>().await?;
         for item in group.items() {
             if known.is_some_and(|known| known.wanted.removed.contains(&item.name)) {
                 continue;

@@ -7,6 +7,7 @@ use vsiflow_engine::{
 
 use crate::fleet::{Fleet, FleetError, store::DesiredUpdates};
 use crate::group;
+use crate::group::GroupRecord;
 
 impl Fleet {
     /// Records that a group is to go with everything that was made for it, the newest wave first, and
@@ -22,7 +23,9 @@ impl Fleet {
         orphan: bool,
         by: By,
     ) -> Result<EntityId, FleetError> {
-        let known = self.find_group(namespace, name, false).await?;
+        let known = self
+            .find_record::<GroupRecord>(namespace, name, false)
+            .await?;
         let workflow = match orphan {
             true => group::FORGET,
             false => group::DELETE,
@@ -50,7 +53,9 @@ impl Fleet {
         replicas: i64,
         by: By,
     ) -> Result<EntityId, FleetError> {
-        let known = self.find_group(namespace, name, false).await?;
+        let known = self
+            .find_record::<GroupRecord>(namespace, name, false)
+            .await?;
         let pool = group::pool_name(&known.wanted.name, pool);
         let namespace = &known.wanted.namespace;
         self.scale_pool(namespace, &pool, replicas, by).await?;
@@ -67,7 +72,7 @@ impl Fleet {
         entity: &EntityId,
         by: &By,
     ) -> Result<Vec<EntityId>, FleetError> {
-        let Some(known) = self.known_group(entity).await? else {
+        let Some(known) = self.known_record::<GroupRecord>(entity).await? else {
             return Ok(Vec::new());
         };
         let mut open = Vec::new();

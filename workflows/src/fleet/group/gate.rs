@@ -6,7 +6,7 @@ use futures::{StreamExt as _, stream};
 use vsiflow_engine::model::Failure;
 use vsiflow_steps::vsi::ReadyGuest;
 
-use crate::fleet::{Fleet, FleetError, index::Known, pool::known::KnownPool};
+use crate::fleet::{Fleet, FleetError, index::Known, known::KnownPool};
 use crate::{
     group::WaveRecord,
     pool::MemberState,

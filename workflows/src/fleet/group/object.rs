@@ -7,11 +7,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::fleet::{
-    Condition, Fleet, FleetError, Metadata, PoolMember,
-    group::{known::KnownGroup, reconcile::GroupPools},
-    pool::template,
-    vsi::conditions::condition,
-    vsi::object::rfc3339,
+    Condition, Fleet, FleetError, Metadata, PoolMember, group::reconcile::GroupPools,
+    known::KnownGroup, pool::template, vsi::conditions::condition, vsi::object::rfc3339,
 };
 use crate::{
     group::{self, GroupOutcome, GroupRecord, ItemRecord, ItemState, OutputValue, decide},
@@ -112,7 +109,7 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn groups(&self, deleted: bool) -> Result<Vec<GroupObject>, FleetError> {
-        let (groups, lost) = self.groups_and_lost().await?;
+        let (groups, lost) = self.known_records::<GroupRecord>().await?;
         for (entity, _, failure) in &lost {
             tracing::warn!(%entity, %failure, "a group is left out");
         }
@@ -128,7 +125,9 @@ impl Fleet {
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
     pub async fn get_group(&self, namespace: &str, name: &str) -> Result<GroupObject, FleetError> {
-        let group = self.find_group(namespace, name, true).await?;
+        let group = self
+            .find_record::<GroupRecord>(namespace, name, true)
+            .await?;
         self.group_object(&group).await
     }
 

@@ -8,9 +8,7 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{
-    ErrorKind, Fleet, FleetError,
-    group::{gate::guest, known::KnownGroup},
-    index::Known,
+    ErrorKind, Fleet, FleetError, group::gate::guest, index::Known, known::KnownGroup,
 };
 use crate::{
     group::{GroupRecord, OutputValue},
@@ -48,7 +46,9 @@ impl Fleet {
         name: &str,
         key: &str,
     ) -> Result<FoundOutput, FleetError> {
-        let group = self.find_group(namespace, name, false).await?;
+        let group = self
+            .find_record::<GroupRecord>(namespace, name, false)
+            .await?;
         let wanted = &group.wanted;
         let refused = |message: String, remedy: String| {
             let failure = Failure::new(FailureClass::Blocked, "VSI0735", message)

@@ -6,11 +6,9 @@ use vsiflow_engine::model::{EntityId, Failure, FailureClass, Name, Text};
 
 use crate::fleet::{
     Fleet, FleetError, Verdict,
-    group::{
-        controller,
-        known::{KnownGroup, record_group},
-    },
-    pool::{NextLook, known::KnownPool},
+    group::{controller, known::record_group},
+    known::{KnownGroup, KnownPool},
+    pool::NextLook,
     store::DesiredUpdates,
 };
 use crate::{
@@ -36,7 +34,7 @@ impl Fleet {
         entity: &EntityId,
     ) -> Result<NextLook, FleetError> {
         let _one_look = self.pools.looking.lock().await;
-        let Some(group) = self.known_group(entity).await? else {
+        let Some(group) = self.known_record::<GroupRecord>(entity).await? else {
             return Ok(NextLook::default());
         };
         let generation = group.generation();
@@ -264,7 +262,7 @@ impl Fleet {
             return Ok(false);
         }
         // What was read is part of the newest record.
-        let Some(newest) = self.known_group(&group.entity).await? else {
+        let Some(newest) = self.known_record::<GroupRecord>(&group.entity).await? else {
             return Ok(false);
         };
         let mut wanted = newest.wanted.clone();
@@ -299,7 +297,7 @@ impl Fleet {
                 Ok(value) => value,
                 Err(why) => return Ok(Some(why)),
             };
-            let Some(newest) = self.known_group(&group.entity).await? else {
+            let Some(newest) = self.known_record::<GroupRecord>(&group.entity).await? else {
                 return Ok(None);
             };
             let mut wanted = newest.wanted.clone();
@@ -353,7 +351,7 @@ impl Fleet {
     /// When the journal cannot be read.
     pub async fn interrupted_groups(&self) -> Result<Vec<(EntityId, String, String)>, FleetError> {
         let mut open = Vec::new();
-        for group in self.living_groups().await? {
+        for group in self.living::<GroupRecord>().await? {
             let found = self.group_pools(&group).await?;
             let decision = decide(&found.view);
             if !matches!(

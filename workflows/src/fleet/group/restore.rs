@@ -5,10 +5,7 @@
 
 use vsiflow_engine::{model::Name, secret::SecretError};
 
-use crate::fleet::{
-    Fleet, FleetError,
-    group::{known::KnownGroup, reconcile::GroupPools},
-};
+use crate::fleet::{Fleet, FleetError, group::reconcile::GroupPools, known::KnownGroup};
 use crate::group::OutputValue;
 
 impl Fleet {

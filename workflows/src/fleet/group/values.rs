@@ -8,7 +8,8 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{
-    ErrorKind, Fleet, FleetError, group::known::KnownGroup, pool::known::KnownPool,
+    ErrorKind, Fleet, FleetError,
+    known::{KnownGroup, KnownPool},
 };
 use crate::{
     group::{self, ItemRecord, OutputValue},

@@ -19,6 +19,8 @@ pub use self::{
     took::took,
 };
 use crate::fleet::{Fleet, FleetError};
+use crate::group::GroupRecord;
+use crate::pool::PoolRecord;
 use crate::record::{host_entity, kind};
 
 const PAGE: usize = 1_000;
@@ -97,11 +99,15 @@ impl Fleet {
             return self.lines(&known.entity, &known.state).await;
         }
         if let Some(pool) = name.strip_prefix(POOL) {
-            let known = self.find_pool(namespace, pool, true).await?;
+            let known = self
+                .find_record::<PoolRecord>(namespace, pool, true)
+                .await?;
             return self.lines(&known.entity, &known.state).await;
         }
         if let Some(group) = name.strip_prefix(GROUP) {
-            let known = self.find_group(namespace, group, true).await?;
+            let known = self
+                .find_record::<GroupRecord>(namespace, group, true)
+                .await?;
             return self.lines(&known.entity, &known.state).await;
         }
         if let Some(snapshot) = name.strip_prefix(SNAPSHOT) {

@@ -11,11 +11,12 @@ use crate::{
     fleet::{
         Fleet, FleetError,
         index::Known,
-        pool::{apply::record_pool, evict, known::KnownPool, members::PoolMembers},
+        known::KnownPool,
+        pool::{apply::record_pool, evict, members::PoolMembers},
         store::DesiredUpdates,
     },
     placement::Decision,
-    pool::{Eviction, KeepReason},
+    pool::{Eviction, KeepReason, PoolRecord},
     record::pool_entity,
 };
 
@@ -175,7 +176,7 @@ impl Fleet {
             return Ok(Some(of.uid));
         }
         let entity = pool_entity(of.uid).map_err(|error| FleetError::defect(error.to_string()))?;
-        let pool = self.known_pool(&entity).await?;
+        let pool = self.known_record::<PoolRecord>(&entity).await?;
         let Some(pool) = pool.filter(|pool| !pool.is_deleted()) else {
             return Ok(None);
         };

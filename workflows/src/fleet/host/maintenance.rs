@@ -17,6 +17,7 @@ use crate::fleet::{
     ErrorKind, Fleet, FleetError, ShutdownPolicy, index::Known, store::DesiredUpdates,
 };
 use crate::{
+    pool::PoolRecord,
     record::{Power, PowerAction, host_entity},
     spec::PowerState,
 };
@@ -178,7 +179,7 @@ impl Fleet {
 
     /// The members of pools that are to be made elsewhere.
     async fn leaving(&self, host: &str) -> Result<BTreeSet<Uuid>, FleetError> {
-        let pools = self.living_pools().await?;
+        let pools = self.living::<PoolRecord>().await?;
         let all = pools.iter().flat_map(|pool| &pool.wanted.evicting);
         let from = all.filter(|(_, eviction)| eviction.from == host);
         Ok(from.map(|(uid, _)| *uid).collect())

@@ -18,6 +18,7 @@ use crate::fleet::{
 use crate::{
     network::{self, NetworkRecord},
     phase,
+    pool::PoolRecord,
     record::{VsiRecord, kind, network_entity},
     spec::{DeletionPolicy, DesiredNetwork, DesiredVsi, Resolved},
 };
@@ -298,7 +299,7 @@ impl Fleet {
         };
         let vsis = on_host.iter().filter(stays).filter(uses);
         let mut users: Vec<_> = vsis.map(Known::label).collect();
-        for pool in self.living_pools().await? {
+        for pool in self.living::<PoolRecord>().await? {
             let record = &pool.wanted;
             let templates = std::iter::once(&record.template).chain(&record.proposed);
             let mut templates = templates.map(|template| &template.vsi);

@@ -15,6 +15,7 @@ use crate::{
     },
     phase::{self},
     placement::{Needs, PlacedVsi, Promised},
+    pool::PoolRecord,
     record::{DiskRecord, VsiRecord, kind},
     spec::DesiredVsi,
 };
@@ -90,7 +91,7 @@ impl Fleet {
     /// The members that leave another host and are not made anew yet, and where they are going to be.
     async fn reserved(&self) -> Result<Vec<(String, DesiredVsi)>, FleetError> {
         let mut all = Vec::new();
-        for pool in self.living_pools().await? {
+        for pool in self.living::<PoolRecord>().await? {
             let evicting = &pool.wanted.evicting;
             if evicting.is_empty() || pool.is_deleting() {
                 continue;

@@ -102,7 +102,7 @@ impl Fleet {
         if templates(resolved).all(|template| template.placement.is_none()) {
             return Ok(all);
         }
-        let known = self.living_pools().await?;
+        let known = self.living::<PoolRecord>().await?;
         for pool in pools(resolved) {
             let desired = &pool.desired;
             let same = known.iter().find(|known| {

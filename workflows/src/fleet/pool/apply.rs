@@ -8,8 +8,8 @@ use vsiflow_engine::model::{Failure, FailureClass, Precedence};
 use crate::fleet::{
     Applied, Change, ErrorKind, Fleet, FleetError,
     index::Known,
+    known::KnownPool,
     pool::{
-        known::KnownPool,
         reconcile::taken,
         template::{self, record},
     },
@@ -43,7 +43,7 @@ impl Fleet {
         if resolved.pools.is_empty() {
             return Ok(all);
         }
-        let known = self.living_pools().await?;
+        let known = self.living::<PoolRecord>().await?;
         for pool in &resolved.pools {
             all.push(match matching(pool, &known) {
                 None => Box::pin(self.create_pool(pool, updates, dry)).await?,
@@ -160,7 +160,7 @@ impl Fleet {
         if resolved.pools.is_empty() && self.entities_of(kind::POOL).is_empty() {
             return Ok(());
         }
-        let (mut pools, lost) = self.pools_and_lost().await?;
+        let (mut pools, lost) = self.known_records::<PoolRecord>().await?;
         pools.retain(|pool| !pool.is_deleted());
         if let (false, Some((_, _, failure))) = (resolved.pools.is_empty(), lost.into_iter().next())
         {
@@ -253,7 +253,7 @@ impl Fleet {
                 disk
             }));
         }
-        let pools = self.living_pools().await?;
+        let pools = self.living::<PoolRecord>().await?;
         self.refuse_member_disks(&asked, &pools).await
     }
 

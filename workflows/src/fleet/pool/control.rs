@@ -10,10 +10,12 @@ use vsiflow_engine::{
 use crate::fleet::{
     ErrorKind, Fleet, FleetError,
     group::{apply::groups_pool, known::record_group},
-    pool::{apply::record_pool, known::KnownPool, template},
+    known::KnownPool,
+    pool::{apply::record_pool, template},
     store::DesiredUpdates,
 };
 use crate::{
+    group::GroupRecord,
     plan::Plan,
     pool::{self, PoolRecord},
     record::{group_entity, kind},
@@ -118,7 +120,7 @@ impl Fleet {
         by: By,
     ) -> Result<EntityId, FleetError> {
         let (namespace, name) = crate::fleet::index::qualified(namespace, name);
-        let mut pools = self.living_pools().await?.into_iter();
+        let mut pools = self.living::<PoolRecord>().await?.into_iter();
         let found = pools.find(|pool| pool.has_member_name(namespace, name));
         let number = found.as_ref();
         let number = number.and_then(|pool| pool::number_of(&pool.wanted.name, name));
@@ -158,7 +160,9 @@ impl Fleet {
         orphan: bool,
         by: By,
     ) -> Result<EntityId, FleetError> {
-        let known = self.find_pool(namespace, name, false).await?;
+        let known = self
+            .find_record::<PoolRecord>(namespace, name, false)
+            .await?;
         let workflow = match orphan {
             true => pool::FORGET,
             false => pool::DELETE,
@@ -183,7 +187,7 @@ impl Fleet {
         entity: &EntityId,
         by: &By,
     ) -> Result<Vec<EntityId>, FleetError> {
-        let Some(known) = self.known_pool(entity).await? else {
+        let Some(known) = self.known_record::<PoolRecord>(entity).await? else {
             return Ok(Vec::new());
         };
         let open = self.members(&known).await?.unsettled();
@@ -199,7 +203,9 @@ impl Fleet {
 
     async fn pool_to_change(&self, namespace: &str, name: &str) -> Result<KnownPool, FleetError> {
         self.engine.takes_wishes()?;
-        let known = self.find_pool(namespace, name, false).await?;
+        let known = self
+            .find_record::<PoolRecord>(namespace, name, false)
+            .await?;
         match known.is_deleting() {
             true => Err(FleetError::going_of(kind::POOL, &known.wanted.full_name())),
             false => Ok(known),
@@ -218,7 +224,7 @@ impl Fleet {
             return Ok(updates);
         };
         let entity = group_entity(of.uid).map_err(|error| FleetError::defect(error.to_string()))?;
-        let Some(group) = self.known_group(&entity).await? else {
+        let Some(group) = self.known_record::<GroupRecord>(&entity).await? else {
             return Ok(updates);
         };
         if group.is_deleting() {

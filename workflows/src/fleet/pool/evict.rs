@@ -16,10 +16,8 @@ use crate::{
         apply::is_deleting,
         disk::apply::KnownDisk,
         index::Known,
-        pool::{
-            apply::record_pool, controller, known::KnownPool, members::PoolMembers,
-            reconcile::is_passing,
-        },
+        known::KnownPool,
+        pool::{apply::record_pool, controller, members::PoolMembers, reconcile::is_passing},
         store::DesiredUpdates,
     },
     placement::Decision,
@@ -269,7 +267,7 @@ impl Fleet {
         let _one_look = self.pools.looking.lock().await;
         let mut updates = DesiredUpdates::default();
         let mut pools = Vec::new();
-        for pool in self.living_pools().await? {
+        for pool in self.living::<PoolRecord>().await? {
             let concerned = pool.wanted.evicting.values().any(|one| one.from == host);
             if !concerned || pool.is_deleting() {
                 continue;

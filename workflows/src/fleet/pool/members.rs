@@ -8,7 +8,7 @@ use vsiflow_steps::guest::GuestType;
 
 use crate::fleet::{
     Fleet, FleetError, Verdict, apply::is_deleting, disk::apply::KnownDisk, index::Known,
-    pool::known::KnownPool,
+    known::KnownPool,
 };
 use crate::{
     drift,

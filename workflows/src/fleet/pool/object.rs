@@ -9,7 +9,8 @@ use vsiflow_engine::model::Timestamp;
 
 use crate::fleet::{
     Condition, Fleet, FleetError, Metadata,
-    pool::{known::KnownPool, members::PoolMembers, template},
+    known::KnownPool,
+    pool::{members::PoolMembers, template},
     vsi::conditions::condition,
     vsi::object::rfc3339,
 };
@@ -97,7 +98,7 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn pools(&self, deleted: bool) -> Result<Vec<PoolObject>, FleetError> {
-        let (pools, lost) = self.pools_and_lost().await?;
+        let (pools, lost) = self.known_records::<PoolRecord>().await?;
         for (entity, _, failure) in &lost {
             tracing::warn!(%entity, %failure, "a pool is left out");
         }
@@ -113,7 +114,9 @@ impl Fleet {
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
     pub async fn get_pool(&self, namespace: &str, name: &str) -> Result<PoolObject, FleetError> {
-        let pool = self.find_pool(namespace, name, true).await?;
+        let pool = self
+            .find_record::<PoolRecord>(namespace, name, true)
+            .await?;
         self.pool_object(&pool).await
     }
 

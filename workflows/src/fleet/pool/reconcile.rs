@@ -10,11 +10,12 @@ use crate::fleet::{
     Fleet, FleetError, Verdict,
     host::scan::{ScanMode, is_watched},
     index::Known,
-    pool::{NextLook, controller, known::KnownPool, members::PoolMembers},
+    known::KnownPool,
+    pool::{NextLook, controller, members::PoolMembers},
 };
 use crate::{
     phase::Phase,
-    pool::{self, PoolAction, PoolDecision, PoolOutcome, decide, member_name},
+    pool::{self, PoolAction, PoolDecision, PoolOutcome, PoolRecord, decide, member_name},
     record::kind,
     spec::{DeletionPolicy, Resolved},
 };
@@ -33,7 +34,7 @@ impl Fleet {
     /// Looks at a pool and records what follows for its members.
     pub(super) async fn reconcile_pool(&self, entity: &EntityId) -> Result<NextLook, FleetError> {
         let _one_look = self.pools.looking.lock().await;
-        let Some(pool) = self.known_pool(entity).await? else {
+        let Some(pool) = self.known_record::<PoolRecord>(entity).await? else {
             return Ok(NextLook::default());
         };
         let generation = pool.generation();
@@ -287,7 +288,7 @@ impl Fleet {
     /// When the journal cannot be read.
     pub async fn interrupted_pools(&self) -> Result<Vec<(EntityId, String, String)>, FleetError> {
         let mut open = Vec::new();
-        for pool in self.living_pools().await? {
+        for pool in self.living::<PoolRecord>().await? {
             let found = self.members(&pool).await?;
             let decision = decide(&found.view);
             let continues = matches!(

@@ -12,13 +12,13 @@ use vsiflow_engine::{
 use crate::fleet::{
     ErrorKind, Fleet, FleetError,
     apply::is_deleting,
-    group::known::KnownGroup,
     index::Known,
-    pool::{known::KnownPool, members::filled_contract},
+    known::{KnownGroup, KnownPool},
+    pool::members::filled_contract,
 };
 use crate::{
-    group,
-    pool::{self, MemberOf, TemplateRecord},
+    group::{self, GroupRecord},
+    pool::{self, MemberOf, PoolRecord, TemplateRecord},
     record::{group_entity, kind, pool_entity, vsi_entity},
     spec::group::OfGroup,
 };
@@ -79,14 +79,14 @@ impl Fleet {
     /// When the journal cannot be read.
     pub async fn shown_pools(&self) -> Result<Vec<ShownPool>, FleetError> {
         let mut all = Vec::new();
-        let groups = self.living_groups().await?;
+        let groups = self.living::<GroupRecord>().await?;
         let leaves = |pool: &KnownPool| {
             let of = pool.wanted.of_group.as_ref();
             let mut groups = groups.iter();
             let group = of.and_then(|of| groups.find(|group| group.wanted.uid == of.uid));
             pool.is_deleting() || group.is_some_and(KnownGroup::is_deleting)
         };
-        for pool in self.living_pools().await? {
+        for pool in self.living::<PoolRecord>().await? {
             let known = self.known_of_pool(pool.wanted.uid).await?;
             let there = known.iter();
             let group = pool.wanted.of_group.as_ref().map(|of| of.uid);
@@ -132,7 +132,7 @@ impl Fleet {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Uuid>, FleetError> {
-        let mut pools = self.living_pools().await?.into_iter();
+        let mut pools = self.living::<PoolRecord>().await?.into_iter();
         let found =
             pools.find(|pool| pool.wanted.namespace == namespace && pool.wanted.name == name);
         Ok(found.map(|pool| pool.wanted.uid))
@@ -147,7 +147,7 @@ impl Fleet {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Uuid>, FleetError> {
-        let mut groups = self.living_groups().await?.into_iter();
+        let mut groups = self.living::<GroupRecord>().await?.into_iter();
         let found =
             groups.find(|group| group.wanted.namespace == namespace && group.wanted.name == name);
         Ok(found.map(|group| group.wanted.uid))
@@ -164,7 +164,7 @@ impl Fleet {
         by: By,
     ) -> Result<bool, FleetError> {
         let entity = pool_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
-        let Some(pool) = self.known_pool(&entity).await? else {
+        let Some(pool) = self.known_record::<PoolRecord>(&entity).await? else {
             return Ok(false);
         };
         let waits = pool.wanted.proposed.as_ref();
@@ -206,7 +206,7 @@ impl Fleet {
 
     /// Makes the contracts of members again that were held in memory alone, from those of their templates.
     pub(in crate::fleet) async fn deliver_members(&self) -> Result<(), FleetError> {
-        for pool in self.living_pools().await? {
+        for pool in self.living::<PoolRecord>().await? {
             self.deliver_members_of(&pool).await?;
         }
         Ok(())

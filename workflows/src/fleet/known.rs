@@ -1,0 +1,185 @@
+//! Pools and groups of the journal: read, listed, and found by the names that people gave them.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use vsiflow_engine::model::{EntityId, EntityState};
+
+use crate::{
+    fleet::{
+        ErrorKind, Fleet, FleetError,
+        index::qualified,
+        unreadable::{LostState, WantedReading},
+    },
+    group::{self, GroupRecord},
+    phase,
+    pool::{self, PoolRecord},
+    record::kind,
+};
+
+/// What is recorded of something that makes VSIs under names of its own.
+pub(in crate::fleet) trait NamedRecord: DeserializeOwned {
+    /// The kind of its entity.
+    const KIND: &'static str;
+    /// The workflow that it has from the start.
+    const WORKFLOW: &'static str;
+    /// The workflows that end it.
+    const ENDINGS: [&'static str; 2];
+
+    fn namespace(&self) -> &str;
+    fn name(&self) -> &str;
+}
+
+impl NamedRecord for PoolRecord {
+    const KIND: &'static str = kind::POOL;
+    const WORKFLOW: &'static str = pool::NAME;
+    const ENDINGS: [&'static str; 2] = [pool::DELETE, pool::FORGET];
+
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl NamedRecord for GroupRecord {
+    const KIND: &'static str = kind::GROUP;
+    const WORKFLOW: &'static str = group::NAME;
+    const ENDINGS: [&'static str; 2] = [group::DELETE, group::FORGET];
+
+    fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// A pool or group of the journal.
+#[derive(Clone, Debug)]
+pub(in crate::fleet) struct KnownRecord<R> {
+    pub(in crate::fleet) entity: EntityId,
+    pub(in crate::fleet) state: Arc<EntityState>,
+    pub(in crate::fleet) wanted: R,
+}
+
+/// A pool of the journal.
+pub(in crate::fleet) type KnownPool = KnownRecord<PoolRecord>;
+/// A group of the journal.
+pub(in crate::fleet) type KnownGroup = KnownRecord<GroupRecord>;
+
+impl<R: NamedRecord> KnownRecord<R> {
+    pub(in crate::fleet) fn is_deleted(&self) -> bool {
+        phase::is_gone(&self.entity, &self.state)
+    }
+
+    pub(in crate::fleet) fn is_deleting(&self) -> bool {
+        R::ENDINGS.contains(&self.workflow())
+    }
+
+    pub(in crate::fleet) fn workflow(&self) -> &str {
+        let desired = self.state.desired.as_ref();
+        desired.map_or(R::WORKFLOW, |desired| desired.workflow.as_str())
+    }
+
+    pub(in crate::fleet) fn generation(&self) -> u64 {
+        let desired = self.state.desired.as_ref();
+        desired.map_or(0, |desired| desired.generation)
+    }
+
+    /// `NAME`, or `NAMESPACE/NAME` outside the default namespace.
+    pub(in crate::fleet) fn label(&self) -> String {
+        match self.wanted.namespace() {
+            "default" => self.wanted.name().to_owned(),
+            namespace => format!("{namespace}/{}", self.wanted.name()),
+        }
+    }
+
+    fn is_named(&self, namespace: &str, name: &str) -> bool {
+        let named = self.wanted.name() == name || self.entity.id() == name;
+        named && self.wanted.namespace() == namespace
+    }
+}
+
+impl Fleet {
+    /// All of a kind, deleted ones included, by namespace and name; and those that cannot be read.
+    pub(in crate::fleet) async fn known_records<R: NamedRecord>(
+        &self,
+    ) -> Result<(Vec<KnownRecord<R>>, Vec<LostState>), FleetError> {
+        let all = self.read_all::<R>(R::KIND).await?;
+        let read = all.read.into_iter();
+        let known = read.map(|(entity, state, wanted)| KnownRecord {
+            entity,
+            state,
+            wanted,
+        });
+        let mut known: Vec<KnownRecord<R>> = known.collect();
+        known.sort_by(|a, b| {
+            let place = |one: &KnownRecord<R>| {
+                let wanted = &one.wanted;
+                (wanted.namespace().to_owned(), wanted.name().to_owned())
+            };
+            place(a).cmp(&place(b))
+        });
+        let lost = all.lost.into_iter();
+        let lost = lost.filter(|(entity, state, _)| !phase::is_gone(entity, state));
+        Ok((known, lost.collect()))
+    }
+
+    /// All of a kind that are not deleted.
+    pub(in crate::fleet) async fn living<R: NamedRecord>(
+        &self,
+    ) -> Result<Vec<KnownRecord<R>>, FleetError> {
+        let (mut known, _) = self.known_records().await?;
+        known.retain(|one| !one.is_deleted());
+        Ok(known)
+    }
+
+    /// What is known of an entity; none where nothing was recorded of it.
+    pub(in crate::fleet) async fn known_record<R: NamedRecord>(
+        &self,
+        entity: &EntityId,
+    ) -> Result<Option<KnownRecord<R>>, FleetError> {
+        let Some(state) = self.engine.entity(entity) else {
+            return Ok(None);
+        };
+        match self.read_wanted(entity, &state).await? {
+            WantedReading::Wanted(wanted) => Ok(Some(KnownRecord {
+                entity: entity.clone(),
+                state,
+                wanted,
+            })),
+            WantedReading::Nothing => Ok(None),
+            WantedReading::Lost(failure) => Err(FleetError::new(ErrorKind::Blocked, failure)),
+        }
+    }
+
+    /// The one of that name, or `NAMESPACE/NAME`, that is not deleted; else, with `deleted`, the
+    /// newest that was.
+    pub(in crate::fleet) async fn find_record<R: NamedRecord>(
+        &self,
+        namespace: &str,
+        name: &str,
+        deleted: bool,
+    ) -> Result<KnownRecord<R>, FleetError> {
+        let (namespace, name) = qualified(namespace, name);
+        let (known, lost) = self.known_records::<R>().await?;
+        let known = known.into_iter();
+        let mut named: Vec<_> = known
+            .filter(|one| one.is_named(namespace, name) && (deleted || !one.is_deleted()))
+            .collect();
+        named.sort_by_key(|one| {
+            let times = self.engine.times(&one.entity);
+            (!one.is_deleted(), times.map(|(created, _)| created))
+        });
+        match (named.pop(), lost.into_iter().next()) {
+            (Some(found), _) => Ok(found),
+            // Nobody can tell whether that is the one.
+            (None, Some((_, _, failure))) => Err(FleetError::new(ErrorKind::Blocked, failure)),
+            (None, None) => Err(FleetError::not_found(R::KIND, name)),
+        }
+    }
+}
