@@ -112,5 +112,7 @@ mod state_directory;
 mod support;
 mod time_travel;
 mod tokens;
+mod top;
+mod traces;
 mod unreadable;
 mod ways_in;

@@ -18,6 +18,8 @@ mod snapshot;
 mod ssh;
 mod target;
 mod token;
+mod top;
+mod traces;
 mod view;
 mod wait_for;
 
@@ -55,6 +57,8 @@ pub(crate) use snapshot::{
 };
 pub(crate) use ssh::{SshArgs, SshConfigArgs, SshConfigCommand, SshImportArgs};
 pub(crate) use token::{TokenCommand, TokenCreateArgs};
+pub(crate) use top::TopArgs;
+pub(crate) use traces::{TracesCommand, TracesExportArgs};
 pub(crate) use view::{
     ConsoleArgs, DescribeArgs, DiffArgs, EventFilter, EventsArgs, GetArgs, HistoryArgs,
     HistoryFormat, ListFormat, LogsArgs, ObjectKind, TargetArg, TimeArg, VncArgs, kind_and_names,
@@ -284,6 +288,12 @@ pub(crate) enum CliCommand {
     /// Show the newest events of everything, and watch for new ones
     #[command(after_help = "Example:\n  vsiflow events --failed --since 2h\n  vsiflow events -w")]
     Events(EventsArgs),
+    /// Show the fleet in this terminal as it is now: VSIs, steps, uploads, hosts and rates
+    #[command(after_help = "Example:\n  vsiflow top\n  vsiflow top --once -o json")]
+    Top(TopArgs),
+    /// Send runs as traces to a collector of OpenTelemetry
+    #[command(subcommand)]
+    Traces(TracesCommand),
     /// Print the console logs of VSIs
     #[command(
         after_help = "Example:\n  vsiflow logs web --tail 50 -f\n  vsiflow logs -l app=web --prefix --grep error"

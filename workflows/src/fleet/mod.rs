@@ -47,6 +47,7 @@ pub use history::evidence::EvidencePlace;
 pub use history::listings::{HostObject, HostRoom, PoolRoom, RunObject};
 pub use history::logs::{ConsoleLog, LogChunk};
 pub use history::run_graphs::{GraphStep, RunGraph};
+pub use history::unfinished::UnfinishedStep;
 pub use host::check::{CheckOutcome, Checking, HostCheck};
 pub use host::drain::DrainedVsi;
 pub use host::inventory::{InventoryItem, Owner};

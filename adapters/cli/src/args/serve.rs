@@ -9,6 +9,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use vsiflow_image::Cidr;
 use vsiflow_kube::subresources::Service;
+use vsiflow_otlp::Endpoint;
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -37,6 +38,10 @@ pub(crate) struct ServeArgs {
     /// as `127.0.0.1:9090`.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) metrics_address: Option<SocketAddr>,
+    /// Send runs as traces to this collector of OpenTelemetry, by OTLP over HTTP with protobuf, such as
+    /// `http://127.0.0.1:4318`. What is recorded while it is away is sent later.
+    #[arg(long, value_name = "URL", env = "VSIFLOW_OTLP_ENDPOINT", hide_env_values = true)]
+    pub(crate) otlp_endpoint: Option<Endpoint>,
     /// Sign with this Ed25519 key what the journal says its events come to (`audit verify
     /// --public-key` checks it): a private key file of OpenSSH, or PKCS#8 in PEM, without a
     /// passphrase.

@@ -249,7 +249,7 @@ pub(crate) struct HistoryArgs {
     /// Show every event, and not one line for each run and step.
     #[arg(long)]
     pub(crate) events: bool,
-    /// Draw the steps of a VSI's newest run, each above those that wait for it.
+    /// Draw the steps of the newest run, each above those that wait for it; of a pool or a group its members.
     #[arg(long, conflicts_with_all = ["events", "follow", "output", "since", "actor", "failed", "from_offset"])]
     pub(crate) graph: bool,
     #[command(flatten)]

@@ -15,6 +15,7 @@ use crate::{
         self, graph,
         timeline::{Timeline, TimelineFilter},
     },
+    work,
 };
 
 pub(super) async fn run(common: &Common, args: HistoryArgs) -> CommandOutcome {
@@ -44,7 +45,7 @@ pub(super) async fn run(common: &Common, args: HistoryArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-/// Draws the newest run of each.
+/// Draws the newest run of each; of pools and groups, which have none, their members.
 async fn graphs(common: &Common, args: &HistoryArgs, names: &[String]) -> CommandOutcome {
     let app = App::open(common).await?;
     let drawn = drawn(&app, args, names).await;
@@ -68,6 +69,16 @@ async fn drawn(
 ) -> Result<Vec<String>, ExitProblem> {
     let mut drawn = Vec::new();
     for name in names {
+        if let Some(pool) = name.strip_prefix(work::POOL) {
+            let pool = app.fleet.get_pool(&args.namespace, pool).await?;
+            drawn.push(graph::render_pool(&pool));
+            continue;
+        }
+        if let Some(group) = name.strip_prefix(work::GROUP) {
+            let group = app.fleet.get_group(&args.namespace, group).await?;
+            drawn.push(graph::render_group(&group));
+            continue;
+        }
         let runs = app.fleet.run_graphs(&args.namespace, name).await?;
         let Some(newest) = runs.first() else {
             drawn.push(String::new());

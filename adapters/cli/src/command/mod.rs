@@ -54,6 +54,8 @@ mod subresources;
 mod support_bundle;
 mod tell;
 pub(crate) mod token;
+mod top;
+mod traces;
 mod ui;
 mod vnc;
 mod wait_for;
@@ -288,7 +290,7 @@ fn only_reads(command: &CliCommand) -> bool {
     match command {
         CliCommand::Get(args) => !args.refresh,
         CliCommand::Describe(_) | CliCommand::Diff(_) | CliCommand::Logs(_) => true,
-        CliCommand::History(_) | CliCommand::Events(_) => true,
+        CliCommand::History(_) | CliCommand::Events(_) | CliCommand::Top(_) => true,
         CliCommand::Plan(_) | CliCommand::Backup(_) | CliCommand::Image(ImageCommand::List(_)) => {
             true
         }
@@ -331,6 +333,8 @@ async fn carried_out(cli: Cli) -> CommandOutcome {
         CliCommand::History(args) => later(|| history::run(&common, args)).await,
         CliCommand::Events(args) => later(|| events::run(&common, args)).await,
         CliCommand::Logs(args) => later(|| logs::run(&common, args)).await,
+        CliCommand::Traces(command) => later(|| traces::run(&common, command)).await,
+        CliCommand::Top(args) => later(|| top::run(&common, args)).await,
         CliCommand::Console(args) => later(|| console::run(&common, &args)).await,
         CliCommand::Vnc(args) => later(|| vnc::run(&common, &args)).await,
         CliCommand::Ssh(args) => later(|| ssh::run(&common, args)).await,

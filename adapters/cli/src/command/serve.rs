@@ -28,6 +28,7 @@ use super::{
     scan::look_on,
     subresources,
     tell::tell,
+    traces,
 };
 use crate::{
     args::{Common, ServeArgs},
@@ -186,6 +187,7 @@ async fn serve(
         never = app.fleet.keep_image_policies(args.prune_images_every, told_of_images) => match never {},
         ended = resources(cluster, operator) => Err(ended),
         ended = listen::serve(&app, &args.listen) => Err(ended),
+        ended = Box::pin(traces::keep(&app, args.otlp_endpoint.as_ref())) => Err(ended),
         ended = folder::keep(&app, common, &args.folder) => Err(ended),
         ended = subresources::serve(&app, &args.cluster, subresources, &consoles) => Err(ended),
         never = measure(&app, notices, metrics) => match never {},

@@ -7,10 +7,17 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
+use vsiflow_top::VsiRow;
 
-use super::{CommandOutcome, watch};
+use super::{
+    CommandOutcome,
+    watch::{self, graphs::LiveGraphs},
+};
 use crate::{
-    args::{Common, GetArgs, ListFormat, OutputFormat, WaitForArgs, WaitGoal, kind_and_names},
+    args::{
+        Common, GetArgs, ListFormat, ObjectKind, OutputFormat, WaitForArgs, WaitGoal,
+        kind_and_names,
+    },
     exit::{Exit, ExitProblem},
     output, work,
 };
@@ -43,14 +50,18 @@ async fn wait(common: &Common, args: &WaitForArgs) -> CommandOutcome {
     let looked = looks(args);
     let word = kind_and_names(&args.words).0.word();
     let mut open = begin(args, &look(common, &looked).await?)?;
+    let is_vsi = kind_and_names(&args.words).0 == ObjectKind::Vsi;
+    let mut graphs = LiveGraphs::where_drawn(common, is_vsi);
     loop {
         let objects = look(common, &looked).await?;
         let mut rest = Vec::new();
         for awaited in open {
             let found = objects.iter().find(|object| is_it(object, &awaited));
             match (found, &args.goal) {
-                (None, WaitGoal::Delete) => say(word, &awaited),
-                (Some(object), goal) if goal.is_met(object) => say(word, &awaited),
+                (None, WaitGoal::Delete) => printed(graphs.as_ref(), word, &awaited),
+                (Some(object), goal) if goal.is_met(object) => {
+                    printed(graphs.as_ref(), word, &awaited);
+                }
                 (None, _) => return Err(gone(word, &awaited)),
                 _ => rest.push(awaited),
             }
@@ -65,7 +76,21 @@ async fn wait(common: &Common, args: &WaitForArgs) -> CommandOutcome {
             });
             return Ok(Exit::TimedOut);
         }
+        if let Some(graphs) = &mut graphs {
+            let is_open = |vsi: &VsiRow| {
+                let named = |one: &WaitTarget| one.name == vsi.name && one.namespace == vsi.namespace;
+                open.iter().any(named)
+            };
+            graphs.draw(common, is_open).await;
+        }
         tokio::time::sleep(POLL).await;
+    }
+}
+
+fn printed(graphs: Option<&LiveGraphs>, kind: &str, awaited: &WaitTarget) {
+    match graphs {
+        Some(graphs) => graphs.print(|| say(kind, awaited)),
+        None => say(kind, awaited),
     }
 }
 

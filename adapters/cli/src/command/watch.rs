@@ -1,5 +1,7 @@
 //! `get --watch`: the list, and then each line that changed, until interrupted.
 
+pub(super) mod graphs;
+
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use clap::Parser as _;
@@ -39,6 +41,7 @@ async fn watch(common: &Common, args: GetArgs) -> CommandOutcome {
     };
     let lines = args.output.as_ref().is_none_or(ListFormat::is_lines);
     let mut shown = ShownRow::default();
+    let mut graphs = graphs::LiveGraphs::where_drawn(common, lines);
     loop {
         let text = look(common, &args).await?;
         let news = if lines {
@@ -46,8 +49,17 @@ async fn watch(common: &Common, args: GetArgs) -> CommandOutcome {
         } else {
             shown.whole(&text)
         };
-        if !news.is_empty() {
-            output::line(news.trim_end());
+        let print = || {
+            if !news.is_empty() {
+                output::line(news.trim_end());
+            }
+        };
+        match &mut graphs {
+            Some(graphs) => {
+                graphs.print(print);
+                graphs.draw_those_in(common, &args, &text).await;
+            }
+            None => print(),
         }
         tokio::time::sleep(POLL).await;
     }

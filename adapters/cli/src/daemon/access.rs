@@ -40,6 +40,8 @@ impl ApiAccess {
         match command {
             // They ask anew at each look.
             CliCommand::Get(args) if args.watch => Self::Here,
+            CliCommand::Top(args) if !args.once => Self::Here,
+            CliCommand::Top(_) => Self::Looks,
             CliCommand::Wait(_) | CliCommand::Ssh(_) | CliCommand::SshConfig(_) => Self::Here,
             CliCommand::Get(args) => {
                 let asks_hosts = args.refresh || args.kind_and_names().0 == ObjectKind::Network;
@@ -94,6 +96,8 @@ impl ApiAccess {
             | CliCommand::Openapi
             | CliCommand::Man { .. } => Self::Here,
             CliCommand::Doctor(_) | CliCommand::SupportBundle(_) | CliCommand::Ui(_) => Self::Here,
+            // It connects to an address of the caller's.
+            CliCommand::Traces(_) => Self::Changes,
             // Whoever may give rights away has all of them.
             CliCommand::Token(_) => Self::Changes,
         }
@@ -193,6 +197,9 @@ mod tests {
         ("history a --follow", ApiAccess::Looks),
         ("events", ApiAccess::Looks),
         ("events -w --failed", ApiAccess::Looks),
+        ("top", ApiAccess::Here),
+        ("top --once -o json", ApiAccess::Looks),
+        ("traces export --endpoint http://c:4318", ApiAccess::Changes),
         ("logs a", ApiAccess::Looks),
         ("logs -l app=web --prefix", ApiAccess::Looks),
         ("delete a", ApiAccess::Changes),

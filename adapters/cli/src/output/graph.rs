@@ -1,10 +1,11 @@
-//! A run's step graph as text: each step stands above those that wait for it.
+//! A run's step graph as text: each step stands above those that wait for it. So do waves of a group above their members, and
+//! these above the next wave.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use renderdag::{Ancestor, GraphRowRenderer, Renderer as _};
-use vsiflow_workflows::fleet::{GraphStep, HistoryLine, RunGraph, took};
+use vsiflow_workflows::fleet::{GraphStep, GroupObject, HistoryLine, PoolObject, RunGraph, took};
 
 use super::{
     times::Times,
@@ -27,11 +28,85 @@ pub(crate) fn render(run: &RunGraph, history: &[HistoryLine], times: Times) -> S
     format!(
         "{}\n{}",
         head.join("   "),
-        lanes(&run.steps, &durations, terminal_width())
+        lanes(&run.steps, &durations, terminal_width(), glyph)
     )
 }
 
-fn lanes(steps: &[GraphStep], durations: &BTreeMap<String, u64>, width: Option<usize>) -> String {
+/// The same while it goes on: below who it is for, and how far it is.
+pub(crate) fn render_live(label: &str, run: &RunGraph, durations: &BTreeMap<String, u64>) -> String {
+    let done = run.steps.iter().filter(|step| step.state == "Succeeded");
+    format!(
+        "{label}   {}   {}   {}/{}\n{}",
+        run.workflow,
+        run.phase,
+        done.count(),
+        run.steps.len(),
+        lanes(&run.steps, durations, terminal_width(), glyph)
+    )
+}
+
+/// A pool above its members.
+pub(crate) fn render_pool(pool: &PoolObject) -> String {
+    let root = node(&pool.metadata.name, &[], pool.status.phase, &pool.status.message);
+    let after = [pool.metadata.name.clone()];
+    let members = pool.status.members.iter().map(|member| {
+        let name = member_name(&pool.metadata.name, &member.name);
+        node(&name, &after, member.phase.as_str(), "")
+    });
+    let nodes: Vec<_> = std::iter::once(root).chain(members).collect();
+    lanes(&nodes, &BTreeMap::new(), terminal_width(), glyph_of_phase)
+}
+
+/// A name that the root does not have, too.
+fn member_name(root: &str, name: &str) -> String {
+    match name == root {
+        true => format!("{name} "),
+        false => name.to_owned(),
+    }
+}
+
+/// The waves of a group, each above what is in it, and that above the next wave.
+pub(crate) fn render_group(group: &GroupObject) -> String {
+    let (mut nodes, mut before) = (Vec::new(), Vec::new());
+    for wave in &group.status.waves {
+        let name = format!("wave {}", wave.name);
+        let gate = if wave.open { "Open" } else { "Closed" };
+        nodes.push(node(&name, &before, gate, ""));
+        let items = wave.items.iter();
+        let items = items.map(|item| node(&item.name, &[name.clone()], item.phase, ""));
+        let items: Vec<_> = items.collect();
+        before = match items.is_empty() {
+            true => vec![name],
+            false => items.iter().map(|item| item.name.clone()).collect(),
+        };
+        nodes.extend(items);
+    }
+    let drawn = lanes(&nodes, &BTreeMap::new(), terminal_width(), glyph_of_phase);
+    let status = &group.status;
+    let head = [
+        group.metadata.name.as_str(),
+        status.phase,
+        status.message.as_str(),
+    ];
+    format!("{}\n{drawn}", head.join("   ").trim_end())
+}
+
+fn node(name: &str, after: &[String], state: &'static str, message: &str) -> GraphStep {
+    GraphStep {
+        name: name.to_owned(),
+        after: after.to_vec(),
+        state,
+        message: message.to_owned(),
+        ..GraphStep::default()
+    }
+}
+
+fn lanes(
+    steps: &[GraphStep],
+    durations: &BTreeMap<String, u64>,
+    width: Option<usize>,
+    glyph: fn(&str) -> &'static str,
+) -> String {
     let mut renderer = GraphRowRenderer::new()
         .output()
         .with_min_row_height(1)
@@ -88,6 +163,17 @@ fn glyph(state: &str) -> &'static str {
     }
 }
 
+fn glyph_of_phase(phase: &str) -> &'static str {
+    match phase {
+        "Running" | "Available" | "Stopped" | "Paused" | "Open" => "●",
+        "Provisioning" | "Booting" | "Updating" | "Progressing" => "◉",
+        "Failed" => "✗",
+        "Blocked" | "Degraded" | "Unreadable" => "■",
+        "Deleting" | "Deleted" | "Removed" => "–",
+        _ => "○",
+    }
+}
+
 fn message(step: &GraphStep, took_ms: Option<u64>, widest: usize, width: Option<usize>) -> String {
     let mut words = vec![
         format!("{:<widest$}", step.name),
@@ -138,6 +224,25 @@ mod tests {
         steps[1].attempt = 3;
         let durations = [("resolve_host", 13), ("create_console_log", 1_300)];
         let durations = durations.map(|(step, ms)| (step.to_owned(), ms)).into();
-        insta::assert_snapshot!(lanes(&steps, &durations, Some(80)));
+        insta::assert_snapshot!(lanes(&steps, &durations, Some(80), glyph));
+    }
+
+    #[test]
+    fn members_stand_below_their_wave_and_above_the_next_one() {
+        let after = |name: &str| [name.to_owned()];
+        let nodes = [
+            node("wave control", &[], "Open", ""),
+            node("control", &after("wave control"), "Available", ""),
+            node("bootstrap", &after("wave control"), "Removed", ""),
+            node(
+                "wave workers",
+                &["control".to_owned(), "bootstrap".to_owned()],
+                "Closed",
+                "",
+            ),
+            node("worker", &after("wave workers"), "Progressing", ""),
+        ];
+        let drawn = lanes(&nodes, &BTreeMap::new(), Some(80), glyph_of_phase);
+        insta::assert_snapshot!(drawn);
     }
 }

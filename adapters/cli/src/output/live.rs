@@ -1,16 +1,22 @@
-//! What is going on while a command works: bars on a terminal, plain lines elsewhere.
+//! What is going on while a command works: step graphs and bars on a terminal, plain lines elsewhere.
 
-use std::{collections::HashMap, io::IsTerminal as _, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    io::IsTerminal as _,
+    time::Duration,
+};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::Instant;
 use vsiflow_engine::{
     Notice,
     journal::Record,
-    model::{EventKind, Failure, Name, Outcome, RunId, StreamId},
+    model::{EntityId, EventKind, Failure, Name, Outcome, RunId, StreamId},
     step::Progress,
 };
-use vsiflow_workflows::fleet::{Meter, UploadProgress, took};
+use vsiflow_workflows::fleet::{Meter, RunGraph, UploadProgress, took};
+
+use super::{graph, pane::Pane};
 
 /// How often a step's progress is told where there are no bars.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
@@ -20,6 +26,8 @@ pub(crate) struct LiveOutput {
     shown: ShownLine,
     began: HashMap<(RunId, Name), u64>,
     told: HashMap<(RunId, Name), (Instant, Meter)>,
+    /// How long steps took, in milliseconds, by the run's text and the step's name.
+    took: HashMap<String, BTreeMap<String, u64>>,
 }
 
 enum ShownLine {
@@ -28,7 +36,26 @@ enum ShownLine {
     Bars {
         all: MultiProgress,
         of: HashMap<(RunId, Name), ProgressBar>,
+        graphs: Box<Graphs>,
     },
+}
+
+/// The step graphs of what is waited for.
+struct Graphs {
+    pane: Pane,
+    /// Whose graphs are drawn now.
+    of: HashSet<EntityId>,
+    /// Runs that were drawn: their steps that succeed need no lines.
+    runs: HashSet<String>,
+}
+
+/// A step graph, and whose it is.
+pub(crate) struct Drawn {
+    pub(crate) entity: EntityId,
+    pub(crate) label: String,
+    pub(crate) run: RunGraph,
+    /// Whether it is still waited for.
+    pub(crate) open: bool,
 }
 
 impl LiveOutput {
@@ -39,8 +66,14 @@ impl LiveOutput {
             ShownLine::Nothing
         } else if std::io::stderr().is_terminal() && !super::sink::is_for_caller() {
             let target = ProgressDrawTarget::stderr_with_hz(10);
+            let all = MultiProgress::with_draw_target(target);
             ShownLine::Bars {
-                all: MultiProgress::with_draw_target(target),
+                graphs: Box::new(Graphs {
+                    pane: Pane::above(all.clone()),
+                    of: HashSet::new(),
+                    runs: HashSet::new(),
+                }),
+                all,
                 of: HashMap::new(),
             }
         } else {
@@ -50,7 +83,46 @@ impl LiveOutput {
             shown,
             began: HashMap::new(),
             told: HashMap::new(),
+            took: HashMap::new(),
         }
+    }
+
+    /// Whether step graphs are drawn, and may be drawn again now.
+    pub(crate) fn draws(&self) -> bool {
+        matches!(&self.shown, ShownLine::Bars { graphs, .. } if graphs.pane.is_due())
+    }
+
+    /// Whether step graphs are drawn at all.
+    pub(crate) fn has_graphs(&self) -> bool {
+        matches!(self.shown, ShownLine::Bars { .. })
+    }
+
+    /// Whether that one's graph is drawn.
+    pub(crate) fn is_drawn(&self, entity: &EntityId) -> bool {
+        matches!(&self.shown, ShownLine::Bars { graphs, .. } if graphs.of.contains(entity))
+    }
+
+    /// Draws step graphs in place of those before. One that is no longer waited for is printed a last time.
+    pub(crate) fn draw(&mut self, drawn: &[Drawn]) {
+        let ShownLine::Bars { all, graphs, .. } = &mut self.shown else {
+            return;
+        };
+        let none = BTreeMap::new();
+        let mut text = String::new();
+        graphs.of.clear();
+        for one in drawn {
+            let took = self.took.get(&one.run.name).unwrap_or(&none);
+            let graph = graph::render_live(&one.label, &one.run, took);
+            if one.open {
+                graphs.of.insert(one.entity.clone());
+                graphs.runs.insert(one.run.name.clone());
+                text.push_str(&graph);
+            } else {
+                // A terminal that went away is no error.
+                let _ = all.println(graph.trim_end());
+            }
+        }
+        graphs.pane.draw(&text);
     }
 
     /// Shows one notice; `label` names the entity of a run.
@@ -110,9 +182,17 @@ impl LiveOutput {
                 };
                 // The beginnings of attempts that are like the one before are not on record.
                 let text = match began {
-                    Some(began) => format!("{how} ({})", took(at.saturating_sub(*began))),
+                    Some(began) => {
+                        let millis = at.saturating_sub(*began);
+                        let steps = self.took.entry(run.to_string()).or_default();
+                        steps.insert(node.to_string(), millis);
+                        format!("{how} ({})", took(millis))
+                    }
                     None => how.to_owned(),
                 };
+                if self.is_in_graph(run) {
+                    return;
+                }
                 self.say(&label(run), node.as_str(), &text);
             }
             EventKind::StepFailed {
@@ -131,6 +211,13 @@ impl LiveOutput {
             }
             EventKind::StepInterrupted { node, .. } => self.end(&(run, node.clone())),
             _ => {}
+        }
+    }
+
+    fn is_in_graph(&self, run: RunId) -> bool {
+        match &self.shown {
+            ShownLine::Bars { graphs, .. } => graphs.runs.contains(&run.to_string()),
+            _ => false,
         }
     }
 
@@ -160,7 +247,7 @@ impl LiveOutput {
     }
 
     fn progress(&mut self, label: &str, at: (RunId, Name), progress: &Progress) {
-        if let ShownLine::Bars { all, of } = &mut self.shown {
+        if let ShownLine::Bars { all, of, .. } = &mut self.shown {
             let bar = of.entry(at).or_insert_with(|| bar(all, progress.done));
             bar.set_style(style(progress));
             if let Some(total) = progress.total {
@@ -184,9 +271,10 @@ impl LiveOutput {
         }
     }
 
-    /// Clears the bars.
+    /// Clears the bars and the graphs.
     pub(crate) fn finish(&mut self) {
-        if let ShownLine::Bars { all, of } = &mut self.shown {
+        if let ShownLine::Bars { all, of, graphs } = &mut self.shown {
+            graphs.pane.clear();
             of.drain().for_each(|(_, bar)| bar.finish_and_clear());
             let _ = all.clear();
         }

@@ -8,6 +8,7 @@ pub(crate) mod graph;
 pub(crate) mod jsonpath;
 pub(crate) mod live;
 pub(crate) mod log;
+pub(crate) mod pane;
 pub(crate) mod plan;
 pub(crate) mod sink;
 mod sizes;

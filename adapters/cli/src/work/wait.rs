@@ -15,7 +15,11 @@ use crate::{
     compose::App,
     daemon::DaemonServer,
     exit::{Exit, ExitProblem},
-    output::{self, live::LiveOutput},
+    output::{
+        self,
+        live::{Drawn, LiveOutput},
+        pane,
+    },
     ssh::keeper,
 };
 
@@ -153,12 +157,16 @@ pub(crate) async fn watch(
         }
         let open = |target: &&Target| until.verdict(app, &target.entity).is_none();
         let open: Vec<_> = targets.iter().filter(open).collect();
+        if open.is_empty() || live.draws() {
+            draw(app, targets, &open, live);
+        }
         if open.is_empty() {
             return Ok(());
         }
         let notice = tokio::select! {
             notice = notices.recv() => notice,
             Ok(()) = moved.changed() => continue,
+            () = tokio::time::sleep(pane::EVERY), if live.has_graphs() => continue,
             () = reminder.due() => {
                 remind(app, live, &open);
                 continue;
@@ -176,6 +184,31 @@ pub(crate) async fn watch(
             Err(RecvError::Lagged(_)) => {}
         }
     }
+}
+
+/// Step graphs that are drawn at a time: a terminal has room for few.
+const GRAPHS: usize = 4;
+
+/// Draws the step graphs of what is waited for, and a last time those of what no longer is.
+fn draw(app: &App, targets: &[Target], open: &[&Target], live: &mut LiveOutput) {
+    if !live.has_graphs() {
+        return;
+    }
+    let is_open = |target: &Target| open.iter().any(|one| one.entity == target.entity);
+    let ended = targets
+        .iter()
+        .filter(|target| live.is_drawn(&target.entity) && !is_open(target));
+    let going = open.iter().take(GRAPHS).copied();
+    let drawn = ended.chain(going).filter_map(|target| {
+        Some(Drawn {
+            run: app.fleet.newest_run(&target.entity)?,
+            entity: target.entity.clone(),
+            label: target.shown(),
+            open: is_open(target),
+        })
+    });
+    let drawn: Vec<_> = drawn.collect();
+    live.draw(&drawn);
 }
 
 fn show(app: &App, targets: &[Target], until: Until, live: &mut LiveOutput, notice: &Notice) {

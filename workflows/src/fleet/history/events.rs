@@ -91,47 +91,54 @@ impl Fleet {
         namespace: &str,
         name: &str,
     ) -> Result<Vec<HistoryLine>, FleetError> {
+        let named = self.entities_named(namespace, name).await?;
+        self.lines_together(&named).await
+    }
+
+    /// What bears that name, deleted ones included; several where each host or pool has one of its own.
+    ///
+    /// # Errors
+    /// As for [`Fleet::history`].
+    pub(in crate::fleet) async fn entities_named(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Vec<(EntityId, Arc<EntityState>)>, FleetError> {
         if let Some(disk) = name.strip_prefix(DISK) {
             if let Some(lost) = self.lost_one(kind::DISK, namespace, disk).await? {
-                return self.lines(&lost.entity, &lost.state).await;
+                return Ok(vec![(lost.entity, lost.state)]);
             }
             let known = self.find_disk(namespace, disk, true).await?;
-            return self.lines(&known.entity, &known.state).await;
+            return Ok(vec![(known.entity, known.state)]);
         }
         if let Some(pool) = name.strip_prefix(POOL) {
-            let known = self
-                .find_record::<PoolRecord>(namespace, pool, true)
-                .await?;
-            return self.lines(&known.entity, &known.state).await;
+            let known = self.find_record::<PoolRecord>(namespace, pool, true).await?;
+            return Ok(vec![(known.entity, known.state)]);
         }
         if let Some(group) = name.strip_prefix(GROUP) {
-            let known = self
-                .find_record::<GroupRecord>(namespace, group, true)
-                .await?;
-            return self.lines(&known.entity, &known.state).await;
+            let known = self.find_record::<GroupRecord>(namespace, group, true).await?;
+            return Ok(vec![(known.entity, known.state)]);
         }
         if let Some(snapshot) = name.strip_prefix(SNAPSHOT) {
             let known = self.find_snapshot(namespace, snapshot, true).await?;
-            return self.lines(&known.entity, &known.state).await;
+            return Ok(vec![(known.entity, known.state)]);
         }
         if let Some(network) = name.strip_prefix(NETWORK) {
-            let entities = self.networks_ever(namespace, network).await?;
-            return self.lines_together(&entities).await;
+            return self.networks_ever(namespace, network).await;
         }
         if let Some(entity) = other_entity(name) {
             let state = self.engine.entity(&entity);
             let state = state.ok_or_else(|| FleetError::not_found("entity", name))?;
-            return self.lines(&entity, &state).await;
+            return Ok(vec![(entity, state)]);
         }
-        let Some(image) = name.strip_prefix(IMAGE) else {
-            if let Some(lost) = self.lost_one(kind::VSI, namespace, name).await? {
-                return self.lines(&lost.entity, &lost.state).await;
-            }
-            let known = self.find_any(namespace, name, true).await?;
-            return self.lines(&known.entity, &known.state).await;
-        };
-        let images = self.images_named(image).await?;
-        self.lines_together(&images).await
+        if let Some(image) = name.strip_prefix(IMAGE) {
+            return self.images_named(image).await;
+        }
+        if let Some(lost) = self.lost_one(kind::VSI, namespace, name).await? {
+            return Ok(vec![(lost.entity, lost.state)]);
+        }
+        let known = self.find_any(namespace, name, true).await?;
+        Ok(vec![(known.entity, known.state)])
     }
 
     /// Every event of several entities, in the journal's order.

@@ -6,3 +6,4 @@ pub(super) mod listings;
 pub(super) mod logs;
 pub(super) mod outputs;
 pub(super) mod run_graphs;
+pub(super) mod unfinished;

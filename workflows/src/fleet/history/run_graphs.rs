@@ -59,7 +59,8 @@ pub struct GraphStep {
 }
 
 impl Fleet {
-    /// The runs of a VSI whose states are at hand, the newest first.
+    /// The runs of a VSI, or of another object as [`Fleet::history`] names it, whose states are at hand, the newest
+    /// first.
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
@@ -68,8 +69,17 @@ impl Fleet {
         namespace: &str,
         name: &str,
     ) -> Result<Vec<RunGraph>, FleetError> {
-        let known = self.find_any(namespace, name, true).await?;
-        Ok(self.run_graphs_of(&known.entity))
+        let named = self.entities_named(namespace, name).await?;
+        let graphs = named.iter().flat_map(|(entity, _)| self.run_graphs_of(entity));
+        let mut graphs: Vec<_> = graphs.collect();
+        graphs.sort_by(|one, other| other.name.cmp(&one.name));
+        Ok(graphs)
+    }
+
+    /// The newest run of an entity, if its state is at hand.
+    pub fn newest_run(&self, entity: &EntityId) -> Option<RunGraph> {
+        let newest = self.engine.entity(entity)?.runs.last().copied()?;
+        Some(run_graph(newest, &*self.engine.run(newest)?))
     }
 
     fn run_graphs_of(&self, entity: &EntityId) -> Vec<RunGraph> {

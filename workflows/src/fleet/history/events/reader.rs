@@ -49,8 +49,8 @@ impl EventReader {
     }
 
     /// At most `limit` events, and a line of the kind `missing` for each range between them that
-    /// cannot be read any more; nothing when there are none yet. A run that began before the first
-    /// page has no durations. Not cancel safe: a page that is dropped is not read again.
+    /// cannot be read any more; nothing when there are none yet. Of runs that began before the first
+    /// page their beginnings are read, so that what ends has the same duration wherever a reader began. Not cancel safe: a page that is dropped is not read again.
     ///
     /// # Errors
     /// When the journal cannot be read; the same page is read again then.
@@ -65,6 +65,7 @@ impl EventReader {
         if self.lines.remembered() > REMEMBERED {
             self.lines = HistoryLines::default();
         }
+        self.look_back(&records).await?;
         let gaps = missing.iter().filter(between);
         let mut lines: Vec<_> = gaps
             .map(|range| missing_line(&self.nobody, range))
@@ -73,6 +74,26 @@ impl EventReader {
         lines.sort_by_key(|line| line.offset);
         self.from = last.saturating_add(1);
         Ok(lines)
+    }
+
+    /// Learns what runs did before the first of these records.
+    async fn look_back(&mut self, records: &[Record]) -> Result<(), FleetError> {
+        for record in records {
+            let StreamId::Run(run) = record.stream else {
+                continue;
+            };
+            // What this page tells of a run is in the order of its stream.
+            let told = records.iter().find(|other| other.stream == record.stream);
+            let first = told.map_or(record.seq, |told| told.seq);
+            if first == 0 || first != record.seq || self.lines.knows(run) {
+                continue;
+            }
+            let before = self.fleet.readable_records(&record.stream).await?;
+            for earlier in before.iter().filter(|earlier| earlier.seq < first) {
+                self.lines.line(&self.nobody, earlier);
+            }
+        }
+        Ok(())
     }
 
     fn line(&mut self, record: &Record) -> HistoryLine {

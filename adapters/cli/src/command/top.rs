@@ -1,0 +1,151 @@
+//! `top`: the fleet in a terminal. Each look is `top --once`, asked like any other command: here, of the holder of the state
+//! directory, or of a daemon elsewhere. Between two looks the state directory is left to others.
+
+mod snapshot;
+
+use std::{
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+};
+
+use tokio::runtime::Handle;
+use vsiflow_top::{
+    Snapshot,
+    screen::{self, Asked, Came},
+};
+
+use super::{CommandOutcome, watch};
+use crate::{
+    args::{Common, OutputFormat, Server, TopArgs},
+    exit::{Exit, ExitProblem},
+    output, terminal,
+};
+
+pub(super) async fn run(common: &Common, args: TopArgs) -> CommandOutcome {
+    if args.once {
+        let snapshot = snapshot::of(common, args.from_offset).await?;
+        output::print(&snapshot, args.output.unwrap_or(OutputFormat::Json))?;
+        return Ok(Exit::Done);
+    }
+    if output::sink::is_for_caller() || !screen::is_terminal() {
+        return Err(no_terminal());
+    }
+    show(common).await
+}
+
+fn no_terminal() -> ExitProblem {
+    let message = "`top` needs a terminal: standard input or standard output is none";
+    let remedy = "use `vsiflow get -w`, which prints a line for each change, or `vsiflow top --once -o json`";
+    ExitProblem::new(Exit::Usage, "VSI0780", message, remedy)
+}
+
+/// Shows it until a key or a signal ends it; the terminal is as it was before then.
+async fn show(common: &Common) -> CommandOutcome {
+    let (came, comes) = mpsc::channel();
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut asked = Asking {
+        common: quiet(common),
+        came,
+        runtime: Handle::current(),
+    };
+    let stopped = stop.clone();
+    let mut shown =
+        tokio::task::spawn_blocking(move || screen::show(&mut asked, &comes, &stopped));
+    let (ended, exit) = tokio::select! {
+        ended = &mut shown => (ended, Exit::Done),
+        () = terminal::ended() => {
+            stop.store(true, Ordering::Relaxed);
+            (shown.await, Exit::Interrupted)
+        }
+    };
+    ended.map_err(ExitProblem::defect)?.map_err(unusable)?;
+    Ok(exit)
+}
+
+fn unusable(error: std::io::Error) -> ExitProblem {
+    let message = format!("the terminal cannot be used: {error}");
+    let remedy = "see that TERM names this terminal, or use `vsiflow get -w`";
+    ExitProblem::new(Exit::Failed, "VSI0780", message, remedy)
+}
+
+/// What looks print beside their results would be in the way. A socket to look is asked like a daemon.
+fn quiet(common: &Common) -> Common {
+    let mut common = Common {
+        quiet: true,
+        verbose: 0,
+        ..common.clone()
+    };
+    if let Some(socket) = common.read_only.take() {
+        common.server = Some(Server::Unix(socket));
+    }
+    common
+}
+
+/// Asks the fleet, in tasks of its own.
+struct Asking {
+    common: Common,
+    came: mpsc::Sender<Came>,
+    runtime: Handle,
+}
+
+impl Asked for Asking {
+    fn look(&mut self, from: Option<u64>) {
+        let (common, came) = (self.common.clone(), self.came.clone());
+        self.runtime.spawn(async move {
+            // Whoever it was for may be gone.
+            let _ = came.send(Came::Look(look(&common, from).await));
+        });
+    }
+
+    fn read(&mut self, words: Vec<String>) {
+        let (common, came) = (self.common.clone(), self.came.clone());
+        self.runtime.spawn(async move {
+            let asked: Vec<_> = words.iter().map(String::as_str).collect();
+            let text = watch::ask(&common, &asked).await.map_err(|why| told(&why));
+            let _ = came.send(Came::Text(words, text));
+        });
+    }
+
+    fn hand_over(&mut self, words: &[String]) -> Option<String> {
+        let ran = std::env::current_exe().and_then(|own| {
+            let mut command = Command::new(own);
+            command.args(places(&self.common)).args(words).status()
+        });
+        match ran {
+            Ok(status) if status.success() => None,
+            Ok(status) => Some(format!("vsiflow {}: {status}", words.join(" "))),
+            Err(error) => Some(format!("vsiflow cannot be started: {error}")),
+        }
+    }
+}
+
+async fn look(common: &Common, from: Option<u64>) -> Result<Box<Snapshot>, String> {
+    let from = from.map(|from| format!("--from-offset={from}"));
+    let words = ["top", "--once"].into_iter().chain(from.as_deref());
+    let words: Vec<_> = words.collect();
+    let text = Box::pin(watch::ask(common, &words)).await.map_err(|why| told(&why))?;
+    let snapshot = serde_json::from_str(&text).map(Box::new);
+    snapshot.map_err(|error| format!("the answer is not understood: {error}"))
+}
+
+fn told(why: &ExitProblem) -> String {
+    format!("{}: {}. {}", why.code, why.message, why.remedy)
+}
+
+/// The options that lead a command to the same fleet.
+fn places(common: &Common) -> Vec<String> {
+    let state = common.state.as_ref();
+    let state = state.map(|state| format!("--state={}", state.display()));
+    let server = common.server.as_ref().map(|server| match server {
+        Server::Unix(socket) => format!("--server=unix://{}", socket.display()),
+        Server::Https(address) => format!("--server=https://{address}"),
+    });
+    let token = common.token_file.as_ref();
+    let token = token.map(|file| format!("--token-file={}", file.display()));
+    let host = common.host.as_ref().map(|host| format!("--host={host}"));
+    [state, server, token, host].into_iter().flatten().collect()
+}

@@ -1,0 +1,190 @@
+//! One look at the fleet for `top`.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use vsiflow_engine::{
+    journal::Offset,
+    model::{EntityId, EventKind},
+};
+use vsiflow_top::{HostRow, Snapshot, StepRow, UploadRow, VsiRow};
+use vsiflow_workflows::{
+    fleet::{Fleet, FleetError, HostObject, ImageObject, UnfinishedStep, VsiSummary},
+    record::kind,
+};
+
+use crate::{args::Common, compose::App, exit::ExitProblem};
+
+/// Steps that are listed.
+const STEPS: usize = 1_000;
+/// Events of which the ended steps are counted; of more, the newest.
+const EVENTS: u64 = 10_000;
+/// Events in one page.
+const PAGE: usize = 1_000;
+
+pub(super) async fn of(common: &Common, from: Option<Offset>) -> Result<Snapshot, ExitProblem> {
+    let app = App::open(common).await?;
+    let snapshot = look(&app.fleet, from).await;
+    app.close().await;
+    Ok(snapshot?)
+}
+
+async fn look(fleet: &Fleet, from: Option<Offset>) -> Result<Snapshot, FleetError> {
+    let now = Timestamp::now();
+    let end = fleet.end();
+    let vsis = fleet.vsi_summaries(false).await?;
+    let images = fleet.images().await?;
+    let (steps, more) = fleet.unfinished_steps(STEPS);
+    let names = names(fleet, &steps, &images).await?;
+    Ok(Snapshot {
+        end,
+        counted_from: from,
+        steps_ended: match from {
+            Some(from) => steps_ended(fleet, from, end).await?,
+            None => 0,
+        },
+        paused: fleet.braked().map(|why| why.message.to_string()),
+        vsis: vsis.iter().map(|vsi| row(vsi, now)).collect(),
+        steps: steps.into_iter().map(|step| step_row(step, &names)).collect(),
+        more_steps: u64::try_from(more).unwrap_or(u64::MAX),
+        uploads: images.into_iter().filter_map(upload).collect(),
+        hosts: fleet.host_objects().await?.into_iter().map(host).collect(),
+    })
+}
+
+/// Attempts that ended in a stretch of the journal.
+async fn steps_ended(fleet: &Fleet, from: Offset, end: Offset) -> Result<u64, FleetError> {
+    let (mut from, mut ended) = (from.max(end.saturating_sub(EVENTS)), 0_u64);
+    while from < end {
+        let page = fleet.recorded(from, PAGE).await?;
+        let Some(last) = page.last().map(|record| record.offset) else {
+            break;
+        };
+        let ends = page.iter().filter(|record| {
+            record.offset < end
+                && matches!(
+                    record.event.kind,
+                    EventKind::StepSucceeded { .. }
+                        | EventKind::StepFailed { .. }
+                        | EventKind::StepBlocked { .. }
+                        | EventKind::StepInterrupted { .. }
+                )
+        });
+        let count = u64::try_from(ends.count()).unwrap_or(u64::MAX);
+        ended = ended.saturating_add(count);
+        from = last.saturating_add(1);
+    }
+    Ok(ended)
+}
+
+fn row(vsi: &VsiSummary, now: Timestamp) -> VsiRow {
+    let made = vsi.metadata.creation_timestamp.parse::<Timestamp>();
+    let age = made.map_or(0, |made| now.duration_since(made).as_secs());
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    VsiRow {
+        namespace: vsi.metadata.namespace.clone(),
+        name: vsi.metadata.name.clone(),
+        phase: vsi.phase.as_str().to_owned(),
+        ready: vsi.ready.to_owned(),
+        step: vsi.current_step.clone(),
+        progress: vsi.progress.map(|(done, total)| (count(done), count(total))),
+        host: vsi.host.clone(),
+        address: vsi.ip_addresses.first().cloned(),
+        age: u64::try_from(age).unwrap_or(0),
+    }
+}
+
+/// Namespaces and names of what steps are done for.
+type Names = BTreeMap<EntityId, (String, String)>;
+
+async fn names(
+    fleet: &Fleet,
+    steps: &[UnfinishedStep],
+    images: &[ImageObject],
+) -> Result<Names, FleetError> {
+    let mut names = Names::new();
+    let has = |what: &str| steps.iter().any(|step| step.entity.kind().as_str() == what);
+    let disks = match has(kind::DISK) {
+        true => fleet.disks(true).await?,
+        false => Vec::new(),
+    };
+    let snapshots = match has(kind::SNAPSHOT) {
+        true => fleet.snapshots(true).await?,
+        false => Vec::new(),
+    };
+    for entity in steps.iter().map(|step| &step.entity) {
+        if names.contains_key(entity) {
+            continue;
+        }
+        let id = entity.id();
+        let named = match entity.kind().as_str() {
+            kind::VSI => fleet.title(entity).await.ok().flatten(),
+            kind::POOL => fleet.title_of_pool(entity).await.ok(),
+            kind::GROUP => fleet.title_of_group(entity).await.ok(),
+            kind::DISK => {
+                let mut metadata = disks.iter().map(|disk| &disk.metadata);
+                let disk = metadata.find(|metadata| metadata.uid == id);
+                disk.map(|disk| (disk.namespace.clone(), disk.name.clone()))
+            }
+            kind::SNAPSHOT => {
+                let mut metadata = snapshots.iter().map(|one| &one.metadata);
+                let one = metadata.find(|metadata| metadata.uid == id);
+                one.map(|one| (one.namespace.clone(), one.name.clone()))
+            }
+            kind::IMAGE => {
+                let image = images.iter().find(|image| image.uid == id);
+                image.map(|image| (String::new(), image.name.clone()))
+            }
+            _ => None,
+        };
+        let unnamed = || (String::new(), id.to_owned());
+        names.insert(entity.clone(), named.unwrap_or_else(unnamed));
+    }
+    Ok(names)
+}
+
+fn step_row(step: UnfinishedStep, names: &Names) -> StepRow {
+    let (namespace, name) = names.get(&step.entity).cloned().unwrap_or_default();
+    StepRow {
+        kind: step.entity.kind().to_string(),
+        namespace,
+        name,
+        workflow: step.workflow,
+        step: step.step,
+        state: step.state.to_owned(),
+        attempt: step.attempt,
+        message: step.message,
+    }
+}
+
+fn upload(image: ImageObject) -> Option<UploadRow> {
+    let progress = image.progress?;
+    Some(UploadRow {
+        image: image.name,
+        host: image.host,
+        pool: image.pool,
+        activity: progress.activity,
+        bytes: progress.bytes,
+        total: progress.total_bytes,
+        rate: progress.bytes_per_second,
+        left: progress.seconds_left,
+    })
+}
+
+fn host(host: HostObject) -> HostRow {
+    let room = host.room;
+    let sizes = room.pools.values().filter_map(|pool| pool.capacity);
+    let promised = room.pools.values().map(|pool| pool.promised);
+    HostRow {
+        name: host.name,
+        status: host.status,
+        vsis: u64::try_from(host.vsis).unwrap_or(u64::MAX),
+        cpus: room.cpus.map(u64::from),
+        cpus_promised: room.cpus_promised,
+        memory: room.memory,
+        memory_promised: room.memory_promised,
+        disk: sizes.reduce(u64::saturating_add),
+        disk_promised: promised.fold(0, u64::saturating_add),
+        message: host.message,
+    }
+}

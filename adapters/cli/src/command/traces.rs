@@ -1,0 +1,111 @@
+//! Runs as traces of OpenTelemetry: those of the past, and, with `serve --otlp-endpoint`, what is recorded from now on.
+
+use std::{convert::Infallible, path::Path, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use vsiflow_engine::journal::Offset;
+use vsiflow_otlp::{
+    Collector, Endpoint, OtlpError,
+    follow::{self, ExportError, Exported, Told},
+};
+use vsiflow_workflows::fleet::Fleet;
+
+use super::CommandOutcome;
+use crate::{
+    args::{Common, TracesCommand, TracesExportArgs},
+    compose::App,
+    exit::{Exit, ExitProblem},
+    output,
+};
+
+/// In the state directory: until where the daemon sent to whom.
+const POSITION: &str = "traces.json";
+
+pub(super) async fn run(common: &Common, command: TracesCommand) -> CommandOutcome {
+    let TracesCommand::Export(args) = command;
+    let app = App::open(common).await?;
+    let exported = export(&app, &args).await;
+    app.close().await;
+    let Exported {
+        spans,
+        rejected,
+        end,
+    } = exported?;
+    if rejected > 0 {
+        output::warning(&format!("the collector rejected {rejected} of them"));
+    }
+    output::line(&format!(
+        "{spans} spans of the events before offset {end} sent to {}",
+        args.endpoint
+    ));
+    Ok(Exit::Done)
+}
+
+async fn export(app: &App, args: &TracesExportArgs) -> Result<Exported, ExitProblem> {
+    let from = match (args.from_offset, args.since) {
+        (Some(from), _) => from,
+        (None, Some(since)) => before(&app.fleet, since).await?,
+        (None, None) => 0,
+    };
+    let collector = collector(app, &args.endpoint)?;
+    let exported = follow::past(&app.fleet, &collector, from).await;
+    exported.map_err(|why| match why {
+        ExportError::Fleet(why) => why.into(),
+        ExportError::Collector(why) => untaken(&why),
+    })
+}
+
+/// The offset of the first event within that time; of all of them where the journal is younger.
+async fn before(fleet: &Fleet, since: Duration) -> Result<Offset, ExitProblem> {
+    let since = SignedDuration::try_from(since).ok();
+    let after = since.and_then(|since| Timestamp::now().checked_sub(since).ok());
+    let Some(after) = after else { return Ok(0) };
+    let after = u64::try_from(after.as_millisecond()).unwrap_or(0);
+    let (mut low, mut high) = (0, fleet.end());
+    while low < high {
+        let middle = low.midpoint(high);
+        let found = fleet.recorded(middle, 1).await?;
+        match found.first() {
+            Some(record) if record.event.at.0 < after => low = record.offset.saturating_add(1),
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+fn collector(app: &App, endpoint: &Endpoint) -> Result<Collector, ExitProblem> {
+    let instance = app.state_path().display().to_string();
+    Collector::new(endpoint.clone(), &instance).map_err(|why| untaken(&why))
+}
+
+fn untaken(why: &OtlpError) -> ExitProblem {
+    let remedy = "see that the collector runs and takes OTLP over HTTP there, then export again: what it has already is not doubled";
+    ExitProblem::new(Exit::Failed, "VSI0781", why.to_string(), remedy)
+}
+
+/// Sends what is recorded for good, where a collector is named.
+pub(super) async fn keep(app: &App, endpoint: Option<&Endpoint>) -> ExitProblem {
+    let Some(endpoint) = endpoint else {
+        return std::future::pending().await;
+    };
+    let collector = match collector(app, endpoint) {
+        Ok(collector) => collector,
+        Err(problem) => return problem,
+    };
+    match sent(&app.fleet, &collector, &app.state_path().join(POSITION)).await {}
+}
+
+async fn sent(fleet: &Fleet, collector: &Collector, position: &Path) -> Infallible {
+    follow::follow(fleet, collector, position, |told| match told {
+        Told::Away(why) => output::warning(&format!(
+            "traces wait, since {} takes none now: {why}",
+            collector.endpoint()
+        )),
+        Told::Back => output::note(&format!("traces are sent to {} again", collector.endpoint())),
+        Told::Refused(why) => output::warning(&format!("traces are left out: {why}")),
+        Told::Trouble(why) => output::warning(&format!("traces wait: {why}")),
+    })
+    .await;
+    // The engine ended; so does whoever waits here, by itself.
+    std::future::pending().await
+}

@@ -1,0 +1,72 @@
+//! The step graphs of VSIs that are worked on, below what `get --watch` and `wait` print, where that is a terminal.
+
+use std::io::IsTerminal as _;
+
+use vsiflow_top::{Snapshot, VsiRow};
+
+use super::ask;
+use crate::{
+    args::{Common, GetArgs, ObjectKind},
+    output::{self, pane::Pane},
+    work,
+};
+
+/// Graphs that are drawn at a time: a terminal has room for few.
+const MOST: usize = 3;
+
+/// Graphs that are drawn again at each look.
+pub(in crate::command) struct LiveGraphs {
+    pane: Pane,
+}
+
+impl LiveGraphs {
+    /// Where lines are printed on a terminal, and a person looks.
+    pub(in crate::command) fn where_drawn(common: &Common, lines: bool) -> Option<Self> {
+        let terminal = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
+        let person = lines && terminal && !common.quiet && !output::sink::is_for_caller();
+        person.then(|| Self { pane: Pane::new() })
+    }
+
+    /// Prints above them.
+    pub(in crate::command) fn print(&self, print: impl FnOnce()) {
+        self.pane.print(print);
+    }
+
+    /// Draws those of VSIs that are worked on and in that list.
+    pub(super) async fn draw_those_in(&mut self, common: &Common, args: &GetArgs, list: &str) {
+        if args.kind_and_names().0 != ObjectKind::Vsi {
+            return;
+        }
+        let scope = &args.scope;
+        let is_listed = |vsi: &VsiRow| {
+            let here = scope.all_namespaces || vsi.namespace == scope.namespace;
+            here && list.split_whitespace().any(|word| word == vsi.name)
+        };
+        self.draw(common, is_listed).await;
+    }
+
+    /// Draws those of VSIs that are worked on and meant. Nobody's answer leaves what is drawn.
+    pub(in crate::command) async fn draw(
+        &mut self,
+        common: &Common,
+        is_meant: impl Fn(&VsiRow) -> bool,
+    ) {
+        let Ok(look) = Box::pin(ask(common, &["top", "--once"])).await else {
+            return;
+        };
+        let Ok(fleet) = serde_json::from_str::<Snapshot>(&look) else {
+            return;
+        };
+        let worked_on = fleet.vsis.iter().filter(|vsi| vsi.progress.is_some());
+        let mut text = String::new();
+        for vsi in worked_on.filter(|vsi| is_meant(vsi)).take(MOST) {
+            let words = ["history", "--graph", "-n", &vsi.namespace, &vsi.name];
+            if let Ok(graph) = Box::pin(ask(common, &words)).await {
+                let label = work::label(&vsi.namespace, &vsi.name);
+                text.push_str(&format!("vsi/{label}   {}\n", graph.trim_end()));
+                text.push('\n');
+            }
+        }
+        self.pane.draw(&text);
+    }
+}

@@ -1,0 +1,189 @@
+//! A collector, as OTLP over HTTP has it: `POST /v1/traces` with protobuf.
+//!
+//! Source: opentelemetry.io/docs/specs/otlp, "OTLP/HTTP".
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message as _;
+use reqwest::{Client, StatusCode, Url, header, redirect::Policy};
+
+use crate::{encode, spans::Span};
+
+/// How long a request may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The longest answer that is read, in bytes.
+const LONGEST_ANSWER: usize = 64 * 1024;
+/// The longest wait that a collector may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+/// Characters of a collector's words that are told.
+const TOLD: usize = 200;
+
+/// Where a collector is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint(Url);
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    /// `http://HOST:PORT`, or with the whole path. As OTLP has it, an address without a path means `/v1/traces` there.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut url = Url::parse(text).map_err(|error| error.to_string())?;
+        if !["http", "https"].contains(&url.scheme()) || !url.has_host() {
+            return Err("name a collector as http://HOST:4318 or https://HOST:4318".to_owned());
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("an address must have no password: processes of others see it".to_owned());
+        }
+        if url.path() == "/" {
+            url.set_path("/v1/traces");
+        }
+        Ok(Self(url))
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Why spans were not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OtlpError {
+    /// The collector is away or busy; it may be asked again, after so long where it said that.
+    #[error("the collector at {endpoint} does not take spans now: {why}")]
+    Later {
+        /// Where.
+        endpoint: String,
+        /// What it said, or what was in the way.
+        why: String,
+        /// What it asked for.
+        after: Option<Duration>,
+    },
+    /// It will never take these.
+    #[error("the collector at {endpoint} refuses spans: {why}")]
+    Refused {
+        /// Where.
+        endpoint: String,
+        /// What it said.
+        why: String,
+    },
+}
+
+/// A collector that spans are sent to.
+#[derive(Clone, Debug)]
+pub struct Collector {
+    client: Client,
+    endpoint: Endpoint,
+    instance: String,
+}
+
+impl Collector {
+    /// That one; `instance` names the journal whose spans it gets.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(endpoint: Endpoint, instance: &str) -> Result<Self, OtlpError> {
+        let client = Client::builder()
+            .timeout(PATIENCE)
+            .redirect(Policy::none())
+            .build();
+        let client = client.map_err(|error| OtlpError::Refused {
+            endpoint: endpoint.to_string(),
+            why: error.to_string(),
+        })?;
+        Ok(Self {
+            client,
+            endpoint,
+            instance: instance.to_owned(),
+        })
+    }
+
+    /// Where it is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Has it take spans, and gives how many of them it did not want. They are taken, or not, when this returns; when it is dropped, nobody knows.
+    ///
+    /// # Errors
+    /// When it takes none of them.
+    pub async fn send(&self, spans: &[Span]) -> Result<u64, OtlpError> {
+        let body = encode::request(spans, &self.instance);
+        let request = self
+            .client
+            .post(self.endpoint.0.clone())
+            .header(header::CONTENT_TYPE, "application/x-protobuf")
+            .body(body);
+        let answer = request.send().await;
+        let answer = answer.map_err(|error| self.later(&chain(&error), None))?;
+        let (status, after) = (answer.status(), after(&answer));
+        let said = read(answer).await;
+        if status.is_success() {
+            // One that says nothing took all.
+            let said = ExportTraceServiceResponse::decode(said.as_slice()).unwrap_or_default();
+            let rejected = said.partial_success.map_or(0, |part| part.rejected_spans);
+            return Ok(u64::try_from(rejected).unwrap_or(0));
+        }
+        let words: String = String::from_utf8_lossy(&said)
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(TOLD)
+            .collect();
+        let why = format!("{status} {words}").trim_end().to_owned();
+        Err(match may_be_repeated(status) {
+            true => self.later(&why, after),
+            false => OtlpError::Refused {
+                endpoint: self.endpoint.to_string(),
+                why,
+            },
+        })
+    }
+
+    fn later(&self, why: &str, after: Option<Duration>) -> OtlpError {
+        OtlpError::Later {
+            endpoint: self.endpoint.to_string(),
+            why: why.to_owned(),
+            after,
+        }
+    }
+}
+
+/// As OTLP has it; all other answers are for good.
+fn may_be_repeated(status: StatusCode) -> bool {
+    [429, 502, 503, 504].contains(&status.as_u16())
+}
+
+fn after(answer: &reqwest::Response) -> Option<Duration> {
+    let value = answer.headers().get(header::RETRY_AFTER)?;
+    let seconds = value.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds).min(LONGEST_WAIT))
+}
+
+/// The beginning of an answer; what does not come is not waited for beyond the request's time.
+async fn read(mut answer: reqwest::Response) -> Vec<u8> {
+    let mut said = Vec::new();
+    while let Ok(Some(piece)) = answer.chunk().await {
+        let room = LONGEST_ANSWER.saturating_sub(said.len());
+        said.extend(piece.iter().take(room));
+        if said.len() >= LONGEST_ANSWER {
+            break;
+        }
+    }
+    said
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "collector_tests.rs"]
+mod tests;

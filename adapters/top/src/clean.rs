@@ -1,0 +1,45 @@
+//! Text from outside, made harmless.
+
+use vsiflow_steps::hpl;
+
+/// The longest text that is shown of a field, in characters.
+const LONGEST: usize = 256;
+
+/// The text in one line: a dot stands for what a terminal would obey and for what changes how other
+/// characters are shown, and what is too long is cut.
+pub fn clean(text: &str) -> String {
+    let mut chars = text.chars();
+    let shown: String = chars.by_ref().take(LONGEST).map(harmless).collect();
+    match chars.next() {
+        Some(_) => format!("{shown}…"),
+        None => shown,
+    }
+}
+
+/// The lines of a text, each as it is but for what a terminal would obey.
+pub(crate) fn lines(text: &str) -> Vec<String> {
+    let one = |line: &str| line.replace('\t', "    ").chars().map(harmless).collect();
+    text.lines().map(one).collect()
+}
+
+fn harmless(c: char) -> char {
+    // The isolates and overrides of U+061C and U+180E are as invisible as those beside them.
+    let obeyed = c.is_control() || hpl::is_invisible(c) || ['\u{61c}', '\u{180e}'].contains(&c);
+    if obeyed { '·' } else { c }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_obey_is_a_dot_and_what_is_too_long_is_cut() {
+        assert_eq!(
+            clean("a\x1b[2J\u{9b}1m\u{202e}b\r\nc\u{2066}"),
+            "a·[2J·1m·b··c·"
+        );
+        let long = clean(&"x".repeat(1_000_000));
+        assert_eq!(long.chars().count(), LONGEST + 1);
+        assert_eq!(lines("a\tb\n\x1b]0;x\x07"), ["a    b", "·]0;x·"]);
+    }
+}

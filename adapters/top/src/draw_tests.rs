@@ -1,0 +1,214 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use ratatui::{Terminal, backend::TestBackend};
+
+use super::*;
+use crate::{Answer, HostRow, Key, Snapshot, StepRow, UploadRow, VsiRow};
+
+const GIB: u64 = 1 << 30;
+
+fn fleet() -> Snapshot {
+    let vsi = |name: &str, phase: &str| VsiRow {
+        namespace: "default".to_owned(),
+        name: name.to_owned(),
+        phase: phase.to_owned(),
+        ready: "False".to_owned(),
+        host: "root@lpar1:22".to_owned(),
+        age: 61,
+        ..VsiRow::default()
+    };
+    Snapshot {
+        end: 7,
+        counted_from: Some(0),
+        steps_ended: 3,
+        vsis: vec![
+            VsiRow {
+                step: Some("clone_boot_disk".to_owned()),
+                progress: Some((3, 11)),
+                ..vsi("db", "Provisioning")
+            },
+            VsiRow {
+                ready: "True".to_owned(),
+                address: Some("192.168.122.9".to_owned()),
+                ..vsi("web", "Running")
+            },
+            vsi("wb\x1b[2J\u{202e}evil", "Blocked"),
+        ],
+        steps: vec![StepRow {
+            kind: "vsi".to_owned(),
+            namespace: "default".to_owned(),
+            name: "db".to_owned(),
+            workflow: "provision_vsi".to_owned(),
+            step: "clone_boot_disk".to_owned(),
+            state: "Delayed".to_owned(),
+            attempt: 4,
+            message: "VSI0101: the host is not reached\nat all".to_owned(),
+        }],
+        uploads: vec![UploadRow {
+            image: "debian-12.qcow2".to_owned(),
+            host: "root@lpar1:22".to_owned(),
+            pool: "images".to_owned(),
+            activity: "uploading".to_owned(),
+            bytes: GIB / 2,
+            total: Some(2 * GIB),
+            rate: Some(40 << 20),
+            left: Some(38),
+        }],
+        hosts: vec![HostRow {
+            name: "root@lpar1:22".to_owned(),
+            status: "Ready".to_owned(),
+            vsis: 3,
+            cpus: Some(16),
+            cpus_promised: 6,
+            memory: Some(64 * GIB),
+            memory_promised: 12 * GIB,
+            disk: None,
+            disk_promised: 12 * GIB,
+            message: None,
+        }],
+        ..Snapshot::default()
+    }
+}
+
+fn seen(top: &mut Top, width: u16, height: u16) -> String {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| draw(frame, top)).unwrap();
+    terminal.backend().to_string()
+}
+
+fn top() -> Top {
+    let mut top = Top::default();
+    top.take(Answer::Look(Box::default(), Duration::ZERO));
+    top.take(Answer::Look(Box::new(fleet()), Duration::from_secs(2)));
+    top
+}
+
+#[test]
+fn each_kind_is_a_list() {
+    let mut top = top();
+    let kinds = Kind::ALL.map(|_| {
+        let seen = seen(&mut top, 110, 9);
+        top.press(Key::Tab);
+        seen
+    });
+    insta::assert_snapshot!(kinds.join("\n"));
+}
+
+#[test]
+fn what_is_typed_said_and_asked_is_seen() {
+    let mut top = top();
+    let mut all = vec![seen(&mut Top::default(), 60, 6)];
+    for key in "/we".chars() {
+        top.press(Key::Char(key));
+    }
+    all.push(seen(&mut top, 60, 6));
+    top.press(Key::Enter);
+    top.press(Key::Char('d'));
+    all.push(seen(&mut top, 60, 6));
+    let words = ["describe", "-n", "default", "web"].map(str::to_owned).to_vec();
+    let text = "Name: web\nConsole: \x1b]0;title\x07 end\n";
+    top.take(Answer::Text(words, Ok(text.to_owned())));
+    all.push(seen(&mut top, 60, 6));
+    top.press(Key::Escape);
+    top.press(Key::Char('?'));
+    top.take(Answer::NoLook("nobody answers".to_owned()));
+    all.push(seen(&mut top, 100, 13));
+    insta::assert_snapshot!(all.join("\n"));
+}
+
+#[test]
+fn the_chosen_row_is_always_seen() {
+    let mut top = top();
+    let row = |number| VsiRow {
+        namespace: "default".to_owned(),
+        name: format!("vsi-{number:05}"),
+        ..VsiRow::default()
+    };
+    let many = Snapshot {
+        vsis: (0..10_000).map(row).collect(),
+        ..Snapshot::default()
+    };
+    top.take(Answer::Look(Box::new(many), Duration::from_secs(1)));
+    seen(&mut top, 80, 10);
+    top.press(Key::End);
+    assert!(seen(&mut top, 80, 10).contains("vsi-09999"));
+    top.press(Key::PageUp);
+    assert!(seen(&mut top, 80, 10).contains("vsi-09993"));
+}
+
+fn texts() -> impl Strategy<Value = String> {
+    prop_oneof![
+        any::<String>(),
+        "[\\x00-\\x1f\u{7f}-\u{9f}\u{200b}-\u{200f}\u{202a}-\u{202e}\u{300}-\u{36f}👩‍🚀一a]{0,40}",
+        Just("x".repeat(100_000)),
+    ]
+}
+
+fn keys() -> impl Strategy<Value = Key> {
+    prop_oneof![
+        any::<char>().prop_map(Key::Char),
+        prop::sample::select("/:?dlhgscjkG123q \n".chars().collect::<Vec<_>>()).prop_map(Key::Char),
+        Just(Key::Enter),
+        Just(Key::Escape),
+        Just(Key::Backspace),
+        Just(Key::Tab),
+        Just(Key::Up),
+        Just(Key::PageDown),
+        Just(Key::Home),
+        Just(Key::End),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Whatever the fleet says and whoever types, on a terminal of any size.
+    #[test]
+    fn no_text_breaks_the_screen(
+        text in texts(),
+        numbers in any::<(u64, u64, Option<u64>)>(),
+        typed in prop::collection::vec(keys(), 0..40),
+        (width, height) in (0_u16..120, 0_u16..30),
+    ) {
+        let t = || text.clone();
+        let snapshot = Snapshot {
+            end: numbers.0,
+            counted_from: numbers.2,
+            steps_ended: numbers.1,
+            paused: Some(t()),
+            vsis: vec![VsiRow {
+                namespace: t(), name: t(), phase: t(), ready: t(), step: Some(t()),
+                progress: Some((numbers.0, numbers.1)), host: t(), address: Some(t()), age: numbers.0,
+            }],
+            steps: vec![StepRow {
+                kind: t(), namespace: t(), name: t(), workflow: t(), step: t(), state: t(),
+                attempt: 1, message: t(),
+            }],
+            more_steps: numbers.1,
+            uploads: vec![UploadRow {
+                image: t(), host: t(), pool: t(), activity: t(), bytes: numbers.0,
+                total: numbers.2, rate: numbers.2, left: numbers.2,
+            }; 2],
+            hosts: vec![HostRow {
+                name: t(), status: t(), vsis: 1, cpus: numbers.2, cpus_promised: numbers.0,
+                memory: numbers.2, memory_promised: numbers.1, disk: numbers.2,
+                disk_promised: numbers.0, message: Some(t()),
+            }],
+        };
+        let mut top = Top::default();
+        top.take(Answer::Look(Box::new(snapshot), Duration::from_millis(numbers.1)));
+        let mut asked = Vec::new();
+        for key in typed {
+            if let Some(crate::Effect::Read(words)) = top.press(key) {
+                asked.push(words);
+            }
+            if let Some(words) = asked.pop() {
+                top.take(Answer::Text(words, Ok(t())));
+            }
+            let seen = seen(&mut top, width, height);
+            let obeyed = |c: char| c != '\n' && clean(&c.to_string()) != c.to_string();
+            prop_assert!(!seen.chars().any(obeyed), "{seen:?}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The lists: a row of cells for each object, and how it is asked for.
+
+use crate::{
+    HostRow, Kind, Snapshot, StepRow, UploadRow, VsiRow, clean,
+    units::{age, bar, bytes},
+};
+
+/// Cells of an upload's bar.
+const BAR: u64 = 16;
+
+/// How a row is meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mood {
+    #[default]
+    Well,
+    Works,
+    Ill,
+}
+
+/// An object in a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) cells: Vec<String>,
+    pub(crate) mood: Mood,
+    /// How a command line names it.
+    pub(crate) words: Vec<String>,
+    /// Whether it is a VSI.
+    pub(crate) is_vsi: bool,
+}
+
+pub(crate) fn head(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Vsis => &[
+            "NAMESPACE", "NAME", "PHASE", "READY", "STEP", "DONE", "HOST", "ADDRESS", "AGE",
+        ],
+        Kind::Steps => &["OBJECT", "WORKFLOW", "STEP", "STATE", "ATTEMPT", "MESSAGE"],
+        Kind::Uploads => &["IMAGE", "HOST", "POOL", "PROGRESS", "SENT", "RATE", "LEFT", "DOES"],
+        Kind::Hosts => &["NAME", "STATUS", "VSIS", "CPUS", "MEMORY", "DISK", "MESSAGE"],
+    }
+}
+
+/// The rows that contain a text, in the order of the look.
+pub(crate) fn rows(snapshot: &Snapshot, kind: Kind, filter: &str) -> Vec<Row> {
+    let filter = filter.to_lowercase();
+    let meant = |row: &Row| {
+        let found = |cell: &String| cell.to_lowercase().contains(&filter);
+        filter.is_empty() || row.cells.iter().any(found)
+    };
+    match kind {
+        Kind::Vsis => snapshot.vsis.iter().map(vsi).filter(meant).collect(),
+        Kind::Steps => snapshot.steps.iter().map(step).filter(meant).collect(),
+        Kind::Uploads => snapshot.uploads.iter().map(upload).filter(meant).collect(),
+        Kind::Hosts => snapshot.hosts.iter().map(host).filter(meant).collect(),
+    }
+}
+
+fn vsi(vsi: &VsiRow) -> Row {
+    let mood = match vsi.phase.as_str() {
+        "Blocked" | "Failed" | "Degraded" | "Unreadable" => Mood::Ill,
+        _ if vsi.progress.is_some() => Mood::Works,
+        _ => Mood::Well,
+    };
+    let done = vsi.progress.map(|(done, total)| format!("{done}/{total}"));
+    Row {
+        cells: vec![
+            clean(&vsi.namespace),
+            clean(&vsi.name),
+            clean(&vsi.phase),
+            clean(&vsi.ready),
+            clean(vsi.step.as_deref().unwrap_or_default()),
+            done.unwrap_or_default(),
+            clean(&vsi.host),
+            clean(vsi.address.as_deref().unwrap_or_default()),
+            age(vsi.age),
+        ],
+        mood,
+        words: words("vsi", &vsi.namespace, &vsi.name),
+        is_vsi: true,
+    }
+}
+
+/// How a command line names an object: a VSI without its kind.
+fn words(kind: &str, namespace: &str, name: &str) -> Vec<String> {
+    let name = match kind {
+        "vsi" => name.to_owned(),
+        kind => format!("{kind}/{name}"),
+    };
+    match namespace {
+        "" => vec![name],
+        namespace => vec!["-n".to_owned(), namespace.to_owned(), name],
+    }
+}
+
+fn step(step: &StepRow) -> Row {
+    let object = match step.namespace.as_str() {
+        "" | "default" => format!("{}/{}", step.kind, step.name),
+        namespace => format!("{}/{namespace}/{}", step.kind, step.name),
+    };
+    Row {
+        cells: vec![
+            clean(&object),
+            clean(&step.workflow),
+            clean(&step.step),
+            clean(&step.state),
+            step.attempt.to_string(),
+            clean(&step.message),
+        ],
+        mood: match step.state.as_str() {
+            "Running" => Mood::Works,
+            _ => Mood::Ill,
+        },
+        words: words(&step.kind, &step.namespace, &step.name),
+        is_vsi: step.kind == "vsi",
+    }
+}
+
+fn upload(upload: &UploadRow) -> Row {
+    let progress = upload.total.map(|total| bar(upload.bytes, total, BAR));
+    let rate = upload.rate.map(|rate| format!("{}/s", bytes(rate)));
+    Row {
+        cells: vec![
+            clean(&upload.image),
+            clean(&upload.host),
+            clean(&upload.pool),
+            progress.unwrap_or_default(),
+            bytes(upload.bytes),
+            rate.unwrap_or_default(),
+            upload.left.map(age).unwrap_or_default(),
+            clean(&upload.activity),
+        ],
+        mood: Mood::Works,
+        words: words("image", "", &upload.image),
+        is_vsi: false,
+    }
+}
+
+fn host(host: &HostRow) -> Row {
+    let of = |promised: String, all: Option<String>| match all {
+        Some(all) => format!("{promised} of {all}"),
+        None => promised,
+    };
+    Row {
+        cells: vec![
+            clean(&host.name),
+            clean(&host.status),
+            host.vsis.to_string(),
+            of(host.cpus_promised.to_string(), host.cpus.map(|cpus| cpus.to_string())),
+            of(bytes(host.memory_promised), host.memory.map(bytes)),
+            of(bytes(host.disk_promised), host.disk.map(bytes)),
+            clean(host.message.as_deref().unwrap_or_default()),
+        ],
+        mood: match host.message {
+            Some(_) => Mood::Ill,
+            None => Mood::Well,
+        },
+        words: words("host", "", &host.name),
+        is_vsi: false,
+    }
+}

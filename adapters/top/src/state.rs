@@ -1,0 +1,381 @@
+//! What is shown, and what a key or an answer makes of it. Pure.
+
+use std::time::Duration;
+
+use crate::{
+    Snapshot,
+    clean::{clean, lines},
+    rates::Rates,
+    rows::{self, Row},
+};
+
+/// The longest text that is typed, in characters.
+const LONGEST_INPUT: usize = 200;
+/// The most lines of a text that are shown; of more, the newest.
+const MOST_LINES: usize = 20_000;
+
+/// What is listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// VSIs with their phases and steps.
+    #[default]
+    Vsis,
+    /// Steps that are not done.
+    Steps,
+    /// Uploads of images.
+    Uploads,
+    /// Hosts with their capacity.
+    Hosts,
+}
+
+impl Kind {
+    /// All of them, in the order of their keys.
+    pub const ALL: [Self; 4] = [Self::Vsis, Self::Steps, Self::Uploads, Self::Hosts];
+
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Vsis => "vsis",
+            Self::Steps => "steps",
+            Self::Uploads => "uploads",
+            Self::Hosts => "hosts",
+        }
+    }
+
+    fn named(word: &str) -> Option<Self> {
+        Some(match word {
+            "vsi" | "vsis" | "vs" | "virtualserver" | "virtualservers" => Self::Vsis,
+            "step" | "steps" | "run" | "runs" => Self::Steps,
+            "upload" | "uploads" | "image" | "images" => Self::Uploads,
+            "host" | "hosts" | "node" | "nodes" => Self::Hosts,
+            _ => return None,
+        })
+    }
+
+    fn next(self) -> Self {
+        match self {
+            Self::Vsis => Self::Steps,
+            Self::Steps => Self::Uploads,
+            Self::Uploads => Self::Hosts,
+            Self::Hosts => Self::Vsis,
+        }
+    }
+}
+
+/// A key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// A character.
+    Char(char),
+    /// Return.
+    Enter,
+    /// Escape.
+    Escape,
+    /// Backspace.
+    Backspace,
+    /// Tabulator.
+    Tab,
+    /// Up by one line.
+    Up,
+    /// Down by one line.
+    Down,
+    /// Up by a page.
+    PageUp,
+    /// Down by a page.
+    PageDown,
+    /// To the first line.
+    Home,
+    /// To the last line.
+    End,
+    /// `^C`.
+    Interrupt,
+}
+
+/// What a key asks for beside what is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// End.
+    Quit,
+    /// Have a command that only looks print its text.
+    Read(Vec<String>),
+    /// Give the terminal to a command until it ends.
+    HandOver(Vec<String>),
+}
+
+/// What came of something that was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The fleet, so long after the look before.
+    Look(Box<Snapshot>, Duration),
+    /// Nobody answered, or with an error.
+    NoLook(String),
+    /// What the command printed of these words.
+    Text(Vec<String>, Result<String, String>),
+}
+
+/// A text over the list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pager {
+    pub(crate) words: Vec<String>,
+    pub(crate) lines: Vec<String>,
+    pub(crate) at: usize,
+    pub(crate) waits: bool,
+}
+
+/// What is being typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Input {
+    Filter(String),
+    Goto(String),
+}
+
+/// What is shown.
+#[derive(Clone, Debug, Default)]
+pub struct Top {
+    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) rates: Rates,
+    pub(crate) kind: Kind,
+    pub(crate) filter: String,
+    pub(crate) input: Option<Input>,
+    pub(crate) chosen: usize,
+    /// The row that is chosen: it stays chosen where rows come and go.
+    words: Vec<String>,
+    is_vsi: bool,
+    pub(crate) pager: Option<Pager>,
+    pub(crate) help: bool,
+    pub(crate) said: Option<String>,
+    /// Why the newest look failed.
+    pub(crate) silent: Option<String>,
+    /// Lines that fit; painting sets it.
+    pub(crate) page: usize,
+}
+
+impl Top {
+    /// The rows that are listed.
+    pub(crate) fn rows(&self) -> Vec<Row> {
+        let snapshot = self.snapshot.as_ref();
+        snapshot.map_or_else(Vec::new, |snapshot| {
+            rows::rows(snapshot, self.kind, &self.filter)
+        })
+    }
+
+    /// The offset from which the next look counts.
+    pub fn counts_from(&self) -> Option<u64> {
+        self.snapshot.as_ref().map(|snapshot| snapshot.end)
+    }
+
+    /// Takes in an answer.
+    pub fn take(&mut self, answer: Answer) {
+        match answer {
+            Answer::Look(snapshot, passed) => {
+                self.rates = Rates::between(self.snapshot.as_ref(), &snapshot, passed);
+                self.snapshot = Some(*snapshot);
+                self.silent = None;
+                self.settle();
+            }
+            Answer::NoLook(why) => self.silent = Some(clean(&why)),
+            Answer::Text(words, text) => {
+                // One that was closed meanwhile, or was asked for before another, comes too late.
+                let open = self.pager.as_mut().filter(|pager| pager.words == words);
+                let Some(pager) = open else { return };
+                let text = text.unwrap_or_else(|why| why);
+                let mut all = lines(&text);
+                let extra = all.len().saturating_sub(MOST_LINES);
+                all.drain(..extra);
+                (pager.lines, pager.waits) = (all, false);
+            }
+        }
+    }
+
+    /// Says something in the last line.
+    pub fn say(&mut self, text: &str) {
+        self.said = Some(clean(text));
+    }
+
+    /// Keeps the chosen row chosen.
+    fn settle(&mut self) {
+        let rows = self.rows();
+        let again = rows.iter().position(|row| row.words == self.words);
+        self.chosen = again.unwrap_or(self.chosen).min(rows.len().saturating_sub(1));
+        self.note(&rows);
+    }
+
+    fn note(&mut self, rows: &[Row]) {
+        let chosen = rows.get(self.chosen).cloned().unwrap_or_default();
+        (self.words, self.is_vsi) = (chosen.words, chosen.is_vsi);
+    }
+
+    fn move_to(&mut self, to: usize) {
+        let rows = self.rows();
+        self.chosen = to.min(rows.len().saturating_sub(1));
+        self.note(&rows);
+    }
+
+    fn show(&mut self, kind: Kind) {
+        if self.kind != kind {
+            (self.kind, self.chosen) = (kind, 0);
+            self.filter.clear();
+            self.words.clear();
+        }
+        self.settle();
+    }
+
+    /// Takes in a key.
+    pub fn press(&mut self, key: Key) -> Option<Effect> {
+        if key == Key::Interrupt {
+            return Some(Effect::Quit);
+        }
+        self.said = None;
+        if self.input.is_some() {
+            self.type_in(key);
+            return None;
+        }
+        if self.help {
+            self.help = false;
+            return None;
+        }
+        if self.pager.is_some() {
+            self.turn(key);
+            return None;
+        }
+        self.command(key)
+    }
+
+    fn command(&mut self, key: Key) -> Option<Effect> {
+        let page = self.page.max(1);
+        match key {
+            Key::Char('q') => return Some(Effect::Quit),
+            Key::Char('?') => self.help = true,
+            Key::Char('/') => self.input = Some(Input::Filter(self.filter.clone())),
+            Key::Char(':') => self.input = Some(Input::Goto(String::new())),
+            Key::Escape if self.filter.is_empty() => {}
+            Key::Escape => {
+                self.filter.clear();
+                self.settle();
+            }
+            Key::Char('d') | Key::Enter => return self.read(&["describe"]),
+            Key::Char('l') => return self.of_vsi(&["logs", "--tail", "1000"]),
+            Key::Char('h') => return self.read(&["history"]),
+            Key::Char('g') => return self.read(&["history", "--graph"]),
+            Key::Char('s') => return self.hand_over("ssh"),
+            Key::Char('c') => return self.hand_over("console"),
+            Key::Tab => self.show(self.kind.next()),
+            Key::Char(digit @ '1'..='4') => {
+                let at = digit.to_digit(10).and_then(|digit| digit.checked_sub(1));
+                let kind = at.and_then(|at| Kind::ALL.get(usize::try_from(at).ok()?));
+                self.show(kind.copied().unwrap_or_default());
+            }
+            Key::Down | Key::Char('j') => self.move_to(self.chosen.saturating_add(1)),
+            Key::Up | Key::Char('k') => self.move_to(self.chosen.saturating_sub(1)),
+            Key::PageDown => self.move_to(self.chosen.saturating_add(page)),
+            Key::PageUp => self.move_to(self.chosen.saturating_sub(page)),
+            Key::Home => self.move_to(0),
+            Key::End | Key::Char('G') => self.move_to(usize::MAX),
+            _ => {}
+        }
+        None
+    }
+
+    /// Scrolls in the text, or closes it.
+    fn turn(&mut self, key: Key) {
+        let page = self.page.max(1);
+        let Some(pager) = &mut self.pager else { return };
+        let last = pager.lines.len().saturating_sub(page);
+        pager.at = match key {
+            Key::Char('q') | Key::Escape => {
+                self.pager = None;
+                return;
+            }
+            Key::Down | Key::Char('j') => pager.at.saturating_add(1),
+            Key::Up | Key::Char('k') => pager.at.saturating_sub(1),
+            Key::PageDown | Key::Char(' ') => pager.at.saturating_add(page),
+            Key::PageUp => pager.at.saturating_sub(page),
+            Key::Home => 0,
+            Key::End | Key::Char('G') => last,
+            _ => pager.at,
+        }
+        .min(last);
+    }
+
+    fn type_in(&mut self, key: Key) {
+        let Some(input) = &mut self.input else { return };
+        let (Input::Filter(text) | Input::Goto(text)) = input;
+        match key {
+            Key::Char(c) if text.chars().count() < LONGEST_INPUT => text.push(c),
+            Key::Backspace if text.is_empty() => {
+                self.input = None;
+                return;
+            }
+            Key::Backspace => {
+                text.pop();
+            }
+            Key::Escape => {
+                if matches!(input, Input::Filter(_)) {
+                    self.filter.clear();
+                }
+                self.input = None;
+            }
+            Key::Enter => return self.typed(),
+            _ => {}
+        }
+        if let Some(Input::Filter(text)) = &self.input {
+            self.filter.clone_from(text);
+        }
+        self.settle();
+    }
+
+    fn typed(&mut self) {
+        let Some(Input::Goto(word)) = self.input.take() else { return };
+        match Kind::named(word.trim().to_lowercase().as_str()) {
+            Some(kind) => self.show(kind),
+            None if ["q", "quit"].contains(&word.trim()) => self.say("`q` without `:` quits"),
+            None => self.say(&format!(
+                "no such kind: {word}; there are vsis, steps, uploads and hosts"
+            )),
+        }
+    }
+
+    /// The words of a command about the chosen object.
+    fn words(&self, command: &[&str]) -> Option<Vec<String>> {
+        let (name, before) = self.words.split_last()?;
+        // What is named like an option would be one.
+        let is_name = !name.is_empty() && !name.starts_with('-');
+        let command = command.iter().map(|word| (*word).to_owned());
+        let words = command.chain(before.iter().cloned()).chain([name.clone()]);
+        is_name.then(|| words.collect())
+    }
+
+    fn read(&mut self, command: &[&str]) -> Option<Effect> {
+        let words = self.words(command)?;
+        self.pager = Some(Pager {
+            words: words.clone(),
+            waits: true,
+            ..Pager::default()
+        });
+        Some(Effect::Read(words))
+    }
+
+    fn of_vsi(&mut self, command: &[&str]) -> Option<Effect> {
+        match self.is_vsi {
+            true => self.read(command),
+            false => self.refuse(command),
+        }
+    }
+
+    fn hand_over(&mut self, command: &str) -> Option<Effect> {
+        match self.is_vsi {
+            true => self.words(&[command]).map(Effect::HandOver),
+            false => self.refuse(&[command]),
+        }
+    }
+
+    fn refuse(&mut self, command: &[&str]) -> Option<Effect> {
+        let command = command.first().copied().unwrap_or_default();
+        self.say(&format!("`{command}` is for VSIs"));
+        None
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

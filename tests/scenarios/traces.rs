@@ -1,0 +1,193 @@
+//! Runs as traces, at a collector of this test.
+
+use std::{
+    collections::BTreeSet,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
+};
+
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value, trace::v1::Span,
+};
+use prost::Message as _;
+use vsiflow_tests::{Vsi, Vsiflow, until};
+
+/// It never answers.
+const SILENT: u16 = 0;
+
+/// A collector that answers as it is told, and keeps what it said yes to.
+struct Collector {
+    address: SocketAddr,
+    status: Arc<AtomicU16>,
+    spans: Arc<Mutex<Vec<Span>>>,
+}
+
+impl Collector {
+    fn answering(status: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let collector = Self {
+            address: listener.local_addr().unwrap(),
+            status: Arc::new(AtomicU16::new(status)),
+            spans: Arc::default(),
+        };
+        let (status, spans) = (collector.status.clone(), collector.spans.clone());
+        // It ends with the process.
+        std::thread::spawn(move || {
+            let mut silent = Vec::new();
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                match status.load(Ordering::SeqCst) {
+                    SILENT => silent.push(stream),
+                    200 => {
+                        let request = asked(&mut stream);
+                        let request = ExportTraceServiceRequest::decode(request.as_slice()).unwrap();
+                        let all = request.resource_spans.into_iter();
+                        let all = all.flat_map(|one| one.scope_spans);
+                        spans.lock().unwrap().extend(all.flat_map(|one| one.spans));
+                        answer(&mut stream, "200 OK");
+                    }
+                    code => {
+                        asked(&mut stream);
+                        answer(&mut stream, &format!("{code} No"));
+                    }
+                }
+            }
+        });
+        collector
+    }
+
+    fn now(&self, status: u16) {
+        self.status.store(status, Ordering::SeqCst);
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        self.spans.lock().unwrap().clone()
+    }
+
+    /// The workflows and objects of the runs that it has.
+    fn runs(&self) -> BTreeSet<(String, String)> {
+        let spans = self.spans();
+        let roots = spans.iter().filter(|span| span.parent_span_id.is_empty());
+        roots.map(|root| (root.name.clone(), attribute(root, "vsiflow.object"))).collect()
+    }
+}
+
+fn asked(stream: &mut TcpStream) -> Vec<u8> {
+    let mut asked = Vec::new();
+    loop {
+        let mut piece = [0; 65_536];
+        let read = stream.read(&mut piece).unwrap();
+        asked.extend_from_slice(&piece[..read]);
+        let Some(head) = asked.windows(4).position(|part| part == b"\r\n\r\n") else {
+            continue;
+        };
+        let text = String::from_utf8_lossy(&asked[..head]).to_lowercase();
+        let length = text.split("content-length: ").nth(1).unwrap();
+        let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
+        if asked.len() >= head + 4 + length {
+            assert!(text.starts_with("post /v1/traces "), "{text}");
+            return asked.split_off(head + 4);
+        }
+    }
+}
+
+fn answer(stream: &mut TcpStream, status: &str) {
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    stream.write_all(answer.as_bytes()).unwrap();
+}
+
+fn attribute(span: &Span, key: &str) -> String {
+    let found = span.attributes.iter().find(|attribute| attribute.key == key);
+    match found.and_then(|found| found.value.clone()?.value) {
+        Some(Value::StringValue(text)) => text,
+        other => panic!("{key}: {other:?} in {span:?}"),
+    }
+}
+
+#[test]
+fn the_past_is_exported_and_again_with_the_same_ids() {
+    let (vsiflow, collector) = (Vsiflow::simulated(), Collector::answering(200));
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    let export = |more: &[&str]| {
+        let url = collector.url();
+        let own = ["traces", "export", "--endpoint", &url];
+        vsiflow.run(&[&own[..], more].concat()).exits(0);
+        std::mem::take(&mut *collector.spans.lock().unwrap())
+    };
+    let spans = export(&[]);
+    let made = |span: &&Span| {
+        span.parent_span_id.is_empty() && span.name == "provision_vsi"
+    };
+    let run = spans.iter().find(made).unwrap();
+    assert_eq!(attribute(run, "vsiflow.object"), "vsi/web");
+    let steps: Vec<_> = spans
+        .iter()
+        .filter(|span| span.parent_span_id == run.span_id)
+        .collect();
+    let named = |name: &str| steps.iter().find(|step| step.name == name).unwrap();
+    let define = named("define_domain");
+    assert_eq!(define.trace_id, run.trace_id);
+    assert!(define.start_time_unix_nano >= run.start_time_unix_nano, "{define:?} {run:?}");
+    assert!(define.end_time_unix_nano <= run.end_time_unix_nano, "{define:?} {run:?}");
+    assert!(define.start_time_unix_nano <= named("start_domain").start_time_unix_nano);
+    let ids: BTreeSet<_> = spans.iter().map(|span| &span.span_id).collect();
+    assert_eq!(ids.len(), spans.len(), "each span has its own ID");
+
+    assert_eq!(export(&[]), spans);
+    assert_eq!(export(&["--since", "1h"]), spans);
+    // One that begins in the middle tells of what ended since as the whole does.
+    let middle = spans.len() / 2;
+    let found = spans[middle].attributes.iter().find(|one| one.key == "vsiflow.offset");
+    let Some(Value::IntValue(offset)) = found.and_then(|one| one.value.clone()?.value) else {
+        panic!("{:?}", spans[middle])
+    };
+    assert_eq!(export(&["--from-offset", &offset.to_string()]), spans[middle..]);
+}
+
+#[test]
+fn a_collector_that_does_not_take_them_is_told_of() {
+    let (vsiflow, collector) = (Vsiflow::simulated(), Collector::answering(400));
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    let url = collector.url();
+    let export = ["traces", "export", "--endpoint", &url];
+    vsiflow.run(&export).exits(1).says("VSI0781").says("400");
+    collector.now(503);
+    vsiflow.run(&export).exits(1).says("VSI0781").says("503");
+    vsiflow
+        .run(&["traces", "export", "--endpoint", "http://me:secret@localhost"])
+        .exits(2);
+    assert_eq!(collector.spans(), []);
+}
+
+#[test]
+fn a_daemon_loses_nothing_while_a_collector_is_away_or_silent_or_itself_is_killed() {
+    let (vsiflow, collector) = (Vsiflow::simulated(), Collector::answering(503));
+    let url = collector.url();
+    let serve = ["--otlp-endpoint", url.as_str()];
+    let daemon = vsiflow.serve(&serve);
+    vsiflow.apply(Vsi::named("away"), &["--wait"]).exits(0);
+    // Nor does one that says nothing hold anything up.
+    collector.now(SILENT);
+    vsiflow.apply(Vsi::named("silent"), &["--wait"]).exits(0);
+    daemon.kill();
+    collector.now(200);
+    let daemon = vsiflow.serve(&serve);
+    vsiflow.apply(Vsi::named("there"), &["--wait"]).exits(0);
+    until("all runs", 90, || {
+        let runs = collector.runs();
+        let has = |name: &str| {
+            runs.contains(&("provision_vsi".to_owned(), format!("vsi/{name}")))
+        };
+        ["away", "silent", "there"].into_iter().all(has).then_some(())
+    });
+    daemon.terminate();
+    daemon.end(30).exits(0);
+}
