@@ -120,3 +120,23 @@ fn alerts_and_the_dashboard_name_metrics_that_are_documented() {
         }
     }
 }
+
+#[test]
+fn a_daemon_tells_what_guests_use_and_waits_for_no_host() {
+    let (vsiflow, address) = (Vsiflow::simulated(), free());
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    let serving = vsiflow.start(&["serve", "--metrics-address", &address.to_string()]);
+    let labels = r#"{namespace="default",name="web",host="sim"}"#;
+    let text = until("what the guest uses", 60, || {
+        let (_, text) = page(address, "/metrics")?;
+        let cpu = format!("vsiflow_guest_cpu_seconds_total{labels}");
+        (sample(&text, &cpu) > 0.0).then_some(text)
+    });
+    assert!(sample(&text, &format!("vsiflow_guest_memory_bytes{labels}")) > 0.0, "{text}");
+    let read = format!("vsiflow_guest_disk_read_bytes_total{labels}");
+    assert!(text.contains(&read), "{text}");
+    let sent = format!("vsiflow_guest_network_sent_bytes_total{labels}");
+    assert!(text.contains(&sent), "{text}");
+    serving.terminate();
+    serving.end(30).exits(0);
+}

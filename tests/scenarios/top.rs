@@ -33,7 +33,7 @@ fn keys_lead_through_the_fleet_and_the_terminal_is_given_back() {
     top.types("q:hosts\r");
     top.shows("sim");
     top.types("?");
-    top.shows("console log");
+    top.shows("newest");
     top.types("x:nonsense\r");
     top.shows("nonsense");
     top.types("q");
@@ -106,7 +106,7 @@ fn a_command_that_waits_draws_the_step_graph_on_a_terminal_and_writes_lines_else
     applied.shows("vsi/web is Running");
     applied.shows("exit 0.");
     let lines = vsiflow.apply(Vsi::named("db"), &["--wait"]).exits(0);
-    lines.says("db: define_domain done");
+    let lines = lines.says("db: define_domain done");
     assert!(!lines.stderr.contains("provision_vsi   "), "{}", lines.stderr);
 }
 

@@ -12,6 +12,7 @@ mod domain_types;
 mod host;
 mod network;
 mod procedure;
+mod stats;
 mod storage;
 
 use std::fmt;
@@ -23,6 +24,7 @@ pub use domain_types::*;
 pub use host::*;
 pub use network::*;
 pub use procedure::Procedure;
+pub use stats::*;
 pub use storage::*;
 
 /// The program of hypervisor calls (`REMOTE_PROGRAM`).

@@ -188,6 +188,8 @@ async fn batch(
 ) -> Result<(), String> {
     let told = |error: FleetError| error.to_string();
     let mut spans = Spans::from(fleet, note.next).map_err(told)?;
+    // Where it begins counts also if nothing is ever sent before the next start.
+    note.put_down().await?;
     loop {
         let Some(page) = spans.page().await.map_err(told)? else {
             match woken(notices).await {
@@ -199,9 +201,7 @@ async fn batch(
             sent(collector, &page, tell).await;
         }
         note.next = spans.events.from();
-        let written = note.write().await;
-        let file = note.file.display();
-        written.map_err(|error| format!("{file} cannot be written: {error}"))?;
+        note.put_down().await?;
     }
 }
 
@@ -272,6 +272,12 @@ impl Position {
             endpoint,
             next: noted.map_or(end, |noted| noted.next),
         }
+    }
+
+    async fn put_down(&self) -> Result<(), String> {
+        let written = self.write().await;
+        let file = self.file.display();
+        written.map_err(|error| format!("{file} cannot be written: {error}"))
     }
 
     /// Written anew and put in its place: a crash leaves the old one or the new one. It is not synced: an old one means that some

@@ -54,6 +54,31 @@ pub struct HostCapacity {
     pub memory: u64,
 }
 
+/// What a domain has used since it was started, as its host counts it. What a host does not tell is absent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GuestStats {
+    /// The domain.
+    pub uuid: Uuid,
+    /// Processor time, nanoseconds.
+    pub cpu_ns: Option<u64>,
+    /// Memory that it has now, bytes.
+    pub memory: Option<u64>,
+    /// Memory of the host that it takes, bytes.
+    pub memory_resident: Option<u64>,
+    /// Bytes that it read from its disks.
+    pub disk_read: Option<u64>,
+    /// Bytes that it wrote to them.
+    pub disk_written: Option<u64>,
+    /// Requests of these readings.
+    pub disk_reads: Option<u64>,
+    /// Requests of these writings.
+    pub disk_writes: Option<u64>,
+    /// Bytes that its network cards received.
+    pub net_received: Option<u64>,
+    /// Bytes that they sent.
+    pub net_sent: Option<u64>,
+}
+
 /// How a host looks after the guests' console logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostCare {
@@ -118,6 +143,11 @@ pub trait HostPort: Send + Sync {
 
     /// What it has for guests; `None` where it does not tell.
     async fn capacity(&self) -> PortResult<Option<HostCapacity>> {
+        Ok(None)
+    }
+
+    /// What the domains that run have used, all of them in one call that waits for no guest; `None` where it does not tell.
+    async fn guest_stats(&self) -> PortResult<Option<Vec<GuestStats>>> {
         Ok(None)
     }
 

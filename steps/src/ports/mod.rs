@@ -25,7 +25,7 @@ pub use domain::{
 };
 pub use error::{PortError, PortErrorKind};
 pub use host::{
-    GuestSupport, HostCapacity, HostCare, HostChanges, HostFacts, HostPort, HostPorts, HostUuid,
+    GuestStats, GuestSupport, HostCapacity, HostCare, HostChanges, HostFacts, HostPort, HostPorts, HostUuid,
     Hosts,
 };
 pub use image_source::{

@@ -21,7 +21,7 @@ use super::{
     state::{Pool, domain_of},
 };
 use crate::ports::{
-    GuestSupport, HostCapacity, HostCare, HostChanges, HostFacts, HostPort, HostUuid, PortError,
+    GuestStats, GuestSupport, HostCapacity, HostCare, HostChanges, HostFacts, HostPort, HostUuid, PortError,
     PortErrorKind, PortResult, VolumeKey,
 };
 
@@ -429,6 +429,13 @@ impl HostPort for SimHost {
     async fn capacity(&self) -> PortResult<Option<HostCapacity>> {
         self.call(Call::look("capacity", ""), |state, _| Ok(state.capacity()))
             .await
+    }
+
+    async fn guest_stats(&self) -> PortResult<Option<Vec<GuestStats>>> {
+        self.call(Call::look("guest_stats", ""), |state, now| {
+            Ok(Some(state.guest_stats(now)))
+        })
+        .await
     }
 
     async fn care(&self) -> PortResult<Option<HostCare>> {

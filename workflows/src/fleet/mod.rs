@@ -52,6 +52,7 @@ pub use host::check::{CheckOutcome, Checking, HostCheck};
 pub use host::drain::DrainedVsi;
 pub use host::inventory::{InventoryItem, Owner};
 pub use host::scan::DriftReport;
+pub use host::usage::GuestUsage;
 pub use host::watch::{WATCHERS, WatchOptions};
 pub use image::meter::Meter;
 pub use image::object::ImageObject;

@@ -191,6 +191,7 @@ async fn serve(
         ended = folder::keep(&app, common, &args.folder) => Err(ended),
         ended = subresources::serve(&app, &args.cluster, subresources, &consoles) => Err(ended),
         never = measure(&app, notices, metrics) => match never {},
+        never = measure_guests(&app, args, metrics) => match never {},
         never = keeper::keep(&app) => match never {},
         never = supervisor::watchdog() => match never {},
     };
@@ -235,6 +236,14 @@ async fn measure(app: &App, notices: Receiver<Notice>, metrics: &Arc<Metrics>) -
         counted,
         metrics::measure(metrics.clone(), app.fleet.clone())
     );
+    std::future::pending().await
+}
+
+/// Asks hosts what guests use, where somebody may scrape it.
+async fn measure_guests(app: &App, args: &ServeArgs, metrics: &Arc<Metrics>) -> Infallible {
+    if args.metrics_address.is_some() {
+        metrics.keep_guests(&app.fleet).await;
+    }
     std::future::pending().await
 }
 

@@ -1,10 +1,12 @@
 //! What is counted and measured of a daemon, for Prometheus, and whether it is alive and ready.
 //!
 //! Counters follow the engine's notices from the start of the process on; a burst that is missed
-//! is missed. What it never does: ask a host, or hold up the engine.
+//! is missed. Hosts are asked for what guests use (`guests`), and for nothing else. What it never does: have a scrape wait for a host, or hold
+//! up the engine.
 
 mod count;
 mod format;
+mod guests;
 mod journal;
 mod page;
 
@@ -93,6 +95,7 @@ pub(crate) struct Metrics {
     pub(crate) vsis: Family<PhaseLabel, Gauge>,
     pub(crate) reachable: Family<HostLabel, Gauge>,
     pub(crate) contract_days: Family<VsiLabels, Gauge>,
+    guests: guests::Guests,
     /// Whether the engine is open.
     pub(crate) ready: AtomicBool,
     /// Whether the API server answers; none where there is no cluster.
@@ -113,6 +116,7 @@ impl Metrics {
             vsis: Family::default(),
             reachable: Family::default(),
             contract_days: Family::default(),
+            guests: guests::Guests::default(),
             ready: AtomicBool::new(false),
             connected: Mutex::default(),
         };
@@ -140,6 +144,12 @@ impl Metrics {
         all.register("host_reachable", help, self.reachable.clone());
         let help = "Days until the certificate ends that signs a contract";
         all.register("contract_days_left", help, self.contract_days.clone());
+        all.register_collector(Box::new(self.guests.clone()));
+    }
+
+    /// Asks hosts what their guests use, for good.
+    pub(crate) async fn keep_guests(&self, fleet: &vsiflow_workflows::fleet::Fleet) {
+        self.guests.keep(fleet).await;
     }
 
     /// Serves a cluster from now on.

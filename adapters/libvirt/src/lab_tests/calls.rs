@@ -46,6 +46,32 @@ async fn lab_the_host_says_who_it_is() {
 }
 
 #[tokio::test]
+async fn lab_all_domains_tell_what_they_use_in_one_call() {
+    let Some(lab) = Lab::enter() else { return };
+    for (way, session) in lab.both() {
+        let calls = control(&session).await;
+        let uuid = RawUuid::new_v4();
+        let name = format!("t-{uuid}");
+        let xml = domain_xml(&name, uuid);
+        let domain = calls.domain_define_xml_flags(&xml, 1).await.unwrap();
+        calls
+            .domain_create_with_flags(&domain, domain_flags::START_PAUSED)
+            .await
+            .unwrap();
+        let all = calls.connect_get_all_domain_stats().await.unwrap();
+        let own = all.iter().find(|one| one.domain.uuid.0 == uuid);
+        let used = own.unwrap_or_else(|| panic!("{way}: {all:?}")).used;
+        assert!(used.cpu_time.is_some(), "{way}: {used:?}");
+        assert_eq!(used.balloon, Some(64 * 1024), "{way}: {used:?}");
+        calls.domain_destroy_flags(&domain, 0).await.unwrap();
+        let all = calls.connect_get_all_domain_stats().await.unwrap();
+        assert!(!all.iter().any(|one| one.domain.uuid.0 == uuid), "{way}");
+        calls.domain_undefine_flags(&domain, 0).await.unwrap();
+        session.close().await;
+    }
+}
+
+#[tokio::test]
 async fn lab_a_domain_lives_and_dies_and_events_tell() {
     let Some(lab) = Lab::enter() else { return };
     for (way, session) in lab.both() {

@@ -5,17 +5,20 @@ use std::{net::IpAddr, time::Duration};
 use async_trait::async_trait;
 use uuid::Uuid;
 use vsiflow_steps::ports::{
-    GuestSupport, HostCapacity, HostCare, HostChanges, HostFacts, HostPort, HostUuid, PortError,
+    GuestStats, GuestSupport, HostCapacity, HostCare, HostChanges, HostFacts, HostPort, HostUuid, PortError,
     PortErrorKind, PortResult,
 };
 
 use super::LibvirtHost;
 use crate::{
     events::{DomainEvents, EventReceived},
+    protocol::DomainStats,
     xml::capabilities,
 };
 
 const COMMAND: Duration = Duration::from_secs(15);
+/// How long a host may take to tell what its guests use.
+const STATS: Duration = Duration::from_secs(10);
 /// Settings of libvirt's that are in force. A file that cannot be read leaves its defaults.
 const CARE: &str = "cat /etc/libvirt/virtlogd.conf /etc/libvirt/qemu.conf 2>/dev/null \
     | grep -E '^[[:space:]]*(max_size|stdio_handler)[[:space:]]*='; true";
@@ -108,6 +111,14 @@ impl HostPort for LibvirtHost {
         Ok(capacity(node.cpus, node.memory))
     }
 
+    async fn guest_stats(&self) -> PortResult<Option<Vec<GuestStats>>> {
+        let connection = self.session.control().await;
+        let calls = connection.map_err(|e| self.unconnected(&e))?.within(STATS);
+        let all = calls.connect_get_all_domain_stats().await;
+        let all = all.map_err(|e| self.speaking("").of(&e))?;
+        Ok(Some(all.iter().map(stats).collect()))
+    }
+
     async fn care(&self) -> PortResult<Option<HostCare>> {
         match self.command(CARE, COMMAND).await {
             Ok(text) => Ok(Some(care(&text))),
@@ -147,6 +158,23 @@ impl HostChanges for Changes {
                 Err(PortError::new(kind, &self.host, "", why))
             }
         }
+    }
+}
+
+fn stats(told: &DomainStats) -> GuestStats {
+    let used = told.used;
+    let bytes = |kib: Option<u64>| kib.and_then(|kib| kib.checked_mul(1024));
+    GuestStats {
+        uuid: told.domain.uuid.0,
+        cpu_ns: used.cpu_time,
+        memory: bytes(used.balloon),
+        memory_resident: bytes(used.rss),
+        disk_read: used.block_rd_bytes,
+        disk_written: used.block_wr_bytes,
+        disk_reads: used.block_rd_reqs,
+        disk_writes: used.block_wr_reqs,
+        net_received: used.net_rx_bytes,
+        net_sent: used.net_tx_bytes,
     }
 }
 

@@ -157,6 +157,8 @@ pub enum Procedure {
     NetworkGetDhcpLeases = 341,
     /// `virConnectGetDomainCapabilities`.
     ConnectGetDomainCapabilities = 342,
+    /// `virConnectGetAllDomainStats`.
+    ConnectGetAllDomainStats = 344,
     /// `virDomainDefineXMLFlags`.
     DomainDefineXmlFlags = 350,
     /// `virDomainInterfaceAddresses`.

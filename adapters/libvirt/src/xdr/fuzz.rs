@@ -8,7 +8,7 @@ use vsiflow_fuzz::Target;
 
 use super::*;
 use crate::protocol::{
-    DomainInterface, NodeInfo, Procedure, RemoteDomain, RemoteDomainInfo, RemoteDomainState,
+    AllStats, DomainInterface, NodeInfo, Procedure, RemoteDomain, RemoteDomainInfo, RemoteDomainState,
     RemoteNetwork, StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo, WireDhcpLease,
 };
 use crate::{LibvirtError, events};
@@ -38,6 +38,7 @@ pub(crate) fn target(bytes: &[u8]) {
     let _ = from_bytes::<(RemoteDomainState, RemoteDomainInfo)>(bytes);
     let _ = from_bytes::<(StoragePoolInfo, StorageVolInfo)>(bytes);
     let _ = from_bytes::<NodeInfo>(bytes);
+    let _ = from_bytes::<AllStats>(bytes);
     let _ = LibvirtError::decode(Procedure::StoragePoolRefresh, bytes);
     let _ = events::decode(bytes);
 }

@@ -8,4 +8,5 @@ pub(super) mod inventory;
 pub(super) mod maintenance;
 pub(super) mod ownership;
 pub(super) mod scan;
+pub(super) mod usage;
 pub(super) mod watch;

@@ -1,0 +1,117 @@
+//! What guests use on their hosts.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use futures::{StreamExt as _, stream};
+use tokio::time::timeout;
+use vsiflow_steps::ports::GuestStats;
+
+use crate::fleet::{Fleet, FleetError};
+
+/// Hosts that are asked at the same time.
+const TOGETHER: usize = 16;
+/// How long a host may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a VSI uses on its host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestUsage {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The host's id.
+    pub host: String,
+    /// What its host counts.
+    pub stats: GuestStats,
+}
+
+impl Fleet {
+    /// What the VSIs that run use, by one call to each host that has any. A host that did not answer the newest scan is not asked, and one
+    /// that does not answer soon tells nothing. Only VSIs of this journal are told of, each by the host that it is recorded on: what else a
+    /// host says is passed over.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn guest_usage(&self) -> Result<Vec<GuestUsage>, FleetError> {
+        let away = self.host_objects().await?.into_iter();
+        let away = away.filter(|host| host.message.is_some());
+        let away: BTreeSet<_> = away.map(|host| host.name).collect();
+        let mut by_host = BTreeMap::<String, BTreeMap<String, (String, String)>>::new();
+        for vsi in self.vsi_summaries(false).await? {
+            let meta = &vsi.metadata;
+            let names = (meta.namespace.clone(), meta.name.clone());
+            let host = by_host.entry(vsi.host.clone()).or_default();
+            host.insert(meta.uid.clone(), names);
+        }
+        by_host.retain(|host, _| !away.contains(host));
+        let asked = by_host.into_iter().map(|(host, vsis)| async move {
+            let said = self.ask_usage(&host).await;
+            told(&host, vsis, said)
+        });
+        let asked: Vec<_> = asked.collect();
+        let told = stream::iter(asked).buffer_unordered(TOGETHER);
+        let mut all: Vec<_> = told.flat_map(stream::iter).collect().await;
+        all.sort_by(|one, other| {
+            (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name))
+        });
+        Ok(all)
+    }
+
+    async fn ask_usage(&self, host: &str) -> Vec<GuestStats> {
+        let asked = async { self.hosts.host(host).await?.host.guest_stats().await };
+        match timeout(PATIENCE, asked).await {
+            Ok(Ok(said)) => said.unwrap_or_default(),
+            Ok(Err(error)) => {
+                tracing::debug!(host, %error, "what its guests use is not known");
+                Vec::new()
+            }
+            Err(_) => {
+                tracing::debug!(host, "it does not say in time what its guests use");
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// What a host said of its own VSIs, each once.
+fn told(
+    host: &str,
+    mut vsis: BTreeMap<String, (String, String)>,
+    said: Vec<GuestStats>,
+) -> Vec<GuestUsage> {
+    let own = said.into_iter().filter_map(|stats| {
+        let (namespace, name) = vsis.remove(&stats.uuid.to_string())?;
+        Some(GuestUsage {
+            namespace,
+            name,
+            host: host.to_owned(),
+            stats,
+        })
+    });
+    own.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_host_tells_only_of_its_own_vsis_and_of_each_once() {
+        let stats = |id: u128, cpu: u64| GuestStats {
+            uuid: Uuid::from_u128(id),
+            cpu_ns: Some(cpu),
+            ..GuestStats::default()
+        };
+        let own = (Uuid::from_u128(1).to_string(), ("team".to_owned(), "web".to_owned()));
+        let said = vec![stats(2, 9), stats(1, 5), stats(1, 6)];
+        let all = told("lpar1", BTreeMap::from([own]), said);
+        assert_eq!(all.len(), 1);
+        assert_eq!((all[0].name.as_str(), all[0].stats.cpu_ns), ("web", Some(5)));
+    }
+}
