@@ -132,7 +132,10 @@ fn a_daemon_tells_what_guests_use_and_waits_for_no_host() {
         let cpu = format!("vsiflow_guest_cpu_seconds_total{labels}");
         (sample(&text, &cpu) > 0.0).then_some(text)
     });
-    assert!(sample(&text, &format!("vsiflow_guest_memory_bytes{labels}")) > 0.0, "{text}");
+    assert!(
+        sample(&text, &format!("vsiflow_guest_memory_bytes{labels}")) > 0.0,
+        "{text}"
+    );
     let read = format!("vsiflow_guest_disk_read_bytes_total{labels}");
     assert!(text.contains(&read), "{text}");
     let sent = format!("vsiflow_guest_network_sent_bytes_total{labels}");

@@ -1,6 +1,6 @@
 //! The fleet in a terminal, and step graphs that are drawn as they go.
 
-use vsiflow_tests::{Console, Vsi, Vsiflow};
+use vsiflow_tests::{Console, Vsi, Vsiflow, until};
 
 /// A terminal of a usual size that says afterwards how it is set.
 fn terminal(vsiflow: &Vsiflow, arguments: &[&str]) -> Console {
@@ -75,6 +75,28 @@ fn a_signal_ends_it_and_gives_the_terminal_back() {
     }
 }
 
+/// Whether a process works on that state directory.
+fn works(vsiflow: &Vsiflow) -> bool {
+    let state = vsiflow.state().display().to_string();
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut lines =
+        processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    lines.any(|line| {
+        let line = String::from_utf8_lossy(&line).into_owned();
+        line.contains(&state) && line.trim_end_matches('\0').ends_with("\0top")
+    })
+}
+
+#[test]
+fn a_terminal_that_is_closed_ends_it() {
+    let vsiflow = Vsiflow::simulated();
+    let mut top = terminal(&vsiflow, &["top"]);
+    top.shows("vsiflow top");
+    assert!(works(&vsiflow));
+    drop(top);
+    until("its end", 60, || (!works(&vsiflow)).then_some(()));
+}
+
 #[test]
 fn without_a_terminal_it_says_what_to_use_and_one_look_is_an_object() {
     let vsiflow = Vsiflow::simulated();
@@ -84,7 +106,9 @@ fn without_a_terminal_it_says_what_to_use_and_one_look_is_an_object() {
         .exits(2)
         .says("VSI0780")
         .says("vsiflow get -w");
-    let once = vsiflow.run(&["top", "--once", "--from-offset", "0"]).exits(0);
+    let once = vsiflow
+        .run(&["top", "--once", "--from-offset", "0"])
+        .exits(0);
     let look: serde_json::Value = serde_json::from_str(&once.stdout).unwrap();
     assert_eq!(look["vsis"][0]["name"], "web");
     assert_eq!(look["vsis"][0]["phase"], "Running");
@@ -107,7 +131,11 @@ fn a_command_that_waits_draws_the_step_graph_on_a_terminal_and_writes_lines_else
     applied.shows("exit 0.");
     let lines = vsiflow.apply(Vsi::named("db"), &["--wait"]).exits(0);
     let lines = lines.says("db: define_domain done");
-    assert!(!lines.stderr.contains("provision_vsi   "), "{}", lines.stderr);
+    assert!(
+        !lines.stderr.contains("provision_vsi   "),
+        "{}",
+        lines.stderr
+    );
 }
 
 #[test]
@@ -115,7 +143,9 @@ fn a_watch_draws_what_is_worked_on() {
     let vsiflow = Vsiflow::simulated();
     let daemon = vsiflow.serve(&[]);
     let mut watch = terminal(&vsiflow, &["get", "-w"]);
-    vsiflow.apply(Vsi::named("web").doing("lab-hang"), &[]).exits(0);
+    vsiflow
+        .apply(Vsi::named("web").doing("lab-hang"), &[])
+        .exits(0);
     watch.shows("vsi/web   provision_vsi");
     watch.shows("monitor_console");
     watch.signal("INT");
@@ -131,7 +161,11 @@ fn graphs_are_drawn_of_whatever_has_runs_or_members() {
     let images = vsiflow.run(&["get", "image", "-o", "name"]).exits(0);
     let image = images.stdout.trim();
     vsiflow
-        .run(&["history", "--graph", &format!("image/{}", image.trim_start_matches("image/"))])
+        .run(&[
+            "history",
+            "--graph",
+            &format!("image/{}", image.trim_start_matches("image/")),
+        ])
         .exits(0)
         .says("upload_chunks");
     vsiflow.run(&["history", "--graph", "host/sim"]).exits(0);

@@ -44,7 +44,8 @@ impl Collector {
                     SILENT => silent.push(stream),
                     200 => {
                         let request = asked(&mut stream);
-                        let request = ExportTraceServiceRequest::decode(request.as_slice()).unwrap();
+                        let request =
+                            ExportTraceServiceRequest::decode(request.as_slice()).unwrap();
                         let all = request.resource_spans.into_iter();
                         let all = all.flat_map(|one| one.scope_spans);
                         spans.lock().unwrap().extend(all.flat_map(|one| one.spans));
@@ -76,7 +77,9 @@ impl Collector {
     fn runs(&self) -> BTreeSet<(String, String)> {
         let spans = self.spans();
         let roots = spans.iter().filter(|span| span.parent_span_id.is_empty());
-        roots.map(|root| (root.name.clone(), attribute(root, "vsiflow.object"))).collect()
+        roots
+            .map(|root| (root.name.clone(), attribute(root, "vsiflow.object")))
+            .collect()
     }
 }
 
@@ -105,7 +108,10 @@ fn answer(stream: &mut TcpStream, status: &str) {
 }
 
 fn attribute(span: &Span, key: &str) -> String {
-    let found = span.attributes.iter().find(|attribute| attribute.key == key);
+    let found = span
+        .attributes
+        .iter()
+        .find(|attribute| attribute.key == key);
     match found.and_then(|found| found.value.clone()?.value) {
         Some(Value::StringValue(text)) => text,
         other => panic!("{key}: {other:?} in {span:?}"),
@@ -123,9 +129,7 @@ fn the_past_is_exported_and_again_with_the_same_ids() {
         std::mem::take(&mut *collector.spans.lock().unwrap())
     };
     let spans = export(&[]);
-    let made = |span: &&Span| {
-        span.parent_span_id.is_empty() && span.name == "provision_vsi"
-    };
+    let made = |span: &&Span| span.parent_span_id.is_empty() && span.name == "provision_vsi";
     let run = spans.iter().find(made).unwrap();
     assert_eq!(attribute(run, "vsiflow.object"), "vsi/web");
     let steps: Vec<_> = spans
@@ -135,8 +139,14 @@ fn the_past_is_exported_and_again_with_the_same_ids() {
     let named = |name: &str| steps.iter().find(|step| step.name == name).unwrap();
     let define = named("define_domain");
     assert_eq!(define.trace_id, run.trace_id);
-    assert!(define.start_time_unix_nano >= run.start_time_unix_nano, "{define:?} {run:?}");
-    assert!(define.end_time_unix_nano <= run.end_time_unix_nano, "{define:?} {run:?}");
+    assert!(
+        define.start_time_unix_nano >= run.start_time_unix_nano,
+        "{define:?} {run:?}"
+    );
+    assert!(
+        define.end_time_unix_nano <= run.end_time_unix_nano,
+        "{define:?} {run:?}"
+    );
     assert!(define.start_time_unix_nano <= named("start_domain").start_time_unix_nano);
     let ids: BTreeSet<_> = spans.iter().map(|span| &span.span_id).collect();
     assert_eq!(ids.len(), spans.len(), "each span has its own ID");
@@ -145,11 +155,17 @@ fn the_past_is_exported_and_again_with_the_same_ids() {
     assert_eq!(export(&["--since", "1h"]), spans);
     // One that begins in the middle tells of what ended since as the whole does.
     let middle = spans.len() / 2;
-    let found = spans[middle].attributes.iter().find(|one| one.key == "vsiflow.offset");
+    let found = spans[middle]
+        .attributes
+        .iter()
+        .find(|one| one.key == "vsiflow.offset");
     let Some(Value::IntValue(offset)) = found.and_then(|one| one.value.clone()?.value) else {
         panic!("{:?}", spans[middle])
     };
-    assert_eq!(export(&["--from-offset", &offset.to_string()]), spans[middle..]);
+    assert_eq!(
+        export(&["--from-offset", &offset.to_string()]),
+        spans[middle..]
+    );
 }
 
 #[test]
@@ -162,7 +178,12 @@ fn a_collector_that_does_not_take_them_is_told_of() {
     collector.now(503);
     vsiflow.run(&export).exits(1).says("VSI0781").says("503");
     vsiflow
-        .run(&["traces", "export", "--endpoint", "http://me:secret@localhost"])
+        .run(&[
+            "traces",
+            "export",
+            "--endpoint",
+            "http://me:secret@localhost",
+        ])
         .exits(2);
     assert_eq!(collector.spans(), []);
 }
@@ -183,10 +204,11 @@ fn a_daemon_loses_nothing_while_a_collector_is_away_or_silent_or_itself_is_kille
     vsiflow.apply(Vsi::named("there"), &["--wait"]).exits(0);
     until("all runs", 90, || {
         let runs = collector.runs();
-        let has = |name: &str| {
-            runs.contains(&("provision_vsi".to_owned(), format!("vsi/{name}")))
-        };
-        ["away", "silent", "there"].into_iter().all(has).then_some(())
+        let has = |name: &str| runs.contains(&("provision_vsi".to_owned(), format!("vsi/{name}")));
+        ["away", "silent", "there"]
+            .into_iter()
+            .all(has)
+            .then_some(())
     });
     daemon.terminate();
     daemon.end(30).exits(0);

@@ -68,10 +68,16 @@ fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
 async fn a_collector_gets_protobuf_at_the_path_of_traces() {
     let (came, asked) = sent(answer("200 OK", "", b"")).await;
     assert_eq!(came, Ok(0));
-    let at = asked.windows(4).position(|part| part == b"\r\n\r\n").unwrap();
+    let at = asked
+        .windows(4)
+        .position(|part| part == b"\r\n\r\n")
+        .unwrap();
     let head = String::from_utf8_lossy(&asked[..at]).to_lowercase();
     assert!(head.starts_with("post /v1/traces http/1.1"), "{head}");
-    assert!(head.contains("content-type: application/x-protobuf"), "{head}");
+    assert!(
+        head.contains("content-type: application/x-protobuf"),
+        "{head}"
+    );
     let request = ExportTraceServiceRequest::decode(&asked[at + 4..]).unwrap();
     insta::assert_debug_snapshot!(request);
 }
@@ -100,9 +106,19 @@ async fn each_answer_is_taken_as_the_protocol_has_it() {
         panic!("it is refused for good")
     };
     assert!(why.len() < 300 && !why.contains('\x1b'), "{why}");
-    let moved = answer("307 Temporary Redirect", "location: http://127.0.0.1:1/\r\n", b"");
-    assert!(matches!(sent(moved).await.0, Err(OtlpError::Refused { .. })));
-    assert!(matches!(sent(b"nonsense\r\n\r\n".to_vec()).await.0, Err(OtlpError::Later { .. })));
+    let moved = answer(
+        "307 Temporary Redirect",
+        "location: http://127.0.0.1:1/\r\n",
+        b"",
+    );
+    assert!(matches!(
+        sent(moved).await.0,
+        Err(OtlpError::Refused { .. })
+    ));
+    assert!(matches!(
+        sent(b"nonsense\r\n\r\n".to_vec()).await.0,
+        Err(OtlpError::Later { .. })
+    ));
 }
 
 #[tokio::test]
@@ -118,10 +134,22 @@ async fn one_that_is_away_may_be_asked_again() {
 
 #[test]
 fn an_address_means_the_path_of_traces_and_has_no_password() {
-    let shown = |text: &str| text.parse::<Endpoint>().map(|endpoint| endpoint.to_string());
+    let shown = |text: &str| {
+        text.parse::<Endpoint>()
+            .map(|endpoint| endpoint.to_string())
+    };
     assert_eq!(shown("http://c:4318").unwrap(), "http://c:4318/v1/traces");
-    assert_eq!(shown("https://c/otlp/v1/traces").unwrap(), "https://c/otlp/v1/traces");
-    for wrong in ["c:4318", "grpc://c:4317", "http://user:secret@c", "", "http://"] {
+    assert_eq!(
+        shown("https://c/otlp/v1/traces").unwrap(),
+        "https://c/otlp/v1/traces"
+    );
+    for wrong in [
+        "c:4318",
+        "grpc://c:4317",
+        "http://user:secret@c",
+        "",
+        "http://",
+    ] {
         assert!(shown(wrong).is_err(), "{wrong}");
     }
 }

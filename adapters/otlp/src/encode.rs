@@ -54,7 +54,9 @@ fn span(span: &Span) -> otlp::Span {
         kind: SpanKind::Internal.into(),
         start_time_unix_nano: nanos(span.began),
         end_time_unix_nano: nanos(span.ended),
-        attributes: attributes.map(|(key, value)| attribute(key, value)).collect(),
+        attributes: attributes
+            .map(|(key, value)| attribute(key, value))
+            .collect(),
         status: Some(status(&span.status)),
         ..otlp::Span::default()
     }

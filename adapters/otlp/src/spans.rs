@@ -70,7 +70,12 @@ pub fn span(line: &HistoryLine, object: &str, time: u64) -> Option<Span> {
         true => (root, None, line.workflow.as_deref(), began(&trace)),
         false => {
             let began = line.duration_ms.map(|took| time.saturating_sub(took));
-            (id(run, step, attempt), Some(root), Some(step), began.unwrap_or(time))
+            (
+                id(run, step, attempt),
+                Some(root),
+                Some(step),
+                began.unwrap_or(time),
+            )
         }
     };
     Some(Span {
@@ -118,7 +123,10 @@ fn attributes(line: &HistoryLine, object: &str) -> Vec<(&'static str, Value)> {
     if let Some(error) = &line.error {
         known("error.type", Some(&error.code));
         known("vsiflow.failure.class", Some(&error.class));
-        known("vsiflow.host", Some(&error.host).filter(|host| !host.is_empty()));
+        known(
+            "vsiflow.host",
+            Some(&error.host).filter(|host| !host.is_empty()),
+        );
     }
     if let Some(attempt) = line.attempt {
         all.push(("vsiflow.attempt", Value::Number(i64::from(attempt))));
@@ -141,7 +149,9 @@ fn id(run: &str, step: &str, attempt: u32) -> [u8; 8] {
     }
     hash.update(attempt.to_be_bytes());
     let mut id = [0; 8];
-    id.iter_mut().zip(hash.finalize()).for_each(|(to, from)| *to = from);
+    id.iter_mut()
+        .zip(hash.finalize())
+        .for_each(|(to, from)| *to = from);
     if id == [0; 8] { [1; 8] } else { id }
 }
 

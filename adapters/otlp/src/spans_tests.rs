@@ -60,19 +60,37 @@ fn a_failure_is_an_error_with_its_code_and_a_bounded_text() {
     let Status::Error(why) = &span.status else {
         panic!("{span:?}")
     };
-    assert!(why.starts_with("VSI0101: xxx") && why.len() == LONGEST, "{why}");
+    assert!(
+        why.starts_with("VSI0101: xxx") && why.len() == LONGEST,
+        "{why}"
+    );
     let code = ("error.type", Value::Text("VSI0101".to_owned()));
     assert!(span.attributes.contains(&code));
-    assert_eq!(span.began, 0, "it began before 1970: nobody's clock is trusted");
+    assert_eq!(
+        span.began, 0,
+        "it began before 1970: nobody's clock is trusted"
+    );
 }
 
 #[test]
 fn what_ends_nothing_has_no_span() {
-    for kind in ["run_started", "step_started", "intent", "desired", "missing", ""] {
+    for kind in [
+        "run_started",
+        "step_started",
+        "intent",
+        "desired",
+        "missing",
+        "",
+    ] {
         assert_eq!(span(&line(kind, Some("a")), "", 1), None, "{kind}");
     }
     let mut nobodys = line("step_succeeded", Some("a"));
-    for run in [None, Some("nonsense"), Some("00000000000000000000000000"), Some("ZZZZZZZZZZZZZZZZZZZZZZZZZZ")] {
+    for run in [
+        None,
+        Some("nonsense"),
+        Some("00000000000000000000000000"),
+        Some("ZZZZZZZZZZZZZZZZZZZZZZZZZZ"),
+    ] {
         nobodys.run = run.map(str::to_owned);
         assert_eq!(span(&nobodys, "", 1), None, "{run:?}");
     }

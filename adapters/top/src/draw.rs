@@ -229,7 +229,9 @@ fn last_line(top: &Top) -> Line<'static> {
                 pager.lines.len()
             ))
         }
-        None => Line::from("d describe  l logs  h history  g graph  s ssh  c console  / filter  : kind  ? help  q quit"),
+        None => Line::from(
+            "d describe  l logs  h history  g graph  s ssh  c console  / filter  : kind  ? help  q quit",
+        ),
     }
 }
 

@@ -110,7 +110,9 @@ fn what_is_typed_said_and_asked_is_seen() {
     top.press(Key::Enter);
     top.press(Key::Char('d'));
     all.push(seen(&mut top, 60, 6));
-    let words = ["describe", "-n", "default", "web"].map(str::to_owned).to_vec();
+    let words = ["describe", "-n", "default", "web"]
+        .map(str::to_owned)
+        .to_vec();
     let text = "Name: web\nConsole: \x1b]0;title\x07 end\n";
     top.take(Answer::Text(words, Ok(text.to_owned())));
     all.push(seen(&mut top, 60, 6));

@@ -31,11 +31,23 @@ pub(crate) struct Row {
 pub(crate) fn head(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Vsis => &[
-            "NAMESPACE", "NAME", "PHASE", "READY", "STEP", "DONE", "HOST", "ADDRESS", "AGE",
+            "NAMESPACE",
+            "NAME",
+            "PHASE",
+            "READY",
+            "STEP",
+            "DONE",
+            "HOST",
+            "ADDRESS",
+            "AGE",
         ],
         Kind::Steps => &["OBJECT", "WORKFLOW", "STEP", "STATE", "ATTEMPT", "MESSAGE"],
-        Kind::Uploads => &["IMAGE", "HOST", "POOL", "PROGRESS", "SENT", "RATE", "LEFT", "DOES"],
-        Kind::Hosts => &["NAME", "STATUS", "VSIS", "CPUS", "MEMORY", "DISK", "MESSAGE"],
+        Kind::Uploads => &[
+            "IMAGE", "HOST", "POOL", "PROGRESS", "SENT", "RATE", "LEFT", "DOES",
+        ],
+        Kind::Hosts => &[
+            "NAME", "STATUS", "VSIS", "CPUS", "MEMORY", "DISK", "MESSAGE",
+        ],
     }
 }
 
@@ -144,7 +156,10 @@ fn host(host: &HostRow) -> Row {
             clean(&host.name),
             clean(&host.status),
             host.vsis.to_string(),
-            of(host.cpus_promised.to_string(), host.cpus.map(|cpus| cpus.to_string())),
+            of(
+                host.cpus_promised.to_string(),
+                host.cpus.map(|cpus| cpus.to_string()),
+            ),
             of(bytes(host.memory_promised), host.memory.map(bytes)),
             of(bytes(host.disk_promised), host.disk.map(bytes)),
             clean(host.message.as_deref().unwrap_or_default()),

@@ -100,6 +100,7 @@ fn until_ended(
         if std::mem::take(&mut stale) {
             terminal.draw(|frame| draw(frame, &mut top))?;
         }
+        // A terminal that was closed is read without end here: whoever has the signal of that ends the process.
         if !event::poll(TICK)? {
             continue;
         }
@@ -215,7 +216,8 @@ impl FullScreen {
         execute!(io::stdout(), EnterAlternateScreen)
     }
 
-    fn end() {
+    /// Gives the terminal back, if it is taken; whoever shows something there ends.
+    pub fn end() {
         if IN_USE.swap(false, Ordering::SeqCst) {
             // A terminal that went away needs nothing.
             let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);

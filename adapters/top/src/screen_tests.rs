@@ -20,7 +20,9 @@ fn on_a_terminal(test: &str) -> String {
 #[test]
 fn a_panic_gives_the_terminal_back_before_it_is_told_of() {
     let seen = on_a_terminal("panics_in_full_screen");
-    let (before, after) = seen.split_once("\x1b[?1049l").unwrap_or_else(|| panic!("{seen:?}"));
+    let (before, after) = seen
+        .split_once("\x1b[?1049l")
+        .unwrap_or_else(|| panic!("{seen:?}"));
     assert!(before.contains("\x1b[?1049h"), "{seen:?}");
     assert!(after.contains("the test asked for it"), "{seen:?}");
     // Lines and echo are as shells want them.
@@ -39,7 +41,9 @@ fn panics_in_full_screen() {
 #[test]
 fn the_end_gives_the_terminal_back() {
     let seen = on_a_terminal("ends_in_full_screen");
-    let (_, after) = seen.split_once("\x1b[?1049l").unwrap_or_else(|| panic!("{seen:?}"));
+    let (_, after) = seen
+        .split_once("\x1b[?1049l")
+        .unwrap_or_else(|| panic!("{seen:?}"));
     assert!(after.contains(" icanon"), "{after}");
 }
 

@@ -196,7 +196,9 @@ impl Top {
     fn settle(&mut self) {
         let rows = self.rows();
         let again = rows.iter().position(|row| row.words == self.words);
-        self.chosen = again.unwrap_or(self.chosen).min(rows.len().saturating_sub(1));
+        self.chosen = again
+            .unwrap_or(self.chosen)
+            .min(rows.len().saturating_sub(1));
         self.note(&rows);
     }
 
@@ -325,7 +327,9 @@ impl Top {
     }
 
     fn typed(&mut self) {
-        let Some(Input::Goto(word)) = self.input.take() else { return };
+        let Some(Input::Goto(word)) = self.input.take() else {
+            return;
+        };
         match Kind::named(word.trim().to_lowercase().as_str()) {
             Some(kind) => self.show(kind),
             None if ["q", "quit"].contains(&word.trim()) => self.say("`q` without `:` quits"),

@@ -152,21 +152,32 @@ fn a_filter_narrows_while_it_is_typed_and_escape_ends_it() {
     press(&mut top, "/q\n");
     assert_eq!(top.rows().len(), 0, "a typed q does not quit");
     press(&mut top, ":nonsense\n");
-    assert!(top.said.as_deref().unwrap_or_default().contains("no such kind: nonsense"));
+    assert!(
+        top.said
+            .as_deref()
+            .unwrap_or_default()
+            .contains("no such kind: nonsense")
+    );
 }
 
 #[test]
 fn a_text_that_comes_too_late_or_for_another_is_not_shown() {
     let mut top = top(&["a"]);
     press(&mut top, "d");
-    top.take(Answer::Text(words("history -n default a"), Ok("other".into())));
+    top.take(Answer::Text(
+        words("history -n default a"),
+        Ok("other".into()),
+    ));
     assert!(top.pager.as_ref().is_some_and(|pager| pager.waits));
     let text = (0..100).map(|n| format!("line {n}\n")).collect();
     top.take(Answer::Text(words("describe -n default a"), Ok(text)));
     press(&mut top, "G");
     assert_eq!(top.pager.as_ref().map(|pager| pager.at), Some(97));
     press(&mut top, "kkjq");
-    top.take(Answer::Text(words("describe -n default a"), Err("late".into())));
+    top.take(Answer::Text(
+        words("describe -n default a"),
+        Err("late".into()),
+    ));
     assert_eq!(top.pager, None);
 }
 

@@ -38,7 +38,12 @@ pub(crate) fn bar(done: u64, total: u64, width: u64) -> String {
     };
     let (full, width) = (part(width), usize::try_from(width).unwrap_or_default());
     let rest = width.saturating_sub(full);
-    format!("{}{} {:>3} %", "█".repeat(full), "░".repeat(rest), part(100))
+    format!(
+        "{}{} {:>3} %",
+        "█".repeat(full),
+        "░".repeat(rest),
+        part(100)
+    )
 }
 
 #[cfg(test)]

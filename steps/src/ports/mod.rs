@@ -25,8 +25,8 @@ pub use domain::{
 };
 pub use error::{PortError, PortErrorKind};
 pub use host::{
-    GuestStats, GuestSupport, HostCapacity, HostCare, HostChanges, HostFacts, HostPort, HostPorts, HostUuid,
-    Hosts,
+    GuestStats, GuestSupport, HostCapacity, HostCare, HostChanges, HostFacts, HostPort, HostPorts,
+    HostUuid, Hosts,
 };
 pub use image_source::{
     ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo, source_for,

@@ -21,8 +21,8 @@ use super::{
     state::{Pool, domain_of},
 };
 use crate::ports::{
-    GuestStats, GuestSupport, HostCapacity, HostCare, HostChanges, HostFacts, HostPort, HostUuid, PortError,
-    PortErrorKind, PortResult, VolumeKey,
+    GuestStats, GuestSupport, HostCapacity, HostCare, HostChanges, HostFacts, HostPort, HostUuid,
+    PortError, PortErrorKind, PortResult, VolumeKey,
 };
 
 const LATENCY: Duration = Duration::from_millis(1);

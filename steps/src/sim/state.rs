@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::{Content, Fault, Live, due::Due, guest::GuestEnded, source::qcow2_header};
 use crate::ports::{
-    DhcpHost, DnsHost, DomainSpec, DomainState, GuestStats, GuestSupport, HostCapacity, HostRoute, NetworkSpec,
-    OwnerMark,
+    DhcpHost, DnsHost, DomainSpec, DomainState, GuestStats, GuestSupport, HostCapacity, HostRoute,
+    NetworkSpec, OwnerMark,
 };
 
 const GIB: u64 = 1 << 30;
@@ -267,7 +267,8 @@ impl SimHostState {
     /// its network.
     pub(super) fn guest_stats(&self, now: u64) -> Vec<GuestStats> {
         let running = self.domains.iter();
-        let running = running.filter_map(|(uuid, domain)| Some((*uuid, domain, domain.live.as_ref()?)));
+        let running =
+            running.filter_map(|(uuid, domain)| Some((*uuid, domain, domain.live.as_ref()?)));
         let stats = running.map(|(uuid, domain, live)| {
             let millis = now.saturating_sub(live.started);
             let each_second = |what: u64| Some(millis.saturating_mul(what) / 1_000);

@@ -40,7 +40,12 @@ pub(crate) struct ServeArgs {
     pub(crate) metrics_address: Option<SocketAddr>,
     /// Send runs as traces to this collector of OpenTelemetry, by OTLP over HTTP with protobuf, such as
     /// `http://127.0.0.1:4318`. What is recorded while it is away is sent later.
-    #[arg(long, value_name = "URL", env = "VSIFLOW_OTLP_ENDPOINT", hide_env_values = true)]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "VSIFLOW_OTLP_ENDPOINT",
+        hide_env_values = true
+    )]
     pub(crate) otlp_endpoint: Option<Endpoint>,
     /// Sign with this Ed25519 key what the journal says its events come to (`audit verify
     /// --public-key` checks it): a private key file of OpenSSH, or PKCS#8 in PEM, without a

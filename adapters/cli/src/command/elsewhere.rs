@@ -15,7 +15,9 @@ pub(super) async fn run(cli: &Cli) -> CommandOutcome {
     match &cli.command {
         _ if may_forward(cli) => ask(cli).await,
         // It asks there at each look.
-        CliCommand::Get(_) | CliCommand::Wait(_) | CliCommand::Top(_) => Box::pin(dispatch(cli.clone())).await,
+        CliCommand::Get(_) | CliCommand::Wait(_) | CliCommand::Top(_) => {
+            Box::pin(dispatch(cli.clone())).await
+        }
         CliCommand::Contract(_) | CliCommand::Crd(_) | CliCommand::Migrate(_) => {
             Box::pin(dispatch(cli.clone())).await
         }

@@ -10,12 +10,13 @@ use std::{
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
+    time::Duration,
 };
 
 use tokio::runtime::Handle;
 use vsiflow_top::{
     Snapshot,
-    screen::{self, Asked, Came},
+    screen::{self, Asked, Came, FullScreen},
 };
 
 use super::{CommandOutcome, watch};
@@ -24,6 +25,9 @@ use crate::{
     exit::{Exit, ExitProblem},
     output, terminal,
 };
+
+/// How long the terminal may take to be given back after a signal.
+const SOON: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(common: &Common, args: TopArgs) -> CommandOutcome {
     if args.once {
@@ -53,13 +57,17 @@ async fn show(common: &Common) -> CommandOutcome {
         runtime: Handle::current(),
     };
     let stopped = stop.clone();
-    let mut shown =
-        tokio::task::spawn_blocking(move || screen::show(&mut asked, &comes, &stopped));
+    let mut shown = tokio::task::spawn_blocking(move || screen::show(&mut asked, &comes, &stopped));
     let (ended, exit) = tokio::select! {
         ended = &mut shown => (ended, Exit::Done),
         () = terminal::ended() => {
             stop.store(true, Ordering::Relaxed);
-            (shown.await, Exit::Interrupted)
+            let Ok(ended) = tokio::time::timeout(SOON, shown).await else {
+                // A read of a terminal that is gone may never end; this process does.
+                FullScreen::end();
+                return Ok(Exit::Interrupted);
+            };
+            (ended, Exit::Interrupted)
         }
     };
     ended.map_err(ExitProblem::defect)?.map_err(unusable)?;
@@ -127,7 +135,9 @@ async fn look(common: &Common, from: Option<u64>) -> Result<Box<Snapshot>, Strin
     let from = from.map(|from| format!("--from-offset={from}"));
     let words = ["top", "--once"].into_iter().chain(from.as_deref());
     let words: Vec<_> = words.collect();
-    let text = Box::pin(watch::ask(common, &words)).await.map_err(|why| told(&why))?;
+    let text = Box::pin(watch::ask(common, &words))
+        .await
+        .map_err(|why| told(&why))?;
     let snapshot = serde_json::from_str(&text).map(Box::new);
     snapshot.map_err(|error| format!("the answer is not understood: {error}"))
 }

@@ -101,7 +101,10 @@ async fn sent(fleet: &Fleet, collector: &Collector, position: &Path) -> Infallib
             "traces wait, since {} takes none now: {why}",
             collector.endpoint()
         )),
-        Told::Back => output::note(&format!("traces are sent to {} again", collector.endpoint())),
+        Told::Back => output::note(&format!(
+            "traces are sent to {} again",
+            collector.endpoint()
+        )),
         Told::Refused(why) => output::warning(&format!("traces are left out: {why}")),
         Told::Trouble(why) => output::warning(&format!("traces wait: {why}")),
     })

@@ -78,7 +78,8 @@ async fn wait(common: &Common, args: &WaitForArgs) -> CommandOutcome {
         }
         if let Some(graphs) = &mut graphs {
             let is_open = |vsi: &VsiRow| {
-                let named = |one: &WaitTarget| one.name == vsi.name && one.namespace == vsi.namespace;
+                let named =
+                    |one: &WaitTarget| one.name == vsi.name && one.namespace == vsi.namespace;
                 open.iter().any(named)
             };
             graphs.draw(common, is_open).await;

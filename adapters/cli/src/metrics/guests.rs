@@ -64,27 +64,66 @@ impl EncodeLabelSet for GuestLabels<'_> {
 type Counted = (&'static str, &'static str, fn(&GuestStats) -> Option<u64>);
 
 const COUNTERS: &[Counted] = &[
-    ("guest_disk_read_bytes", "Bytes that a guest read from its disks since it was started", |stats| stats.disk_read),
-    ("guest_disk_written_bytes", "Bytes that a guest wrote to its disks since it was started", |stats| stats.disk_written),
-    ("guest_disk_reads", "Requests by which a guest read from its disks since it was started", |stats| stats.disk_reads),
-    ("guest_disk_writes", "Requests by which a guest wrote to its disks since it was started", |stats| stats.disk_writes),
-    ("guest_network_received_bytes", "Bytes that a guest received since it was started", |stats| stats.net_received),
-    ("guest_network_sent_bytes", "Bytes that a guest sent since it was started", |stats| stats.net_sent),
+    (
+        "guest_disk_read_bytes",
+        "Bytes that a guest read from its disks since it was started",
+        |stats| stats.disk_read,
+    ),
+    (
+        "guest_disk_written_bytes",
+        "Bytes that a guest wrote to its disks since it was started",
+        |stats| stats.disk_written,
+    ),
+    (
+        "guest_disk_reads",
+        "Requests by which a guest read from its disks since it was started",
+        |stats| stats.disk_reads,
+    ),
+    (
+        "guest_disk_writes",
+        "Requests by which a guest wrote to its disks since it was started",
+        |stats| stats.disk_writes,
+    ),
+    (
+        "guest_network_received_bytes",
+        "Bytes that a guest received since it was started",
+        |stats| stats.net_received,
+    ),
+    (
+        "guest_network_sent_bytes",
+        "Bytes that a guest sent since it was started",
+        |stats| stats.net_sent,
+    ),
 ];
 
 const GAUGES: &[Counted] = &[
-    ("guest_memory_bytes", "Memory that a guest has", |stats| stats.memory),
-    ("guest_memory_resident_bytes", "Memory of its host that a guest takes", |stats| stats.memory_resident),
+    ("guest_memory_bytes", "Memory that a guest has", |stats| {
+        stats.memory
+    }),
+    (
+        "guest_memory_resident_bytes",
+        "Memory of its host that a guest takes",
+        |stats| stats.memory_resident,
+    ),
 ];
 
 impl Collector for Guests {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let all = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if all.is_empty() {
             return Ok(());
         }
         let help = "Processor time that a guest used since it was started";
-        let mut family = encoder.encode_descriptor("guest_cpu", help, Some(&Unit::Seconds), MetricType::Counter)?;
+        let mut family = encoder.encode_descriptor(
+            "guest_cpu",
+            help,
+            Some(&Unit::Seconds),
+            MetricType::Counter,
+        )?;
         for usage in &all {
             if let Some(nanos) = usage.stats.cpu_ns {
                 let seconds = Duration::from_nanos(nanos).as_secs_f64();

@@ -33,7 +33,11 @@ pub(crate) fn render(run: &RunGraph, history: &[HistoryLine], times: Times) -> S
 }
 
 /// The same while it goes on: below who it is for, and how far it is.
-pub(crate) fn render_live(label: &str, run: &RunGraph, durations: &BTreeMap<String, u64>) -> String {
+pub(crate) fn render_live(
+    label: &str,
+    run: &RunGraph,
+    durations: &BTreeMap<String, u64>,
+) -> String {
     let done = run.steps.iter().filter(|step| step.state == "Succeeded");
     format!(
         "{label}   {}   {}   {}/{}\n{}",
@@ -47,7 +51,12 @@ pub(crate) fn render_live(label: &str, run: &RunGraph, durations: &BTreeMap<Stri
 
 /// A pool above its members.
 pub(crate) fn render_pool(pool: &PoolObject) -> String {
-    let root = node(&pool.metadata.name, &[], pool.status.phase, &pool.status.message);
+    let root = node(
+        &pool.metadata.name,
+        &[],
+        pool.status.phase,
+        &pool.status.message,
+    );
     let after = [pool.metadata.name.clone()];
     let members = pool.status.members.iter().map(|member| {
         let name = member_name(&pool.metadata.name, &member.name);

@@ -5,8 +5,8 @@ use std::{net::IpAddr, time::Duration};
 use async_trait::async_trait;
 use uuid::Uuid;
 use vsiflow_steps::ports::{
-    GuestStats, GuestSupport, HostCapacity, HostCare, HostChanges, HostFacts, HostPort, HostUuid, PortError,
-    PortErrorKind, PortResult,
+    GuestStats, GuestSupport, HostCapacity, HostCare, HostChanges, HostFacts, HostPort, HostUuid,
+    PortError, PortErrorKind, PortResult,
 };
 
 use super::LibvirtHost;

@@ -91,7 +91,9 @@ fn a_million_parameters_and_as_many_domains_take_little() {
         .collect();
     assert_eq!(read(&params).block_rd_bytes, Some(200_000));
     let none: Vec<TypedParam> = Vec::new();
-    let many: Vec<_> = (0..DOMAINS_MAX + 5).map(|_| (domain("d"), none.clone())).collect();
+    let many: Vec<_> = (0..DOMAINS_MAX + 5)
+        .map(|_| (domain("d"), none.clone()))
+        .collect();
     let AllStats(all) = xdr::from_bytes(&xdr::to_bytes(&many).unwrap()).unwrap();
     assert_eq!(all.len(), DOMAINS_MAX);
 }

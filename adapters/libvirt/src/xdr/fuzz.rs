@@ -8,8 +8,9 @@ use vsiflow_fuzz::Target;
 
 use super::*;
 use crate::protocol::{
-    AllStats, DomainInterface, NodeInfo, Procedure, RemoteDomain, RemoteDomainInfo, RemoteDomainState,
-    RemoteNetwork, StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo, WireDhcpLease,
+    AllStats, DomainInterface, NodeInfo, Procedure, RemoteDomain, RemoteDomainInfo,
+    RemoteDomainState, RemoteNetwork, StoragePool, StoragePoolInfo, StorageVol, StorageVolInfo,
+    WireDhcpLease,
 };
 use crate::{LibvirtError, events};
 

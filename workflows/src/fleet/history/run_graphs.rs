@@ -70,7 +70,9 @@ impl Fleet {
         name: &str,
     ) -> Result<Vec<RunGraph>, FleetError> {
         let named = self.entities_named(namespace, name).await?;
-        let graphs = named.iter().flat_map(|(entity, _)| self.run_graphs_of(entity));
+        let graphs = named
+            .iter()
+            .flat_map(|(entity, _)| self.run_graphs_of(entity));
         let mut graphs: Vec<_> = graphs.collect();
         graphs.sort_by(|one, other| other.name.cmp(&one.name));
         Ok(graphs)

@@ -52,10 +52,14 @@ fn steps_of(run: &RunState) -> impl Iterator<Item = UnfinishedStep> + '_ {
             NodeState::Blocked { .. } => "Blocked",
             _ => return None,
         };
-        let why = node.failure().map(|why| format!("{}: {}", why.code, why.message));
+        let why = node
+            .failure()
+            .map(|why| format!("{}: {}", why.code, why.message));
         Some(UnfinishedStep {
             entity: entity?.clone(),
-            workflow: graph.map(|graph| graph.workflow.to_string()).unwrap_or_default(),
+            workflow: graph
+                .map(|graph| graph.workflow.to_string())
+                .unwrap_or_default(),
             step: name.to_string(),
             state,
             attempt: node.attempt(),

@@ -55,9 +55,7 @@ impl Fleet {
         let asked: Vec<_> = asked.collect();
         let told = stream::iter(asked).buffer_unordered(TOGETHER);
         let mut all: Vec<_> = told.flat_map(stream::iter).collect().await;
-        all.sort_by(|one, other| {
-            (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name))
-        });
+        all.sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
         Ok(all)
     }
 
@@ -108,10 +106,16 @@ mod tests {
             cpu_ns: Some(cpu),
             ..GuestStats::default()
         };
-        let own = (Uuid::from_u128(1).to_string(), ("team".to_owned(), "web".to_owned()));
+        let own = (
+            Uuid::from_u128(1).to_string(),
+            ("team".to_owned(), "web".to_owned()),
+        );
         let said = vec![stats(2, 9), stats(1, 5), stats(1, 6)];
         let all = told("lpar1", BTreeMap::from([own]), said);
         assert_eq!(all.len(), 1);
-        assert_eq!((all[0].name.as_str(), all[0].stats.cpu_ns), ("web", Some(5)));
+        assert_eq!(
+            (all[0].name.as_str(), all[0].stats.cpu_ns),
+            ("web", Some(5))
+        );
     }
 }

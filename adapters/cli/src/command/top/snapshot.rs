@@ -45,7 +45,10 @@ async fn look(fleet: &Fleet, from: Option<Offset>) -> Result<Snapshot, FleetErro
         },
         paused: fleet.braked().map(|why| why.message.to_string()),
         vsis: vsis.iter().map(|vsi| row(vsi, now)).collect(),
-        steps: steps.into_iter().map(|step| step_row(step, &names)).collect(),
+        steps: steps
+            .into_iter()
+            .map(|step| step_row(step, &names))
+            .collect(),
         more_steps: u64::try_from(more).unwrap_or(u64::MAX),
         uploads: images.into_iter().filter_map(upload).collect(),
         hosts: fleet.host_objects().await?.into_iter().map(host).collect(),
@@ -87,7 +90,9 @@ fn row(vsi: &VsiSummary, now: Timestamp) -> VsiRow {
         phase: vsi.phase.as_str().to_owned(),
         ready: vsi.ready.to_owned(),
         step: vsi.current_step.clone(),
-        progress: vsi.progress.map(|(done, total)| (count(done), count(total))),
+        progress: vsi
+            .progress
+            .map(|(done, total)| (count(done), count(total))),
         host: vsi.host.clone(),
         address: vsi.ip_addresses.first().cloned(),
         age: u64::try_from(age).unwrap_or(0),
