@@ -82,7 +82,7 @@ pub(crate) fn render_group(group: &GroupObject) -> String {
         let gate = if wave.open { "Open" } else { "Closed" };
         nodes.push(node(&name, &before, gate, ""));
         let items = wave.items.iter();
-        let items = items.map(|item| node(&item.name, &[name.clone()], item.phase, ""));
+        let items = items.map(|item| node(&item.name, std::slice::from_ref(&name), item.phase, ""));
         let items: Vec<_> = items.collect();
         before = match items.is_empty() {
             true => vec![name],
