@@ -112,11 +112,15 @@ impl Fleet {
             return Ok(vec![(known.entity, known.state)]);
         }
         if let Some(pool) = name.strip_prefix(POOL) {
-            let known = self.find_record::<PoolRecord>(namespace, pool, true).await?;
+            let known = self
+                .find_record::<PoolRecord>(namespace, pool, true)
+                .await?;
             return Ok(vec![(known.entity, known.state)]);
         }
         if let Some(group) = name.strip_prefix(GROUP) {
-            let known = self.find_record::<GroupRecord>(namespace, group, true).await?;
+            let known = self
+                .find_record::<GroupRecord>(namespace, group, true)
+                .await?;
             return Ok(vec![(known.entity, known.state)]);
         }
         if let Some(snapshot) = name.strip_prefix(SNAPSHOT) {
