@@ -52,6 +52,7 @@ struct Inner {
     turns: Turns,
     watchers: Watchers,
     consoles: Consoles,
+    page_consoles: page::PageConsoles,
     moments: Moments,
     tasks: Tasks,
 }
@@ -81,6 +82,7 @@ impl Api {
             turns: Turns::default(),
             watchers: Watchers::default(),
             consoles: Consoles::default(),
+            page_consoles: page::PageConsoles::default(),
             moments: Moments::default(),
             tasks: Tasks::default(),
         };
@@ -111,6 +113,10 @@ impl Api {
 
     pub(crate) fn watchers(&self) -> &Watchers {
         &self.inner.watchers
+    }
+
+    pub(crate) fn page_consoles(&self) -> &page::PageConsoles {
+        &self.inner.page_consoles
     }
 
     pub(crate) fn consoles(&self) -> &Consoles {

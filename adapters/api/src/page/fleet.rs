@@ -1,13 +1,13 @@
-//! The fleet: its VSIs by host, filtered.
+//! The fleet: its VSIs by host or pool, filtered.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::extract::Query;
 use maud::{Markup, html};
 use serde::Deserialize;
-use vsiflow_workflows::fleet::VsiObject;
+use vsiflow_workflows::fleet::VsiSummary;
 
-use super::{Looked, Shown, text};
+use super::{Looked, Shown, hosts, layout, text};
 
 /// VSIs on one page.
 const ROWS: usize = 250;
@@ -20,34 +20,38 @@ pub(super) struct Filter {
     q: String,
     /// A phase.
     phase: String,
-    /// `host` to group by it.
+    /// `host` or `pool` to group by it.
     group: String,
     /// Which page, from 0.
     page: usize,
 }
 
 pub(super) async fn page(looked: Looked, filter: Query<Filter>) -> Shown {
-    let all = looked.fleet.vsis(false).await?;
+    let all = looked.fleet.vsi_summaries(false).await?;
     let paused = looked.fleet.braked();
     let phases = phases(&all);
     let total = all.len();
-    let mut found: Vec<_> = all.into_iter().filter(|one| filter.has(one)).collect();
-    if filter.group == "host" {
-        found.sort_by(|a, b| a.status.host.cmp(&b.status.host));
-    }
+    let waiting = all.iter().filter(|vsi| vsi.awaits_approval).count();
+    let mut found: Vec<&VsiSummary> = all.iter().map(|one| &**one).collect();
+    found.retain(|one| filter.has(one));
+    found.sort_by(|one, other| filter.of(one).cmp(&filter.of(other)));
     let from = filter.page.saturating_mul(ROWS);
-    let rows: Vec<_> = found.iter().skip(from).take(ROWS).collect();
+    let rows: Vec<_> = found.iter().skip(from).take(ROWS).copied().collect();
     let main = html! {
         h1 { "Fleet" }
         @if let Some(paused) = paused {
             p role="alert" { (text::visible(paused.message.as_str())) }
         }
+        @if waiting > 0 {
+            p { a href=(layout::link("/approvals", Some(&looked.at))) { (waiting) " waiting for approval" } }
+        }
         (chips(&phases, &looked))
-        (form(&filter, &looked))
+        (form(&filter, &phases, &looked))
         p { (found.len()) " of " (total) " VSIs" }
-        @if filter.group == "host" {
-            @for (host, rows) in by_host(&rows) {
-                h2 { (host) " (" (rows.len()) ")" }
+        @if ["host", "pool"].contains(&filter.group.as_str()) {
+            @for (name, rows) in filter.grouped(&rows) {
+                h2 { @if name.is_empty() { "In no " (filter.group) } @else { (text::visible(name)) }
+                    " (" (rows.len()) ")" }
                 (table(&rows, &looked))
             }
         } @else {
@@ -59,42 +63,55 @@ pub(super) async fn page(looked: Looked, filter: Query<Filter>) -> Shown {
 }
 
 impl Filter {
-    fn has(&self, vsi: &VsiObject) -> bool {
-        let phase = self.phase.is_empty() || vsi.status.phase.as_str() == self.phase;
+    fn has(&self, vsi: &VsiSummary) -> bool {
+        let phase = self.phase.is_empty() || vsi.phase.as_str() == self.phase;
         phase && (self.q.is_empty() || self.is_found_in(vsi))
     }
 
-    fn is_found_in(&self, vsi: &VsiObject) -> bool {
+    fn is_found_in(&self, vsi: &VsiSummary) -> bool {
         let q = self.q.to_lowercase();
         let has = |text: &str| text.to_lowercase().contains(&q);
         let meta = &vsi.metadata;
         let labels = meta.labels.iter();
-        let image = vsi.spec.get("imageURL").and_then(|url| url.as_str());
         has(&meta.name)
             || has(&meta.namespace)
-            || has(&vsi.status.host)
-            || image.is_some_and(has)
+            || has(&vsi.host)
+            || has(&vsi.image)
+            || vsi.pool.as_deref().is_some_and(has)
             || labels
                 .map(|(key, value)| format!("{key}={value}"))
                 .any(|label| has(&label))
     }
+
+    /// What a VSI is grouped by.
+    fn of<'a>(&self, vsi: &'a VsiSummary) -> &'a str {
+        match self.group.as_str() {
+            "host" => &vsi.host,
+            "pool" => vsi.pool.as_deref().unwrap_or_default(),
+            _ => "",
+        }
+    }
+
+    fn grouped<'a>(&self, rows: &[&'a VsiSummary]) -> BTreeMap<&'a str, Vec<&'a VsiSummary>> {
+        let mut groups = BTreeMap::<_, Vec<_>>::new();
+        for vsi in rows {
+            groups.entry(self.of(vsi)).or_default().push(*vsi);
+        }
+        groups
+    }
 }
 
-fn phases(all: &[VsiObject]) -> BTreeMap<&'static str, usize> {
+fn phases(all: &[Arc<VsiSummary>]) -> BTreeMap<&'static str, usize> {
     let mut phases = BTreeMap::new();
     for vsi in all {
-        let count: &mut usize = phases.entry(vsi.status.phase.as_str()).or_default();
+        let count: &mut usize = phases.entry(vsi.phase.as_str()).or_default();
         *count = count.saturating_add(1);
     }
     phases
 }
 
 fn chips(phases: &BTreeMap<&'static str, usize>, looked: &Looked) -> Markup {
-    let at = looked
-        .at
-        .asked
-        .map(|at| format!("&at={at}"))
-        .unwrap_or_default();
+    let at = looked.at.more();
     html! {
         ul.chips aria-label="Phases" {
             @for (phase, count) in phases {
@@ -104,32 +121,33 @@ fn chips(phases: &BTreeMap<&'static str, usize>, looked: &Looked) -> Markup {
     }
 }
 
-fn form(filter: &Filter, looked: &Looked) -> Markup {
+fn form(filter: &Filter, phases: &BTreeMap<&'static str, usize>, looked: &Looked) -> Markup {
     html! {
         form.filter method="get" role="search" aria-label="Filter" {
             @if let Some(at) = looked.at.asked { input type="hidden" name="at" value=(at); }
             label { "Filter " input type="search" name="q" value=(filter.q)
                 placeholder="name, host, image or label"; }
-            label { "Phase " input name="phase" value=(filter.phase) size="12"; }
-            label { input type="checkbox" name="group" value="host"
-                checked[filter.group == "host"]; " by host" }
+            label { "Phase " select name="phase" {
+                option value="" { "any" }
+                @for phase in phases.keys() {
+                    option value=(phase) selected[filter.phase == *phase] { (phase) }
+                }
+                @if !filter.phase.is_empty() && !phases.contains_key(filter.phase.as_str()) {
+                    option value=(filter.phase) selected { (text::visible(&filter.phase)) }
+                }
+            } }
+            label { "Group " select name="group" {
+                @for (value, words) in [("", "none"), ("host", "by host"), ("pool", "by pool")] {
+                    option value=(value) selected[filter.group == value] { (words) }
+                }
+            } }
             button { "Apply" }
         }
     }
 }
 
-fn by_host<'a>(rows: &[&'a VsiObject]) -> BTreeMap<&'a str, Vec<&'a VsiObject>> {
-    let mut hosts = BTreeMap::<_, Vec<_>>::new();
-    for vsi in rows {
-        hosts
-            .entry(vsi.status.host.as_str())
-            .or_default()
-            .push(*vsi);
-    }
-    hosts
-}
-
-fn table(rows: &[&VsiObject], looked: &Looked) -> Markup {
+/// VSIs, one a line.
+pub(super) fn table(rows: &[&VsiSummary], looked: &Looked) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label="VSIs" {
             table {
@@ -145,8 +163,8 @@ fn table(rows: &[&VsiObject], looked: &Looked) -> Markup {
     }
 }
 
-fn row(vsi: &VsiObject, looked: &Looked) -> Markup {
-    let (meta, status) = (&vsi.metadata, &vsi.status);
+fn row(vsi: &VsiSummary, looked: &Looked) -> Markup {
+    let meta = &vsi.metadata;
     let full = match meta.namespace.as_str() {
         "default" | "" => meta.name.clone(),
         namespace => format!("{namespace}/{}", meta.name),
@@ -155,21 +173,20 @@ fn row(vsi: &VsiObject, looked: &Looked) -> Markup {
         tr {
             th scope="row" {
                 @match meta.namespace.as_str() {
-                    "" => (full),
-                    namespace => a href=(address(namespace, &meta.name, looked)) { (full) },
+                    "" => (text::visible(&full)),
+                    namespace => a href=(address(namespace, &meta.name, looked)) { (text::visible(&full)) },
                 }
             }
-            td { (state(status.phase.as_str())) }
+            td { (state(vsi.phase.as_str())) }
             td {
-                @if let Some(step) = &status.current_step { (step) }
-                @if let Some(progress) = &status.progress {
-                    " " progress max=(progress.total) value=(progress.done)
-                        aria-label="steps done" {}
-                    " " (progress.done) "/" (progress.total)
+                @if let Some(step) = &vsi.current_step { (step) }
+                @if let Some((done, total)) = vsi.progress {
+                    " " progress max=(total) value=(done) aria-label="steps done" {}
+                    " " (done) "/" (total)
                 }
             }
-            td { (status.ip_addresses.join(", ")) }
-            td { (status.host) }
+            td { (text::visible(&vsi.ip_addresses.join(", "))) }
+            td { a href=(hosts::address(&vsi.host, looked)) { (text::visible(&vsi.host)) } }
             td { time { (meta.creation_timestamp) } }
         }
     }
@@ -178,28 +195,26 @@ fn row(vsi: &VsiObject, looked: &Looked) -> Markup {
 /// The address of a VSI's page.
 pub(super) fn address(namespace: &str, name: &str, looked: &Looked) -> String {
     let path = format!("/vsi/{}/{}", text::segment(namespace), text::segment(name));
-    super::layout::link(&path, Some(&looked.at))
+    layout::link(&path, Some(&looked.at))
 }
 
 /// A state in its colour, with a sign of its own for whoever sees none.
 pub(super) fn state(state: &str) -> Markup {
     let (class, sign) = match state {
-        "Running" | "Succeeded" | "Ready" => ("good", "✓"),
+        "Running" | "Succeeded" | "Ready" | "Available" | "Open" => ("good", "✓"),
         "Failed" | "Unreadable" | "NotReady" => ("bad", "✗"),
         "Blocked" | "Degraded" | "Delayed" | "Partial" => ("stands", "!"),
-        "Pending" | "Waiting" | "Unknown" => ("waits", "·"),
-        "Stopped" | "Deleted" | "Skipped" | "Cancelled" | "Superseded" => ("still", "–"),
+        "Pending" | "Waiting" | "Unknown" | "Closed" => ("waits", "·"),
+        "Stopped" | "Deleted" | "Skipped" | "Cancelled" | "Superseded" | "Removed" => {
+            ("still", "–")
+        }
         _ => ("moves", "…"),
     };
     html! { span.state.(class) { span aria-hidden="true" { (sign) " " } (state) } }
 }
 
 fn pages(filter: &Filter, found: usize, looked: &Looked) -> Markup {
-    let at = looked
-        .at
-        .asked
-        .map(|at| format!("&at={at}"))
-        .unwrap_or_default();
+    let at = looked.at.more();
     let to = |page: usize| {
         let (q, phase) = (text::segment(&filter.q), text::segment(&filter.phase));
         let group = text::segment(&filter.group);

@@ -2,14 +2,17 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use super::At;
+use super::{At, text};
 
-const PAGES: [(&str, &str); 5] = [
+const PAGES: [(&str, &str); 8] = [
     ("/", "Fleet"),
+    ("/pools", "Pools"),
+    ("/groups", "Groups"),
     ("/images", "Images"),
     ("/hosts", "Hosts"),
     ("/events", "Events"),
     ("/approvals", "Approvals"),
+    ("/audit", "Audit"),
 ];
 
 /// A whole page; `path` is that of the page.
@@ -29,7 +32,7 @@ pub(super) fn whole(title: &str, path: &str, at: Option<&At>, main: &Markup) -> 
             body data-live[live] data-end=[at.map(|at| at.end)] {
                 a.skip href="#main" { "Skip to the content" }
                 header {
-                    nav aria-label="Pages" {
+                    nav #pages aria-label="Pages" {
                         strong { "vsiflow" }
                         @for (to, name) in PAGES {
                             a href=(link(to, at)) aria-current=[(to == path).then_some("page")] { (name) }
@@ -37,7 +40,7 @@ pub(super) fn whole(title: &str, path: &str, at: Option<&At>, main: &Markup) -> 
                     }
                     @if let Some(at) = at { (moment(at)) }
                 }
-                main #main { (main) }
+                main #main tabindex="-1" { (main) }
             }
         }
     }
@@ -54,18 +57,26 @@ pub(super) fn link(path: &str, at: Option<&At>) -> String {
 /// The slider over the journal, and what the page is of.
 fn moment(at: &At) -> Markup {
     let newest = at.end.saturating_sub(1);
+    let now: Vec<_> = at
+        .others
+        .iter()
+        .map(|(key, value)| format!("{}={}", text::segment(key), text::segment(value)))
+        .collect();
     html! {
         form #moment method="get" role="search" aria-label="Moment of the journal" {
+            @for (key, value) in &at.others { input type="hidden" name=(key) value=(value); }
             label for="at" { "Offset" }
             input #at type="range" name="at" min="0" max=(newest) value=(at.shown)
                 aria-describedby="shown";
             button { "Show" }
-            @match at.asked {
-                Some(_) => {
-                    output #shown for="at" { "As of offset " (at.shown) ", " time { (at.time) } }
-                    a href="?" { "Now" }
+            span #when {
+                @match at.asked {
+                    Some(_) => {
+                        strong #shown { "As of offset " (at.shown) ", " time { (at.time) } }
+                        " " a href={ "?" (now.join("&")) } { "Now" }
+                    }
+                    None => span #shown { "Now, offset " (at.shown) },
                 }
-                None => output #shown for="at" { "Now, offset " (at.shown) },
             }
         }
     }

@@ -32,6 +32,22 @@ pub(super) fn segment(text: &str) -> String {
     encoded.collect()
 }
 
+/// Bytes as people read them.
+pub(super) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
+    let (mut tenths, mut unit) = (bytes.saturating_mul(10), "B");
+    for next in UNITS {
+        if tenths < 10_240 {
+            break;
+        }
+        (tenths, unit) = (tenths / 1_024, next);
+    }
+    match tenths % 10 {
+        0 => format!("{} {unit}", tenths / 10),
+        rest => format!("{}.{rest} {unit}", tenths / 10),
+    }
+}
+
 /// Milliseconds as people read them.
 pub(super) fn took(milliseconds: u64) -> String {
     match milliseconds {
@@ -60,6 +76,12 @@ mod tests {
     #[test]
     fn a_segment_is_one_segment() {
         assert_eq!(segment("a/b?c#d\"<e>"), "a%2Fb%3Fc%23d%22%3Ce%3E");
+    }
+
+    #[test]
+    fn sizes_have_one_digit_behind_the_point_and_the_largest_overflows_nothing() {
+        let sizes = [0, 1_023, 1_536, 4 << 30, u64::MAX].map(bytes);
+        assert_eq!(sizes, ["0 B", "1023 B", "1.5 KiB", "4 GiB", "1638.3 PiB"]);
     }
 
     #[test]

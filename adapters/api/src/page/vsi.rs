@@ -1,51 +1,77 @@
 //! A VSI: what it is, its step graph, its runs, and its newest events.
 
-use std::collections::BTreeMap;
-
-use axum::extract::Path;
+use axum::extract::{Path, Query};
 use maud::{Markup, html};
-use vsiflow_workflows::fleet::{HistoryLine, RunGraph, VsiObject};
+use serde::Deserialize;
+use vsiflow_workflows::fleet::{Condition, VsiObject};
 
-use super::{Looked, Shown, fleet::state, graph, lists, text};
+use super::{Looked, Shown, approvals, fleet::state, hosts, layout, lists, runs, text};
 use crate::v1::Named;
 
 /// Events that are shown.
 const EVENTS: usize = 50;
-/// Runs that are shown.
-const RUNS: usize = 50;
 
-pub(super) async fn page(Path(target): Path<Named>, looked: Looked) -> Shown {
+/// Which run is drawn.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Drawn {
+    /// Its ID; the newest where it is none.
+    run: String,
+}
+
+pub(super) async fn page(
+    Path(target): Path<Named>,
+    looked: Looked,
+    Query(drawn): Query<Drawn>,
+) -> Shown {
     let Named { namespace, name } = &target;
     let vsi = looked.fleet.get(namespace, name).await?;
     let runs = looked.fleet.run_graphs(namespace, name).await?;
     let history = looked.fleet.history(namespace, name).await?;
+    let run = runs.iter().find(|run| run.name == drawn.run);
+    let run = run.or(runs.first());
     let main = html! {
-        h1 { (vsi.metadata.name) " " (state(vsi.status.phase.as_str())) }
-        (facts(&vsi))
+        h1 { (text::visible(&vsi.metadata.name)) " " (state(vsi.status.phase.as_str())) }
+        (facts(&vsi, &looked))
         @if let Some(proposal) = &vsi.status.proposal {
-            (lists::proposal(&vsi, proposal))
+            (approvals::of_vsi_shown(&vsi, proposal, &looked))
         }
-        (newest(&runs, &history))
-        (timeline(&runs, &history))
-        (conditions(&vsi))
+        (runs::drawn(run, &history))
+        (runs::timeline(&runs, run, &history, &looked))
+        (condition_table(&vsi.status.conditions))
         (words(&vsi))
         h2 { "Definition" }
-        pre { (text::visible(&serde_json::to_string_pretty(&vsi.spec).unwrap_or_default())) }
+        p { a href=(own(&vsi, "changes", &looked)) { "Generations and what differs between them" } }
+        pre tabindex="0" role="region" aria-label="Definition" {
+            (text::visible(&serde_json::to_string_pretty(&vsi.spec).unwrap_or_default()))
+        }
         h2 { "Newest events" }
         (lists::event_table(history.iter().rev().take(EVENTS)))
     };
     Ok(looked.page(&vsi.metadata.name, "", &main))
 }
 
-fn facts(vsi: &VsiObject) -> Markup {
+/// The address of a further page of a VSI.
+fn own(vsi: &VsiObject, page: &str, looked: &Looked) -> String {
+    let (namespace, name) = (&vsi.metadata.namespace, &vsi.metadata.name);
+    let path = format!(
+        "/vsi/{}/{}/{page}",
+        text::segment(namespace),
+        text::segment(name)
+    );
+    layout::link(&path, Some(&looked.at))
+}
+
+fn facts(vsi: &VsiObject, looked: &Looked) -> Markup {
     let (meta, status) = (&vsi.metadata, &vsi.status);
     html! {
         dl {
             dt { "Namespace" } dd { (meta.namespace) }
             dt { "UID" } dd { (meta.uid) }
             dt { "Generation" } dd { (meta.generation) ", " (status.observed_generation) " worked for" }
-            dt { "Host" } dd { (status.host) }
-            dt { "Addresses" } dd { (status.ip_addresses.join(", ")) }
+            dt { "Host" } dd { a href=(hosts::address(&status.host, looked)) { (text::visible(&status.host)) } }
+            dt { "Addresses" } dd { (text::visible(&status.ip_addresses.join(", "))) }
+            dt { "Console" } dd { a href=(own(vsi, "console", looked)) { "Show the console" } }
             dt { "Created" } dd { time { (meta.creation_timestamp) } }
             @if !meta.labels.is_empty() {
                 dt { "Labels" }
@@ -58,68 +84,8 @@ fn facts(vsi: &VsiObject) -> Markup {
     }
 }
 
-/// The graph of the newest run, drawn and as a table.
-fn newest(runs: &[RunGraph], history: &[HistoryLine]) -> Markup {
-    let Some(run) = runs.first() else {
-        return html! {};
-    };
-    let took = run.durations(history);
-    html! {
-        section aria-labelledby="graph" {
-            h2 #graph { "Steps of " (run.workflow) " " (state(run.phase)) }
-            div.wide tabindex="0" role="region" aria-label="Step graph" { (graph::draw(run, &took)) }
-            details {
-                summary { "As a table" }
-                table {
-                    thead { tr {
-                        th scope="col" { "Step" } th scope="col" { "State" }
-                        th scope="col" { "Attempts" } th scope="col" { "Took" }
-                        th scope="col" { "After" } th scope="col" { "At" }
-                    } }
-                    tbody { @for step in &run.steps { tr {
-                        th scope="row" { (step.name) } td { (state(step.state)) }
-                        td { (step.attempt) }
-                        td { @if let Some(ms) = took.get(&step.name) { (text::took(*ms)) } }
-                        td { (step.after.join(", ")) }
-                        td { @if let Some(at) = &step.at { time { (at) } } }
-                    } } }
-                }
-            }
-            @for step in run.steps.iter().filter(|step| !step.message.is_empty()) {
-                p.obstacle { strong { (step.name) } ": " (text::visible(&step.message)) }
-            }
-        }
-    }
-}
-
-fn timeline(runs: &[RunGraph], history: &[HistoryLine]) -> Markup {
-    let mut ends = BTreeMap::new();
-    for line in history {
-        if let Some(run) = &line.run {
-            ends.insert(run.as_str(), line.time.as_str());
-        }
-    }
-    html! {
-        h2 { "Runs" }
-        ol.timeline {
-            @for run in runs.iter().take(RUNS) {
-                li {
-                    time { (run.started) } " – "
-                    @match run.phase {
-                        "Active" | "Paused" => "now",
-                        _ => time { (ends.get(run.name.as_str()).unwrap_or(&"")) },
-                    }
-                    " " strong { (run.workflow) } " " (state(run.phase))
-                    " generation " (run.generation) ", "
-                    (run.steps.iter().filter(|step| step.state == "Succeeded").count())
-                    " of " (run.steps.len()) " steps"
-                }
-            }
-        }
-    }
-}
-
-fn conditions(vsi: &VsiObject) -> Markup {
+/// Conditions, one a line.
+pub(super) fn condition_table(conditions: &[Condition]) -> Markup {
     html! {
         h2 { "Conditions" }
         div.wide tabindex="0" role="region" aria-label="Conditions" { table {
@@ -127,7 +93,7 @@ fn conditions(vsi: &VsiObject) -> Markup {
                 th scope="col" { "Condition" } th scope="col" { "Status" } th scope="col" { "Reason" }
                 th scope="col" { "Message" } th scope="col" { "Since" }
             } }
-            tbody { @for one in &vsi.status.conditions { tr {
+            tbody { @for one in conditions { tr {
                 th scope="row" { (one.name) } td { (one.status) } td { (one.reason) }
                 td { (text::visible(&one.message)) } td { time { (one.last_transition_time) } }
             } } }
@@ -144,7 +110,7 @@ fn words(vsi: &VsiObject) -> Markup {
         }
         @if !vsi.status.description.is_empty() {
             h2 { "Description" }
-            pre.console { (text::visible(&vsi.status.description)) }
+            pre.console tabindex="0" role="region" aria-label="Description" { (text::visible(&vsi.status.description)) }
         }
     }
 }

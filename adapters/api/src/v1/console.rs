@@ -27,6 +27,7 @@ use aide::{
 };
 use axum::{
     Extension,
+    body::Bytes,
     extract::{FromRequestParts, Path, Query, State},
     middleware,
     response::{IntoResponse, Response},
@@ -41,7 +42,7 @@ use hyper_util::rt::TokioIo;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
@@ -140,18 +141,55 @@ async fn asked(
     how: (ConsoleWay, bool, By),
     upgrade: OnUpgrade,
 ) -> Result<(), Problem> {
-    // A holder that does not stay would cut it off.
-    let words = ["vsiflow", how.0.as_str(), &target.name].map(str::to_owned);
-    api.commands().about(&words)?;
     let way = how.0;
+    stays(api, way, target)?;
     let target = (target.namespace.as_str(), target.name.as_str());
-    let opened = begin(api, target, how, upgrade);
-    opened.await.map_err(|why| match why {
-        NoConsole::Busy => Problem::busy("too many consoles are open"),
-        NoConsole::Ends => Problem::busy("this process ends"),
-        NoConsole::Connection => changing(protocol(way)),
-        NoConsole::Failed(error) => error.into(),
-    })
+    let opened = begin(api, target, how, ConsoleLine::Connection(upgrade));
+    opened.await.map_err(|why| why.told(way))
+}
+
+/// Opens the serial console for whoever types and reads by requests of their own: what is sent is
+/// typed, and what is received is shown. It is closed once either is dropped.
+pub(crate) async fn open_queued(
+    api: &Api,
+    target: &Named,
+    force: bool,
+    by: By,
+) -> Result<(mpsc::Sender<Bytes>, mpsc::Receiver<Bytes>), Problem> {
+    let way = ConsoleWay::Serial;
+    stays(api, way, target)?;
+    let (typed, keys) = wire::queue();
+    let (shown, show) = wire::queue();
+    let target = (target.namespace.as_str(), target.name.as_str());
+    let line = ConsoleLine::Queues(keys, shown);
+    let opened = begin(api, target, (way, force, by), line).await;
+    opened.map_err(|why| why.told(way))?;
+    Ok((typed, show))
+}
+
+/// A holder that does not stay would cut a console off.
+fn stays(api: &Api, way: ConsoleWay, target: &Named) -> Result<(), Problem> {
+    let words = ["vsiflow", way.as_str(), &target.name].map(str::to_owned);
+    api.commands().about(&words).map(drop)
+}
+
+/// Where the bytes of a console go.
+enum ConsoleLine {
+    /// To a connection that changes over.
+    Connection(OnUpgrade),
+    /// To whoever is at the other ends.
+    Queues(mpsc::Receiver<Bytes>, mpsc::Sender<Bytes>),
+}
+
+impl NoConsole {
+    fn told(self, way: ConsoleWay) -> Problem {
+        match self {
+            Self::Busy => Problem::busy("too many consoles are open"),
+            Self::Ends => Problem::busy("this process ends"),
+            Self::Connection => changing(protocol(way)),
+            Self::Failed(error) => error.into(),
+        }
+    }
 }
 
 /// Why there is no console.
@@ -182,7 +220,7 @@ impl Api {
         let upgrade = connection.remove::<OnUpgrade>();
         let upgrade = upgrade.ok_or(NoConsole::Connection)?;
         let how = (ConsoleWay::Serial, how.0, how.1);
-        begin(self, target, how, upgrade).await
+        begin(self, target, how, ConsoleLine::Connection(upgrade)).await
     }
 }
 
@@ -191,7 +229,7 @@ async fn begin(
     api: &Api,
     (namespace, name): (&str, &str),
     (way, force, by): (ConsoleWay, bool, By),
-    upgrade: OnUpgrade,
+    line: ConsoleLine,
 ) -> Result<(), NoConsole> {
     let place = api.consoles().place()?;
     let access = api.fleet().console(namespace, name, way).await;
@@ -203,7 +241,7 @@ async fn begin(
         _place: place,
     };
     let (opened, answer) = oneshot::channel();
-    api.tasks().spawn(session.run(force, upgrade, opened));
+    api.tasks().spawn(session.run(force, line, opened));
     match answer.await {
         Ok(opened) => opened.map_err(NoConsole::Failed),
         Err(_) => Err(NoConsole::Ends),
@@ -256,7 +294,7 @@ impl Session {
     async fn run(
         self,
         force: bool,
-        upgrade: OnUpgrade,
+        line: ConsoleLine,
         opened: oneshot::Sender<Result<(), FleetError>>,
     ) {
         let by = self.by.clone();
@@ -267,7 +305,7 @@ impl Session {
         }
         let why = match self.access.open(force).await {
             Ok(console) => match opened.send(Ok(())) {
-                Ok(()) => self.carry(console, upgrade).await,
+                Ok(()) => self.carry(console, line).await,
                 Err(_) => "its caller went away".to_owned(),
             },
             Err(error) => {
@@ -283,25 +321,52 @@ impl Session {
     }
 
     /// Carries bytes to the end; why it ended, where nobody left.
-    async fn carry(&self, console: OpenConsole, upgrade: OnUpgrade) -> String {
-        let stream = match timeout(CHANGING, upgrade).await {
-            Ok(Ok(stream)) => TokioIo::new(stream),
-            _ => return "its caller did not change over".to_owned(),
-        };
-        let (typed, keys) = wire::queue();
-        let (shown, show) = wire::queue();
+    async fn carry(&self, console: OpenConsole, line: ConsoleLine) -> String {
         let carried = async {
-            let (carried, ()) = tokio::join!(
-                console.carry(keys, shown),
-                wire::both_ways(stream, typed, show)
-            );
-            carried
+            match line {
+                ConsoleLine::Connection(upgrade) => changed_over(console, upgrade).await,
+                ConsoleLine::Queues(keys, shown) => queued(console, keys, shown).await,
+            }
         };
         tokio::select! {
-            carried = carried => carried.err().map(|error| error.to_string()).unwrap_or_default(),
+            why = carried => why,
             () = self.end.cancelled() => "the daemon ended".to_owned(),
         }
     }
+}
+
+async fn changed_over(console: OpenConsole, upgrade: OnUpgrade) -> String {
+    let stream = match timeout(CHANGING, upgrade).await {
+        Ok(Ok(stream)) => TokioIo::new(stream),
+        _ => return "its caller did not change over".to_owned(),
+    };
+    let (typed, keys) = wire::queue();
+    let (shown, show) = wire::queue();
+    let (carried, ()) = tokio::join!(
+        console.carry(keys, shown),
+        wire::both_ways(stream, typed, show)
+    );
+    why(carried)
+}
+
+async fn queued(
+    console: OpenConsole,
+    keys: mpsc::Receiver<Bytes>,
+    shown: mpsc::Sender<Bytes>,
+) -> String {
+    // Whoever does not read any more has left, also where the guest says nothing.
+    let left = shown.clone();
+    tokio::select! {
+        carried = console.carry(keys, shown) => why(carried),
+        () = left.closed() => String::new(),
+    }
+}
+
+fn why(carried: Result<(), FleetError>) -> String {
+    carried
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default()
 }
 
 /// The way to the bytes of a connection that is to change over.

@@ -48,7 +48,10 @@ impl ConsoleLog {
     }
 
     /// Where it ends now.
-    pub(in crate::fleet) async fn end(&self) -> Result<ConsolePosition, FleetError> {
+    ///
+    /// # Errors
+    /// When the host cannot be asked.
+    pub async fn end(&self) -> Result<ConsolePosition, FleetError> {
         let end = self.ports.console.end(&self.log).await;
         Ok(end.map_err(Failure::from)?)
     }

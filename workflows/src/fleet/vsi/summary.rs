@@ -42,6 +42,12 @@ pub struct VsiSummary {
     pub current_step: Option<String>,
     /// How many of the open run's steps are done, and how many there are.
     pub progress: Option<(usize, usize)>,
+    /// Where its image comes from.
+    pub image: String,
+    /// The pool that it is a member of.
+    pub pool: Option<String>,
+    /// Whether a change of it waits for approval.
+    pub awaits_approval: bool,
 }
 
 impl From<&VsiObject> for VsiSummary {
@@ -50,6 +56,7 @@ impl From<&VsiObject> for VsiSummary {
         let mut conditions = status.conditions.iter();
         let ready = conditions.find(|condition| condition.name == "Ready");
         let progress = status.progress.as_ref();
+        let image = object.spec.get("imageURL").and_then(|url| url.as_str());
         Self {
             metadata: object.metadata.clone(),
             phase: status.phase,
@@ -58,6 +65,9 @@ impl From<&VsiObject> for VsiSummary {
             ip_addresses: status.ip_addresses.clone(),
             current_step: status.current_step.clone(),
             progress: progress.map(|progress| (progress.done, progress.total)),
+            image: image.unwrap_or_default().to_owned(),
+            pool: None,
+            awaits_approval: status.proposal.is_some(),
         }
     }
 }
@@ -207,6 +217,14 @@ impl Fleet {
             progress: run
                 .filter(|run| run.result().is_none())
                 .map(|run| (steps_done(run), run.nodes.len())),
+            image: known.wanted.vsi.image.url.clone(),
+            pool: known
+                .wanted
+                .vsi
+                .member_of
+                .as_ref()
+                .map(|of| of.pool.clone()),
+            awaits_approval: known.wanted.proposed.is_some(),
         })
     }
 }

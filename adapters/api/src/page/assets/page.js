@@ -1,51 +1,109 @@
 "use strict";
-// The slider shows its moment when it is let go of; without this script its button does.
-const moment = document.getElementById("moment");
+// Without this script a page shows the same: its buttons and links do what is done here in place.
 const range = document.getElementById("at");
-range?.addEventListener("input", () => {
-  document.getElementById("shown").textContent = "Offset " + range.value;
-});
-range?.addEventListener("change", () => moment.requestSubmit());
+// A console is not asked for again: it reads by itself.
+const still = document.getElementById("console") !== null;
+let live = "live" in document.body.dataset && !still;
 
-// A page of now follows the journal: after an event it is asked for again, one request at a time.
-if ("live" in document.body.dataset) {
-  let busy = false, again = false;
-  const renew = async () => {
-    if (busy) { again = true; return; }
+const byId = (page, id) => page.getElementById(id);
+
+// What of the page was chosen or is in use stays so.
+const keep = (own, next) => {
+  for (const open of own.querySelectorAll("details[open][id]")) byId(document, open.id) && next.querySelector("#" + CSS.escape(open.id))?.setAttribute("open", "");
+  const used = document.activeElement;
+  if (!own.contains(used)) return () => {};
+  const label = used.getAttribute("aria-label"), href = used.getAttribute("href");
+  return () => {
+    const same = (used.id && document.getElementById(used.id))
+      || (href && next.querySelector(`[href="${CSS.escape(href)}"]`))
+      || (label && next.querySelector(`[aria-label="${CSS.escape(label)}"]`));
+    (same || next).focus({ preventScroll: true });
+  };
+};
+
+// Whoever types or chooses is not interrupted.
+const isTyped = () => document.activeElement?.closest("#main")?.contains(document.activeElement)
+  && document.activeElement.matches("input, select, textarea");
+
+const put = (text) => {
+  const page = new DOMParser().parseFromString(text, "text/html");
+  const own = byId(document, "main"), next = byId(page, "main");
+  if (!next) return;
+  const focus = keep(own, next);
+  own.replaceWith(document.adoptNode(next));
+  focus();
+  for (const id of ["pages", "when"]) {
+    const now = byId(document, id), then = byId(page, id);
+    if (now && then && !now.contains(document.activeElement)) now.replaceWith(document.adoptNode(then));
+  }
+  document.title = page.title;
+  const newest = byId(page, "at");
+  if (newest) {
+    range.max = newest.max;
+    if (document.activeElement !== range || live) range.value = newest.value;
+  }
+};
+
+// One request at a time; what comes meanwhile leads to one more.
+const single = (work, pause) => {
+  let busy = false, again = null;
+  const run = async (...asked) => {
+    if (busy) { again = asked; return; }
     busy = true;
-    try {
-      const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-      if (answer.ok) {
-        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-        const own = document.getElementById("main"), next = page.getElementById("main");
-        // Whoever types or follows a link with the keyboard is not interrupted.
-        if (next && !own.contains(document.activeElement)) own.replaceWith(document.adoptNode(next));
-        const newest = page.getElementById("at");
-        if (newest && document.activeElement !== range) { range.max = newest.max; range.value = newest.value; }
-        const shown = page.getElementById("shown");
-        if (shown) document.getElementById("shown").textContent = shown.textContent;
-      }
-    } finally {
+    const begun = performance.now();
+    try { await work(...asked); } catch { /* The daemon may be starting again. */ }
+    const took = performance.now() - begun;
+    setTimeout(() => {
       busy = false;
-      if (again) { again = false; setTimeout(renew, 250); }
+      if (again) { const next = again; again = null; run(...next); }
+    }, pause(took));
+  };
+  return run;
+};
+
+const get = async (url) => {
+  const answer = await fetch(url, { headers: { accept: "text/html" } });
+  return answer.ok ? answer.text() : null;
+};
+
+// A page of now follows the journal. A large one is asked for less often.
+const renew = single(async () => {
+  if (!live || isTyped()) return;
+  const text = await get(location.href);
+  if (text !== null && live) put(text);
+}, (took) => Math.min(took, 1000));
+
+// The slider travels as it is moved; the address says where to.
+const travel = single(async (at) => {
+  const url = new URL(location.href);
+  url.searchParams.set("at", at);
+  url.searchParams.delete("page");
+  const text = await get(url);
+  if (text === null) return;
+  live = false;
+  history.replaceState(null, "", url);
+  put(text);
+  document.body.removeAttribute("data-live");
+}, () => 0);
+
+range?.addEventListener("input", () => still ? undefined : travel(range.value));
+range?.addEventListener("change", () => still ? range.form.requestSubmit() : travel(range.value));
+
+// EventSource knows events by their names, and the kinds of events are many: the stream is read as it is.
+const follow = async (from) => {
+  try {
+    const answer = await fetch("/v1/events?from=" + from, { headers: { accept: "text/event-stream" } });
+    if (!answer.ok) throw new Error(String(answer.status));
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    for (let rest = ""; ;) {
+      const { value, done } = await reader.read();
+      if (done) break;
+      const lines = (rest + value).split("\n");
+      rest = lines.pop();
+      const ids = lines.filter((line) => line.startsWith("id: "));
+      if (ids.length) { from = Number(ids.pop().slice(4)) + 1; renew(); }
     }
-  };
-  // EventSource knows events by their names, and the kinds of events are many: the stream is read as it is.
-  const follow = async (from) => {
-    try {
-      const answer = await fetch("/v1/events?from=" + from, { headers: { accept: "text/event-stream" } });
-      if (!answer.ok) throw new Error(String(answer.status));
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-      for (let rest = ""; ;) {
-        const { value, done } = await reader.read();
-        if (done) break;
-        const lines = (rest + value).split("\n");
-        rest = lines.pop();
-        const ids = lines.filter((line) => line.startsWith("id: "));
-        if (ids.length) { from = Number(ids.pop().slice(4)) + 1; renew(); }
-      }
-    } catch { /* The daemon may be starting again. */ }
-    setTimeout(follow, 2000, from);
-  };
-  follow(Number(document.body.dataset.end));
-}
+  } catch { /* The daemon may be starting again. */ }
+  if (live) setTimeout(follow, 2000, from);
+};
+if (live) follow(Number(document.body.dataset.end));

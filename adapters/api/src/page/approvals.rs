@@ -1,0 +1,210 @@
+//! What waits for approval: each change with its plan, and a button that approves it.
+//!
+//! What is approved is the plan that was shown, and no other: the button names it, and where something
+//! else waits by then, nothing is approved (VSI0840).
+
+use axum::{
+    Extension,
+    extract::{Path, Query, State},
+    response::Response,
+};
+use http::StatusCode;
+use maud::{Markup, html};
+use serde::Deserialize;
+use vsiflow_workflows::{
+    fleet::{PoolObject, Proposal, VsiObject},
+    plan::Plan,
+};
+
+use super::{Looked, Page, Shown, fleet::address, layout::link, on_to, operator, pools, text};
+use crate::{Caller, Problem, router::Api, v1::Named};
+
+/// What was shown is not what waits.
+const STALE: &str = "VSI0840";
+/// Changes on one page.
+const MOST: usize = 100;
+
+pub(super) async fn list(looked: Looked) -> Shown {
+    let summaries = looked.fleet.vsi_summaries(false).await?;
+    let waiting = summaries.iter().filter(|vsi| vsi.awaits_approval);
+    let number = waiting.clone().count();
+    let mut vsis = Vec::new();
+    for vsi in waiting.take(MOST) {
+        vsis.push(
+            looked
+                .fleet
+                .get(&vsi.metadata.namespace, &vsi.metadata.name)
+                .await?,
+        );
+    }
+    let pools = looked.fleet.pools(false).await?;
+    let pools: Vec<_> = pools
+        .iter()
+        .filter(|pool| pool.status.proposed_revision.is_some())
+        .collect();
+    let main = html! {
+        h1 { "Approvals" }
+        @if number == 0 && pools.is_empty() { p { "No change waits for approval." } }
+        @if number > MOST { p { "The first " (MOST) " of " (number) " VSIs" } }
+        @for pool in pools {
+            h2 { a href=(pools::address(pool, &looked)) {
+                "pool/" (text::visible(&pool.metadata.namespace)) "/" (text::visible(&pool.metadata.name))
+            } }
+            (of_pool_shown(pool, &looked))
+        }
+        @for vsi in &vsis {
+            @if let Some(change) = &vsi.status.proposal {
+                h2 { a href=(address(&vsi.metadata.namespace, &vsi.metadata.name, &looked)) {
+                    (vsi.metadata.namespace) "/" (vsi.metadata.name)
+                } }
+                (of_vsi_shown(vsi, change, &looked))
+            }
+        }
+    };
+    Ok(looked.page("Approvals", "/approvals", &main))
+}
+
+/// A change of a VSI that waits.
+pub(super) fn of_vsi_shown(vsi: &VsiObject, proposal: &Proposal, looked: &Looked) -> Markup {
+    let Named { namespace, name } = named(&vsi.metadata.namespace, &vsi.metadata.name);
+    let action = format!("/vsi/{namespace}/{name}/approve?proposal={}", proposal.id);
+    shown(&proposal.plan, &action, &vsi.metadata.name, looked)
+}
+
+/// A change of a pool's template that waits.
+pub(super) fn of_pool_shown(pool: &PoolObject, looked: &Looked) -> Markup {
+    let (Some(plan), Some(id)) = (&pool.status.proposal, proposal_of(pool)) else {
+        return html! {};
+    };
+    let Named { namespace, name } = named(&pool.metadata.namespace, &pool.metadata.name);
+    let action = format!(
+        "/pool/{namespace}/{name}/approve?proposal={}",
+        text::segment(&id)
+    );
+    shown(
+        plan,
+        &action,
+        &format!("pool {}", pool.metadata.name),
+        looked,
+    )
+}
+
+/// Names the change of a template, by what it is a change of and what it leads to.
+fn proposal_of(pool: &PoolObject) -> Option<String> {
+    let status = &pool.status;
+    let to = status.proposed_revision.as_ref()?;
+    Some(format!("{}.{}.{to}", pool.metadata.uid, status.revision))
+}
+
+fn named(namespace: &str, name: &str) -> Named {
+    Named {
+        namespace: text::segment(namespace),
+        name: text::segment(name),
+    }
+}
+
+fn shown(plan: &Plan, action: &str, whose: &str, looked: &Looked) -> Markup {
+    html! {
+        section.proposal aria-label={ "Change of " (whose) " that waits for approval" } {
+            p { strong { "This change waits for approval." }
+                @if let Some(how) = plan.how() { " It is done " (by(&how.to_string())) "." } }
+            (plan_shown(plan, whose))
+            @if looked.may_operate() {
+                form method="post" action=(action) {
+                    button.main type="submit" { "Approve the change of " (whose) }
+                }
+            } @else if looked.at.asked.is_some() {
+                p { "The past cannot be approved. "
+                    a href=(link("/approvals", None)) { "Show what waits now" } }
+            } @else {
+                p { "To approve it needs the role operator." }
+            }
+        }
+    }
+}
+
+fn by(how: &str) -> String {
+    match how {
+        "rebuild" => "by a rebuild".to_owned(),
+        how => how.to_owned(),
+    }
+}
+
+/// What a change does, field by field, and what is lost.
+fn plan_shown(plan: &Plan, whose: &str) -> Markup {
+    html! {
+        div.wide tabindex="0" role="region" aria-label={ "Plan of " (whose) } { table {
+            thead { tr {
+                th scope="col" { "Field" } th scope="col" { "Now" } th scope="col" { "Then" }
+                th scope="col" { "How" } th scope="col" { "Why" }
+            } }
+            tbody { @for change in &plan.changes { tr {
+                th scope="row" { (text::visible(&change.path)) }
+                td { @if let Some(before) = &change.before { (text::visible(&before.to_string())) } }
+                td { @if let Some(after) = &change.after { (text::visible(&after.to_string())) } }
+                td { (change.how) }
+                td { (text::visible(&change.why)) }
+            } } }
+        } }
+        @for lost in &plan.destroys {
+            p.lost { strong { "Lost: " } (text::visible(&lost.object)) ": " (text::visible(&lost.why)) }
+        }
+        @for kept in &plan.keeps { p { "Remains: " (text::visible(kept)) } }
+    }
+}
+
+/// Which change is approved.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Approved {
+    proposal: String,
+}
+
+pub(super) async fn of_vsi(
+    State(api): State<Api>,
+    caller: Option<Extension<Caller>>,
+    Path(target): Path<Named>,
+    Query(approved): Query<Approved>,
+) -> Result<Response, Page> {
+    let by = operator(caller.as_deref())?.by(REASON);
+    let Named { namespace, name } = &target;
+    let fleet = api.fleet();
+    if !Box::pin(fleet.approve_this(namespace, name, &approved.proposal, by)).await? {
+        return Err(stale(&format!("vsi/{name}")));
+    }
+    let Named { namespace, name } = named(namespace, name);
+    Ok(on_to(&format!("/vsi/{namespace}/{name}")))
+}
+
+pub(super) async fn of_pool(
+    State(api): State<Api>,
+    caller: Option<Extension<Caller>>,
+    Path(target): Path<Named>,
+    Query(approved): Query<Approved>,
+) -> Result<Response, Page> {
+    let by = operator(caller.as_deref())?.by(REASON);
+    let Named { namespace, name } = &target;
+    let pool = Box::pin(api.fleet().get_pool(namespace, name)).await?;
+    let waits = proposal_of(&pool).filter(|waits| *waits == approved.proposal);
+    let (uid, to) = match (pool.metadata.uid.parse(), &pool.status.proposed_revision) {
+        (Ok(uid), Some(to)) if waits.is_some() => (uid, to),
+        _ => return Err(stale(&format!("pool/{name}"))),
+    };
+    if !Box::pin(api.fleet().approve_template(uid, to, by)).await? {
+        return Err(stale(&format!("pool/{name}")));
+    }
+    let Named { namespace, name } = named(namespace, name);
+    Ok(on_to(&format!("/pool/{namespace}/{name}")))
+}
+
+/// As the history says it.
+const REASON: &str = "approved on the page";
+
+fn stale(object: &str) -> Page {
+    let detail = format!("{object}: the change that was shown does not wait any more");
+    let remedy = "look at what waits now, and approve that";
+    Problem {
+        object: object.to_owned(),
+        ..Problem::new(StatusCode::CONFLICT, STALE, detail, remedy)
+    }
+    .into()
+}

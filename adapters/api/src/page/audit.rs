@@ -1,0 +1,80 @@
+//! The audit: the anchor to keep elsewhere, and whether the journal is what was written.
+
+use axum::{Extension, extract::State};
+use maud::{Markup, html};
+
+use super::{Looked, Shown, text};
+use crate::{
+    Caller, CommandRequest, Problem,
+    commands::{self, Printed},
+    router::Api,
+};
+
+pub(super) async fn page(
+    State(api): State<Api>,
+    caller: Option<Extension<Caller>>,
+    looked: Looked,
+) -> Shown {
+    let anchor = command(&api, caller.as_deref(), "head").await?;
+    Ok(shown(&looked, &anchor, None))
+}
+
+/// Reads the whole journal. It changes nothing; a page is asked for by GET, and this is not to be done
+/// by following a link.
+pub(super) async fn verify(
+    State(api): State<Api>,
+    caller: Option<Extension<Caller>>,
+    looked: Looked,
+) -> Shown {
+    let verified = command(&api, caller.as_deref(), "verify").await?;
+    let anchor = command(&api, caller.as_deref(), "head").await?;
+    Ok(shown(&looked, &anchor, Some(&verified)))
+}
+
+/// `vsiflow audit WORD`, for whoever asks.
+async fn command(api: &Api, caller: Option<&Caller>, word: &str) -> Result<Printed, Problem> {
+    let caller = caller.ok_or_else(Problem::looks_only)?;
+    let args = ["vsiflow", "audit", word].map(str::to_owned).to_vec();
+    if api.commands().about(&args)?.needs > caller.rights {
+        return Err(caller.refused());
+    }
+    let request = CommandRequest {
+        args,
+        ..CommandRequest::default()
+    };
+    commands::collect(api, caller, request).await
+}
+
+fn shown(looked: &Looked, anchor: &Printed, verified: Option<&Printed>) -> super::Page {
+    let main = html! {
+        h1 { "Audit" }
+        @if looked.at.asked.is_some() { p { "The audit is of the whole journal, up to now." } }
+        @if let Some(verified) = verified { (report(verified)) }
+        form method="post" action="/audit" {
+            button.main type="submit" { "Verify the journal" }
+        }
+        p { "This reads every event and checks the chain of hashes." }
+        h2 { "Anchor" }
+        p { "The newest link of the chain. Stored on another machine, it shows later whether the journal \
+             was cut off or replaced: " code { "vsiflow audit verify --head FILE" } "." }
+        pre tabindex="0" role="region" aria-label="Anchor" {
+            (text::visible(&String::from_utf8_lossy(&anchor.out)))
+            (text::visible(&String::from_utf8_lossy(&anchor.err)))
+        }
+    };
+    looked.page("Audit", "/audit", &main)
+}
+
+fn report(verified: &Printed) -> Markup {
+    let sound = verified.end.exit == 0;
+    html! {
+        section aria-label="Result" role="status" {
+            h2 { @if sound { (super::fleet::state("Succeeded")) " The journal is sound" }
+                 @else { (super::fleet::state("Failed")) " The journal is not sound" } }
+            pre tabindex="0" role="region" aria-label="Report" {
+                (text::visible(&String::from_utf8_lossy(&verified.out)))
+                (text::visible(&String::from_utf8_lossy(&verified.err)))
+            }
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! A VSI's console on the page: read by whoever may look, typed at by whoever may operate.
+//!
+//! ```text
+//! GET  /vsi/NS/NAME/console             the page, with the end of the log
+//! GET  /v1/…/NAME/logs?follow=true      what its script reads from there on
+//! POST /vsi/NS/NAME/console [?force]    opens the console; the answer is what it shows, as it comes
+//!                                       ← vsiflow-console: ID
+//! POST /consoles/ID                     the body is typed
+//! ```
+//!
+//! An open console belongs to whoever opened it, and lives as long as its answer is read: dropped, it is
+//! closed, which is recorded. A reader that is slow holds up the guest's console, and one that reads
+//! nothing loses it; nothing is gathered here.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Extension,
+    body::{Body, Bytes},
+    extract::{Path, Query, State},
+    response::{IntoResponse as _, Response},
+};
+use futures::stream;
+use http::{
+    HeaderName, HeaderValue, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+};
+use maud::{Markup, html};
+use serde::Deserialize;
+use tokio::{sync::mpsc, time::timeout};
+use vsiflow_engine::model::Actor;
+use vsiflow_steps::ports::ConsolePosition;
+use vsiflow_workflows::fleet::FleetError;
+
+use super::{Looked, Shown, fleet::address, text};
+use crate::{
+    Caller, Problem, Rights,
+    router::Api,
+    v1::{Named, open_queued},
+};
+
+/// How much of the log is shown at first, in bytes.
+const SHOWN: u64 = 16 * 1024;
+/// How long what is typed may wait for the guest.
+const TYPING: Duration = Duration::from_secs(10);
+/// Names an open console.
+const NAME: HeaderName = HeaderName::from_static("vsiflow-console");
+/// A console is not open, or is somebody else's.
+const NOT_OPEN: &str = "VSI0842";
+
+pub(super) async fn page(Path(target): Path<Named>, looked: Looked) -> Shown {
+    let Named { namespace, name } = &target;
+    let vsi = looked.fleet.get(namespace, name).await?;
+    let main = html! {
+        h1 { "Console of "
+            a href=(address(&vsi.metadata.namespace, &vsi.metadata.name, &looked)) { (text::visible(&vsi.metadata.name)) } }
+        @if looked.at.asked.is_some() {
+            p { "The journal does not hold what guests wrote. "
+                a href={ "/vsi/" (text::segment(namespace)) "/" (text::segment(name)) "/console" } { "The console now" } }
+        } @else {
+            (live(&target, &looked).await)
+        }
+    };
+    Ok(looked.page(&format!("Console of {name}"), "", &main))
+}
+
+async fn live(Named { namespace, name }: &Named, looked: &Looked) -> Markup {
+    let (from, said, why) = match end(looked, namespace, name).await {
+        Ok((from, said)) => (from, said, String::new()),
+        Err(error) => (0, Vec::new(), error.to_string()),
+    };
+    let (namespace, name) = (text::segment(namespace), text::segment(name));
+    let logs = format!("/v1/namespaces/{namespace}/virtualservers/{name}/logs?follow=true&from=");
+    html! {
+        p #console-state role="status" { (text::visible(&why)) }
+        pre.console #console tabindex="0" role="region" aria-label="Console" data-logs=(logs) data-from=(from)
+            { (text::visible(&String::from_utf8_lossy(&said))) }
+        @if looked.may_operate() {
+            div.filter #console-opens hidden data-opens={ "/vsi/" (namespace) "/" (name) "/console" } {
+                button #console-open type="button" { "Type at the console" }
+                button #console-force type="button" hidden { "Take the console over" }
+            }
+            form.filter #console-keys hidden aria-label="Keys" {
+                label { "Line " input #console-line autocomplete="off" autocapitalize="off" spellcheck="false"; }
+                button type="submit" { "Send" }
+                label { input #console-hidden type="checkbox"; " hide what is typed" }
+                button type="button" data-keys="3" { "Ctrl-C" }
+                button type="button" data-keys="4" { "Ctrl-D" }
+                button type="button" data-keys="27" { "Esc" }
+                button #console-close type="button" { "Leave the console" }
+            }
+        } @else {
+            p { "To type at it needs the role operator." }
+        }
+        script src="/assets/console.js" defer {}
+    }
+}
+
+/// The end of the log, and where it begins there.
+async fn end(looked: &Looked, namespace: &str, name: &str) -> Result<(u64, Vec<u8>), FleetError> {
+    let log = looked.fleet.console_log(namespace, name).await?;
+    let end = log.end().await?.offset;
+    let from = end.saturating_sub(SHOWN);
+    let said = log.read(ConsolePosition { offset: from }).await?;
+    let most = usize::try_from(SHOWN).unwrap_or(usize::MAX);
+    let said = said.bytes.into_iter().take(most).collect();
+    Ok((from, said))
+}
+
+/// The consoles that pages have open, by their names.
+#[derive(Clone, Default)]
+pub(crate) struct PageConsoles(Arc<Mutex<BTreeMap<String, PageConsole>>>);
+
+/// Who has one open, and where what they type goes.
+#[derive(Clone)]
+struct PageConsole {
+    actor: Actor,
+    typed: mpsc::Sender<Bytes>,
+}
+
+impl PageConsoles {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, PageConsole>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps it as long as what is returned lives.
+    fn keep(&self, console: PageConsole) -> Result<KeptConsole, Problem> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| Problem::busy(&error.to_string()))?;
+        let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.lock().insert(name.clone(), console);
+        let all = self.clone();
+        Ok(KeptConsole { all, name })
+    }
+
+    fn of(&self, name: &str, actor: &Actor) -> Option<mpsc::Sender<Bytes>> {
+        let all = self.lock();
+        let found = all.get(name).filter(|console| console.actor == *actor);
+        found.map(|console| console.typed.clone())
+    }
+}
+
+struct KeptConsole {
+    all: PageConsoles,
+    name: String,
+}
+
+impl Drop for KeptConsole {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.name);
+    }
+}
+
+/// How it is opened.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Opening {
+    force: bool,
+}
+
+/// Who asks, where they may operate; for a script, which reads problems.
+fn operator(caller: Option<&Caller>) -> Result<&Caller, Problem> {
+    let caller = caller.ok_or_else(Problem::looks_only)?;
+    match caller.rights >= Rights::Operate {
+        true => Ok(caller),
+        false => Err(caller.refused()),
+    }
+}
+
+pub(super) async fn open(
+    State(api): State<Api>,
+    caller: Option<Extension<Caller>>,
+    Path(target): Path<Named>,
+    Query(opening): Query<Opening>,
+) -> Result<Response, Problem> {
+    let caller = operator(caller.as_deref())?;
+    let (typed, shown) = open_queued(&api, &target, opening.force, caller.by("")).await?;
+    let actor = caller.actor.clone();
+    let kept = api.page_consoles().keep(PageConsole { actor, typed })?;
+    let name = HeaderValue::from_str(&kept.name);
+    let name = name.map_err(|error| Problem::busy(&error.to_string()))?;
+    let pieces = stream::unfold((shown, kept), |(mut shown, kept)| async move {
+        let piece = shown.recv().await?;
+        Some((Ok::<_, std::convert::Infallible>(piece), (shown, kept)))
+    });
+    let head = [
+        (NAME, name),
+        (
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/octet-stream"),
+        ),
+        (CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    ];
+    Ok((head, Body::from_stream(pieces)).into_response())
+}
+
+/// An open console.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct ConsoleName {
+    console: String,
+}
+
+pub(super) async fn typed(
+    State(api): State<Api>,
+    caller: Option<Extension<Caller>>,
+    Path(ConsoleName { console }): Path<ConsoleName>,
+    keys: Bytes,
+) -> Result<StatusCode, Problem> {
+    let caller = operator(caller.as_deref())?;
+    let typed = api.page_consoles().of(&console, &caller.actor);
+    let typed = typed.ok_or_else(not_open)?;
+    match timeout(TYPING, typed.send(keys)).await {
+        Ok(Ok(())) => Ok(StatusCode::NO_CONTENT),
+        Ok(Err(_)) => Err(not_open()),
+        Err(_) => Err(Problem::busy("the guest does not read what is typed")),
+    }
+}
+
+fn not_open() -> Problem {
+    let detail = "this console is not open, or somebody else opened it";
+    Problem::new(
+        StatusCode::CONFLICT,
+        NOT_OPEN,
+        detail,
+        "open the console again",
+    )
+}

@@ -1,0 +1,156 @@
+//! Hosts: what each has, what is promised there, and what is on it.
+
+use axum::extract::Path;
+use maud::{Markup, html};
+use serde::Deserialize;
+use vsiflow_workflows::fleet::{HostObject, VsiSummary};
+
+use super::{Looked, Shown, fleet, fleet::state, layout::link, lists, text};
+use crate::Problem;
+
+/// VSIs that are shown of one host.
+const VSIS: usize = 250;
+/// Events that are shown.
+const EVENTS: usize = 50;
+
+pub(super) async fn list(looked: Looked) -> Shown {
+    let hosts = looked.fleet.host_objects().await?;
+    let main = html! {
+        h1 { "Hosts" }
+        div.wide tabindex="0" role="region" aria-label="Hosts" { table {
+            thead { tr {
+                th scope="col" { "Host" } th scope="col" { "Status" } th scope="col" { "VSIs" }
+                th scope="col" { "Processors" } th scope="col" { "Memory" }
+                th scope="col" { "By" } th scope="col" { "Remarks" }
+            } }
+            tbody { @for host in &hosts { tr {
+                th scope="row" { a href=(address(&host.name, &looked)) { (text::visible(&host.name)) } }
+                td { (status(host)) }
+                td { (host.vsis) }
+                td { (processors(host)) }
+                td { (memory(host)) }
+                td { (host.transport) @if host.insecure { " (any host key is accepted)" } }
+                td { (remarks(host)) }
+            } } }
+        } }
+    };
+    Ok(looked.page("Hosts", "/hosts", &main))
+}
+
+/// The address of a host's page.
+pub(super) fn address(host: &str, looked: &Looked) -> String {
+    link(&format!("/host/{}", text::segment(host)), Some(&looked.at))
+}
+
+fn status(host: &HostObject) -> Markup {
+    html! {
+        (state(host.status.split(',').next().unwrap_or_default()))
+        @if host.cordoned.is_some() { " cordoned" }
+    }
+}
+
+fn remarks(host: &HostObject) -> Markup {
+    html! {
+        @for words in host.message.iter().chain(&host.cordoned).chain(&host.warnings) {
+            (text::visible(words)) " "
+        }
+    }
+}
+
+fn processors(host: &HostObject) -> Markup {
+    let room = &host.room;
+    let has = room.cpus.map(u64::from);
+    share("processors promised", room.cpus_promised, has, |many| {
+        many.to_string()
+    })
+}
+
+fn memory(host: &HostObject) -> Markup {
+    let room = &host.room;
+    share(
+        "memory promised",
+        room.memory_promised,
+        room.memory,
+        text::bytes,
+    )
+}
+
+/// How much of something is promised.
+fn share(what: &str, promised: u64, has: Option<u64>, words: fn(u64) -> String) -> Markup {
+    html! {
+        @match has {
+            Some(has) => {
+                meter min="0" max=(has) value=(promised.min(has)) aria-label=(what) {}
+                " " (words(promised)) " of " (words(has))
+            }
+            None => { (words(promised)) " promised" }
+        }
+    }
+}
+
+/// A host.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct HostName {
+    host: String,
+}
+
+pub(super) async fn page(Path(HostName { host: name }): Path<HostName>, looked: Looked) -> Shown {
+    let hosts = looked.fleet.host_objects().await?;
+    let host = hosts.iter().find(|host| host.name == name);
+    let host = host.ok_or_else(|| {
+        let detail = format!("there is no host {name}");
+        let remedy = "`vsiflow get hosts` lists them";
+        Problem::new(http::StatusCode::NOT_FOUND, NO_HOST, detail, remedy)
+    })?;
+    let vsis = looked.fleet.vsi_summaries(false).await?;
+    let vsis: Vec<_> = vsis.iter().filter(|vsi| vsi.host == name).collect();
+    let shown: Vec<&VsiSummary> = vsis.iter().take(VSIS).map(|vsi| &***vsi).collect();
+    let images = looked.fleet.images().await?;
+    let history = looked.fleet.history("", &format!("host/{name}")).await?;
+    let main = html! {
+        h1 { "Host " (text::visible(&name)) " " (status(host)) }
+        p { (remarks(host)) }
+        dl {
+            dt { "Reached by" } dd { (host.transport) }
+            dt { "Processors" } dd { (processors(host)) ", overcommit " (host.room.overcommit_cpus) }
+            dt { "Memory" } dd { (memory(host)) ", overcommit " (host.room.overcommit_memory) }
+            @if !host.labels.is_empty() {
+                dt { "Labels" }
+                dd { @for (key, value) in &host.labels { code { (key) "=" (value) } " " } }
+            }
+            @if let Some(policy) = &host.image_policy { dt { "Images" } dd { (policy) } }
+        }
+        (storage(host))
+        h2 { "VSIs (" (vsis.len()) ")" }
+        (fleet::table(&shown, &looked))
+        @if vsis.len() > VSIS {
+            p { a href={ "/?q=" (text::segment(&name)) (looked.at.more()) } { "All of them" } }
+        }
+        h2 { "Images" }
+        (lists::image_table(images.iter().filter(|image| image.host == name), &looked))
+        h2 { "Newest events" }
+        (lists::event_table(history.iter().rev().take(EVENTS)))
+    };
+    Ok(looked.page(&name, "", &main))
+}
+
+/// No host has that ID.
+const NO_HOST: &str = "VSI0841";
+
+fn storage(host: &HostObject) -> Markup {
+    html! {
+        @if !host.room.pools.is_empty() {
+            h2 { "Storage pools" }
+            div.wide tabindex="0" role="region" aria-label="Storage pools" { table {
+                thead { tr {
+                    th scope="col" { "Pool" } th scope="col" { "Promised" } th scope="col" { "Available" }
+                } }
+                tbody { @for (name, pool) in &host.room.pools { tr {
+                    th scope="row" { (text::visible(name)) }
+                    td { (share(&format!("promised in {name}"), pool.promised, pool.capacity, text::bytes)) }
+                    td { @if let Some(free) = pool.available { (text::bytes(free)) } }
+                } } }
+            } }
+        }
+    }
+}

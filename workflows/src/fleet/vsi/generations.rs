@@ -1,0 +1,77 @@
+//! What was asked of a VSI, one generation after the other.
+
+use serde_json::Value;
+use vsiflow_engine::{
+    journal::Offset,
+    model::{EventKind, StreamId},
+};
+
+use super::object::{rfc3339, spec_of};
+use crate::{
+    fleet::{Fleet, FleetError},
+    record::{self, VsiRecord},
+};
+
+/// A generation of a VSI.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VsiGeneration {
+    /// Its number, from 1.
+    pub generation: u64,
+    /// The event that recorded it.
+    pub offset: Offset,
+    /// When, RFC 3339.
+    pub time: String,
+    /// Who asked for it.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// What was wanted, without secrets, as `get -o json` shows it; null where nothing was (it was
+    /// to be deleted), or nobody can read it any more.
+    pub spec: Value,
+}
+
+impl Fleet {
+    /// The newest generations of a VSI that the journal holds, the newest first.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the journal cannot be read.
+    pub async fn generations(
+        &self,
+        namespace: &str,
+        name: &str,
+        most: usize,
+    ) -> Result<Vec<VsiGeneration>, FleetError> {
+        let known = self.find_any(namespace, name, true).await?;
+        let stream = StreamId::Entity(known.entity.clone());
+        let mut found = Vec::new();
+        for record in self.readable_records(&stream).await?.into_iter().rev() {
+            let EventKind::Desired {
+                generation,
+                desired,
+                ..
+            } = &record.event.kind
+            else {
+                continue;
+            };
+            if found.len() >= most {
+                break;
+            }
+            found.push(VsiGeneration {
+                generation: *generation,
+                offset: record.offset,
+                time: rfc3339(record.event.at),
+                actor: record.event.actor.to_string(),
+                reason: record.event.reason.to_string(),
+                spec: match self.blobs.get(desired).await {
+                    Ok(bytes) => record::read::<VsiRecord>(&bytes)
+                        .map_or(Value::Null, |wanted| spec_of(&wanted)),
+                    Err(error) => {
+                        tracing::debug!(%error, "a generation cannot be read");
+                        Value::Null
+                    }
+                },
+            });
+        }
+        Ok(found)
+    }
+}
