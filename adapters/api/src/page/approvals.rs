@@ -11,9 +11,11 @@ use axum::{
 use http::StatusCode;
 use maud::{Markup, html};
 use serde::Deserialize;
+use serde_json::Value;
 use vsiflow_workflows::{
     fleet::{PoolObject, Proposal, VsiObject},
     plan::Plan,
+    spec::Quantity,
 };
 
 use super::{Looked, Page, Shown, fleet::address, layout::link, on_to, operator, pools, text};
@@ -140,8 +142,8 @@ fn plan_shown(plan: &Plan, whose: &str) -> Markup {
             } }
             tbody { @for change in &plan.changes { tr {
                 th scope="row" { (text::visible(&change.path)) }
-                td { @if let Some(before) = &change.before { (text::visible(&before.to_string())) } }
-                td { @if let Some(after) = &change.after { (text::visible(&after.to_string())) } }
+                td { (value(&change.path, change.before.as_ref())) }
+                td { (value(&change.path, change.after.as_ref())) }
                 td { (change.how) }
                 td { (text::visible(&change.why)) }
             } } }
@@ -150,6 +152,24 @@ fn plan_shown(plan: &Plan, whose: &str) -> Markup {
             p.lost { strong { "Lost: " } (text::visible(&lost.object)) ": " (text::visible(&lost.why)) }
         }
         @for kept in &plan.keeps { p { "Remains: " (text::visible(kept)) } }
+    }
+}
+
+/// A value as documents write it: memory is recorded in MiB, a size in bytes.
+fn value(path: &str, value: Option<&Value>) -> String {
+    let Some(value) = value else {
+        return String::new();
+    };
+    let number = value.as_u64();
+    let bytes = match path.rsplit('.').next() {
+        Some("memory") => number.and_then(|mebibytes| mebibytes.checked_mul(1 << 20)),
+        Some("size") => number,
+        _ => None,
+    };
+    match (bytes, value) {
+        (Some(bytes), _) => Quantity(bytes).to_string(),
+        (None, Value::String(value)) => text::visible(value),
+        (None, value) => text::visible(&value.to_string()),
     }
 }
 

@@ -25,7 +25,9 @@ pub(super) fn draw(run: &RunGraph, took: &BTreeMap<String, u64>) -> Markup {
         let to = &step.name;
         step.after.iter().map(move |from| (from, to))
     });
-    let view = format!("0 0 {width:.0} {height:.0}");
+    // Room for the lines of what is at the edges.
+    let (width, height) = (width + 4.0, height + 4.0);
+    let view = format!("-2 -2 {width:.0} {height:.0}");
     html! {
         svg.graph viewBox=(view) width=(format!("{width:.0}")) height=(format!("{height:.0}"))
             role="img" aria-labelledby="graph" {

@@ -3,6 +3,8 @@
 const box = document.getElementById("console");
 const says = document.getElementById("console-state");
 const LINES = 2000, WIDTH = 1000, SHOWN_MS = 50;
+// What a guest writes faster than this between two looks is left out: nobody reads it here.
+const PENDING = 256 * 1024;
 
 // What a serial console needs of a terminal: lines, going back in one, and leaving out what steers a cursor.
 class Lines {
@@ -70,14 +72,22 @@ const visible = (c) => {
   return turns ? "\ufffd" : c;
 };
 
-let lines = new Lines(), due = 0;
+let lines = new Lines(), due = 0, pending = "", isCut = false;
+const more = (text) => {
+  pending += text;
+  if (pending.length > 2 * PENDING) { pending = pending.slice(-PENDING); isCut = true; }
+  due ||= setTimeout(show, SHOWN_MS);
+};
+const begin = () => { [lines, pending, isCut] = [new Lines(), "", false]; };
 const show = () => {
   due = 0;
+  if (isCut) { lines = new Lines(); lines.write("[a part is left out here; `vsiflow logs` has all of it]\n"); isCut = false; }
+  lines.write(pending);
+  pending = "";
   const atEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
   box.textContent = lines.text();
   if (atEnd) box.scrollTop = box.scrollHeight;
 };
-const soon = () => { due ||= setTimeout(show, SHOWN_MS); };
 
 // Takes an answer to its end, piece by piece: what is not shown yet is not asked for.
 const take = async (answer, taken) => {
@@ -86,10 +96,7 @@ const take = async (answer, taken) => {
     const { value, done } = await reader.read();
     if (done) return;
     taken(value.length);
-    lines.write(decoder.decode(value, { stream: true }));
-    soon();
-    // Others have their turn, too: keys, for one.
-    await new Promise((turn) => setTimeout(turn));
+    more(decoder.decode(value, { stream: true }));
   }
 };
 
@@ -98,20 +105,21 @@ const problem = async (answer) => {
   return told.code ? `${told.code}: ${told.detail}. ${told.remedy}` : `The daemon answers ${answer.status}.`;
 };
 
+const SILENT = "The daemon does not answer; it is asked again.";
 let reading = null;
 const read = async (from) => {
   const own = reading = new AbortController();
-  lines = new Lines();
+  begin();
   for (let at = from; reading === own; ) {
     try {
       const answer = await fetch(box.dataset.logs + at, { signal: own.signal });
       if (answer.ok) {
-        says.textContent = "";
+        if (says.textContent === SILENT) says.textContent = "";
         await take(answer, (length) => { at += length; });
       } else says.textContent = await problem(answer);
     } catch (error) {
       if (own.signal.aborted) return;
-      says.textContent = "The daemon does not answer; it is asked again.";
+      says.textContent = SILENT;
     }
     await new Promise((later) => setTimeout(later, 2000));
   }
@@ -132,8 +140,8 @@ const open = async (force) => {
       return read(Number(box.dataset.from));
     }
     name = answer.headers.get("vsiflow-console");
-    lines = new Lines();
-    soon();
+    begin();
+    more("");
     [opens.hidden, keys.hidden] = [true, false];
     says.textContent = "The console is open: what is typed goes to the guest.";
     line.focus();

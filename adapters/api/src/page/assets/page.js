@@ -106,4 +106,6 @@ const follow = async (from) => {
   } catch { /* The daemon may be starting again. */ }
   if (live) setTimeout(follow, 2000, from);
 };
+// How far an upload or a step is, is no event.
+if (live) setInterval(() => { if (!document.hidden && document.querySelector("#main progress, #main .moves")) renew(); }, 1000);
 if (live) follow(Number(document.body.dataset.end));

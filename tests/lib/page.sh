@@ -1,0 +1,37 @@
+# shellcheck shell=bash disable=SC2154 # what runner.sh sets
+# The page in Debian's Chromium, driven from Node. Sourced after runner.sh.
+
+# npm of Debian brings hundreds of packages: it is installed only where there is none.
+page_tools() {
+  local packages=() family
+  command -v chromium >/dev/null || packages+=(chromium chromium-sandbox)
+  command -v node >/dev/null || packages+=(nodejs)
+  command -v npm >/dev/null || packages+=(npm)
+  # Some font has to be there: whether text can be read is part of what is looked at.
+  family=$(fc-match --format '%{family}' sans-serif 2>/dev/null || true)
+  [ -n "$family" ] || packages+=(fonts-dejavu-core fontconfig)
+  [ ${#packages[@]} = 0 ] || follow install_packages "${packages[@]}"
+}
+
+# The driver and the rules of axe, by the versions and hashes of the lock file; nothing of them is run to install them.
+page_modules() {
+  (cd tests/page && npm ci --ignore-scripts --no-fund --no-audit --silent)
+}
+
+# What Node says at the end is the count.
+page() {
+  local code=0 before=$failed
+  if ! page_tools || ! follow page_modules; then
+    count 0 1
+    return 1
+  fi
+  follow run_logged node --test --test-reporter=spec tests/page/page.test.mjs || code=$?
+  count "$(page_number pass)" "$(($(page_number fail) + $(page_number cancelled)))" "$(page_number skipped)"
+  [ "$code" = 0 ] || [ "$failed" -gt "$before" ] || count 0 1
+  return "$code"
+}
+
+# page_number WORD: what the log's summary says of it, or 0.
+page_number() {
+  sed -n "s/^ℹ $1 \([0-9]*\)\$/\1/p" "$work/log" | tail -n 1 | grep . || echo 0
+}
