@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use vsiflow_tests::{Running, Vsi, Vsiflow, http, http::HttpAnswer};
+use vsiflow_tests::{Running, Vsi, Vsiflow, http, http::HttpAnswer, until};
 
 /// A daemon with a VSI that was stopped for a reason, its socket, and the offset at which it ran.
 fn serving(reason: &str) -> (Vsiflow, Running, PathBuf, u64) {
@@ -20,13 +20,18 @@ fn serving(reason: &str) -> (Vsiflow, Running, PathBuf, u64) {
     (vsiflow, daemon, socket, ran)
 }
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 11] = [
     "/",
     "/vsi/default/web",
+    "/vsi/default/web/changes",
+    "/pools",
+    "/groups",
     "/images",
     "/hosts",
+    "/host/sim",
     "/events",
     "/approvals",
+    "/audit",
 ];
 
 fn page(socket: &Path, path: &str) -> HttpAnswer {
@@ -47,7 +52,10 @@ fn each_page_says_what_is_and_needs_nothing_from_elsewhere() {
         let policy = "content-security-policy: default-src 'none'; script-src 'self'";
         assert!(page.head.contains(policy), "{}", page.head);
         let text = page.text();
-        assert!(!text.contains("http://") || path == "/images" || path == "/vsi/default/web");
+        assert!(
+            !text.contains("http://")
+                || ["/images", "/host/sim", "/vsi/default/web"].contains(&path)
+        );
         assert_eq!(text.matches("<script").count(), 1, "{path}");
         assert!(
             !text.contains(" style=") && !text.contains(" onclick="),
@@ -184,4 +192,124 @@ fn who_may_look_sees_the_page() {
     for path in PAGES {
         _ = page(&socket, path);
     }
+}
+
+#[test]
+fn what_is_approved_on_the_page_is_what_it_showed_and_only_by_who_may_operate() {
+    let vsiflow = Vsiflow::simulated();
+    let folder = tempfile::tempdir().unwrap();
+    let look = folder.path().join("look.sock");
+    let _daemon = vsiflow.serve(&["--read-only", look.to_str().unwrap()]);
+    let manual = || Vsi::named("web").with("updatePolicy: Manual");
+    vsiflow.apply(manual(), &["--wait"]).exits(0);
+    vsiflow.apply(manual().memory("768Mi"), &[]).exits(4);
+    let socket = vsiflow.state().join("vsiflow.sock");
+    let proposal = || {
+        let id = &vsiflow.vsi("web")["status"]["proposal"]["id"];
+        id.as_str().unwrap().to_owned()
+    };
+    let approve = |socket: &Path, id: &str| {
+        let request = format!("POST /vsi/default/web/approve?proposal={id} HTTP/1.1\r\n");
+        http::ask(socket, &request, b"")
+    };
+    let first = proposal();
+    assert!(page(&socket, "/approvals").text().contains(&first));
+    assert!(
+        !page(&look, "/approvals")
+            .text()
+            .contains("Approve the change")
+    );
+    let refused = approve(&look, &first).is(403);
+    assert!(refused.text().contains("VSI0020"), "{}", refused.text());
+    vsiflow.apply(manual().memory("1Gi"), &[]).exits(4);
+    let second = proposal();
+    assert_ne!(first, second);
+    let stale = approve(&socket, &first).is(409);
+    assert!(stale.text().contains("VSI0840"), "{}", stale.text());
+    assert_eq!(approve(&socket, "").status, 409);
+    let approved = approve(&socket, &second).is(303);
+    assert!(
+        approved.head.contains("location: /vsi/default/web"),
+        "{}",
+        approved.head
+    );
+    // Once is enough.
+    assert_eq!(approve(&socket, &second).status, 409);
+    let reason =
+        |event: &vsiflow_tests::history::Event| event.text("reason") == "approved on the page";
+    let history = vsiflow.history("web");
+    let by = history.iter().find(|event| reason(event)).unwrap();
+    assert!(
+        by.text("actor").starts_with("unix:"),
+        "{}",
+        by.text("actor")
+    );
+}
+
+#[test]
+fn who_may_look_neither_opens_a_console_nor_types() {
+    let vsiflow = Vsiflow::simulated();
+    let folder = tempfile::tempdir().unwrap();
+    let look = folder.path().join("look.sock");
+    let _daemon = vsiflow.serve(&["--read-only", look.to_str().unwrap()]);
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    let socket = vsiflow.state().join("vsiflow.sock");
+    let before = vsiflow.history("web").len();
+    for path in ["/vsi/default/web/console", "/consoles/00"] {
+        let request = format!("POST {path} HTTP/1.1\r\n");
+        http::ask(&look, &request, b"x")
+            .is(403)
+            .is_problem("VSI0020");
+    }
+    let request = "POST /consoles/00 HTTP/1.1\r\n";
+    http::ask(&socket, request, b"x")
+        .is(409)
+        .is_problem("VSI0842");
+    let long = vec![b'x'; 128 * 1024];
+    http::ask(&socket, request, &long)
+        .is(413)
+        .is_problem("VSI0022");
+    assert_eq!(vsiflow.history("web").len(), before);
+}
+
+#[test]
+fn a_console_whose_reader_went_away_is_closed() {
+    let (vsiflow, _daemon, socket) = running();
+    let open =
+        "POST /vsi/default/web/console HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
+    let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    std::io::Write::write_all(&mut stream, open.as_bytes()).unwrap();
+    let mut lines = std::io::BufReader::new(stream);
+    let head = http::head(&mut lines);
+    assert!(
+        head.contains("200 ok") && head.contains("vsiflow-console: "),
+        "{head}"
+    );
+    let name = head
+        .lines()
+        .find_map(|line| line.strip_prefix("vsiflow-console: "));
+    let typing = format!("POST /consoles/{} HTTP/1.1\r\n", name.unwrap());
+    let _ = http::ask(&socket, &typing, b"\r").is(204);
+    let mut shown = String::new();
+    while !shown.contains("login: ") {
+        shown.push_str(&String::from_utf8_lossy(&http::chunk(&mut lines).unwrap()));
+    }
+    drop(lines);
+    until("the end is recorded", 30, || {
+        let noted = vsiflow.history("web").into_iter();
+        let closed = noted.filter(|event| event.kind() == "noted");
+        (closed.count() == 2).then_some(())
+    });
+    http::ask(&socket, &typing, b"\r")
+        .is(409)
+        .is_problem("VSI0842");
+}
+
+/// A daemon with a VSI that runs.
+fn running() -> (Vsiflow, Running, PathBuf) {
+    let vsiflow = Vsiflow::simulated();
+    let daemon = vsiflow.serve(&[]);
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    let socket = vsiflow.state().join("vsiflow.sock");
+    (vsiflow, daemon, socket)
 }
