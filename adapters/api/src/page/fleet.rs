@@ -34,7 +34,7 @@ pub(super) async fn page(looked: Looked, filter: Query<Filter>) -> Shown {
     let waiting = all.iter().filter(|vsi| vsi.awaits_approval).count();
     let mut found: Vec<&VsiSummary> = all.iter().map(|one| &**one).collect();
     found.retain(|one| filter.has(one));
-    found.sort_by(|one, other| filter.of(one).cmp(&filter.of(other)));
+    found.sort_by(|one, other| filter.of(one).cmp(filter.of(other)));
     let from = filter.page.saturating_mul(ROWS);
     let rows: Vec<_> = found.iter().skip(from).take(ROWS).copied().collect();
     let main = html! {
