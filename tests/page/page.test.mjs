@@ -208,6 +208,7 @@ test("an operator types at the console, one at a time, and leaving is recorded",
   await page.show("/vsi/default/web/console");
   await page.getByRole("button", { name: "Type at the console" }).click();
   const line = page.getByLabel("Line");
+  assert.equal(await line.isVisible() && await page.getByRole("button", { name: "Type at the console" }).isVisible(), false, "either, or");
   await line.waitFor();
   const box = page.locator("#console");
   const writes = async (words) => {
