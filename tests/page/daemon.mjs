@@ -3,10 +3,11 @@ import { createServer } from "node:http";
 import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import assert from "node:assert/strict";
 
-const root = resolve(import.meta.dirname, "../..");
+const root = fileURLToPath(new URL("../..", import.meta.url));
 export const binary = process.env.VSIFLOW_BINARY ?? join(root, "target/debug/vsiflow");
 const PATIENCE_MS = 120_000;
 
