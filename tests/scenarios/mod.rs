@@ -50,6 +50,7 @@ mod kube_leader;
 mod kube_migrate;
 mod kube_plugin;
 mod kube_pools;
+mod kube_quotas;
 mod kube_subresources;
 mod kube_tenants;
 mod lab_adopting;

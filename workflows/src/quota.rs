@@ -148,6 +148,13 @@ pub fn excesses(hard: &QuotaLimits, before: Usage, after: Usage) -> Vec<Excess> 
     .collect()
 }
 
+/// Whether more is taken of what is limited.
+pub fn grows(hard: &QuotaLimits, before: Usage, after: Usage) -> bool {
+    let (now, then) = (limits(hard, before), limits(hard, after));
+    let mut both = now.into_iter().zip(then);
+    both.any(|(now, then)| then.used > now.used)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -11,6 +11,7 @@ mod approve;
 mod finalizers;
 mod members;
 mod pools;
+mod quotas;
 mod secrets;
 
 use std::{
@@ -69,6 +70,9 @@ pub(crate) struct Controller {
     given: BTreeMap<Uuid, Hash>,
     /// Deletions that were asked for: whether only to let go.
     asked: BTreeMap<Uuid, bool>,
+    /// VSIs that a quota refused, and in which pass that was.
+    over_quota: BTreeMap<Uuid, u64>,
+    passes: u64,
     /// Why the fleet did not take what was given.
     refused: BTreeMap<Uuid, Failure>,
     /// Resources that had our finalizer and were not to be deleted.
@@ -106,6 +110,8 @@ impl Controller {
             host,
             given: BTreeMap::new(),
             asked: BTreeMap::new(),
+            over_quota: BTreeMap::new(),
+            passes: 0,
             refused: BTreeMap::new(),
             kept: BTreeMap::new(),
             shown: BTreeMap::new(),
@@ -156,6 +162,7 @@ impl Controller {
 
     async fn pass(&mut self) {
         self.unfinished = false;
+        self.passes = self.passes.saturating_add(1);
         let all = self.world.snapshot();
         let claims = self.claims(&all).await;
         let snapshot = claims.without(&all);
@@ -213,12 +220,16 @@ impl Controller {
                 ResourceKind::DataDisk if self.is_lost(resource) => {
                     findings.hold = Some(Hold::JournalLost);
                 }
-                ResourceKind::DataDisk | ResourceKind::Network if !resource.has_finalizer() => {
+                ResourceKind::DataDisk | ResourceKind::Network | ResourceKind::Quota
+                    if !resource.has_finalizer() =>
+                {
                     finalizers.push((resource.clone(), true));
                 }
                 _ => {}
             }
         }
+        // Before what they limit.
+        self.give_quotas(&snapshot, &translation).await;
         self.give_disks(&snapshot, &translation).await;
         self.adopt(adopted, &translation.rest).await;
         self.give(wishes, &snapshot, &translation).await;
@@ -406,6 +417,7 @@ impl Controller {
         self.given.retain(|uid, _| there.contains(uid));
         self.asked.retain(|uid, _| there.contains(uid));
         self.refused.retain(|uid, _| there.contains(uid));
+        self.over_quota.retain(|uid, _| there.contains(uid));
         self.shown.retain(|uid, _| there.contains(uid));
     }
 }

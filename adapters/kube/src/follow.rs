@@ -85,6 +85,7 @@ impl Follower {
     /// What was missed is read from the journal.
     async fn catch_up(&mut self) {
         self.desk.dirty_vsis();
+        self.desk.dirty_kind(ResourceKind::Quota);
         self.world.poke();
         while let Some(from) = self.next {
             let Ok(records) = self.fleet.recorded(from, PAGE).await else {
@@ -110,6 +111,9 @@ impl Follower {
         };
         let Some(entity) = entity else { return };
         self.dirty(&entity);
+        if changes_usage(&entity, &record.event.kind) {
+            self.desk.dirty_kind(ResourceKind::Quota);
+        }
         if is_gone(&record.event.kind) || is_of_pools(&entity, &record.event) {
             self.world.poke();
         }
@@ -163,6 +167,18 @@ fn is_of_pools(entity: &EntityId, event: &Event) -> bool {
     let is_pool = [kind::POOL, kind::GROUP].contains(&entity.kind().as_str());
     let by_pool = entity.kind().as_str() == kind::VSI && event.actor == Actor::Engine;
     matches!(event.kind, EventKind::Desired { .. }) && (is_pool || by_pool)
+}
+
+/// Whether a namespace may take more or less than before.
+fn changes_usage(entity: &EntityId, event: &EventKind) -> bool {
+    let counted = [kind::VSI, kind::DISK, kind::POOL, kind::GROUP, kind::QUOTA];
+    let changes = match event {
+        EventKind::Desired { .. } => true,
+        EventKind::StateChanged { state, .. } => state.as_str() == Phase::Deleted.as_str(),
+        EventKind::RunClosed { .. } => true,
+        _ => false,
+    };
+    changes && counted.contains(&entity.kind().as_str())
 }
 
 fn is_gone(event: &EventKind) -> bool {

@@ -5,7 +5,7 @@ use vsiflow_workflows::spec::documents;
 
 use crate::crd::{
     DataDisk, DataDiskRef, NetworkRef, VirtualServer, VirtualServerGroup, VirtualServerNetwork,
-    VirtualServerPool, Vsi,
+    VirtualServerPool, VirtualServerQuota, Vsi,
 };
 
 /// What there is of an object beside the resource itself, in the API of subresources.
@@ -51,10 +51,11 @@ pub(crate) enum ResourceKind {
     DataDiskRef,
     NetworkRef,
     Network,
+    Quota,
 }
 
 impl ResourceKind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Vsi,
         Self::VirtualServer,
         Self::Pool,
@@ -63,6 +64,7 @@ impl ResourceKind {
         Self::DataDiskRef,
         Self::NetworkRef,
         Self::Network,
+        Self::Quota,
     ];
 
     /// The kind as documents name it.
@@ -76,6 +78,7 @@ impl ResourceKind {
             Self::DataDiskRef => documents::DATA_DISK_REF,
             Self::NetworkRef => documents::NETWORK_REF,
             Self::Network => documents::NETWORK,
+            Self::Quota => documents::QUOTA,
         }
     }
 
@@ -88,7 +91,7 @@ impl ResourceKind {
     pub(crate) fn is_optional(self) -> bool {
         matches!(
             self,
-            Self::VirtualServer | Self::Pool | Self::Group | Self::Network
+            Self::VirtualServer | Self::Pool | Self::Group | Self::Network | Self::Quota
         )
     }
 
@@ -113,7 +116,12 @@ impl ResourceKind {
         match self {
             Self::Vsi | Self::VirtualServer => &[History, Logs, Retry, Cancel, Console],
             Self::DataDisk => &[History, Retry],
-            Self::Pool | Self::Group | Self::Network | Self::DataDiskRef | Self::NetworkRef => &[],
+            Self::Pool
+            | Self::Group
+            | Self::Network
+            | Self::Quota
+            | Self::DataDiskRef
+            | Self::NetworkRef => &[],
         }
     }
 
@@ -131,6 +139,7 @@ impl ResourceKind {
             Self::DataDiskRef => of::<DataDiskRef>(),
             Self::NetworkRef => of::<NetworkRef>(),
             Self::Network => of::<VirtualServerNetwork>(),
+            Self::Quota => of::<VirtualServerQuota>(),
         }
     }
 }

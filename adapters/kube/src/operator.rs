@@ -241,6 +241,8 @@ impl Operator {
             written: BTreeMap::new(),
             happenings: sender.clone(),
             served_by: self.served_by.clone(),
+            quotas: BTreeMap::new(),
+            counted_at: None,
         };
         let controller = Controller::new(
             client.clone(),

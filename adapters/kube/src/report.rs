@@ -6,6 +6,7 @@
 mod group;
 mod members;
 mod pool;
+mod quota;
 mod reference;
 
 use k8s_openapi::jiff::Timestamp;
@@ -14,6 +15,7 @@ use vsiflow_workflows::{fleet::VsiObject, phase::Phase, spec::Problem};
 
 pub(crate) use self::group::{group, group_event};
 pub(crate) use self::pool::{pool, pool_event};
+pub(crate) use self::quota::{quota, quota_event, refusal_event};
 pub(crate) use self::reference::{ReferenceShown, network, network_event, reference, size};
 use crate::{
     APPROVE,

@@ -3,6 +3,8 @@
 //! What is there is what the API server told last, so that nothing has to be remembered over a
 //! restart, and somebody who overwrites a status finds it put right.
 
+mod quotas;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, stream};
@@ -12,7 +14,7 @@ use serde::Serialize;
 use tokio::{sync::mpsc, time::Instant};
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
-    fleet::{DiskObject, EntityPresence, Fleet, FleetError},
+    fleet::{DiskObject, EntityPresence, Fleet, FleetError, QuotaObject},
     record::{disk_entity, group_entity, pool_entity, vsi_entity},
 };
 
@@ -56,6 +58,9 @@ pub(crate) struct Reporter {
     pub(crate) happenings: mpsc::Sender<EventNote>,
     /// The Lease of this process, where it has one.
     pub(crate) served_by: Option<String>,
+    /// The quotas as they were counted last, by namespace and name, and when that was.
+    pub(crate) quotas: BTreeMap<(String, String), QuotaObject>,
+    pub(crate) counted_at: Option<Instant>,
 }
 
 /// What came of looking at one resource.
@@ -82,9 +87,10 @@ impl Reporter {
                 }
             }
             tokio::time::sleep(GATHER).await;
-            let keys = self.desk.take();
+            let mut keys = self.desk.take();
+            self.health.gets_on("reporter");
+            self.look_at_quotas(&mut keys).await;
             let this = &self;
-            this.health.gets_on("reporter");
             let looks = keys.into_iter().map(|key| async move {
                 let done = this.look(&key).await;
                 this.health.gets_on("reporter");
@@ -123,6 +129,7 @@ impl Reporter {
             ResourceKind::Vsi | ResourceKind::VirtualServer => self.vsi(&resource).await,
             ResourceKind::Pool => self.pool(&resource).await,
             ResourceKind::Group => self.group(&resource).await,
+            ResourceKind::Quota => self.quota(&resource).await,
             _ => self.reference(&resource).await,
         }
     }
@@ -159,7 +166,9 @@ impl Reporter {
         {
             return ReportDone::Later(wait);
         }
-        self.write(resource, &status).await
+        let note = report::refusal_event(resource.uid, &before.conditions, &status.conditions);
+        let note = note.filter(|_| findings.refusal.is_some());
+        self.write_with(resource, &status, note).await
     }
 
     async fn pool(&self, resource: &Arc<Resource>) -> ReportDone {

@@ -78,7 +78,9 @@ fn place_of(resource: &Resource) -> (String, String) {
 impl CacheInner {
     fn note_vsi(&mut self, what: What, told: &CacheUpdate) {
         if let (What::Kind(kind), CacheUpdate::Resource(resource)) = (what, told)
-            && (kind.is_vsi() || kind.has_members() || kind == ResourceKind::Network)
+            && (kind.is_vsi()
+                || kind.has_members()
+                || [ResourceKind::Network, ResourceKind::Quota].contains(&kind))
         {
             self.vsis.insert(resource.uid, (kind, told.place()));
         }

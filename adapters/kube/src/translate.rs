@@ -152,6 +152,12 @@ impl TranslationPass {
                 let found = self.read(resource, at);
                 self.documents.network_refs.extend(found);
             }
+            // One that goes limits nothing any more.
+            ResourceKind::Quota if resource.is_deleting() => {}
+            ResourceKind::Quota => {
+                let found = self.read(resource, at);
+                self.documents.quotas.extend(found);
+            }
         }
     }
 
@@ -330,6 +336,7 @@ impl TranslationPass {
         all.data_disk_refs.retain(|one| fits(&one.at));
         all.network_refs.retain(|one| fits(&one.at));
         all.networks.retain(|one| fits(&one.at));
+        all.quotas.retain(|one| fits(&one.at));
     }
 
     fn finish(mut self, mut resolved: Resolved, host: Option<&HostSettings>) -> Translation {

@@ -73,7 +73,9 @@ impl View {
                 ResourceKind::Vsi
                 | ResourceKind::VirtualServer
                 | ResourceKind::Pool
-                | ResourceKind::Group => {}
+                | ResourceKind::Group
+                // The fleet has them.
+                | ResourceKind::Quota => {}
                 ResourceKind::DataDisk => add(&mut all.data_disks, one, &mut at),
                 ResourceKind::DataDiskRef => add(&mut all.data_disk_refs, one, &mut at),
                 ResourceKind::Network => add(&mut all.networks, one, &mut at),

@@ -158,8 +158,7 @@ pub struct Fleet {
     footprints: Arc<placement::Footprints>,
     /// Held from the choice of addresses to their record.
     drawing: Arc<tokio::sync::Mutex<()>>,
-    /// Held from the look at quotas to the record of what they permit.
-    quotas: Arc<tokio::sync::Mutex<()>>,
+    quotas: Arc<quota::QuotaDesk>,
     /// What works beside the fleet ends when the last one with this is dropped.
     owner: Option<Arc<tokio::sync::watch::Sender<()>>>,
 }

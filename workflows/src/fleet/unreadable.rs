@@ -51,6 +51,17 @@ pub(super) enum WantedReading<T> {
     Lost(Failure),
 }
 
+impl<T> WantedReading<T> {
+    /// Made into something else, where it can be read.
+    pub(super) fn map<U>(self, to: impl FnOnce(T) -> U) -> WantedReading<U> {
+        match self {
+            Self::Wanted(wanted) => WantedReading::Wanted(to(wanted)),
+            Self::Nothing => WantedReading::Nothing,
+            Self::Lost(failure) => WantedReading::Lost(failure),
+        }
+    }
+}
+
 /// An entity of which nobody can read what is wanted, and why.
 pub(super) type LostState = (EntityId, Arc<EntityState>, Failure);
 
@@ -306,6 +317,23 @@ impl Fleet {
             };
             if let Some(title) = self.title_in(&run).await {
                 return Some(title);
+            }
+        }
+        None
+    }
+
+    /// What was wanted of an entity at last, of what can be read.
+    pub(super) async fn wanted_before<T: DeserializeOwned>(&self, entity: &EntityId) -> Option<T> {
+        let stream = StreamId::Entity(entity.clone());
+        let records = self.readable_records(&stream).await.ok()?;
+        for record in records.iter().rev() {
+            let EventKind::Desired { desired, .. } = &record.event.kind else {
+                continue;
+            };
+            if let Ok(bytes) = self.blobs.get(desired).await
+                && let Ok(wanted) = record::read(&bytes)
+            {
+                return Some(wanted);
             }
         }
         None

@@ -10,7 +10,7 @@ use vsiflow_workflows::{
     spec::{DiskOrigin, Resolved, ResolvedVsi},
 };
 
-use super::{Controller, by};
+use super::{Controller, by, quotas::QuotaRefusals};
 use crate::{resource_cache::Snapshot, translate::Translation};
 
 /// New VSIs that are given to the fleet in one go.
@@ -101,8 +101,8 @@ impl Controller {
     ) {
         let names = references(snapshot);
         let mut new: BTreeMap<String, Vec<(ApplyRequest, Hash)>> = BTreeMap::new();
-        let mut known = Vec::new();
-        for wish in wishes {
+        let mut alone = Vec::new();
+        for wish in self.in_turn(wishes) {
             let print = fingerprint(&wish.vsi, &translation.rest, &names);
             if self.given.get(&wish.uid) == Some(&print) {
                 self.refused.remove(&wish.uid);
@@ -112,32 +112,63 @@ impl Controller {
                 self.unfinished = true;
                 continue;
             }
-            match self.fleet.knowledge(&wish.entity) {
-                EntityPresence::None => new
+            let is_new = self.fleet.knowledge(&wish.entity) == EntityPresence::None;
+            match is_new && !self.over_quota.contains_key(&wish.uid) {
+                true => new
                     .entry(wish.manager.clone())
                     .or_default()
                     .push((wish, print)),
-                _ => known.push((wish, print)),
+                false => alone.push((wish, print)),
             }
         }
+        let mut refusals = QuotaRefusals::default();
         for (_, mut wishes) in new {
             while !wishes.is_empty() {
                 let rest = wishes.split_off(wishes.len().min(BATCH));
-                self.apply_together(wishes, &translation.rest).await;
+                self.apply_together(wishes, &translation.rest, &mut refusals)
+                    .await;
                 wishes = rest;
             }
         }
-        for wish in known {
-            self.apply(vec![wish], &translation.rest).await;
+        for wish in alone {
+            self.apply_alone(wish, &translation.rest, &mut refusals)
+                .await;
         }
     }
 
     /// All of them in one go; where one is refused, each on its own.
-    async fn apply_together(&mut self, wishes: Vec<(ApplyRequest, Hash)>, rest: &Resolved) {
-        if !self.apply(wishes.clone(), rest).await && wishes.len() > 1 {
+    async fn apply_together(
+        &mut self,
+        wishes: Vec<(ApplyRequest, Hash)>,
+        rest: &Resolved,
+        refusals: &mut QuotaRefusals,
+    ) {
+        if !self.apply(wishes.clone(), rest).await {
             for wish in wishes {
-                self.apply(vec![wish], rest).await;
+                self.apply_alone(wish, rest, refusals).await;
             }
+        }
+    }
+
+    /// One, unless its namespace was refused often enough in this pass.
+    async fn apply_alone(
+        &mut self,
+        wish: (ApplyRequest, Hash),
+        rest: &Resolved,
+        refusals: &mut QuotaRefusals,
+    ) {
+        let (uid, namespace) = (wish.0.uid, wish.0.vsi.desired.namespace.clone());
+        if let Some(why) = refusals.why_not(&namespace) {
+            self.unfinished = true;
+            self.refused.insert(uid, why.clone());
+            return;
+        }
+        if self.apply(vec![wish], rest).await {
+            self.over_quota.remove(&uid);
+        } else if let Some(failure) = self.refused.get(&uid)
+            && refusals.note(&namespace, failure)
+        {
+            self.over_quota.insert(uid, self.passes);
         }
     }
 

@@ -37,6 +37,7 @@ impl Controller {
             }
             ResourceKind::DataDisk => self.disk_may_go(resource, translation, findings).await,
             ResourceKind::Network => self.network_may_go(resource).await,
+            ResourceKind::Quota => self.quota_may_go(resource).await,
             _ => true,
         }
     }

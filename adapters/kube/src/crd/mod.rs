@@ -19,6 +19,7 @@ mod network;
 mod network_ref;
 mod placement;
 mod pool;
+mod quota;
 mod selector;
 mod status;
 mod validation;
@@ -36,6 +37,7 @@ pub use group::{
 pub use network::{InterfaceSchema, VirtualServerNetwork, VirtualServerNetworkSpec};
 pub use network_ref::{NetworkRef, NetworkRefSpecSchema};
 pub use pool::{PoolStatus, VirtualServerPool, VirtualServerPoolSpec};
+pub use quota::{QuotaStatus, VirtualServerQuota, VirtualServerQuotaSpec};
 pub use selector::{ExpressionSchema, Selector};
 pub use status::{Condition, OldMetadata, Proposal, ReferenceStatus, VsiStatus};
 pub use virtual_server::{VirtualServer, VirtualServerSpecSchema};
@@ -45,13 +47,14 @@ pub use vsi::{BootDiskSchema, MachineSchema, Vsi, VsiSpecSchema};
 pub const GROUP: &str = "hpse.ibm.com";
 
 /// The definitions of all kinds.
-pub fn all() -> [CustomResourceDefinition; 8] {
+pub fn all() -> [CustomResourceDefinition; 9] {
     [
         Vsi::crd(),
         VirtualServer::crd(),
         VirtualServerPool::crd(),
         VirtualServerGroup::crd(),
         VirtualServerNetwork::crd(),
+        VirtualServerQuota::crd(),
         DataDisk::crd(),
         DataDiskRef::crd(),
         NetworkRef::crd(),

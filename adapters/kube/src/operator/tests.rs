@@ -6,6 +6,7 @@ mod held;
 mod networks;
 mod placement;
 mod pools;
+mod quotas;
 mod rig;
 mod tenants;
 

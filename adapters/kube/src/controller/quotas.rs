@@ -1,0 +1,117 @@
+//! Gives the fleet the quotas of namespaces, and ends them.
+//!
+//! They are given before all that they limit. What is refused because of one is asked for again with every pass, a
+//! bounded number of VSIs of a namespace in each: counting takes time, and a tenant may ask for more than is permitted
+//! as often as they like.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+use vsiflow_engine::model::{Failure, Hash};
+use vsiflow_workflows::{fleet::ErrorKind, spec::Resolved};
+
+use super::{
+    Controller,
+    apply::{ApplyRequest, generation},
+    by,
+};
+use crate::{
+    kind::ResourceKind, resource::Resource, resource_cache::Snapshot, translate::Translation,
+};
+
+/// VSIs of one namespace that may be refused by a quota in one pass, before the others of it wait for the next one.
+const REFUSALS: usize = 64;
+
+/// The code of what a quota refuses.
+const EXCEEDED: &str = "VSI0738";
+
+/// Refusals of a pass by namespace: how many, and the newest.
+#[derive(Default)]
+pub(super) struct QuotaRefusals(BTreeMap<String, (usize, Failure)>);
+
+impl QuotaRefusals {
+    /// Whether it was a quota.
+    pub(super) fn note(&mut self, namespace: &str, failure: &Failure) -> bool {
+        if failure.code.as_str() != EXCEEDED {
+            return false;
+        }
+        let first = || (0, failure.clone());
+        let (count, newest) = self.0.entry(namespace.to_owned()).or_insert_with(first);
+        *count = count.saturating_add(1);
+        newest.clone_from(failure);
+        true
+    }
+
+    /// Why nothing more is asked for of that namespace in this pass.
+    pub(super) fn why_not(&self, namespace: &str) -> Option<&Failure> {
+        let (count, newest) = self.0.get(namespace)?;
+        (*count >= REFUSALS).then_some(newest)
+    }
+}
+
+impl Controller {
+    /// Gives the fleet each quota that differs from what it was given last.
+    pub(super) async fn give_quotas(&mut self, snapshot: &Snapshot, translation: &Translation) {
+        let asked = translation.rest.quotas.iter();
+        let asked: BTreeMap<_, _> = asked
+            .map(|quota| ((&*quota.namespace, &*quota.name), quota))
+            .collect();
+        for resource in &snapshot.resources {
+            let key = &resource.key;
+            let is_served = key.kind == ResourceKind::Quota && resource.has_finalizer();
+            let Some(quota) = asked
+                .get(&(&*key.namespace, &*key.name))
+                .filter(|_| is_served && !resource.is_deleting())
+            else {
+                continue;
+            };
+            self.gets_on();
+            let bytes = serde_json::to_vec(&quota.hard).unwrap_or_default();
+            let print = Hash::of(&bytes);
+            if self.given.get(&resource.uid) == Some(&print) && self.has_quota(resource).await {
+                self.refused.remove(&resource.uid);
+                continue;
+            }
+            let resolved = Resolved {
+                quotas: vec![(*quota).clone()],
+                ..translation.rest.alone()
+            };
+            let by = by(&resource.manager, &generation(resource.generation));
+            let applied = self.fleet.apply(resolved, by).await;
+            self.took(resource.uid, print, applied.err());
+        }
+    }
+
+    /// Whether the fleet has it: a command may have deleted it.
+    async fn has_quota(&self, resource: &Resource) -> bool {
+        let (namespace, name) = (&resource.key.namespace, &resource.key.name);
+        self.fleet.has_quota(namespace, name).await.unwrap_or(false)
+    }
+
+    /// The limits end with the resource; what was made stays.
+    pub(super) async fn quota_may_go(&mut self, resource: &Resource) -> bool {
+        let (namespace, name) = (&resource.key.namespace, &resource.key.name);
+        let by = by(&resource.manager, "the resource was deleted");
+        match self.fleet.delete_quota(namespace, name, by).await {
+            Ok(()) => true,
+            Err(error) if error.kind == ErrorKind::NotFound => true,
+            Err(error) => {
+                self.unfinished = true;
+                self.refused.insert(resource.uid, *error.failure);
+                false
+            }
+        }
+    }
+
+    /// Those first that no quota refused yet, then those whose refusal is the oldest: none of them is kept waiting by
+    /// others that are refused again and again.
+    pub(super) fn in_turn(&self, wishes: Vec<ApplyRequest>) -> Vec<ApplyRequest> {
+        let mut wishes = wishes;
+        wishes.sort_by_key(|wish| self.asked_at(&wish.uid));
+        wishes
+    }
+
+    fn asked_at(&self, uid: &Uuid) -> u64 {
+        self.over_quota.get(uid).copied().unwrap_or_default()
+    }
+}

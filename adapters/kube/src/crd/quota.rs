@@ -1,0 +1,100 @@
+//! The kind of a quota.
+
+#![allow(unreachable_pub, reason = "the derived schema is a type of its own")]
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Condition, validation};
+
+/// How much the VSIs of a namespace may take together.
+#[derive(CustomResource, Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[kube(
+    group = "vsiflow.io",
+    version = "v1",
+    kind = "VirtualServerQuota",
+    plural = "virtualserverquotas",
+    singular = "virtualserverquota",
+    namespaced,
+    status = "QuotaStatus",
+    shortname = "vsq",
+    category = "vsiflow",
+    doc = "How much the virtual servers of a namespace may take together.",
+    printcolumn(name = "Used", type_ = "string", json_path = ".status.summary"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status"
+    ),
+    printcolumn(
+        name = "Within-Limits",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"WithinLimits\")].status",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
+)]
+#[serde(rename_all = "camelCase")]
+pub struct VirtualServerQuotaSpec {
+    /// The limits of the namespace. What is left out is not limited.
+    pub hard: QuotaLimitsSchema,
+}
+
+/// Limits of a namespace.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QuotaLimitsSchema {
+    /// How many servers there may be, members of pools and groups included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub vsis: Option<i64>,
+    /// How many virtual processors they may have together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub cpus: Option<i64>,
+    /// How much memory they may have together, such as 256Gi.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "validation::bounded_quantity")]
+    pub memory: Option<IntOrString>,
+    /// How large their boot disks and the data disks of the namespace may be together, such as 2Ti. With this limit a new
+    /// server says its bootDisk.size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "validation::bounded_quantity")]
+    pub disk: Option<IntOrString>,
+}
+
+/// What is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QuotaStatus {
+    /// The generation of this resource that all of this is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// The limits that hold.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hard: BTreeMap<String, String>,
+    /// What is used of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub used: BTreeMap<String, String>,
+    /// Both in one line, such as `cpus: 12/64, vsis: 3/20`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub summary: String,
+    /// What is wrong, and what to do about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// The Lease of the process that serves this resource, as NAMESPACE/NAME, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_by: Option<String>,
+    /// What holds and what does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}

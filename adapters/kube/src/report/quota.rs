@@ -1,0 +1,131 @@
+//! Quotas.
+
+use k8s_openapi::jiff::Timestamp;
+use uuid::Uuid;
+use vsiflow_workflows::fleet::QuotaObject;
+
+use super::{accepted, finish, held, made};
+use crate::{
+    crd::{Condition, QuotaStatus},
+    events::EventNote,
+    status_queue::StatusFindings,
+};
+
+/// What a quota's status is to say; `object` is what the fleet knows of it.
+pub(crate) fn quota(
+    findings: &StatusFindings,
+    object: Option<&QuotaObject>,
+    before: &QuotaStatus,
+    now: Timestamp,
+) -> QuotaStatus {
+    let mut status = object.map(known).unwrap_or_default();
+    let accepted = accepted(findings);
+    let refused = accepted.iter().find(|one| one.status == "False");
+    let message = refused.map(|one| one.message.clone()).unwrap_or_default();
+    status.conditions.push(match (object, refused) {
+        // The limits before hold until what is written now can be read.
+        (Some(_), _) => made("Ready", true, "Enforced", ""),
+        (None, Some(_)) => made("Ready", false, "Blocked", &message),
+        (None, None) => made("Ready", false, "Pending", ""),
+    });
+    status.conditions.extend(accepted);
+    if let Some(hold) = &findings.hold {
+        let (name, reason, message) = held(hold);
+        status.conditions.push(made(name, true, reason, &message));
+    }
+    status.message = match message.is_empty() {
+        true => exceeded(&status).map(|one| one.message.clone()),
+        false => Some(message),
+    }
+    .unwrap_or_default();
+    let generation = findings.generation;
+    finish(&mut status.conditions, &before.conditions, generation, now);
+    status.observed_generation = Some(generation);
+    status
+}
+
+fn known(object: &QuotaObject) -> QuotaStatus {
+    let (hard, used) = (&object.status.hard, &object.status.used);
+    let both = hard.iter().filter_map(|(name, hard)| {
+        let used = used.get(name)?;
+        Some(format!("{name}: {used}/{hard}"))
+    });
+    let within = match object.status.exceeded.as_slice() {
+        [] => made("WithinLimits", true, "WithinLimits", ""),
+        over => {
+            let message = format!(
+                "more is used than the quota allows of {}: what is there stays, and nothing may grow",
+                over.join(", ")
+            );
+            made("WithinLimits", false, "Exceeded", &message)
+        }
+    };
+    QuotaStatus {
+        hard: hard.clone(),
+        used: used.clone(),
+        summary: both.collect::<Vec<_>>().join(", "),
+        conditions: vec![within],
+        ..QuotaStatus::default()
+    }
+}
+
+fn exceeded(status: &QuotaStatus) -> Option<&Condition> {
+    let mut all = status.conditions.iter();
+    all.find(|one| one.name == "WithinLimits" && one.status == "False")
+}
+
+/// The Event of a status that is another one than before: of a quota that cannot be taken, and of one that more is used
+/// than it allows.
+pub(crate) fn quota_event(
+    uid: Uuid,
+    before: &QuotaStatus,
+    after: &QuotaStatus,
+) -> Option<EventNote> {
+    let refused = |status: &QuotaStatus| {
+        let mut all = status.conditions.iter();
+        let accepted = all.find(|one| one.name == "Accepted" && one.status == "False");
+        accepted.map(|one| one.reason.clone())
+    };
+    let is_ready = |status: &QuotaStatus| {
+        let mut all = status.conditions.iter();
+        all.any(|one| one.name == "Ready" && one.status == "True")
+    };
+    let (reason, warning, message) = match (refused(after), exceeded(after)) {
+        (Some(code), _) if refused(before).as_ref() != Some(&code) => {
+            (format!("Refused{code}"), true, after.message.clone())
+        }
+        (None, Some(over)) if exceeded(before).is_none() => {
+            ("Exceeded".to_owned(), true, over.message.clone())
+        }
+        _ if is_ready(after) && !is_ready(before) => {
+            ("Enforced".to_owned(), false, after.summary.clone())
+        }
+        _ => return None,
+    };
+    let moment = after.conditions.first();
+    let moment = moment.map(|one| &*one.last_transition_time);
+    let mark = format!("{reason} {message} {}", moment.unwrap_or_default());
+    Some(EventNote::became(uid, &mark, warning, &reason, &message))
+}
+
+/// The Event of a VSI that the fleet did not take; none where that was told before.
+pub(crate) fn refusal_event(
+    uid: Uuid,
+    before: &[Condition],
+    after: &[Condition],
+) -> Option<EventNote> {
+    let refused = |conditions: &[Condition]| {
+        let mut all = conditions.iter();
+        let accepted = all.find(|one| one.name == "Accepted" && one.status == "False");
+        accepted.map(|one| (one.reason.clone(), one.message.clone()))
+    };
+    let (code, message) = refused(after)?;
+    if refused(before).is_some_and(|(told, _)| told == code) {
+        return None;
+    }
+    let moment = after.iter().find(|one| one.name == "Accepted");
+    let moment = moment.map(|one| &*one.last_transition_time);
+    let reason = format!("Refused{code}");
+    let mark = format!("{reason} {}", moment.unwrap_or_default());
+    Some(EventNote::became(uid, &mark, true, &reason, &message))
+}

@@ -1,0 +1,75 @@
+//! What was counted before: a record is read again only once another one is wanted.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use uuid::Uuid;
+use vsiflow_engine::model::{EntityId, EntityState};
+
+use super::count::{Taker, of_disk, of_vsi};
+use crate::{
+    quota::Usage,
+    record::{DiskRecord, VsiRecord},
+};
+
+/// What a VSI or a data disk takes, and where.
+#[derive(Clone, Debug)]
+pub(super) struct Counted {
+    pub(super) namespace: String,
+    pub(super) taker: Taker,
+    /// The pool whose member it is.
+    pub(super) member_of: Option<Uuid>,
+    pub(super) usage: Usage,
+}
+
+impl Counted {
+    /// The most of what is wanted of it and what it waits to be.
+    pub(super) fn of_vsi(record: &VsiRecord) -> Self {
+        let (vsi, mut usage) = (&record.vsi, of_vsi(&record.vsi));
+        if let Some(proposed) = &record.proposed {
+            usage = usage.max(of_vsi(&proposed.vsi));
+        }
+        Self {
+            namespace: vsi.namespace.clone(),
+            taker: Taker::Vsi(vsi.name.clone()),
+            member_of: vsi.member_of.as_ref().map(|of| of.uid),
+            usage,
+        }
+    }
+
+    pub(super) fn of_disk(record: &DiskRecord) -> Self {
+        let disk = &record.disk;
+        Self {
+            namespace: disk.namespace.clone(),
+            taker: Taker::Disk(disk.name.clone()),
+            member_of: disk.member_of.as_ref().map(|of| of.uid),
+            usage: of_disk(disk),
+        }
+    }
+}
+
+/// What was counted of each, with the generation of the record that said so.
+#[derive(Default)]
+pub(super) struct Counts(Mutex<BTreeMap<EntityId, (u64, Counted)>>);
+
+impl Counts {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<EntityId, (u64, Counted)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn get(&self, entity: &EntityId, state: &EntityState) -> Option<Counted> {
+        let desired = state.desired.as_ref()?;
+        let all = self.lock();
+        let (generation, counted) = all.get(entity)?;
+        (*generation == desired.generation).then(|| counted.clone())
+    }
+
+    pub(super) fn put(&self, entity: &EntityId, state: &EntityState, counted: &Counted) {
+        if let Some(desired) = &state.desired {
+            let read = (desired.generation, counted.clone());
+            self.lock().insert(entity.clone(), read);
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! What is taken in namespaces: by what is there, and by what pools and groups are to make.
+//!
+//! What cannot be read counts as its last record that can. Of what has no such record nobody knows what it takes:
+//! it is told of as [`Uncounted`].
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+use vsiflow_engine::model::{EntityId, EntityState, Failure};
+
+use super::cache::Counted;
+use crate::{
+    fleet::{
+        Fleet, FleetError,
+        unreadable::{LostState, WantedReading},
+    },
+    group::{self, GroupRecord},
+    phase,
+    pool::{PoolRecord, TemplateRecord},
+    quota::Usage,
+    record::{DiskRecord, VsiRecord, kind},
+    spec::{DesiredDataDisk, DesiredVsi, ResolvedPool, pool::Strategy},
+};
+
+/// What takes something in a namespace. The members of a pool, and their disks, are the pool's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Taker {
+    Vsi(String),
+    Disk(String),
+    Pool(String),
+    /// The pool of that UID, of which nothing can be read but its members.
+    Unread(Uuid),
+}
+
+/// What each of them takes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Taken(BTreeMap<(String, Taker), Usage>);
+
+impl Taken {
+    fn add(&mut self, namespace: &str, taker: Taker, usage: Usage) {
+        let sum = self.0.entry((namespace.to_owned(), taker)).or_default();
+        *sum = sum.plus(usage);
+    }
+
+    pub(super) fn get(&self, namespace: &str, taker: &Taker) -> Usage {
+        let key = (namespace.to_owned(), taker.clone());
+        self.0.get(&key).copied().unwrap_or_default()
+    }
+
+    pub(super) fn set(&mut self, namespace: &str, taker: Taker, usage: Usage) {
+        self.0.insert((namespace.to_owned(), taker), usage);
+    }
+
+    pub(super) fn of(&self, namespace: &str) -> Usage {
+        let all = self.0.iter().filter(|((its, _), _)| its == namespace);
+        all.fold(Usage::default(), |sum, (_, usage)| sum.plus(*usage))
+    }
+}
+
+/// Something of which nobody knows what it takes.
+pub(super) struct Uncounted {
+    pub(super) entity: EntityId,
+    /// Its namespace, where something else tells it.
+    pub(super) namespace: Option<String>,
+    pub(super) failure: Failure,
+}
+
+/// What is there, beside what is promised to pools.
+#[derive(Default)]
+pub(super) struct There {
+    taken: Taken,
+    /// What members take that are there, and in which namespace, by the UIDs of their pools.
+    members: BTreeMap<Uuid, (String, Usage)>,
+    uncounted: Vec<Uncounted>,
+}
+
+impl There {
+    /// What the members of a pool take that are there.
+    pub(super) fn of_members(&self, pool: Uuid) -> Usage {
+        let members = self.members.get(&pool);
+        members.map_or_else(Usage::default, |(_, usage)| *usage)
+    }
+
+    fn add(&mut self, counted: Counted) {
+        match counted.member_of {
+            Some(pool) => {
+                let empty = || (counted.namespace, Usage::default());
+                let (_, sum) = self.members.entry(pool).or_insert_with(empty);
+                *sum = sum.plus(counted.usage);
+            }
+            None => self
+                .taken
+                .add(&counted.namespace, counted.taker, counted.usage),
+        }
+    }
+}
+
+/// Everything that is taken, and what nobody can count.
+pub(super) struct Count {
+    pub(super) there: There,
+    pub(super) taken: Taken,
+}
+
+impl Count {
+    /// What may take something in a namespace, nobody knows how much.
+    pub(super) fn uncounted_in(&self, namespace: &str) -> Option<&Uncounted> {
+        let mut all = self.there.uncounted.iter();
+        all.find(|one| one.namespace.as_deref().is_none_or(|its| its == namespace))
+    }
+}
+
+impl Fleet {
+    /// What is taken in all namespaces.
+    pub(super) async fn count(&self) -> Result<Count, FleetError> {
+        let mut there = self.there().await?;
+        let mut taken = there.taken.clone();
+        let made = self.add_pools(&mut there, &mut taken).await?;
+        self.add_groups(&made, &mut there, &mut taken).await?;
+        Ok(Count { there, taken })
+    }
+
+    /// The VSIs and data disks that are not gone.
+    async fn there(&self) -> Result<There, FleetError> {
+        let (mut there, mut lost) = (There::default(), Vec::new());
+        for kind in [kind::VSI, kind::DISK] {
+            for (entity, state) in self.entities_of(kind) {
+                let is_gone = phase::is_gone(&entity, &state);
+                if is_gone && self.engine.unreadable(&entity).is_none() {
+                    continue;
+                }
+                match self.counted(&entity, &state).await? {
+                    WantedReading::Wanted(counted) => there.add(counted),
+                    WantedReading::Nothing => {}
+                    WantedReading::Lost(failure) => lost.push((entity, state, failure)),
+                }
+            }
+        }
+        for lost in self.named(lost).await {
+            match self.counted_before(&lost.entity).await {
+                Some(counted) => there.add(counted),
+                None => there.uncounted.push(Uncounted {
+                    entity: lost.entity,
+                    namespace: lost.name.map(|(namespace, _)| namespace),
+                    failure: lost.failure,
+                }),
+            }
+        }
+        Ok(there)
+    }
+
+    /// What one takes, as the journal has it now.
+    async fn counted(
+        &self,
+        entity: &EntityId,
+        state: &EntityState,
+    ) -> Result<WantedReading<Counted>, FleetError> {
+        if let Some(known) = self.quotas.counts.get(entity, state) {
+            return Ok(WantedReading::Wanted(known));
+        }
+        let found = match entity.kind().as_str() {
+            kind::DISK => {
+                let read: WantedReading<DiskRecord> = self.read_wanted(entity, state).await?;
+                read.map(|record| Counted::of_disk(&record))
+            }
+            _ => {
+                let read: WantedReading<VsiRecord> = self.read_wanted(entity, state).await?;
+                read.map(|record| Counted::of_vsi(&record))
+            }
+        };
+        if let WantedReading::Wanted(counted) = &found {
+            self.quotas.counts.put(entity, state, counted);
+        }
+        Ok(found)
+    }
+
+    async fn counted_before(&self, entity: &EntityId) -> Option<Counted> {
+        match entity.kind().as_str() {
+            kind::DISK => {
+                let record = self.wanted_before::<DiskRecord>(entity).await;
+                record.map(|record| Counted::of_disk(&record))
+            }
+            _ => {
+                let record = self.wanted_before::<VsiRecord>(entity).await;
+                record.map(|record| Counted::of_vsi(&record))
+            }
+        }
+    }
+
+    /// Pools, for all that they are to make. Gives back which of them there are.
+    async fn add_pools(
+        &self,
+        there: &mut There,
+        taken: &mut Taken,
+    ) -> Result<BTreeSet<(String, String)>, FleetError> {
+        let (pools, lost) = self.pools_and_lost().await?;
+        let (mut made, mut members) = (BTreeSet::new(), there.members.clone());
+        let mut add = |record: &PoolRecord, is_promised: bool| {
+            let present = members.remove(&record.uid).map(|(_, usage)| usage);
+            let promised = match is_promised {
+                true => of_record(record),
+                false => Usage::default(),
+            };
+            let usage = promised.max(present.unwrap_or_default());
+            taken.add(&record.namespace, Taker::Pool(record.name.clone()), usage);
+        };
+        for pool in &pools {
+            add(&pool.wanted, !pool.is_deleting() && !pool.is_deleted());
+            if !pool.is_deleted() {
+                made.insert((pool.wanted.namespace.clone(), pool.wanted.name.clone()));
+            }
+        }
+        let mut unread = Vec::new();
+        for (entity, _, failure) in lost {
+            match self.wanted_before::<PoolRecord>(&entity).await {
+                Some(record) => {
+                    add(&record, true);
+                    made.insert((record.namespace, record.name));
+                }
+                None => unread.push((entity, failure)),
+            }
+        }
+        for (pool, (namespace, usage)) in members {
+            taken.add(&namespace, Taker::Unread(pool), usage);
+        }
+        there.uncounted.extend(unread.into_iter().map(uncounted));
+        Ok(made)
+    }
+
+    /// Groups, for the pools that are not made yet.
+    async fn add_groups(
+        &self,
+        made: &BTreeSet<(String, String)>,
+        there: &mut There,
+        taken: &mut Taken,
+    ) -> Result<(), FleetError> {
+        let (groups, lost) = self.groups_and_lost().await?;
+        for group in groups {
+            if !group.is_deleting() && !group.is_deleted() {
+                add_group(&group.wanted, made, taken);
+            }
+        }
+        for (entity, _, failure) in lost as Vec<LostState> {
+            match self.wanted_before::<GroupRecord>(&entity).await {
+                Some(record) => add_group(&record, made, taken),
+                None => there.uncounted.push(uncounted((entity, failure))),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn uncounted((entity, failure): (EntityId, Failure)) -> Uncounted {
+    Uncounted {
+        entity,
+        namespace: None,
+        failure,
+    }
+}
+
+fn add_group(record: &GroupRecord, made: &BTreeSet<(String, String)>, taken: &mut Taken) {
+    for item in record.items() {
+        let name = group::pool_name(&record.name, &item.name);
+        let place = (record.namespace.clone(), name);
+        if !record.removed.contains(&item.name) && !made.contains(&place) {
+            let replicas = item.replicas.unwrap_or(1);
+            let usage = of_template(&item.template, item.strategy, replicas);
+            taken.add(&place.0, Taker::Pool(place.1), usage);
+        }
+    }
+}
+
+pub(super) fn of_vsi(vsi: &DesiredVsi) -> Usage {
+    Usage {
+        vsis: 1,
+        cpus: u64::from(vsi.machine.cpus),
+        memory: vsi.machine.memory_mib.saturating_mul(1 << 20),
+        disk: vsi.boot_disk.size.unwrap_or_default(),
+    }
+}
+
+pub(super) fn of_disk(disk: &DesiredDataDisk) -> Usage {
+    Usage {
+        disk: disk.size,
+        ..Usage::default()
+    }
+}
+
+/// All members that a pool may have at one time, those of a surge included.
+fn of_members(
+    vsi: &DesiredVsi,
+    disks: &[DesiredDataDisk],
+    strategy: Strategy,
+    replicas: u32,
+) -> Usage {
+    let surge = strategy.max_surge.min(replicas);
+    let disks = disks.iter().map(of_disk);
+    let one = disks.fold(of_vsi(vsi), Usage::plus);
+    one.times(u64::from(replicas).saturating_add(u64::from(surge)))
+}
+
+fn of_template(template: &TemplateRecord, strategy: Strategy, replicas: u32) -> Usage {
+    of_members(&template.vsi, &template.disks, strategy, replicas)
+}
+
+pub(super) fn of_pool(pool: &ResolvedPool, replicas: u32) -> Usage {
+    let desired = &pool.desired;
+    of_members(
+        &pool.template.desired,
+        &desired.disks,
+        desired.strategy,
+        replicas,
+    )
+}
+
+/// The most of the template, and of the one that waits for approval.
+pub(super) fn of_record(pool: &PoolRecord) -> Usage {
+    let templates = std::iter::once(&pool.template).chain(&pool.proposed);
+    let all = templates.map(|template| of_template(template, pool.strategy, pool.replicas));
+    all.fold(Usage::default(), Usage::max)
+}

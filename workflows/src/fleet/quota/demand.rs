@@ -1,0 +1,192 @@
+//! What a change asks for, and whether quotas permit it.
+
+use std::collections::BTreeSet;
+
+use vsiflow_engine::model::{Failure, FailureClass};
+
+use super::{
+    count::{Count, Taker, of_disk, of_pool, of_record, of_vsi},
+    record::Quotas,
+};
+use crate::{
+    fleet::{ErrorKind, Fleet, FleetError},
+    pool::PoolRecord,
+    quota::{Usage, excesses, grows},
+    spec::{Resolved, ResolvedPool, quota::DesiredQuota},
+};
+
+/// What a change asks for, beside what is taken.
+#[derive(Default)]
+pub(super) struct Demand {
+    taken: Vec<(String, Taker, Usage)>,
+    /// New ones that do not say how large their boot disks are: namespace and name.
+    unsized_disks: Vec<(String, String)>,
+}
+
+impl Demand {
+    fn add(&mut self, namespace: &str, taker: Taker, usage: Usage) {
+        self.taken.push((namespace.to_owned(), taker, usage));
+    }
+
+    /// What the record of a pool asks for.
+    pub(super) fn of_record(pool: &PoolRecord, count: &Count) -> Self {
+        let mut demand = Self::default();
+        let usage = of_record(pool).max(count.there.of_members(pool.uid));
+        let taker = Taker::Pool(pool.name.clone());
+        let grows = usage.vsis > count.taken.get(&pool.namespace, &taker).vsis;
+        if grows && pool.template.vsi.boot_disk.size.is_none() {
+            let name = format!("pool/{}", pool.full_name());
+            demand.unsized_disks.push((pool.namespace.clone(), name));
+        }
+        demand.add(&pool.namespace, taker, usage);
+        demand
+    }
+
+    /// What VSIs and data disks ask for that are no members.
+    fn add_alone(&mut self, resolved: &Resolved, count: &Count) {
+        for vsi in resolved.vsis.iter().map(|vsi| &vsi.desired) {
+            if vsi.member_of.is_some() {
+                continue;
+            }
+            let taker = Taker::Vsi(vsi.name.clone());
+            let before = count.taken.get(&vsi.namespace, &taker);
+            // Nor may one that said it become one that nobody can count.
+            let has_to_say = before == Usage::default() || before.disk > 0;
+            if has_to_say && vsi.boot_disk.size.is_none() {
+                let name = format!("vsi/{}", vsi.full_name());
+                self.unsized_disks.push((vsi.namespace.clone(), name));
+            }
+            self.add(&vsi.namespace, taker, of_vsi(vsi));
+        }
+        let disks = resolved.data_disks.iter();
+        for disk in disks.filter(|one| one.member_of.is_none()) {
+            let taker = Taker::Disk(disk.name.clone());
+            self.add(&disk.namespace, taker, of_disk(disk));
+        }
+    }
+
+    /// Whether quotas permit it, beside what is taken.
+    ///
+    /// # Errors
+    /// With the first limit that does not.
+    pub(super) fn judge(self, quotas: &Quotas, count: &Count) -> Result<(), FleetError> {
+        let mut after = count.taken.clone();
+        let taken = self.taken.iter();
+        let namespaces: BTreeSet<_> = taken.map(|(space, _, _)| space.clone()).collect();
+        for (namespace, taker, usage) in self.taken {
+            after.set(&namespace, taker, usage);
+        }
+        for namespace in namespaces {
+            let (before, then) = (count.taken.of(&namespace), after.of(&namespace));
+            let mut lost = quotas.lost.iter();
+            if let Some(lost) = lost.find(|one| one.namespace == namespace)
+                && before.max(then) != before
+            {
+                let name = format!("quota/{namespace}/{}", lost.name);
+                return Err(unknown(&name, &lost.failure));
+            }
+            let mut open = self.unsized_disks.iter();
+            let open = open.find(|(its, _)| *its == namespace);
+            let own = quotas.read.iter();
+            for quota in own.filter(|quota| quota.namespace == namespace) {
+                if let (Some(_), Some((_, name))) = (quota.hard.disk, open) {
+                    return Err(unsized_disk(quota, name));
+                }
+                let over = excesses(&quota.hard, before, then);
+                if !over.is_empty() {
+                    let told: Vec<_> = over.iter().map(ToString::to_string).collect();
+                    return Err(exceeded(quota, &told.join("; ")));
+                }
+                if let Some(uncounted) = count.uncounted_in(&namespace)
+                    && grows(&quota.hard, before, then)
+                {
+                    return Err(unknown(&uncounted.entity.to_string(), &uncounted.failure));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Fleet {
+    /// What documents ask for.
+    pub(super) async fn demand(
+        &self,
+        resolved: &Resolved,
+        count: &Count,
+    ) -> Result<Demand, FleetError> {
+        let mut demand = Demand::default();
+        demand.add_alone(resolved, count);
+        let own = resolved.pools.iter();
+        let own = own.filter(|pool| pool.desired.of_group.is_none());
+        let items = resolved.groups.iter().flat_map(|group| group.items());
+        let items = items.map(|item| &item.pool);
+        let known = self.living_pools().await?;
+        for pool in own.chain(items) {
+            let desired = &pool.desired;
+            let same = known.iter().find(|known| {
+                let its = &known.wanted;
+                its.namespace == desired.namespace && its.name == desired.name
+            });
+            add_pool(pool, same.map(|known| &known.wanted), count, &mut demand);
+        }
+        Ok(demand)
+    }
+}
+
+fn add_pool(pool: &ResolvedPool, same: Option<&PoolRecord>, count: &Count, demand: &mut Demand) {
+    let desired = &pool.desired;
+    let replicas = desired
+        .replicas
+        .unwrap_or(same.map_or(1, |same| same.replicas));
+    let members = same.map(|same| count.there.of_members(same.uid));
+    let usage = of_pool(pool, replicas).max(members.unwrap_or_default());
+    let taker = Taker::Pool(desired.name.clone());
+    let grows = usage.vsis > count.taken.get(&desired.namespace, &taker).vsis;
+    let said = same.and_then(|same| same.template.vsi.boot_disk.size);
+    if (grows || said.is_some()) && pool.template.desired.boot_disk.size.is_none() {
+        let name = format!("pool/{}/{}", desired.namespace, desired.name);
+        demand.unsized_disks.push((desired.namespace.clone(), name));
+    }
+    demand.add(&desired.namespace, taker, usage);
+}
+
+fn exceeded(quota: &DesiredQuota, told: &str) -> FleetError {
+    let message = format!(
+        "the quota of namespace {} is exceeded: {told}",
+        quota.namespace
+    );
+    let failure = Failure::new(FailureClass::Blocked, "VSI0738", message)
+        .of_object(format!("quota/{}/{}", quota.namespace, quota.name))
+        .with_remedy(
+            "ask for less, delete what is not needed, or have the quota raised; `vsiflow describe quota/NAME` shows what is used",
+        );
+    FleetError::new(ErrorKind::Blocked, failure)
+}
+
+fn unsized_disk(quota: &DesiredQuota, name: &str) -> FleetError {
+    let message = format!(
+        "quota {} limits disk, and the size of the boot disk is not known before it is made",
+        quota.name
+    );
+    let failure = Failure::new(FailureClass::Blocked, "VSI0739", message)
+        .of_object(name)
+        .with_remedy("write bootDisk.size");
+    FleetError::new(ErrorKind::Blocked, failure)
+}
+
+/// What may not grow while nobody knows what is used or allowed.
+fn unknown(object: &str, why: &Failure) -> FleetError {
+    let message = format!(
+        "the namespace has a quota, and nobody knows what {object} counts for: {}",
+        why.message
+    );
+    let failure = Failure::new(FailureClass::Blocked, "VSI0748", message)
+        .of_object(object)
+        .with_remedy(format!(
+            "{}; a quota that cannot be read is applied again or deleted, and `vsiflow delete UID --orphan` lets go \
+             of a VSI",
+            why.remedy
+        ));
+    FleetError::new(ErrorKind::Blocked, failure)
+}

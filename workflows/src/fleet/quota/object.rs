@@ -1,0 +1,100 @@
+//! Quotas as people see them.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::record::quota_entity;
+use crate::{
+    fleet::{Fleet, FleetError, Metadata, vsi::object::rfc3339},
+    quota::{Limit, limits},
+    spec::{documents, quota::QuotaLimits},
+};
+
+/// A quota.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QuotaObject {
+    /// The group and version of the kind.
+    pub api_version: &'static str,
+    /// The kind.
+    pub kind: &'static str,
+    /// Who it is.
+    pub metadata: Metadata,
+    /// What it limits.
+    pub spec: QuotaShown,
+    /// What is taken of each limit.
+    pub status: QuotaStatus,
+}
+
+/// What a quota limits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct QuotaShown {
+    /// The limits.
+    pub hard: QuotaLimits,
+}
+
+/// What is taken of each limit, as people write it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct QuotaStatus {
+    /// The limits.
+    pub hard: BTreeMap<String, String>,
+    /// What is taken.
+    pub used: BTreeMap<String, String>,
+    /// The limits of which more is taken than is allowed: they were lowered, or what stood was adopted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub exceeded: Vec<String>,
+}
+
+impl Fleet {
+    /// All quotas, with what is taken of them.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn quota_objects(&self) -> Result<Vec<QuotaObject>, FleetError> {
+        let quotas = self.quotas_with(&[]).await?;
+        if quotas.read.is_empty() {
+            return Ok(Vec::new());
+        }
+        let taken = self.count().await?.taken;
+        let mut objects = Vec::new();
+        for quota in quotas.read {
+            let entity = quota_entity(&quota.namespace, &quota.name)?;
+            let (created, _) = self.engine.times(&entity).unwrap_or_default();
+            let state = self.engine.entity(&entity);
+            let desired = state.as_ref().and_then(|state| state.desired.as_ref());
+            let generation = desired.map_or(0, |desired| desired.generation);
+            let limits = limits(&quota.hard, taken.of(&quota.namespace));
+            let all = |text: fn(Limit) -> String| {
+                let all = limits.iter();
+                all.map(|one| (one.name.to_owned(), text(*one))).collect()
+            };
+            objects.push(QuotaObject {
+                api_version: documents::VSIFLOW_API_VERSION,
+                kind: documents::QUOTA,
+                status: QuotaStatus {
+                    hard: all(Limit::hard),
+                    used: all(Limit::used),
+                    exceeded: exceeded(&limits),
+                },
+                metadata: Metadata {
+                    name: quota.name,
+                    namespace: quota.namespace,
+                    uid: String::new(),
+                    generation,
+                    creation_timestamp: rfc3339(created),
+                    labels: BTreeMap::new(),
+                    annotations: BTreeMap::new(),
+                },
+                spec: QuotaShown { hard: quota.hard },
+            });
+        }
+        Ok(objects)
+    }
+}
+
+fn exceeded(limits: &[Limit]) -> Vec<String> {
+    let over = limits.iter().filter(|limit| limit.used > limit.hard);
+    over.map(|limit| limit.name.to_owned()).collect()
+}

@@ -1,0 +1,205 @@
+//! The records of quotas.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Failure, Name, Precedence},
+};
+
+use crate::{
+    fleet::{Applied, Change, Fleet, FleetError, store::DesiredUpdates, unreadable::WantedReading},
+    plan::{self, How},
+    record::kind,
+    spec::quota::{DesiredQuota, QuotaLimits},
+};
+
+/// A quota as the journal has it; without limits, one that was deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct QuotaRecord {
+    namespace: String,
+    name: String,
+    #[serde(default)]
+    hard: Option<QuotaLimits>,
+}
+
+/// A quota of which nobody can read what it limits.
+pub(super) struct LostQuota {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) failure: Failure,
+}
+
+/// The quotas there are, by namespace and name.
+pub(super) struct Quotas {
+    pub(super) read: Vec<DesiredQuota>,
+    pub(super) lost: Vec<LostQuota>,
+}
+
+impl Quotas {
+    /// Whether one of them is about that namespace.
+    pub(super) fn limit(&self, namespace: &str) -> bool {
+        let mut read = self.read.iter().map(|one| &one.namespace);
+        let mut lost = self.lost.iter().map(|one| &one.namespace);
+        read.any(|its| its == namespace) || lost.any(|its| its == namespace)
+    }
+}
+
+/// A quota of the journal.
+enum KnownQuota {
+    None,
+    Limits(QuotaLimits),
+    Lost,
+}
+
+impl Fleet {
+    /// Whether there is a quota of that name.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn has_quota(&self, namespace: &str, name: &str) -> Result<bool, FleetError> {
+        let quota = self.quota(namespace, name).await?;
+        Ok(!matches!(quota, KnownQuota::None))
+    }
+
+    /// Deletes a quota. What was made stays as it is.
+    ///
+    /// # Errors
+    /// When there is none of that name, or the journal cannot be written.
+    pub async fn delete_quota(
+        &self,
+        namespace: &str,
+        name: &str,
+        by: By,
+    ) -> Result<(), FleetError> {
+        if !self.has_quota(namespace, name).await? {
+            return Err(FleetError::not_found(kind::QUOTA, name));
+        }
+        let mut updates = DesiredUpdates::default();
+        record(&mut updates, namespace, name, None)?;
+        self.record(updates, by).await
+    }
+
+    async fn quota(&self, namespace: &str, name: &str) -> Result<KnownQuota, FleetError> {
+        let entity = quota_entity(namespace, name)?;
+        let Some(state) = self.engine.entity(&entity) else {
+            return Ok(KnownQuota::None);
+        };
+        let read: WantedReading<QuotaRecord> = self.read_wanted(&entity, &state).await?;
+        Ok(match read {
+            WantedReading::Wanted(record) => match record.hard {
+                Some(hard) => KnownQuota::Limits(hard),
+                None => KnownQuota::None,
+            },
+            WantedReading::Nothing => KnownQuota::None,
+            WantedReading::Lost(_) => KnownQuota::Lost,
+        })
+    }
+
+    /// The quotas there are, those of documents in the place of those of the journal.
+    pub(super) async fn quotas_with(
+        &self,
+        documents: &[DesiredQuota],
+    ) -> Result<Quotas, FleetError> {
+        let (mut all, found) = (BTreeMap::new(), self.read_all(kind::QUOTA).await?);
+        for (_, _, record) in found.read {
+            let record: QuotaRecord = record;
+            if let Some(hard) = record.hard {
+                all.insert((record.namespace, record.name), hard);
+            }
+        }
+        for quota in documents {
+            let place = (quota.namespace.clone(), quota.name.clone());
+            all.insert(place, quota.hard.clone());
+        }
+        let lost = found.lost.into_iter().filter_map(|(entity, _, failure)| {
+            let (namespace, name) = entity.id().split_once('/')?;
+            let place = (namespace.to_owned(), name.to_owned());
+            let is_anew = all.contains_key(&place);
+            (!is_anew).then_some(LostQuota {
+                namespace: place.0,
+                name: place.1,
+                failure,
+            })
+        });
+        let lost = lost.collect();
+        let read = all
+            .into_iter()
+            .map(|((namespace, name), hard)| DesiredQuota {
+                namespace,
+                name,
+                hard,
+            });
+        Ok(Quotas {
+            read: read.collect(),
+            lost,
+        })
+    }
+
+    /// What becomes of each quota's document.
+    pub(in crate::fleet) async fn take_in_quotas(
+        &self,
+        quotas: &[DesiredQuota],
+        updates: &mut DesiredUpdates,
+    ) -> Result<Vec<Applied>, FleetError> {
+        let mut all = Vec::new();
+        for quota in quotas {
+            let (namespace, name) = (&quota.namespace, &quota.name);
+            let before = self.quota(namespace, name).await?;
+            let change = match &before {
+                KnownQuota::None => Change::Created,
+                KnownQuota::Limits(before) if *before == quota.hard => Change::Unchanged,
+                KnownQuota::Limits(_) | KnownQuota::Lost => Change::Configured,
+            };
+            // Nothing is worked on for it, so that nobody waits for it.
+            let mut applied = Applied::unplanned(kind::QUOTA, namespace, name, None, change);
+            if change == Change::Configured {
+                let change = changed(&before, &quota.hard)?;
+                applied.plan.changes.push(change);
+            }
+            if change != Change::Unchanged {
+                record(updates, namespace, name, Some(quota.hard.clone()))?;
+            }
+            all.push(applied);
+        }
+        Ok(all)
+    }
+}
+
+fn changed(before: &KnownQuota, after: &QuotaLimits) -> Result<plan::Change, FleetError> {
+    let before = match before {
+        KnownQuota::Limits(limits) => Some(limits),
+        KnownQuota::None | KnownQuota::Lost => None,
+    };
+    let value = |limits: &QuotaLimits| {
+        serde_json::to_value(limits).map_err(|error| FleetError::defect(error.to_string()))
+    };
+    Ok(plan::Change {
+        path: "hard".to_owned(),
+        before: before.map(value).transpose()?,
+        after: Some(value(after)?),
+        how: How::Recorded,
+        why: "what is there stays as it is".to_owned(),
+    })
+}
+
+pub(super) fn quota_entity(namespace: &str, name: &str) -> Result<EntityId, FleetError> {
+    let entity = EntityId::new(Name::of(kind::QUOTA), format!("{namespace}/{name}"));
+    entity.map_err(|_| FleetError::not_found(kind::QUOTA, name))
+}
+
+fn record(
+    updates: &mut DesiredUpdates,
+    namespace: &str,
+    name: &str,
+    hard: Option<QuotaLimits>,
+) -> Result<(), FleetError> {
+    let record = QuotaRecord {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        hard,
+    };
+    let entity = quota_entity(namespace, name)?;
+    updates.add(entity, kind::QUOTA, Precedence::Record, &record, None)
+}
