@@ -233,3 +233,69 @@ fn quotas_that_cannot_be_are_refused_and_explained() {
         .says("bootDisk.size");
     vsiflow.run(&["describe", "quota/none"]).exits(3);
 }
+
+#[test]
+fn what_is_adopted_counts_and_is_not_refused() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(server("a", 2, ""), &["--wait"]).exits(0);
+    let uid = vsiflow.vsi("a")["metadata"]["uid"].clone();
+    vsiflow.apply(quota("{vsis: 1, cpus: 1}"), &[]).exits(0);
+    vsiflow.run(&["delete", "a", "--orphan", "--wait"]).exits(0);
+    assert_eq!(used(&vsiflow)["vsis"], "0");
+    vsiflow.run(&["adopt", uid.as_str().unwrap()]).exits(0);
+    assert_eq!(used(&vsiflow)["vsis"], "1");
+    assert_eq!(used(&vsiflow)["cpus"], "2");
+    vsiflow
+        .apply(server("b", 1, ""), &[])
+        .exits(4)
+        .says("vsis: 1 used, 1 more asked for, 1 allowed");
+}
+
+/// A VSI of which what is wanted does not fit into an event.
+fn heavy(cpus: u32) -> String {
+    let padding = "x".repeat(6_000);
+    server("heavy", cpus, "").replace(
+        "{name: heavy}",
+        &format!("{{name: heavy, annotations: {{padding: {padding}}}}}"),
+    )
+}
+
+/// Takes the newest record of a VSI away, and says where it is to be.
+fn lose_record(vsiflow: &Vsiflow, name: &str, cpus: u32) -> std::path::PathBuf {
+    let files = std::fs::read_dir(vsiflow.state().join("blobs")).unwrap();
+    let mut files = files.map(|file| file.unwrap().path());
+    let found = files.find(|path| {
+        let content = std::fs::read(path).unwrap();
+        let content: Value = serde_json::from_slice(&content).unwrap_or_default();
+        let vsi = &content["vsi"];
+        vsi["name"] == name && vsi["machine"]["cpus"] == cpus
+    });
+    let found = found.expect("what is wanted is in a blob");
+    std::fs::rename(&found, vsiflow.folder().join("lost")).unwrap();
+    found
+}
+
+#[test]
+fn what_cannot_be_read_counts_as_before_or_holds_growth_up() {
+    let vsiflow = Vsiflow::simulated();
+    vsiflow.apply(heavy(2), &["--wait"]).exits(0);
+    vsiflow.apply(quota("{vsis: 2, cpus: 9}"), &[]).exits(0);
+    let blob = lose_record(&vsiflow, "heavy", 2);
+    vsiflow
+        .apply(server("b", 1, ""), &[])
+        .exits(4)
+        .says("VSI0748");
+    let elsewhere = server("b", 1, "").replace("{name: b}", "{name: b, namespace: other}");
+    vsiflow.apply(&elsewhere, &[]).exits(0);
+
+    // Its record before tells.
+    std::fs::rename(vsiflow.folder().join("lost"), &blob).unwrap();
+    vsiflow.apply(heavy(4), &["--wait"]).exits(0);
+    lose_record(&vsiflow, "heavy", 4);
+    assert_eq!(used(&vsiflow)["cpus"], "2");
+    vsiflow.apply(server("b", 1, ""), &["--wait"]).exits(0);
+    vsiflow
+        .apply(server("c", 1, ""), &[])
+        .exits(4)
+        .says("vsis: 2 used, 1 more asked for, 2 allowed");
+}

@@ -129,12 +129,19 @@ impl Fleet {
             if phase::is_gone(&entity, &state) && !poison {
                 continue;
             }
-            // States are never changed in place.
-            let before = read.remove(&entity);
-            let before = before.filter(|known| Arc::ptr_eq(&known.state, &state));
-            let before = before.filter(|known| known.unreadable.is_none());
-            match before {
-                Some(known) if self.poison(&entity).await?.is_none() => all.push(known),
+            // States are never changed in place, nor are blobs that were found whole.
+            match read.remove(&entity) {
+                Some(known)
+                    if Arc::ptr_eq(&known.state, &state)
+                        && known.unreadable.is_none()
+                        && !poison =>
+                {
+                    all.push(known);
+                }
+                Some(known) if is_wanted_alike(&known.state, &state) => {
+                    let wanted = Arc::unwrap_or_clone(known).wanted;
+                    all.push(Arc::new(self.known_as(entity, state, wanted).await?));
+                }
                 _ => match self.read_wanted(&entity, &state).await? {
                     WantedReading::Wanted(wanted) => {
                         all.push(Arc::new(self.known_as(entity, state, wanted).await?));
@@ -474,6 +481,12 @@ fn of_disk(disk: &DesiredDisk) -> Option<Sign> {
         DiskOrigin::Existing { volume } => Some(Sign::Has(volume.clone())),
         DiskOrigin::Made { uid, .. } => uid.map(|uid| Sign::Has(uid.to_string())),
     }
+}
+
+/// Whether the same record says what is wanted.
+fn is_wanted_alike(before: &EntityState, now: &EntityState) -> bool {
+    let generation = |state: &EntityState| state.desired.as_ref().map(|desired| desired.generation);
+    generation(before).is_some() && generation(before) == generation(now)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The whole of it against an API server that fails on demand, in virtual time.
 
 mod defects;
+mod draining;
 mod groups;
 mod held;
 mod networks;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use vsiflow_engine::model::{EntityId, EntityState};
@@ -38,12 +38,12 @@ struct Footprint {
     made: bool,
 }
 
-/// What was read of a state, and of which one.
-type ReadFootprint = (Arc<EntityState>, Option<Footprint>);
+/// What was read, and of which generation of what is wanted.
+type ReadFootprint = (u64, Footprint);
 
-/// Footprints that were read before. States are never changed in place: one that is the same has the same footprint.
+/// Footprints that were read before: a record is read again only once another one is wanted.
 #[derive(Default)]
-pub(in crate::fleet) struct Footprints(std::sync::Mutex<BTreeMap<EntityId, ReadFootprint>>);
+pub(in crate::fleet) struct Footprints(Mutex<BTreeMap<EntityId, ReadFootprint>>);
 
 /// What is promised on all hosts.
 pub(in crate::fleet) async fn host_promises(
@@ -118,16 +118,22 @@ impl Fleet {
         entity: &EntityId,
         state: &Arc<EntityState>,
     ) -> Result<Option<Footprint>, FleetError> {
-        let known = self.footprints.get(entity, state);
-        if let Some(known) = known {
-            return Ok(known);
+        if phase::is_gone(entity, state) {
+            self.footprints.forget(entity);
+            return Ok(None);
         }
-        let found = match phase::is_gone(entity, state) {
-            true => None,
-            false => self.read_footprint(entity, state).await?,
+        let made = state.reached > 0;
+        let found = match self.footprints.get(entity, state) {
+            Some(known) => Some(known),
+            None => {
+                let found = self.read_footprint(entity, state).await?;
+                if let Some(found) = &found {
+                    self.footprints.put(entity, state, found);
+                }
+                found
+            }
         };
-        self.footprints.put(entity, state, &found);
-        Ok(found)
+        Ok(found.map(|found| Footprint { made, ..found }))
     }
 
     async fn read_footprint(
@@ -152,21 +158,26 @@ impl Fleet {
 }
 
 impl Footprints {
-    fn get(&self, entity: &EntityId, state: &Arc<EntityState>) -> Option<Option<Footprint>> {
-        let all = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let (same, found) = all.get(entity)?;
-        Arc::ptr_eq(same, state).then(|| found.clone())
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<EntityId, ReadFootprint>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put(&self, entity: &EntityId, state: &Arc<EntityState>, found: &Option<Footprint>) {
-        let mut all = self
-            .0
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        all.insert(entity.clone(), (state.clone(), found.clone()));
+    fn get(&self, entity: &EntityId, state: &EntityState) -> Option<Footprint> {
+        let desired = state.desired.as_ref()?;
+        let all = self.lock();
+        let (generation, found) = all.get(entity)?;
+        (*generation == desired.generation).then(|| found.clone())
+    }
+
+    fn put(&self, entity: &EntityId, state: &EntityState, found: &Footprint) {
+        if let Some(desired) = &state.desired {
+            let read = (desired.generation, found.clone());
+            self.lock().insert(entity.clone(), read);
+        }
+    }
+
+    fn forget(&self, entity: &EntityId) {
+        self.lock().remove(entity);
     }
 }
 

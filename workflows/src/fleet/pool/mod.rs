@@ -119,8 +119,9 @@ impl Fleet {
             }
             // Nothing is recorded when a guest begins to show what a gate asks for.
             let again = if next.asks { SOON } else { AGAIN };
-            // Looking at many members takes half of the time at most.
-            let pause = begun.elapsed().clamp(TOGETHER, LONGEST_REST);
+            // Looking at many members takes a quarter of the time at most: they are being made meanwhile.
+            let pause = begun.elapsed().saturating_mul(3);
+            let pause = pause.clamp(TOGETHER, LONGEST_REST);
             tokio::select! {
                 ended = concerns_pools(&mut notices) => if ended { return },
                 _ = asked.changed() => {}

@@ -15,7 +15,7 @@ use vsiflow_engine::{
     blob::{Blobs, MemoryBlobs},
     checkpoint::MemoryCheckpoints,
     clock::Clock,
-    executor::Tuning,
+    executor::{By, Tuning},
     journal::{JournalError, MemoryJournal},
     lease::Lease,
     model::{self, Hash, Payload},
@@ -167,6 +167,18 @@ impl Rig {
     /// What serving comes to.
     pub(super) async fn ended(&mut self) -> OperatorEnd {
         (&mut self.serving).await.unwrap()
+    }
+
+    /// Somebody in the pod of the process drains a host.
+    pub(super) async fn drain(&self, host: &str) {
+        let by = By {
+            actor: model::Actor::Unix {
+                uid: 0,
+                name: model::Who::new("root"),
+            },
+            reason: model::Text::new("firmware"),
+        };
+        self.fleet.drain_moving(host, by).await.unwrap();
     }
 
     /// What is known of a host.
