@@ -254,10 +254,8 @@ fn what_is_adopted_counts_and_is_not_refused() {
 /// A VSI of which what is wanted does not fit into an event.
 fn heavy(cpus: u32) -> String {
     let padding = "x".repeat(6_000);
-    server("heavy", cpus, "").replace(
-        "{name: heavy}",
-        &format!("{{name: heavy, annotations: {{padding: {padding}}}}}"),
-    )
+    let guest = format!("{{type: cloudInit, networkConfig: 'version: 2 # {padding}'}}");
+    server("heavy", cpus, "").replace("{type: none}", &guest)
 }
 
 /// Takes the newest record of a VSI away, and says where it is to be.

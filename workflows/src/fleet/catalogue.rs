@@ -49,6 +49,8 @@ struct Signs {
     by: BTreeMap<(&'static str, Sign), BTreeSet<EntityId>>,
     /// What cannot be read might be anything.
     unread: BTreeSet<EntityId>,
+    /// The generation of the record that was read of each: events that ask for nothing else change no sign.
+    read: BTreeMap<EntityId, u64>,
 }
 
 impl Signs {
@@ -312,6 +314,12 @@ impl Fleet {
 
     /// Whether it is in the catalogue now, or does not belong there.
     async fn catalogue_one(&self, signs: &mut Signs, entity: &EntityId) -> bool {
+        let state = self.engine.entity(entity);
+        let desired = state.as_ref().and_then(|state| state.desired.as_ref());
+        let generation = desired.map(|desired| desired.generation);
+        if generation.is_some() && signs.read.get(entity).copied() == generation {
+            return true;
+        }
         let (kind, found) = match entity.kind().as_str() {
             kind::VSI => (kind::VSI, self.signs_of_vsi(entity).await),
             kind::DISK => (kind::DISK, self.signs_of_disk(entity).await),
@@ -320,6 +328,9 @@ impl Fleet {
         match found {
             Ok(found) => {
                 signs.put(kind, entity.clone(), found);
+                signs
+                    .read
+                    .extend(generation.map(|one| (entity.clone(), one)));
                 true
             }
             Err(error) => {
