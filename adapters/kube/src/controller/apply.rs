@@ -11,7 +11,7 @@ use vsiflow_workflows::{
 };
 
 use super::{Controller, by, quotas::QuotaRefusals};
-use crate::{resource_cache::Snapshot, translate::Translation};
+use crate::{kind::ResourceKind, resource_cache::Snapshot, translate::Translation};
 
 /// New VSIs that are given to the fleet in one go.
 const BATCH: usize = 50;
@@ -213,6 +213,7 @@ fn references(snapshot: &Snapshot) -> BTreeMap<String, Hash> {
         .resources
         .iter()
         .filter(|one| !one.key.kind.is_vsi() && !one.key.kind.has_members())
+        .filter(|one| one.key.kind != ResourceKind::Quota)
     {
         let all = names.entry(one.key.namespace.clone()).or_default();
         all.push_str(&one.key.to_string());
