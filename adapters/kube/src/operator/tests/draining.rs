@@ -73,7 +73,7 @@ async fn members_leave_a_drained_host_and_their_objects_follow() {
     rig.server
         .apply(SERVERS, "alone", uid(2), json!({"spec": spec()}));
     until_available(&rig).await;
-    rig.until("the other is ready", || places(&rig)["alone"].0 != "")
+    rig.until("the other is ready", || !places(&rig)["alone"].0.is_empty())
         .await;
     let before = places(&rig);
     let leaving: Vec<_> = on(&rig, FIRST)
