@@ -192,7 +192,7 @@ impl Fleet {
         there: &mut There,
         taken: &mut Taken,
     ) -> Result<BTreeSet<(String, String)>, FleetError> {
-        let (pools, lost) = self.pools_and_lost().await?;
+        let (pools, lost) = self.known_records::<PoolRecord>().await?;
         let (mut made, mut members) = (BTreeSet::new(), there.members.clone());
         let mut add = |record: &PoolRecord, is_promised: bool| {
             let present = members.remove(&record.uid).map(|(_, usage)| usage);
@@ -233,7 +233,7 @@ impl Fleet {
         there: &mut There,
         taken: &mut Taken,
     ) -> Result<(), FleetError> {
-        let (groups, lost) = self.groups_and_lost().await?;
+        let (groups, lost) = self.known_records::<GroupRecord>().await?;
         for group in groups {
             if !group.is_deleting() && !group.is_deleted() {
                 add_group(&group.wanted, made, taken);

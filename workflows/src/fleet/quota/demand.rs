@@ -121,7 +121,7 @@ impl Fleet {
         let own = own.filter(|pool| pool.desired.of_group.is_none());
         let items = resolved.groups.iter().flat_map(|group| group.items());
         let items = items.map(|item| &item.pool);
-        let known = self.living_pools().await?;
+        let known = self.living::<PoolRecord>().await?;
         for pool in own.chain(items) {
             let desired = &pool.desired;
             let same = known.iter().find(|known| {
