@@ -24,7 +24,7 @@ const WATCH: Duration = Duration::from_micros(150);
 const SEQUENCE: Duration = Duration::from_millis(1);
 
 /// What the thread does with the requests it found waiting.
-pub(crate) trait Commit: Send + 'static {
+pub trait Commit: Send + 'static {
     /// Something to be written.
     type Request: Send + 'static;
     /// What is told about it once it is durable.
@@ -35,6 +35,9 @@ pub(crate) trait Commit: Send + 'static {
 
     /// Writes the group and returns, once it is durable, an answer for each of its requests in
     /// order. A refused request is an answer; an error is the end of all writing.
+    ///
+    /// # Errors
+    /// What makes it unknown whether the group is durable, or forbids writing.
     fn commit(
         &mut self,
         group: Vec<Self::Request>,
@@ -46,7 +49,7 @@ type WaitingBatch<C> = (<C as Commit>::Request, CommitAnswer<C>);
 type Queue<C> = mpsc::Sender<WaitingBatch<C>>;
 
 /// The thread and its queue. Dropping it lets the thread finish what waits, and waits for it.
-pub(crate) struct GroupWriter<C: Commit> {
+pub struct GroupWriter<C: Commit> {
     queue: Mutex<Option<Queue<C>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
     failure: CommitFailure,
@@ -54,14 +57,15 @@ pub(crate) struct GroupWriter<C: Commit> {
 
 /// The first error after which nothing is written any more.
 #[derive(Clone)]
-pub(crate) struct CommitFailure(watch::Sender<Option<JournalError>>);
+pub struct CommitFailure(watch::Sender<Option<JournalError>>);
 
 impl CommitFailure {
     fn get(&self) -> Option<JournalError> {
         self.0.borrow().clone()
     }
 
-    pub(crate) fn set(&self, error: &JournalError) {
+    /// Takes the error in, unless there is one already.
+    pub fn set(&self, error: &JournalError) {
         self.0.send_if_modified(|first| {
             let fresh = first.is_none();
             first.get_or_insert_with(|| error.clone());
@@ -87,7 +91,10 @@ fn ended() -> JournalError {
 
 impl<C: Commit> GroupWriter<C> {
     /// Starts the thread. `make` gets what an error met elsewhere is told to.
-    pub(crate) fn start(
+    ///
+    /// # Errors
+    /// What `make` says, or [`JournalError::Storage`] where no thread can be had.
+    pub fn start(
         name: &str,
         make: impl FnOnce(CommitFailure) -> Result<C, JournalError>,
     ) -> Result<Self, JournalError> {
@@ -111,7 +118,10 @@ impl<C: Commit> GroupWriter<C> {
     ///
     /// Cancel safety: once the request is in the queue it is written whether or not anybody
     /// waits for the answer.
-    pub(crate) async fn write(&self, request: C::Request) -> Result<C::Reply, JournalError> {
+    ///
+    /// # Errors
+    /// What the request was refused for, or the error that ended all writing.
+    pub async fn write(&self, request: C::Request) -> Result<C::Reply, JournalError> {
         self.check()?;
         let queue = lock(&self.queue).clone().ok_or(JournalError::Closed)?;
         let (answer, answered) = oneshot::channel();
@@ -123,18 +133,21 @@ impl<C: Commit> GroupWriter<C> {
             .unwrap_or_else(|_| Err(self.failure.get().unwrap_or_else(ended)))
     }
 
-    /// The error that ended all writing, if one did.
-    pub(crate) fn check(&self) -> Result<(), JournalError> {
+    /// Whether all writing ended.
+    ///
+    /// # Errors
+    /// The error that ended it.
+    pub fn check(&self) -> Result<(), JournalError> {
         self.failure.get().map_or(Ok(()), Err)
     }
 
     /// Ends all writing, for a reader that met a failing disk.
-    pub(crate) fn fail(&self, error: &JournalError) {
+    pub fn fail(&self, error: &JournalError) {
         self.failure.set(error);
     }
 
     /// Waits for the error that ends all writing; for ever where none comes. Cancel safe.
-    pub(crate) async fn failed(&self) -> JournalError {
+    pub async fn failed(&self) -> JournalError {
         let mut failure = self.failure.0.subscribe();
         match failure.wait_for(Option::is_some).await {
             Ok(error) => error.clone().unwrap_or_else(ended),
@@ -143,7 +156,7 @@ impl<C: Commit> GroupWriter<C> {
     }
 
     /// Takes no more requests, writes those that wait, and ends the thread.
-    pub(crate) async fn close(&self) {
+    pub async fn close(&self) {
         drop(lock(&self.queue).take());
         let thread = lock(&self.thread).take();
         // The thread's panic, if any, is known through `failure` already.

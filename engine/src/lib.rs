@@ -68,7 +68,7 @@ pub mod clock;
 pub mod executor;
 mod files;
 mod fold;
-mod group_commit;
+pub mod group_commit;
 #[cfg(test)]
 mod group_commit_model;
 pub mod journal;

@@ -16,6 +16,7 @@
 //! Opening a folder that exists changes nothing but `LOCK`; only a folder that is missing or empty
 //! is ever made into a state directory.
 
+mod beside;
 mod error;
 mod file_system;
 mod format;
@@ -23,6 +24,7 @@ mod lock;
 mod rebuilding;
 mod repair;
 
+pub use beside::JournalElsewhere;
 pub use error::StateDirError;
 pub use lock::Holder;
 pub use rebuilding::Rebuilding;

@@ -23,7 +23,7 @@ pub(crate) mod log;
 mod memory;
 mod record;
 pub(crate) mod repair;
-mod stage;
+pub mod stage;
 mod states;
 mod stored;
 
@@ -36,8 +36,10 @@ pub use log::{Damage, Finding, Lost, Regainable, Regained};
 pub use memory::MemoryJournal;
 pub use record::Stored;
 pub use repair::Survey;
-pub use states::{Folded, Missing, MissingCause, States, StatesUpdate, StreamState, base_hash};
-pub(crate) use states::{decode_state, encode_state};
+pub use states::{
+    Folded, Missing, MissingCause, States, StatesUpdate, StreamState, base_hash, decode_state,
+    encode_state,
+};
 
 use async_trait::async_trait;
 
@@ -121,7 +123,7 @@ impl Entry {
     ///
     /// # Errors
     /// [`JournalError::Newer`] for one of a later version: that is no damage.
-    pub(crate) fn of(stored: &Stored) -> Result<Self, JournalError> {
+    pub fn of(stored: &Stored) -> Result<Self, JournalError> {
         match stored.record() {
             Ok(record) => Ok(Self::Event(record)),
             Err(JournalError::Damaged { why, .. }) => Ok(Self::Undecodable {

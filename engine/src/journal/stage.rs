@@ -1,7 +1,8 @@
 //! What every journal does before it writes: it checks the requests of a durable batch against
 //! the heads of their streams and turns their events into records.
 //!
-//! A request that is refused leaves nothing behind, while the others of the batch go on.
+//! A request that is refused leaves nothing behind, while the others of the batch go on. A store
+//! outside this crate stages its batches here, too, so that links and records are the same in all.
 
 use std::collections::HashMap;
 
@@ -10,20 +11,24 @@ use crate::model::{Hash, StreamId};
 
 /// How far a stream goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct StagedHead {
-    pub(super) next_seq: u64,
-    pub(super) hash: Hash,
+pub struct StagedHead {
+    /// The sequence its next event gets.
+    pub next_seq: u64,
+    /// The newest link of its chain.
+    pub hash: Hash,
 }
 
 /// How far a journal goes.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tip {
-    pub(super) next: Offset,
-    pub(super) link: Option<BatchLink>,
+pub struct Tip {
+    /// The offset its next event gets.
+    pub next: Offset,
+    /// The newest link of the journal's chain; none before the first batch.
+    pub link: Option<BatchLink>,
 }
 
 /// An [`Append`] whose events are encoded already.
-pub(super) struct StagedDraft {
+pub struct StagedDraft {
     stream: StreamId,
     expected_seq: u64,
     events: Vec<RecordDraft>,
@@ -31,7 +36,10 @@ pub(super) struct StagedDraft {
 
 impl StagedDraft {
     /// Encodes the events of a request.
-    pub(super) fn all(batch: Vec<Append>) -> Result<Vec<Self>, JournalError> {
+    ///
+    /// # Errors
+    /// [`JournalError::Storage`] for an event that cannot be encoded.
+    pub fn all(batch: Vec<Append>) -> Result<Vec<Self>, JournalError> {
         batch.into_iter().map(Self::new).collect()
     }
 
@@ -46,7 +54,7 @@ impl StagedDraft {
     }
 
     /// About how many bytes it will take.
-    pub(super) fn weight(&self) -> usize {
+    pub fn weight(&self) -> usize {
         self.events
             .iter()
             .map(|event| event.len().saturating_add(128))
@@ -55,7 +63,7 @@ impl StagedDraft {
 }
 
 /// A durable batch in the making.
-pub(super) struct AppendStage {
+pub struct AppendStage {
     prev: Hash,
     next: Offset,
     heads: HashMap<StreamId, StagedHead>,
@@ -64,7 +72,7 @@ pub(super) struct AppendStage {
 
 impl AppendStage {
     /// A batch to follow `tip`.
-    pub(super) fn new(tip: &Tip) -> Self {
+    pub fn new(tip: &Tip) -> Self {
         let prev = tip.link.map(|link| link.hash).unwrap_or_default();
         Self {
             prev,
@@ -76,7 +84,11 @@ impl AppendStage {
 
     /// Takes a request into the batch, whole or not at all. `known` gives the head of a stream
     /// before the batch.
-    pub(super) fn admit(
+    ///
+    /// # Errors
+    /// [`JournalError::Conflict`] and [`JournalError::TooLong`], and what `known` says; the batch
+    /// is then as it was.
+    pub fn admit(
         &mut self,
         request: Vec<StagedDraft>,
         known: impl Fn(&StreamId) -> Result<StagedHead, JournalError>,
@@ -92,7 +104,11 @@ impl AppendStage {
     }
 
     /// Takes records that were written before into the batch, byte for byte.
-    pub(super) fn admit_stored(
+    ///
+    /// # Errors
+    /// [`JournalError::Conflict`] and [`JournalError::Damaged`] for what does not follow, and what
+    /// `known` says; the batch is then as it was.
+    pub fn admit_stored(
         &mut self,
         request: Vec<Stored>,
         known: impl Fn(&StreamId) -> Result<StagedHead, JournalError>,
@@ -113,7 +129,7 @@ impl AppendStage {
     }
 
     /// The finished batch; none when it holds no record.
-    pub(super) fn seal(self) -> Option<StagedBatch> {
+    pub fn seal(self) -> Option<StagedBatch> {
         let (first, last) = (self.records.first()?.offset, self.records.last()?.offset);
         let hashes = self.records.iter().map(|record| &record.hash);
         let link = BatchLink::new(self.prev, first, last, hashes);
@@ -131,11 +147,15 @@ impl AppendStage {
 }
 
 /// A batch to be written, and what is true once it is durable.
-pub(super) struct StagedBatch {
-    pub(super) link: BatchLink,
-    pub(super) tip: Tip,
-    pub(super) heads: HashMap<StreamId, StagedHead>,
-    pub(super) records: Vec<Stored>,
+pub struct StagedBatch {
+    /// Its link.
+    pub link: BatchLink,
+    /// How far the journal goes then.
+    pub tip: Tip,
+    /// How far each stream that it appends to goes then.
+    pub heads: HashMap<StreamId, StagedHead>,
+    /// Its records, by offset.
+    pub records: Vec<Stored>,
 }
 
 /// One request, tried out on top of a stage.

@@ -165,7 +165,7 @@ pub fn base_hash(states: &States) -> Result<Hash, JournalError> {
 ///
 /// # Errors
 /// [`JournalError::Storage`] when it is too large to be stored.
-pub(crate) fn encode_state(state: &StreamState) -> Result<Vec<u8>, JournalError> {
+pub fn encode_state(state: &StreamState) -> Result<Vec<u8>, JournalError> {
     stored::states::encode_state(state)
 }
 
@@ -174,7 +174,7 @@ pub(crate) fn encode_state(state: &StreamState) -> Result<Vec<u8>, JournalError>
 /// # Errors
 /// [`JournalError::Damaged`] for bytes that no version wrote, [`JournalError::Newer`] for those of
 /// a later one.
-pub(crate) fn decode_state(bytes: &[u8]) -> Result<StreamState, JournalError> {
+pub fn decode_state(bytes: &[u8]) -> Result<StreamState, JournalError> {
     stored::states::decode_state(bytes).map_err(|e| match e {
         Unreadable::Newer { found, known } => JournalError::Newer {
             what: "a state".to_owned(),

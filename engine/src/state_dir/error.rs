@@ -58,6 +58,13 @@ pub enum StateDirError {
         /// The file system.
         kind: &'static str,
     },
+    /// It was to stand beside a journal that is kept elsewhere, and holds a journal of its own, or
+    /// stands beside another one.
+    #[error("{} belongs to another journal than the one that is named", path.display())]
+    OwnJournal {
+        /// The folder.
+        path: PathBuf,
+    },
     /// It cannot be read or written.
     #[error("{} cannot be {doing}: {why}", path.display())]
     Io {
@@ -83,6 +90,7 @@ impl StateDirError {
             Self::Older { .. } => "VSI0017",
             Self::Damaged { .. } => "VSI0004",
             Self::Elsewhere { .. } => "VSI0013",
+            Self::OwnJournal { .. } => "VSI0836",
             Self::Io { .. } => "VSI0006",
         }
     }
@@ -103,6 +111,7 @@ impl StateDirError {
             Self::Elsewhere { .. } => {
                 "use a --state on a local disk, or accept the risk with --allow-network-file-system"
             }
+            Self::OwnJournal { .. } => "name another folder with --state, or leave --journal out",
             Self::Io { .. } => {
                 "check that the disk has room and that this user may read and write it"
             }
@@ -117,6 +126,7 @@ impl StateDirError {
             | Self::Older { path, .. }
             | Self::Damaged { path, .. }
             | Self::Elsewhere { path, .. }
+            | Self::OwnJournal { path }
             | Self::Io { path, .. } => path,
         }
     }

@@ -10,7 +10,7 @@ mod rebuild;
 mod validate;
 mod writer;
 
-pub use rebuild::{Rebuilt, rebuild};
+pub use rebuild::{Rebuilt, rebuild, rebuild_into};
 
 pub(crate) use lines::{ExportLines, LineInput, parse};
 pub(crate) use offered::offered;

@@ -1,7 +1,7 @@
 //! Makes a journal of an export again. An export comes from outside: nothing in it is believed
 //! before it was checked.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use super::{
     super::{AuditAnchor, AuditError, Flaw, Violation},
@@ -57,6 +57,24 @@ pub async fn rebuild(input: LineInput<'_>, dir: &Path) -> Result<Rebuilt, AuditE
             Err(error)
         }
     }
+}
+
+/// Writes what an export holds into an empty journal that `make` makes, of the identity that it is
+/// given. The caller closes it, and removes it where this fails.
+///
+/// # Errors
+/// As for [`rebuild`].
+pub async fn rebuild_into<Making>(
+    input: LineInput<'_>,
+    make: impl FnOnce(String) -> Making,
+) -> Result<Rebuilt, AuditError>
+where
+    Making: Future<Output = Result<(Arc<dyn ChainedJournal>, Arc<dyn Blobs>), JournalError>>,
+{
+    let mut lines = ExportLines::of(input);
+    let header = lines.header().await?;
+    let (journal, blobs) = make(header.journal.clone()).await?;
+    restore(&mut lines, &*journal, &*blobs, header.journal).await
 }
 
 async fn fill(

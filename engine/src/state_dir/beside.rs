@@ -1,0 +1,130 @@
+//! A folder for what one process needs beside a journal that is kept elsewhere: its lock, its
+//! socket, simulated hosts. Nothing in it is missed if it goes.
+
+use std::path::Path;
+
+use super::{FORMAT, SECRETS, StateDir, StateDirError, find_data, format::Format, lock::Lock};
+use crate::{files, lease::Lease, room::Room};
+
+/// Names the journal that the folder stands beside.
+const JOURNAL: &str = "JOURNAL";
+
+/// What a journal that is kept elsewhere says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalElsewhere {
+    /// Its identity.
+    pub journal_id: String,
+    /// 1, and one more for each restore of a backup.
+    pub incarnation: u32,
+    /// Whether it was restored from a backup that nobody confirmed yet.
+    pub observe_only: bool,
+}
+
+impl StateDir {
+    /// Opens the folder beside a journal that is kept elsewhere, or makes it. Its calls for a journal,
+    /// blobs and checkpoints have nothing to open. Blocks.
+    ///
+    /// # Errors
+    /// [`StateDirError::OwnJournal`] where the folder holds a journal or stands beside another one,
+    /// [`StateDirError::InUse`] while another process has it.
+    pub fn beside(
+        path: impl AsRef<Path>,
+        journal: &JournalElsewhere,
+    ) -> Result<Self, StateDirError> {
+        let path = path.as_ref();
+        let io = |doing: &'static str| move |e| StateDirError::io(path, doing, &e);
+        check(path, journal)?;
+        files::create_dir(path).map_err(io("created"))?;
+        let lock = Lock::take(path)?;
+        check(path, journal)?;
+        if !path.join(JOURNAL).is_file() {
+            if let Some(found) = find_data(path).map_err(io("read"))? {
+                let why = format!("it stands beside no journal, but holds {found}");
+                return Err(StateDirError::damaged(path, why));
+            }
+            std::fs::write(path.join(JOURNAL), &journal.journal_id).map_err(io("written"))?;
+        }
+        files::create_dir(&path.join(SECRETS)).map_err(io("created"))?;
+        Ok(Self::standing_beside(path, journal, Some(lock)))
+    }
+
+    /// The same to look: nothing is written, and the folder need not be there.
+    ///
+    /// # Errors
+    /// [`StateDirError::OwnJournal`] as for [`StateDir::beside`].
+    pub fn look_beside(
+        path: impl AsRef<Path>,
+        journal: &JournalElsewhere,
+    ) -> Result<Self, StateDirError> {
+        let path = path.as_ref();
+        check(path, journal)?;
+        Ok(Self::standing_beside(path, journal, None))
+    }
+
+    fn standing_beside(path: &Path, journal: &JournalElsewhere, lock: Option<Lock>) -> Self {
+        let mut format = Format::of(journal.journal_id.clone());
+        format.incarnation = journal.incarnation;
+        format.observe_only = journal.observe_only;
+        Self {
+            path: path.to_owned(),
+            format,
+            room: match lock {
+                Some(_) => Room::open(path),
+                None => Room::seen_from_outside(path),
+            },
+            lock,
+            lease: Lease::endless(),
+        }
+    }
+}
+
+fn check(path: &Path, journal: &JournalElsewhere) -> Result<(), StateDirError> {
+    let other =
+        std::fs::read_to_string(path.join(JOURNAL)).is_ok_and(|id| id.trim() != journal.journal_id);
+    match other || path.join(FORMAT).exists() {
+        true => Err(StateDirError::OwnJournal {
+            path: path.to_owned(),
+        }),
+        false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn journal(id: &str) -> JournalElsewhere {
+        JournalElsewhere {
+            journal_id: id.to_owned(),
+            incarnation: 2,
+            observe_only: false,
+        }
+    }
+
+    #[test]
+    fn a_folder_stands_beside_one_journal_and_is_no_state_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("beside");
+        let state = StateDir::beside(&path, &journal("A")).unwrap();
+        assert_eq!((state.journal_id(), state.incarnation()), ("A", 2));
+        let held = StateDir::beside(&path, &journal("A"));
+        assert!(matches!(held, Err(StateDirError::InUse { .. })), "{held:?}");
+        drop(state);
+        StateDir::beside(&path, &journal("A")).unwrap();
+        for refused in [
+            StateDir::beside(&path, &journal("B")),
+            StateDir::look_beside(&path, &journal("B")),
+        ] {
+            assert!(matches!(refused, Err(StateDirError::OwnJournal { .. })));
+        }
+        assert!(StateDir::open_anywhere(&path).is_err());
+    }
+
+    #[test]
+    fn a_state_directory_with_a_journal_stands_beside_none() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(StateDir::open_anywhere(dir.path()).unwrap());
+        let refused = StateDir::beside(dir.path(), &journal("A"));
+        assert!(matches!(refused, Err(StateDirError::OwnJournal { .. })));
+    }
+}
