@@ -139,6 +139,7 @@ fn foreign_worlds_stay_in_the_room_that_speaks_with_them() {
                 "reqwest" => "vsiflow-image",
                 "sled" | "bincode" => "vsiflow-engine",
                 "clap" => "vsiflow",
+                "tokio-postgres" => "vsiflow-postgres",
                 _ => continue,
             };
             assert_eq!(crate_name, home, "{need} belongs into {home}");

@@ -1,0 +1,393 @@
+//! What `postgres://…` says.
+//!
+//! The address is libpq's: one or several hosts, `user`, `dbname`, `host=/folder` for a socket,
+//! `target_session_attrs`, `connect_timeout` and so on. Beside them are `sslmode`, `sslrootcert`,
+//! `passfile`, and `journal=NAME`. What it does not say comes from `PGUSER`, `PGDATABASE`, `PGHOST`,
+//! `PGPORT`, `PGPASSWORD`, `PGPASSFILE`, `PGSSLMODE` and `PGSSLROOTCERT`.
+//!
+//! A password in the address is refused: others see the arguments of a process. To a host that is
+//! not this machine only TLS with a verified certificate and name is spoken (`verify-full`), unless
+//! `sslmode=disable` is said.
+
+use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+
+use tokio_postgres::{
+    Config,
+    config::{Host, SslMode, TargetSessionAttrs},
+};
+
+use crate::PostgresError;
+
+/// Where the journal is when no name is said.
+const DEFAULT: &str = "default";
+/// How long connecting to one host may take.
+const CONNECT: Duration = Duration::from_secs(4);
+
+/// Where a journal is.
+#[derive(Clone)]
+pub struct JournalAddress {
+    pub(crate) config: Config,
+    pub(crate) name: String,
+    pub(crate) tls: Option<Roots>,
+    shown: String,
+}
+
+/// Whose certificates are trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Roots {
+    System,
+    File(PathBuf),
+}
+
+/// It holds a password.
+impl fmt::Debug for JournalAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JournalAddress({self})")
+    }
+}
+
+/// Server and journal, without anything secret.
+impl fmt::Display for JournalAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+/// What the environment says; a function, so that tests say it.
+type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+impl FromStr for JournalAddress {
+    type Err = PostgresError;
+
+    fn from_str(text: &str) -> Result<Self, PostgresError> {
+        Self::with_env(text, &|name| {
+            std::env::var(name).ok().filter(|value| !value.is_empty())
+        })
+    }
+}
+
+/// What the client library does not know of an address.
+#[derive(Default)]
+struct Own {
+    sslmode: Option<String>,
+    sslrootcert: Option<String>,
+    passfile: Option<String>,
+    journal: Option<String>,
+}
+
+impl Own {
+    /// Takes the parameter, if it is one of these.
+    fn take(&mut self, key: &str, value: &str) -> bool {
+        let field = match key {
+            "sslmode" => &mut self.sslmode,
+            "sslrootcert" => &mut self.sslrootcert,
+            "passfile" => &mut self.passfile,
+            "journal" => &mut self.journal,
+            _ => return false,
+        };
+        *field = Some(value.to_owned());
+        true
+    }
+}
+
+impl JournalAddress {
+    /// The name of the journal in its database.
+    pub fn journal(&self) -> &str {
+        &self.name
+    }
+
+    fn with_env(text: &str, env: Env<'_>) -> Result<Self, PostgresError> {
+        let invalid = |why: &str| PostgresError::Address(why.to_owned());
+        if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
+            return Err(invalid("it does not begin with postgres://"));
+        }
+        let (text, mut own) = split(text)?;
+        let parsed = text.parse::<Config>();
+        // Its text might repeat a password.
+        let mut config = parsed.map_err(|_| invalid("it cannot be read as libpq's"))?;
+        if config.get_password().is_some() {
+            return Err(invalid("it holds a password, which others would see"));
+        }
+        own.sslmode = own.sslmode.or_else(|| env("PGSSLMODE"));
+        own.sslrootcert = own.sslrootcert.or_else(|| env("PGSSLROOTCERT"));
+        own.passfile = own.passfile.or_else(|| env("PGPASSFILE"));
+        complete(&mut config, env)?;
+        let local = config.get_hosts().iter().all(is_here);
+        let tls = roots(&own, local)?;
+        config.ssl_mode(match tls {
+            Some(_) => SslMode::Require,
+            None => SslMode::Disable,
+        });
+        if let Some(password) = env("PGPASSWORD") {
+            config.password(password);
+        } else if let Some(password) = from_passfile(&config, own.passfile.as_deref(), env)? {
+            config.password(password);
+        }
+        let name = own.journal.unwrap_or_else(|| DEFAULT.to_owned());
+        if name.is_empty() || name.len() > 63 || name.chars().any(char::is_control) {
+            return Err(invalid("the journal's name takes 1 to 63 characters"));
+        }
+        let shown = shown(&config, &name);
+        Ok(Self {
+            config,
+            name,
+            tls,
+            shown,
+        })
+    }
+}
+
+/// Takes out of the address what only this program knows.
+fn split(text: &str) -> Result<(String, Own), PostgresError> {
+    let mut own = Own::default();
+    let Some((place, query)) = text.split_once('?') else {
+        return Ok((text.to_owned(), own));
+    };
+    let mut rest = Vec::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value_plain = decoded(value)
+            .ok_or_else(|| PostgresError::Address(format!("{key} is not encoded as in an URL")))?;
+        if !own.take(key, &value_plain) {
+            rest.push(pair);
+        }
+    }
+    let text = match rest.is_empty() {
+        true => place.to_owned(),
+        false => format!("{place}?{}", rest.join("&")),
+    };
+    Ok((text, own))
+}
+
+/// The text of percent-encoded text.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let (high, low) = (rest.next()?, rest.next()?);
+        let digits = [high, low];
+        let digits = std::str::from_utf8(&digits).ok()?;
+        bytes.push(u8::from_str_radix(digits, 16).ok()?);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+/// What the address leaves out, and what no address decides.
+fn complete(config: &mut Config, env: Env<'_>) -> Result<(), PostgresError> {
+    let invalid = |why: String| PostgresError::Address(why);
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        config.host(env("PGHOST").unwrap_or_else(|| "/var/run/postgresql".to_owned()));
+    }
+    if let (true, Some(port)) = (config.get_ports().is_empty(), env("PGPORT")) {
+        let port = port.parse::<u16>();
+        config.port(port.map_err(|_| invalid("PGPORT is no port".to_owned()))?);
+    }
+    if config.get_user().is_none() {
+        let user = env("PGUSER").or_else(|| env("USER"));
+        config.user(user.ok_or_else(|| invalid("it names no user".to_owned()))?);
+    }
+    if config.get_dbname().is_none()
+        && let Some(name) = env("PGDATABASE")
+    {
+        config.dbname(name);
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("vsiflow");
+    }
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT);
+    }
+    // Of several hosts the one that may be written: a standby is none before it is promoted.
+    config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    config.keepalives_idle(Duration::from_secs(5));
+    config.keepalives_interval(Duration::from_secs(2));
+    config.keepalives_retries(3);
+    config.tcp_user_timeout(Duration::from_secs(10));
+    Ok(())
+}
+
+/// Whether what is said to the host stays on this machine.
+fn is_here(host: &Host) -> bool {
+    match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            name == "localhost"
+                || name
+                    .parse()
+                    .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+        }
+    }
+}
+
+/// Which certificates are trusted; none where no TLS is spoken.
+fn roots(own: &Own, local: bool) -> Result<Option<Roots>, PostgresError> {
+    let roots = match own.sslrootcert.as_deref() {
+        None | Some("system") => Roots::System,
+        Some(path) => Roots::File(PathBuf::from(path)),
+    };
+    match own.sslmode.as_deref() {
+        Some("disable") => Ok(None),
+        None if local => Ok(None),
+        // Weaker modes would let whoever is between read everything: they are raised.
+        None | Some("allow" | "prefer" | "require" | "verify-ca" | "verify-full") => {
+            Ok(Some(roots))
+        }
+        Some(other) => Err(PostgresError::Address(format!(
+            "sslmode={other} is unknown"
+        ))),
+    }
+}
+
+/// The password of `~/.pgpass`, or of the file that is named. One that others may read is not used,
+/// as with libpq.
+fn from_passfile(
+    config: &Config,
+    named: Option<&str>,
+    env: Env<'_>,
+) -> Result<Option<String>, PostgresError> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = || env("HOME").map(|home| format!("{home}/.pgpass"));
+    let Some(path) = named.map(str::to_owned).or_else(home) else {
+        return Ok(None);
+    };
+    let Ok(meta) = std::fs::metadata(&path) else {
+        return Ok(None);
+    };
+    if meta.permissions().mode() & 0o077 != 0 {
+        let why = format!("others may read the password file {path}: `chmod 600` it");
+        return Err(PostgresError::Address(why));
+    }
+    let text = std::fs::read_to_string(&path)
+        .map_err(|e| PostgresError::Address(format!("the password file {path}: {e}")))?;
+    Ok(password_in(&text, config))
+}
+
+fn password_in(text: &str, config: &Config) -> Option<String> {
+    let host = match config.get_hosts().first()? {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(_) => "localhost".to_owned(),
+    };
+    let port = config.get_ports().first().copied().unwrap_or(5432);
+    let user = config.get_user()?;
+    let wanted = [
+        host,
+        port.to_string(),
+        config.get_dbname().unwrap_or(user).to_owned(),
+        user.to_owned(),
+    ];
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    lines.map(fields).find_map(|fields| {
+        let (password, keys) = fields.split_last()?;
+        let fits = |(key, wanted): (&String, &String)| key == "*" || key == wanted;
+        (keys.len() == wanted.len() && keys.iter().zip(&wanted).all(fits)).then(|| password.clone())
+    })
+}
+
+/// The fields of a line; a backslash takes the meaning from what follows.
+fn fields(line: &str) -> Vec<String> {
+    let mut fields = vec![String::new()];
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        let c = match c {
+            ':' if fields.len() < 5 => {
+                fields.push(String::new());
+                continue;
+            }
+            '\\' => chars.next(),
+            c => Some(c),
+        };
+        if let Some(last) = fields.last_mut() {
+            last.extend(c);
+        }
+    }
+    fields
+}
+
+fn shown(config: &Config, name: &str) -> String {
+    let hosts = config.get_hosts().iter().map(|host| match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(path) => path.display().to_string(),
+    });
+    let hosts: Vec<_> = hosts.collect();
+    let user = config.get_user().unwrap_or_default();
+    let db = config.get_dbname().unwrap_or(user);
+    format!("PostgreSQL {}/{db}, journal {name}", hosts.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<JournalAddress, PostgresError> {
+        JournalAddress::with_env(text, &|_| None)
+    }
+
+    #[test]
+    fn a_password_in_the_address_is_refused_and_not_repeated() {
+        for text in [
+            "postgres://a:hunter2@db/x",
+            "postgres://a@db/x?password=hunter2",
+            "postgres://a:hunter2@db:port/x",
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_host_elsewhere_is_verified_unless_said_otherwise() {
+        let tls = |text| read(text).unwrap().tls;
+        assert_eq!(tls("postgres://a@db.example/x"), Some(Roots::System));
+        assert_eq!(
+            tls("postgres://a@db/x?sslmode=require"),
+            Some(Roots::System)
+        );
+        let file = Some(Roots::File("/ca.pem".into()));
+        assert_eq!(tls("postgres://a@db/x?sslrootcert=%2Fca.pem"), file);
+        assert_eq!(tls("postgres://a@db/x?sslmode=disable"), None);
+        assert_eq!(tls("postgres://a@127.0.0.1,db/x"), Some(Roots::System));
+        assert_eq!(tls("postgres://a@localhost/x"), None);
+        assert_eq!(tls("postgres://a@/x?host=/run"), None);
+        assert!(read("postgres://a@db/x?sslmode=none").is_err());
+    }
+
+    #[test]
+    fn the_address_says_which_journal_and_shows_no_secret() {
+        let address = read("postgres://a@db,other/x?journal=j%201&connect_timeout=3").unwrap();
+        assert_eq!(address.journal(), "j 1");
+        assert_eq!(address.to_string(), "PostgreSQL db,other/x, journal j 1");
+        assert!(read("postgres://a@db/x?journal=").is_err());
+        assert!(read("mysql://a@db/x").is_err());
+        assert!(read("postgres://a@db/x?unknown=1").is_err());
+    }
+
+    #[test]
+    fn a_password_file_is_read_as_libpq_reads_it() {
+        let address = read("postgres://a@db:6000/x").unwrap();
+        let text = "# none\ndb:5432:x:a:no\nother:*:*:*:no\n*:6000:x:a:p\\:w\\\\d:x\n*:*:*:*:last";
+        assert_eq!(
+            password_in(text, &address.config),
+            Some("p:w\\d:x".to_owned())
+        );
+        assert_eq!(password_in("db:6000:x:b:no", &address.config), None);
+    }
+
+    #[test]
+    fn a_password_file_that_others_may_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pgpass");
+        std::fs::write(&path, "*:*:*:*:secret").unwrap();
+        let text = format!("postgres://a@db/x?passfile={}", path.display());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(read(&text).is_err());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let found = read(&text).unwrap();
+        assert_eq!(found.config.get_password(), Some(&b"secret"[..]));
+        assert!(!format!("{found:?} {found}").contains("secret"));
+    }
+}

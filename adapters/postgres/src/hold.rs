@@ -1,0 +1,347 @@
+//! The right to write a journal: who has it, until when, and how it passes on.
+//!
+//! The journal's row names its holder, an epoch that grows whenever the right passes on or a
+//! connection of the writer is replaced, and the end of the lease in the database's clock. Whoever
+//! appends compares all of it under the row's lock. So the database decides alone: clocks of
+//! machines are compared with nothing but themselves.
+//!
+//! The same lease bounds what the holder does to hosts, which no database can fence: it is counted
+//! on the holder's machine from before each renewal was asked for ([`vsiflow_engine::lease`]), so
+//! that it ends there first. A successor of one that died appends at once, but acts on hosts only
+//! after [`Held::quiet`], by when calls that the dead one had sent are over.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::{sleep, timeout};
+use tokio_postgres::types::ToSql;
+use vsiflow_engine::lease::{Lease, LeaseLost, Moment};
+
+use crate::{JournalAddress, PostgresError, connection::Connection, schema};
+
+/// How long the right lasts without being renewed.
+pub const LASTS: Duration = Duration::from_secs(6);
+/// After the lease of one that died: its longest control call, and libvirtd's keep-alive, after
+/// which libvirtd has closed the connection of a client that does not answer.
+pub const QUIET: Duration = Duration::from_secs(60);
+/// How often a connection that fails is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// What a journal says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The identity, drawn when it was made.
+    pub journal_id: String,
+    /// 1, and one more for each restore of a backup.
+    pub incarnation: u32,
+    /// Whether it was restored from a backup that nobody confirmed yet.
+    pub observe_only: bool,
+}
+
+impl Identity {
+    pub(crate) fn of(row: &schema::JournalRow) -> Self {
+        Self {
+            journal_id: row.id.clone(),
+            incarnation: u32::try_from(row.incarnation).unwrap_or(1),
+            observe_only: row.observe_only,
+        }
+    }
+}
+
+/// The right to write a journal, held by this process.
+pub struct Held {
+    pub(crate) address: JournalAddress,
+    pub(crate) journal: i32,
+    /// Nobody else's: it names the process and has a random part.
+    pub(crate) holder: String,
+    pub(crate) epoch: AtomicI64,
+    pub(crate) lease: Arc<Lease>,
+    identity: Identity,
+    lasts: Duration,
+    quiet: Duration,
+}
+
+impl Held {
+    /// Takes the right, if nobody else has it; makes the journal where there is none. Does not wait
+    /// for a holder.
+    ///
+    /// # Errors
+    /// [`PostgresError::InUse`] while another process has it; otherwise see [`PostgresError`].
+    pub async fn take(
+        address: &JournalAddress,
+        lasts: Duration,
+    ) -> Result<Arc<Self>, PostgresError> {
+        let mut connection = Connection::to(address).await?;
+        let id = ulid::Ulid::from_parts(unix_millis(), rand::random()).to_string();
+        schema::make(&mut connection.client, address, &id, true).await?;
+        Self::take_row(address, connection, lasts, true).await
+    }
+
+    /// Makes a journal of that identity, to be filled by a rebuild, and takes the right to it. Nobody
+    /// else sees it as a journal before [`Held::finish`].
+    ///
+    /// # Errors
+    /// [`PostgresError::Exists`] where there is one already; otherwise see [`PostgresError`].
+    pub async fn take_new(address: &JournalAddress, id: &str) -> Result<Arc<Self>, PostgresError> {
+        let mut connection = Connection::to(address).await?;
+        if !schema::make(&mut connection.client, address, id, false).await? {
+            return Err(PostgresError::Exists {
+                server: address.to_string(),
+                name: address.name.clone(),
+            });
+        }
+        Self::take_row(address, connection, LASTS, false).await
+    }
+
+    async fn take_row(
+        address: &JournalAddress,
+        mut connection: Connection,
+        lasts: Duration,
+        whole: bool,
+    ) -> Result<Arc<Self>, PostgresError> {
+        let server = address.to_string();
+        let failed = |error| PostgresError::of(&server, &error);
+        let asked = Moment::now();
+        let holder = name();
+        let transaction = connection.client.transaction().await.map_err(failed)?;
+        let row = schema::find(transaction.client(), address).await?;
+        let row = row.filter(|row| row.whole == whole);
+        let missing = || PostgresError::Missing {
+            server: server.clone(),
+            name: address.name.clone(),
+            half: whole,
+        };
+        let row = row.ok_or_else(missing)?;
+        let lock = "SELECT holder, \
+            extract(epoch FROM lease_until)::float8 - extract(epoch FROM clock_timestamp())::float8 \
+            FROM vsiflow.journals WHERE journal = $1 FOR UPDATE";
+        let held = transaction.query_one(lock, &[&row.journal]).await;
+        let held = held.map_err(failed)?;
+        let left = lasting(held.get(1));
+        if !left.is_zero() {
+            let holder = held.get(0);
+            return Err(PostgresError::InUse { holder, left });
+        }
+        // A holder that ended in order left no name behind.
+        let take = "UPDATE vsiflow.journals SET epoch = epoch + 1, holder = $2, \
+            lease_until = clock_timestamp() + make_interval(secs => $3), \
+            quiet_until = CASE WHEN holder = '' THEN quiet_until \
+                ELSE greatest(quiet_until, lease_until + make_interval(secs => $4)) END \
+            WHERE journal = $1 RETURNING epoch, \
+            extract(epoch FROM quiet_until)::float8 - extract(epoch FROM clock_timestamp())::float8";
+        let (lease, quiet) = (lasts.as_secs_f64(), QUIET.as_secs_f64());
+        let taken = transaction
+            .query_one(take, &[&row.journal, &holder, &lease, &quiet])
+            .await
+            .map_err(failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(Arc::new(Self {
+            address: address.clone(),
+            journal: row.journal,
+            holder,
+            epoch: AtomicI64::new(taken.get(0)),
+            lease: Lease::new(asked, lasts),
+            identity: Identity::of(&row),
+            lasts,
+            quiet: lasting(taken.get(1)),
+        }))
+    }
+
+    /// Takes the right once its holder ended or its lease passed. Calls `waits` when it has to wait.
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// As for [`Held::take`], but for [`PostgresError::InUse`]; what does not answer is asked again.
+    pub async fn win(
+        address: &JournalAddress,
+        lasts: Duration,
+        mut waits: impl FnMut(&PostgresError),
+    ) -> Result<Arc<Self>, PostgresError> {
+        loop {
+            match Self::take(address, lasts).await {
+                Err(error @ (PostgresError::InUse { .. } | PostgresError::Unreachable { .. })) => {
+                    waits(&error);
+                }
+                other => return other,
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// Renews the lease until it is lost. Cancel safe.
+    pub async fn keep(&self) -> LeaseLost {
+        let every = self.lasts / 4;
+        let mut connection = None;
+        let mut wait = every;
+        loop {
+            sleep(wait).await;
+            let Some(left) = self.lease.left().filter(|left| !left.is_zero()) else {
+                return LeaseLost;
+            };
+            let asked = Moment::now();
+            match timeout(left, self.renew(&mut connection)).await {
+                Ok(Ok(true)) => {
+                    if self.lease.renew(asked, self.lasts).is_err() {
+                        return LeaseLost;
+                    }
+                    wait = every;
+                }
+                Ok(Ok(false)) => {
+                    self.lease.give_up();
+                    return LeaseLost;
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "the lease of the journal is not renewed");
+                    connection = None;
+                    wait = AGAIN;
+                }
+                Err(_) => return LeaseLost,
+            }
+        }
+    }
+
+    async fn renew(&self, slot: &mut Option<Connection>) -> Result<bool, PostgresError> {
+        let connection = match slot {
+            Some(connection) => connection,
+            None => slot.insert(Connection::to(&self.address).await?),
+        };
+        let renew = "UPDATE vsiflow.journals \
+            SET lease_until = clock_timestamp() + make_interval(secs => $3) \
+            WHERE journal = $1 AND holder = $2 AND lease_until > clock_timestamp()";
+        let lasts = self.lasts.as_secs_f64();
+        let params: [&(dyn ToSql + Sync); 3] = [&self.journal, &self.holder, &lasts];
+        let renewed = connection.client.execute(renew, &params).await;
+        renewed
+            .map(|rows| rows == 1)
+            .map_err(|error| PostgresError::of(&self.address.to_string(), &error))
+    }
+
+    /// Lets the right go, so that a successor need not wait. Everything that writes is closed before.
+    pub async fn release(&self) {
+        self.lease.give_up();
+        let released = async {
+            let connection = Connection::to(&self.address).await?;
+            let release = "UPDATE vsiflow.journals SET holder = '', lease_until = '-infinity' \
+                WHERE journal = $1 AND holder = $2";
+            let params: [&(dyn ToSql + Sync); 2] = [&self.journal, &self.holder];
+            let released = connection.client.execute(release, &params).await;
+            released.map_err(|error| PostgresError::of(&self.address.to_string(), &error))
+        };
+        match timeout(self.lasts, Box::pin(released)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "the lease of the journal ends by itself"),
+            Err(_) => tracing::debug!("the lease of the journal ends by itself"),
+        }
+    }
+
+    /// Says that a journal which was being rebuilt is whole.
+    ///
+    /// # Errors
+    /// When the right is lost, or the database does not answer.
+    pub async fn finish(&self) -> Result<(), PostgresError> {
+        self.settle(
+            "UPDATE vsiflow.journals SET whole = true \
+            WHERE journal = $1 AND holder = $2 AND lease_until > clock_timestamp()",
+        )
+        .await
+    }
+
+    /// Lets a restored journal act from now on.
+    ///
+    /// # Errors
+    /// As for [`Held::finish`].
+    pub async fn confirm(&self) -> Result<(), PostgresError> {
+        self.settle(
+            "UPDATE vsiflow.journals SET observe_only = false \
+            WHERE journal = $1 AND holder = $2 AND lease_until > clock_timestamp()",
+        )
+        .await
+    }
+
+    async fn settle(&self, update: &str) -> Result<(), PostgresError> {
+        let server = self.address.to_string();
+        let connection = Connection::to(&self.address).await?;
+        let params: [&(dyn ToSql + Sync); 2] = [&self.journal, &self.holder];
+        match connection
+            .client
+            .execute(update, &params)
+            .await
+            .map_err(|error| PostgresError::of(&server, &error))?
+        {
+            1 => Ok(()),
+            _ => Err(PostgresError::Refused {
+                server,
+                why: LeaseLost.to_string(),
+            }),
+        }
+    }
+
+    /// Removes a journal that was being rebuilt and did not become whole.
+    ///
+    /// # Errors
+    /// When the database does not answer; a later rebuild then finds the half journal.
+    pub async fn abandon(&self) -> Result<(), PostgresError> {
+        let server = self.address.to_string();
+        let failed = |error| PostgresError::of(&server, &error);
+        let mut connection = Connection::to(&self.address).await?;
+        let transaction = connection.client.transaction().await.map_err(failed)?;
+        let delete =
+            "DELETE FROM vsiflow.journals WHERE journal = $1 AND holder = $2 AND NOT whole";
+        let params: [&(dyn ToSql + Sync); 2] = [&self.journal, &self.holder];
+        if transaction.execute(delete, &params).await.map_err(failed)? == 1 {
+            let journal = self.journal;
+            let mut rest = format!("DROP TABLE IF EXISTS vsiflow.events_{journal};");
+            for table in ["links", "streams", "gaps", "bases", "base_states", "blobs"] {
+                rest.push_str(&format!(
+                    "DELETE FROM vsiflow.{table} WHERE journal = {journal};"
+                ));
+            }
+            transaction.batch_execute(&rest).await.map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)
+    }
+
+    /// The lease, to be asked before anything that others could see.
+    pub fn lease(&self) -> Arc<Lease> {
+        self.lease.clone()
+    }
+
+    /// What the journal says of itself.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// How long after this was taken nothing may be done to a host, since one that died may have
+    /// calls under way.
+    pub fn quiet(&self) -> Duration {
+        self.quiet
+    }
+
+    pub(crate) fn epoch(&self) -> i64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+}
+
+/// What `get` of an interval of seconds means; infinity past is nothing.
+fn lasting(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}
+
+fn unix_millis() -> u64 {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or_default()
+}
+
+/// Who this process is, for people, and unlike any other.
+fn name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let (host, pid) = (host.trim(), std::process::id());
+    format!("process {pid} on {host} ({:016x})", rand::random::<u64>())
+}

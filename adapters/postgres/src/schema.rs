@@ -1,0 +1,142 @@
+//! The tables, and the journal's row among them.
+
+use tokio_postgres::{Client, Row};
+use vsiflow_engine::{
+    journal::{BatchLink, stage::Tip},
+    model::Hash,
+};
+
+use crate::{JournalAddress, PostgresError};
+
+/// The newest format of the tables that this version knows.
+const KNOWN: i32 = 1;
+
+/// Of the transaction that makes the tables, so that two processes do not.
+const LOCK: i64 = 0x7673_6966_6c6f_7731;
+
+/// Makes the tables where there are none, and the journal where it is missing. Whether it was made.
+pub(crate) async fn make(
+    client: &mut Client,
+    address: &JournalAddress,
+    id: &str,
+    whole: bool,
+) -> Result<bool, PostgresError> {
+    let server = address.to_string();
+    let failed = |error| PostgresError::of(&server, &error);
+    if check(client, address).await? && find(client, address).await?.is_some() {
+        return Ok(false);
+    }
+    let transaction = client.transaction().await.map_err(failed)?;
+    let lock = "SELECT pg_advisory_xact_lock($1)";
+    transaction.execute(lock, &[&LOCK]).await.map_err(failed)?;
+    let tables = include_str!("schema.sql");
+    transaction.batch_execute(tables).await.map_err(failed)?;
+    let insert = "INSERT INTO vsiflow.journals (journal, name, id, written_by, whole) \
+        SELECT coalesce(max(journal) + 1, 0), $1, $2, $3, $4 FROM vsiflow.journals \
+        ON CONFLICT (name) DO NOTHING RETURNING journal";
+    let version = env!("CARGO_PKG_VERSION");
+    let row = transaction
+        .query_opt(insert, &[&address.name, &id, &version, &whole])
+        .await
+        .map_err(failed)?;
+    if let Some(row) = &row {
+        let journal: i32 = row.get(0);
+        let partition = format!(
+            "CREATE TABLE vsiflow.events_{journal} PARTITION OF vsiflow.events FOR VALUES IN ({journal})"
+        );
+        transaction
+            .batch_execute(&partition)
+            .await
+            .map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)?;
+    Ok(row.is_some())
+}
+
+/// Whether the tables are there, in a format that is known.
+pub(crate) async fn check(
+    client: &Client,
+    address: &JournalAddress,
+) -> Result<bool, PostgresError> {
+    let server = address.to_string();
+    let failed = |error| PostgresError::of(&server, &error);
+    let there = "SELECT to_regclass('vsiflow.format') IS NOT NULL";
+    let there: bool = client.query_one(there, &[]).await.map_err(failed)?.get(0);
+    if !there {
+        return Ok(false);
+    }
+    let version = "SELECT max(version) FROM vsiflow.format";
+    let row = client.query_one(version, &[]).await.map_err(failed)?;
+    match row.get::<_, Option<i32>>(0) {
+        Some(found) if found > KNOWN => Err(PostgresError::Newer {
+            server,
+            found,
+            known: KNOWN,
+        }),
+        found => Ok(found.is_some()),
+    }
+}
+
+/// A journal's row, without its lease.
+#[derive(Clone, Debug)]
+pub(crate) struct JournalRow {
+    pub(crate) journal: i32,
+    pub(crate) id: String,
+    pub(crate) incarnation: i32,
+    pub(crate) observe_only: bool,
+    pub(crate) whole: bool,
+}
+
+/// The journal's row, if it is there.
+pub(crate) async fn find(
+    client: &Client,
+    address: &JournalAddress,
+) -> Result<Option<JournalRow>, PostgresError> {
+    let select = "SELECT journal, id, incarnation, observe_only, whole \
+        FROM vsiflow.journals WHERE name = $1";
+    let row = client.query_opt(select, &[&address.name]).await;
+    let row = row.map_err(|error| PostgresError::of(&address.to_string(), &error))?;
+    Ok(row.map(|row| JournalRow {
+        journal: row.get(0),
+        id: row.get(1),
+        incarnation: row.get(2),
+        observe_only: row.get(3),
+        whole: row.get(4),
+    }))
+}
+
+/// How far the journal goes, of the columns from `at` on: `next_offset, tip_first, tip_last,
+/// tip_prev, tip_hash`.
+pub(crate) fn tip(row: &Row, at: usize) -> Tip {
+    let link = row
+        .get::<_, Option<i64>>(at.saturating_add(1))
+        .map(|first| BatchLink {
+            first: unsigned(first),
+            last: unsigned(
+                row.get::<_, Option<i64>>(at.saturating_add(2))
+                    .unwrap_or_default(),
+            ),
+            prev: hash(row.get::<_, Option<&[u8]>>(at.saturating_add(3))),
+            hash: hash(row.get::<_, Option<&[u8]>>(at.saturating_add(4))),
+        });
+    Tip {
+        next: unsigned(row.get(at)),
+        link,
+    }
+}
+
+/// A hash as it is stored; one of another length matches nothing.
+pub(crate) fn hash(bytes: Option<&[u8]>) -> Hash {
+    let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+    bytes.map(Hash).unwrap_or_default()
+}
+
+/// As PostgreSQL counts.
+pub(crate) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// As a journal counts.
+pub(crate) fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or_default()
+}

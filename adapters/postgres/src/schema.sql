@@ -1,0 +1,104 @@
+CREATE SCHEMA IF NOT EXISTS vsiflow;
+
+CREATE TABLE IF NOT EXISTS vsiflow.format (version integer NOT NULL);
+INSERT INTO vsiflow.format SELECT 1 WHERE NOT EXISTS (SELECT FROM vsiflow.format);
+
+-- One row a journal: who it is, who may write it, and how far it goes.
+CREATE TABLE IF NOT EXISTS vsiflow.journals (
+    journal      integer PRIMARY KEY,
+    name         text NOT NULL UNIQUE,
+    id           text NOT NULL,
+    written_by   text NOT NULL,
+    incarnation  integer NOT NULL DEFAULT 1,
+    observe_only boolean NOT NULL DEFAULT false,
+    whole        boolean NOT NULL DEFAULT true,
+    epoch        bigint NOT NULL DEFAULT 0,
+    holder       text NOT NULL DEFAULT '',
+    lease_until  timestamptz NOT NULL DEFAULT '-infinity',
+    quiet_until  timestamptz NOT NULL DEFAULT '-infinity',
+    next_offset  bigint NOT NULL DEFAULT 0,
+    tip_first    bigint,
+    tip_last     bigint,
+    tip_prev     bytea,
+    tip_hash     bytea
+) WITH (fillfactor = 10);
+
+CREATE TABLE IF NOT EXISTS vsiflow.events (
+    journal  integer NOT NULL,
+    "offset" bigint NOT NULL,
+    stream   text COLLATE "C" NOT NULL,
+    seq      bigint NOT NULL,
+    bytes    bytea NOT NULL,
+    PRIMARY KEY (journal, "offset"),
+    UNIQUE (journal, stream, seq)
+) PARTITION BY LIST (journal);
+
+CREATE TABLE IF NOT EXISTS vsiflow.links (
+    journal integer NOT NULL,
+    first   bigint NOT NULL,
+    last    bigint NOT NULL,
+    prev    bytea NOT NULL,
+    hash    bytea NOT NULL,
+    PRIMARY KEY (journal, first),
+    UNIQUE (journal, last)
+);
+
+CREATE TABLE IF NOT EXISTS vsiflow.streams (
+    journal  integer NOT NULL,
+    stream   text COLLATE "C" NOT NULL,
+    next_seq bigint NOT NULL,
+    hash     bytea NOT NULL,
+    PRIMARY KEY (journal, stream)
+) WITH (fillfactor = 80);
+
+CREATE TABLE IF NOT EXISTS vsiflow.gaps (
+    journal integer NOT NULL,
+    first   bigint NOT NULL,
+    last    bigint NOT NULL,
+    prev    bytea NOT NULL,
+    hash    bytea NOT NULL,
+    cause   text NOT NULL,
+    PRIMARY KEY (journal, first)
+);
+
+CREATE TABLE IF NOT EXISTS vsiflow.bases (
+    journal    integer NOT NULL,
+    as_of      bigint NOT NULL,
+    size       bigint NOT NULL,
+    link_first bigint,
+    link_last  bigint,
+    link_prev  bytea,
+    link_hash  bytea,
+    PRIMARY KEY (journal, as_of)
+);
+
+CREATE TABLE IF NOT EXISTS vsiflow.base_states (
+    journal integer NOT NULL,
+    as_of   bigint NOT NULL,
+    number  bigint NOT NULL,
+    state   bytea NOT NULL,
+    PRIMARY KEY (journal, as_of, number)
+);
+
+CREATE TABLE IF NOT EXISTS vsiflow.blobs (
+    journal integer NOT NULL,
+    hash    bytea NOT NULL,
+    bytes   bytea NOT NULL,
+    PRIMARY KEY (journal, hash)
+);
+
+CREATE TABLE IF NOT EXISTS vsiflow.checkpoints (
+    journal integer NOT NULL,
+    run     text COLLATE "C" NOT NULL,
+    node    text COLLATE "C" NOT NULL,
+    value   bytea NOT NULL,
+    PRIMARY KEY (journal, run, node)
+) WITH (fillfactor = 50);
+
+-- Sealed before they are sent: the database never sees one.
+CREATE TABLE IF NOT EXISTS vsiflow.secrets (
+    journal integer NOT NULL,
+    id      text COLLATE "C" NOT NULL,
+    sealed  bytea NOT NULL,
+    PRIMARY KEY (journal, id)
+);

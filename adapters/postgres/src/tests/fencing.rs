@@ -1,0 +1,268 @@
+//! One writer: tried with processes that are stopped, killed and woken, and with a server that breaks.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+use vsiflow_engine::journal::{ChainedJournal as _, Journal as _, JournalError};
+
+use super::{
+    conformance::{append, entity},
+    line::Line,
+    server::Server,
+    writer_process::WriterProcess,
+};
+use crate::{Held, PostgresError, PostgresJournal, hold};
+
+const LONG: Duration = Duration::from_secs(600);
+
+async fn opened(server: &Server) -> (Arc<Held>, PostgresJournal) {
+    let held = Held::take(&server.journal("a"), LONG).await.unwrap();
+    let journal = PostgresJournal::open(held.clone()).await.unwrap();
+    (held, journal)
+}
+
+/// Everything that was acknowledged is there, once, where it was said to be.
+async fn holds_all(server: &Server, said: &[String]) {
+    let journal = PostgresJournal::open_to_read(&server.journal("a"))
+        .await
+        .unwrap();
+    let all = journal.read_all(0, usize::MAX).await.unwrap();
+    for (offset, record) in all.iter().enumerate() {
+        assert_eq!(record.offset, offset as u64, "no gap, nothing twice");
+    }
+    for line in said.iter().filter_map(|line| line.strip_prefix("wrote ")) {
+        let words: Vec<_> = line.split(' ').collect();
+        let record = &all[words[3].parse::<usize>().unwrap()];
+        assert_eq!(record.stream, entity(words[0]), "{line}");
+        assert_eq!(record.seq.to_string(), words[1], "{line}");
+    }
+    let links = journal.read_links(0, usize::MAX).await.unwrap();
+    for pair in links.windows(2) {
+        assert_eq!(pair[1].prev, pair[0].hash);
+        assert_eq!(pair[1].first, pair[0].last + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_is_held_is_not_taken_and_passes_at_once_when_it_is_let_go() {
+    let server = Server::start();
+    let (held, journal) = opened(&server).await;
+    let refused = Held::take(&server.journal("a"), LONG).await.map(drop);
+    assert!(
+        matches!(refused, Err(PostgresError::InUse { .. })),
+        "{refused:?}"
+    );
+    journal.close().await;
+    held.release().await;
+    let next = Held::take(&server.journal("a"), LONG).await.unwrap();
+    assert_eq!(next.quiet(), Duration::ZERO, "nothing of it is under way");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_was_stopped_and_wakes_writes_nothing() {
+    let server = Server::start();
+    let lasts = hold::LASTS;
+    let mut first = WriterProcess::start(&server.url("a"), lasts, "first");
+    let mut said = first.acknowledges(5);
+    first.signal(Signal::STOP);
+    let mut second = WriterProcess::start(&server.url("a"), lasts, "second");
+    let holds = second.says().unwrap();
+    let quiet: u64 = holds.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(quiet > 0 && quiet <= hold::QUIET.as_secs(), "{holds}");
+    said.extend(second.acknowledges(5));
+    first.signal(Signal::CONT);
+    let last = first.end();
+    assert!(
+        last.last().is_some_and(|line| line.starts_with("ends: ")),
+        "{last:?}"
+    );
+    said.extend(last);
+    said.extend(second.acknowledges(5));
+    second.signal(Signal::KILL);
+    said.extend(second.end());
+    holds_all(&server, &said).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_successor_of_one_that_was_killed_writes_within_ten_seconds() {
+    let server = Server::start();
+    let mut first = WriterProcess::start(&server.url("a"), hold::LASTS, "first");
+    let mut said = first.acknowledges(3);
+    let mut second = WriterProcess::start(&server.url("a"), hold::LASTS, "second");
+    first.signal(Signal::KILL);
+    let killed = Instant::now();
+    said.extend(first.end());
+    said.extend(second.acknowledges(1));
+    let took = killed.elapsed();
+    assert!(
+        took <= Duration::from_secs(10),
+        "takeover_s {}",
+        took.as_secs_f64()
+    );
+    second.signal(Signal::KILL);
+    said.extend(second.end());
+    holds_all(&server, &said).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_crashes_loses_nothing_and_gets_nothing_twice() {
+    let mut server = Server::start();
+    let mut writer = WriterProcess::start(&server.url("a"), Duration::from_secs(60), "one");
+    let mut said = Vec::new();
+    for _ in 0..3 {
+        said.extend(writer.acknowledges(20));
+        server.kill();
+        server.go_on();
+    }
+    said.extend(writer.acknowledges(20));
+    writer.signal(Signal::KILL);
+    said.extend(writer.end());
+    holds_all(&server, &said).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_cut_lose_nothing_and_write_nothing_twice() {
+    let server = Server::start();
+    let mut writer = WriterProcess::start(&server.url("a"), Duration::from_secs(60), "one");
+    let mut said = Vec::new();
+    for _ in 0..15 {
+        said.extend(writer.acknowledges(3));
+        server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'vsiflow'");
+    }
+    said.extend(writer.acknowledges(3));
+    writer.signal(Signal::KILL);
+    said.extend(writer.end());
+    holds_all(&server, &said).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_acknowledgement_is_found_by_its_link() {
+    let server = Server::start();
+    let line = Line::to(&server);
+    let held = Held::take(&line.journal("a"), LONG).await.unwrap();
+    let journal = PostgresJournal::open(held.clone()).await.unwrap();
+    for seq in 0..4 {
+        if seq > 0 {
+            line.lose_next_answer();
+        }
+        let epoch = held.epoch();
+        let written = journal
+            .append(vec![append(&entity("a"), seq, b"1")])
+            .await
+            .unwrap();
+        assert_eq!((written.len(), written[0].offset), (1, seq));
+        assert!(held.epoch() > epoch || seq == 0, "the answer was lost");
+    }
+    let all = journal.read_all(0, 9).await.unwrap();
+    assert_eq!(all.len(), 4, "nothing twice");
+    assert_eq!(journal.read_links(0, 9).await.unwrap().len(), 4);
+}
+
+/// A trigger that runs when the transaction is about to end cuts the connection there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_cut_off_before_its_commit_is_sent_again() {
+    let server = Server::start();
+    let (held, journal) = opened(&server).await;
+    journal
+        .append(vec![append(&entity("a"), 0, b"1")])
+        .await
+        .unwrap();
+    let epoch = held.epoch();
+    server.sql(
+        "CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NULL; END $$; \
+         CREATE CONSTRAINT TRIGGER lose AFTER INSERT ON vsiflow.links DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW EXECUTE FUNCTION lose()",
+    );
+    let journal = Arc::new(journal);
+    let writing = tokio::spawn({
+        let journal = journal.clone();
+        async move { journal.append(vec![append(&entity("a"), 1, b"2")]).await }
+    });
+    let until = Instant::now() + Duration::from_secs(60);
+    while held.epoch() == epoch {
+        assert!(Instant::now() < until, "the connection was not replaced");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.sql("DROP TRIGGER lose ON vsiflow.links");
+    let written = writing.await.unwrap().unwrap();
+    assert_eq!(written[0].offset, 1);
+    assert!(
+        held.epoch() > epoch,
+        "no statement of the lost connection can follow"
+    );
+    assert_eq!(journal.read_all(0, 9).await.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_link_after_a_reconnect_ends_the_process() {
+    let server = Server::start();
+    let (held, journal) = opened(&server).await;
+    for seq in 0..3 {
+        journal
+            .append(vec![append(&entity("a"), seq, b"1")])
+            .await
+            .unwrap();
+    }
+    // As a standby that was promoted without the newest batch.
+    server.sql(
+        "DELETE FROM vsiflow.events WHERE \"offset\" = 2; DELETE FROM vsiflow.links WHERE first = 2; \
+         UPDATE vsiflow.journals j SET next_offset = 2, tip_first = l.first, tip_last = l.last, \
+         tip_prev = l.prev, tip_hash = l.hash FROM vsiflow.links l WHERE l.first = 1",
+    );
+    let refused = journal.append(vec![append(&entity("a"), 3, b"2")]).await;
+    assert!(
+        matches!(refused, Err(JournalError::Storage(_))),
+        "{refused:?}"
+    );
+    assert!(held.lease().left() != Some(LONG));
+    assert_eq!(server.sql("SELECT count(*) FROM vsiflow.events"), "2");
+    let again = journal.append(vec![append(&entity("b"), 0, b"2")]).await;
+    assert!(again.is_err(), "nothing is written any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_that_is_gone_writes_nothing() {
+    let server = Server::start();
+    let (held, journal) = opened(&server).await;
+    journal
+        .append(vec![append(&entity("a"), 0, b"1")])
+        .await
+        .unwrap();
+    server.sql("UPDATE vsiflow.journals SET epoch = epoch + 1, holder = 'another'");
+    let refused = journal.append(vec![append(&entity("a"), 1, b"2")]).await;
+    assert_eq!(refused, Err(JournalError::LeaseLost));
+    assert!(
+        held.lease().check().is_err(),
+        "nothing is done to hosts any more"
+    );
+    assert_eq!(server.sql("SELECT count(*) FROM vsiflow.events"), "1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once_are_written_together() {
+    let server = Server::start();
+    let (_held, journal) = opened(&server).await;
+    let journal = Arc::new(journal);
+    let writing = (0..200).map(|number| {
+        let journal = journal.clone();
+        tokio::spawn(async move {
+            let stream = entity(&format!("e{number}"));
+            for seq in 0..5 {
+                journal
+                    .append(vec![append(&stream, seq, b"x")])
+                    .await
+                    .unwrap();
+            }
+        })
+    });
+    for task in writing.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+    let links = journal.read_links(0, usize::MAX).await.unwrap();
+    assert_eq!(journal.read_all(0, usize::MAX).await.unwrap().len(), 1000);
+    assert!(links.len() < 500, "{} batches", links.len());
+}

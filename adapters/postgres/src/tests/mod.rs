@@ -1,0 +1,30 @@
+//! Tries it on a PostgreSQL that each test starts for itself and ends.
+
+mod conformance;
+mod fencing;
+mod line;
+mod model;
+mod server;
+mod stores;
+mod writer_process;
+
+use std::path::Path;
+
+use self::server::Server;
+use crate::JournalAddress;
+
+impl Server {
+    /// A journal of that name.
+    fn journal(&self, name: &str) -> JournalAddress {
+        self.url(name).parse().unwrap()
+    }
+}
+
+#[test]
+fn a_server_leaves_nothing_behind() {
+    let server = Server::start();
+    let (folder, pid) = (server.folder().to_owned(), server.pid());
+    drop(server);
+    assert!(!folder.exists());
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}

@@ -1,0 +1,223 @@
+//! A PostgreSQL of one's own: in a folder that goes with it, reached by a socket alone. The scenarios in
+//! `tests/` use this file, too.
+
+use std::{
+    fs::Permissions,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+/// Where Debian, Fedora and others put it.
+const PLACES: &[&str] = &["/usr/lib/postgresql", "/usr/pgsql", "/opt/homebrew"];
+
+/// How long the server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The server; ends with this value, and with the thread that started it.
+pub(super) struct Server {
+    dir: TempDir,
+    bin: PathBuf,
+    user: Option<(u32, u32)>,
+    child: Option<Child>,
+    settings: Vec<&'static str>,
+}
+
+impl Server {
+    /// Starts one.
+    pub(super) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// Starts one with settings such as `max_connections=20`.
+    pub(super) fn with(settings: &[&'static str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut server = Self {
+            bin: programs(),
+            user: user(),
+            dir,
+            child: None,
+            settings: settings.to_vec(),
+        };
+        std::fs::set_permissions(server.dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let data = server.data();
+        std::fs::create_dir(&data).unwrap();
+        if let Some((user, group)) = server.user {
+            chown(&data, Some(user), Some(group)).unwrap();
+            chown(server.dir.path(), Some(user), Some(group)).unwrap();
+        }
+        let made = server
+            .command("initdb")
+            .args([
+                "--no-sync",
+                "-A",
+                "trust",
+                "-U",
+                "tester",
+                "-E",
+                "UTF8",
+                "--no-locale",
+                "-D",
+            ])
+            .arg(&data)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "initdb: {made:?}");
+        server.go_on();
+        server
+    }
+
+    /// Starts it again after [`Server::kill`].
+    pub(super) fn go_on(&mut self) {
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(self.data());
+        let socket = format!("unix_socket_directories={}", self.dir.path().display());
+        let own = [
+            "listen_addresses=",
+            socket.as_str(),
+            "fsync=off",
+            "shared_buffers=16MB",
+        ];
+        for setting in own.into_iter().chain(self.settings.iter().copied()) {
+            command.args(["-c", setting]);
+        }
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join("log"))
+            .unwrap();
+        command
+            .stdout(Stdio::null())
+            .stderr(log)
+            .stdin(Stdio::null());
+        self.child = Some(command.spawn().unwrap());
+        let until = Instant::now() + PATIENCE;
+        while !self.answers() {
+            assert!(Instant::now() < until, "it does not start: {}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn answers(&self) -> bool {
+        let asked = self
+            .command("pg_isready")
+            .args(["-q", "-U", "tester", "-d", "postgres", "-h"])
+            .arg(self.dir.path())
+            .status();
+        asked.unwrap().success()
+    }
+
+    /// Where its socket is.
+    pub(super) fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Its first process.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
+    /// What it logged.
+    pub(super) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+    }
+
+    /// Ends it as a crash does: nothing is written out.
+    pub(super) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            if let Some(pid) = rustix::process::Pid::from_raw(child.id().try_into().unwrap()) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::QUIT);
+            }
+            let _ = child.wait();
+        }
+    }
+
+    /// The address of a journal of that name.
+    pub(super) fn url(&self, name: &str) -> String {
+        let socket = self.dir.path().display().to_string().replace('/', "%2F");
+        format!("postgres://tester@{socket}/postgres?journal={name}")
+    }
+
+    /// Lets the server's own client run a statement.
+    pub(super) fn sql(&self, statement: &str) -> String {
+        let out = self
+            .command("psql")
+            .args(["-X", "-A", "-t", "-U", "tester", "-d", "postgres", "-h"])
+            .arg(self.dir.path())
+            .args(["-c", statement])
+            .output()
+            .unwrap();
+        assert!(out.status.success(), "{statement}: {out:?}");
+        String::from_utf8(out.stdout).unwrap().trim().to_owned()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// One of its programs, as a user that is not root, which ends with this thread.
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
+        if let Some((user, group)) = self.user {
+            command.args(["--clear-groups", "--regid", &group.to_string()]);
+            command.args(["--reuid", &user.to_string()]);
+        }
+        command
+            .arg(self.bin.join(name))
+            .env("LC_ALL", "C")
+            .current_dir("/");
+        command
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Its programs; a test that has none fails and says what is missing.
+fn programs() -> PathBuf {
+    let mut found: Vec<_> = PLACES
+        .iter()
+        .filter_map(|place| std::fs::read_dir(place).ok())
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .filter(|bin| bin.join("postgres").is_file())
+        .collect();
+    found.sort();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let on_path = path.split(':').map(PathBuf::from).find(|bin| {
+        let real = std::fs::canonicalize(bin.join("initdb")).ok();
+        real.is_some() && bin.join("postgres").is_file()
+    });
+    found.pop().or(on_path).unwrap_or_else(|| {
+        panic!(
+            "PostgreSQL is not installed: `apt-get install postgresql` (its server need not run)"
+        )
+    })
+}
+
+/// Whom it runs as, where this is root: it refuses to be root.
+fn user() -> Option<(u32, u32)> {
+    if !rustix::process::getuid().is_root() {
+        return None;
+    }
+    let users = std::fs::read_to_string("/etc/passwd").unwrap();
+    let of = |name: &str| {
+        let line = users
+            .lines()
+            .find(|line| line.split(':').next() == Some(name))?;
+        let mut numbers = line.split(':').skip(2);
+        Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+    };
+    Some(
+        of("postgres")
+            .or_else(|| of("nobody"))
+            .expect("a user that is not root"),
+    )
+}

@@ -1,0 +1,127 @@
+//! A process that appends and says what was acknowledged, for tests that stop, kill and wake it.
+
+use std::{
+    io::{BufRead as _, BufReader, Lines, Write as _},
+    process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use vsiflow_engine::journal::Journal as _;
+
+use super::conformance::{append, entity};
+use crate::{Held, PostgresJournal};
+
+const URL: &str = "VSIFLOW_TEST_JOURNAL";
+const LASTS: &str = "VSIFLOW_TEST_LEASE_MS";
+const WHO: &str = "VSIFLOW_TEST_WHO";
+
+/// The process.
+pub(super) struct WriterProcess {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl WriterProcess {
+    /// Starts one: it waits for the right, then appends until it may not.
+    pub(super) fn start(url: &str, lasts: Duration, who: &str) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "tests::writer_process::appends_until_it_may_not",
+                "--ignored",
+            ])
+            .args(["--nocapture", "--test-threads=1"])
+            .env(URL, url)
+            .env(LASTS, lasts.as_millis().to_string())
+            .env(WHO, who)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// The next thing it says; none once it ended.
+    pub(super) fn says(&mut self) -> Option<String> {
+        loop {
+            let line = self.lines.next()?.ok()?;
+            // The harness prints beside it.
+            if let Some((_, said)) = line.split_once("SAYS ") {
+                return Some(said.to_owned());
+            }
+        }
+    }
+
+    /// Waits until it acknowledged so many.
+    pub(super) fn acknowledges(&mut self, count: usize) -> Vec<String> {
+        let mut said = Vec::new();
+        while said
+            .iter()
+            .filter(|line: &&String| line.starts_with("wrote "))
+            .count()
+            < count
+        {
+            said.push(self.says().expect("it ended"));
+        }
+        said
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for its end; what it said till then.
+    pub(super) fn end(mut self) -> Vec<String> {
+        let said = std::iter::from_fn(|| self.says()).collect();
+        self.child.wait().unwrap();
+        said
+    }
+}
+
+impl Drop for WriterProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "SAYS {text}");
+    let _ = out.flush();
+}
+
+/// The body of the process: no test by itself.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the process that others start"]
+async fn appends_until_it_may_not() {
+    let Ok(url) = std::env::var(URL) else { return };
+    let lasts = Duration::from_millis(std::env::var(LASTS).unwrap().parse().unwrap());
+    let who = std::env::var(WHO).unwrap();
+    let address = url.parse().unwrap();
+    let held = Held::win(&address, lasts, |_| {}).await.unwrap();
+    say(&format!("holds, quiet {}", held.quiet().as_secs()));
+    let journal = PostgresJournal::open(held.clone()).await.unwrap();
+    let keeper = held.clone();
+    tokio::spawn(async move { keeper.keep().await });
+    let stream = entity(&who);
+    let heads = journal.streams().await.unwrap();
+    let mut seq = heads
+        .iter()
+        .find(|head| head.stream == stream)
+        .map_or(0, |head| head.next_seq);
+    loop {
+        let batch = vec![append(&stream, seq, who.as_bytes())];
+        match journal.append(batch).await {
+            Ok(records) => say(&format!("wrote {who} {seq} at {}", records[0].offset)),
+            Err(error) => {
+                say(&format!("ends: {error}"));
+                return;
+            }
+        }
+        seq += 1;
+    }
+}
