@@ -26,6 +26,9 @@ mod wait_for;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use vsiflow_postgres::{JournalAddress, PostgresError};
+
+use crate::{compose::elsewhere, exit::ExitProblem};
 
 pub(crate) use audit::{
     AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, CompactArgs,
@@ -104,6 +107,27 @@ pub(crate) struct Common {
         hide_short_help = true
     )]
     pub(crate) allow_network_file_system: bool,
+    /// Keep the journal in a PostgreSQL database instead of the state directory:
+    /// `postgres://USER@HOST/DATABASE?journal=NAME`. The password comes from PGPASSFILE or PGPASSWORD.
+    #[arg(
+        long,
+        global = true,
+        env = "VSIFLOW_JOURNAL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
+    pub(crate) journal: Option<JournalOption>,
+    /// The file of the key that secrets are sealed with before they are kept in the database, as
+    /// `age-keygen` makes it.
+    #[arg(
+        long,
+        global = true,
+        env = "VSIFLOW_JOURNAL_KEY",
+        value_name = "FILE",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub(crate) journal_key: Option<PathBuf>,
     /// The host to use instead of the documents' host settings: `sim:`, `unix:/path` or
     /// `ssh://user@host:port?keyfile=…&known_hosts=…`.
     #[arg(long, global = true, value_name = "URI")]
@@ -172,6 +196,33 @@ pub(crate) struct Common {
     /// Write only results and errors.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
+}
+
+/// Where the journal is, or what is wrong with what was said: clap would repeat it, and it may hold a
+/// password.
+#[derive(Clone, Debug)]
+pub(crate) struct JournalOption(Result<JournalAddress, PostgresError>);
+
+impl std::str::FromStr for JournalOption {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.parse()))
+    }
+}
+
+impl Common {
+    /// The database that the journal is in; none where it is in the state directory.
+    ///
+    /// # Errors
+    /// When its address cannot be read.
+    pub(crate) fn journal(&self) -> Result<Option<&JournalAddress>, ExitProblem> {
+        match &self.journal {
+            None => Ok(None),
+            Some(JournalOption(Ok(address))) => Ok(Some(address)),
+            Some(JournalOption(Err(error))) => Err(elsewhere::problem(error.clone())),
+        }
+    }
 }
 
 /// Who does a command.

@@ -3,6 +3,7 @@
 mod borrowed;
 pub(crate) mod bounds;
 mod bundles;
+pub(crate) mod elsewhere;
 mod hosts;
 mod images;
 mod open;
@@ -24,7 +25,7 @@ use self::open::{Origin, Stores};
 pub(crate) use self::{
     bundles::AppliedBundles,
     images::sources_for,
-    open::past_damage,
+    open::{Right, past_damage},
     state_lock::{look_at_state, open_state, state_path},
 };
 
@@ -118,21 +119,15 @@ impl App {
         if self.borrowed {
             return;
         }
-        self.inner.stores.journal.wait_no_more();
-        if let Some(checkpoints) = &self.inner.stores.checkpoints {
-            checkpoints.wait_no_more();
-        }
+        self.inner.stores.kept.wait_no_more();
         self.fleet.close().await;
-        self.inner.stores.journal.close().await;
-        if let Some(checkpoints) = &self.inner.stores.checkpoints {
-            checkpoints.close().await;
-        }
+        self.inner.stores.kept.close().await;
         let state = self.inner.state.lock();
         drop(state.unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// The journal itself, for what commands do to it.
-    pub(crate) fn journal(&self) -> &vsiflow_engine::journal::DiskJournal {
-        &self.inner.stores.journal
+    /// The journal's files, for what commands do to them; none where it is kept elsewhere.
+    pub(crate) fn files(&self) -> Option<&vsiflow_engine::journal::DiskJournal> {
+        self.inner.stores.kept.files()
     }
 }

@@ -66,7 +66,11 @@ fn vsiflow() -> ExitCode {
         Ok(cli) => {
             supervisor::take_sockets();
             output::log::set_up(cli.common.verbose, cli.common.remote_caller);
-            run(command::run(cli))
+            run(async {
+                let exit = command::run(cli).await;
+                compose::elsewhere::let_go().await;
+                exit
+            })
         }
         Err(error) => told(error),
     }

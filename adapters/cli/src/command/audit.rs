@@ -1,27 +1,31 @@
 //! `audit`: proves that the journal is what was written, anchors, exports and rebuilds it.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use tokio::{fs::OpenOptions, io::BufWriter};
 use vsiflow_engine::{
-    audit::{Audit, AuditAnchor, PublicKey, SigningKey, VerifyReport, rebuild},
-    blob::DirBlobs,
+    audit::{
+        Audit, AuditAnchor, PublicKey, Rebuilt, SigningKey, VerifyReport, rebuild, rebuild_into,
+    },
+    blob::Blobs,
     clock::{Clock as _, SystemClock},
-    journal::DiskJournal,
+    journal::{ChainedJournal, DiskJournal, JournalError},
     state_dir::StateDir,
 };
+use vsiflow_postgres::{Held, JournalAddress, PostgresBlobs, PostgresError, PostgresJournal};
 
 use super::{
     CommandOutcome,
     journal_file::{
-        input, of_error, of_new_folder, of_violation, small, standard, there, unwritable, warn_of,
+        JournalInput, input, of_error, of_new_folder, of_violation, small, standard, there,
+        unwritable, warn_of,
     },
 };
 use crate::{
     args::{
         AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, Common,
     },
-    compose::{self, App},
+    compose::{self, App, elsewhere},
     exit::{Exit, ExitProblem},
     output,
 };
@@ -45,9 +49,11 @@ pub(super) enum Inspection {
 
 /// The journal as it lies there, damaged or not, and what belongs to it.
 pub(super) struct Own {
-    state: StateDir,
-    journal: DiskJournal,
-    blobs: DirBlobs,
+    journal_id: String,
+    journal: Arc<dyn ChainedJournal>,
+    blobs: Arc<dyn Blobs>,
+    /// What it has in a state directory.
+    files: Option<(StateDir, Arc<DiskJournal>)>,
 }
 
 impl Inspection {
@@ -56,14 +62,26 @@ impl Inspection {
         if let Some(app) = App::held() {
             return Ok(Self::Held(Box::new(app)));
         }
+        if let Some(address) = common.journal()? {
+            let journal = PostgresJournal::open_to_read(address).await;
+            let journal = Arc::new(journal.map_err(elsewhere::problem)?);
+            return Ok(Self::Own(Box::new(Own {
+                journal_id: journal.identity().journal_id.clone(),
+                blobs: Arc::new(PostgresBlobs::of(&journal)),
+                journal,
+                files: None,
+            })));
+        }
         let path = compose::state_path(common)?;
         there(&path)?;
         let state = compose::look_at_state(common, &path).await?;
         let (journal, blobs) = (state.inspect().await?, state.blobs().await?);
+        let journal = Arc::new(journal);
         Ok(Self::Own(Box::new(Own {
-            state,
-            journal,
-            blobs,
+            journal_id: state.journal_id().to_owned(),
+            journal: journal.clone(),
+            blobs: Arc::new(blobs),
+            files: Some((state, journal)),
         })))
     }
 
@@ -71,16 +89,18 @@ impl Inspection {
         match self {
             Self::Held(app) => app.audit(),
             Self::Own(own) => Audit {
-                journal: &own.journal,
-                blobs: &own.blobs,
-                journal_id: own.state.journal_id(),
+                journal: &*own.journal,
+                blobs: &*own.blobs,
+                journal_id: &own.journal_id,
             },
         }
     }
 
     pub(super) async fn close(self) {
-        if let Self::Own(own) = self {
-            own.journal.close().await;
+        if let Self::Own(own) = self
+            && let Some((_state, journal)) = &own.files
+        {
+            journal.close().await;
         }
     }
 }
@@ -263,19 +283,67 @@ async fn write_export(looked: &Inspection, path: &Path) -> Result<(), ExitProble
 }
 
 async fn rebuild_from(common: &Common, args: AuditRebuildArgs) -> CommandOutcome {
-    let dir = compose::state_path(common)?;
     let mut input = input(&args.file).await?;
-    let rebuilt = rebuild(&mut *input, &dir).await;
-    let rebuilt = rebuilt.map_err(|error| of_new_folder(&error))?;
+    let (rebuilt, place) = match common.journal()? {
+        Some(address) => {
+            let rebuilt = Box::pin(rebuild_in_database(&mut input, address)).await?;
+            (rebuilt, address.to_string())
+        }
+        None => {
+            let dir = compose::state_path(common)?;
+            let rebuilt = rebuild(&mut *input, &dir).await;
+            let rebuilt = rebuilt.map_err(|error| of_new_folder(&error))?;
+            (rebuilt, dir.display().to_string())
+        }
+    };
     output::line(&format!(
         "journal {} with {} events and {} blobs is in {}",
-        rebuilt.journal_id,
-        rebuilt.events,
-        rebuilt.blobs,
-        dir.display()
+        rebuilt.journal_id, rebuilt.events, rebuilt.blobs, place
     ));
     warn_of(&rebuilt.lacks);
     Ok(Exit::Done)
+}
+
+/// Makes a journal in a database of an export; where it fails, nothing is left.
+async fn rebuild_in_database(
+    input: &mut JournalInput,
+    address: &JournalAddress,
+) -> Result<Rebuilt, ExitProblem> {
+    let mut made = None;
+    let mut refused = None;
+    let rebuilt = rebuild_into(&mut **input, async |id: String| {
+        let opened = async {
+            let held = Held::take_new(address, &id).await?;
+            let journal = Arc::new(PostgresJournal::open(held.clone()).await?);
+            Ok::<_, PostgresError>((held, journal))
+        };
+        let (held, journal) = opened.await.map_err(|error| {
+            refused = Some(error.clone());
+            JournalError::from(error)
+        })?;
+        let blobs: Arc<dyn Blobs> = Arc::new(PostgresBlobs::of(&journal));
+        let renewing = held.clone();
+        let keeper = tokio::spawn(async move { renewing.keep().await });
+        made = Some((held, journal.clone(), keeper));
+        let journal: Arc<dyn ChainedJournal> = journal;
+        Ok((journal, blobs))
+    })
+    .await;
+    if let Some((held, journal, keeper)) = made {
+        journal.close().await;
+        keeper.abort();
+        let settled = match &rebuilt {
+            Ok(_) => held.finish().await,
+            Err(_) => held.abandon().await,
+        };
+        held.release().await;
+        settled.map_err(elsewhere::problem)?;
+    }
+    match (rebuilt, refused) {
+        (Ok(rebuilt), _) => Ok(rebuilt),
+        (Err(_), Some(error)) => Err(elsewhere::problem(error)),
+        (Err(error), None) => Err(of_error(&error)),
+    }
 }
 
 /// Reads a public key.

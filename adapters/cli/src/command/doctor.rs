@@ -7,6 +7,7 @@ use std::{fmt::Write as _, os::unix::fs::PermissionsExt as _, path::Path};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
+use vsiflow_postgres::{JournalAddress, findings};
 
 use super::{CommandOutcome, watch};
 use crate::{
@@ -78,6 +79,12 @@ pub(super) async fn run(common: &Common, args: DoctorArgs) -> CommandOutcome {
 pub(super) async fn checks(common: &Common) -> Result<Vec<DoctorCheck>, ExitProblem> {
     let state = compose::state_path(common)?;
     let mut all = vec![DoctorCheck::ok("version", env!("CARGO_PKG_VERSION"))];
+    if let Some(address) = common.journal()? {
+        all.extend(of_database(address).await);
+        all.push(of_holder(&state));
+        all.extend(of_records(common).await);
+        return Ok(all);
+    }
     let folder = state.clone();
     all.extend(work::off_runtime(move || of_folder(&folder)).await?);
     if state.join("FORMAT").is_file() {
@@ -180,6 +187,30 @@ fn of_room(state: &Path) -> DoctorCheck {
         }
         false => DoctorCheck::ok(WHAT, found),
     }
+}
+
+/// What the server of the journal promises of what it acknowledges.
+async fn of_database(address: &JournalAddress) -> Vec<DoctorCheck> {
+    const WHAT: &str = "database";
+    let found = match findings::of(address).await {
+        Ok(found) => found,
+        Err(error) => {
+            let (found, remedy) = (format!("{}: {error}", error.code()), error.remedy());
+            return vec![DoctorCheck::not(WHAT, Grade::Bad, found, remedy)];
+        }
+    };
+    let mut all = vec![DoctorCheck::ok(WHAT, address.to_string())];
+    all.extend(found.into_iter().map(|found| match found.remedy {
+        None => DoctorCheck::ok(WHAT, found.text),
+        Some(remedy) => {
+            let grade = match found.grave {
+                true => Grade::Bad,
+                false => Grade::Warning,
+            };
+            DoctorCheck::not(WHAT, grade, found.text, remedy)
+        }
+    }));
+    all
 }
 
 fn of_holder(state: &Path) -> DoctorCheck {

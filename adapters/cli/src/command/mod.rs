@@ -61,6 +61,8 @@ mod vnc;
 mod wait_for;
 mod watch;
 
+pub(crate) use serve::give_way;
+
 use std::{
     path::{Path, PathBuf},
     pin::Pin,

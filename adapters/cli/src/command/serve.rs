@@ -19,6 +19,7 @@ use vsiflow_engine::{
     lease::{Lease, Moment},
 };
 use vsiflow_kube::{Operator, leader::Election};
+use vsiflow_postgres::{Held, PostgresError, hold};
 use vsiflow_workflows::fleet::{FleetError, ImageObject, Verdict};
 
 use super::{
@@ -32,7 +33,7 @@ use super::{
 };
 use crate::{
     args::{Common, ServeArgs},
-    compose::{App, retention},
+    compose::{App, Right, elsewhere, retention},
     daemon::{self, DaemonServer},
     exit::{Exit, ExitProblem},
     folder,
@@ -71,7 +72,16 @@ pub(super) fn deaf(address: SocketAddr, why: Option<io::Error>, option: &str) ->
 async fn lead(common: &Common, args: &ServeArgs, metrics: &Arc<Metrics>) -> CommandOutcome {
     let cluster = ClusterCommand::of(common, &args.cluster).await?;
     let election = cluster.as_ref().and_then(|cluster| cluster.election(args));
+    if let (Some(_), Some(address)) = (&election, common.journal()?) {
+        let message = format!("--leader-elect was given, and {address} elects, too");
+        let remedy = "leave --leader-elect out: a standby waits for the journal";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0837", message, remedy));
+    }
+    let Some(held) = win(common, args).await? else {
+        return Ok(Exit::Done);
+    };
     let lease = match &election {
+        _ if held.is_some() => held.as_ref().map(|held| held.lease()),
         Some(election) => {
             output::note("waiting for the Lease");
             tokio::select! {
@@ -81,21 +91,49 @@ async fn lead(common: &Common, args: &ServeArgs, metrics: &Arc<Metrics>) -> Comm
         }
         None => args.lease.map(|lasts| Lease::new(Moment::now(), lasts)),
     };
+    let right = Right {
+        lease: lease.clone(),
+        held,
+    };
     let exit = tokio::select! {
         biased;
         () = lost(lease.as_deref()) => return Ok(give_way()),
-        () = renew(lease.clone(), args.lease, election.as_ref()) => return Ok(give_way()),
-        exit = not_panicking(open_and_serve(common, args, cluster.as_ref(), lease.clone(), metrics)) => exit,
+        () = renew(&right, args.lease, election.as_ref()) => return Ok(give_way()),
+        exit = not_panicking(open_and_serve(common, args, cluster.as_ref(), &right, metrics)) => exit,
     };
     // The engine may have noticed first, and its end is not what matters then.
     if lease.as_ref().is_some_and(|lease| lease.check().is_err()) {
         return Ok(give_way());
+    }
+    if let Some(held) = &right.held {
+        held.release().await;
     }
     if let (Some(election), Some(lease)) = (election, lease) {
         lease.give_up();
         election.release().await;
     }
     exit
+}
+
+/// Waits for the right to a journal in a database. None when told to stop meanwhile; none inside
+/// where the journal is in a state directory.
+async fn win(common: &Common, args: &ServeArgs) -> Result<Option<Option<Arc<Held>>>, ExitProblem> {
+    let Some(address) = common.journal()? else {
+        return Ok(Some(None));
+    };
+    let lasts = args.lease.unwrap_or(hold::LASTS);
+    let mut told = false;
+    let waits = |error: &PostgresError| {
+        if !std::mem::replace(&mut told, true) {
+            output::note(&format!("waiting, since {error}"));
+        }
+    };
+    tokio::select! {
+        held = Held::win(address, lasts, waits) => {
+            held.map(|held| Some(Some(held))).map_err(elsewhere::problem)
+        }
+        () = work::interrupted() => Ok(None),
+    }
 }
 
 /// A panic ends the process in order: the Lease is let go, and another one may take over at once.
@@ -110,12 +148,12 @@ async fn open_and_serve(
     common: &Common,
     args: &ServeArgs,
     cluster: Option<&ClusterCommand>,
-    lease: Option<Arc<Lease>>,
+    right: &Right,
     metrics: &Arc<Metrics>,
 ) -> CommandOutcome {
     let bounds = cluster.map(ClusterCommand::bounds).unwrap_or_default();
     let signer = super::audit::signing_key(args.sign_key.as_deref()).await?;
-    let open = || App::open_to_serve(common, lease.clone(), metrics.clone(), bounds.clone());
+    let open = || App::open_to_serve(common, right.clone(), metrics.clone(), bounds.clone());
     let Some(app) = once_free(open, args.cluster.leader_elect).await? else {
         return Ok(Exit::Done);
     };
@@ -280,7 +318,7 @@ fn told_of_images(removed: Result<Vec<(ImageObject, Verdict)>, FleetError>) {
 
 /// Ends at once: whatever would be closed or written belongs to the successor by now, and a crash
 /// at any instant is what the next start is made for.
-fn give_way() -> Exit {
+pub(crate) fn give_way() -> Exit {
     output::problem(&ExitProblem::new(
         Exit::LeaseLost,
         "VSI0012",
@@ -299,7 +337,12 @@ async fn lost(lease: Option<&Lease>) {
 
 /// Renews the lease until that is not possible any more. Where nobody else grants it, it ends
 /// when this process did not run for so long.
-async fn renew(lease: Option<Arc<Lease>>, lasts: Option<Duration>, election: Option<&Election>) {
+async fn renew(right: &Right, lasts: Option<Duration>, election: Option<&Election>) {
+    if let Some(held) = &right.held {
+        held.keep().await;
+        return;
+    }
+    let lease = right.lease.clone();
     if let (Some(lease), Some(election)) = (&lease, election) {
         return election.keep(lease).await;
     }

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, iter::repeat, path::PathBuf, sync::Arc, time::D
 use super::bounds::ReadBounds;
 use async_trait::async_trait;
 use futures::future::join_all;
-use tokio::{sync::Mutex, time::timeout};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep_until, timeout},
+};
 use vsiflow_engine::{lease::Lease, secret::Secret};
 use vsiflow_libvirt::{
     Endpoint, leased_host_ports,
@@ -32,6 +35,8 @@ pub(super) struct AllHosts {
     sims: SimHosts,
     known: Mutex<BTreeMap<String, (HostSettings, HostPorts)>>,
     lease: Arc<Lease>,
+    /// Calls of an engine that died may be under way until then.
+    acts_from: Option<Instant>,
     bounds: ReadBounds,
 }
 
@@ -41,6 +46,7 @@ impl AllHosts {
         directory: Arc<HostDirectory>,
         sim: PathBuf,
         lease: Arc<Lease>,
+        acts_from: Option<Instant>,
         bounds: ReadBounds,
     ) -> Self {
         Self {
@@ -48,6 +54,7 @@ impl AllHosts {
             sims: SimHosts::in_folder(sim),
             known: Mutex::default(),
             lease,
+            acts_from,
             bounds,
         }
     }
@@ -56,6 +63,9 @@ impl AllHosts {
 #[async_trait]
 impl Hosts for AllHosts {
     async fn host(&self, id: &str) -> PortResult<HostPorts> {
+        if let Some(acts_from) = self.acts_from {
+            sleep_until(acts_from).await;
+        }
         self.lease
             .check()
             .map_err(|lost| PortError::new(PortErrorKind::Unreachable, id, "", lost.to_string()))?;

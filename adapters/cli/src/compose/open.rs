@@ -6,16 +6,17 @@ use std::sync::{
 };
 
 use vsiflow_engine::{
-    blob::DirBlobs,
-    checkpoint::{FileCheckpoints, MemoryCheckpoints},
+    blob::Blobs,
+    checkpoint::{Checkpoints, FileCheckpoints, MemoryCheckpoints},
     clock::SystemClock,
     executor::Tuning,
-    journal::{Damage, DiskJournal},
+    journal::{ChainedJournal, Damage, DiskJournal},
     lease::Lease,
-    secret::{DirSecrets, HeldSecrets, SecretError},
+    secret::{DirSecrets, HeldSecrets, SecretError, Secrets},
     state_dir::StateDir,
 };
 use vsiflow_kube::id_key::{self, IdKeyError};
+use vsiflow_postgres::Held;
 use vsiflow_workflows::{
     fleet::{Fleet, FleetConfig},
     hosts::HostDirectory,
@@ -25,6 +26,7 @@ use super::{
     App, AppInner,
     bounds::{IdKeyPlace, ReadBounds},
     bundles::AppliedBundles,
+    elsewhere::{self, Remote},
     hosts, images, look_at_state, open_state, retention, state_path,
 };
 use crate::{
@@ -48,6 +50,15 @@ pub(super) enum Stay {
     Serve,
 }
 
+/// The right to write that a daemon has won before it opens anything.
+#[derive(Clone, Default)]
+pub(crate) struct Right {
+    /// To act at all; of a cluster's Lease, or of this process's own clock.
+    pub(crate) lease: Option<Arc<Lease>>,
+    /// To a journal in a database.
+    pub(crate) held: Option<Arc<Held>>,
+}
+
 /// Events that have to be old before a command that works archives them by itself.
 const MANY: u64 = 10_000;
 
@@ -66,14 +77,64 @@ impl Origin {
     }
 }
 
-/// What is kept in a state directory.
+/// What is kept, in a state directory or elsewhere.
 pub(super) struct Stores {
-    pub(super) journal: Arc<DiskJournal>,
+    pub(super) journal: Arc<dyn ChainedJournal>,
     /// None where nothing is worked on.
-    pub(super) checkpoints: Option<Arc<FileCheckpoints>>,
-    pub(super) blobs: Arc<DirBlobs>,
+    pub(super) checkpoints: Option<Arc<dyn Checkpoints>>,
+    pub(super) blobs: Arc<dyn Blobs>,
     /// Those that are stored; others may be held elsewhere.
-    pub(super) secrets: Arc<DirSecrets>,
+    pub(super) secrets: Arc<dyn Secrets>,
+    pub(super) kept: Kept,
+}
+
+/// Where it is kept, and how it is closed.
+pub(super) enum Kept {
+    Files {
+        journal: Arc<DiskJournal>,
+        checkpoints: Option<Arc<FileCheckpoints>>,
+    },
+    Elsewhere(Remote),
+}
+
+impl Kept {
+    /// The journal's files, if it has some.
+    pub(super) fn files(&self) -> Option<&DiskJournal> {
+        match self {
+            Self::Files { journal, .. } => Some(journal),
+            Self::Elsewhere(_) => None,
+        }
+    }
+
+    /// What waits for room from now on fails.
+    pub(super) fn wait_no_more(&self) {
+        if let Self::Files {
+            journal,
+            checkpoints,
+        } = self
+        {
+            journal.wait_no_more();
+            if let Some(checkpoints) = checkpoints {
+                checkpoints.wait_no_more();
+            }
+        }
+    }
+
+    /// Finishes what waits to be written, and lets go.
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Files {
+                journal,
+                checkpoints,
+            } => {
+                journal.close().await;
+                if let Some(checkpoints) = checkpoints {
+                    checkpoints.close().await;
+                }
+            }
+            Self::Elsewhere(remote) => remote.close().await,
+        }
+    }
 }
 
 impl Stores {
@@ -88,11 +149,19 @@ impl Stores {
             true => None,
             false => Some(Arc::new(state.checkpoints().await?)),
         };
+        let journal = Arc::new(journal);
         Ok(Self {
-            journal: Arc::new(journal),
-            checkpoints,
+            journal: journal.clone(),
+            checkpoints: match &checkpoints {
+                Some(checkpoints) => Some(checkpoints.clone()),
+                None => None,
+            },
             blobs: Arc::new(state.blobs().await?),
             secrets: Arc::new(state.secrets().await?),
+            kept: Kept::Files {
+                journal,
+                checkpoints,
+            },
         })
     }
 }
@@ -121,7 +190,7 @@ impl App {
                 Box::pin(Self::open_own(
                     common,
                     stay,
-                    None,
+                    Right::default(),
                     Metrics::new(),
                     ReadBounds::default(),
                 ))
@@ -134,30 +203,40 @@ impl App {
     /// elsewhere, none is stored, and what was stored is erased.
     pub(crate) async fn open_to_serve(
         common: &Common,
-        lease: Option<Arc<Lease>>,
+        right: Right,
         metrics: Arc<Metrics>,
         bounds: ReadBounds,
     ) -> Result<Self, ExitProblem> {
         let stay = Stay::Serve;
-        Box::pin(Self::open_own(common, stay, lease, metrics, bounds)).await
+        Box::pin(Self::open_own(common, stay, right, metrics, bounds)).await
     }
 
     async fn open_own(
         common: &Common,
         stay: Stay,
-        lease: Option<Arc<Lease>>,
+        right: Right,
         metrics: Arc<Metrics>,
         bounds: ReadBounds,
     ) -> Result<Self, ExitProblem> {
         let path = state_path(common)?;
-        let mut state = match stay {
-            Stay::Look => look_at_state(common, &path).await?,
-            _ => open_state(common, &path).await?,
+        let (state, stores) = match common.journal()? {
+            Some(address) => {
+                Box::pin(elsewhere::open(common, address, &path, stay, right.held)).await?
+            }
+            None => {
+                let mut state = match stay {
+                    Stay::Look => look_at_state(common, &path).await?,
+                    _ => open_state(common, &path).await?,
+                };
+                if let Some(lease) = right.lease {
+                    state.hold_by(lease);
+                }
+                let stores = Stores::of(&state, stay).await?;
+                (state, stores)
+            }
         };
-        if let Some(lease) = lease {
-            state.hold_by(lease);
-        }
-        let app = Box::pin(Self::on(state, stay, &metrics, &bounds, common.quiet)).await?;
+        let on = Self::on(state, stores, stay, &metrics, &bounds, common.quiet);
+        let app = Box::pin(on).await?;
         if stay != Stay::Look {
             command::console::record_lost(&app).await;
         }
@@ -170,13 +249,13 @@ impl App {
     /// Opens the engine on a state directory that this process holds.
     pub(super) async fn on(
         state: StateDir,
+        stores: Stores,
         stay: Stay,
         metrics: &Metrics,
         bounds: &ReadBounds,
         quiet: bool,
     ) -> Result<Self, ExitProblem> {
-        let stores = Stores::of(&state, stay).await?;
-        let folding = Folding::of(&state, &stores.journal, quiet).await?;
+        let folding = Folding::of(&state, &*stores.journal, quiet).await?;
         let parts = parts(&state, &stores, metrics, bounds, folding.clone()).await?;
         let fleet = match state.observes_only() || stay == Stay::Look {
             true => Fleet::observe(parts).await?,
@@ -186,8 +265,8 @@ impl App {
             folding.end();
             state.say_what_is_done(None);
         }
-        if stay == Stay::Look {
-            tell_damage(&stores.journal).await?;
+        if let (Stay::Look, Some(files)) = (stay, stores.kept.files()) {
+            tell_damage(files).await?;
         }
         if let Some(seen) = fleet.short_of_room() {
             output::room(seen);
@@ -260,7 +339,19 @@ async fn parts(
 ) -> Result<FleetConfig, ExitProblem> {
     let directory = Arc::new(HostDirectory::default());
     let sim = state.path().join("sim");
-    let hosts = hosts::AllHosts::new(directory.clone(), sim, state.lease(), bounds.clone());
+    let acts_from = match &stores.kept {
+        Kept::Elsewhere(remote) => remote.acts_from(),
+        Kept::Files { .. } => None,
+    };
+    if let Some(from) = acts_from {
+        let left = from.saturating_duration_since(tokio::time::Instant::now());
+        output::note(&format!(
+            "the process that had the journal before died: hosts are left alone for {} s",
+            left.as_secs()
+        ));
+    }
+    let lease = state.lease();
+    let hosts = hosts::AllHosts::new(directory.clone(), sim, lease, acts_from, bounds.clone());
     Ok(FleetConfig {
         journal: Arc::new(Timed {
             inner: stores.journal.clone(),
@@ -273,7 +364,11 @@ async fn parts(
             None => Arc::new(MemoryCheckpoints::new()),
         },
         secrets: match bounds.elsewhere {
-            true => Arc::new(held_instead_of(&stores.secrets, state.journal_id(), bounds).await?),
+            true => {
+                // The key of their IDs alone is a file; replicas agree on one in the cluster.
+                let key = state.secrets().await?;
+                Arc::new(held_instead_of(&key, state.journal_id(), bounds).await?)
+            }
             false => stores.secrets.clone(),
         },
         clock: Arc::new(SystemClock),

@@ -28,7 +28,8 @@ pub(crate) async fn archive_if_due(app: &App, common: &Common, least: u64) {
     if let Err(error) = app.fleet.forget_ended(before).await {
         tracing::debug!(%error, "states of old runs stay");
     }
-    match archive_many(app.journal(), before, least).await {
+    let Some(files) = app.files() else { return };
+    match archive_many(files, before, least).await {
         Ok(Archived { events: 0, .. }) => {}
         Ok(done) => tracing::info!(events = done.events, "old events were archived"),
         Err(error) => output::warning(&format!(

@@ -10,10 +10,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use vsiflow_engine::{
-    journal::{ChainedJournal as _, DiskJournal},
-    state_dir::StateDir,
-};
+use vsiflow_engine::{journal::ChainedJournal, state_dir::StateDir};
 
 use crate::exit::{Exit, ExitProblem};
 
@@ -36,10 +33,9 @@ impl Folding {
     /// directory in use are told so.
     pub(crate) async fn of(
         state: &StateDir,
-        journal: &DiskJournal,
+        journal: &dyn ChainedJournal,
         quiet: bool,
     ) -> Result<Option<Arc<Self>>, ExitProblem> {
-        use vsiflow_engine::journal::Journal as _;
         let head = journal.head().await.map_err(|error| {
             let remedy = "see that the disk can be read";
             ExitProblem::new(Exit::Failed, "VSI0006", error.to_string(), remedy)
