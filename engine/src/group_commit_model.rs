@@ -4,6 +4,7 @@
 
 // The file itself, a second time: `super::sync` is shuttle's in here.
 #[allow(dead_code)]
+#[expect(unreachable_pub, reason = "elsewhere in this crate it is public")]
 #[path = "group_commit.rs"]
 mod group_commit;
 
