@@ -99,6 +99,7 @@ mod page;
 mod pictures;
 mod placement;
 mod pools;
+mod postgres;
 mod power;
 mod pruning;
 mod quotas;
