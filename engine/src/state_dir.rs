@@ -296,6 +296,10 @@ impl StateDir {
 /// interrupted and nothing was kept yet; where the name is, everything is there.
 fn make(path: &Path) -> Result<Format, StateDirError> {
     let io = |doing: &'static str| move |e| StateDirError::io(path, doing, &e);
+    if beside::is_beside(path) {
+        let path = path.to_owned();
+        return Err(StateDirError::OwnJournal { path });
+    }
     let found = find_data(path).map_err(io("read"))?;
     if let Some(found) = found.filter(|_| !format::is_drafted(path)) {
         let why = format!("it has no {FORMAT}, but holds {found}");

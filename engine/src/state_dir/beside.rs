@@ -78,6 +78,11 @@ impl StateDir {
     }
 }
 
+/// Whether a folder stands beside a journal that is kept elsewhere.
+pub(super) fn is_beside(path: &Path) -> bool {
+    path.join(JOURNAL).is_file()
+}
+
 fn check(path: &Path, journal: &JournalElsewhere) -> Result<(), StateDirError> {
     let other =
         std::fs::read_to_string(path.join(JOURNAL)).is_ok_and(|id| id.trim() != journal.journal_id);
@@ -117,7 +122,8 @@ mod tests {
         ] {
             assert!(matches!(refused, Err(StateDirError::OwnJournal { .. })));
         }
-        assert!(StateDir::open_anywhere(&path).is_err());
+        let alone = StateDir::open_anywhere(&path);
+        assert!(matches!(alone, Err(StateDirError::OwnJournal { .. })));
     }
 
     #[test]

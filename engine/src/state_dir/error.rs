@@ -111,7 +111,9 @@ impl StateDirError {
             Self::Elsewhere { .. } => {
                 "use a --state on a local disk, or accept the risk with --allow-network-file-system"
             }
-            Self::OwnJournal { .. } => "name another folder with --state, or leave --journal out",
+            Self::OwnJournal { .. } => {
+                "name another folder with --state, or the journal that this one belongs to (--journal, or none)"
+            }
             Self::Io { .. } => {
                 "check that the disk has room and that this user may read and write it"
             }

@@ -9,7 +9,7 @@ use std::{
 use tokio::{task::JoinHandle, time::Instant};
 use vsiflow_engine::{
     secret::Secret,
-    state_dir::{JournalElsewhere, StateDir},
+    state_dir::{JournalElsewhere, StateDir, StateDirError},
 };
 use vsiflow_postgres::{
     Held, Identity, JournalAddress, PostgresBlobs, PostgresCheckpoints, PostgresError,
@@ -20,6 +20,7 @@ use super::open::{Kept, Stay, Stores};
 use crate::{
     args::Common,
     command::give_way,
+    daemon,
     exit::{Exit, ExitProblem},
     output,
 };
@@ -74,7 +75,7 @@ pub(super) async fn open(
     let sealer = sealer(common).await?;
     let looks = stay == Stay::Look;
     let (held, renews) = match held {
-        None if !looks => (Some(take(address).await?), true),
+        None if !looks => (Some(take(address, path).await?), true),
         held => (held, false),
     };
     if let Some(held) = held.clone().filter(|_| renews) {
@@ -119,12 +120,17 @@ async fn to_look(address: &JournalAddress) -> Result<PostgresJournal, PostgresEr
     }
 }
 
-/// Takes the right; one whose holder may have died is waited for.
-async fn take(address: &JournalAddress) -> Result<Arc<Held>, ExitProblem> {
+/// Takes the right; one whose holder may have died is waited for. A daemon in the folder is the
+/// holder, or waits to be: the command is for it.
+async fn take(address: &JournalAddress, path: &Path) -> Result<Arc<Held>, ExitProblem> {
     let until = Instant::now() + PATIENCE;
     let mut told = false;
     loop {
         match Held::take(address, hold::LASTS).await {
+            Err(PostgresError::InUse { .. }) if daemon::is_answering(path) => {
+                let path = path.to_owned();
+                return Err(StateDirError::InUse { path, holder: None }.into());
+            }
             Err(error @ PostgresError::InUse { .. }) if Instant::now() < until => {
                 if !std::mem::replace(&mut told, true) {
                     output::note(&format!("waiting, since {error}"));
