@@ -122,9 +122,10 @@ impl Workflows for Hello {
     }
 
     fn state(&self, view: &EntityView<'_>) -> Option<(Name, Text)> {
-        let state = match view.entity.is_settled() {
-            true => "Greeted",
-            false => "Greeting",
+        let state = if view.entity.is_settled() {
+            "Greeted"
+        } else {
+            "Greeting"
         };
         Some((Name::of(state), Text::default()))
     }

@@ -241,9 +241,10 @@ impl Pace {
 
     /// Waits for a request; none comes any more once the queue is closed.
     fn next<T>(&mut self, waiting: &mut mpsc::Receiver<T>) -> Option<T> {
-        let mut patience = Patience::of(match self.in_sequence {
-            true => (self.took / 2).min(WATCH),
-            false => Duration::ZERO,
+        let mut patience = Patience::of(if self.in_sequence {
+            (self.took / 2).min(WATCH)
+        } else {
+            Duration::ZERO
         });
         let next = loop {
             match waiting.try_recv() {

@@ -131,9 +131,10 @@ pub enum ReplayError {
 /// base stands for them, [`ReplayError::Audit`].
 pub async fn replay(journal: &dyn ChainedJournal, verify: bool) -> Result<Summary, ReplayError> {
     let start = Start::of(journal).await?;
-    let mut held = match verify {
-        true => Some(CheckedStates::by(journal, &start).await?),
-        false => None,
+    let mut held = if verify {
+        Some(CheckedStates::by(journal, &start).await?)
+    } else {
+        None
     };
     let mut replay = Replay::new(verify);
     replay.take_over(&start.states);

@@ -68,9 +68,10 @@ pub(crate) fn plain(path: &str) -> String {
 pub(crate) fn below(file: &str, backing: &str) -> String {
     let backing = backing.strip_prefix("file:").unwrap_or(backing);
     let folder = file.rsplit_once('/').map_or("", |(folder, _)| folder);
-    match backing.starts_with('/') {
-        true => backing.to_owned(),
-        false => format!("{folder}/{backing}"),
+    if backing.starts_with('/') {
+        backing.to_owned()
+    } else {
+        format!("{folder}/{backing}")
     }
 }
 

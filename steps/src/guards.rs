@@ -305,9 +305,10 @@ async fn none_over(
                 Ok(true) => format!("{called} is a layer over it"),
                 Err(why) => format!("{called} may be a layer over it: {why}"),
             };
-            return Err(match is_own_layer(cx, &called) {
-                true => own_layer(ports, volume, &why),
-                false => in_use(ports, volume, &why).with_remedy(MERGE),
+            return Err(if is_own_layer(cx, &called) {
+                own_layer(ports, volume, &why)
+            } else {
+                in_use(ports, volume, &why).with_remedy(MERGE)
             });
         }
     }

@@ -62,9 +62,10 @@ async fn chains(world: &World) -> Result<(), String> {
         .verify(None, None)
         .await
         .map_err(|error| error.to_string())?;
-    match report.is_sound() {
-        true => Ok(()),
-        false => Err(format!("the chains are broken: {:?}", report.violations)),
+    if report.is_sound() {
+        Ok(())
+    } else {
+        Err(format!("the chains are broken: {:?}", report.violations))
     }
 }
 

@@ -243,9 +243,10 @@ impl Vsi {
             member_of: None,
             copy_of: None,
             source: self.disk_source.clone(),
-            deletion_policy: match self.disk_goes {
-                true => DeletionPolicy::Delete,
-                false => DeletionPolicy::Retain,
+            deletion_policy: if self.disk_goes {
+                DeletionPolicy::Delete
+            } else {
+                DeletionPolicy::Retain
             },
         })
     }

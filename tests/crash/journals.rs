@@ -147,9 +147,10 @@ impl OnDisk {
         }
         std::fs::remove_dir_all(&here).unwrap();
         let journal = open(&next).map_err(|error| format!("it cannot be opened: {error}"))?;
-        match journal.wants_all_states() {
-            false => life.index_used.0 += 1,
-            true => life.index_used.1 += 1,
+        if !journal.wants_all_states() {
+            life.index_used.0 += 1
+        } else {
+            life.index_used.1 += 1
         }
         (life.number, life.journal) = (life.number + 1, Arc::new(journal));
         Ok(())

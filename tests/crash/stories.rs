@@ -47,9 +47,12 @@ pub fn all() -> Vec<Story> {
     stories.extend(networks::every());
     // The name of one may be the beginning of another's.
     let exact = stories.iter().any(|story| story.name == wanted);
-    stories.retain(|story| match exact {
-        true => story.name == wanted,
-        false => story.name.contains(&wanted),
+    stories.retain(|story| {
+        if exact {
+            story.name == wanted
+        } else {
+            story.name.contains(&wanted)
+        }
     });
     stories
 }

@@ -200,13 +200,16 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
             power(world, fleet, name, *uid, *action, *makes).await
         }
         Act::TakeSnapshot(vsi, name, uid) => take_snapshot(fleet, vsi, name, *uid).await,
-        Act::RestoreSnapshot(name, uid, makes) => match generation(world, *uid) >= *makes {
-            true => Ok(()),
-            false => fleet
-                .restore_snapshot("default", name, user())
-                .await
-                .map(drop),
-        },
+        Act::RestoreSnapshot(name, uid, makes) => {
+            if generation(world, *uid) >= *makes {
+                Ok(())
+            } else {
+                fleet
+                    .restore_snapshot("default", name, user())
+                    .await
+                    .map(drop)
+            }
+        }
         Act::DeleteSnapshot(name) => {
             match fleet.delete_snapshot("default", name, false, user()).await {
                 Err(error) if error.kind == ErrorKind::NotFound => Ok(()),

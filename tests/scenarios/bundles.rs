@@ -615,9 +615,10 @@ const KINDS: [&str; 3] = ["pool.qcow2", "group.qcow2", "disk.qcow2"];
 
 fn answer(server: &Server, there: bool) {
     for (number, name) in KINDS.into_iter().enumerate() {
-        let answer = match there {
-            true => Answer::Ranged(server::image(LENGTH + 512 * number), TAG),
-            false => Answer::Status("503 Service Unavailable"),
+        let answer = if there {
+            Answer::Ranged(server::image(LENGTH + 512 * number), TAG)
+        } else {
+            Answer::Status("503 Service Unavailable")
         };
         server.answers(name, answer);
     }

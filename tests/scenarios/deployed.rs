@@ -11,12 +11,11 @@ fn manifests(folder: &Path) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => all.extend(manifests(&path)),
-            false => {
-                let text = std::fs::read_to_string(&path).unwrap();
-                all.push((path.display().to_string(), text));
-            }
+        if path.is_dir() {
+            all.extend(manifests(&path))
+        } else {
+            let text = std::fs::read_to_string(&path).unwrap();
+            all.push((path.display().to_string(), text));
         }
     }
     all

@@ -171,21 +171,23 @@ fn commands_that_read_go_on_past_damage_and_name_what_is_missing() {
     let mended = vsiflow.run(&["journal", "repair", "-y", "-o", "json"]);
     let status = mended.exits(0).json()["status"].clone();
     // Where just the frame around them was hit, the events themselves are whole.
-    match status["damaged"][0]["lost"]
+    if status["damaged"][0]["lost"]
         .as_array()
         .is_none_or(Vec::is_empty)
     {
-        true => vsiflow.run(&["audit", "verify"]).exits(0),
-        false => vsiflow.run(&["audit", "verify"]).exits(1).says("VSI0910"),
+        vsiflow.run(&["audit", "verify"]).exits(0)
+    } else {
+        vsiflow.run(&["audit", "verify"]).exits(1).says("VSI0910")
     };
 }
 
 /// What is left of one that is concerned is shown, by its UID where its name is lost.
 fn shows_what_it_has(vsiflow: &Vsiflow, name: &str) {
     let described = vsiflow.run(&["describe", name]);
-    let shown = match described.stderr.contains("nobody can tell whether") {
-        false => name.to_owned(),
-        true => unnamed(vsiflow),
+    let shown = if !described.stderr.contains("nobody can tell whether") {
+        name.to_owned()
+    } else {
+        unnamed(vsiflow)
     };
     let described = vsiflow.run(&["describe", &shown]).exits(0);
     described.says("Conditions:");

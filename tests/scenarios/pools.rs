@@ -48,9 +48,10 @@ impl std::fmt::Display for Pool {
         let replicas = self.replicas.as_ref();
         let replicas = replicas.map_or(String::new(), |n| format!("  replicas: {n}\n"));
         let more: String = self.more.iter().map(|line| format!("  {line}\n")).collect();
-        let disks = match self.disks {
-            true => "  diskTemplates:\n  - metadata: {name: data}\n    spec: {size: 1Gi}\n",
-            false => "",
+        let disks = if self.disks {
+            "  diskTemplates:\n  - metadata: {name: data}\n    spec: {size: 1Gi}\n"
+        } else {
+            ""
         };
         write!(
             f,

@@ -95,9 +95,10 @@ pub fn post(socket: &Path, path: &str, body: &Value) -> HttpAnswer {
 /// When there is none.
 pub fn ask(socket: &Path, head: &str, body: &[u8]) -> HttpAnswer {
     let mut stream = connect(socket);
-    let length = match head.contains("content-length") {
-        true => String::new(),
-        false => format!("content-length: {}\r\n", body.len()),
+    let length = if head.contains("content-length") {
+        String::new()
+    } else {
+        format!("content-length: {}\r\n", body.len())
     };
     let head = format!("{head}host: localhost\r\nconnection: close\r\n{length}\r\n");
     stream.write_all(head.as_bytes()).unwrap();
@@ -116,13 +117,12 @@ pub fn answer(stream: UnixStream) -> HttpAnswer {
     let status = head.split(' ').nth(1).and_then(|word| word.parse().ok());
     let status = status.unwrap_or_else(|| panic!("no answer: {head:?}"));
     let mut body = Vec::new();
-    match head.contains("transfer-encoding: chunked") {
-        true => {
-            while let Some(chunk) = chunk(&mut lines) {
-                body.extend(chunk);
-            }
+    if head.contains("transfer-encoding: chunked") {
+        while let Some(chunk) = chunk(&mut lines) {
+            body.extend(chunk);
         }
-        false => drop(lines.read_to_end(&mut body)),
+    } else {
+        drop(lines.read_to_end(&mut body))
     }
     HttpAnswer { status, head, body }
 }

@@ -78,13 +78,13 @@ impl Running {
                 .iter()
                 .any(|line| line.contains(words));
             // The end is looked at only after the lines: what was said last counts.
-            match said {
-                true => Some(true),
-                false => self
-                    .readers
+            if said {
+                Some(true)
+            } else {
+                self.readers
                     .iter()
                     .all(JoinHandle::is_finished)
-                    .then_some(false),
+                    .then_some(false)
             }
         })
     }

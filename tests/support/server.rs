@@ -138,9 +138,10 @@ fn answer(stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
         let mut shared = shared.lock().unwrap();
         *shared.requests.entry(request.path.clone()).or_default() += 1;
         let guard = shared.guarded.get(&request.path);
-        match guard.is_none_or(|guard| request.authorization.as_ref() == Some(guard)) {
-            true => shared.answers.get(&request.path).cloned(),
-            false => Some(Answer::Status("401 Unauthorized")),
+        if guard.is_none_or(|guard| request.authorization.as_ref() == Some(guard)) {
+            shared.answers.get(&request.path).cloned()
+        } else {
+            Some(Answer::Status("401 Unauthorized"))
         }
     };
     give(

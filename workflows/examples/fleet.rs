@@ -138,15 +138,16 @@ fn uid(number: u32) -> Uuid {
 }
 
 fn vsi(number: u32, options: &Options) -> Result<ResolvedVsi> {
-    let (arch, guest, ready) = match options.probes {
-        true => (
+    let (arch, guest, ready) = if options.probes {
+        (
             "x86_64",
             serde_json::json!({"type": "cloudInit", "hostname": "web"}),
             serde_json::json!({"all": [
                 {"cloudInit": {}}, {"agent": {}}, {"tcp": 22}, {"http": {"port": 80, "path": "/"}},
             ]}),
-        ),
-        false => ("s390x", Value::Null, Value::Null),
+        )
+    } else {
+        ("s390x", Value::Null, Value::Null)
     };
     let desired = serde_json::json!({
         "namespace": "default", "name": format!("vsi-{number}"), "uid": uid(number),

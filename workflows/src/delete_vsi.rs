@@ -54,9 +54,10 @@ pub fn graph(wanted: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
     }
     let (host, uuid, pool) = (wanted.vsi.host.clone(), wanted.uid, &wanted.vsi.pool);
     let mut nodes = Nodes::new(NAME, &host);
-    let first = match vsi_graph::boot_failed(state) {
-        true => vec![keep(&mut nodes, wanted)?],
-        false => Vec::new(),
+    let first = if vsi_graph::boot_failed(state) {
+        vec![keep(&mut nodes, wanted)?]
+    } else {
+        Vec::new()
     };
     let first = match begun(wanted) {
         Some((uid, record)) => vsi_graph::drop_snapshot(&mut nodes, &first, uid, record)?,

@@ -273,9 +273,10 @@ fn screens(all: &[ScreenShape]) -> String {
         listen => format!("{} on {listen}", screen.protocol),
     });
     let words: Vec<_> = words.collect();
-    match words.is_empty() {
-        true => "none".to_owned(),
-        false => words.join(", "),
+    if words.is_empty() {
+        "none".to_owned()
+    } else {
+        words.join(", ")
     }
 }
 

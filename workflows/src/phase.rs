@@ -222,9 +222,10 @@ fn untouched(view: &EntityView<'_>) -> Option<Phase> {
         let node = run.nodes.get(&Name::of(step));
         node.is_some_and(|node| node.attempt() > 0)
     };
-    match NOTICED.iter().any(begun) {
-        true => None,
-        false => standing(view.entity),
+    if NOTICED.iter().any(begun) {
+        None
+    } else {
+        standing(view.entity)
     }
 }
 

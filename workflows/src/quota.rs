@@ -75,9 +75,10 @@ pub struct Limit {
 
 impl Limit {
     fn text(self, value: u64) -> String {
-        match self.is_size {
-            true => Quantity(value).to_string(),
-            false => value.to_string(),
+        if self.is_size {
+            Quantity(value).to_string()
+        } else {
+            value.to_string()
         }
     }
 

@@ -168,9 +168,10 @@ impl Update<'_> {
         if !self.plan.changes.iter().any(|change| grows(&change.path)) {
             return Ok(first.to_vec());
         }
-        Ok(match parts.await_disks(first)? {
-            true => vec![AwaitDataDisks::NAME],
-            false => first.to_vec(),
+        Ok(if parts.await_disks(first)? {
+            vec![AwaitDataDisks::NAME]
+        } else {
+            first.to_vec()
         })
     }
 

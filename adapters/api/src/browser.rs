@@ -157,9 +157,10 @@ impl Inner {
         let mut hosts = headers.get_all(HOST).iter();
         let host = hosts.next().and_then(|host| host.to_str().ok());
         let own = host.is_some_and(|host| self.names().iter().any(|name| name == host));
-        match own && hosts.next().is_none() {
-            true => Ok(()),
-            false => Err(refused("the request is not for this address")),
+        if own && hosts.next().is_none() {
+            Ok(())
+        } else {
+            Err(refused("the request is not for this address"))
         }
     }
 
@@ -199,13 +200,14 @@ impl Inner {
             .filter(|(name, _)| *name == SESSION)
             .map(|(_, key)| hashed(key));
         let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        match shown.any(|key| Some(key) == keys.session) {
-            true => Ok(()),
-            false => Err(Problem {
+        if shown.any(|key| Some(key) == keys.session) {
+            Ok(())
+        } else {
+            Err(Problem {
                 status: StatusCode::UNAUTHORIZED.as_u16(),
                 title: "Unauthorized".to_owned(),
                 ..refused("there is no session here")
-            }),
+            })
         }
     }
 

@@ -190,9 +190,10 @@ impl Default for Turns {
 
 impl Turns {
     async fn turn(&self, about: About) -> Result<OwnedSemaphorePermit, Problem> {
-        let places = match about.follows {
-            true => &self.followed,
-            false => &self.commands,
+        let places = if about.follows {
+            &self.followed
+        } else {
+            &self.commands
         };
         match timeout(TURN, places.clone().acquire_owned()).await {
             Ok(Ok(turn)) => Ok(turn),
@@ -330,9 +331,10 @@ pub(crate) async fn collect(
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let gather = async {
         while let Some((to_err, bytes)) = printed.recv().await {
-            match to_err {
-                true => err.extend(bytes),
-                false => out.extend(bytes),
+            if to_err {
+                err.extend(bytes)
+            } else {
+                out.extend(bytes)
             }
         }
     };
@@ -360,9 +362,10 @@ async fn read(
     let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     let length = length
         .ok_or_else(|| Problem::wrong(StatusCode::LENGTH_REQUIRED, "there is no Content-Length"))?;
-    let held = match length <= longest {
-        true => api.turns().body(length).await?,
-        false => return Err(too_long(longest)),
+    let held = if length <= longest {
+        api.turns().body(length).await?
+    } else {
+        return Err(too_long(longest));
     };
     let body = bytes(request.into_body(), longest).await?;
     let request = serde_json::from_slice(&body);
@@ -385,9 +388,12 @@ pub(crate) async fn bytes(body: Body, longest: u64) -> Result<Bytes, Problem> {
         let detail = "the body did not come in time";
         Problem::wrong(StatusCode::REQUEST_TIMEOUT, detail)
     })?;
-    let read = read.map_err(|error| match error.is::<LengthLimitError>() {
-        true => too_long(longest),
-        false => Problem::wrong(StatusCode::BAD_REQUEST, error.to_string()),
+    let read = read.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            too_long(longest)
+        } else {
+            Problem::wrong(StatusCode::BAD_REQUEST, error.to_string())
+        }
     })?;
     Ok(read.to_bytes())
 }

@@ -123,11 +123,12 @@ impl ServerCertVerifier for Pinned {
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match self.token.is_of(certificate) {
-            true => Ok(ServerCertVerified::assertion()),
-            false => Err(rustls::Error::General(
+        if self.token.is_of(certificate) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(rustls::Error::General(
                 "its certificate is not the one that the token names".to_owned(),
-            )),
+            ))
         }
     }
 

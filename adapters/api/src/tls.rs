@@ -72,8 +72,9 @@ fn roots(bundle: &[u8]) -> Result<RootCertStore, TlsError> {
     if ignored > 0 {
         tracing::warn!(ignored, "certificates of client authorities cannot be used");
     }
-    match roots.is_empty() {
-        true => Err(TlsError::Authorities("there is none".to_owned())),
-        false => Ok(roots),
+    if roots.is_empty() {
+        Err(TlsError::Authorities("there is none".to_owned()))
+    } else {
+        Ok(roots)
     }
 }

@@ -89,13 +89,14 @@ impl FromStr for Token {
         };
         let whole =
             is_hex(name, NAME) && is_hex(secret, SECRET) && is_hex(fingerprint, FINGERPRINT);
-        match whole {
-            true => Ok(Self {
+        if whole {
+            Ok(Self {
                 name: (*name).to_owned(),
                 secret: Secret::new(*secret),
                 fingerprint: (*fingerprint).to_owned(),
-            }),
-            false => Err(InvalidToken),
+            })
+        } else {
+            Err(InvalidToken)
         }
     }
 }

@@ -80,9 +80,10 @@ fn vsiflow() -> ExitCode {
 fn told(error: clap::Error) -> ExitCode {
     let usage = error.use_stderr();
     let _ = error.print();
-    match usage {
-        true => Exit::Usage.into(),
-        false => Exit::Done.into(),
+    if usage {
+        Exit::Usage.into()
+    } else {
+        Exit::Done.into()
     }
 }
 

@@ -77,9 +77,10 @@ pub fn gather(
             Err(diagnostic) => wrong.push(diagnostic),
         }
     }
-    match wrong.is_empty() {
-        true => Ok(texts),
-        false => Err(Diagnostics(wrong)),
+    if wrong.is_empty() {
+        Ok(texts)
+    } else {
+        Err(Diagnostics(wrong))
     }
 }
 

@@ -65,17 +65,18 @@ fn snippet(line: &RedactedLine, mark: YamlMark) -> Snippet {
     let text: String = line.text.chars().skip(first).take(WIDEST).collect();
     let room = text.chars().count().saturating_sub(start - first).max(1);
     let text = text.trim_end().to_owned();
-    match visible {
-        true => Snippet {
+    if visible {
+        Snippet {
             text,
             start: start - first,
             length: mark.length.clamp(1, room),
-        },
-        false => Snippet {
+        }
+    } else {
+        Snippet {
             text: line.text.chars().take(WIDEST).collect(),
             start: 0,
             length: 0,
-        },
+        }
     }
 }
 

@@ -136,9 +136,10 @@ fn quoted(path: &FieldPath, example: &str) -> String {
     let about_it = example
         .split_once(':')
         .is_some_and(|(field, _)| field == key);
-    match about_it && example.contains('"') {
-        true => example.to_owned(),
-        false => format!("{key}: \"…\""),
+    if about_it && example.contains('"') {
+        example.to_owned()
+    } else {
+        format!("{key}: \"…\"")
     }
 }
 

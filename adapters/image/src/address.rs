@@ -70,9 +70,10 @@ impl FromStr for Cidr {
             prefix => prefix.parse().map_err(|_| wrong())?,
         };
         let network = Self { base, prefix };
-        match prefix <= longest {
-            true => Ok(network),
-            false => Err(wrong()),
+        if prefix <= longest {
+            Ok(network)
+        } else {
+            Err(wrong())
         }
     }
 }
@@ -165,9 +166,10 @@ impl AddressPolicy {
             }
             _ => return Ok(()),
         };
-        match self.permit(address) {
-            true => Ok(()),
-            false => Err(refused(&address.to_string())),
+        if self.permit(address) {
+            Ok(())
+        } else {
+            Err(refused(&address.to_string()))
         }
     }
 
@@ -179,12 +181,11 @@ impl AddressPolicy {
     pub fn judge_text(&self, url: &str) -> Result<(), String> {
         let parsed = Url::parse(url).map_err(|error| error.to_string())?;
         // Only in these schemes is an address an address, however it is written.
-        let url = match is_oci(&parsed) {
-            false => parsed,
-            true => {
-                let server = parsed.host_str().unwrap_or_default();
-                Url::parse(&format!("https://{server}/")).map_err(|error| error.to_string())?
-            }
+        let url = if !is_oci(&parsed) {
+            parsed
+        } else {
+            let server = parsed.host_str().unwrap_or_default();
+            Url::parse(&format!("https://{server}/")).map_err(|error| error.to_string())?
         };
         self.judge(&url).map_err(|AddressRefused(why)| why)
     }

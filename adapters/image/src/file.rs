@@ -163,9 +163,10 @@ impl FileInPieces {
     /// The piece that begins there, and from where on there is data again if that is behind it.
     pub(crate) fn piece_or_hole(&self, at: u64) -> io::Result<(Bytes, u64)> {
         let data_from = self.data_from(at);
-        match data_from.saturating_sub(at) >= PIECE as u64 {
-            true => Ok((Bytes::from_static(&ZEROS), data_from)),
-            false => Ok((self.piece(at)?, at)),
+        if data_from.saturating_sub(at) >= PIECE as u64 {
+            Ok((Bytes::from_static(&ZEROS), data_from))
+        } else {
+            Ok((self.piece(at)?, at))
         }
     }
 }

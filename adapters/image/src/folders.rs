@@ -74,9 +74,10 @@ impl Folders {
         let file = self.open(path)?;
         file.take(LONGEST_TEXT.saturating_add(1))
             .read_to_end(&mut bytes)?;
-        match bytes.len() as u64 > LONGEST_TEXT {
-            true => Err(FileError::Kind("longer than 1 MiB")),
-            false => Ok(bytes),
+        if bytes.len() as u64 > LONGEST_TEXT {
+            Err(FileError::Kind("longer than 1 MiB"))
+        } else {
+            Ok(bytes)
         }
     }
 
@@ -91,9 +92,10 @@ impl Folders {
         };
         let up = path.components().any(|part| part == Component::ParentDir);
         let within = folders.iter().any(|folder| path.starts_with(folder));
-        match within && !up {
-            true => Ok(()),
-            false => Err(self.refused(path)),
+        if within && !up {
+            Ok(())
+        } else {
+            Err(self.refused(path))
         }
     }
 
@@ -104,17 +106,19 @@ impl Folders {
         let mut folders = folders
             .iter()
             .filter_map(|folder| folder.canonicalize().ok());
-        match folders.any(|folder| real.starts_with(folder)) {
-            true => Ok(()),
-            false => Err(self.refused(path)),
+        if folders.any(|folder| real.starts_with(folder)) {
+            Ok(())
+        } else {
+            Err(self.refused(path))
         }
     }
 
     fn refused(&self, path: &Path) -> FileError {
         let none = matches!(self, Self::Only(folders) if folders.is_empty());
-        let which = match none {
-            true => "no files of this machine are read for documents",
-            false => "it is not within a folder whose files are",
+        let which = if none {
+            "no files of this machine are read for documents"
+        } else {
+            "it is not within a folder whose files are"
         };
         FileError::Refused(format!(
             "the file {} is not read: {which}; --allow-files of `vsiflow serve` permits folders",

@@ -199,10 +199,13 @@ impl Packing {
             }
             Self::Ova => ova::unpack(packed, to),
             // What follows is read past: a source that knows its digest compares all.
-            Self::Vmdk => match vmdk::unpack(&mut packed, to)? {
-                true => io::copy(&mut packed, &mut io::sink()).map(drop),
-                false => Ok(()),
-            },
+            Self::Vmdk => {
+                if vmdk::unpack(&mut packed, to)? {
+                    io::copy(&mut packed, &mut io::sink()).map(drop)
+                } else {
+                    Ok(())
+                }
+            }
         }
     }
 }
@@ -242,9 +245,10 @@ impl Outlet {
         self.given = self.given.saturating_add(piece.len() as u64);
         let taken = self.taken.load(Ordering::Relaxed);
         let most = taken.saturating_mul(self.most.times).max(self.most.free);
-        match self.given > most {
-            true => Err(io::Error::other(TooMuch(most, self.most.times))),
-            false => Ok(self.give.blocking_send(Ok(piece.into())).is_ok()),
+        if self.given > most {
+            Err(io::Error::other(TooMuch(most, self.most.times)))
+        } else {
+            Ok(self.give.blocking_send(Ok(piece.into())).is_ok())
         }
     }
 }

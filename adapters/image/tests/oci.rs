@@ -169,9 +169,10 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) {
         reply.headers += &format!("Content-Range: bytes {from}-{last}/{whole}\r\n");
         reply.body.drain(..from);
     }
-    let length = match reply.endless {
-        true => String::new(),
-        false => format!("Content-Length: {}\r\n", reply.body.len()),
+    let length = if reply.endless {
+        String::new()
+    } else {
+        format!("Content-Length: {}\r\n", reply.body.len())
     };
     let head = format!(
         "HTTP/1.1 {} X\r\nConnection: close\r\n{length}{}\r\n",

@@ -40,9 +40,10 @@ impl From<kube::Error> for CallError {
             kube::Error::Api(status) if status.code == 409 => Self::Conflict,
             kube::Error::Api(status) => {
                 let words = format!("{} ({})", status.message, status.code);
-                match status.code < 500 {
-                    true => Self::Refused(words),
-                    false => Self::Other(words),
+                if status.code < 500 {
+                    Self::Refused(words)
+                } else {
+                    Self::Other(words)
                 }
             }
             error => Self::Other(error.to_string()),

@@ -143,9 +143,10 @@ impl Controller {
         // Everything may have been listed already.
         changes.mark_changed();
         loop {
-            let again = match self.unfinished {
-                true => AGAIN,
-                false => Duration::MAX,
+            let again = if self.unfinished {
+                AGAIN
+            } else {
+                Duration::MAX
             };
             let until = Instant::now().checked_add(again);
             tokio::select! {
@@ -307,9 +308,10 @@ impl Controller {
             // Its namespace may not be listed yet, or end later.
             self.unfinished = true;
         }
-        match freed {
-            true => translate(snapshot, &self.rules()),
-            false => translation,
+        if freed {
+            translate(snapshot, &self.rules())
+        } else {
+            translation
         }
     }
 
@@ -382,9 +384,10 @@ impl Controller {
             generation: resource.generation,
             vsi: Box::new(vsi.clone()),
         };
-        match adopted {
-            true => ReferenceState::Adopted(wish),
-            false => ReferenceState::Wish(wish),
+        if adopted {
+            ReferenceState::Adopted(wish)
+        } else {
+            ReferenceState::Wish(wish)
         }
     }
 

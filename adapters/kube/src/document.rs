@@ -121,9 +121,10 @@ pub(crate) fn settings(
             labels: settings.labels.clone(),
             ..ObjectMeta::named(&settings.namespace, &settings.name)
         },
-        spec: match settings.values.0.is_empty() {
-            true => settings.others.clone(),
-            false => settings.values.clone(),
+        spec: if settings.values.0.is_empty() {
+            settings.others.clone()
+        } else {
+            settings.values.clone()
         },
     }
 }

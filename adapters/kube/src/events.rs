@@ -114,9 +114,10 @@ pub(crate) fn happening(uid: Uuid, record: &Record) -> Option<EventNote> {
                 phase,
                 Phase::Failed | Phase::Blocked | Phase::Degraded | Phase::Unreadable
             );
-            let message = match detail.is_empty() {
-                true => says(phase).to_owned(),
-                false => detail.to_string(),
+            let message = if detail.is_empty() {
+                says(phase).to_owned()
+            } else {
+                detail.to_string()
             };
             Some(make(offset, warning, phase.as_str(), message))
         }
@@ -144,9 +145,10 @@ fn failed_mark(step: &str, failure: &Failure) -> String {
 }
 
 fn failed(step: &str, failure: &Failure) -> String {
-    match failure.remedy.is_empty() {
-        true => format!("step {step}: {failure}"),
-        false => format!("step {step}: {failure}. {}", failure.remedy),
+    if failure.remedy.is_empty() {
+        format!("step {step}: {failure}")
+    } else {
+        format!("step {step}: {failure}. {}", failure.remedy)
     }
 }
 

@@ -401,9 +401,10 @@ fn merge(into: &mut Value, from: Value) {
     match (into, from) {
         (Value::Object(into), Value::Object(from)) => {
             for (key, value) in from {
-                match value.is_null() {
-                    true => _ = into.remove(&key),
-                    false => merge(into.entry(key).or_insert(Value::Null), value),
+                if value.is_null() {
+                    into.remove(&key);
+                } else {
+                    merge(into.entry(key).or_insert(Value::Null), value);
                 }
             }
         }

@@ -153,9 +153,10 @@ impl Migration {
             .filter(|one| serves_our_kinds(&one.data))
             .filter_map(|one| one.metadata.name.clone())
             .collect();
-        match active.is_empty() {
-            true => Ok(()),
-            false => Err(MigrateError::Active(active)),
+        if active.is_empty() {
+            Ok(())
+        } else {
+            Err(MigrateError::Active(active))
         }
     }
 

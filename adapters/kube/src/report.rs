@@ -210,9 +210,10 @@ fn whole_seconds(time: &str) -> String {
 
 /// Reasons begin with a letter and are never empty.
 fn reason(reason: &str) -> String {
-    match reason.is_empty() {
-        true => "Unknown".to_owned(),
-        false => reason.to_owned(),
+    if reason.is_empty() {
+        "Unknown".to_owned()
+    } else {
+        reason.to_owned()
     }
 }
 
@@ -242,18 +243,20 @@ fn accepted(findings: &StatusFindings) -> Vec<Condition> {
 }
 
 pub(crate) fn refusal(failure: &Failure) -> String {
-    match failure.remedy.is_empty() {
-        true => failure.to_string(),
-        false => format!("{failure}. {}", failure.remedy),
+    if failure.remedy.is_empty() {
+        failure.to_string()
+    } else {
+        format!("{failure}. {}", failure.remedy)
     }
 }
 
 /// Problems as a person reads them.
 pub(crate) fn told(problems: &[Problem]) -> String {
     let one = |problem: &Problem| {
-        let place = match problem.path.is_empty() {
-            true => String::new(),
-            false => format!("{}: ", problem.path),
+        let place = if problem.path.is_empty() {
+            String::new()
+        } else {
+            format!("{}: ", problem.path)
         };
         format!("{place}{} ({})", problem.message, problem.remedy)
     };

@@ -336,14 +336,13 @@ impl Reporter {
         {
             return ReportDone::Later(wait);
         }
-        match status == before && !resource.status.is_null() {
-            true => ReportDone::Settled,
-            false => {
-                let is_network = resource.key.kind == ResourceKind::Network;
-                let note = report::network_event(resource.uid, &before, &status);
-                let note = note.filter(|_| is_network);
-                self.write_with(resource, &status, note).await
-            }
+        if status == before && !resource.status.is_null() {
+            ReportDone::Settled
+        } else {
+            let is_network = resource.key.kind == ResourceKind::Network;
+            let note = report::network_event(resource.uid, &before, &status);
+            let note = note.filter(|_| is_network);
+            self.write_with(resource, &status, note).await
         }
     }
 

@@ -215,9 +215,10 @@ impl SubresourceState {
             _ => vsi_entity(uid),
         };
         let entity = entity.map_err(|_| missing())?;
-        match self.fleet.knows(&entity) {
-            true => Ok(entity),
-            false => Err(missing()),
+        if self.fleet.knows(&entity) {
+            Ok(entity)
+        } else {
+            Err(missing())
         }
     }
 

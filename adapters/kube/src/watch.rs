@@ -119,9 +119,10 @@ impl Watching {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    match trouble::is_answer(&error) {
-                        true => self.health.answered(),
-                        false => self.health.failed(),
+                    if trouble::is_answer(&error) {
+                        self.health.answered()
+                    } else {
+                        self.health.failed()
                     }
                     if self.is_lacking(&error) {
                         self.world.put_off(&self.source);

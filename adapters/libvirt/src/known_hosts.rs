@@ -119,13 +119,14 @@ impl KnownHost {
 impl KnownHost {
     fn refuse_revoked(&self, key: &PublicKey) -> Result<(), ConnectError> {
         let is_shown = |known: &PublicKey| known.key_data() == key.key_data();
-        match self.revoked.iter().any(is_shown) {
-            true => Err(ConnectError::HostKeyRevoked {
+        if self.revoked.iter().any(is_shown) {
+            Err(ConnectError::HostKeyRevoked {
                 host: self.host.clone(),
                 algorithm: key.algorithm().to_string(),
                 fingerprint: fingerprint(key),
-            }),
-            false => Ok(()),
+            })
+        } else {
+            Ok(())
         }
     }
 }

@@ -46,9 +46,10 @@ impl fmt::Display for SshConfig {
         let Self {
             host, port, user, ..
         } = self;
-        match host.contains(':') {
-            true => write!(f, "{user}@[{host}]:{port}"),
-            false => write!(f, "{user}@{host}:{port}"),
+        if host.contains(':') {
+            write!(f, "{user}@[{host}]:{port}")
+        } else {
+            write!(f, "{user}@{host}:{port}")
         }
     }
 }

@@ -132,12 +132,13 @@ impl Collector {
             .take(TOLD)
             .collect();
         let why = format!("{status} {words}").trim_end().to_owned();
-        Err(match may_be_repeated(status) {
-            true => self.later(&why, after),
-            false => OtlpError::Refused {
+        Err(if may_be_repeated(status) {
+            self.later(&why, after)
+        } else {
+            OtlpError::Refused {
                 endpoint: self.endpoint.to_string(),
                 why,
-            },
+            }
         })
     }
 

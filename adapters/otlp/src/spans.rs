@@ -65,18 +65,17 @@ pub fn span(line: &HistoryLine, object: &str, time: u64) -> Option<Span> {
     }
     let attempt = line.attempt.unwrap_or_default();
     let step = line.step.as_deref().unwrap_or_default();
-    let (id, parent, name, began) = match is_run {
+    let (id, parent, name, began) = if is_run {
         // The first six bytes of a ULID are when it was made.
-        true => (root, None, line.workflow.as_deref(), began(&trace)),
-        false => {
-            let began = line.duration_ms.map(|took| time.saturating_sub(took));
-            (
-                id(run, step, attempt),
-                Some(root),
-                Some(step),
-                began.unwrap_or(time),
-            )
-        }
+        (root, None, line.workflow.as_deref(), began(&trace))
+    } else {
+        let began = line.duration_ms.map(|took| time.saturating_sub(took));
+        (
+            id(run, step, attempt),
+            Some(root),
+            Some(step),
+            began.unwrap_or(time),
+        )
     };
     Some(Span {
         trace,

@@ -152,9 +152,10 @@ fn split(text: &str) -> Result<(String, Own), PostgresError> {
             rest.push(pair);
         }
     }
-    let text = match rest.is_empty() {
-        true => place.to_owned(),
-        false => format!("{place}?{}", rest.join("&")),
+    let text = if rest.is_empty() {
+        place.to_owned()
+    } else {
+        format!("{place}?{}", rest.join("&"))
     };
     Ok((text, own))
 }

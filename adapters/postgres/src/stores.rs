@@ -44,9 +44,10 @@ impl Place {
         held.lease().check().map_err(|_| JournalError::LeaseLost)?;
         let mut all: Vec<&(dyn ToSql + Sync)> = vec![&self.journal, &held.holder];
         all.extend(params);
-        match self.reader.rows(sql, &all).await?.is_empty() {
-            false => Ok(()),
-            true => Err(JournalError::LeaseLost),
+        if !self.reader.rows(sql, &all).await?.is_empty() {
+            Ok(())
+        } else {
+            Err(JournalError::LeaseLost)
         }
     }
 }
@@ -102,9 +103,10 @@ impl Blobs for PostgresBlobs {
         };
         let row = rows.first().ok_or_else(|| damaged("it is missing"))?;
         let bytes: Vec<u8> = row.get(0);
-        match bytes.len() as u64 == len && Hash::of(&bytes) == hash {
-            true => Ok(bytes),
-            false => Err(damaged("its content does not match its name")),
+        if bytes.len() as u64 == len && Hash::of(&bytes) == hash {
+            Ok(bytes)
+        } else {
+            Err(damaged("its content does not match its name"))
         }
     }
 }

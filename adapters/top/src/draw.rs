@@ -117,9 +117,10 @@ fn tabs(top: &Top) -> Line<'static> {
         .iter()
         .map(|kind| {
             let text = format!(" {} {} ", kind.word(), count(*kind));
-            match *kind == top.kind {
-                true => Span::styled(text, Style::new().add_modifier(Modifier::REVERSED)),
-                false => Span::raw(text),
+            if *kind == top.kind {
+                Span::styled(text, Style::new().add_modifier(Modifier::REVERSED))
+            } else {
+                Span::raw(text)
             }
         })
         .collect();
@@ -162,9 +163,10 @@ fn painted(row: &Row, chosen: bool) -> TableRow<'static> {
         Mood::Works => Style::new().fg(Color::Cyan),
         Mood::Ill => Style::new().fg(Color::Red),
     };
-    let style = match chosen {
-        true => style.add_modifier(Modifier::REVERSED),
-        false => style,
+    let style = if chosen {
+        style.add_modifier(Modifier::REVERSED)
+    } else {
+        style
     };
     TableRow::new(row.cells.iter().map(|cell| Cell::from(cell.clone()))).style(style)
 }

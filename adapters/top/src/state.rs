@@ -360,16 +360,18 @@ impl Top {
     }
 
     fn of_vsi(&mut self, command: &[&str]) -> Option<Effect> {
-        match self.is_vsi {
-            true => self.read(command),
-            false => self.refuse(command),
+        if self.is_vsi {
+            self.read(command)
+        } else {
+            self.refuse(command)
         }
     }
 
     fn hand_over(&mut self, command: &str) -> Option<Effect> {
-        match self.is_vsi {
-            true => self.words(&[command]).map(Effect::HandOver),
-            false => self.refuse(&[command]),
+        if self.is_vsi {
+            self.words(&[command]).map(Effect::HandOver)
+        } else {
+            self.refuse(&[command])
         }
     }
 

@@ -105,9 +105,10 @@ impl FileCheckpoints {
 
     fn check(&self) -> Result<(), JournalError> {
         self.writer.check()?;
-        match self.closed.load(Ordering::Acquire) {
-            true => Err(JournalError::Closed),
-            false => Ok(()),
+        if self.closed.load(Ordering::Acquire) {
+            Err(JournalError::Closed)
+        } else {
+            Ok(())
         }
     }
 }

@@ -85,9 +85,12 @@ impl Survey {
 
     /// The ranges to look for elsewhere, each by its first offset and the one after its last.
     pub(crate) fn wanted(&self) -> Vec<(Offset, Offset)> {
-        let range = |finding: &Finding| match finding.open_ended {
-            true => (finding.from, Offset::MAX),
-            false => (finding.from, finding.to),
+        let range = |finding: &Finding| {
+            if finding.open_ended {
+                (finding.from, Offset::MAX)
+            } else {
+                (finding.from, finding.to)
+            }
         };
         self.findings().iter().map(range).collect()
     }

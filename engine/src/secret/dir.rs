@@ -186,13 +186,12 @@ impl Secrets for DirSecrets {
     }
 
     async fn has(&self, id: &Name) -> Result<bool, SecretError> {
-        match is_id(id) {
-            true => {
-                let id = id.clone();
-                self.blocking(move |store| store.path(&id).try_exists())
-                    .await
-            }
-            false => Ok(false),
+        if is_id(id) {
+            let id = id.clone();
+            self.blocking(move |store| store.path(&id).try_exists())
+                .await
+        } else {
+            Ok(false)
         }
     }
 }

@@ -86,11 +86,12 @@ pub(super) fn is_beside(path: &Path) -> bool {
 fn check(path: &Path, journal: &JournalElsewhere) -> Result<(), StateDirError> {
     let other =
         std::fs::read_to_string(path.join(JOURNAL)).is_ok_and(|id| id.trim() != journal.journal_id);
-    match other || path.join(FORMAT).exists() {
-        true => Err(StateDirError::OwnJournal {
+    if other || path.join(FORMAT).exists() {
+        Err(StateDirError::OwnJournal {
             path: path.to_owned(),
-        }),
-        false => Ok(()),
+        })
+    } else {
+        Ok(())
     }
 }
 

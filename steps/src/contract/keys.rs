@@ -205,9 +205,10 @@ fn private(label: &str, der: &[u8]) -> Result<RsaPrivateKey, KeyFault> {
 }
 
 fn sized(bits: usize) -> Result<(), KeyFault> {
-    match BITS.contains(&bits) {
-        true => Ok(()),
-        false => Err(KeyFault::Size(bits)),
+    if BITS.contains(&bits) {
+        Ok(())
+    } else {
+        Err(KeyFault::Size(bits))
     }
 }
 

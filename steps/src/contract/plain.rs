@@ -113,9 +113,10 @@ fn archive(
         return;
     }
     for fault in archive::check(text, kind) {
-        let severity = match fault.fatal {
-            true => Severity::Error,
-            false => Severity::Warning,
+        let severity = if fault.fatal {
+            Severity::Error
+        } else {
+            Severity::Warning
         };
         let words = format!("the archive of `{way}` {}", fault.what);
         let finding = Finding::new(severity, error::CONTRACT_ARCHIVE, words);

@@ -37,9 +37,12 @@ pub(super) fn check(
         };
         report.certificate = Some(lifetime);
         let finding = now.and_then(|now| expiry(lifetime, now));
-        report.findings.extend(finding.map(|finding| match given {
-            true => finding,
-            false => finding.of("env").at(document.line(&["env", SIGNING_KEY])),
+        report.findings.extend(finding.map(|finding| {
+            if given {
+                finding
+            } else {
+                finding.of("env").at(document.line(&["env", SIGNING_KEY]))
+            }
         }));
     }
     if let (Some(given), Some(own)) = (given, &own)

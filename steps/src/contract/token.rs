@@ -84,9 +84,10 @@ pub(super) fn check(value: &str) -> Result<(), TokenFault> {
     let rest = TOKEN_PREFIXES
         .iter()
         .find_map(|prefix| value.strip_prefix(prefix))
-        .ok_or(match has_name(value) {
-            true => TokenFault::Prefix,
-            false => TokenFault::Unknown,
+        .ok_or(if has_name(value) {
+            TokenFault::Prefix
+        } else {
+            TokenFault::Unknown
         })?;
     let (password, data) = rest.split_once('.').ok_or(TokenFault::Parts)?;
     let password = decode(password).ok_or(TokenFault::Base64("password"))?;

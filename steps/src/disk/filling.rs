@@ -39,9 +39,10 @@ impl Filling<'_> {
                 None => Err(super::vanished(self.ports, self.volume)),
             };
         }
-        match ours {
-            true => Ok(Observed::Needed),
-            false => guards::free_or_ours(self.cx, self.ports, self.volume).await,
+        if ours {
+            Ok(Observed::Needed)
+        } else {
+            guards::free_or_ours(self.cx, self.ports, self.volume).await
         }
     }
 
@@ -62,11 +63,12 @@ impl Filling<'_> {
 
     /// Refuses what does not fit, before anything is made.
     pub(super) fn fits(&self, needed: u64) -> Result<(), Failure> {
-        match self.size == 0 || needed <= self.size {
-            true => Ok(()),
-            false => Err(too_small(self.size, needed)
+        if self.size == 0 || needed <= self.size {
+            Ok(())
+        } else {
+            Err(too_small(self.size, needed)
                 .on_host(self.ports.host.name())
-                .of_object(format!("volume {}", self.volume))),
+                .of_object(format!("volume {}", self.volume)))
         }
     }
 
@@ -108,12 +110,13 @@ impl Filling<'_> {
 
 /// A VSI takes a disk that only waits for its users for one that is there: this one is not.
 fn in_use(failure: Failure) -> Failure {
-    match failure.code.as_str() == error::IN_USE.code {
-        true => error::DISK_SOURCE_IN_USE
+    if failure.code.as_str() == error::IN_USE.code {
+        error::DISK_SOURCE_IN_USE
             .failure(failure.message.as_str())
             .on_host(failure.host.as_str())
-            .of_object(failure.object.as_str()),
-        false => failure,
+            .of_object(failure.object.as_str())
+    } else {
+        failure
     }
 }
 

@@ -78,9 +78,10 @@ async fn alone(ports: &HostPorts, volume: &VolumeInfo) -> Result<String, Failure
 fn of_host(volume: &VolumeInfo) -> String {
     let word = volume.format.as_str();
     let stale = word == VolumeFormat::Qcow2.as_str();
-    match stale || PLAIN.contains(&word) {
-        true => VolumeFormat::Raw.as_str().to_owned(),
-        false => word.to_owned(),
+    if stale || PLAIN.contains(&word) {
+        VolumeFormat::Raw.as_str().to_owned()
+    } else {
+        word.to_owned()
     }
 }
 

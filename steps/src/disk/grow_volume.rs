@@ -58,9 +58,10 @@ impl Step for GrowVolume {
     async fn observe(&self, _: &StepContext, params: &Params) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let volume = find(&ports, params).await?;
-        Ok(match volume.capacity >= params.size {
-            true => Observed::Present(output(volume)),
-            false => Observed::Needed,
+        Ok(if volume.capacity >= params.size {
+            Observed::Present(output(volume))
+        } else {
+            Observed::Needed
         })
     }
 

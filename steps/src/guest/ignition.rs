@@ -32,18 +32,17 @@ pub fn check(config: &[u8]) -> Result<(), String> {
     })?;
     let version = parsed.ignition.and_then(|ignition| ignition.version);
     let version = version.ok_or("it has no `ignition.version`")?;
-    match is_known(&version) {
-        true => Ok(()),
-        false => {
-            let shown: String = version
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(20)
-                .collect();
-            Err(format!(
-                "its `ignition.version` is {shown:?}, and guests read 3.x.y"
-            ))
-        }
+    if is_known(&version) {
+        Ok(())
+    } else {
+        let shown: String = version
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(20)
+            .collect();
+        Err(format!(
+            "its `ignition.version` is {shown:?}, and guests read 3.x.y"
+        ))
     }
 }
 

@@ -67,9 +67,10 @@ impl Step for MarkWhole {
         }
         // What somebody else brought bears their mark, or none.
         let found = claimed(cx)?.whole.is_some();
-        Ok(match marked || found && !own {
-            true => Observed::Present(image),
-            false => Observed::Needed,
+        Ok(if marked || found && !own {
+            Observed::Present(image)
+        } else {
+            Observed::Needed
         })
     }
 

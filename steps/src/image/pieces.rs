@@ -80,9 +80,10 @@ pub(super) fn parts(piece: &Bytes) -> Vec<ImagePart> {
         while end < piece.len() && hole_at(piece, end) == is_hole {
             end = end.saturating_add(HOLE).min(piece.len());
         }
-        parts.push(match is_hole {
-            true => ImagePart::Hole(end.saturating_sub(at) as u64),
-            false => ImagePart::Data(piece.slice(at..end)),
+        parts.push(if is_hole {
+            ImagePart::Hole(end.saturating_sub(at) as u64)
+        } else {
+            ImagePart::Data(piece.slice(at..end))
         });
         at = end;
     }

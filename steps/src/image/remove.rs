@@ -76,9 +76,10 @@ impl Step for RemoveImage {
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        Ok(match is_ours(cx, &ports, &params.volume).await? {
-            true => Observed::Needed,
-            false => Observed::Present(Output { removed: None }),
+        Ok(if is_ours(cx, &ports, &params.volume).await? {
+            Observed::Needed
+        } else {
+            Observed::Present(Output { removed: None })
         })
     }
 

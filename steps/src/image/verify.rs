@@ -69,9 +69,10 @@ impl VerifyImage {
                 return Ok((on_host, sent.identity));
             }
             // What differs from what was read along is in doubt.
-            let from = match sent.undisturbed && sent.along.is_none() && cx.attempt == 1 {
-                true => Bytes::AsSynced,
-                false => Bytes::OfDisk,
+            let from = if sent.undisturbed && sent.along.is_none() && cx.attempt == 1 {
+                Bytes::AsSynced
+            } else {
+                Bytes::OfDisk
             };
             let on_host = hash(cx, ports, key, from).await?;
             if let Some(on_host) = on_host.filter(equal) {
@@ -177,9 +178,10 @@ pub(super) struct Hashed {
 
 impl Hashed {
     fn note(&self) -> &'static str {
-        match self.along {
-            true => "the host read it along with the upload",
-            false => "the host read it after the upload",
+        if self.along {
+            "the host read it along with the upload"
+        } else {
+            "the host read it after the upload"
         }
     }
 }

@@ -191,9 +191,10 @@ impl Step for ReserveAddresses {
         for card in &params.cards {
             needed |= !lacks(cx, &ports, card).await?.is_empty();
         }
-        Ok(match needed {
-            true => Observed::Needed,
-            false => Observed::Present(output(params)),
+        Ok(if needed {
+            Observed::Needed
+        } else {
+            Observed::Present(output(params))
         })
     }
 

@@ -71,9 +71,10 @@ impl Step for StartNetwork {
         let ports = self.hosts.host(&params.host).await?;
         let network = defined(cx, &ports, params).await?;
         // An attempt may have ended between the start and what makes it last.
-        Ok(match network.active && cx.attempt == 1 {
-            true => Observed::Present(output(network)),
-            false => Observed::Needed,
+        Ok(if network.active && cx.attempt == 1 {
+            Observed::Present(output(network))
+        } else {
+            Observed::Needed
         })
     }
 

@@ -167,9 +167,10 @@ impl Live {
             let failed = "cc_scripts_user.py[WARNING]: Failed to run module scripts-user (scripts in /var/lib/cloud/instance/scripts)";
             self.say(READY_MS, failed);
         }
-        let source = match seed {
-            true => "DataSourceNoCloud [seed=/dev/vdb][dsmode=net]",
-            false => "DataSourceNone",
+        let source = if seed {
+            "DataSourceNoCloud [seed=/dev/vdb][dsmode=net]"
+        } else {
+            "DataSourceNone"
         };
         let end = format!(
             "{CLOUD_INIT} finished at Thu, 01 Jan 1970 00:00:01 +0000. Datasource {source}.  Up 1.40 seconds"

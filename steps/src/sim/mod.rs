@@ -82,9 +82,12 @@ impl SimHosts {
 /// A host's id as the name of a folder: no separators, nothing hidden, and no two alike.
 fn file_name(id: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    let encode = |byte: u8| match plain(byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02x}"),
+    let encode = |byte: u8| {
+        if plain(byte) {
+            char::from(byte).to_string()
+        } else {
+            format!("%{byte:02x}")
+        }
     };
     std::iter::once("host-".to_owned())
         .chain(id.bytes().map(encode))

@@ -47,9 +47,10 @@ impl SimSource {
         if url.contains("page") {
             return b"<!DOCTYPE html><title>Please log in</title>".to_vec();
         }
-        let size = match url.contains("debian") {
-            true => SMALL_VIRTUAL_SIZE,
-            false => VIRTUAL_SIZE,
+        let size = if url.contains("debian") {
+            SMALL_VIRTUAL_SIZE
+        } else {
+            VIRTUAL_SIZE
         };
         let mut bytes = qcow2_header(size);
         // FNV-1a over the URL seeds an xorshift: two images never look alike.

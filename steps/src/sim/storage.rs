@@ -393,9 +393,10 @@ impl StoragePort for SimHost {
             };
             let files = pool.volumes.keys();
             let files = files.map(|file| format!("{}/{file}", pool.path)).collect();
-            Ok(match state.shell {
-                true => PoolFiles::Are(files),
-                false => PoolFiles::Unknown("no command may be run on the host".to_owned()),
+            Ok(if state.shell {
+                PoolFiles::Are(files)
+            } else {
+                PoolFiles::Unknown("no command may be run on the host".to_owned())
             })
         })
         .await

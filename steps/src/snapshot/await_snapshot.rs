@@ -44,9 +44,10 @@ impl Step for AwaitSnapshot {
         cx: &StepContext,
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
-        Ok(match is_worked_on(cx, params) {
-            false => Observed::Present(Output {}),
-            true => Observed::Needed,
+        Ok(if !is_worked_on(cx, params) {
+            Observed::Present(Output {})
+        } else {
+            Observed::Needed
         })
     }
 

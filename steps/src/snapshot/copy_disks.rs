@@ -203,12 +203,11 @@ impl CopyWork<'_> {
             copies.push(self.copy(disk, volume).await?);
         }
         let still = !self.runs().await? && disks(ports, params).await? == before;
-        match still {
-            true => Ok(copies),
-            false => {
-                let why = "its disks changed while they were copied";
-                Err(runs(ports, params.uuid, why))
-            }
+        if still {
+            Ok(copies)
+        } else {
+            let why = "its disks changed while they were copied";
+            Err(runs(ports, params.uuid, why))
         }
     }
 

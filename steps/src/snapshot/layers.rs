@@ -172,9 +172,10 @@ impl Disks<'_> {
             None => domains.begin_merge(self.uuid, target).await,
             Some(progress) => {
                 self.cx.report(what, progress.done, Some(progress.total));
-                match progress.done >= progress.total {
-                    true => domains.end_merge(self.uuid, target).await,
-                    false => Ok(()),
+                if progress.done >= progress.total {
+                    domains.end_merge(self.uuid, target).await
+                } else {
+                    Ok(())
                 }
             }
         };

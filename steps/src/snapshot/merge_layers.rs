@@ -67,9 +67,10 @@ impl Step for MergeLayers {
         let ports = self.hosts.host(&params.host).await?;
         let saved: Saved = cx.saved().await?.unwrap_or_default();
         let laid = disks(cx, &ports, params).have_layers().await?;
-        Ok(match laid || saved.woken {
-            true => Observed::Needed,
-            false => Observed::Present(Output::default()),
+        Ok(if laid || saved.woken {
+            Observed::Needed
+        } else {
+            Observed::Present(Output::default())
         })
     }
 

@@ -208,13 +208,14 @@ async fn gather(
 /// what is said beside it, decides what others boot.
 async fn not_reserved(ports: &HostPorts, volume: &VolumeInfo) -> Result<(), Failure> {
     let key = &volume.key;
-    let what = match names::is_reserved(&key.name) {
-        true => "vsiflow reserves it for itself",
-        false => match sidecar::read(ports, "", key).await? {
+    let what = if names::is_reserved(&key.name) {
+        "vsiflow reserves it for itself"
+    } else {
+        match sidecar::read(ports, "", key).await? {
             None => return Ok(()),
             Some(beside) if beside.is_of_disk(key) => return Ok(()),
             Some(_) => "it is a base image, which others boot from",
-        },
+        }
     };
     Err(error::RESERVED_VOLUME
         .failure(format!("the volume cannot be a data disk: {what}"))
@@ -241,9 +242,10 @@ async fn unused(
     others
         .retain(|domain| domain.uuid != own && (domain.state.is_active() || domain.mark.is_some()));
     if let Some(domain) = guards::users(ports, &others, volume, &[]).await?.first() {
-        let holds = match domain.state.is_active() {
-            true => "runs and has it",
-            false => "is off, and has it",
+        let holds = if domain.state.is_active() {
+            "runs and has it"
+        } else {
+            "is off, and has it"
         };
         let why = format!("{} {holds}", ownership::called(cx, domain));
         return Err(guards::in_use(ports, volume, &why));

@@ -47,9 +47,10 @@ impl Step for AwaitTurn {
         cx: &StepContext,
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
-        Ok(match is_over(cx, params)? {
-            true => Observed::Present(Output {}),
-            false => Observed::Needed,
+        Ok(if is_over(cx, params)? {
+            Observed::Present(Output {})
+        } else {
+            Observed::Needed
         })
     }
 

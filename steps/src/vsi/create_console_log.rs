@@ -85,8 +85,9 @@ impl Step for CreateConsoleLog {
 }
 
 fn ours(cx: &StepContext, ports: &HostPorts, volume: VolumeInfo) -> Result<Output, Failure> {
-    match cx.intended_before {
-        true => Ok(Output { path: volume.path }),
-        false => Err(guards::not_ours(ports, &volume.key)),
+    if cx.intended_before {
+        Ok(Output { path: volume.path })
+    } else {
+        Err(guards::not_ours(ports, &volume.key))
     }
 }

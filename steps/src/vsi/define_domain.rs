@@ -201,9 +201,10 @@ fn spec(cx: &StepContext, params: &Params) -> Result<DomainSpec, Failure> {
 
 /// What was made by an earlier run, where this one makes none of it.
 fn found(cx: &StepContext) -> Result<Option<find_parts::Output>, Failure> {
-    match cx.outputs.contains_key(&Name::of("find_parts")) {
-        true => cx.output("find_parts").map(Some),
-        false => Ok(None),
+    if cx.outputs.contains_key(&Name::of("find_parts")) {
+        cx.output("find_parts").map(Some)
+    } else {
+        Ok(None)
     }
 }
 
@@ -225,11 +226,12 @@ fn machine(cx: &StepContext, params: &Params) -> Result<MachineSpec, Failure> {
 
 /// Refuses a host that lacks the protection that the guest requires.
 pub(super) fn offers(host: &str, guest: &GuestSupport, secure: Secure) -> Result<(), Failure> {
-    match secure == Secure::Required && !guest.secure_execution {
-        false => Ok(()),
-        true => Err(error::ARCHITECTURE
+    if secure != Secure::Required || guest.secure_execution {
+        Ok(())
+    } else {
+        Err(error::ARCHITECTURE
             .failure("the host offers no secure execution, and the VSI requires it")
-            .on_host(host)),
+            .on_host(host))
     }
 }
 
@@ -243,14 +245,16 @@ fn platform(cx: &StepContext, params: &Params, arch: &str) -> Result<Option<Plat
         firmware: machine.firmware,
         // A Hyper Protect guest has no agent that its host could ask.
         agent: !machine.guest.is_hyper_protect(),
-        ignition: match by_firmware {
-            true => parts(cx, Seed::IgnitionFwCfg)?.1,
-            false => None,
+        ignition: if by_firmware {
+            parts(cx, Seed::IgnitionFwCfg)?.1
+        } else {
+            None
         },
         // A Hyper Protect guest shows its host nothing.
-        graphics: match machine.guest.is_hyper_protect() {
-            true => Graphics::None,
-            false => machine.graphics,
+        graphics: if machine.guest.is_hyper_protect() {
+            Graphics::None
+        } else {
+            machine.graphics
         },
     }))
 }

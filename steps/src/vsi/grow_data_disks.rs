@@ -82,14 +82,13 @@ impl Step for GrowDataDisks {
             if volume.capacity >= disk.size {
                 continue;
             }
-            match runs {
-                true => {
-                    let domains = &ports.domains;
-                    domains
-                        .grow_disk(params.uuid, &volume.path, disk.size)
-                        .await?;
-                }
-                false => ports.storage.resize(&disk.volume, disk.size).await?,
+            if runs {
+                let domains = &ports.domains;
+                domains
+                    .grow_disk(params.uuid, &volume.path, disk.size)
+                    .await?;
+            } else {
+                ports.storage.resize(&disk.volume, disk.size).await?
             }
             grown.push(disk.volume.clone());
         }

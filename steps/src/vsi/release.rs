@@ -47,9 +47,10 @@ impl Step for Release {
     type Output = Output;
 
     async fn observe(&self, _: &StepContext, params: &Params) -> Result<Observed<Output>, Failure> {
-        match params.secrets.is_empty() {
-            true => Ok(Observed::Present(Output { erased: Vec::new() })),
-            false => Ok(Observed::Needed),
+        if params.secrets.is_empty() {
+            Ok(Observed::Present(Output { erased: Vec::new() }))
+        } else {
+            Ok(Observed::Needed)
         }
     }
 

@@ -103,9 +103,10 @@ impl Step for StartDomain {
             boot_id,
             taken_up: note.is_some_and(|note| note.saved),
         };
-        Ok(match ran {
-            true => Observed::Present(output),
-            false => Observed::Needed,
+        Ok(if ran {
+            Observed::Present(output)
+        } else {
+            Observed::Needed
         })
     }
 
@@ -140,12 +141,13 @@ impl Step for StartDomain {
 /// That a domain was active when it was to be started does not say that it stayed so.
 async fn came_up(cx: &StepContext, ports: &HostPorts, uid: Uuid) -> Result<(), Failure> {
     let domain = defined(cx, ports, uid).await?;
-    match domain.state.is_active() {
-        true => Ok(()),
-        false => Err(error::BUSY
+    if domain.state.is_active() {
+        Ok(())
+    } else {
+        Err(error::BUSY
             .failure("the domain went down while it was starting")
             .on_host(ports.host.name())
-            .of_object(format!("domain {uid}"))),
+            .of_object(format!("domain {uid}")))
     }
 }
 

@@ -87,9 +87,10 @@ impl Fleet {
             .iter()
             .any(|vsi| !vsi.desired.made_networks.is_empty());
         // What is drawn here is not drawn again before it is recorded.
-        let _drawing = match needs_addresses {
-            true => Some(self.drawing.lock().await),
-            false => None,
+        let _drawing = if needs_addresses {
+            Some(self.drawing.lock().await)
+        } else {
+            None
         };
         if needs_addresses {
             Box::pin(self.give_addresses(&mut resolved)).await?;

@@ -107,9 +107,10 @@ impl Fleet {
         wanted: VsiRecord,
     ) -> Result<Known, FleetError> {
         // Of one that is gone no blob is needed any more.
-        let poison = match phase::is_gone(&entity, &state) {
-            true => self.engine.unreadable(&entity).map(|w| w.failure(&entity)),
-            false => self.poison(&entity).await?,
+        let poison = if phase::is_gone(&entity, &state) {
+            self.engine.unreadable(&entity).map(|w| w.failure(&entity))
+        } else {
+            self.poison(&entity).await?
         };
         Ok(Known {
             unreadable: poison.map(Box::new),

@@ -194,9 +194,10 @@ impl Fleet {
     /// # Errors
     /// When this fleet only observes.
     pub(crate) fn may_act(&self) -> Result<(), FleetError> {
-        match self.engine.observes_only() {
-            true => Err(vsiflow_engine::EngineError::ObservesOnly.into()),
-            false => Ok(()),
+        if self.engine.observes_only() {
+            Err(vsiflow_engine::EngineError::ObservesOnly.into())
+        } else {
+            Ok(())
         }
     }
 
@@ -227,9 +228,10 @@ impl Fleet {
             room: parts.room,
             lease: parts.lease,
         };
-        let engine = match observes_only {
-            true => Engine::observe(parts_of_engine).await?,
-            false => Engine::open(parts_of_engine).await?,
+        let engine = if observes_only {
+            Engine::observe(parts_of_engine).await?
+        } else {
+            Engine::open(parts_of_engine).await?
         };
         let fleet = Self {
             engine,

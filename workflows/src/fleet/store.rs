@@ -149,9 +149,10 @@ impl Fleet {
         // One that was only looked at is not recorded yet.
         let same_labels = same_labels && same_limits && !self.directory.is_offered(&host.id());
         if let Some(owner) = ownership::others(&self.directory, &host) {
-            return match same {
-                true => Ok(()),
-                false => Err(ownership::refused(&host, &owner)),
+            return if same {
+                Ok(())
+            } else {
+                Err(ownership::refused(&host, &owner))
             };
         }
         let owned = host.namespace.is_none() || self.directory.owner(&host.id()) == host.namespace;

@@ -271,9 +271,10 @@ impl Fleet {
             if self.is_orphan(&entity) {
                 continue;
             }
-            let poison = match phase::is_gone(&entity, &state) {
-                true => self.engine.unreadable(&entity).map(|w| w.failure(&entity)),
-                false => self.poison(&entity).await?,
+            let poison = if phase::is_gone(&entity, &state) {
+                self.engine.unreadable(&entity).map(|w| w.failure(&entity))
+            } else {
+                self.poison(&entity).await?
             };
             if let Some(failure) = poison {
                 count = count.saturating_add(1);

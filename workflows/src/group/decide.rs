@@ -157,9 +157,12 @@ impl GroupView {
     fn leftovers(&self) -> GroupOutcome {
         for (number, wave) in self.waves.iter().enumerate() {
             let mut items = wave.items.iter().enumerate();
-            let is_open = |item: &ItemView| match item.removed {
-                true => item.is_there(),
-                false => !item.is_settled(),
+            let is_open = |item: &ItemView| {
+                if item.removed {
+                    item.is_there()
+                } else {
+                    !item.is_settled()
+                }
             };
             if let Some((place, item)) = items.find(|(_, item)| is_open(item)) {
                 return match item.state {

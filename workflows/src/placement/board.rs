@@ -212,9 +212,10 @@ impl PlacementBoard {
         }
         let (among, here) = self.spread_of(index, host, request, spread, domains)?;
         let fullness = host.fullness(asked)?;
-        let fullness = match request.placement.pack {
-            true => u64::MAX.saturating_sub(fullness),
-            false => fullness,
+        let fullness = if request.placement.pack {
+            u64::MAX.saturating_sub(fullness)
+        } else {
+            fullness
         };
         Ok((among, here, fullness))
     }

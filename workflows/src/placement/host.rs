@@ -121,13 +121,14 @@ impl PlacementHost {
         let left = limit.saturating_sub(sum(&self.promised.all.pools));
         let there = has.available.saturating_sub(sum(&self.promised.unmade));
         let free = left.min(there);
-        match size > free {
-            true => Err(Obstacle::Lacks {
+        if size > free {
+            Err(Obstacle::Lacks {
                 of: Resource::Pool(pool.to_owned()),
                 needs: size,
                 free,
-            }),
-            false => Ok(()),
+            })
+        } else {
+            Ok(())
         }
     }
 }

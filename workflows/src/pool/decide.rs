@@ -227,18 +227,22 @@ impl PoolView {
             let member = self.members.get(number);
             member.is_some_and(|member| self.evicts(*number, *member))
         };
-        let action = |number| match evicts(&number) {
-            true => PoolAction::Evict(number),
-            false => PoolAction::Update(number),
+        let action = |number| {
+            if evicts(&number) {
+                PoolAction::Evict(number)
+            } else {
+                PoolAction::Update(number)
+            }
         };
         updates.into_iter().map(action).collect()
     }
 
     fn outcome(&self, wanted: u32, actions: &[PoolAction]) -> PoolOutcome {
         if self.deleting {
-            return match self.members.is_empty() {
-                true => PoolOutcome::Gone,
-                false => self.stuck().unwrap_or(PoolOutcome::Progressing),
+            return if self.members.is_empty() {
+                PoolOutcome::Gone
+            } else {
+                self.stuck().unwrap_or(PoolOutcome::Progressing)
             };
         }
         let foreign = self.foreign.range(..wanted).next();

@@ -207,14 +207,8 @@ mod tests {
             ephemeral: bool, disks in prop::collection::vec(any::<bool>(), 0..4), placed: bool,
             cordoned: bool, stays: bool,
         ) {
-            let boot_disk = match ephemeral {
-                true => BootDiskMode::Ephemeral,
-                false => BootDiskMode::Copy,
-            };
-            let policy = |retained| match retained {
-                true => DeletionPolicy::Retain,
-                false => DeletionPolicy::Delete,
-            };
+            let boot_disk = if ephemeral { BootDiskMode::Ephemeral } else { BootDiskMode::Copy };
+            let policy = |retained| if retained { DeletionPolicy::Retain } else { DeletionPolicy::Delete };
             let disks: Vec<_> = disks
                 .into_iter()
                 .map(|retained| ("d".to_owned(), policy(retained)))

@@ -198,12 +198,16 @@ impl GroupCheck<'_> {
             let Some(words) = text.words() else { continue };
             for reference in substitute::references(&words) {
                 let found = resolve(group, &items, wave, reference);
-                let found = found.and_then(|secret| match secret && !text.is_secret {
-                    true => Err((
-                        format!("$({reference}) is a secret, and this field is shown"),
-                        "use it in userData, or write `secret: false` for the output".to_owned(),
-                    )),
-                    false => Ok(()),
+                let found = found.and_then(|secret| {
+                    if secret && !text.is_secret {
+                        Err((
+                            format!("$({reference}) is a secret, and this field is shown"),
+                            "use it in userData, or write `secret: false` for the output"
+                                .to_owned(),
+                        ))
+                    } else {
+                        Ok(())
+                    }
                 });
                 if let Err((message, remedy)) = found {
                     self.wrong(path.clone(), message, &remedy);
@@ -354,17 +358,18 @@ fn comes_before(
         return Ok(());
     }
     let name = |wave: usize| group.waves.get(wave).map_or("", |wave| wave.name.as_str());
-    let message = match wave == own {
-        true => format!(
+    let message = if wave == own {
+        format!(
             "$({reference}) is known only once wave {} is up, to which this belongs",
             name(own)
-        ),
-        false => format!(
+        )
+    } else {
+        format!(
             "waves {} and {} would wait for one another: $({reference}) is known only once {} is up",
             name(own),
             name(wave),
             name(wave)
-        ),
+        )
     };
     Err((
         message,
@@ -461,9 +466,10 @@ fn gate_probe(
     if of_guest == 0 {
         return Ok(None);
     }
-    let guest = match guests.contains(&GuestType::HyperProtect) {
-        true => GuestType::HyperProtect,
-        false => GuestType::None,
+    let guest = if guests.contains(&GuestType::HyperProtect) {
+        GuestType::HyperProtect
+    } else {
+        GuestType::None
     };
     ready::probe(&probe, guest).map(|probe| Some(GateProbe::Guest(probe)))
 }
@@ -474,13 +480,14 @@ fn output_place(spec: &OutputSpec) -> Result<OutputPlace, WrongMember> {
             let fits = file.starts_with('/')
                 && file.len() <= LONGEST_TEXT
                 && !file.chars().any(char::is_control);
-            match fits {
-                true => Ok(OutputPlace::File(file.clone())),
-                false => Err((
+            if fits {
+                Ok(OutputPlace::File(file.clone()))
+            } else {
+                Err((
                     "file",
                     format!("a file is an absolute path of at most {LONGEST_TEXT} bytes"),
                     "write, for example: file: /etc/kubernetes/admin.conf",
-                )),
+                ))
             }
         }
         (None, Some(console)) => match pattern::compile(console) {

@@ -111,11 +111,12 @@ pub(super) fn ssh_keys<'de, D: Deserializer<'de>>(
             "this is a private key; write the public one",
         ));
     }
-    match keys.iter().all(plain) {
-        true => Ok(keys),
-        false => Err(D::Error::custom(
+    if keys.iter().all(plain) {
+        Ok(keys)
+    } else {
+        Err(D::Error::custom(
             "a public key is one line, such as `ssh-ed25519 AAAA… me@example`",
-        )),
+        ))
     }
 }
 

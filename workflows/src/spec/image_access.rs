@@ -119,9 +119,10 @@ impl ImageSecrets {
         let read = serde_json::from_slice::<serde_json::Value>(registries.expose());
         let logins =
             read.is_ok_and(|read| read.get("auths").is_some_and(|auths| auths.is_object()));
-        match logins {
-            true => Ok(()),
-            false => Err((PULL, "this is not Docker's configuration with `auths`")),
+        if logins {
+            Ok(())
+        } else {
+            Err((PULL, "this is not Docker's configuration with `auths`"))
         }
     }
 }

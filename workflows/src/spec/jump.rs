@@ -95,9 +95,10 @@ impl JumpHost {
 
     /// Refuses a way that is too long.
     pub(super) fn check_count(count: usize) -> Result<(), String> {
-        match count > MAX_JUMPS {
-            true => Err(format!("at most {MAX_JUMPS} jump hosts are possible")),
-            false => Ok(()),
+        if count > MAX_JUMPS {
+            Err(format!("at most {MAX_JUMPS} jump hosts are possible"))
+        } else {
+            Ok(())
         }
     }
 }
@@ -107,9 +108,10 @@ impl fmt::Display for JumpHost {
         let Self {
             host, port, user, ..
         } = self;
-        match host.contains(':') {
-            true => write!(f, "{user}@[{host}]:{port}"),
-            false => write!(f, "{user}@{host}:{port}"),
+        if host.contains(':') {
+            write!(f, "{user}@[{host}]:{port}")
+        } else {
+            write!(f, "{user}@{host}:{port}")
         }
     }
 }

@@ -372,12 +372,13 @@ fn cidr<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Ipv4Net>, D
     let cidr: Ipv4Net = text.parse().map_err(|_| {
         D::Error::custom("a cidr is an IPv4 network with its prefix, such as 10.20.0.0/24")
     })?;
-    match cidr == cidr.trunc() {
-        true => Ok(Some(cidr)),
-        false => Err(D::Error::custom(format_args!(
+    if cidr == cidr.trunc() {
+        Ok(Some(cidr))
+    } else {
+        Err(D::Error::custom(format_args!(
             "{cidr} is an address in a network; write the network, {}",
             cidr.trunc()
-        ))),
+        )))
     }
 }
 
@@ -398,17 +399,19 @@ fn device<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, 
 
 fn mtu<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
     let mtu = u32::deserialize(deserializer)?;
-    match (576..=65_535).contains(&mtu) {
-        true => Ok(Some(mtu)),
-        false => Err(D::Error::custom("mtu is between 576 and 65535")),
+    if (576..=65_535).contains(&mtu) {
+        Ok(Some(mtu))
+    } else {
+        Err(D::Error::custom("mtu is between 576 and 65535"))
     }
 }
 
 fn vlan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u16>, D::Error> {
     let vlan = u16::deserialize(deserializer)?;
-    match (1..=4094).contains(&vlan) {
-        true => Ok(Some(vlan)),
-        false => Err(D::Error::custom("vlan is between 1 and 4094")),
+    if (1..=4094).contains(&vlan) {
+        Ok(Some(vlan))
+    } else {
+        Err(D::Error::custom("vlan is between 1 and 4094"))
     }
 }
 

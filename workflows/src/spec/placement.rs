@@ -126,11 +126,12 @@ pub(super) fn is_device(name: &str) -> bool {
 
 fn some_device<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let device = String::deserialize(deserializer)?;
-    match is_device(&device) {
-        true => Ok(Some(device)),
-        false => Err(D::Error::custom(format_args!(
+    if is_device(&device) {
+        Ok(Some(device))
+    } else {
+        Err(D::Error::custom(format_args!(
             "a device is a name of at most {DEVICE_MAX} letters, digits, `-`, `_`, `.` and `/`"
-        ))),
+        )))
     }
 }
 

@@ -254,9 +254,10 @@ pub(super) fn disk(document: &Document<PoolSpec>, disk: &DiskTemplate) -> Docume
 /// A problem of the template, where the pool's document has it.
 pub(super) fn in_template(problem: Problem, before: &FieldPath) -> Problem {
     let is_spec = problem.path.0.first() == Some(&PathSegment::Key("spec".to_owned()));
-    let path = match is_spec {
-        true => FieldPath(before.0.iter().chain(&problem.path.0).cloned().collect()),
-        false => problem.path,
+    let path = if is_spec {
+        FieldPath(before.0.iter().chain(&problem.path.0).cloned().collect())
+    } else {
+        problem.path
     };
     Problem { path, ..problem }
 }

@@ -89,9 +89,10 @@ fn within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>
     };
     let wrong = || D::Error::custom("a time is written as `90s` or `15m`, from 1s to 24h");
     let time = humantime::parse_duration(&text).map_err(|_| wrong())?;
-    match (SHORTEST..=LONGEST).contains(&time) {
-        true => Ok(Some(time)),
-        false => Err(wrong()),
+    if (SHORTEST..=LONGEST).contains(&time) {
+        Ok(Some(time))
+    } else {
+        Err(wrong())
     }
 }
 

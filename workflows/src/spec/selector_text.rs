@@ -89,9 +89,10 @@ fn expression(
 
 fn value_of(text: &str) -> Result<String, String> {
     let value = text.trim();
-    match value.chars().all(is_name) {
-        true => Ok(value.to_owned()),
-        false => Err(format!("{value:?} is not the value of a label")),
+    if value.chars().all(is_name) {
+        Ok(value.to_owned())
+    } else {
+        Err(format!("{value:?} is not the value of a label"))
     }
 }
 

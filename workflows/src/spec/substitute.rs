@@ -109,23 +109,22 @@ pub fn in_template(
         Some(release) => of_release(text, release)?,
         None => text.to_owned(),
     };
-    let refused = match takes_values {
-        true => {
-            let mut references = references(&filled);
-            let of_group = references.find(|path| is_below(path, GROUP));
-            of_group.filter(|_| release.is_none()).map(|reference| {
-                (
-                    format!("$({reference}): this pool belongs to no group"),
-                    "remove it, or write $$( where it is meant as it is written".to_owned(),
-                )
-            })
-        }
-        false => references(&filled).next().map(|reference| {
+    let refused = if takes_values {
+        let mut references = references(&filled);
+        let of_group = references.find(|path| is_below(path, GROUP));
+        of_group.filter(|_| release.is_none()).map(|reference| {
+            (
+                format!("$({reference}): this pool belongs to no group"),
+                "remove it, or write $$( where it is meant as it is written".to_owned(),
+            )
+        })
+    } else {
+        references(&filled).next().map(|reference| {
             (
                 format!("no value is put into this field: $({reference}) would stay"),
                 format!("use values in {} of guest alone", FILLED.join(", ")),
             )
-        }),
+        })
     };
     match refused {
         None => Ok(filled),

@@ -9,9 +9,10 @@ use crate::record::VsiRecord;
 
 /// The MAC addresses of the guest's cards; none where they follow from its UID and their places.
 pub(super) fn macs(wanted: &VsiRecord) -> Vec<String> {
-    match wanted.vsi.addresses.is_empty() {
-        true => recorded(wanted),
-        false => cards(wanted).into_iter().map(|card| card.mac).collect(),
+    if wanted.vsi.addresses.is_empty() {
+        recorded(wanted)
+    } else {
+        cards(wanted).into_iter().map(|card| card.mac).collect()
     }
 }
 
@@ -73,9 +74,10 @@ pub(crate) fn macs_of(wanted: &VsiRecord, networks: &[String]) -> Vec<String> {
         .map(|mac| mac.unwrap_or_else(&mut free))
         .collect();
     let follows = |(place, mac): (usize, &String)| *mac == names::mac(wanted.uid, number(place));
-    match wanted.adopted.is_none() && macs.iter().enumerate().all(follows) {
-        true => Vec::new(),
-        false => macs,
+    if wanted.adopted.is_none() && macs.iter().enumerate().all(follows) {
+        Vec::new()
+    } else {
+        macs
     }
 }
 

@@ -96,8 +96,9 @@ fn difference(from: &VsiGeneration, to: &VsiGeneration) -> Markup {
 }
 
 fn value(value: &serde_json::Value) -> String {
-    match value.is_null() {
-        true => String::new(),
-        false => text::visible(&value.to_string()),
+    if value.is_null() {
+        String::new()
+    } else {
+        text::visible(&value.to_string())
     }
 }

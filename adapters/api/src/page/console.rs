@@ -165,9 +165,10 @@ pub(super) struct Opening {
 /// Who asks, where they may operate; for a script, which reads problems.
 fn operator(caller: Option<&Caller>) -> Result<&Caller, Problem> {
     let caller = caller.ok_or_else(Problem::looks_only)?;
-    match caller.rights >= Rights::Operate {
-        true => Ok(caller),
-        false => Err(caller.refused()),
+    if caller.rights >= Rights::Operate {
+        Ok(caller)
+    } else {
+        Err(caller.refused())
     }
 }
 

@@ -317,9 +317,10 @@ async fn approve(
         fleet.approve(namespace, names, by).await?;
         return Ok(Done::Recorded);
     };
-    match fleet.approve_this(namespace, name, proposal, by).await? {
-        true => Ok(Done::Recorded),
-        false => Ok(Done::NothingToDo),
+    if fleet.approve_this(namespace, name, proposal, by).await? {
+        Ok(Done::Recorded)
+    } else {
+        Ok(Done::NothingToDo)
     }
 }
 

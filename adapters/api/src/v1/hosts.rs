@@ -186,12 +186,11 @@ async fn drain(
     };
     let by = || caller.by(&request.reason);
     if request.dry_run {
-        let vsis = match request.moves {
-            true => Box::pin(api.fleet().plan_drain(&at.host)).await?,
-            false => {
-                let detail = "dryRun goes with move alone";
-                return Err(Problem::wrong(StatusCode::BAD_REQUEST, detail));
-            }
+        let vsis = if request.moves {
+            Box::pin(api.fleet().plan_drain(&at.host)).await?
+        } else {
+            let detail = "dryRun goes with move alone";
+            return Err(Problem::wrong(StatusCode::BAD_REQUEST, detail));
         };
         return Ok(Json(Reached {
             vsis,

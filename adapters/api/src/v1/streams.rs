@@ -71,9 +71,10 @@ async fn history(
 ) -> Result<Streamed<Lines, HistoryLine>, Problem> {
     // Once more by its entity: a name may be another's later.
     let first = api.fleet().history(&target.namespace, &target.name).await?;
-    let entity = match query.follow {
-        true => Some(api.fleet().vsi(&target.namespace, &target.name).await?),
-        false => None,
+    let entity = if query.follow {
+        Some(api.fleet().vsi(&target.namespace, &target.name).await?)
+    } else {
+        None
     };
     Ok(told(api, first, entity, query))
 }
@@ -88,9 +89,10 @@ async fn disk_history(
         .fleet()
         .history(namespace, &format!("disk/{name}"))
         .await?;
-    let entity = match query.follow {
-        true => Some(api.fleet().disk(namespace, name).await?),
-        false => None,
+    let entity = if query.follow {
+        Some(api.fleet().disk(namespace, name).await?)
+    } else {
+        None
     };
     Ok(told(api, first, entity, query))
 }

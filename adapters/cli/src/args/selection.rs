@@ -10,9 +10,10 @@ use vsiflow_workflows::spec::selector::LabelSelector;
 /// everything.
 pub(super) fn some_labels(text: &str) -> Result<LabelSelector, String> {
     let is_nothing = |c: char| c == ',' || c.is_whitespace();
-    match text.chars().all(is_nothing) {
-        true => Err(EMPTY.to_owned()),
-        false => text.parse(),
+    if text.chars().all(is_nothing) {
+        Err(EMPTY.to_owned())
+    } else {
+        text.parse()
     }
 }
 

@@ -197,9 +197,10 @@ fn service(text: &str) -> Result<Service, String> {
 fn folder(text: &str) -> Result<PathBuf, String> {
     let folder = PathBuf::from(text);
     let plain = folder.components().all(|part| part != Component::ParentDir);
-    match folder.is_absolute() && plain {
-        true => Ok(folder),
-        false => Err("name it by its absolute path".to_owned()),
+    if folder.is_absolute() && plain {
+        Ok(folder)
+    } else {
+        Err("name it by its absolute path".to_owned())
     }
 }
 

@@ -13,9 +13,10 @@ const CONFIG: &str = "config";
 pub(super) fn labels(text: &str) -> Result<HostLabels, String> {
     let pair = |part: &str| {
         let (key, value) = part.split_once('=').unwrap_or((CONFIG, part));
-        match key.is_empty() || value.is_empty() {
-            true => Err("write labels of the host's settings, such as `config=lab`".to_owned()),
-            false => Ok((key.to_owned(), value.to_owned())),
+        if key.is_empty() || value.is_empty() {
+            Err("write labels of the host's settings, such as `config=lab`".to_owned())
+        } else {
+            Ok((key.to_owned(), value.to_owned()))
         }
     };
     text.split(',')

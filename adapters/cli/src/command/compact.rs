@@ -27,14 +27,16 @@ pub(super) async fn run(common: &Common, args: CompactArgs) -> CommandOutcome {
     there(&path)?;
     let state = compose::open_state(common, &path).await?;
     let journal = state.journal().await?;
-    let done = match args.dry_run {
-        true => journal.to_archive(older_than(age)).await,
-        false => journal.archive(older_than(age)).await,
+    let done = if args.dry_run {
+        journal.to_archive(older_than(age)).await
+    } else {
+        journal.archive(older_than(age)).await
     };
     let blobs = state.blobs().await?;
-    let swept = match args.dry_run || done.is_err() {
-        true => None,
-        false => Some(sweep(&journal, &blobs).await),
+    let swept = if args.dry_run || done.is_err() {
+        None
+    } else {
+        Some(sweep(&journal, &blobs).await)
     };
     journal.close().await;
     match done.map_err(of_journal)? {
@@ -64,10 +66,9 @@ fn print(Archived { segments, events }: &Archived, dry_run: bool) {
     } else {
         "segments"
     };
-    output::line(&match dry_run {
-        true => format!("would archive {events} events in {segments} {many} (dry run)"),
-        false => {
-            format!("{events} events in {segments} {many} are archived; they can be read as before")
-        }
+    output::line(&if dry_run {
+        format!("would archive {events} events in {segments} {many} (dry run)")
+    } else {
+        format!("{events} events in {segments} {many} are archived; they can be read as before")
     });
 }

@@ -65,9 +65,10 @@ fn check(args: &ContractCheckArgs) -> CommandOutcome {
             .iter()
             .for_each(|one| tell(&one.file, &one.report, one.days_left)),
     }
-    Ok(match checked.iter().all(|one| one.ok) {
-        true => Exit::Done,
-        false => Exit::Failed,
+    Ok(if checked.iter().all(|one| one.ok) {
+        Exit::Done
+    } else {
+        Exit::Failed
     })
 }
 

@@ -32,9 +32,10 @@ pub(super) async fn documents(
     common: &Common,
     args: &CreateArgs,
 ) -> Result<GivenDocuments, ExitProblem> {
-    let mut given = match args.files.is_empty() {
-        true => GivenDocuments::default(),
-        false => work::gather(&args.files, false).await?,
+    let mut given = if args.files.is_empty() {
+        GivenDocuments::default()
+    } else {
+        work::gather(&args.files, false).await?
     };
     let size = size(common, &args.server_type).await?;
     let guest = guest(args, &size.guest).await?;
@@ -126,9 +127,10 @@ async fn guest(args: &CreateArgs, of_type: &Map<String, Value>) -> Result<Value,
         guest.insert("sshKeys".to_owned(), json!(keys));
     }
     let has_keys = guest.contains_key("sshKeys") || of_type.contains_key("sshKeys");
-    let usual = match has_any || has_keys {
-        true => "cloudInit",
-        false => "none",
+    let usual = if has_any || has_keys {
+        "cloudInit"
+    } else {
+        "none"
     };
     let mut all = Map::from_iter([("type".to_owned(), json!(usual))]);
     all.extend(of_type.clone());

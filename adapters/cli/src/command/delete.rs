@@ -130,13 +130,15 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
         }
     }
     let until = work::Until::Decided;
-    let done = match args.orphan {
-        true => "is forgotten; its host was not touched",
-        false => "deleted",
+    let done = if args.orphan {
+        "is forgotten; its host was not touched"
+    } else {
+        "deleted"
     };
-    let recorded = match args.orphan {
-        true => "will be forgotten",
-        false => "will be deleted",
+    let recorded = if args.orphan {
+        "will be forgotten"
+    } else {
+        "will be deleted"
     };
     work::tell_recorded(&app, &args.wait, &targets, recorded);
     let mut exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
@@ -247,15 +249,17 @@ async fn look_up(app: &App, doomed: &DeletionTarget) -> Result<(), ExitProblem> 
             return Ok(());
         }
         kind::QUOTA => {
-            return match app.fleet.has_quota(namespace, name).await? {
-                true => Ok(()),
-                false => Err(work::no_quota(name)),
+            return if app.fleet.has_quota(namespace, name).await? {
+                Ok(())
+            } else {
+                Err(work::no_quota(name))
             };
         }
         kind::TYPE => {
-            return match app.fleet.has_server_type(name).await? {
-                true => Ok(()),
-                false => Err(no_type(name)),
+            return if app.fleet.has_server_type(name).await? {
+                Ok(())
+            } else {
+                Err(no_type(name))
             };
         }
         _ => app.fleet.vsi(namespace, name).await?,

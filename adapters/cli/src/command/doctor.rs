@@ -158,17 +158,16 @@ fn of_folder(state: &Path) -> Vec<DoctorCheck> {
         return vec![DoctorCheck::not(WHAT, Grade::Bad, found, remedy)];
     }
     let open_to_others = meta.permissions().mode() & 0o077 != 0;
-    let rights = match open_to_others {
-        true => {
-            let remedy = format!("chmod 700 {shown}");
-            DoctorCheck::not(
-                WHAT,
-                Grade::Warning,
-                format!("{shown} is open to other users"),
-                &remedy,
-            )
-        }
-        false => DoctorCheck::ok(WHAT, shown.to_string()),
+    let rights = if open_to_others {
+        let remedy = format!("chmod 700 {shown}");
+        DoctorCheck::not(
+            WHAT,
+            Grade::Warning,
+            format!("{shown} is open to other users"),
+            &remedy,
+        )
+    } else {
+        DoctorCheck::ok(WHAT, shown.to_string())
     };
     vec![rights, of_room(state)]
 }
@@ -180,12 +179,11 @@ fn of_room(state: &Path) -> DoctorCheck {
         Err(error) => return DoctorCheck::not(WHAT, Grade::Warning, error.to_string(), "see `df`"),
     };
     let found = format!("{} MiB free", free >> 20);
-    match free < ROOM {
-        true => {
-            let remedy = "make room, or compact the journal with `vsiflow compact`";
-            DoctorCheck::not(WHAT, Grade::Bad, found, remedy)
-        }
-        false => DoctorCheck::ok(WHAT, found),
+    if free < ROOM {
+        let remedy = "make room, or compact the journal with `vsiflow compact`";
+        DoctorCheck::not(WHAT, Grade::Bad, found, remedy)
+    } else {
+        DoctorCheck::ok(WHAT, found)
     }
 }
 
@@ -203,9 +201,10 @@ async fn of_database(address: &JournalAddress) -> Vec<DoctorCheck> {
     all.extend(found.into_iter().map(|found| match found.remedy {
         None => DoctorCheck::ok(WHAT, found.text),
         Some(remedy) => {
-            let grade = match found.grave {
-                true => Grade::Bad,
-                false => Grade::Warning,
+            let grade = if found.grave {
+                Grade::Bad
+            } else {
+                Grade::Warning
             };
             DoctorCheck::not(WHAT, grade, found.text, remedy)
         }
@@ -215,14 +214,15 @@ async fn of_database(address: &JournalAddress) -> Vec<DoctorCheck> {
 
 fn of_holder(state: &Path) -> DoctorCheck {
     const WHAT: &str = "daemon";
-    match daemon::is_answering(state) {
-        true => DoctorCheck::ok(WHAT, "answers"),
-        false => DoctorCheck::not(
+    if daemon::is_answering(state) {
+        DoctorCheck::ok(WHAT, "answers")
+    } else {
+        DoctorCheck::not(
             WHAT,
             Grade::Warning,
             "none answers: nothing is worked on between two commands",
             "run `vsiflow serve`, as a service",
-        ),
+        )
     }
 }
 
@@ -262,14 +262,15 @@ fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
 fn of_journal(vsis: &[Value]) -> DoctorCheck {
     const WHAT: &str = "journal";
     let unreadable = named(vsis, |phase| phase == "Unreadable");
-    match unreadable.is_empty() {
-        true => DoctorCheck::ok(WHAT, "can be read; `vsiflow audit verify` proves it"),
-        false => DoctorCheck::not(
+    if unreadable.is_empty() {
+        DoctorCheck::ok(WHAT, "can be read; `vsiflow audit verify` proves it")
+    } else {
+        DoctorCheck::not(
             WHAT,
             Grade::Bad,
             format!("cannot be read of {}", unreadable.join(", ")),
             "`vsiflow describe` of each says why; `vsiflow audit verify` names the damage",
-        ),
+        )
     }
 }
 
@@ -323,14 +324,15 @@ fn of_vsis(vsis: &[Value]) -> DoctorCheck {
     let wrong = named(vsis, |phase| {
         ["Failed", "Blocked", "Degraded"].contains(&phase)
     });
-    match wrong.is_empty() {
-        true => DoctorCheck::ok(WHAT, format!("{}, none failed or blocked", vsis.len())),
-        false => DoctorCheck::not(
+    if wrong.is_empty() {
+        DoctorCheck::ok(WHAT, format!("{}, none failed or blocked", vsis.len()))
+    } else {
+        DoctorCheck::not(
             WHAT,
             Grade::Warning,
             format!("{}; failed or blocked: {}", vsis.len(), wrong.join(", ")),
             "`vsiflow describe` of each says why and what to do",
-        ),
+        )
     }
 }
 

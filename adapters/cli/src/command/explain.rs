@@ -98,9 +98,10 @@ fn fields(schema: &Value) -> Vec<&str> {
 
 fn unknown(name: &str, known: &[&str]) -> ExitProblem {
     let message = format!("{name:?} is not known there");
-    let remedy = match known.is_empty() {
-        true => "it has no fields".to_owned(),
-        false => format!("there is {}", known.join(", ")),
+    let remedy = if known.is_empty() {
+        "it has no fields".to_owned()
+    } else {
+        format!("there is {}", known.join(", "))
     };
     ExitProblem::new(Exit::NotFound, "VSI0815", message, &remedy)
 }

@@ -28,9 +28,10 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
     if !names.is_empty() && (args.all || !args.selection.is_empty()) {
         return Err(work::names_and_selector());
     }
-    let app = match args.refresh {
-        true => App::open_to_record(common).await?,
-        false => App::open(common).await?,
+    let app = if args.refresh {
+        App::open_to_record(common).await?
+    } else {
+        App::open(common).await?
     };
     if args.refresh {
         super::scan::refresh(&app).await?;
@@ -77,9 +78,10 @@ async fn summaries(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOu
         return Ok(Exit::Done);
     }
     let table = table::vsi_summaries(&all, form(args));
-    match args.no_headers {
-        true => output::table_rows(&table, "VSIs"),
-        false => output::table_of_what_is_known(&table, "VSIs"),
+    if args.no_headers {
+        output::table_rows(&table, "VSIs")
+    } else {
+        output::table_of_what_is_known(&table, "VSIs")
     }
     Ok(Exit::Done)
 }
@@ -330,9 +332,10 @@ fn print<T: Serialize>(
     match &args.output {
         None | Some(ListFormat::Plain(OutputFormat::Wide)) => {
             let objects: Vec<T> = rows.into_iter().map(|row| row.object).collect();
-            match args.no_headers {
-                true => output::table_rows(&table(&objects), listed.what),
-                false => output::table_of_what_is_known(&table(&objects), listed.what),
+            if args.no_headers {
+                output::table_rows(&table(&objects), listed.what)
+            } else {
+                output::table_of_what_is_known(&table(&objects), listed.what)
             }
         }
         Some(ListFormat::Plain(OutputFormat::Name)) => {
@@ -433,9 +436,12 @@ fn choose<'n, T>(
         let labels = labels.is_none_or(|labels| labels.matches(&meta.labels));
         is_here(args, meta) && labels
     };
-    objects.retain(|object| match names.is_empty() {
-        true => is_selected(meta(object)),
-        false => names.iter().any(|name| is_meant(args, meta(object), name)),
+    objects.retain(|object| {
+        if names.is_empty() {
+            is_selected(meta(object))
+        } else {
+            names.iter().any(|name| is_meant(args, meta(object), name))
+        }
     });
     let missing = |name: &&String| !objects.iter().any(|o| is_meant(args, meta(o), name));
     names.iter().filter(missing).collect()

@@ -54,9 +54,10 @@ async fn graphs(common: &Common, args: &HistoryArgs, names: &[String]) -> Comman
         if names.len() > 1 {
             head(number, name);
         }
-        match text.is_empty() {
-            true => output::note("No run found."),
-            false => output::line(text.trim_end()),
+        if text.is_empty() {
+            output::note("No run found.")
+        } else {
+            output::line(text.trim_end())
         }
     }
     Ok(Exit::Done)

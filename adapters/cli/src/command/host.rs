@@ -71,9 +71,10 @@ async fn check(common: &Common, args: CheckArgs) -> CommandOutcome {
     }
     app.close().await;
     let worst = checks.iter().map(|check| check.result).max();
-    match worst == Some(CheckOutcome::Failed) {
-        true => Ok(Exit::Failed),
-        false => Ok(Exit::Done),
+    if worst == Some(CheckOutcome::Failed) {
+        Ok(Exit::Failed)
+    } else {
+        Ok(Exit::Done)
     }
 }
 
@@ -152,10 +153,7 @@ async fn drain(common: &Common, args: DrainArgs) -> CommandOutcome {
         work::tell_recorded(&app, &wait, &targets, "makes members on other hosts");
     }
     let exit = Box::pin(work::see_through(app, common, &wait, &targets)).await?;
-    Ok(match kept {
-        true => exit.max(Exit::Blocked),
-        false => exit,
-    })
+    Ok(if kept { exit.max(Exit::Blocked) } else { exit })
 }
 
 async fn plan_drain(common: &Common, args: &DrainArgs) -> CommandOutcome {
@@ -174,12 +172,13 @@ async fn confirm_moves(app: &App, args: &DrainArgs) -> Result<(), ExitProblem> {
     let names: Vec<_> = moved
         .map(|vsi| format!("vsi/{}", work::label(&vsi.namespace, &vsi.name)))
         .collect();
-    match names.is_empty() {
-        true => Ok(()),
-        false => work::confirm(
+    if names.is_empty() {
+        Ok(())
+    } else {
+        work::confirm(
             &format!("delete on {host} and make elsewhere {}", names.join(", ")),
             args.agreed.as_deref(),
-        ),
+        )
     }
 }
 

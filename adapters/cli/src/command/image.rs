@@ -104,13 +104,12 @@ async fn hosts(
             hosts.push(app.fleet.host_settings(&known.name)?);
         }
     }
-    match hosts.is_empty() {
-        false => Ok(hosts),
-        true => {
-            let message = format!("no host is known with the labels {labels}");
-            let remedy = "`vsiflow get host` lists the labels";
-            Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy))
-        }
+    if !hosts.is_empty() {
+        Ok(hosts)
+    } else {
+        let message = format!("no host is known with the labels {labels}");
+        let remedy = "`vsiflow get host` lists the labels";
+        Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy))
     }
 }
 

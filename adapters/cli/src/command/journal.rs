@@ -114,9 +114,10 @@ fn told_finding(finding: &Finding) {
         ));
     }
     for lost in &finding.lost {
-        let far = match finding.open_ended {
-            true => " (how far it really went nobody can tell)",
-            false => "",
+        let far = if finding.open_ended {
+            " (how far it really went nobody can tell)"
+        } else {
+            ""
         };
         output::line(&format!(
             "  {}: nobody has them{far}",

@@ -100,9 +100,10 @@ fn failed(kept: Option<keep_evidence::Output>, args: &LogsArgs) -> CommandOutcom
         let remedy = "`describe` names the evidence of a failed boot";
         return Err(ExitProblem::new(Exit::NotFound, "VSI0806", words, remedy));
     };
-    let kept = match args.definition {
-        true => kept.domain_xml,
-        false => kept.console_tail,
+    let kept = if args.definition {
+        kept.domain_xml
+    } else {
+        kept.console_tail
     };
     let mut text = kept.into_bytes();
     text.push(b'\n');

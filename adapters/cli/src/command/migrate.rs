@@ -78,9 +78,10 @@ fn exit(found: &[Candidate]) -> Exit {
         output::warning("a resource is being deleted: let k8s-operator-hpcr finish first");
         return Exit::Blocked;
     }
-    match any(CandidateState::ToTakeOver) {
-        true => Exit::Failed,
-        false => Exit::Done,
+    if any(CandidateState::ToTakeOver) {
+        Exit::Failed
+    } else {
+        Exit::Done
     }
 }
 

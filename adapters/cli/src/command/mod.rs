@@ -92,12 +92,13 @@ pub(crate) async fn run(cli: Cli) -> Exit {
 
 /// The same; what went wrong is said, and handed on.
 pub(crate) async fn run_to_end(cli: Cli) -> CommandOutcome {
-    let done = match cli.common.remote_caller && follows(&cli.command) {
-        false => run_on(cli).await,
-        true => tokio::select! {
+    let done = if !(cli.common.remote_caller && follows(&cli.command)) {
+        run_on(cli).await
+    } else {
+        tokio::select! {
             done = run_on(cli) => done,
             () = work::left_alone() => Ok(Exit::Interrupted),
-        },
+        }
     };
     done.inspect_err(output::problem)
 }

@@ -41,8 +41,9 @@ fn exit(planned: &[Applied]) -> Exit {
         return Exit::Blocked;
     }
     let changes = |one: &Applied| one.change == Change::Created || !one.plan.is_empty();
-    match planned.iter().any(changes) {
-        true => Exit::Failed,
-        false => Exit::Done,
+    if planned.iter().any(changes) {
+        Exit::Failed
+    } else {
+        Exit::Done
     }
 }

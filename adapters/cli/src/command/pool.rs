@@ -74,9 +74,10 @@ pub(super) async fn cordon(common: &Common, args: CordonArgs, on: bool) -> Comma
         let (name, by) = (without_kind(name), actor::by(&common.reason));
         let pool = app.fleet.cordon_member(&args.namespace, name, on, by);
         let pool = work::pool_of(&app, &Box::pin(pool).await?).await?;
-        output::line(&match on {
-            true => format!("vsi/{name} is cordoned: {} leaves it out", pool.shown()),
-            false => format!("vsi/{name} is uncordoned"),
+        output::line(&if on {
+            format!("vsi/{name} is cordoned: {} leaves it out", pool.shown())
+        } else {
+            format!("vsi/{name} is uncordoned")
         });
         if !targets.iter().any(|target| target.entity == pool.entity) {
             targets.push(pool);

@@ -34,9 +34,10 @@ pub(super) async fn pause(common: &Common, action: PowerAction, args: PauseArgs)
 async fn brake(common: &Common, on: bool) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     app.fleet.brake(on, actor::by(&common.reason)).await?;
-    output::line(match on {
-        true => "the global pause is on; `vsiflow unpause --all` ends it",
-        false => "the global pause is off",
+    output::line(if on {
+        "the global pause is on; `vsiflow unpause --all` ends it"
+    } else {
+        "the global pause is off"
     });
     app.close().await;
     Ok(Exit::Done)
@@ -72,15 +73,12 @@ async fn run(
     // The last one is told by whoever called this.
     let last = refused.pop();
     refused.iter().for_each(output::problem);
-    let seen = match recorded.is_empty() && last.is_some() {
-        true => {
-            app.close().await;
-            Ok(Exit::Done)
-        }
-        false => {
-            work::tell_recorded(&app, wait, &recorded, said(action));
-            work::see_through(app, common, wait, &recorded).await
-        }
+    let seen = if recorded.is_empty() && last.is_some() {
+        app.close().await;
+        Ok(Exit::Done)
+    } else {
+        work::tell_recorded(&app, wait, &recorded, said(action));
+        work::see_through(app, common, wait, &recorded).await
     };
     match last {
         Some(problem) => seen.and(Err(problem)),

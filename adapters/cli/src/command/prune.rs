@@ -32,9 +32,10 @@ pub(super) async fn left_out(
     }
     let left = app.fleet.left_out(resolved).await?;
     let count = left.iter().map(|one| one.count).sum::<usize>();
-    match count > args.prune_limit {
-        true => Err(too_many(&left, args.prune_limit)),
-        false => Ok(left),
+    if count > args.prune_limit {
+        Err(too_many(&left, args.prune_limit))
+    } else {
+        Ok(left)
     }
 }
 
@@ -61,9 +62,10 @@ pub(crate) fn shown(left: &LeftOut) -> String {
 /// Says what would go.
 pub(super) fn tell(left: &[LeftOut]) {
     for one in left {
-        let stays = match one.keeps_volume {
-            true => "; its volume stays",
-            false => "",
+        let stays = if one.keeps_volume {
+            "; its volume stays"
+        } else {
+            ""
         };
         output::line(&format!("{} would be deleted{stays} (dry run)", shown(one)));
     }

@@ -91,12 +91,13 @@ async fn delete(common: &Common, args: SnapshotDeleteArgs) -> CommandOutcome {
             name: name.to_owned(),
         });
     }
-    let (recorded, done) = match args.orphan {
-        true => (
+    let (recorded, done) = if args.orphan {
+        (
             "will be forgotten",
             "is forgotten; its host was not touched",
-        ),
-        false => ("will be deleted", "deleted"),
+        )
+    } else {
+        ("will be deleted", "deleted")
     };
     work::tell_recorded(&app, &args.wait, &targets, recorded);
     let until = work::Until::Decided;

@@ -94,18 +94,20 @@ async fn way(
     };
     let (mut names, mut known_hosts) = (Vec::new(), String::new());
     for (number, jump) in (1..).zip(jumps.split(',')) {
-        let uri = match jump.starts_with("ssh://") {
-            true => jump.to_owned(),
-            false => format!("ssh://{jump}"),
+        let uri = if jump.starts_with("ssh://") {
+            jump.to_owned()
+        } else {
+            format!("ssh://{jump}")
         };
         let settings = asked(Command::new("ssh").args(["-G", "--", &uri])).await?;
         if values(&settings, "proxyjump").any(|further| further != "none") {
             output::warning(&format!("the ProxyJump of {jump} itself is not taken over"));
         }
         let login = Login::of(&settings, jump).await?;
-        let host = match login.host.contains(':') {
-            true => format!("[{}]", login.host),
-            false => login.host,
+        let host = if login.host.contains(':') {
+            format!("[{}]", login.host)
+        } else {
+            login.host
         };
         names.push(format!("{}@{host}:{}", login.user, login.port));
         known_hosts.push_str(&login.known_hosts);
@@ -201,10 +203,11 @@ async fn asked(command: &mut Command) -> Result<String, ExitProblem> {
         .output()
         .await
         .map_err(|error| problem(error.to_string()))?;
-    match answer.status.success() {
-        true => Ok(String::from_utf8_lossy(&answer.stdout).into_owned()),
-        false => Err(problem(
+    if answer.status.success() {
+        Ok(String::from_utf8_lossy(&answer.stdout).into_owned())
+    } else {
+        Err(problem(
             String::from_utf8_lossy(&answer.stderr).trim().to_owned(),
-        )),
+        ))
     }
 }

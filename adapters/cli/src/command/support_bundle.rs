@@ -158,9 +158,10 @@ fn config(common: &Common, state: &Path) -> Value {
         let name = name.into_string().ok()?;
         let setting = name.strip_prefix("VSIFLOW_")?;
         let is_plain = ["STATE", "RETENTION", "LOG", "LOG_FORMAT", "READ_ONLY"].contains(&setting);
-        let shown = match is_plain {
-            true => value.to_string_lossy().into_owned(),
-            false => "(set)".to_owned(),
+        let shown = if is_plain {
+            value.to_string_lossy().into_owned()
+        } else {
+            "(set)".to_owned()
         };
         Some((name, json!(shown)))
     });

@@ -150,9 +150,10 @@ impl Permits for ReadBounds {
     }
 
     fn bridge(&self, name: &str) -> Result<(), String> {
-        match self.bridges.iter().any(|permitted| permitted == name) {
-            true => Ok(()),
-            false => Err(format!("guests are not put on the bridge {name} of a host")),
+        if self.bridges.iter().any(|permitted| permitted == name) {
+            Ok(())
+        } else {
+            Err(format!("guests are not put on the bridge {name} of a host"))
         }
     }
 }

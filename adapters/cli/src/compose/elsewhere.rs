@@ -98,9 +98,10 @@ pub(super) async fn open(
     }
     let stores = Stores {
         journal: journal.clone(),
-        checkpoints: match looks {
-            true => None,
-            false => Some(Arc::new(PostgresCheckpoints::of(&journal))),
+        checkpoints: if looks {
+            None
+        } else {
+            Some(Arc::new(PostgresCheckpoints::of(&journal)))
         },
         blobs: Arc::new(PostgresBlobs::of(&journal)),
         secrets: Arc::new(PostgresSecrets::of(&journal, sealer)),
@@ -149,9 +150,12 @@ async fn beside(path: &Path, identity: &Identity, looks: bool) -> Result<StateDi
         incarnation: identity.incarnation,
         observe_only: identity.observe_only,
     };
-    let opened = tokio::task::spawn_blocking(move || match looks {
-        true => StateDir::look_beside(path, &journal),
-        false => StateDir::beside(path, &journal),
+    let opened = tokio::task::spawn_blocking(move || {
+        if looks {
+            StateDir::look_beside(path, &journal)
+        } else {
+            StateDir::beside(path, &journal)
+        }
     });
     Ok(opened.await.map_err(ExitProblem::defect)??)
 }

@@ -145,9 +145,10 @@ impl Stores {
             (true, false) => state.read_journal().await?,
             (true, true) => state.inspect().await?,
         };
-        let checkpoints = match looks {
-            true => None,
-            false => Some(Arc::new(state.checkpoints().await?)),
+        let checkpoints = if looks {
+            None
+        } else {
+            Some(Arc::new(state.checkpoints().await?))
         };
         let journal = Arc::new(journal);
         Ok(Self {
@@ -257,9 +258,10 @@ impl App {
     ) -> Result<Self, ExitProblem> {
         let folding = Folding::of(&state, &*stores.journal, quiet).await?;
         let parts = parts(&state, &stores, metrics, bounds, folding.clone()).await?;
-        let fleet = match state.observes_only() || stay == Stay::Look {
-            true => Fleet::observe(parts).await?,
-            false => Fleet::open(parts).await?,
+        let fleet = if state.observes_only() || stay == Stay::Look {
+            Fleet::observe(parts).await?
+        } else {
+            Fleet::open(parts).await?
         };
         if let Some(folding) = folding {
             folding.end();
@@ -363,13 +365,12 @@ async fn parts(
             Some(checkpoints) => checkpoints.clone(),
             None => Arc::new(MemoryCheckpoints::new()),
         },
-        secrets: match bounds.elsewhere {
-            true => {
-                // The key of their IDs alone is a file; replicas agree on one in the cluster.
-                let key = state.secrets().await?;
-                Arc::new(held_instead_of(&key, state.journal_id(), bounds).await?)
-            }
-            false => stores.secrets.clone(),
+        secrets: if bounds.elsewhere {
+            // The key of their IDs alone is a file; replicas agree on one in the cluster.
+            let key = state.secrets().await?;
+            Arc::new(held_instead_of(&key, state.journal_id(), bounds).await?)
+        } else {
+            stores.secrets.clone()
         },
         clock: Arc::new(SystemClock),
         journal_id: state.journal_id().into(),

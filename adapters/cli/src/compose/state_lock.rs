@@ -22,9 +22,10 @@ const AGAIN: Duration = Duration::from_millis(25);
 /// Opens the state directory. One that is held by a command that only reads is free again in a
 /// moment; a holder that stays says so by its socket.
 pub(crate) async fn open_state(common: &Common, path: &Path) -> Result<StateDir, ExitProblem> {
-    let open: OpenLock = match common.allow_network_file_system {
-        true => StateDir::open_anywhere,
-        false => StateDir::open,
+    let open: OpenLock = if common.allow_network_file_system {
+        StateDir::open_anywhere
+    } else {
+        StateDir::open
     };
     once_free(path, open).await
 }
@@ -35,9 +36,10 @@ pub(crate) async fn look_at_state(common: &Common, path: &Path) -> Result<StateD
     if !path.join("FORMAT").is_file() {
         return open_state(common, path).await;
     }
-    let look: OpenLock = match common.allow_network_file_system {
-        true => StateDir::look_anywhere,
-        false => StateDir::look,
+    let look: OpenLock = if common.allow_network_file_system {
+        StateDir::look_anywhere
+    } else {
+        StateDir::look
     };
     once_free(path, look).await
 }

@@ -268,9 +268,10 @@ mod tests {
         let own = of.get_subcommands().filter(|one| one.get_name() != "help");
         own.flat_map(|one| {
             let name = format!("{before}{}", one.get_name());
-            match one.has_subcommands() {
-                true => commands(one, &format!("{name} ")),
-                false => vec![name],
+            if one.has_subcommands() {
+                commands(one, &format!("{name} "))
+            } else {
+                vec![name]
             }
         })
         .collect()

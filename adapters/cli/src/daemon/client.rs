@@ -45,12 +45,11 @@ pub(crate) async fn forward_to(
 
 /// Shows what the holder says, which does not know this terminal, and may send on what a guest wrote.
 pub(super) fn show(to_err: bool, bytes: &[u8]) -> io::Result<()> {
-    match to_err {
-        false => output::console(bytes).map_err(|_| io::Error::other("stdout")),
-        true => {
-            output::raw_note(bytes);
-            Ok(())
-        }
+    if !to_err {
+        output::console(bytes).map_err(|_| io::Error::other("stdout"))
+    } else {
+        output::raw_note(bytes);
+        Ok(())
     }
 }
 

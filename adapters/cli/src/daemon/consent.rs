@@ -31,12 +31,13 @@ pub(crate) async fn forward_asking(
     let mut agreed = String::new();
     loop {
         let mut question = Vec::new();
-        let print = |to_err, bytes: &[u8]| match to_err {
-            false if !question.is_empty() || bytes.first() == Some(&QUESTION) => {
+        let print = |to_err: bool, bytes: &[u8]| {
+            if !to_err && (!question.is_empty() || bytes.first() == Some(&QUESTION)) {
                 question.extend_from_slice(bytes);
                 io::Result::Ok(())
+            } else {
+                show(to_err, bytes)
             }
-            _ => show(to_err, bytes),
         };
         let done = forward_printing(place, agreeing(&words, &agreed), given, print).await;
         let Some((_, asked)) = question.split_first() else {

@@ -47,9 +47,12 @@ pub(super) fn is_work_tree(folder: &Path) -> io::Result<bool> {
 pub(super) async fn head(folder: &Path) -> Result<String, String> {
     let args = ["rev-parse", "--verify", "--quiet", "HEAD^{commit}"];
     let out = git(folder, &args, Vec::new()).await;
-    let out = out.map_err(|why| match why.is_empty() {
-        true => "its Git repository has no commit".to_owned(),
-        false => why,
+    let out = out.map_err(|why| {
+        if why.is_empty() {
+            "its Git repository has no commit".to_owned()
+        } else {
+            why
+        }
     })?;
     let text = String::from_utf8_lossy(&out);
     Ok(text.trim().to_owned())
@@ -81,9 +84,10 @@ pub(super) async fn documents(
     }
     let ids = fit.iter().flat_map(|file| [file.id.as_str(), "\n"]);
     let ids: String = ids.collect();
-    let bytes = match fit.is_empty() {
-        true => Vec::new(),
-        false => git(folder, &["cat-file", "--batch"], ids.into_bytes()).await?,
+    let bytes = if fit.is_empty() {
+        Vec::new()
+    } else {
+        git(folder, &["cat-file", "--batch"], ids.into_bytes()).await?
     };
     let name = |file: &CommittedFile| folder.join(&file.path).display().to_string();
     let mut all = contents(&bytes, &fit, name)?;
@@ -190,9 +194,10 @@ async fn git(folder: &Path, args: &[&str], input: Vec<u8>) -> Result<Vec<u8>, St
     let late = |_| format!("`git` took longer than {} s", DEADLINE.as_secs());
     let output = tokio::time::timeout(DEADLINE, done).await.map_err(late)?;
     let output = output.map_err(cannot)?;
-    match output.status.success() {
-        true => Ok(output.stdout),
-        false => Err(words(&output.stderr)),
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(words(&output.stderr))
     }
 }
 

@@ -23,9 +23,10 @@ impl MetricsFormat {
     /// What an `Accept` header prefers; Prometheus' own for one that says nothing of either.
     pub(super) fn accepted(accept: &str) -> Self {
         let open_metrics = weight(accept, "application/openmetrics-text");
-        match open_metrics > 0.0 && open_metrics >= weight(accept, "text/plain") {
-            true => Self::OpenMetrics,
-            false => Self::Prometheus,
+        if open_metrics > 0.0 && open_metrics >= weight(accept, "text/plain") {
+            Self::OpenMetrics
+        } else {
+            Self::Prometheus
         }
     }
 
@@ -78,9 +79,10 @@ fn declared_as_sampled(text: &str) -> String {
         else {
             return format!("{line}\n");
         };
-        match counters.contains(&name) {
-            true => format!("# {what} {name}_total {}\n", rest.unwrap_or_default()),
-            false => format!("{line}\n"),
+        if counters.contains(&name) {
+            format!("# {what} {name}_total {}\n", rest.unwrap_or_default())
+        } else {
+            format!("{line}\n")
         }
     };
     text.lines().map(named).collect()

@@ -227,9 +227,10 @@ pub(crate) fn group(object: &GroupObject, history: &[HistoryLine], times: Times)
 /// What a person reads of an output: `vsiflow output` prints all of it.
 fn shortened(value: &str) -> String {
     let start: String = value.chars().take(LONGEST_OUTPUT).collect();
-    match start.len() == value.len() {
-        true => start,
-        false => format!("{start}… ({} bytes)", value.len()),
+    if start.len() == value.len() {
+        start
+    } else {
+        format!("{start}… ({} bytes)", value.len())
     }
 }
 
@@ -257,9 +258,10 @@ fn branch(item: &GroupItem, last: bool) {
         item.pool, item.phase
     ));
     for (place, member) in item.members.iter().enumerate() {
-        let fork = match place.saturating_add(1) == item.members.len() {
-            true => "└─",
-            false => "├─",
+        let fork = if place.saturating_add(1) == item.members.len() {
+            "└─"
+        } else {
+            "├─"
         };
         let ready = if member.ready { "ready" } else { "not ready" };
         line(&format!(

@@ -68,9 +68,10 @@ pub(crate) fn render_pool(pool: &PoolObject) -> String {
 
 /// A name that the root does not have, too.
 fn member_name(root: &str, name: &str) -> String {
-    match name == root {
-        true => format!("{name} "),
-        false => name.to_owned(),
+    if name == root {
+        format!("{name} ")
+    } else {
+        name.to_owned()
     }
 }
 
@@ -84,9 +85,10 @@ pub(crate) fn render_group(group: &GroupObject) -> String {
         let items = wave.items.iter();
         let items = items.map(|item| node(&item.name, std::slice::from_ref(&name), item.phase, ""));
         let items: Vec<_> = items.collect();
-        before = match items.is_empty() {
-            true => vec![name],
-            false => items.iter().map(|item| item.name.clone()).collect(),
+        before = if items.is_empty() {
+            vec![name]
+        } else {
+            items.iter().map(|item| item.name.clone()).collect()
         };
         nodes.extend(items);
     }

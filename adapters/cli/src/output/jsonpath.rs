@@ -31,12 +31,13 @@ impl FromStr for Template {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut rest = text;
         let parts = parts(&mut rest, 0)?;
-        match rest.is_empty() {
-            true => Ok(Self {
+        if rest.is_empty() {
+            Ok(Self {
                 text: text.to_owned(),
                 parts,
-            }),
-            false => Err("{end} without {range}".to_owned()),
+            })
+        } else {
+            Err("{end} without {range}".to_owned())
         }
     }
 }

@@ -27,15 +27,17 @@ pub(crate) fn set_up(verbose: u8, remote_caller: bool) {
     if remote_caller {
         let _ = JSON.set(false);
     }
-    let asked = match remote_caller {
-        true => None,
-        false => EnvFilter::try_from_env("VSIFLOW_LOG").ok(),
+    let asked = if remote_caller {
+        None
+    } else {
+        EnvFilter::try_from_env("VSIFLOW_LOG").ok()
     };
     let filter = asked.unwrap_or_else(|| by_default(verbose));
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    let layer = match is_json() {
-        true => layer.json().flatten_event(true).boxed(),
-        false => layer.with_ansi(io::stderr().is_terminal()).boxed(),
+    let layer = if is_json() {
+        layer.json().flatten_event(true).boxed()
+    } else {
+        layer.with_ansi(io::stderr().is_terminal()).boxed()
     };
     tracing_subscriber::registry()
         .with(layer.with_filter(filter))

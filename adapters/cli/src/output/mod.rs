@@ -186,9 +186,10 @@ pub(crate) fn table_rows(table: &table::Table, what: &str) {
 }
 
 fn rendered(table: &table::Table, what: &str, render: fn(&table::Table) -> String) {
-    match table.is_empty() {
-        true => note(&format!("No {what} found.")),
-        false => line(render(table).trim_end()),
+    if table.is_empty() {
+        note(&format!("No {what} found."))
+    } else {
+        line(render(table).trim_end())
     }
 }
 

@@ -32,9 +32,10 @@ fn headline(one: &Applied) -> String {
         (_, Some(How::Rebuild)) => "will be rebuilt",
         (_, Some(How::Refused)) => "cannot be changed so",
     };
-    match one.awaits_approval {
-        true => format!("{what}, once it is approved"),
-        false => what.to_owned(),
+    if one.awaits_approval {
+        format!("{what}, once it is approved")
+    } else {
+        what.to_owned()
     }
 }
 
@@ -83,9 +84,10 @@ fn summary(planned: &[Applied]) -> String {
     ];
     let parts = parts.iter().filter(|(count, _)| *count > 0);
     let parts: Vec<_> = parts.map(|(n, what)| format!("{n} {what}")).collect();
-    match parts.is_empty() {
-        true => "No changes.".to_owned(),
-        false => format!("Plan: {}.", parts.join(", ")),
+    if parts.is_empty() {
+        "No changes.".to_owned()
+    } else {
+        format!("Plan: {}.", parts.join(", "))
     }
 }
 

@@ -91,9 +91,10 @@ pub(super) async fn logs(there: &There<'_>, args: PluginLogsArgs) -> CommandOutc
 
 async fn follow(there: &There<'_>, name: &str, mut words: Vec<String>, on: bool) -> CommandOutcome {
     words.extend(on.then(|| "--follow".to_owned()));
-    let input = match on {
-        true => AskInput::Open,
-        false => AskInput::Nothing,
+    let input = if on {
+        AskInput::Open
+    } else {
+        AskInput::Nothing
     };
     ask(there, name, words, input).await
 }
@@ -147,10 +148,11 @@ async fn dry_run(there: &There<'_>, args: &PluginPlanArgs) -> Result<Vec<u8>, Ex
         read.map_err(unrunnable)?;
     }
     let status = child.wait().await.map_err(unrunnable)?;
-    match status.success() {
-        true => Ok(documents),
+    if status.success() {
+        Ok(documents)
+    } else {
         // It said what is wrong.
-        false => Err(ExitProblem::new(Exit::Usage, "", "", "")),
+        Err(ExitProblem::new(Exit::Usage, "", "", ""))
     }
 }
 

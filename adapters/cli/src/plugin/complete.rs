@@ -103,9 +103,10 @@ fn line(candidate: &CompletionCandidate) -> String {
 
 fn beside(words: &[OsString]) -> CompletionContext {
     let before = words.iter().rev().nth(1).and_then(|word| word.to_str());
-    match before.is_some_and(|word| FILES.contains(&word)) {
-        true => CompletionContext::Files,
-        false => CompletionContext::Nothing,
+    if before.is_some_and(|word| FILES.contains(&word)) {
+        CompletionContext::Files
+    } else {
+        CompletionContext::Nothing
     }
 }
 

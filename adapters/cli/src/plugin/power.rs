@@ -58,9 +58,10 @@ pub(super) async fn finish(
     let mut exit = Exit::Done;
     let mut objects = Vec::new();
     for (before, after) in changed {
-        let (vsi, came) = match args.wait {
-            true => decided(there, &before, after, by, until).await?,
-            false => (after, Exit::Done),
+        let (vsi, came) = if args.wait {
+            decided(there, &before, after, by, until).await?
+        } else {
+            (after, Exit::Done)
         };
         if args.output.is_none() {
             tell(&vsi, args.wait, came, said);

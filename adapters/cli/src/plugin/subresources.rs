@@ -134,15 +134,16 @@ async fn follow_logs(there: &There<'_>, args: &PluginLogsArgs) -> CommandOutcome
     let mut tries = 0;
     loop {
         let (from, failed) = (log.from, args.failed);
-        let reading = match failed {
-            true => Reading::Failed {
+        let reading = if failed {
+            Reading::Failed {
                 definition: args.definition,
-            },
+            }
+        } else {
             // The end is known only once it was read.
-            false => Reading::Logs {
+            Reading::Logs {
                 from,
                 follow: args.follow && log.tail.is_none(),
-            },
+            }
         };
         let whole = log.read(there, &args.name, reading).await?;
         if whole {

@@ -69,9 +69,10 @@ fn reached(app: &App, target: &Target, done: &str) {
 
 fn cancelled(target: &Target) {
     let is_kept = target.is_vsi() || target.is_disk() || target.is_pool() || target.is_group();
-    let next = match is_kept {
-        true => format!("retry {}", target.word()),
-        false => "image upload".to_owned(),
+    let next = if is_kept {
+        format!("retry {}", target.word())
+    } else {
+        "image upload".to_owned()
     };
     let shown = target.shown();
     output::note(&format!(

@@ -14,9 +14,10 @@ use crate::{
 
 /// The VSIs that were named or selected.
 pub(crate) async fn chosen(app: &App, targets: &Targets) -> Result<Vec<Target>, ExitProblem> {
-    match targets.names.is_empty() {
-        true => selected(app, &targets.namespace, &targets.selection).await,
-        false => targets_named(app, &targets.namespace, &targets.names).await,
+    if targets.names.is_empty() {
+        selected(app, &targets.namespace, &targets.selection).await
+    } else {
+        targets_named(app, &targets.namespace, &targets.names).await
     }
 }
 
@@ -208,9 +209,10 @@ pub(crate) fn confirm(question: &str, agreed: Option<&str>) -> Result<(), ExitPr
         }
         None => {}
     }
-    match is_agreed(&format!("{question}?"))? {
-        true => Ok(()),
-        false => Err(nobody_agreed(question)),
+    if is_agreed(&format!("{question}?"))? {
+        Ok(())
+    } else {
+        Err(nobody_agreed(question))
     }
 }
 

@@ -44,9 +44,10 @@ impl Target {
 
     /// As commands take it: a VSI without its kind.
     pub(super) fn word(&self) -> String {
-        match self.is_vsi() {
-            true => self.label(),
-            false => self.shown(),
+        if self.is_vsi() {
+            self.label()
+        } else {
+            self.shown()
         }
     }
 

@@ -81,9 +81,10 @@ pub(super) fn documents(
         let message = format!("no volume of the machine names {name}");
         refusals.wrong(path, &message, "name it in volumes, or remove it");
     }
-    match refusals.0.is_empty() {
-        true => made(&metadata, server, place),
-        false => Vec::new(),
+    if refusals.0.is_empty() {
+        made(&metadata, server, place)
+    } else {
+        Vec::new()
     }
 }
 
@@ -485,9 +486,10 @@ fn disks(
         if disk.has(kind) {
             let mut how = disk.object(kind, refusals);
             // What configures a guest is always a small virtio disk.
-            match is_configuration {
-                true => drop(how.take("bus")),
-                false => word(&mut how, "bus", "virtio", refusals),
+            if is_configuration {
+                let _ = how.take("bus");
+            } else {
+                word(&mut how, "bus", "virtio", refusals);
             }
             how.end(refusals);
         }

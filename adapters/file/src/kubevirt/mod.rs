@@ -73,16 +73,15 @@ pub(crate) fn known(
             return Err(("kind", message, remedy.to_owned()));
         }
     };
-    match api_version == version {
-        true => Ok(Some(found)),
-        false => {
-            let message = format!("{kind} is not known in {api_version}");
-            Err((
-                "apiVersion",
-                message,
-                format!("write apiVersion: {version}"),
-            ))
-        }
+    if api_version == version {
+        Ok(Some(found))
+    } else {
+        let message = format!("{kind} is not known in {api_version}");
+        Err((
+            "apiVersion",
+            message,
+            format!("write apiVersion: {version}"),
+        ))
     }
 }
 
@@ -143,16 +142,17 @@ impl<'n> KubevirtMetadata<'n> {
 
     fn placement(&self, given: &KubevirtTarget) -> Placement {
         let config = self.label(TARGET).map(|label| ("config".to_owned(), label));
-        let labels: Vec<_> = match given.target.is_empty() {
-            true => config
+        let labels: Vec<_> = if given.target.is_empty() {
+            config
                 .map(|(key, label)| (key, label.clone()))
                 .into_iter()
-                .collect(),
-            false => given
+                .collect()
+        } else {
+            given
                 .target
                 .iter()
                 .map(|(key, value)| (key.clone(), text(value)))
-                .collect(),
+                .collect()
         };
         let entries: Vec<_> = labels
             .into_iter()

@@ -96,9 +96,10 @@ impl Manifest {
     pub(super) fn read(bytes: &[u8]) -> Result<Self, BundleError> {
         let read: Result<Self, _> = serde_json::from_slice(bytes);
         let manifest = read.map_err(|error| wrong(&error.to_string()))?;
-        match manifest.to_bytes()? == bytes {
-            true => Ok(manifest),
-            false => Err(wrong("it is not written as vsiflow writes it")),
+        if manifest.to_bytes()? == bytes {
+            Ok(manifest)
+        } else {
+            Err(wrong("it is not written as vsiflow writes it"))
         }
     }
 
@@ -132,9 +133,10 @@ impl Manifest {
                 return Err(wrong("it has two images for one URL, or too many URLs"));
             }
         }
-        match self.left_out.iter().all(|one| is_line(one, LONGEST_OBJECT)) {
-            true => Ok(()),
-            false => Err(wrong("the name of what was left out is not a name")),
+        if self.left_out.iter().all(|one| is_line(one, LONGEST_OBJECT)) {
+            Ok(())
+        } else {
+            Err(wrong("the name of what was left out is not a name"))
         }
     }
 }
@@ -146,9 +148,10 @@ impl PackedDocument {
         if self.name != Self::entry(place.saturating_add(1), file) {
             return Err(wrong("a document has a name that vsiflow does not give"));
         }
-        match self.length <= LONGEST_DOCUMENT && is_sha256(&self.sha256) {
-            true => Ok(()),
-            false => Err(wrong("a document has a length or SHA-256 that none has")),
+        if self.length <= LONGEST_DOCUMENT && is_sha256(&self.sha256) {
+            Ok(())
+        } else {
+            Err(wrong("a document has a length or SHA-256 that none has"))
         }
     }
 }
@@ -158,9 +161,10 @@ impl PackedImage {
         if !is_sha256(&self.sha256) || self.length == 0 || self.urls.is_empty() {
             return Err(wrong("an image has no bytes, no SHA-256 or no URL"));
         }
-        match self.urls.iter().all(|url| is_line(url, LONGEST_URL)) {
-            true => Ok(()),
-            false => Err(wrong("the URL of an image is none")),
+        if self.urls.iter().all(|url| is_line(url, LONGEST_URL)) {
+            Ok(())
+        } else {
+            Err(wrong("the URL of an image is none"))
         }
     }
 }

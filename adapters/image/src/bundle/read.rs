@@ -176,13 +176,14 @@ const MANIFEST: &str = "manifest.json";
 
 fn same(entry: &str, expected: &str, found: Hash) -> Result<(), BundleError> {
     let found = found.to_string();
-    match found == expected {
-        true => Ok(()),
-        false => Err(BundleError::Changed {
+    if found == expected {
+        Ok(())
+    } else {
+        Err(BundleError::Changed {
             entry: entry.to_owned(),
             expected: expected.to_owned(),
             found,
-        }),
+        })
     }
 }
 
@@ -263,9 +264,10 @@ impl<F: ReadAt> Walk<'_, F> {
         let seal = seal.ok_or_else(|| BundleError::malformed("its seal cannot be read"))?;
         let end = entry::after(entry.start, entry.length)?;
         self.zeros(end, END)?;
-        match end.saturating_add(END) == self.length {
-            true => Ok(seal),
-            false => Err(BundleError::malformed("something follows its end")),
+        if end.saturating_add(END) == self.length {
+            Ok(seal)
+        } else {
+            Err(BundleError::malformed("something follows its end"))
         }
     }
 
@@ -297,11 +299,12 @@ impl<F: ReadAt> Walk<'_, F> {
             return Ok(());
         };
         self.file.fill(at, padding).map_err(cut)?;
-        match padding.iter().all(|byte| *byte == 0) {
-            true => Ok(()),
-            false => Err(BundleError::malformed(format!(
+        if padding.iter().all(|byte| *byte == 0) {
+            Ok(())
+        } else {
+            Err(BundleError::malformed(format!(
                 "what fills an entry up at byte {at} is not zero"
-            ))),
+            )))
         }
     }
 

@@ -267,9 +267,10 @@ fn answered(shown: &ShownError, response: &Response, what: &str) -> Result<(), S
     }
     let page = response.headers().get(CONTENT_TYPE);
     let page = page.is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-    match page {
-        true => Err(invalid(shown, "this is a web page, not a registry")),
-        false => Ok(()),
+    if page {
+        Err(invalid(shown, "this is a web page, not a registry"))
+    } else {
+        Ok(())
     }
 }
 

@@ -146,9 +146,10 @@ impl Contents {
             listed.push(name);
         }
         let has = |name: &String| listed.contains(&name.as_str());
-        match has(&description) && has(&self.disk) {
-            true => Ok(()),
-            false => Err(unfit(UnfitOva::Manifest)),
+        if has(&description) && has(&self.disk) {
+            Ok(())
+        } else {
+            Err(unfit(UnfitOva::Manifest))
         }
     }
 }
@@ -170,9 +171,10 @@ fn plain_name<R: Read>(entry: &Entry<'_, R>) -> io::Result<String> {
     let name = String::from_utf8(entry.path_bytes().into_owned());
     let name = name.map_err(|_| unfit(UnfitOva::Outside))?;
     let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
-    match is_plain(&name) {
-        true => Ok(name),
-        false => Err(unfit(UnfitOva::Outside)),
+    if is_plain(&name) {
+        Ok(name)
+    } else {
+        Err(unfit(UnfitOva::Outside))
     }
 }
 

@@ -70,17 +70,19 @@ pub(super) fn unpack(from: &mut impl Read, to: &mut Outlet) -> io::Result<bool> 
             }
             Marker::Table { sectors } => skip(from, sectors.saturating_mul(SECTOR))?,
             Marker::End => {
-                return match extent.grains.is_none_or(|expected| expected == grains) {
-                    true => disk.zeros(extent.capacity),
-                    false => Err(unfit(UnfitVmdk::Short)),
+                return if extent.grains.is_none_or(|expected| expected == grains) {
+                    disk.zeros(extent.capacity)
+                } else {
+                    Err(unfit(UnfitVmdk::Short))
                 };
             }
         }
     }
     // Some programs write no end, and tables before the grains: these say how many there are.
-    match extent.grains == Some(grains) {
-        true => disk.zeros(extent.capacity),
-        false => Err(unfit(UnfitVmdk::Short)),
+    if extent.grains == Some(grains) {
+        disk.zeros(extent.capacity)
+    } else {
+        Err(unfit(UnfitVmdk::Short))
     }
 }
 

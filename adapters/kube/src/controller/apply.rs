@@ -113,12 +113,12 @@ impl Controller {
                 continue;
             }
             let is_new = self.fleet.knowledge(&wish.entity) == EntityPresence::None;
-            match is_new && !self.over_quota.contains_key(&wish.uid) {
-                true => new
-                    .entry(wish.manager.clone())
+            if is_new && !self.over_quota.contains_key(&wish.uid) {
+                new.entry(wish.manager.clone())
                     .or_default()
-                    .push((wish, print)),
-                false => alone.push((wish, print)),
+                    .push((wish, print))
+            } else {
+                alone.push((wish, print))
             }
         }
         let mut refusals = QuotaRefusals::default();

@@ -74,9 +74,10 @@ impl Controller {
             }
         }
         let unknown = self.is_unknown_disk(resource) && !resource.is_orphaned();
-        let worked_on = match unknown && self.lost == LostJournal::Adopt {
-            true => !self.adopt_disk(resource, translation).await,
-            false => unknown,
+        let worked_on = if unknown && self.lost == LostJournal::Adopt {
+            !self.adopt_disk(resource, translation).await
+        } else {
+            unknown
         };
         self.may_be_let_go(resource, &entity, worked_on, findings)
             .await

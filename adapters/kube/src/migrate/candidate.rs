@@ -88,9 +88,10 @@ pub(super) fn patch(one: &Candidate) -> Value {
     if is_made(one.of) && !finalizers.iter().any(|one| one == FINALIZER) {
         finalizers.push(FINALIZER.to_owned());
     }
-    let annotations = match is_made(one.of) {
-        true => json!({ADOPT: "true"}),
-        false => json!({}),
+    let annotations = if is_made(one.of) {
+        json!({ADOPT: "true"})
+    } else {
+        json!({})
     };
     json!({"metadata": {
         "uid": one.uid,

@@ -244,9 +244,10 @@ impl Cluster {
                 status: code.as_u16(),
             };
         }
-        let why = match status.message.is_empty() {
-            true => String::from_utf8_lossy(body).trim().to_owned(),
-            false => status.message,
+        let why = if status.message.is_empty() {
+            String::from_utf8_lossy(body).trim().to_owned()
+        } else {
+            status.message
         };
         match code {
             StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => {

@@ -52,11 +52,8 @@ pub(super) fn status<S: MembersStatus>(
     let mut earlier = before.clone();
     let conditions_before = std::mem::take(earlier.common().conditions);
     let (is_known, is_lost) = (known.is_some(), findings.hold == Some(Hold::JournalLost));
-    let mut status = known.unwrap_or_else(|| match is_lost {
-        // By what it says of its members the journal is known to be lost.
-        true => earlier,
-        false => pending(),
-    });
+    // By what it says of its members the journal is known to be lost.
+    let mut status = known.unwrap_or_else(|| if is_lost { earlier } else { pending() });
     let (refused, conditions) = refusals(findings);
     let common = status.common();
     if !is_known && !is_lost && refused.is_some() {

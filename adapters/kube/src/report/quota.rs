@@ -33,9 +33,10 @@ pub(crate) fn quota(
         let (name, reason, message) = held(hold);
         status.conditions.push(made(name, true, reason, &message));
     }
-    status.message = match message.is_empty() {
-        true => exceeded(&status).map(|one| one.message.clone()),
-        false => Some(message),
+    status.message = if message.is_empty() {
+        exceeded(&status).map(|one| one.message.clone())
+    } else {
+        Some(message)
     }
     .unwrap_or_default();
     let generation = findings.generation;

@@ -60,14 +60,18 @@ where
     let body = body.map_err(|error| std::io::Error::other(error.to_string()));
     let read = timeout(COMING, Limited::new(body, LONGEST).collect()).await;
     let read = read.map_err(|_| Refusal::slow())?;
-    let bytes = read.map_err(|error| match error.is::<LengthLimitError>() {
-        true => Refusal::too_large(LONGEST),
-        false => Refusal::body(&error.to_string()),
+    let bytes = read.map_err(|error| {
+        if error.is::<LengthLimitError>() {
+            Refusal::too_large(LONGEST)
+        } else {
+            Refusal::body(&error.to_string())
+        }
     });
     let bytes = bytes?.to_bytes();
-    match bytes.is_empty() {
-        true => Ok(SpecPatch::default()),
-        false => serde_json::from_slice(&bytes).map_err(|error| Refusal::body(&error.to_string())),
+    if bytes.is_empty() {
+        Ok(SpecPatch::default())
+    } else {
+        serde_json::from_slice(&bytes).map_err(|error| Refusal::body(&error.to_string()))
     }
 }
 
@@ -89,9 +93,10 @@ pub(super) async fn act(
         recorded.map_err(|_| Refusal::late())??
     };
     let wait = Duration::from_secs(wish.wait_seconds).min(WAIT);
-    let verdict = match wait.is_zero() {
-        true => None,
-        false => timeout(wait, inner.fleet.decided(&entity)).await.ok(),
+    let verdict = if wait.is_zero() {
+        None
+    } else {
+        timeout(wait, inner.fleet.decided(&entity)).await.ok()
     };
     Ok(json(&told(done, verdict.transpose()?)))
 }

@@ -173,9 +173,10 @@ async fn failed(
         kept.map_err(|_| Refusal::late())??
     };
     let kept = kept.ok_or_else(|| Refusal::nothing_kept(target))?;
-    let text = match definition {
-        true => kept.domain_xml,
-        false => kept.console_tail,
+    let text = if definition {
+        kept.domain_xml
+    } else {
+        kept.console_tail
     };
     Ok(answer(StatusCode::OK, CONSOLE, text + "\n"))
 }

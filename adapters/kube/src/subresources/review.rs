@@ -27,12 +27,11 @@ pub(super) async fn ask(
     let done = done.map_err(|_| Refusal::unknown_rights("it does not answer"))?;
     let done = done.map_err(|error| Refusal::unknown_rights(&error.to_string()))?;
     let status = done.status.unwrap_or_default();
-    match status.allowed && !status.denied.unwrap_or_default() {
-        true => Ok(()),
-        false => {
-            let why = status.reason.unwrap_or_default();
-            Err(Refusal::forbidden(target, &caller.user, verb, &why))
-        }
+    if status.allowed && !status.denied.unwrap_or_default() {
+        Ok(())
+    } else {
+        let why = status.reason.unwrap_or_default();
+        Err(Refusal::forbidden(target, &caller.user, verb, &why))
     }
 }
 

@@ -36,9 +36,10 @@ impl RouteTarget {
             Method::PUT => "update",
             _ => return Err(Refusal::method(method)),
         };
-        match self.subresource.verbs().contains(&verb) {
-            true => Ok(verb),
-            false => Err(Refusal::method(method)),
+        if self.subresource.verbs().contains(&verb) {
+            Ok(verb)
+        } else {
+            Err(Refusal::method(method))
         }
     }
 }

@@ -67,9 +67,10 @@ impl Trust {
             uids: list("requestheader-uid-headers")?,
             extras: list("requestheader-extra-headers-prefix")?,
         };
-        match trust.users.is_empty() {
-            true => Err("requestheader-username-headers names none".to_owned()),
-            false => Ok(trust),
+        if trust.users.is_empty() {
+            Err("requestheader-username-headers names none".to_owned())
+        } else {
+            Ok(trust)
         }
     }
 

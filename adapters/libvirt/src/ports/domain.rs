@@ -194,9 +194,10 @@ impl DomainPort for LibvirtHost {
         let state = calls.domain_get_state(&found).await;
         let state = state.map_err(|e| self.of_domain(uuid, &e))?;
         // The live definition is what is read of a guest that runs.
-        let live = match state_of(state.state, state.reason).is_active() {
-            true => domain_flags::AFFECT_LIVE,
-            false => 0,
+        let live = if state_of(state.state, state.reason).is_active() {
+            domain_flags::AFFECT_LIVE
+        } else {
+            0
         };
         let mark = domain::bare_mark(mark);
         let set = calls.domain_set_metadata(

@@ -119,9 +119,10 @@ impl LibvirtHost {
             NetworkChange::AddName(host) => shape.names.contains(host),
             NetworkChange::RemoveName(host) => !shape.names.contains(host),
         });
-        match done && error.libvirt().is_some() {
-            true => Ok(()),
-            false => Err(at.of(&error)),
+        if done && error.libvirt().is_some() {
+            Ok(())
+        } else {
+            Err(at.of(&error))
         }
     }
 }

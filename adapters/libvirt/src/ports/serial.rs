@@ -42,9 +42,10 @@ impl LibvirtHost {
     ) -> PortResult<Box<dyn GuestConsole>> {
         let connection = self.session.console(PLACE).await;
         let connection = connection.map_err(|error| self.unconnected(&error))?;
-        let flags = match force {
-            true => domain_flags::CONSOLE_FORCE,
-            false => 0,
+        let flags = if force {
+            domain_flags::CONSOLE_FORCE
+        } else {
+            0
         };
         let calls = connection.within(QUICK);
         let object = format!("domain {uuid}");

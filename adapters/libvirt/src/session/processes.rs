@@ -117,9 +117,10 @@ impl HostProcess {
         }
         let _held = &self.place.permit;
         let errors = self.process.errors();
-        match errors.is_empty() {
-            true => "it ended without a word".to_owned(),
-            false => errors,
+        if errors.is_empty() {
+            "it ended without a word".to_owned()
+        } else {
+            errors
         }
     }
 }

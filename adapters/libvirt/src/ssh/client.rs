@@ -247,21 +247,22 @@ fn settings(verifier: &HostKeyVerifier) -> Config {
 
 /// Ciphers, the fastest here first: the server takes the first one that it has, too.
 fn ciphers(aes: bool) -> &'static [cipher::Name] {
-    match aes {
-        true => &[
+    if aes {
+        &[
             cipher::AES_128_GCM,
             cipher::AES_256_GCM,
             cipher::CHACHA20_POLY1305,
             cipher::AES_256_CTR,
             cipher::AES_128_CTR,
-        ],
-        false => &[
+        ]
+    } else {
+        &[
             cipher::CHACHA20_POLY1305,
             cipher::AES_128_GCM,
             cipher::AES_256_GCM,
             cipher::AES_128_CTR,
             cipher::AES_256_CTR,
-        ],
+        ]
     }
 }
 

@@ -105,9 +105,10 @@ fn disk(disk: &DiskSpec, iommu: bool) -> Tag {
         .with("name", "qemu")
         .with("type", disk.format.as_str());
     let driver = driver.with("cache", "none").with("io", "native");
-    let driver = match iommu {
-        true => driver.with("iommu", "on"),
-        false => driver,
+    let driver = if iommu {
+        driver.with("iommu", "on")
+    } else {
+        driver
     };
     let boot = disk
         .boot_order

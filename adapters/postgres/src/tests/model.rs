@@ -395,9 +395,10 @@ fn explore(rules: Rules) -> Result<usize, &'static str> {
             hopeful.extend(&before[place]);
         }
     }
-    match reached.iter().all(|reached| *reached) {
-        true => Ok(before.len()),
-        false => Err("nobody gets to write any more"),
+    if reached.iter().all(|reached| *reached) {
+        Ok(before.len())
+    } else {
+        Err("nobody gets to write any more")
     }
 }
 

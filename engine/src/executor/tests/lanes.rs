@@ -21,9 +21,10 @@ impl Lanes for Reach {
 
     async fn probe(&self, _: &Text) -> Result<(), Failure> {
         self.probes.fetch_add(1, Ordering::SeqCst);
-        match self.down.load(Ordering::SeqCst) {
-            true => Err(unreachable()),
-            false => Ok(()),
+        if self.down.load(Ordering::SeqCst) {
+            Err(unreachable())
+        } else {
+            Ok(())
         }
     }
 

@@ -72,9 +72,10 @@ fn try_lock(path: &Path) -> io::Result<Option<(File, bool)>> {
         Err(e) => return Err(e),
     };
     // A new one may be looked at by a reader, for a moment.
-    let how = match left {
-        true => FlockOperation::NonBlockingLockExclusive,
-        false => FlockOperation::LockExclusive,
+    let how = if left {
+        FlockOperation::NonBlockingLockExclusive
+    } else {
+        FlockOperation::LockExclusive
     };
     match flock(&file, how) {
         Err(Errno::WOULDBLOCK) => Ok(None),

@@ -179,9 +179,10 @@ impl<'a> ReadyWatch<'a> {
 
     /// Saves, unless that was done a moment ago or the boot is decided.
     async fn save_now_and_then(&mut self) -> Result<(), Failure> {
-        match self.decision.is_none() && self.saved.elapsed() >= SAVE_EVERY {
-            true => self.save().await,
-            false => Ok(()),
+        if self.decision.is_none() && self.saved.elapsed() >= SAVE_EVERY {
+            self.save().await
+        } else {
+            Ok(())
         }
     }
 

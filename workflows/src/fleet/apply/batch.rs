@@ -135,9 +135,10 @@ impl<'a> ApplyBatch<'a> {
         if self.dry {
             return Ok(applied);
         }
-        match applied.awaits_approval {
-            true => self.propose(vsi, known, &draft).await?,
-            false => self.wish(vsi, known, &draft).await?,
+        if applied.awaits_approval {
+            self.propose(vsi, known, &draft).await?
+        } else {
+            self.wish(vsi, known, &draft).await?
         }
         Ok(applied)
     }
@@ -151,13 +152,15 @@ impl<'a> ApplyBatch<'a> {
         let mut wanted = self.merged(vsi, known, draft).await?;
         let was_made = known.state.reached > 0;
         let settled = known.state.is_settled();
-        let workflow = match was_made {
-            true => update_vsi::NAME,
-            false => provision_vsi::NAME,
+        let workflow = if was_made {
+            update_vsi::NAME
+        } else {
+            provision_vsi::NAME
         };
-        let precedence = match settled && !draft.plan.has_effect() {
-            true => Precedence::Record,
-            false => Precedence::Supersede,
+        let precedence = if settled && !draft.plan.has_effect() {
+            Precedence::Record
+        } else {
+            Precedence::Supersede
         };
         if was_made && draft.plan.is_disruptive() {
             wanted.turn = self.before.replace(turn(known, false));
@@ -189,9 +192,10 @@ impl<'a> ApplyBatch<'a> {
             ..known.wanted.clone()
         };
         self.retire(known, &mut wanted).await?;
-        let precedence = match known.state.is_settled() {
-            true => Precedence::Record,
-            false => Precedence::Queue,
+        let precedence = if known.state.is_settled() {
+            Precedence::Record
+        } else {
+            Precedence::Queue
         };
         let entity = known.entity.clone();
         let made_from = known.made_from();

@@ -178,9 +178,10 @@ impl Fleet {
         }
         for one in all {
             let mut members = one.wanted.members.clone();
-            match Some(&one.wanted.directory) == here {
-                true => members.extend(applied.iter().cloned()),
-                false => members.retain(|member| !applied.contains(member)),
+            if Some(&one.wanted.directory) == here {
+                members.extend(applied.iter().cloned())
+            } else {
+                members.retain(|member| !applied.contains(member))
             }
             members.retain(|member| applied.contains(member) || self.is_there(member));
             if members != one.wanted.members {

@@ -247,9 +247,10 @@ impl Fleet {
         by: By,
     ) -> Result<EntityId, FleetError> {
         let known = self.find_disk(namespace, name, false).await?;
-        let workflow = match orphan || known.wanted.disk.deletion_policy == DeletionPolicy::Retain {
-            true => data_disk::FORGET,
-            false => data_disk::DELETE,
+        let workflow = if orphan || known.wanted.disk.deletion_policy == DeletionPolicy::Retain {
+            data_disk::FORGET
+        } else {
+            data_disk::DELETE
         };
         if known.workflow() == workflow {
             self.engine.retry(known.entity.clone(), by).await?;

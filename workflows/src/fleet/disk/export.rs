@@ -150,9 +150,10 @@ impl DiskToExport {
         }
         let key = &self.volume.key;
         let now = ports.storage.volume(key).await.map_err(Failure::from)?;
-        match now.as_ref() == Some(&self.volume) {
-            true => Ok(()),
-            false => Err(self.in_use("it changed meanwhile")),
+        if now.as_ref() == Some(&self.volume) {
+            Ok(())
+        } else {
+            Err(self.in_use("it changed meanwhile"))
         }
     }
 

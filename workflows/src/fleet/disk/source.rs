@@ -139,9 +139,10 @@ impl Fleet {
 }
 
 fn same_host(disk: &DesiredDataDisk, host: &str) -> Result<(), FleetError> {
-    match disk.host == host {
-        true => Ok(()),
-        false => Err(refused(disk, "it is on another host")),
+    if disk.host == host {
+        Ok(())
+    } else {
+        Err(refused(disk, "it is on another host"))
     }
 }
 

@@ -43,9 +43,10 @@ impl DiskRequest {
         if let Some(known) = known.filter(|_| disk.host.is_empty()) {
             disk.host.clone_from(&known.wanted.disk.host);
         }
-        let unresolved_refs = match disk.host.is_empty() {
-            true => resolved.lacking_of(documents::DATA_DISK, &disk.namespace, &disk.name),
-            false => Vec::new(),
+        let unresolved_refs = if disk.host.is_empty() {
+            resolved.lacking_of(documents::DATA_DISK, &disk.namespace, &disk.name)
+        } else {
+            Vec::new()
         };
         Self {
             disk,
@@ -104,16 +105,18 @@ pub(in crate::fleet) fn change(
         return Ok(applied);
     }
     let settled = known.state.is_settled();
-    let precedence = match settled && !applied.plan.has_effect() && !unmade {
-        true => Precedence::Record,
-        false => Precedence::Supersede,
+    let precedence = if settled && !applied.plan.has_effect() && !unmade {
+        Precedence::Record
+    } else {
+        Precedence::Supersede
     };
     let wanted = DiskRecord {
         disk: DesiredDataDisk {
             uid: known.wanted.disk.uid,
-            copy_of: match refills(disk, known) {
-                true => disk.copy_of.clone(),
-                false => known.wanted.disk.copy_of.clone(),
+            copy_of: if refills(disk, known) {
+                disk.copy_of.clone()
+            } else {
+                known.wanted.disk.copy_of.clone()
             },
             ..disk.clone()
         },
@@ -165,18 +168,20 @@ pub(in crate::fleet) fn plan_of(disk: &DesiredDataDisk, known: &KnownDisk) -> Pl
     }
     let pool = (before.pool.clone().into(), disk.pool.clone().into());
     compare("storagePool", pool.0, pool.1, How::Refused, stays);
-    let (how, why) = match disk.size >= before.size {
-        true => (How::InPlace, "a disk grows while its guest runs"),
-        false => (How::Refused, plan::NEVER_SHRINKS),
+    let (how, why) = if disk.size >= before.size {
+        (How::InPlace, "a disk grows while its guest runs")
+    } else {
+        (How::Refused, plan::NEVER_SHRINKS)
     };
     compare("size", before.size.into(), disk.size.into(), how, why);
     let source = |disk: &DesiredDataDisk| {
         let source = disk.source.as_ref().map(DiskSource::shown);
         source.unwrap_or_default()
     };
-    let (how, why) = match refills(disk, known) {
-        true => (How::InPlace, "the disk is not made yet"),
-        false => (How::Recorded, "a data disk is filled once, when it is made"),
+    let (how, why) = if refills(disk, known) {
+        (How::InPlace, "the disk is not made yet")
+    } else {
+        (How::Recorded, "a data disk is filled once, when it is made")
     };
     compare("source", source(before), source(disk), how, why);
     let json = |value: &DesiredDataDisk| {

@@ -26,10 +26,7 @@ impl Fleet {
         let known = self
             .find_record::<GroupRecord>(namespace, name, false)
             .await?;
-        let workflow = match orphan {
-            true => group::FORGET,
-            false => group::DELETE,
-        };
+        let workflow = if orphan { group::FORGET } else { group::DELETE };
         if known.workflow() != workflow {
             let mut updates = DesiredUpdates::default();
             let (entity, newest) = (known.entity.clone(), Some(known.generation()));

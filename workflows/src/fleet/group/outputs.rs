@@ -122,9 +122,10 @@ impl Fleet {
             Ok(text) => text,
             Err(why) => return Ok(Err(format!("output {}: {why}", output.name))),
         };
-        Ok(Ok(match output.secret {
-            false => OutputValue::Shown(text),
-            true => OutputValue::Secret(self.keep_output(text).await?),
+        Ok(Ok(if !output.secret {
+            OutputValue::Shown(text)
+        } else {
+            OutputValue::Secret(self.keep_output(text).await?)
         }))
     }
 
@@ -141,9 +142,10 @@ fn checked(bytes: &[u8]) -> Result<String, String> {
     }
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
     let text = text.trim_end_matches(['\n', '\r']);
-    match text.is_empty() {
-        true => Err("it is empty".to_owned()),
-        false => Ok(text.to_owned()),
+    if text.is_empty() {
+        Err("it is empty".to_owned())
+    } else {
+        Ok(text.to_owned())
     }
 }
 

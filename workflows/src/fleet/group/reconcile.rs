@@ -104,9 +104,12 @@ impl Fleet {
         let item = group.item_at(wave, item)?;
         let pool = found.pools.get(&item.name)?;
         let verdict = self.verdict(&pool.entity)?;
-        let of_pool = |failure: Failure| match failure.object.is_empty() {
-            true => failure.of_object(format!("pool/{}", pool.label())),
-            false => failure,
+        let of_pool = |failure: Failure| {
+            if failure.object.is_empty() {
+                failure.of_object(format!("pool/{}", pool.label()))
+            } else {
+                failure
+            }
         };
         Some(match verdict {
             Verdict::Failed(failure) => Verdict::Failed(of_pool(failure)),
@@ -232,9 +235,10 @@ impl Fleet {
             return Ok(false);
         };
         let orphan = group.workflow() == group::FORGET;
-        let what = match group.is_deleting() {
-            true => "the deletion",
-            false => "a member that is not needed any more",
+        let what = if group.is_deleting() {
+            "the deletion"
+        } else {
+            "a member that is not needed any more"
         };
         let by = controller(&group.label(), what);
         // By its UID: nobody else can have got its name meanwhile.

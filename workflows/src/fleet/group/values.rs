@@ -105,9 +105,10 @@ impl Fleet {
                 }
                 let value = value(group, item, &outputs, reference)?;
                 let shown = is_secret || !is_secret_output(group, reference);
-                match shown && (is_whole || is_harmless(&value)) {
-                    true => Ok(Some(value)),
-                    false => Err(UnfitOutput(reference.to_owned())),
+                if shown && (is_whole || is_harmless(&value)) {
+                    Ok(Some(value))
+                } else {
+                    Err(UnfitOutput(reference.to_owned()))
                 }
             });
             filled.map_err(|UnfitOutput(reference)| unfit(group, item, &reference))

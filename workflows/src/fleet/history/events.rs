@@ -219,9 +219,10 @@ impl Fleet {
     /// whose end comes after the entity began.
     async fn missing_lines(&self, entity: &EntityId) -> Result<Vec<HistoryLine>, FleetError> {
         let missing = self.journal.missing().await?;
-        let first = match missing.is_empty() {
-            true => return Ok(Vec::new()),
-            false => self.first_offset(entity).await?,
+        let first = if missing.is_empty() {
+            return Ok(Vec::new());
+        } else {
+            self.first_offset(entity).await?
         };
         let held = missing.iter().filter(|range| first < range.to);
         Ok(held.map(|range| missing_line(entity, range)).collect())

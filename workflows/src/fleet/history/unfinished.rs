@@ -32,9 +32,10 @@ impl Fleet {
         let (mut steps, mut more) = (Vec::new(), 0_usize);
         for run in open.into_iter().filter_map(|id| self.engine.run(id)) {
             for step in steps_of(&run) {
-                match steps.len() < limit {
-                    true => steps.push(step),
-                    false => more = more.saturating_add(1),
+                if steps.len() < limit {
+                    steps.push(step)
+                } else {
+                    more = more.saturating_add(1)
                 }
             }
         }

@@ -109,9 +109,10 @@ impl Fleet {
             .map(ToString::to_string)
             .collect();
         self.directory.put(host);
-        let archs = match what.archs.is_empty() {
-            true => self.archs_on(&id).await?,
-            false => what.archs.iter().cloned().collect(),
+        let archs = if what.archs.is_empty() {
+            self.archs_on(&id).await?
+        } else {
+            what.archs.iter().cloned().collect()
         };
         let mut found = FoundHost::default();
         if read_only {
@@ -161,9 +162,10 @@ impl Fleet {
         let archs: BTreeSet<_> = there
             .map(|known| known.wanted.vsi.machine.arch.clone())
             .collect();
-        Ok(match archs.is_empty() {
-            true => BTreeSet::from([SECURE_ARCH.to_owned()]),
-            false => archs,
+        Ok(if archs.is_empty() {
+            BTreeSet::from([SECURE_ARCH.to_owned()])
+        } else {
+            archs
         })
     }
 }
@@ -244,14 +246,15 @@ fn version(text: &str, secure: bool, found: &mut FoundHost) {
             "see `virsh version` there",
         );
     };
-    match secure && (major, minor, micro) < SECURE_GUESTS {
-        false => found.ok("libvirt", format!("version {text}")),
-        true => found.add(
+    if !(secure && (major, minor, micro) < SECURE_GUESTS) {
+        found.ok("libvirt", format!("version {text}"))
+    } else {
+        found.add(
             "libvirt",
             CheckOutcome::Failed,
             format!("version {text} knows no secure guests of s390x"),
             "install libvirt 7.6.0 or newer",
-        ),
+        )
     }
 }
 
@@ -273,15 +276,16 @@ fn guests(name: &str, support: Option<&GuestSupport>, arch: &str, found: &mut Fo
     if arch != SECURE_ARCH {
         return;
     }
-    match support.secure_execution {
-        true => found.ok("secure execution", "offered"),
-        false => found.add(
+    if support.secure_execution {
+        found.ok("secure execution", "offered")
+    } else {
+        found.add(
             "secure execution",
             CheckOutcome::Warning,
             "not offered: the host could read the memory of its guests",
             "enable it in the machine (IBM z15, LinuxONE III or newer) and add prot_virt=1 to the \
-             kernel's parameters",
-        ),
+         kernel's parameters",
+        )
     }
 }
 
@@ -301,14 +305,15 @@ fn storage(pools: &[PoolInfo], found: &mut FoundHost) {
             continue;
         }
         let free = format!("{} MiB free", pool.available >> 20);
-        match pool.available < ROOM {
-            false => found.ok(&name, free),
-            true => found.add(
+        if pool.available >= ROOM {
+            found.ok(&name, free)
+        } else {
+            found.add(
                 &name,
                 CheckOutcome::Warning,
                 free,
                 "make room before it is full",
-            ),
+            )
         }
     }
 }
@@ -341,13 +346,14 @@ fn console(care: Option<&HostCare>, found: &mut FoundHost) {
             "set stdio_handler = \"logd\" in qemu.conf and restart libvirtd",
         );
     }
-    match size < SMALL_LOG {
-        false => found.ok("console log", format!("turned over at {} KiB", size >> 10)),
-        true => found.add(
+    if size >= SMALL_LOG {
+        found.ok("console log", format!("turned over at {} KiB", size >> 10))
+    } else {
+        found.add(
             "console log",
             CheckOutcome::Warning,
             format!("turned over at {size} bytes: lines may be lost between two looks"),
             "set max_size in virtlogd.conf to its default, 2097152, and restart virtlogd",
-        ),
+        )
     }
 }

@@ -111,9 +111,10 @@ impl Fleet {
                 named.push((id, state));
             }
         }
-        match named.is_empty() {
-            true => Err(FleetError::not_found("image", name)),
-            false => Ok(named),
+        if named.is_empty() {
+            Err(FleetError::not_found("image", name))
+        } else {
+            Ok(named)
         }
     }
 

@@ -189,9 +189,10 @@ impl Fleet {
         let all = self.known_networks().await?.into_iter();
         let named = all.filter(|known| known.is_named(namespace, name));
         let found: Vec<_> = named.map(|known| (known.entity, known.state)).collect();
-        match found.is_empty() {
-            true => Err(FleetError::not_found(kind::NETWORK, name)),
-            false => Ok(found),
+        if found.is_empty() {
+            Err(FleetError::not_found(kind::NETWORK, name))
+        } else {
+            Ok(found)
         }
     }
 
@@ -203,9 +204,10 @@ impl Fleet {
         let (namespace, name) = qualified(namespace, name);
         let mut found = self.known_networks().await?;
         found.retain(|known| known.is_named(namespace, name) && !known.is_deleted());
-        match found.is_empty() {
-            true => Err(FleetError::not_found(kind::NETWORK, name)),
-            false => Ok(found),
+        if found.is_empty() {
+            Err(FleetError::not_found(kind::NETWORK, name))
+        } else {
+            Ok(found)
         }
     }
 
@@ -229,9 +231,10 @@ impl Fleet {
         let mut updates = DesiredUpdates::default();
         for known in &found {
             let retain = known.wanted.network.deletion_policy == DeletionPolicy::Retain;
-            let workflow = match orphan || retain {
-                true => network::FORGET,
-                false => network::DELETE,
+            let workflow = if orphan || retain {
+                network::FORGET
+            } else {
+                network::DELETE
             };
             if known.workflow() == workflow {
                 self.engine.retry(known.entity.clone(), by.clone()).await?;
@@ -384,9 +387,10 @@ fn changed(
             .with_remedy("undo the change, or give the new network another name");
         return Err(FleetError::new(ErrorKind::Blocked, failure));
     }
-    let precedence = match same && known.state.is_settled() {
-        true => Precedence::Record,
-        false => Precedence::Supersede,
+    let precedence = if same && known.state.is_settled() {
+        Precedence::Record
+    } else {
+        Precedence::Supersede
     };
     let (entity, generation) = (known.entity.clone(), known.generation());
     updates.add(entity, network::NAME, precedence, wanted, generation)?;

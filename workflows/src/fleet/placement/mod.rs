@@ -68,9 +68,10 @@ impl Fleet {
     ) -> Option<MutexGuard<'_, ()>> {
         let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
         let mut all = vsis.chain(requests::templates(resolved));
-        match all.any(|vsi| vsi.placement.is_some()) {
-            true => Some(self.capacities.choosing().await),
-            false => None,
+        if all.any(|vsi| vsi.placement.is_some()) {
+            Some(self.capacities.choosing().await)
+        } else {
+            None
         }
     }
 

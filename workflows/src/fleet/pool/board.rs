@@ -124,9 +124,10 @@ impl Board {
         let members = members.map(|known| (known.entity.clone(), known.clone()));
         let members: ReadMembers = members.collect();
         let mut state = self.state();
-        match members.is_empty() {
-            true => state.read.remove(&pool),
-            false => state.read.insert(pool, members),
+        if members.is_empty() {
+            state.read.remove(&pool)
+        } else {
+            state.read.insert(pool, members)
         };
     }
 

@@ -137,9 +137,10 @@ impl Fleet {
             return Err(FleetError::new(ErrorKind::NotFound, failure));
         };
         let mut cordoned: BTreeSet<u32> = known.wanted.cordoned.clone();
-        match on {
-            true => cordoned.insert(number),
-            false => cordoned.remove(&number),
+        if on {
+            cordoned.insert(number)
+        } else {
+            cordoned.remove(&number)
         };
         let wanted = PoolRecord {
             cordoned,
@@ -163,10 +164,7 @@ impl Fleet {
         let known = self
             .find_record::<PoolRecord>(namespace, name, false)
             .await?;
-        let workflow = match orphan {
-            true => pool::FORGET,
-            false => pool::DELETE,
-        };
+        let workflow = if orphan { pool::FORGET } else { pool::DELETE };
         if known.workflow() != workflow {
             let mut updates = DesiredUpdates::default();
             let (entity, newest) = (known.entity.clone(), Some(known.generation()));
@@ -206,9 +204,10 @@ impl Fleet {
         let known = self
             .find_record::<PoolRecord>(namespace, name, false)
             .await?;
-        match known.is_deleting() {
-            true => Err(FleetError::going_of(kind::POOL, &known.wanted.full_name())),
-            false => Ok(known),
+        if known.is_deleting() {
+            Err(FleetError::going_of(kind::POOL, &known.wanted.full_name()))
+        } else {
+            Ok(known)
         }
     }
 

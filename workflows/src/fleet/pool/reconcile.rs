@@ -214,9 +214,10 @@ impl Fleet {
         let Some(member) = found.members.get(&number) else {
             return Ok(());
         };
-        let what = match pool.is_deleting() {
-            true => "the deletion",
-            false => "fewer members",
+        let what = if pool.is_deleting() {
+            "the deletion"
+        } else {
+            "fewer members"
         };
         let orphan = pool.workflow() == pool::FORGET;
         let by = controller(&pool.label(), what);

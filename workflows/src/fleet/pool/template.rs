@@ -92,9 +92,10 @@ impl Fleet {
                 Err(error) => return Err(error.into()),
             }
         }
-        match dry {
-            true => Ok(Name::of(NEW)),
-            false => Ok(self.secrets.put(secret).await?),
+        if dry {
+            Ok(Name::of(NEW))
+        } else {
+            Ok(self.secrets.put(secret).await?)
         }
     }
 }

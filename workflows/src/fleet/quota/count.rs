@@ -196,9 +196,10 @@ impl Fleet {
         let (mut made, mut members) = (BTreeSet::new(), there.members.clone());
         let mut add = |record: &PoolRecord, is_promised: bool| {
             let present = members.remove(&record.uid).map(|(_, usage)| usage);
-            let promised = match is_promised {
-                true => of_record(record),
-                false => Usage::default(),
+            let promised = if is_promised {
+                of_record(record)
+            } else {
+                Usage::default()
             };
             let usage = promised.max(present.unwrap_or_default());
             taken.add(&record.namespace, Taker::Pool(record.name.clone()), usage);

@@ -37,17 +37,19 @@ impl Fleet {
         resolved: &Resolved,
     ) -> Option<MutexGuard<'_, ()>> {
         let none = self.entities_of(kind::QUOTA).is_empty() && resolved.quotas.is_empty();
-        match none || is_admitted(resolved) && resolved.quotas.is_empty() {
-            true => None,
-            false => Some(self.quotas.turn.lock().await),
+        if none || is_admitted(resolved) && resolved.quotas.is_empty() {
+            None
+        } else {
+            Some(self.quotas.turn.lock().await)
         }
     }
 
     /// The same for a change of a pool.
     pub(in crate::fleet) async fn quota_turn_of_pool(&self) -> Option<MutexGuard<'_, ()>> {
-        match self.entities_of(kind::QUOTA).is_empty() {
-            true => None,
-            false => Some(self.quotas.turn.lock().await),
+        if self.entities_of(kind::QUOTA).is_empty() {
+            None
+        } else {
+            Some(self.quotas.turn.lock().await)
         }
     }
 

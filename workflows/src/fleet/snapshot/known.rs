@@ -131,9 +131,10 @@ impl Fleet {
         by: By,
     ) -> Result<EntityId, FleetError> {
         let known = self.find_snapshot(namespace, name, false).await?;
-        let workflow = match orphan {
-            true => snapshot::FORGET,
-            false => snapshot::DELETE,
+        let workflow = if orphan {
+            snapshot::FORGET
+        } else {
+            snapshot::DELETE
         };
         if known.workflow() == workflow {
             self.engine.retry(known.entity.clone(), by).await?;

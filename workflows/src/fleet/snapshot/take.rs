@@ -240,13 +240,12 @@ impl Fleet {
             return Err(refused(&object, message, "choose another name"));
         }
         let mut others = of_namespace.filter(|one| !one.is_deleted());
-        match others.any(|one| one.wanted.name == *name) {
-            false => Ok(name.clone()),
-            true => {
-                let object = format!("snapshot/{name}");
-                let remedy = "choose another name, or delete that one: `vsiflow snapshot delete`";
-                Err(refused(&object, "a snapshot of this name exists", remedy))
-            }
+        if !others.any(|one| one.wanted.name == *name) {
+            Ok(name.clone())
+        } else {
+            let object = format!("snapshot/{name}");
+            let remedy = "choose another name, or delete that one: `vsiflow snapshot delete`";
+            Err(refused(&object, "a snapshot of this name exists", remedy))
         }
     }
 
@@ -296,20 +295,20 @@ fn refuse(known: &Known, request: &SnapshotRequest) -> Result<(), FleetError> {
         Err(failure.of_object(object(known)).on_host(&vsi.host).into())
     };
     if request.memory {
-        return refuse(match is_protected(known) {
-            true => "its memory is protected from the host, which cannot save it",
-            false => "the memory of a guest is not saved in snapshots",
+        return refuse(if is_protected(known) {
+            "its memory is protected from the host, which cannot save it"
+        } else {
+            "the memory of a guest is not saved in snapshots"
         });
     }
     let is_off = known.phase() == Phase::Stopped;
     if !is_off && is_protected(known) {
         return refuse(PROTECTED);
     }
-    match request.quiesce && is_off {
-        true => {
-            refuse("the guest is off: there is no agent that could hold its file systems still")
-        }
-        false => Ok(()),
+    if request.quiesce && is_off {
+        refuse("the guest is off: there is no agent that could hold its file systems still")
+    } else {
+        Ok(())
     }
 }
 

@@ -229,9 +229,10 @@ impl Known {
     /// under it.
     pub(in crate::fleet) fn own_disks(&self) -> BTreeMap<String, Uuid> {
         let base = plan::base(&self.wanted, self.state.reached).map(|base| &base.vsi);
-        let made = match self.state.is_settled() {
-            true => Some(&self.wanted.vsi),
-            false => base,
+        let made = if self.state.is_settled() {
+            Some(&self.wanted.vsi)
+        } else {
+            base
         };
         let names = made.into_iter().flat_map(|vsi| &vsi.disks);
         let own = names.filter_map(|disk| {

@@ -113,9 +113,10 @@ fn why_degraded(known: &Known) -> (&'static str, String) {
     let found = recorded.map(|(_, detail)| drift::of_guest_in(detail));
     let found = found.unwrap_or_default();
     let words: Vec<_> = found.iter().map(ToString::to_string).collect();
-    match words.is_empty() {
-        true => (known.phase().as_str(), String::new()),
-        false => ("GuestUnhealthy", words.join("; ")),
+    if words.is_empty() {
+        (known.phase().as_str(), String::new())
+    } else {
+        ("GuestUnhealthy", words.join("; "))
     }
 }
 

@@ -73,16 +73,18 @@ impl Fleet {
     pub async fn retry(&self, entity: EntityId, by: By) -> Result<Retried, FleetError> {
         if entity.kind().as_str() == kind::GROUP {
             return Ok(
-                match Box::pin(self.retry_group(&entity, &by)).await?.is_empty() {
-                    true => Retried::NothingToDo,
-                    false => Retried::Signalled,
+                if Box::pin(self.retry_group(&entity, &by)).await?.is_empty() {
+                    Retried::NothingToDo
+                } else {
+                    Retried::Signalled
                 },
             );
         }
         if entity.kind().as_str() == kind::POOL {
-            return Ok(match self.retry_pool(&entity, &by).await?.is_empty() {
-                true => Retried::NothingToDo,
-                false => Retried::Signalled,
+            return Ok(if self.retry_pool(&entity, &by).await?.is_empty() {
+                Retried::NothingToDo
+            } else {
+                Retried::Signalled
             });
         }
         for awaited in self.awaited_by(&entity).await? {

@@ -26,9 +26,10 @@ pub struct ShutdownPolicy {
 
 impl ShutdownPolicy {
     pub(in crate::fleet) fn grace_s(self) -> u64 {
-        match self.force {
-            true => 0,
-            false => self.timeout_s.unwrap_or(vsi_graph::GRACE_S),
+        if self.force {
+            0
+        } else {
+            self.timeout_s.unwrap_or(vsi_graph::GRACE_S)
         }
     }
 }
@@ -94,9 +95,10 @@ impl Fleet {
             self.own_verdict(&known.entity),
             None | Some(Verdict::Reached)
         );
-        let precedence = match force || stands {
-            true => Precedence::Supersede,
-            false => Precedence::Queue,
+        let precedence = if force || stands {
+            Precedence::Supersede
+        } else {
+            Precedence::Queue
         };
         let workflow = match known.state.reached {
             0 => provision_vsi::NAME,

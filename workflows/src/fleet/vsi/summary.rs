@@ -207,9 +207,10 @@ impl Fleet {
         Ok(VsiSummary {
             metadata: metadata(known, created),
             phase,
-            ready: match conditions::is_ready(known) {
-                true => "True",
-                false => "False",
+            ready: if conditions::is_ready(known) {
+                "True"
+            } else {
+                "False"
             },
             host: known.wanted.vsi.host.clone(),
             ip_addresses,

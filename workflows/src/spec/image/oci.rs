@@ -54,9 +54,10 @@ fn file_name(path: &str) -> Result<String, String> {
 /// The URL of an image for an architecture, unless it names one, or is of no registry.
 pub(super) fn for_arch(url: &str, arch: &str) -> String {
     let registry = url.starts_with("oci://") || url.starts_with("oci+http://");
-    match registry && !url.contains('?') {
-        true => format!("{url}?arch={arch}"),
-        false => url.to_owned(),
+    if registry && !url.contains('?') {
+        format!("{url}?arch={arch}")
+    } else {
+        url.to_owned()
     }
 }
 

@@ -124,14 +124,13 @@ fn packed(files: &[InputText], all: bool) -> Result<Packed, ExitProblem> {
     }
     left_out.sort();
     left_out.dedup();
-    match documents.is_empty() {
-        false => Ok((documents, left_out)),
-        true => {
-            let message = "nothing but secrets was named, and these are not packed";
-            let remedy =
-                "name documents that describe VSIs, or pack the secrets with --include-secrets";
-            Err(ExitProblem::new(Exit::Usage, "VSI0327", message, remedy))
-        }
+    if !documents.is_empty() {
+        Ok((documents, left_out))
+    } else {
+        let message = "nothing but secrets was named, and these are not packed";
+        let remedy =
+            "name documents that describe VSIs, or pack the secrets with --include-secrets";
+        Err(ExitProblem::new(Exit::Usage, "VSI0327", message, remedy))
     }
 }
 

@@ -26,9 +26,10 @@ pub(super) struct ContractSource {
 pub(super) fn contracts(path: &Path) -> Result<Vec<ContractSource>, ExitProblem> {
     let contract = read(path)?;
     let name = shown(path);
-    match is_manifest(&contract) {
-        true => of_manifests(&name, &contract),
-        false => Ok(vec![ContractSource { name, contract }]),
+    if is_manifest(&contract) {
+        of_manifests(&name, &contract)
+    } else {
+        Ok(vec![ContractSource { name, contract }])
     }
 }
 

@@ -99,9 +99,10 @@ impl LogReader {
             text.extend_from_slice(&line);
             text.push(b'\n');
         }
-        match text.is_empty() {
-            true => Ok(()),
-            false => output::console(&text),
+        if text.is_empty() {
+            Ok(())
+        } else {
+            output::console(&text)
         }
     }
 }

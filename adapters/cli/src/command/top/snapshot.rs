@@ -109,13 +109,15 @@ async fn names(
 ) -> Result<Names, FleetError> {
     let mut names = Names::new();
     let has = |what: &str| steps.iter().any(|step| step.entity.kind().as_str() == what);
-    let disks = match has(kind::DISK) {
-        true => fleet.disks(true).await?,
-        false => Vec::new(),
+    let disks = if has(kind::DISK) {
+        fleet.disks(true).await?
+    } else {
+        Vec::new()
     };
-    let snapshots = match has(kind::SNAPSHOT) {
-        true => fleet.snapshots(true).await?,
-        false => Vec::new(),
+    let snapshots = if has(kind::SNAPSHOT) {
+        fleet.snapshots(true).await?
+    } else {
+        Vec::new()
     };
     for entity in steps.iter().map(|step| &step.entity) {
         if names.contains_key(entity) {

@@ -388,9 +388,10 @@ fn room(room: &HostRoom) -> [String; 4] {
     [
         format!("{}/{}", room.cpus_promised, of(cpus)),
         format!("{}/{}", size(room.memory_promised), of(memory)),
-        match room.pools.is_empty() {
-            true => "unknown".to_owned(),
-            false => pools.collect::<Vec<_>>().join(", "),
+        if room.pools.is_empty() {
+            "unknown".to_owned()
+        } else {
+            pools.collect::<Vec<_>>().join(", ")
         },
         over.map(String::as_str).join("/"),
     ]

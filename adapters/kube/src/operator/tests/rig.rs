@@ -70,14 +70,15 @@ impl Hosts for Switched {
     async fn host(&self, id: &str) -> PortResult<HostPorts> {
         let panicking = self.panicking.load(Ordering::Relaxed);
         assert!(!panicking, "the test asked for it");
-        match self.reachable.load(Ordering::Relaxed) {
-            true => self.hosts.host(id).await,
-            false => Err(PortError::new(
+        if self.reachable.load(Ordering::Relaxed) {
+            self.hosts.host(id).await
+        } else {
+            Err(PortError::new(
                 PortErrorKind::Unreachable,
                 id,
                 "",
                 "no route",
-            )),
+            ))
         }
     }
 }

@@ -12,16 +12,18 @@ struct SomeThings;
 
 impl Permits for SomeThings {
     fn file(&self, path: &Path) -> Result<(), String> {
-        match path.starts_with("/images") {
-            true => Ok(()),
-            false => Err(format!("the file {} is not read", path.display())),
+        if path.starts_with("/images") {
+            Ok(())
+        } else {
+            Err(format!("the file {} is not read", path.display()))
         }
     }
 
     fn image(&self, url: &str) -> Result<(), String> {
-        match url.contains("//10.") {
-            true => Err("images are not read from 10.0.0.1".to_owned()),
-            false => Ok(()),
+        if url.contains("//10.") {
+            Err("images are not read from 10.0.0.1".to_owned())
+        } else {
+            Ok(())
         }
     }
 }
@@ -105,9 +107,10 @@ fn no_key_of_host_settings_names_a_file_of_this_machine() {
         for in_secret in [false, true] {
             let mut world = world(vec![vsi("web", 1, json!({})), disk("d", 2)]);
             let settings = config_map(json!({key: "/root/.ssh/id", "PROXY_JUMP": "a"}));
-            match in_secret {
-                true => world.secrets = vec![settings],
-                false => world.config_maps = vec![settings],
+            if in_secret {
+                world.secrets = vec![settings]
+            } else {
+                world.config_maps = vec![settings]
             }
             let translation = with_some(&world);
             assert!(translation.vsis.is_empty() && translation.rest.hosts.is_empty());

@@ -9,9 +9,10 @@ use crate::ports::{COPY, host::quoted};
 
 impl LibvirtHost {
     pub(super) async fn digest(&self, key: &VolumeKey) -> PortResult<Hash> {
-        match self.has_shell().await? {
-            true => self.sha256_there(key).await,
-            false => self.sha256_here(key).await,
+        if self.has_shell().await? {
+            self.sha256_there(key).await
+        } else {
+            self.sha256_here(key).await
         }
     }
 

@@ -23,12 +23,13 @@ impl LibvirtHost {
         }
         let said = self.command(&looking(paths), LOOK).await?;
         let found: Vec<_> = said.lines().map(read).collect();
-        match found.len() == paths.len() {
-            true => Ok(Some(found)),
-            false => Err(self.speaking("paths").error(
+        if found.len() == paths.len() {
+            Ok(Some(found))
+        } else {
+            Err(self.speaking("paths").error(
                 PortErrorKind::Other,
                 format!("{} answers for {} paths", found.len(), paths.len()),
-            )),
+            ))
         }
     }
 

@@ -34,9 +34,10 @@ pub(super) fn check(text: &str) -> Result<(), KeyProblem> {
             .map_or(true, |info| pkcs8_is_fair(&info.encryption_algorithm)),
         _ => true,
     };
-    match fair {
-        true => Ok(()),
-        false => Err(KeyProblem::TooCostly),
+    if fair {
+        Ok(())
+    } else {
+        Err(KeyProblem::TooCostly)
     }
 }
 

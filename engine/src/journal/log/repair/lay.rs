@@ -126,13 +126,15 @@ fn in_place(
     let mut out = Vec::with_capacity(len);
     for item in &patch.items {
         let at = position_of(header, patch.from.saturating_add(out.len()));
-        let told = match is_gap(item) {
-            true => heads.for_gap(patch.finding, Some(left)),
-            false => Vec::new(),
+        let told = if is_gap(item) {
+            heads.for_gap(patch.finding, Some(left))
+        } else {
+            Vec::new()
         };
-        let whole = match is_gap(item) {
-            true => least(item).saturating_add(std::mem::take(&mut left)),
-            false => 0,
+        let whole = if is_gap(item) {
+            least(item).saturating_add(std::mem::take(&mut left))
+        } else {
+            0
         };
         put(&mut out, &header.salt, at, item, &told, whole);
     }
@@ -148,9 +150,12 @@ fn in_place(
 }
 
 fn made(journal: &str, new: &New, heads: &mut Heads) -> LogChange {
-    let told = new.items.iter().map(|item| match is_gap(item) {
-        true => heads.for_gap(new.finding, None),
-        false => Vec::new(),
+    let told = new.items.iter().map(|item| {
+        if is_gap(item) {
+            heads.for_gap(new.finding, None)
+        } else {
+            Vec::new()
+        }
     });
     let told: Vec<_> = told.collect();
     let bases = new

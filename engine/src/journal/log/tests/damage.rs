@@ -132,9 +132,10 @@ fn a_table_that_is_gone_or_garbled_is_made_again() {
             .collect();
         assert!(!tables.is_empty());
         for name in tables {
-            match garble {
-                true => files.get_mut(&name).unwrap()[40] ^= 1,
-                false => drop(files.remove(&name)),
+            if garble {
+                files.get_mut(&name).unwrap()[40] ^= 1
+            } else {
+                drop(files.remove(&name))
             }
         }
         run(async {

@@ -49,9 +49,10 @@ impl RepairWalk<'_> {
         let from = self.next;
         // A frame that holds no event, such as a part of a base.
         let none = matches!(goal, End::At(to, _) if to <= from);
-        let mut items = match none {
-            true => Vec::new(),
-            false => fill(from, self.prev(), goal, trusted, others),
+        let mut items = if none {
+            Vec::new()
+        } else {
+            fill(from, self.prev(), goal, trusted, others)
         };
         if let (End::Here, Some(room)) = (goal, room) {
             while taken(&items) > room || room.saturating_sub(taken(&items)) == frame::ALIGN {
@@ -162,9 +163,10 @@ impl RepairWalk<'_> {
             return Err(damaged(FOLDER, "the log is gone: it has no segment"));
         }
         if let Some(last) = pending.last() {
-            let goal = match self.ends_well(&pending)? {
-                true => End::Here,
-                false => self.open_end(last.saturating_add(1)),
+            let goal = if self.ends_well(&pending)? {
+                End::Here
+            } else {
+                self.open_end(last.saturating_add(1))
             };
             self.region(goal, &pending, None)?;
         } else if self.tail_is_lost {

@@ -149,9 +149,10 @@ impl RepairWalk<'_> {
             .and_then(|found| Some((found.at, found.frame.body.link()?)));
         if let (Some(linked), Some((place, link))) = (linked, link) {
             let goal = End::At(link.first, link.prev);
-            return match one {
-                true => (begin, at, goal),
-                false => (place, at.saturating_add(linked), goal),
+            return if one {
+                (begin, at, goal)
+            } else {
+                (place, at.saturating_add(linked), goal)
             };
         }
         let last = row
@@ -159,10 +160,13 @@ impl RepairWalk<'_> {
             .map_or(begin, |found| found.at.saturating_add(found.frame.len));
         match open.after {
             // What was in between goes on behind this segment.
-            Some(after) if self.is_apart(open.first, after.first) => match one {
-                true => (begin, at, End::Here),
-                false => (last, open.found.len(), End::Here),
-            },
+            Some(after) if self.is_apart(open.first, after.first) => {
+                if one {
+                    (begin, at, End::Here)
+                } else {
+                    (last, open.found.len(), End::Here)
+                }
+            }
             Some(after) => {
                 let hash = after.before.map(|link| link.hash).unwrap_or_default();
                 let goal = End::At(after.first, hash);
