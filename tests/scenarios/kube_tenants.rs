@@ -14,6 +14,7 @@ const SERVER: &str = "VirtualServer";
 const POOL: &str = "VirtualServerPool";
 const GROUP: &str = "VirtualServerGroup";
 const MADE: &str = "VirtualServerNetwork";
+const QUOTA: &str = "VirtualServerQuota";
 
 /// What a field could lead to.
 #[derive(Clone, Copy)]
@@ -232,6 +233,8 @@ const WAYS: &[(&str, &str, Way)] = &[
     (MADE, "mode", Own),
     (MADE, "mtu", Own),
     (MADE, "vlan", Own),
+    // It limits its own namespace; no role that comes with the operator lets a tenant write it.
+    (QUOTA, "hard", Own),
 ];
 
 /// The fields of each kind, as the definitions have them.
