@@ -55,15 +55,15 @@ impl LibvirtHost {
 }
 
 /// A line for each path: mode, device and inode, and the number of a device; `-` where there is no
-/// file, else `?` and the reason.
+/// file, else `?` and the reason. Each path is looked at once: another step may replace the file.
 fn looking(paths: &[String]) -> String {
     let paths: Vec<_> = paths.iter().map(|path| quoted(path)).collect();
     format!(
         "export LC_ALL=C; for p in {}; do \
-         if r=$(stat -L -c '%f %d:%i %t:%T' -- \"$p\" 2>/dev/null); then echo \"$r\"; \
-         else e=$(stat -L -- \"$p\" 2>&1 >/dev/null); case \"$e\" in \
+         if r=$(stat -L -c '%f %d:%i %t:%T' -- \"$p\" 2>&1); then echo \"$r\"; \
+         else c=$?; case \"$r\" in \
          *'No such file'*|*'Not a directory'*) echo -;; \
-         *) echo \"? ${{e##*: }}\" | tr '\\n' ' '; echo;; esac; fi; done",
+         *) echo \"? ${{r##*: }} (stat ended with $c)\" | tr '\\n' ' '; echo;; esac; fi; done",
         paths.join(" ")
     )
 }
@@ -123,6 +123,31 @@ mod tests {
         assert!(found[1] == found[0] && found[2] == found[0], "{found:?}");
         assert!(found[3] != found[0] && matches!(&found[3], FileAt::Is(_)));
         assert_eq!(found[4..], [FileAt::Nothing, FileAt::Nothing]);
+    }
+
+    /// What a step beside it deletes and makes anew may be gone at one look and there at the next.
+    #[test]
+    fn a_file_that_comes_back_meanwhile_is_not_unknown() {
+        let dir = tempfile::tempdir().unwrap();
+        let looked = dir.path().join("looked").display().to_string();
+        let stat = format!(
+            "#!/bin/sh\n[ ! -e {looked} ] || exec /usr/bin/stat \"$@\"\ntouch {looked}\n\
+             echo \"stat: cannot statx 'a': No such file or directory\" >&2\nexit 1\n"
+        );
+        std::fs::write(dir.path().join("stat"), stat).unwrap();
+        let mut shell = Command::new("/bin/sh");
+        let path = format!("{}:/usr/bin:/bin", dir.path().display());
+        let script = format!(
+            "chmod +x {0}/stat; {1}",
+            dir.path().display(),
+            looking(&["/".to_owned()])
+        );
+        let output = shell.env("PATH", path).arg("-c").arg(script).output();
+        let said = String::from_utf8(output.unwrap().stdout).unwrap();
+        assert_eq!(
+            said.lines().map(read).collect::<Vec<_>>(),
+            [FileAt::Nothing]
+        );
     }
 
     #[test]
