@@ -41,6 +41,8 @@ struct Args {
     restart: bool,
     fill: bool,
     only_restart: bool,
+    /// Only the appends of so many at once, for a profiler.
+    appends: Option<usize>,
 }
 
 fn args() -> Args {
@@ -53,6 +55,9 @@ fn args() -> Args {
             // The journal of the restart alone, for a profiler.
             Some("--fill") => args.fill = true,
             Some("--only-restart") => args.only_restart = true,
+            Some("--only-appends") => {
+                args.appends = words.next().and_then(|word| word.to_str()?.parse().ok());
+            }
             _ => args.dir = Some(PathBuf::from(word)),
         }
     }
@@ -80,6 +85,14 @@ async fn measure(dir: &Path, report: &mut Report, only_restart: bool) -> Answer<
     Ok(())
 }
 
+async fn compare_appends(dir: &Path, count: usize) -> Answer<()> {
+    let before = raw::rate(dir, count)?;
+    let journal = appends::rate(dir, count).await?;
+    let raw = f64::midpoint(before, raw::rate(dir, count)?);
+    println!("{journal:.0} of {raw:.0} events/s: {:.2}", journal / raw);
+    Ok(())
+}
+
 #[tokio::main]
 async fn main() -> Answer<()> {
     let args = args();
@@ -96,6 +109,9 @@ async fn main() -> Answer<()> {
         report.read_rival(&std::fs::read_to_string(file)?);
     }
     let room = tempfile::tempdir_in(dir)?;
+    if let Some(count) = args.appends {
+        return compare_appends(room.path(), count).await;
+    }
     measure(room.path(), &mut report, args.only_restart).await?;
     report.print();
     if args.json {
