@@ -96,6 +96,53 @@ impl JournalAddress {
         &self.name
     }
 
+    /// The same with one of its hosts alone each, whether that one can be written or not.
+    pub(crate) fn hosts(&self) -> Vec<Self> {
+        let count = self
+            .config
+            .get_hosts()
+            .len()
+            .max(self.config.get_hostaddrs().len());
+        (0..count).map(|index| self.only(index)).collect()
+    }
+
+    fn only(&self, index: usize) -> Self {
+        let (all, mut config) = (&self.config, Config::new());
+        if let Some(user) = all.get_user() {
+            config.user(user);
+        }
+        if let Some(name) = all.get_dbname() {
+            config.dbname(name);
+        }
+        if let Some(password) = all.get_password() {
+            config.password(password);
+        }
+        match all.get_hosts().get(index) {
+            Some(Host::Tcp(name)) => drop(config.host(name)),
+            Some(Host::Unix(folder)) => drop(config.host_path(folder)),
+            None => {}
+        }
+        if let Some(address) = all.get_hostaddrs().get(index) {
+            config.hostaddr(*address);
+        }
+        // One port may be said for all.
+        if let Some(port) = all.get_ports().get(index).or(all.get_ports().first()) {
+            config.port(*port);
+        }
+        if let Some(name) = all.get_application_name() {
+            config.application_name(name);
+        }
+        config.connect_timeout(CONNECT);
+        config.ssl_mode(all.get_ssl_mode());
+        let shown = shown(&config, &self.name);
+        Self {
+            config,
+            name: self.name.clone(),
+            tls: self.tls.clone(),
+            shown,
+        }
+    }
+
     fn with_env(text: &str, env: Env<'_>) -> Result<Self, PostgresError> {
         let invalid = |why: &str| PostgresError::Address(why.to_owned());
         if !text.starts_with("postgres://") && !text.starts_with("postgresql://") {
@@ -364,6 +411,26 @@ mod tests {
         assert!(read("postgres://a@db/x?journal=").is_err());
         assert!(read("mysql://a@db/x").is_err());
         assert!(read("postgres://a@db/x?unknown=1").is_err());
+    }
+
+    #[test]
+    fn each_of_several_hosts_can_be_asked_alone() {
+        let all = read("postgres://me@one,two:5433/db?sslmode=disable").unwrap();
+        let alone = all.hosts();
+        let said: Vec<_> = alone
+            .iter()
+            .map(|host| (host.config.get_hosts(), host.config.get_ports()))
+            .collect();
+        let tcp = |name: &str| [Host::Tcp(name.to_owned())];
+        assert_eq!(said[0], (&tcp("one")[..], &[5432][..]));
+        assert_eq!(said[1], (&tcp("two")[..], &[5433][..]));
+        for host in &alone {
+            assert_eq!(host.config.get_user(), Some("me"));
+            assert_eq!(host.config.get_dbname(), Some("db"));
+            assert_eq!(host.config.get_ssl_mode(), SslMode::Disable);
+            let any = TargetSessionAttrs::Any;
+            assert_eq!(host.config.get_target_session_attrs(), any);
+        }
     }
 
     #[test]

@@ -67,6 +67,20 @@ impl Connection {
         })
     }
 
+    /// Whether what was done since the last look is where the server was told to keep it.
+    ///
+    /// # Errors
+    /// [`PostgresError::Unreachable`] after a warning: a wait for the standby was cut short.
+    pub(crate) fn acknowledged(&self, address: &JournalAddress) -> Result<(), PostgresError> {
+        if !self.was_warned() {
+            return Ok(());
+        }
+        Err(PostgresError::Unreachable {
+            server: address.to_string(),
+            why: "its standby did not acknowledge".to_owned(),
+        })
+    }
+
     /// Whether the server warned since the last look: what it then called done may not be on the
     /// standby that it waited for.
     pub(crate) fn was_warned(&self) -> bool {

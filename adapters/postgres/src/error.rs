@@ -44,6 +44,12 @@ pub enum PostgresError {
         /// A rebuild of it began and did not end.
         half: bool,
     },
+    /// More than one server of the address can be written: their histories part.
+    #[error("{} accept writes: only one of them has the journal's newest events", servers.join(" and "))]
+    Parted {
+        /// Each, and what tells which was promoted last.
+        servers: Vec<String>,
+    },
     /// The tables were made by a newer version.
     #[error("{server} has tables of format {found}; this version reads up to {known}")]
     Newer {
@@ -76,6 +82,7 @@ impl PostgresError {
             Self::Refused { .. } => "VSI0832",
             Self::InUse { .. } => "VSI0833",
             Self::Missing { .. } | Self::Exists { .. } => "VSI0834",
+            Self::Parted { .. } => "VSI0838",
             Self::Newer { .. } => "VSI0003",
             Self::Key(_) => "VSI0835",
         }
@@ -99,6 +106,9 @@ impl PostgresError {
                 "name the journal with ?journal=NAME; the first command that records something makes it"
             }
             Self::Exists { .. } => "name another one with ?journal=NAME",
+            Self::Parted { .. } => {
+                "end the one with the lower timeline, and make it a standby of the other"
+            }
             Self::Newer { .. } => "use the version that wrote it, or a newer one",
             Self::Key(_) => {
                 "make one with `age-keygen -o FILE` and name it with --journal-key FILE"

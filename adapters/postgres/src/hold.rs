@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::types::ToSql;
 use vsiflow_engine::lease::{Lease, LeaseLost, Moment};
 
-use crate::{JournalAddress, PostgresError, connection::Connection, schema};
+use crate::{JournalAddress, PostgresError, connection::Connection, primaries, schema};
 
 /// How long the right lasts without being renewed.
 pub const LASTS: Duration = Duration::from_secs(6);
@@ -76,7 +76,8 @@ impl Held {
         address: &JournalAddress,
         lasts: Duration,
     ) -> Result<Arc<Self>, PostgresError> {
-        let mut connection = Connection::to(address).await?;
+        let (mut connection, ()) =
+            tokio::try_join!(Connection::to(address), primaries::at_most_one(address))?;
         let id = ulid::Ulid::from_parts(unix_millis(), rand::random()).to_string();
         schema::make(&mut connection.client, address, &id, true).await?;
         Self::take_row(address, connection, lasts, true).await
@@ -127,11 +128,18 @@ impl Held {
             let holder = held.get(0);
             return Err(PostgresError::InUse { holder, left });
         }
-        // A holder that ended in order left no name behind.
-        let take = "UPDATE vsiflow.journals SET epoch = epoch + 1, holder = $2, \
+        // A holder that ended in order left no name behind. After a promotion the row may be older
+        // than what the last holder was told.
+        let take = "WITH server AS (SELECT \
+                ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint AS timeline) \
+            UPDATE vsiflow.journals j SET epoch = epoch + 1, holder = $2, \
             lease_until = clock_timestamp() + make_interval(secs => $3), \
-            quiet_until = CASE WHEN holder = '' THEN quiet_until \
-                ELSE greatest(quiet_until, lease_until + make_interval(secs => $4)) END \
+            quiet_until = CASE \
+                WHEN j.timeline NOT IN (0, server.timeline) THEN \
+                    greatest(quiet_until, clock_timestamp() + make_interval(secs => $3 + $4)) \
+                WHEN holder = '' THEN quiet_until \
+                ELSE greatest(quiet_until, lease_until + make_interval(secs => $4)) END, \
+            timeline = server.timeline FROM server \
             WHERE journal = $1 RETURNING epoch, \
             extract(epoch FROM quiet_until)::float8 - extract(epoch FROM clock_timestamp())::float8";
         let (lease, quiet) = (lasts.as_secs_f64(), QUIET.as_secs_f64());
@@ -140,6 +148,7 @@ impl Held {
             .await
             .map_err(failed)?;
         transaction.commit().await.map_err(failed)?;
+        connection.acknowledged(address)?;
         Ok(Arc::new(Self {
             address: address.clone(),
             journal: row.journal,
@@ -216,9 +225,9 @@ impl Held {
         let lasts = self.lasts.as_secs_f64();
         let params: [&(dyn ToSql + Sync); 3] = [&self.journal, &self.holder, &lasts];
         let renewed = connection.client.execute(renew, &params).await;
-        renewed
-            .map(|rows| rows == 1)
-            .map_err(|error| PostgresError::of(&self.address.to_string(), &error))
+        let renewed = renewed.map_err(|e| PostgresError::of(&self.address.to_string(), &e))?;
+        connection.acknowledged(&self.address)?;
+        Ok(renewed == 1)
     }
 
     /// Lets the right go, so that a successor need not wait. Everything that writes is closed before.

@@ -20,6 +20,7 @@ use vsiflow_engine::{
 use crate::{
     Held, Identity, JournalAddress, PostgresError, bases,
     connection::Connection,
+    primaries,
     reader::Reader,
     schema::{self, hash, signed, unsigned},
     writer::{Growth, WriteReply, WriteRequest, Writer},
@@ -84,7 +85,8 @@ impl PostgresJournal {
     /// # Errors
     /// [`PostgresError::Missing`] where there is none; otherwise see [`PostgresError`].
     pub async fn open_to_read(address: &JournalAddress) -> Result<Self, PostgresError> {
-        let connection = Connection::to(address).await?;
+        let (connection, ()) =
+            tokio::try_join!(Connection::to(address), primaries::at_most_one(address))?;
         let missing = |half| PostgresError::Missing {
             server: address.to_string(),
             name: address.name.clone(),

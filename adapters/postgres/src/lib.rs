@@ -17,6 +17,8 @@
 //!   link, after the epoch was raised, so that no statement of the lost connection can follow. If the
 //!   link is there, the group was written; if the link before it is there, it is sent again; any
 //!   other link ends the process: the database was set back, or another one was promoted.
+//! - **One line of history.** Where two servers of an address accept writes, as after a promotion that
+//!   left the old primary running, the right is given on neither.
 //! - **Durable as the server is told to be.** `synchronous_commit`, `fsync` and replication are the
 //!   operator's choice; [`findings`] says what it means. A wait for a standby that was cancelled does
 //!   not count as an acknowledgement.
@@ -31,6 +33,7 @@ mod error;
 pub mod findings;
 pub mod hold;
 mod journal;
+mod primaries;
 mod reader;
 mod schema;
 pub mod seal;

@@ -16,6 +16,7 @@ CREATE TABLE IF NOT EXISTS vsiflow.journals (
     holder       text NOT NULL DEFAULT '',
     lease_until  timestamptz NOT NULL DEFAULT '-infinity',
     quiet_until  timestamptz NOT NULL DEFAULT '-infinity',
+    timeline     bigint NOT NULL DEFAULT 0,
     next_offset  bigint NOT NULL DEFAULT 0,
     tip_first    bigint,
     tip_last     bigint,

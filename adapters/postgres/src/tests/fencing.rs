@@ -25,7 +25,7 @@ async fn opened(server: &Server) -> (Arc<Held>, PostgresJournal) {
 }
 
 /// Everything that was acknowledged is there, once, where it was said to be.
-async fn holds_all(server: &Server, said: &[String]) {
+pub(super) async fn holds_all(server: &Server, said: &[String]) {
     let journal = PostgresJournal::open_to_read(&server.journal("a"))
         .await
         .unwrap();

@@ -5,6 +5,7 @@ mod fencing;
 mod line;
 mod model;
 mod server;
+mod standby;
 mod stores;
 mod writer_process;
 

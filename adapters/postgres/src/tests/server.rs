@@ -34,21 +34,12 @@ impl Server {
 
     /// Starts one with settings such as `max_connections=20`.
     pub(super) fn with(settings: &[&'static str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let mut server = Self {
-            bin: programs(),
-            user: user(),
-            dir,
-            child: None,
-            settings: settings.to_vec(),
-        };
-        std::fs::set_permissions(server.dir.path(), Permissions::from_mode(0o755)).unwrap();
-        let data = server.data();
-        std::fs::create_dir(&data).unwrap();
-        if let Some((user, group)) = server.user {
-            chown(&data, Some(user), Some(group)).unwrap();
-            chown(server.dir.path(), Some(user), Some(group)).unwrap();
-        }
+        Self::within(tempfile::tempdir().unwrap(), settings)
+    }
+
+    /// Starts one in a folder that is there.
+    pub(super) fn within(dir: TempDir, settings: &[&'static str]) -> Self {
+        let mut server = Self::new(dir, settings);
         let made = server
             .command("initdb")
             .args([
@@ -62,12 +53,67 @@ impl Server {
                 "--no-locale",
                 "-D",
             ])
-            .arg(&data)
+            .arg(server.data())
             .output()
             .unwrap();
         assert!(made.status.success(), "initdb: {made:?}");
         server.go_on();
         server
+    }
+
+    /// A folder for one.
+    fn new(dir: TempDir, settings: &[&'static str]) -> Self {
+        let server = Self {
+            bin: programs(),
+            user: user(),
+            dir,
+            child: None,
+            settings: settings.to_vec(),
+        };
+        std::fs::set_permissions(server.dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let data = server.data();
+        std::fs::create_dir(&data).unwrap();
+        std::fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
+        if let Some((user, group)) = server.user {
+            chown(&data, Some(user), Some(group)).unwrap();
+            chown(server.dir.path(), Some(user), Some(group)).unwrap();
+        }
+        server
+    }
+
+    /// Starts a standby of this one; from then on this one waits for its acknowledgement.
+    pub(super) fn synchronous_standby(&self) -> Self {
+        let mut standby = Self::new(tempfile::tempdir().unwrap(), &self.settings);
+        let copied = standby
+            .command("pg_basebackup")
+            .args(["-U", "tester", "--no-sync", "-c", "fast", "-R", "-h"])
+            .arg(self.dir.path())
+            .arg("-D")
+            .arg(standby.data())
+            .output()
+            .unwrap();
+        assert!(copied.status.success(), "pg_basebackup: {copied:?}");
+        standby.go_on();
+        // Not before: the copy would wait for one of its own after a promotion.
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.sql("SELECT pg_reload_conf()");
+        let until = Instant::now() + PATIENCE;
+        while !self.has_synchronous_standby() {
+            assert!(Instant::now() < until, "no standby: {}", standby.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        standby
+    }
+
+    fn has_synchronous_standby(&self) -> bool {
+        let count =
+            "SELECT count(*) FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')";
+        self.sql(count) != "0"
+    }
+
+    /// Makes a standby the primary.
+    pub(super) fn promote(&self) {
+        assert_eq!(self.sql("SELECT pg_promote(true, 60)"), "t");
     }
 
     /// Starts it again after [`Server::kill`].
@@ -80,6 +126,7 @@ impl Server {
             socket.as_str(),
             "fsync=off",
             "shared_buffers=16MB",
+            "wal_keep_size=1GB",
         ];
         for setting in own.into_iter().chain(self.settings.iter().copied()) {
             command.args(["-c", setting]);
@@ -133,6 +180,13 @@ impl Server {
             }
             let _ = child.wait();
         }
+    }
+
+    /// The address of a journal of that name on this one or another.
+    pub(super) fn url_with(&self, other: &Self, name: &str) -> String {
+        let socket = |server: &Self| server.dir.path().display().to_string().replace('/', "%2F");
+        let (one, other) = (socket(self), socket(other));
+        format!("postgres://tester@{one},{other}/postgres?journal={name}")
     }
 
     /// The address of a journal of that name.

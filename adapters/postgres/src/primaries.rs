@@ -1,0 +1,46 @@
+//! Whether one server alone of an address can be written.
+//!
+//! After a promotion the old primary must never return as one. Where it does, an address that names
+//! both leads to either of them, and what is acknowledged on one is not on the other. The link tells a
+//! process that knew the newer end; one that starts anew knows none.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::time::timeout;
+
+use crate::{JournalAddress, PostgresError, connection::Connection};
+
+/// The longest that a host may take: one that does not answer cannot be written by now.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Asks each host of an address that names several. Cancel safe.
+///
+/// # Errors
+/// [`PostgresError::Parted`] when more than one can be written.
+pub(crate) async fn at_most_one(address: &JournalAddress) -> Result<(), PostgresError> {
+    let hosts = address.hosts();
+    if hosts.len() < 2 {
+        return Ok(());
+    }
+    let asked = join_all(
+        hosts
+            .iter()
+            .map(|host| timeout(ANSWER, Box::pin(primary(host)))),
+    )
+    .await;
+    let servers: Vec<_> = asked.into_iter().filter_map(Result::ok).flatten().collect();
+    if servers.len() < 2 {
+        return Ok(());
+    }
+    Err(PostgresError::Parted { servers })
+}
+
+/// The host and its timeline, if it can be written.
+async fn primary(host: &JournalAddress) -> Option<String> {
+    let connection = Connection::to(host).await.ok()?;
+    let asked = "SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint \
+        WHERE NOT pg_is_in_recovery() AND NOT current_setting('transaction_read_only')::boolean";
+    let row = connection.client.query_opt(asked, &[]).await.ok()??;
+    Some(format!("{host} (timeline {})", row.get::<_, i64>(0)))
+}
