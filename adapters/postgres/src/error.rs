@@ -2,6 +2,7 @@
 
 use std::{error::Error as _, time::Duration};
 
+use tokio_postgres::error::SqlState;
 use vsiflow_engine::journal::JournalError;
 
 /// Why a journal on PostgreSQL cannot be used.
@@ -119,9 +120,17 @@ impl PostgresError {
     pub(crate) fn of(server: &str, error: &tokio_postgres::Error) -> Self {
         let (server, why) = (server.to_owned(), said(error));
         match error.as_db_error() {
-            Some(_) => Self::Refused { server, why },
-            None => Self::Unreachable { server, why },
+            Some(error) if !is_passing(error.code()) => Self::Refused { server, why },
+            _ => Self::Unreachable { server, why },
         }
+    }
+
+    /// Whether a later try may end in another way without a change of what was asked.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::InUse { .. } | Self::Unreachable { .. } | Self::Parted { .. }
+        )
     }
 
     pub(crate) fn late(server: &str) -> Self {
@@ -137,6 +146,14 @@ impl From<PostgresError> for JournalError {
     fn from(error: PostgresError) -> Self {
         Self::Storage(error.to_string())
     }
+}
+
+/// Whether the server says that it starts, ends, or has no room just now: classes 08 (connection), 53
+/// (resources) and 57 (operator intervention) of its error codes.
+fn is_passing(code: &SqlState) -> bool {
+    ["08", "53", "57"]
+        .iter()
+        .any(|class| code.code().starts_with(class))
 }
 
 /// An error with its causes: the outermost of this client's says little.

@@ -165,7 +165,8 @@ impl Held {
     /// Cancel safe.
     ///
     /// # Errors
-    /// As for [`Held::take`], but for [`PostgresError::InUse`]; what does not answer is asked again.
+    /// As for [`Held::take`], but for what may pass: a holder, a server that is down or full, and
+    /// two of which somebody has to end one.
     pub async fn win(
         address: &JournalAddress,
         lasts: Duration,
@@ -173,9 +174,7 @@ impl Held {
     ) -> Result<Arc<Self>, PostgresError> {
         loop {
             match Self::take(address, lasts).await {
-                Err(error @ (PostgresError::InUse { .. } | PostgresError::Unreachable { .. })) => {
-                    waits(&error);
-                }
+                Err(error) if error.may_pass() => waits(&error),
                 other => return other,
             }
             sleep(AGAIN).await;

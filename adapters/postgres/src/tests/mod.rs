@@ -2,6 +2,7 @@
 
 mod conformance;
 mod fencing;
+mod histories;
 mod line;
 mod model;
 mod server;

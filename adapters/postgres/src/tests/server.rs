@@ -71,38 +71,60 @@ impl Server {
             settings: settings.to_vec(),
         };
         std::fs::set_permissions(server.dir.path(), Permissions::from_mode(0o755)).unwrap();
-        let data = server.data();
-        std::fs::create_dir(&data).unwrap();
-        std::fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
         if let Some((user, group)) = server.user {
-            chown(&data, Some(user), Some(group)).unwrap();
             chown(server.dir.path(), Some(user), Some(group)).unwrap();
         }
+        server.make_data();
         server
+    }
+
+    fn make_data(&self) {
+        let data = self.data();
+        std::fs::create_dir(&data).unwrap();
+        std::fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
+        if let Some((user, group)) = self.user {
+            chown(&data, Some(user), Some(group)).unwrap();
+        }
     }
 
     /// Starts a standby of this one; from then on this one waits for its acknowledgement.
     pub(super) fn synchronous_standby(&self) -> Self {
         let mut standby = Self::new(tempfile::tempdir().unwrap(), &self.settings);
-        let copied = standby
+        standby.copy(self);
+        standby
+    }
+
+    /// Makes this one, which ended, the synchronous standby of another, with nothing of its own.
+    pub(super) fn become_synchronous_standby_of(&mut self, primary: &Self) {
+        std::fs::remove_dir_all(self.data()).unwrap();
+        self.make_data();
+        self.copy(primary);
+    }
+
+    fn copy(&mut self, primary: &Self) {
+        let copied = self
             .command("pg_basebackup")
             .args(["-U", "tester", "--no-sync", "-c", "fast", "-R", "-h"])
-            .arg(self.dir.path())
+            .arg(primary.dir.path())
             .arg("-D")
-            .arg(standby.data())
+            .arg(self.data())
             .output()
             .unwrap();
         assert!(copied.status.success(), "pg_basebackup: {copied:?}");
-        standby.go_on();
+        self.go_on();
         // Not before: the copy would wait for one of its own after a promotion.
-        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
-        self.sql("SELECT pg_reload_conf()");
+        primary.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+        primary.sql("SELECT pg_reload_conf()");
+        primary.waits_for_its_standby();
+    }
+
+    /// Waits until a synchronous standby is there.
+    pub(super) fn waits_for_its_standby(&self) {
         let until = Instant::now() + PATIENCE;
         while !self.has_synchronous_standby() {
-            assert!(Instant::now() < until, "no standby: {}", standby.log());
+            assert!(Instant::now() < until, "no standby: {}", self.log());
             std::thread::sleep(Duration::from_millis(50));
         }
-        standby
     }
 
     fn has_synchronous_standby(&self) -> bool {

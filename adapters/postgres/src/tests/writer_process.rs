@@ -69,8 +69,11 @@ impl WriterProcess {
     }
 
     pub(super) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    pub(super) fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().unwrap()).unwrap()
     }
 
     /// Waits for its end; what it said till then.
@@ -94,6 +97,16 @@ fn say(text: &str) {
     let _ = out.flush();
 }
 
+/// Milliseconds since the machine started.
+fn now() -> u128 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let since = Duration::new(
+        now.tv_sec.try_into().unwrap(),
+        now.tv_nsec.try_into().unwrap(),
+    );
+    since.as_millis()
+}
+
 /// The body of the process: no test by itself.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the process that others start"]
@@ -104,6 +117,7 @@ async fn appends_until_it_may_not() {
     let address = url.parse().unwrap();
     let held = Held::win(&address, lasts, |_| {}).await.unwrap();
     say(&format!("holds, quiet {}", held.quiet().as_secs()));
+    say(&format!("took at {}", now()));
     let journal = PostgresJournal::open(held.clone()).await.unwrap();
     let keeper = held.clone();
     tokio::spawn(async move { keeper.keep().await });
@@ -116,7 +130,12 @@ async fn appends_until_it_may_not() {
     loop {
         let batch = vec![append(&stream, seq, who.as_bytes())];
         match journal.append(batch).await {
-            Ok(records) => say(&format!("wrote {who} {seq} at {}", records[0].offset)),
+            Ok(records) => {
+                say(&format!("wrote {who} {seq} at {}", records[0].offset));
+                if held.lease().check().is_ok() {
+                    say(&format!("could act at {}", now()));
+                }
+            }
             Err(error) => {
                 say(&format!("ends: {error}"));
                 return;
