@@ -26,12 +26,16 @@ struct Site {
 
 impl Site {
     fn new() -> Self {
+        Self::on(Server::start())
+    }
+
+    fn on(server: Server) -> Self {
         use age::secrecy::ExposeSecret as _;
         let vsiflow = Vsiflow::simulated();
         let key = age::x25519::Identity::generate().to_string();
         let key = vsiflow.write("journal.key", key.expose_secret());
         Self {
-            server: Server::start(),
+            server,
             vsiflow,
             key: key.display().to_string(),
         }
@@ -159,4 +163,28 @@ fn a_standby_of_one_that_was_killed_takes_over_and_leaves_hosts_alone_for_a_whil
         second.told()
     );
     assert!(second.reaches("serving", 60), "{}", second.told());
+}
+
+#[test]
+fn a_database_that_was_set_back_touches_nothing_and_says_so() {
+    let mut site = Site::on(Server::that_archives());
+    site.apply("one").exits(0);
+    site.server.back_up("before two");
+    site.apply("two").exits(0);
+    let before = site.vsiflow.sim();
+    site.server.set_back("before two");
+
+    site.run(&["get"]).exits(0).says("one");
+    // After the time in which hosts are left alone: a holder from before may have calls under way.
+    site.run(&["delete", "one", "--wait"])
+        .exits(4)
+        .says("VSI0211");
+    let after = site.vsiflow.sim();
+    assert_eq!(after.volumes(), before.volumes());
+    assert_eq!(after.domains(), before.domains());
+    let one = site.run(&["get", "vsi", "one", "-o", "json"]).exits(0);
+    assert!(one.stdout.contains("JournalBehind"), "{one:?}");
+    site.run(&["adopt", "default/two"]).exits(0);
+    site.run(&["retry", "one"]).exits(0);
+    assert_eq!(site.vsiflow.sim().domains(), ["default/two"]);
 }

@@ -133,6 +133,54 @@ impl Server {
         self.sql(count) != "0"
     }
 
+    /// Starts one that keeps what is needed to set it back.
+    pub(super) fn that_archives() -> Self {
+        Self::with(&[
+            "archive_mode=on",
+            "archive_command=mkdir -p ../archive && cp %p ../archive/%f",
+        ])
+    }
+
+    /// Takes a backup; after it, a moment of that name.
+    pub(super) fn back_up(&self, moment: &str) {
+        let copied = self
+            .command("pg_basebackup")
+            .args(["-U", "tester", "--no-sync", "-c", "fast", "-h"])
+            .arg(self.dir.path())
+            .arg("-D")
+            .arg(self.dir.path().join("backup"))
+            .output()
+            .unwrap();
+        assert!(copied.status.success(), "pg_basebackup: {copied:?}");
+        self.sql(&format!("SELECT pg_create_restore_point('{moment}')"));
+    }
+
+    /// Sets it back to a moment, as an administrator does it after a disaster.
+    pub(super) fn set_back(&mut self, moment: &str) {
+        let newest = self.sql("SELECT pg_walfile_name(pg_switch_wal())");
+        let archived = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver";
+        let until = Instant::now() + PATIENCE;
+        while self.sql(archived) < newest {
+            assert!(Instant::now() < until, "not archived: {}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.kill();
+        std::fs::remove_dir_all(self.data()).unwrap();
+        std::fs::rename(self.dir.path().join("backup"), self.data()).unwrap();
+        std::fs::write(self.data().join("recovery.signal"), "").unwrap();
+        let settings = self.data().join("postgresql.auto.conf");
+        let to = format!(
+            "restore_command = 'cp ../archive/%f %p'\nrecovery_target_name = '{moment}'\n\
+             recovery_target_action = 'promote'\n"
+        );
+        std::fs::write(settings, to).unwrap();
+        self.go_on();
+        while self.sql("SELECT pg_is_in_recovery()") == "t" {
+            assert!(Instant::now() < until, "not restored: {}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     /// Makes a standby the primary.
     pub(super) fn promote(&self) {
         assert_eq!(self.sql("SELECT pg_promote(true, 60)"), "t");
