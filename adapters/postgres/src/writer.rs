@@ -295,10 +295,15 @@ impl End {
             let found = self.regain().await?;
             self.same_as_known(&found)?;
         }
+        let mut wait = Duration::ZERO;
         loop {
             if let Sent::Written = self.send(&write).await? {
                 break;
             }
+            // A lost connection is replaced at once; what is refused, as by a full disk, is not
+            // asked for without a pause.
+            sleep(wait).await;
+            wait = AGAIN;
             let found = self.regain().await?;
             if is_same(&found, &write.tip) {
                 break;

@@ -176,7 +176,7 @@ fn reign(life: &Life) -> Option<Reign> {
     Some(Reign {
         took,
         quiet: number::<u128>(after("holds, quiet ").next()?) * 1000,
-        last_act: after("could act at ").last().map_or(took, number),
+        last_act: after("could act at ").next_back().map_or(took, number),
         offsets: after("wrote ").map(number).collect(),
     })
 }
@@ -221,7 +221,7 @@ async fn play(seed: u64, lasts: Duration) {
     let said = last.acknowledges(1);
     last.signal(Signal::KILL);
     lives.lock().unwrap().push([said, last.end()].concat());
-    let lives = lives.lock().unwrap();
+    let lives = std::mem::take(&mut *lives.lock().unwrap());
     let reigns = one_at_a_time(&lives);
     let all: Vec<_> = lives.iter().flatten().cloned().collect();
     holds_all(&servers[primary], &all).await;

@@ -2,9 +2,11 @@
 
 mod conformance;
 mod fencing;
+mod full_disk;
 mod histories;
 mod line;
 mod model;
+#[allow(dead_code, reason = "the scenarios use the rest")]
 mod server;
 mod standby;
 mod stores;

@@ -183,7 +183,14 @@ impl Server {
 
     /// Makes a standby the primary.
     pub(super) fn promote(&self) {
-        assert_eq!(self.sql("SELECT pg_promote(true, 60)"), "t");
+        // By no query: what it replays until then may cancel one.
+        let promoted = self
+            .command("pg_ctl")
+            .args(["promote", "-w", "-t", "120", "-D"])
+            .arg(self.data())
+            .output()
+            .unwrap();
+        assert!(promoted.status.success(), "pg_ctl: {promoted:?}");
     }
 
     /// Starts it again after [`Server::kill`].

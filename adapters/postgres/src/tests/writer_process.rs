@@ -25,7 +25,10 @@ pub(super) struct WriterProcess {
 impl WriterProcess {
     /// Starts one: it waits for the right, then appends until it may not.
     pub(super) fn start(url: &str, lasts: Duration, who: &str) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        // Ends with the thread that starts it, however that ends.
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL"])
+            .arg(std::env::current_exe().unwrap())
             .args([
                 "--exact",
                 "tests::writer_process::appends_until_it_may_not",
