@@ -464,6 +464,7 @@ pub fn resolved(vsis: &[Vsi]) -> Resolved {
         snapshots: Vec::new(),
         types: Vec::new(),
         quotas: Vec::new(),
+        networks: Vec::new(),
         data_disks: vsis.iter().filter_map(Vsi::data_disk).collect(),
         hosts,
         references: Default::default(),

@@ -83,6 +83,7 @@ fn documents(vsis: u32) -> Resolved {
         snapshots: Vec::new(),
         types: Vec::new(),
         quotas: Vec::new(),
+        networks: Vec::new(),
         data_disks: Vec::new(),
         hosts: (0..HOSTS)
             .map(|number| (host(number).id(), host(number)))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use vsiflow_tests::{Vsi, Vsiflow};
+use vsiflow_tests::{Host, Vsi, Vsiflow};
 
 /// A network that is made, with these lines below `spec`.
 fn network(name: &str, spec: &str) -> String {
@@ -114,6 +114,31 @@ fn an_address_stays_with_its_name() {
     assert_eq!(addresses(&vsiflow, "a"), json!(["10.20.0.2"]));
 }
 
+/// A pool whose members are on the network.
+fn pool(replicas: u32, network: &str) -> String {
+    format!(
+        "apiVersion: vsiflow.io/v1\nkind: VirtualServerPool\nmetadata: {{name: shop}}\nspec:\n  \
+         replicas: {replicas}\n  template: {}\n",
+        template(network)
+    )
+}
+
+/// A group of such a pool.
+fn group(network: &str) -> String {
+    format!(
+        "apiVersion: vsiflow.io/v1\nkind: VirtualServerGroup\nmetadata: {{name: shop}}\nspec:\n  \
+         waves:\n  - name: all\n    pools: [{{name: web, replicas: 2, template: {}}}]\n",
+        template(network)
+    )
+}
+
+fn template(network: &str) -> String {
+    format!(
+        "{{spec: {{imageURL: \"{}\", machine: {{cpus: 1, memory: 512Mi}}, interfaces: [{{network: {network}}}]}}}}",
+        vsiflow_tests::SIMULATED_IMAGE
+    )
+}
+
 #[test]
 fn what_somebody_else_has_is_refused_before_anything_is_made() {
     let vsiflow = Vsiflow::simulated();
@@ -125,11 +150,16 @@ fn what_somebody_else_has_is_refused_before_anything_is_made() {
         state["networks"]["default.mine"] = json!({"active": true, "prefix": "10.98.1"});
     });
     let refused = |name: &str, spec: &str, code: &str| {
-        let documents = format!("{}{}", on("web", name), network(name, spec));
-        vsiflow.apply(&documents, &[]).exits(4).says(code);
-        vsiflow.run(&["delete", "web", "--wait"]).exits(0);
-        let gone = vsiflow.run(&["delete", "network", name, "--wait"]);
-        gone.exits(0);
+        let made = network(name, spec);
+        for documents in [on("web", name).to_string(), pool(2, name), group(name)] {
+            let documents = format!("{documents}{made}");
+            for how in [&["--dry-run"][..], &[]] {
+                let ran = vsiflow.apply(&documents, how).exits(4).says(code);
+                ran.says("apply again");
+            }
+        }
+        let recorded = vsiflow.run(&["get", "vsi,pool,group", "-o", "json"]);
+        assert_eq!(recorded.exits(0).json()["items"], json!([]));
     };
     refused("net", "{cidr: 192.168.122.0/25}", "VSI0315");
     refused("net", "{cidr: 10.99.7.0/24}", "VSI0315");
@@ -257,11 +287,8 @@ fn without_dhcp_an_address_is_in_the_cidata() {
 fn the_network_of_a_group_is_gone_when_its_deletion_ends() {
     let vsiflow = Vsiflow::simulated();
     let group = format!(
-        "---\napiVersion: vsiflow.io/v1\nkind: VirtualServerGroup\nmetadata: {{name: shop}}\nspec:\n  \
-         waves:\n  - name: all\n    pools:\n    - name: web\n      replicas: 2\n      template:\n        \
-         spec:\n          imageURL: {}\n          machine: {{cpus: 1, memory: 512Mi}}\n          \
-         interfaces: [{{network: backend}}]\n{}",
-        vsiflow_tests::SIMULATED_IMAGE,
+        "{}{}",
+        group("backend"),
         network("backend", "{cidr: 10.20.0.0/24}")
     );
     vsiflow.apply(&group, &["--wait"]).exits(0);
@@ -309,12 +336,16 @@ fn a_network_has_a_history_and_is_tried_again() {
         .apply(vsiflow_tests::Disk::named("other"), &[])
         .exits(0);
     let mine = json!({"active": true, "prefix": "10.98.1"});
-    vsiflow.change_sim(|state| state["networks"]["default.net"] = mine);
     let documents = format!(
         "{}{}",
         on("web", "net"),
         network("net", "{cidr: 10.97.0.0/24}")
     );
+    // It comes between the document and the network.
+    vsiflow.run(&["pause", "--all"]).exits(0);
+    vsiflow.apply(&documents, &[]).exits(4).says("VSI0016");
+    vsiflow.change_sim(|state| state["networks"]["default.net"] = mine);
+    vsiflow.run(&["unpause", "--all"]).exits(0);
     vsiflow
         .apply(&documents, &["--wait"])
         .exits(4)
@@ -341,4 +372,96 @@ fn a_network_has_a_history_and_is_tried_again() {
     history.says("delete_network");
     vsiflow.run(&["history", "network/nowhere"]).exits(3);
     vsiflow.run(&["retry", "network/nowhere"]).exits(3);
+}
+
+#[test]
+fn a_host_that_does_not_answer_refuses_nothing() {
+    let vsiflow = Vsiflow::of_documents();
+    let host = Host {
+        label: "lab".to_owned(),
+        hostname: "127.0.0.1".to_owned(),
+        port: 9,
+        known_hosts: "127.0.0.1 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ".to_owned(),
+        key: "none".to_owned(),
+    };
+    let backend = network("backend", "{cidr: 192.168.122.0/24}");
+    let documents = format!("{host}{}{backend}", on("web", "backend"));
+    vsiflow
+        .start_apply(&documents, &["--dry-run"])
+        .end(60)
+        .exits(0)
+        .says("network/backend created");
+}
+
+#[test]
+fn the_document_of_a_pool_changes_its_network_as_that_of_a_vsi_does() {
+    let vsiflow = Vsiflow::simulated();
+    let with = |spec: &str| format!("{}{}", pool(2, "backend"), network("backend", spec));
+    vsiflow
+        .apply(with("{cidr: 10.20.0.0/24}"), &["--wait"])
+        .exits(0);
+    for how in [&["--dry-run"][..], &[]] {
+        let changed = vsiflow.apply(with("{cidr: 10.30.0.0/24}"), how);
+        changed.exits(4).says("VSI0745");
+    }
+    let status = vsiflow.run(&["get", "pools", "shop", "-o", "json"]);
+    assert_eq!(status.exits(0).json()["status"]["phase"], "Available");
+    vsiflow
+        .apply(
+            with("{cidr: 10.20.0.0/24, deletionPolicy: Retain}"),
+            &["--wait"],
+        )
+        .exits(0)
+        .says("network/backend configured");
+    vsiflow.run(&["delete", "pool/shop", "--wait"]).exits(0);
+    let deleted = vsiflow.run(&["delete", "network/backend", "--wait"]);
+    deleted.exits(0);
+    assert_eq!(on_host(&vsiflow, "default.backend")["active"], true);
+}
+
+#[test]
+fn the_document_of_a_network_alone_changes_what_is_there_and_makes_nothing() {
+    let vsiflow = Vsiflow::simulated();
+    let alone = |spec: &str| network("backend", spec);
+    vsiflow
+        .apply(alone("{cidr: 10.20.0.0/24}"), &[])
+        .exits(0)
+        .says("nothing refers to it");
+    let documents = format!("{}{}", on("web", "backend"), alone("{cidr: 10.20.0.0/24}"));
+    vsiflow.apply(documents, &["--wait"]).exits(0);
+    vsiflow
+        .apply(alone("{cidr: 10.30.0.0/24}"), &[])
+        .exits(4)
+        .says("VSI0745");
+    vsiflow
+        .apply(alone("{cidr: 10.20.0.0/24, deletionPolicy: Retain}"), &[])
+        .exits(0)
+        .says("network/backend configured")
+        .keeps_quiet_about("nothing refers to it");
+    let listed = vsiflow.run(&["get", "networks", "-o", "json"]);
+    let made = listed.exits(0).json()["items"][0]["status"]["made"].clone();
+    assert_eq!(made["deletionPolicy"], "Retain", "{made:#}");
+}
+
+#[test]
+fn several_kinds_are_listed_by_one_command() {
+    let vsiflow = Vsiflow::simulated();
+    let documents = format!(
+        "{}{}",
+        on("web", "backend"),
+        network("backend", "{cidr: 10.20.0.0/24}")
+    );
+    vsiflow.apply(documents, &["--wait"]).exits(0);
+    let get = |more: &[&str]| vsiflow.run(&[&["get", "vsi,networks,pools"], more].concat());
+    let table = get(&[]).exits(0).stdout;
+    let heads = table.lines().filter(|line| line.starts_with("NAME"));
+    assert_eq!(heads.count(), 2, "{table}");
+    assert!(table.contains("\n\n"), "{table}");
+    let names = get(&["-o", "name"]).exits(0).stdout;
+    assert_eq!(names, "vsi/web\nnetwork/default.backend\n");
+    let items = get(&["-o", "json"]).exits(0).json()["items"].clone();
+    assert_eq!(items.as_array().unwrap().len(), 2, "{items:#}");
+    get(&["web"]).exits(2).says("VSI0810");
+    get(&["-w"]).exits(2).says("VSI0810");
+    vsiflow.run(&["get", "vsi,nothing"]).exits(3);
 }

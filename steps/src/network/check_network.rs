@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 use vsiflow_engine::{
     model::Failure,
     step::{Done, Observed, Step, StepContext},
@@ -39,14 +40,44 @@ impl CheckNetwork {
 
     async fn look(&self, cx: &StepContext, params: &Params) -> Result<Output, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        if own_network(&ports, &params.name, own_uuid(cx))
-            .await?
-            .is_none()
-        {
-            supported(&ports, params).await?;
-            free(&ports, params).await?;
-        }
+        check(&ports, params, own_uuid(cx)).await?;
         Ok(Output {})
+    }
+}
+
+async fn check(ports: &HostPorts, params: &Params, uuid: Uuid) -> Result<(), Failure> {
+    if own_network(ports, &params.name, uuid).await?.is_none() {
+        supported(ports, params).await?;
+        free(ports, params).await?;
+    }
+    Ok(())
+}
+
+/// What keeps a host from having a network of this UUID; none where it has room for one, or has it already. It
+/// only looks.
+///
+/// # Errors
+/// When the host does not say so: nobody knows whether anything is in the way.
+pub async fn obstacle(
+    ports: &HostPorts,
+    params: &Params,
+    uuid: Uuid,
+) -> Result<Option<Failure>, Failure> {
+    let of_host = [
+        error::NETWORK_FOREIGN,
+        error::NETWORK_OVERLAP,
+        error::NETWORK_UNSUPPORTED,
+    ];
+    match check(ports, params, uuid).await {
+        Ok(()) => Ok(None),
+        Err(failure)
+            if of_host
+                .iter()
+                .any(|code| code.code == failure.code.as_str()) =>
+        {
+            Ok(Some(failure))
+        }
+        Err(failure) => Err(failure),
     }
 }
 

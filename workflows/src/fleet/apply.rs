@@ -80,8 +80,9 @@ impl Fleet {
         let _turn = self.quota_turn(&resolved).await;
         let _chooses = self.may_choose(&resolved).await;
         let known = self.concerned(&resolved).await?;
-        Box::pin(self.place(&mut resolved, &known, Some(&mut updates))).await?;
+        let members = Box::pin(self.place(&mut resolved, &known, Some(&mut updates))).await?;
         self.refuse_all(&resolved, &known).await?;
+        Box::pin(self.refuse_networks(&resolved, &members, false)).await?;
         let needs_addresses = resolved
             .vsis
             .iter()
@@ -138,8 +139,9 @@ impl Fleet {
     /// As for [`Fleet::apply`].
     pub async fn apply_dry(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
         let (known, mut resolved) = (self.concerned(resolved).await?, resolved.clone());
-        Box::pin(self.place(&mut resolved, &known, None)).await?;
+        let members = Box::pin(self.place(&mut resolved, &known, None)).await?;
         self.refuse_all(&resolved, &known).await?;
+        Box::pin(self.refuse_networks(&resolved, &members, true)).await?;
         Box::pin(self.plan_placed(&resolved, known)).await
     }
 
@@ -150,7 +152,8 @@ impl Fleet {
     /// When the journal cannot be read.
     pub async fn plan(&self, resolved: &Resolved) -> Result<Vec<Applied>, FleetError> {
         let (known, mut resolved) = (self.concerned(resolved).await?, resolved.clone());
-        Box::pin(self.place(&mut resolved, &known, None)).await?;
+        let members = Box::pin(self.place(&mut resolved, &known, None)).await?;
+        Box::pin(self.refuse_networks(&resolved, &members, true)).await?;
         Box::pin(self.plan_placed(&resolved, known)).await
     }
 

@@ -1,8 +1,8 @@
 //! Parts of what documents ask for, so that what is refused of one does not hold up the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{host::HostSettings, resolve::Resolved};
+use super::{host::HostSettings, network::DesiredNetwork, resolve::Resolved};
 
 impl Resolved {
     /// What belongs to every part: one that is given alone does not carry all others along.
@@ -24,6 +24,17 @@ impl Resolved {
             .into_iter()
             .filter_map(|id| self.hosts.get_key_value(id));
         found.map(|(id, host)| (id.clone(), host.clone())).collect()
+    }
+
+    /// The networks of documents that no VSI and no template of these documents is on.
+    pub fn unused_networks(&self) -> impl Iterator<Item = &DesiredNetwork> {
+        let vsis = self.vsis.iter().map(|vsi| &vsi.desired);
+        let items = self.groups.iter().flat_map(|group| group.items());
+        let pools = self.pools.iter().chain(items.map(|item| &item.pool));
+        let all = vsis.chain(pools.map(|pool| &pool.template.desired));
+        let used: BTreeSet<_> = all.flat_map(|vsi| vsi.made_networks.keys()).collect();
+        let networks = self.networks.iter();
+        networks.filter(move |network| !used.contains(&network.on_host()))
     }
 
     /// Each thing that is made, alone: data disks first, since VSIs have them, and snapshots of
@@ -61,7 +72,11 @@ impl Resolved {
             quotas: vec![one.clone()],
             ..self.alone()
         });
-        let disks = types.chain(quotas).chain(disks);
+        let networks = self.networks.iter().map(|one| Self {
+            networks: vec![one.clone()],
+            ..self.alone()
+        });
+        let disks = types.chain(quotas).chain(networks).chain(disks);
         let made = disks.chain(vsis).chain(pools).chain(groups);
         made.chain(snapshots).collect()
     }

@@ -153,6 +153,8 @@ pub struct Resolved {
     pub quotas: Vec<DesiredQuota>,
     /// The data disks that are made, used or not, in the order of their documents.
     pub data_disks: Vec<DesiredDataDisk>,
+    /// The networks that are made where something is on them, in the order of their documents.
+    pub networks: Vec<DesiredNetwork>,
     /// The hosts they name, by id.
     pub hosts: BTreeMap<String, HostSettings>,
     /// The references that there are.
@@ -240,6 +242,7 @@ pub fn resolve(
             types,
             quotas,
             data_disks,
+            networks: documents.networks.iter().map(DesiredNetwork::of).collect(),
             hosts: targets.into_hosts(),
             references: References::of(documents),
             unresolved_refs: problems,

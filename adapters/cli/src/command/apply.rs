@@ -76,8 +76,10 @@ async fn bring(
     left_out: Vec<LeftOut>,
 ) -> Result<(Exit, Vec<Applied>), ExitProblem> {
     let begun = Instant::now();
+    let unused = unused_networks(&resolved);
     let applied = app.fleet.apply(resolved, actor::by(&common.reason)).await?;
     applied.iter().for_each(|one| say(one, ""));
+    tell_unused(&unused, &applied);
     let (waiting, going): (Vec<_>, Vec<_>) = applied.iter().partition(|one| one.awaits_approval);
     waiting.iter().for_each(|one| tell_waiting(one));
     let pruned = prune::prune(app, common, left_out).await?;
@@ -90,6 +92,28 @@ async fn bring(
         exit = exit.max(Exit::Blocked);
     }
     Ok((exit, applied))
+}
+
+/// Namespaces and names of networks that nothing in the documents is on.
+fn unused_networks(resolved: &Resolved) -> Vec<(String, String)> {
+    let unused = resolved.unused_networks();
+    unused
+        .map(|network| (network.namespace.clone(), network.name.clone()))
+        .collect()
+}
+
+/// Says of networks that they are not made yet: else their documents would seem to do something.
+fn tell_unused(unused: &[(String, String)], applied: &[Applied]) {
+    let is_there = |(namespace, name): &(String, String)| {
+        let mut networks = applied.iter().filter(|one| one.kind == kind::NETWORK);
+        networks.any(|one| one.namespace == *namespace && one.name == *name)
+    };
+    for (namespace, name) in unused.iter().filter(|one| !is_there(one)) {
+        let label = work::label(namespace, name);
+        output::note(&format!(
+            "network/{label} is not made: nothing refers to it; it is made on the host of a VSI that does"
+        ));
+    }
 }
 
 fn tell_waiting(one: &Applied) {
@@ -127,6 +151,7 @@ pub(super) async fn dry_run(
         Some(format) => output::print(&applied_json(&applied, left_out), format)?,
         None => {
             applied.iter().for_each(|one| say(one, " (dry run)"));
+            tell_unused(&unused_networks(resolved), &applied);
             prune::tell(left_out);
         }
     }

@@ -13,6 +13,7 @@ use crate::fleet::{
     Applied, Change, ErrorKind, Fleet, FleetError,
     apply::is_deleting,
     index::{Known, qualified},
+    placement::templates,
     store::DesiredUpdates,
 };
 use crate::{
@@ -79,8 +80,8 @@ impl Fleet {
         Ok(all)
     }
 
-    /// The networks that VSIs are on and that are to be made on their hosts; what is new goes into
-    /// `updates`.
+    /// The networks that VSIs are on and that are to be made on their hosts, and what documents of pools and groups
+    /// change of those that are there; what is new goes into `updates`.
     ///
     /// # Errors
     /// When one is being deleted, would have to change, or overlaps another one on its host.
@@ -89,11 +90,16 @@ impl Fleet {
         resolved: &Resolved,
         updates: &mut DesiredUpdates,
     ) -> Result<Vec<Applied>, FleetError> {
-        let asked = asked(resolved)?;
-        if asked.is_empty() {
+        let mut asked = asked(resolved)?;
+        if asked.is_empty() && resolved.networks.is_empty() {
             return Ok(Vec::new());
         }
         let known = self.known_networks().await?;
+        // A document changes the network wherever it is, whoever is on it there.
+        for (entity, wanted) in on_their_hosts(&resolved.networks, &known) {
+            let by = AskedBy::Template;
+            asked.entry(entity).or_insert(Asked { wanted, by });
+        }
         let alive = known.iter().filter(|known| !known.is_deleted());
         let mut there: BTreeMap<_, _> = alive
             .map(|known| (known.entity.clone(), known.wanted.clone()))
@@ -102,15 +108,19 @@ impl Fleet {
         for (entity, asked) in asked {
             let known_one = known.iter().find(|known| known.entity == entity);
             let wanted = &asked.wanted;
-            let change = match known_one.filter(|known| !known.is_deleted()) {
-                Some(known) if known.is_deleting() => {
+            let change = match (known_one.filter(|known| !known.is_deleted()), asked.by) {
+                // Its members wait until it is gone.
+                (Some(known), AskedBy::Template) if known.is_deleting() => continue,
+                (Some(known), _) if known.is_deleting() => {
                     let name = wanted.network.full_name();
                     return Err(FleetError::going_of(kind::NETWORK, &name));
                 }
                 // What a pool remembers may be older than the network.
-                Some(_) if !asked.by_document => continue,
-                Some(known) => changed(known, wanted, updates)?,
-                None => {
+                (Some(_), AskedBy::Member) => continue,
+                (Some(known), _) => changed(known, wanted, updates)?,
+                // It is made with the first member.
+                (None, AskedBy::Template) => continue,
+                (None, _) => {
                     free_of(wanted, there.values())?;
                     let generation = known_one.and_then(KnownNetwork::generation);
                     let supersede = Precedence::Supersede;
@@ -327,41 +337,70 @@ impl KnownNetwork {
     }
 }
 
-/// What VSIs ask of a network on a host.
+/// What is asked of a network on a host.
 struct Asked {
     wanted: NetworkRecord,
-    /// Whether a document says it now, and not only a pool that remembers it.
-    by_document: bool,
+    by: AskedBy,
+}
+
+/// Who asks: what comes first says the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum AskedBy {
+    /// The document of a VSI: the network is made, or changed.
+    Document,
+    /// The document of a pool or a group, or of the network itself: one that is there is changed.
+    Template,
+    /// A pool that remembers it: the network is made for a member.
+    Member,
 }
 
 fn asked(resolved: &Resolved) -> Result<BTreeMap<EntityId, Asked>, FleetError> {
     let mut all = BTreeMap::<EntityId, Asked>::new();
-    for vsi in resolved.vsis.iter().map(|vsi| &vsi.desired) {
-        for network in vsi.made_networks.values() {
-            if vsi.host.is_empty() {
-                // Nothing is made before its documents say where.
-                continue;
-            }
-            let wanted = NetworkRecord {
-                host: vsi.host.clone(),
-                network: network.clone(),
-            };
-            let entity = wanted.entity();
-            let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
-            let by_document = vsi.member_of.is_none();
-            match all.get_mut(&entity) {
-                Some(there) if there.by_document || !by_document => {}
-                _ => {
-                    let asked = Asked {
-                        wanted,
-                        by_document,
-                    };
-                    all.insert(entity, asked);
+    let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
+    let vsis = vsis.map(|vsi| {
+        let is_member = vsi.member_of.is_some();
+        let by = if is_member {
+            AskedBy::Member
+        } else {
+            AskedBy::Document
+        };
+        (vsi, vec![vsi.host.as_str()], by)
+    });
+    let templates = templates(resolved);
+    let templates = templates.map(|vsi| (vsi, vsi.possible_hosts().collect(), AskedBy::Template));
+    for (vsi, hosts, by) in vsis.chain(templates) {
+        // Nothing is made before its documents say where.
+        for host in hosts.into_iter().filter(|host| !host.is_empty()) {
+            for network in vsi.made_networks.values() {
+                let wanted = NetworkRecord {
+                    host: host.to_owned(),
+                    network: network.clone(),
+                };
+                let entity = wanted.entity();
+                let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
+                match all.get(&entity) {
+                    Some(there) if there.by <= by => {}
+                    _ => _ = all.insert(entity, Asked { wanted, by }),
                 }
             }
         }
     }
     Ok(all)
+}
+
+/// What documents of networks say of those that are there.
+fn on_their_hosts(
+    documents: &[DesiredNetwork],
+    known: &[KnownNetwork],
+) -> Vec<(EntityId, NetworkRecord)> {
+    let alive = known.iter().filter(|known| !known.is_deleted());
+    let said = alive.filter_map(|known| {
+        let its = |network: &&DesiredNetwork| known.is_named(&network.namespace, &network.name);
+        let network = documents.iter().find(its)?.clone();
+        let host = known.wanted.host.clone();
+        Some((known.entity.clone(), NetworkRecord { host, network }))
+    });
+    said.collect()
 }
 
 /// What a document changes of a network that is there.
@@ -398,7 +437,7 @@ fn changed(
 }
 
 /// Holds that no other network that vsiflow makes on the host has any of the addresses.
-fn free_of<'a>(
+pub(super) fn free_of<'a>(
     wanted: &NetworkRecord,
     there: impl Iterator<Item = &'a NetworkRecord>,
 ) -> Result<(), FleetError> {

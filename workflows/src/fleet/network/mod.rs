@@ -4,3 +4,4 @@
 pub(super) mod addresses;
 pub(super) mod apply;
 pub(super) mod object;
+mod room;

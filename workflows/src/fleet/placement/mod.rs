@@ -13,6 +13,7 @@ use vsiflow_steps::ports::Hosts as _;
 
 pub(super) use self::promised::Footprints;
 pub(in crate::fleet) use self::promised::host_promises;
+pub(in crate::fleet) use self::requests::{pools, templates};
 pub(super) use self::survey::Capacities;
 use self::survey::Survey;
 use crate::{
@@ -56,8 +57,37 @@ impl Open {
     }
 }
 
+/// The hosts that were chosen for members that pools are going to make.
+#[derive(Default)]
+pub(in crate::fleet) struct MemberHosts(BTreeMap<(String, String), BTreeSet<String>>);
+
+impl MemberHosts {
+    fn new<'a>(
+        members: &[PlacementRequest],
+        decisions: impl Iterator<Item = &'a Decision>,
+    ) -> Self {
+        let mut all = BTreeMap::<_, BTreeSet<_>>::new();
+        for (request, decision) in members.iter().zip(decisions) {
+            let pool = request.vsi.pool.clone().unwrap_or_default();
+            let hosts = all.entry((request.vsi.namespace.clone(), pool));
+            hosts.or_default().insert(decision.host.clone());
+        }
+        Self(all)
+    }
+
+    /// Those of one pool.
+    pub(in crate::fleet) fn of(
+        &self,
+        namespace: &str,
+        pool: &str,
+    ) -> impl Iterator<Item = &String> {
+        let place = (namespace.to_owned(), pool.to_owned());
+        self.0.get(&place).into_iter().flatten()
+    }
+}
+
 /// The settings that hosts had before some were offered.
-type Before = Vec<(String, Option<HostSettings>)>;
+pub(in crate::fleet) type Before = Vec<(String, Option<HostSettings>)>;
 
 impl Fleet {
     /// The right to choose hosts, where these documents may call for it: of two that choose at the same time, one
@@ -76,7 +106,8 @@ impl Fleet {
     }
 
     /// Gives a host to each VSI that asks for one to be chosen: the one that it has, or one that is chosen now.
-    /// What was asked of hosts goes into `updates`; without any nothing is kept.
+    /// What was asked of hosts goes into `updates`; without any nothing is kept. The hosts that members of pools
+    /// would have come back.
     ///
     /// # Errors
     /// `VSI0737`, when no host fits for one of them or for a member of one of the pools.
@@ -85,11 +116,11 @@ impl Fleet {
         resolved: &mut Resolved,
         known: &[Known],
         updates: Option<&mut DesiredUpdates>,
-    ) -> Result<(), FleetError> {
+    ) -> Result<MemberHosts, FleetError> {
         stay(resolved, known);
         let open = Box::pin(self.open_requests(resolved)).await?;
         if open.is_empty() {
-            return Ok(());
+            return Ok(MemberHosts::default());
         }
         let before = self.offer(resolved, &open.candidates());
         let chosen = Box::pin(self.choose(&open, updates.is_some())).await;
@@ -102,16 +133,18 @@ impl Fleet {
         if let Some(updates) = updates {
             survey.record(updates)?;
         }
+        let of_members = decisions.iter().skip(open.vsis.len());
+        let members = MemberHosts::new(&open.members, of_members);
         for ((index, _), decision) in open.vsis.iter().zip(decisions) {
             settle(resolved, *index, decision);
         }
-        Ok(())
+        Ok(members)
     }
 
-    /// Refuses a number of members for which there is no room.
+    /// Refuses a number of members for which there is no room, and members whose networks a host has no room for.
     ///
     /// # Errors
-    /// `VSI0737`.
+    /// `VSI0737`; of a network as when its document is applied.
     pub(in crate::fleet) async fn refuse_unplaceable(
         &self,
         pool: &crate::pool::PoolRecord,
@@ -122,10 +155,14 @@ impl Fleet {
             members,
             ..Open::default()
         };
-        if open.is_empty() {
-            return Ok(());
-        }
-        Box::pin(self.choose(&open, false)).await.map(drop)
+        let template = &pool.template.vsi;
+        let hosts = if open.is_empty() {
+            BTreeSet::from([template.host.clone()])
+        } else {
+            let (decisions, _) = Box::pin(self.choose(&open, false)).await?;
+            decisions.into_iter().map(|one| one.host).collect()
+        };
+        Box::pin(self.refuse_networks_of(template, hosts)).await
     }
 
     async fn open_requests(&self, resolved: &Resolved) -> Result<Open, FleetError> {
@@ -142,7 +179,11 @@ impl Fleet {
     }
 
     /// Tells the directory of the hosts that are about to be asked, where others do not have them.
-    fn offer(&self, resolved: &Resolved, candidates: &BTreeSet<String>) -> Before {
+    pub(in crate::fleet) fn offer(
+        &self,
+        resolved: &Resolved,
+        candidates: &BTreeSet<String>,
+    ) -> Before {
         let mut before = Vec::new();
         for id in candidates {
             let Some(host) = resolved.hosts.get(id) else {

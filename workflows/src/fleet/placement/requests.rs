@@ -23,11 +23,12 @@ struct Members<'a> {
 }
 
 /// The templates of all pools and groups.
-pub(super) fn templates(resolved: &Resolved) -> impl Iterator<Item = &DesiredVsi> {
+pub(in crate::fleet) fn templates(resolved: &Resolved) -> impl Iterator<Item = &DesiredVsi> {
     pools(resolved).map(|pool| &pool.template.desired)
 }
 
-fn pools(resolved: &Resolved) -> impl Iterator<Item = &ResolvedPool> {
+/// The pools, those of groups included.
+pub(in crate::fleet) fn pools(resolved: &Resolved) -> impl Iterator<Item = &ResolvedPool> {
     let groups = resolved.groups.iter();
     let items = groups
         .flat_map(|group| group.items())

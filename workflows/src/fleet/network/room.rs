@@ -1,0 +1,166 @@
+//! Whether hosts have room for the networks that documents ask for, before anything is recorded.
+//!
+//! Each host is asked within a bound, and only about networks that are not there yet. One that does not answer
+//! refuses nothing: the network's own run looks again, before it makes anything. Nothing is made or recorded here.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use futures::{StreamExt as _, stream};
+use tokio::time::timeout;
+use vsiflow_engine::model::{EntityId, Failure};
+use vsiflow_steps::network::{check_network, uuid_of};
+
+use super::apply::{KnownNetwork, free_of};
+use crate::{
+    fleet::{
+        ErrorKind, Fleet, FleetError,
+        placement::{MemberHosts, pools},
+    },
+    network::{self, NetworkRecord},
+    spec::{DesiredVsi, Resolved},
+};
+
+/// Networks that hosts are asked about at the same time.
+const TOGETHER: usize = 32;
+/// A host that has not answered then does not answer.
+const LOOK: Duration = Duration::from_secs(10);
+
+impl Fleet {
+    /// Refuses documents that ask for a network for which a host has no room: for VSIs, and for members that pools
+    /// and groups are to make.
+    ///
+    /// # Errors
+    /// `VSI0315`, `VSI0225` and `VSI0749` where a host says so, `VSI0747` where another network that vsiflow makes
+    /// is in the way.
+    pub(in crate::fleet) async fn refuse_networks(
+        &self,
+        resolved: &Resolved,
+        members: &MemberHosts,
+        dry: bool,
+    ) -> Result<(), FleetError> {
+        let asked = asked(resolved, members);
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let hosts: BTreeSet<_> = asked.iter().map(|one| one.host.clone()).collect();
+        let before = self.offer(resolved, &hosts);
+        let refused = Box::pin(self.refuse_crowded(asked)).await;
+        if refused.is_err() || dry {
+            for (id, settings) in before {
+                self.directory.withdraw(&id, settings);
+            }
+        }
+        refused
+    }
+
+    /// The same for members of a pool that is recorded, on these hosts.
+    pub(in crate::fleet) async fn refuse_networks_of(
+        &self,
+        template: &DesiredVsi,
+        hosts: BTreeSet<String>,
+    ) -> Result<(), FleetError> {
+        let hosts = hosts.iter().map(String::as_str);
+        Box::pin(self.refuse_crowded(of_template(template, hosts).collect())).await
+    }
+
+    async fn refuse_crowded(&self, mut asked: Vec<NetworkRecord>) -> Result<(), FleetError> {
+        // Who pauses everything has no host asked for anything.
+        if asked.is_empty() || self.braked().is_some() {
+            return Ok(());
+        }
+        let known = self.known_networks().await?;
+        asked.retain(|wanted| !is_there(wanted, &known));
+        let alive = known.iter().filter(|known| !known.is_deleted());
+        let alive: Vec<_> = alive.map(|known| &known.wanted).collect();
+        for wanted in &asked {
+            let others = alive.iter().copied().chain(&asked);
+            free_of(wanted, others.filter(|other| !is_same(other, wanted)))?;
+        }
+        let looks = asked.iter().map(|wanted| self.in_the_way(wanted));
+        let looks: Vec<_> = looks.collect();
+        let mut looks = stream::iter(looks).buffered(TOGETHER);
+        while let Some(found) = looks.next().await {
+            if let Some(failure) = found? {
+                let remedy = "correct the document, or remove from the host what the message names; then apply again";
+                let failure = failure.with_remedy(remedy);
+                return Err(FleetError::new(ErrorKind::Blocked, failure));
+            }
+        }
+        Ok(())
+    }
+
+    /// What keeps a host from having the network, by the host's own word.
+    async fn in_the_way(&self, wanted: &NetworkRecord) -> Result<Option<Failure>, FleetError> {
+        let (host, params) = (&wanted.host, wanted.network.params(&wanted.host));
+        let uuid = uuid_of(&self.journal_id, &entity(wanted)?.to_string());
+        let look = async {
+            let ports = self.hosts.host(host).await.map_err(Failure::from)?;
+            check_network::obstacle(&ports, &params, uuid).await
+        };
+        Ok(match timeout(LOOK, look).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(failure)) => {
+                tracing::debug!(host, %failure, "the host does not say whether it has room");
+                None
+            }
+            Err(_) => {
+                tracing::debug!(host, "the host does not say in time whether it has room");
+                None
+            }
+        })
+    }
+}
+
+/// The networks that VSIs and members of pools are to be on, by host.
+fn asked(resolved: &Resolved, members: &MemberHosts) -> Vec<NetworkRecord> {
+    let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
+    // What a pool makes was looked at with the pool.
+    let vsis = vsis.filter(|vsi| vsi.member_of.is_none());
+    let vsis = vsis.flat_map(|vsi| of_template(vsi, [vsi.host.as_str()]));
+    let templates = pools(resolved).flat_map(|pool| {
+        let template = &pool.template.desired;
+        let chosen = members.of(&pool.desired.namespace, &pool.desired.name);
+        let hosts = chosen.map(String::as_str).chain([template.host.as_str()]);
+        of_template(template, hosts)
+    });
+    let all = vsis.chain(templates);
+    let all = all.map(|one| ((one.host.clone(), one.network.on_host()), one));
+    let all: BTreeMap<_, _> = all.collect();
+    all.into_values().collect()
+}
+
+fn of_template<'a>(
+    vsi: &'a DesiredVsi,
+    hosts: impl IntoIterator<Item = &'a str>,
+) -> impl Iterator<Item = NetworkRecord> {
+    // Nothing is made before its documents say where.
+    let hosts = hosts.into_iter().filter(|host| !host.is_empty());
+    hosts.flat_map(|host| {
+        vsi.made_networks.values().map(|network| NetworkRecord {
+            host: host.to_owned(),
+            network: network.clone(),
+        })
+    })
+}
+
+/// Whether the network is there, or on its way as it is wanted: its own run looks at the host.
+fn is_there(wanted: &NetworkRecord, known: &[KnownNetwork]) -> bool {
+    let mut alive = known.iter().filter(|known| !known.is_deleted());
+    alive.any(|known| {
+        is_same(&known.wanted, wanted)
+            && (network::is_recorded(&known.state)
+                || known.wanted.network.lasting() == wanted.network.lasting())
+    })
+}
+
+fn is_same(one: &NetworkRecord, other: &NetworkRecord) -> bool {
+    one.host == other.host && one.network.on_host() == other.network.on_host()
+}
+
+fn entity(wanted: &NetworkRecord) -> Result<EntityId, FleetError> {
+    let entity = wanted.entity();
+    entity.map_err(|error| FleetError::defect(error.to_string()))
+}
