@@ -16,7 +16,7 @@ use crate::output::{
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct GetArgs {
     /// What to list: `vsi` (default), `pool`, `group`, `disk`, `snapshot`, `network` (from its host), `image`, `host`, `run` or
-    /// `type`; then names.
+    /// `type`; then names. Several kinds have commas between them, such as `vsi,network`.
     #[arg(value_name = "KIND|NAME")]
     pub(crate) words: Vec<String>,
     #[command(flatten)]
@@ -477,9 +477,31 @@ impl ObjectKind {
 }
 
 impl GetArgs {
-    /// The kind, and the names of those to show; all where there is none.
-    pub(crate) fn kind_and_names(&self) -> (ObjectKind, Vec<String>) {
-        kind_and_names(&self.words)
+    /// The kinds, and the names of those to show; all where there is none.
+    pub(crate) fn kinds_and_names(&self) -> (Vec<ObjectKind>, Vec<String>) {
+        let (first, rest) = self.words.split_first().unzip();
+        let parts = first.map_or("", String::as_str).split(',');
+        let kinds: Option<Vec<_>> = parts.map(ObjectKind::named).collect();
+        match kinds {
+            Some(kinds) => {
+                let mut all = Vec::new();
+                for kind in kinds {
+                    if !all.contains(&kind) {
+                        all.push(kind);
+                    }
+                }
+                (all, rest.unwrap_or_default().to_vec())
+            }
+            None => {
+                let (kind, names) = kind_and_names(&self.words);
+                (vec![kind], names)
+            }
+        }
+    }
+
+    /// Whether any of a kind are shown.
+    pub(crate) fn shows(&self, kind: ObjectKind) -> bool {
+        self.kinds_and_names().0.contains(&kind)
     }
 }
 

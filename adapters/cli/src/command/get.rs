@@ -15,7 +15,31 @@ use crate::{
     work,
 };
 
+/// What is asked for of one kind after another.
+struct Query<'a> {
+    args: &'a GetArgs,
+    names: &'a [String],
+    /// What is printed as a whole in the end, where several kinds are asked for.
+    several: Option<Several>,
+}
+
+/// What was found of several kinds.
+#[derive(Default)]
+struct Several {
+    /// The objects of a list.
+    gathered: Vec<Value>,
+    /// How many tables were printed.
+    tables: usize,
+    /// As the kind stands before a name.
+    prefix: String,
+}
+
 pub(super) async fn run(common: &Common, args: GetArgs) -> CommandOutcome {
+    if args.watch && args.kinds_and_names().0.len() > 1 {
+        let message = "several kinds cannot be watched together";
+        let remedy = "watch one kind, or use `vsiflow top`";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
+    }
     if args.watch {
         watch::run(common, args).await
     } else {
@@ -24,7 +48,12 @@ pub(super) async fn run(common: &Common, args: GetArgs) -> CommandOutcome {
 }
 
 pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
-    let (kind, names) = args.kind_and_names();
+    let (kinds, names) = args.kinds_and_names();
+    if kinds.len() > 1 && !names.is_empty() {
+        let message = "names are those of one kind";
+        let remedy = "list several kinds without names, or ask for one kind after another";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
+    }
     if !names.is_empty() && (args.all || !args.selection.is_empty()) {
         return Err(work::names_and_selector());
     }
@@ -43,30 +72,55 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
             paused.message
         ));
     }
-    let printed = match kind {
-        ObjectKind::Vsi if is_summary(&args) => summaries(&fleet, &args, &names).await,
-        ObjectKind::Vsi => vsis(&fleet, &args, &names).await,
-        ObjectKind::Pool => Box::pin(pools(&fleet, &args, &names)).await,
-        ObjectKind::Group => Box::pin(groups(&fleet, &args, &names)).await,
-        ObjectKind::Disk => disks(&fleet, &args, &names).await,
-        ObjectKind::Snapshot => snapshots(&fleet, &args, &names).await,
-        ObjectKind::Quota => quotas(&fleet, &args, &names).await,
-        kind => others(&fleet, &args, kind, &names).await,
+    let mut query = Query {
+        args: &args,
+        names: &names,
+        several: (kinds.len() > 1).then(Several::default),
     };
+    let printed = Box::pin(all_of(&fleet, &mut query, kinds)).await;
     app.close().await;
     printed
 }
 
+async fn all_of(fleet: &Fleet, query: &mut Query<'_>, kinds: Vec<ObjectKind>) -> CommandOutcome {
+    for kind in kinds {
+        if let Some(several) = &mut query.several {
+            several.prefix = format!("{}/", kind.word());
+        }
+        Box::pin(of_kind(fleet, query, kind)).await?;
+    }
+    match &query.several {
+        Some(several) => several.finish(query.args),
+        None => Ok(Exit::Done),
+    }
+}
+
+async fn of_kind(fleet: &Fleet, query: &mut Query<'_>, kind: ObjectKind) -> CommandOutcome {
+    match kind {
+        ObjectKind::Vsi if is_summary(query) => summaries(fleet, query).await,
+        ObjectKind::Vsi => vsis(fleet, query).await,
+        ObjectKind::Pool => Box::pin(pools(fleet, query)).await,
+        ObjectKind::Group => Box::pin(groups(fleet, query)).await,
+        ObjectKind::Disk => disks(fleet, query).await,
+        ObjectKind::Snapshot => snapshots(fleet, query).await,
+        ObjectKind::Quota => quotas(fleet, query).await,
+        kind => others(fleet, query, kind).await,
+    }
+}
+
 /// Whether a few fields of each are enough.
-fn is_summary(args: &GetArgs) -> bool {
+fn is_summary(query: &Query<'_>) -> bool {
+    let args = query.args;
     let printed = match &args.output {
         None => true,
         Some(format) => *format == ListFormat::Plain(OutputFormat::Name),
     };
-    printed && args.sort_by.is_none() && args.selection.field_selector.is_none()
+    let arranged = args.sort_by.is_some() || args.selection.field_selector.is_some();
+    printed && !arranged && query.several.is_none()
 }
 
-async fn summaries(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcome {
+async fn summaries(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
+    let (args, names) = (query.args, query.names);
     let mut all = fleet.vsi_summaries(args.deleted).await?;
     for name in choose(args, names, &mut all, |one| &one.metadata) {
         fleet.get(&args.scope.namespace, name).await?;
@@ -86,62 +140,68 @@ async fn summaries(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOu
     Ok(Exit::Done)
 }
 
-async fn vsis(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcome {
+async fn vsis(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
+    let (args, names) = (query.args, query.names);
     let mut objects = fleet.vsis(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
         fleet.get(&args.scope.namespace, name).await?;
     }
     let listed = Listed::named("VSIs", "vsi/", names);
-    print(args, &listed, rows(objects, named), |objects| {
+    print(query, &listed, rows(objects, named), |objects| {
         table::vsis(objects, form(args))
     })
 }
 
-async fn pools(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcome {
+async fn pools(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
+    let (args, names) = (query.args, query.names);
     let mut objects = fleet.pools(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
         fleet.pool(&args.scope.namespace, name).await?;
     }
     let listed = Listed::named("pools", "pool/", names);
-    print(args, &listed, rows(objects, named), |objects| {
+    print(query, &listed, rows(objects, named), |objects| {
         table::pools(objects, form(args))
     })
 }
 
-async fn groups(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcome {
+async fn groups(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
+    let (args, names) = (query.args, query.names);
     let mut objects = fleet.groups(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
         fleet.group(&args.scope.namespace, name).await?;
     }
     let listed = Listed::named("groups", "group/", names);
-    print(args, &listed, rows(objects, named), |objects| {
+    print(query, &listed, rows(objects, named), |objects| {
         table::groups(objects, form(args))
     })
 }
 
-async fn disks(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcome {
+async fn disks(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
+    let (args, names) = (query.args, query.names);
     let mut objects = fleet.disks(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
         fleet.disk(&args.scope.namespace, name).await?;
     }
     let listed = Listed::named("data disks", "disk/", names);
-    print(args, &listed, rows(objects, named), |objects| {
+    print(query, &listed, rows(objects, named), |objects| {
         table::disks(objects, form(args))
     })
 }
 
-async fn snapshots(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcome {
+async fn snapshots(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
+    let (args, names) = (query.args, query.names);
     let mut objects = fleet.snapshots(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
         fleet.snapshot(&args.scope.namespace, name).await?;
     }
     let listed = Listed::named("snapshots", "snapshot/", names);
-    print(args, &listed, rows(objects, named), |objects| {
+    print(query, &listed, rows(objects, named), |objects| {
         table::snapshots(objects, form(args))
     })
 }
 
-async fn quotas(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutcome {
+async fn quotas(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
+    let (args, names) = (query.args, query.names);
     let mut objects = fleet.quota_objects().await?;
     if let Some(name) = choose(args, names, &mut objects, |object| &object.metadata)
         .into_iter()
@@ -150,7 +210,7 @@ async fn quotas(fleet: &Fleet, args: &GetArgs, names: &[String]) -> CommandOutco
         return Err(work::no_quota(name));
     }
     let listed = Listed::named("quotas", "quota/", names);
-    print(args, &listed, rows(objects, named), |objects| {
+    print(query, &listed, rows(objects, named), |objects| {
         table::quotas(objects, form(args))
     })
 }
@@ -164,12 +224,8 @@ fn form(args: &GetArgs) -> table::TableForm {
 }
 
 /// What has no namespace and no labels.
-async fn others(
-    fleet: &Fleet,
-    args: &GetArgs,
-    kind: ObjectKind,
-    names: &[String],
-) -> CommandOutcome {
+async fn others(fleet: &Fleet, query: &mut Query<'_>, kind: ObjectKind) -> CommandOutcome {
+    let (args, names) = (query.args, query.names);
     if args.selection.labels.is_some() {
         let message = "only VSIs, pools, groups and data disks have labels";
         let remedy = "use --field-selector, or leave the selector out";
@@ -178,29 +234,29 @@ async fn others(
     match kind {
         ObjectKind::Network => {
             let networks = fleet.networks().await?;
-            unnamed(args, &Listed::OBJECTS, names, networks, table::networks)
+            unnamed(query, &Listed::OBJECTS, networks, table::networks)
         }
         ObjectKind::Host => {
             let hosts = fleet.host_objects().await?;
             let listed = Listed::named("objects", "", names);
-            unnamed(args, &listed, names, hosts, |hosts| {
+            unnamed(query, &listed, hosts, |hosts| {
                 table::hosts(hosts, form(args))
             })
         }
         ObjectKind::Type => {
             let types = fleet.server_types().await?;
             let listed = Listed::named("objects", "", names);
-            unnamed(args, &listed, names, types, table::types)
+            unnamed(query, &listed, types, table::types)
         }
         ObjectKind::Run => {
             let listed = Listed::named("objects", "", names);
-            unnamed(args, &listed, names, fleet.runs(), |runs| {
+            unnamed(query, &listed, fleet.runs(), |runs| {
                 table::runs(runs, form(args))
             })
         }
         _ => {
             let images = fleet.images().await?;
-            unnamed(args, &Listed::OBJECTS, names, images, |images| {
+            unnamed(query, &Listed::OBJECTS, images, |images| {
                 table::images(images, form(args))
             })
         }
@@ -208,18 +264,17 @@ async fn others(
 }
 
 fn unnamed<T: Serialize>(
-    args: &GetArgs,
+    query: &mut Query<'_>,
     listed: &Listed,
-    names: &[String],
     objects: Vec<T>,
     table: impl Fn(&[T]) -> table::Table,
 ) -> CommandOutcome {
     let wrapped = |value: Value| json!({"metadata": {"name": name_of(&value)}, "status": value});
     let mut rows = rows(objects, wrapped);
-    if !names.is_empty() {
-        rows = of_names(rows, names)?;
+    if !query.names.is_empty() {
+        rows = of_names(rows, query.names)?;
     }
-    print(args, listed, rows, table)
+    print(query, listed, rows, table)
 }
 
 /// Those of these names.
@@ -323,39 +378,91 @@ impl Listed {
 }
 
 fn print<T: Serialize>(
-    args: &GetArgs,
+    query: &mut Query<'_>,
     listed: &Listed,
     rows: Vec<TableRow<T>>,
     table: impl Fn(&[T]) -> table::Table,
 ) -> CommandOutcome {
+    let args = query.args;
     let rows = arrange(args, rows)?;
-    match &args.output {
-        None | Some(ListFormat::Plain(OutputFormat::Wide)) => {
-            let objects: Vec<T> = rows.into_iter().map(|row| row.object).collect();
-            if args.no_headers {
-                output::table_rows(&table(&objects), listed.what)
-            } else {
-                output::table_of_what_is_known(&table(&objects), listed.what)
-            }
-        }
-        Some(ListFormat::Plain(OutputFormat::Name)) => {
+    let prefix = match &query.several {
+        Some(several) => several.prefix.clone(),
+        None => listed.prefix.to_owned(),
+    };
+    match (&args.output, &mut query.several) {
+        (Some(ListFormat::Plain(OutputFormat::Name)), _) => {
             for row in &rows {
-                output::line(&format!("{}{}", listed.prefix, row.name()?));
+                output::line(&format!("{prefix}{}", row.name()?));
             }
         }
-        Some(ListFormat::Plain(format)) => {
-            output::print(&listed.whole(&values(&rows)?), *format)?;
+        (None | Some(ListFormat::Plain(OutputFormat::Wide)), several) => {
+            let objects: Vec<T> = rows.into_iter().map(|row| row.object).collect();
+            if several
+                .as_mut()
+                .is_none_or(|several| several.begins(&objects))
+            {
+                print_table(args, listed, &table(&objects));
+            }
         }
-        Some(ListFormat::Columns(columns)) => {
-            let text = columns.render(&values(&rows)?, !args.no_headers);
-            output::line(text.trim_end());
-        }
-        Some(ListFormat::JsonPath(template)) => {
-            let text = template.render(&listed.whole(&values(&rows)?));
-            output::raw(text.as_bytes())?;
-        }
+        (Some(_), Some(several)) => several.gathered.extend(values(&rows)?),
+        (Some(format), None) => print_whole(args, format, &values(&rows)?, listed)?,
     }
     Ok(Exit::Done)
+}
+
+fn print_table(args: &GetArgs, listed: &Listed, table: &table::Table) {
+    if args.no_headers {
+        output::table_rows(table, listed.what)
+    } else {
+        output::table_of_what_is_known(table, listed.what)
+    }
+}
+
+/// Prints what is no table and no list of names.
+fn print_whole(
+    args: &GetArgs,
+    format: &ListFormat,
+    values: &[Value],
+    listed: &Listed,
+) -> Result<(), ExitProblem> {
+    match format {
+        ListFormat::Plain(format) => output::print(&listed.whole(values), *format),
+        ListFormat::Columns(columns) => {
+            let text = columns.render(values, !args.no_headers);
+            output::line(text.trim_end());
+            Ok(())
+        }
+        ListFormat::JsonPath(template) => {
+            let text = template.render(&listed.whole(values));
+            output::raw(text.as_bytes())
+        }
+    }
+}
+
+impl Several {
+    /// Whether a table of these is printed; an empty line parts it from the one before.
+    fn begins<T>(&mut self, objects: &[T]) -> bool {
+        if objects.is_empty() {
+            return false;
+        }
+        if self.tables > 0 {
+            output::line("");
+        }
+        self.tables = self.tables.saturating_add(1);
+        true
+    }
+
+    /// Prints what is printed as a whole.
+    fn finish(&self, args: &GetArgs) -> CommandOutcome {
+        match &args.output {
+            None | Some(ListFormat::Plain(OutputFormat::Wide)) if self.tables == 0 => {
+                output::note("No objects found.");
+            }
+            None | Some(ListFormat::Plain(OutputFormat::Wide | OutputFormat::Name)) => {}
+            Some(format) => print_whole(args, format, &self.gathered, &Listed::OBJECTS)?,
+        }
+        Ok(Exit::Done)
+    }
 }
 
 fn values<T: Serialize>(rows: &[TableRow<T>]) -> Result<Vec<Value>, ExitProblem> {

@@ -44,7 +44,7 @@ impl ApiAccess {
             CliCommand::Top(_) => Self::Looks,
             CliCommand::Wait(_) | CliCommand::Ssh(_) | CliCommand::SshConfig(_) => Self::Here,
             CliCommand::Get(args) => {
-                let asks_hosts = args.refresh || args.kind_and_names().0 == ObjectKind::Network;
+                let asks_hosts = args.refresh || args.shows(ObjectKind::Network);
                 looks_if(!asks_hosts)
             }
             // With documents it is a plan.

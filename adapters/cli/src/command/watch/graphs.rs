@@ -34,7 +34,7 @@ impl LiveGraphs {
 
     /// Draws those of VSIs that are worked on and in that list.
     pub(super) async fn draw_those_in(&mut self, common: &Common, args: &GetArgs, list: &str) {
-        if args.kind_and_names().0 != ObjectKind::Vsi {
+        if !args.shows(ObjectKind::Vsi) {
             return;
         }
         let scope = &args.scope;
