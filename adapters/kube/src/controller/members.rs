@@ -342,7 +342,9 @@ impl Controller {
     async fn remove_object(&mut self, resource: &Resource) {
         self.gets_on();
         match api::delete_member(&self.client, resource).await {
-            Ok(()) | Err(CallError::Gone | CallError::Conflict) => {}
+            Ok(()) | Err(CallError::Gone) => {}
+            // It is not what it was a moment ago, or the server is at odds with itself: nobody else asks again.
+            Err(CallError::Conflict) => self.unfinished = true,
             Err(error) => {
                 self.unfinished = true;
                 tracing::warn!("{} cannot be deleted: {error}", resource.key);

@@ -2,6 +2,7 @@
 
 mod defects;
 mod draining;
+mod games;
 mod groups;
 mod held;
 mod networks;

@@ -1,8 +1,9 @@
 //! A fleet on a simulated host in memory, and the API server it serves.
 
 use std::{
+    collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -24,7 +25,7 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::{
     ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResult},
-    sim::{SimHosts, SimSource},
+    sim::{SimHost, SimHosts, SimSource},
 };
 use vsiflow_workflows::{
     fleet::{Fleet, FleetConfig},
@@ -61,6 +62,8 @@ impl Clock for VirtualClock {
 struct Switched {
     hosts: SimHosts,
     reachable: AtomicBool,
+    /// Those that cannot be reached although others can.
+    silent: Mutex<BTreeSet<String>>,
     /// Whether asking for one is a defect.
     panicking: AtomicBool,
 }
@@ -70,7 +73,8 @@ impl Hosts for Switched {
     async fn host(&self, id: &str) -> PortResult<HostPorts> {
         let panicking = self.panicking.load(Ordering::Relaxed);
         assert!(!panicking, "the test asked for it");
-        if self.reachable.load(Ordering::Relaxed) {
+        let silent = self.silent.lock().unwrap().contains(id);
+        if self.reachable.load(Ordering::Relaxed) && !silent {
             self.hosts.host(id).await
         } else {
             Err(PortError::new(
@@ -145,6 +149,7 @@ impl Rig {
         let hosts = Arc::new(Switched {
             hosts: SimHosts::in_memory(),
             reachable: AtomicBool::new(true),
+            silent: Mutex::default(),
             panicking: AtomicBool::new(false),
         });
         let clock = Arc::new(VirtualClock(Instant::now()));
@@ -310,6 +315,33 @@ impl Rig {
                 .count()
         })
         .await
+    }
+
+    /// A simulated host.
+    pub(super) async fn sim(&self, host: &str) -> Arc<SimHost> {
+        self.hosts.hosts.sim(host).await.unwrap()
+    }
+
+    /// Has this host answer or not, whatever others do.
+    pub(super) fn host_silent(&self, host: &str, is_silent: bool) {
+        let mut silent = self.hosts.silent.lock().unwrap();
+        if is_silent {
+            silent.insert(host.to_owned());
+        } else {
+            silent.remove(host);
+        }
+    }
+
+    /// Somebody in the pod of the process looks at all hosts, and tries again what is stuck.
+    pub(super) async fn retry_all(&self) {
+        let by = || By {
+            actor: model::Actor::Engine,
+            reason: model::Text::new("the test"),
+        };
+        let _ = self.fleet.look(true).await;
+        for entity in self.fleet.unsettled(None).await.unwrap() {
+            let _ = self.fleet.retry(entity, by()).await;
+        }
     }
 
     /// Makes the host's domains look as another program left them.

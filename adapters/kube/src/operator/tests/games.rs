@@ -1,0 +1,345 @@
+//! Games of a pool and a group in a cluster, on three hosts that break, with an API server that fails and an operator
+//! that dies in between. Once all of it is well again, hosts and objects are as was asked for last.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IndexedRandom as _};
+use serde_json::{Value, json};
+use vsiflow_steps::{
+    ports::DomainState,
+    sim::{Faults, SimHostState},
+};
+
+use super::{fault, rig::Rig};
+use crate::sample::uid;
+
+const POOLS: &str = "virtualserverpools";
+const GROUPS: &str = "virtualservergroups";
+const SERVERS: &str = "virtualservers";
+const HOSTS: [&str; 3] = ["lpar1", "lpar2", "lpar3"];
+/// So often what is not as asked for is looked at again in the end.
+const ROUNDS: usize = 40;
+const CALM: Duration = Duration::from_secs(120);
+
+fn id(host: &str) -> String {
+    format!("root@{host}.example.com:22")
+}
+
+/// What was asked for last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wish {
+    replicas: u32,
+    cpus: u32,
+}
+
+struct Game {
+    rig: Rig,
+    random: StdRng,
+    pool: Option<Wish>,
+    group: Option<Wish>,
+    /// The last UID that was given to a resource.
+    number: u8,
+}
+
+impl Game {
+    async fn new(seed: u64) -> Self {
+        let rig = Rig::of_tenants().await;
+        for (number, name) in (101..).zip(HOSTS) {
+            let map = json!({
+                "metadata": {"labels": {"fleet": "blue", "host": name}},
+                "data": {
+                    "HOSTNAME": format!("{name}.example.com"),
+                    "KNOWN_HOSTS": format!("h ssh-ed25519 {number}"),
+                },
+            });
+            rig.server.apply("configmaps", name, uid(number), map);
+        }
+        Self {
+            rig,
+            random: StdRng::seed_from_u64(seed),
+            pool: None,
+            group: None,
+            number: 0,
+        }
+    }
+
+    async fn play(&mut self) -> Result<(), String> {
+        for _ in 0..self.random.random_range(10..30) {
+            match self.random.random_range(0..16) {
+                0..=4 => {
+                    let most = *[300, 3_000, 40_000].choose(&mut self.random).unwrap();
+                    let wait = self.random.random_range(0..most);
+                    tokio::time::sleep(Duration::from_millis(wait)).await;
+                }
+                5..=10 => self.act(),
+                11 | 12 => self.weather().await,
+                13 => self.server_breaks(),
+                _ => self.rig.restart().await,
+            }
+        }
+        self.clear().await;
+        let (pool, group) = (self.pool, self.group);
+        self.until(pool, group).await?;
+        for (resource, name) in [(GROUPS, "grp"), (POOLS, "web")] {
+            if self.rig.server.get(resource, name).is_some() {
+                self.rig.server.delete(resource, name);
+            }
+        }
+        self.until(None, None).await?;
+        self.nothing_is_left().await
+    }
+
+    /// A user asks for something.
+    fn act(&mut self) {
+        let replicas = self.random.random_range(0..5);
+        let cpus = self.random.random_range(1..4);
+        match self.random.random_range(0..10) {
+            0..=3 => self.ask(POOLS, "web", Wish { replicas, cpus }),
+            4 | 5 => {
+                let replicas = replicas.max(1);
+                self.ask(GROUPS, "grp", Wish { replicas, cpus });
+            }
+            6 => self.delete(POOLS, "web"),
+            7 => self.delete(GROUPS, "grp"),
+            8 => {
+                if let Some(name) = self.some_member() {
+                    self.rig.server.delete(SERVERS, &name);
+                }
+            }
+            _ => {
+                // The template wins.
+                if let Some(name) = self.some_member() {
+                    let edit = json!({"spec": {"machine": {"cpus": 7, "memory": "512Mi"}}});
+                    self.rig.server.apply(SERVERS, &name, uid(255), edit);
+                }
+            }
+        }
+    }
+
+    fn some_member(&mut self) -> Option<String> {
+        let names = self.members();
+        names.choose(&mut self.random).cloned()
+    }
+
+    fn members(&self) -> Vec<String> {
+        let all = self.rig.server.all(SERVERS).into_iter();
+        let names = all.map(|one| one["metadata"]["name"].as_str().unwrap().to_owned());
+        names.collect()
+    }
+
+    fn is_deleting(&self, resource: &str, name: &str) -> Option<bool> {
+        let object = self.rig.server.get(resource, name)?;
+        Some(object["metadata"]["deletionTimestamp"].is_string())
+    }
+
+    fn ask(&mut self, resource: &str, name: &str, wish: Wish) {
+        match self.is_deleting(resource, name) {
+            // As with kubectl: what is asked of one that is going is lost with it.
+            Some(true) => return,
+            Some(false) => {}
+            None => self.number += 1,
+        }
+        let (spec, place) = match resource {
+            POOLS => (self.pool_spec(wish), &mut self.pool),
+            _ => (self.group_spec(wish), &mut self.group),
+        };
+        *place = Some(wish);
+        let (server, number) = (&self.rig.server, self.number);
+        server.apply(resource, name, uid(number), json!({"spec": spec}));
+    }
+
+    fn delete(&mut self, resource: &str, name: &str) {
+        if self.is_deleting(resource, name) != Some(false) {
+            return;
+        }
+        self.rig.server.delete(resource, name);
+        match resource {
+            POOLS => self.pool = None,
+            _ => self.group = None,
+        }
+    }
+
+    fn template(&self, cpus: u32) -> Value {
+        json!({"spec": {
+            "imageURL": "http://images.lab.test:8080/debian-12.qcow2",
+            "guest": {"type": "none"},
+            "machine": {"cpus": cpus, "memory": "512Mi"},
+            "targetSelector": {"matchLabels": {"fleet": "blue"}},
+            "placement": {"spread": {"over": "host"}},
+        }})
+    }
+
+    fn pool_spec(&self, wish: Wish) -> Value {
+        json!({
+            "replicas": wish.replicas,
+            "strategy": {"maxUnavailable": 2},
+            "template": self.template(wish.cpus),
+        })
+    }
+
+    /// The member of the first wave goes once the second is up.
+    fn group_spec(&self, wish: Wish) -> Value {
+        let template = self.template(wish.cpus);
+        json!({"waves": [
+            {"name": "first", "members": [
+                {"name": "a", "removeAfter": "second", "template": template},
+            ]},
+            {"name": "second", "pools": [
+                {"name": "b", "replicas": wish.replicas, "template": template},
+            ]},
+        ]})
+    }
+
+    async fn weather(&mut self) {
+        let host = id(HOSTS.choose(&mut self.random).unwrap());
+        let sim = self.rig.sim(&host).await;
+        match self.random.random_range(0..7) {
+            0..=2 => {
+                let (rate, most) = (
+                    self.random.random_range(0.02..0.4),
+                    self.random.random_range(1..60),
+                );
+                let seed = self.random.random();
+                sim.set_faults(Faults::seeded(seed, rate, most)).await;
+            }
+            3 => sim.set_faults(Faults::none()).await,
+            4 => sim.with(SimHostState::restart).await,
+            5 => self.rig.host_silent(&host, true),
+            _ => self.rig.host_silent(&host, false),
+        }
+    }
+
+    fn server_breaks(&mut self) {
+        let times = self.random.random_range(1..8);
+        let what: &'static [&'static str] = *[
+            &["PATCH"][..],
+            &["POST"][..],
+            &["DELETE"][..],
+            &["GET", "watch=true"][..],
+            &["virtualservers"][..],
+        ]
+        .choose(&mut self.random)
+        .unwrap();
+        let code = *[409, 429, 500, 503].choose(&mut self.random).unwrap();
+        match self.random.random_range(0..3) {
+            0 => self.rig.server.cut(),
+            1 => self.rig.server.heal(),
+            _ => self.rig.server.fail(fault(what, code, times)),
+        }
+    }
+
+    /// Hosts and server are well again.
+    async fn clear(&mut self) {
+        for host in HOSTS {
+            self.rig.host_silent(&id(host), false);
+            self.rig
+                .sim(&id(host))
+                .await
+                .set_faults(Faults::none())
+                .await;
+        }
+        self.rig.server.heal();
+    }
+
+    async fn until(&self, pool: Option<Wish>, group: Option<Wish>) -> Result<(), String> {
+        let mut found = String::new();
+        for _ in 0..ROUNDS {
+            tokio::time::sleep(CALM).await;
+            found = match self.differs(pool, group).await {
+                None => return Ok(()),
+                Some(why) => why,
+            };
+            self.rig.retry_all().await;
+        }
+        Err(format!("{pool:?} and {group:?} are asked for, but {found}"))
+    }
+
+    /// How hosts and objects differ from what is asked for.
+    async fn differs(&self, pool: Option<Wish>, group: Option<Wish>) -> Option<String> {
+        let mut expected = BTreeMap::new();
+        for (wish, name) in [(pool, "web"), (group, "grp-b")] {
+            let Some(Wish { replicas, cpus }) = wish else {
+                continue;
+            };
+            expected.extend((0..replicas).map(|number| (format!("{name}-{number}"), cpus)));
+        }
+        let guests = self.guests().await;
+        let names: Vec<_> = expected.keys().cloned().collect();
+        let members = self.members();
+        let phase = |resource: &str, name: &str| {
+            let object = self.rig.server.get(resource, name);
+            object.map(|object| object["status"]["phase"].clone())
+        };
+        let phases = [phase(POOLS, "web"), phase(GROUPS, "grp")];
+        let wanted = [pool, group].map(|wish| wish.map(|_| json!("Available")));
+        let once = guests.iter().map(|(name, cpus)| (name.clone(), *cpus));
+        let same =
+            once.clone().collect::<BTreeMap<_, _>>() == expected && once.count() == expected.len();
+        let is_so = same && members == names && phases == wanted;
+        (!is_so).then(|| {
+            let objects = [(POOLS, "web"), (GROUPS, "grp")];
+            let status = objects.map(|(of, name)| self.rig.server.get(of, name));
+            let status = status.map(|one| one.unwrap_or_default()["status"].to_string());
+            format!("guests: {guests:?}, members: {members:?}, {status:?}")
+        })
+    }
+
+    /// Our guests on all hosts and their processors; of one that does not run, none.
+    async fn guests(&self) -> Vec<(String, u32)> {
+        let mut all = Vec::new();
+        for host in HOSTS {
+            let sim = self.rig.sim(&id(host)).await;
+            let found = sim.with(|state| {
+                let ours = state.domains.values().filter(|one| one.mark.is_some());
+                let ours = ours.map(|domain| {
+                    let runs = domain.state == DomainState::Running;
+                    let cpus = if runs { domain.spec.machine.cpus } else { 0 };
+                    let name = domain.spec.title.trim_start_matches("default/");
+                    (name.to_owned(), cpus)
+                });
+                ours.collect::<Vec<_>>()
+            });
+            all.extend(found.await);
+        }
+        all.sort();
+        all
+    }
+
+    async fn nothing_is_left(&self) -> Result<(), String> {
+        for host in HOSTS {
+            let sim = self.rig.sim(&id(host)).await;
+            let volumes = sim.with(|state| {
+                let names = state.pools.values().flat_map(|pool| pool.volumes.keys());
+                let ours =
+                    names.filter(|name| name.starts_with("boot-") || name.starts_with("cidata-"));
+                ours.cloned().collect::<Vec<_>>()
+            });
+            let volumes = volumes.await;
+            if !volumes.is_empty() {
+                return Err(format!("{volumes:?} are left on {host}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As many as `VSIFLOW_KUBE_GAMES` says, from `VSIFLOW_SIM_FROM` on, or the one game of `VSIFLOW_SIM_SEED`.
+#[tokio::test(start_paused = true)]
+async fn pools_and_groups_of_a_cluster_come_to_what_was_asked_for_whatever_breaks() {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<u64>().ok();
+    let seeds: Vec<u64> = match number("VSIFLOW_SIM_SEED") {
+        Some(seed) => vec![seed],
+        None => {
+            let from = number("VSIFLOW_SIM_FROM").unwrap_or(1);
+            (from..from + number("VSIFLOW_KUBE_GAMES").unwrap_or(8)).collect()
+        }
+    };
+    for seed in seeds {
+        let mut game = Game::new(seed).await;
+        let played = Box::pin(game.play()).await;
+        game.rig.stop().await;
+        if let Err(error) = played {
+            panic!("seed {seed}: {error}\n  VSIFLOW_SIM_SEED={seed}");
+        }
+    }
+}
