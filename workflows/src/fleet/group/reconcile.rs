@@ -50,7 +50,8 @@ impl Fleet {
         }
         Box::pin(self.restore_secrets(&group, &found)).await?;
         let decision = decide(&found.view);
-        let mut trouble = Box::pin(self.carry_out_group(&group, &found, &decision)).await;
+        let carried_out = Box::pin(self.carry_out_group(&group, &found, &decision)).await;
+        let (mut trouble, more) = carried_out;
         trouble.retain(|failure| !super::super::pool::is_passing(failure));
         let asks = matches!(decision.actions.as_slice(), [.., GroupAction::Ask(_)]);
         let verdict = match (trouble.into_iter().next(), decision.outcome) {
@@ -64,7 +65,7 @@ impl Fleet {
             (None, GroupOutcome::Progressing(_) | GroupOutcome::Gate(_)) => None,
         };
         self.pools.found(entity, generation, verdict);
-        Ok(NextLook { asks, more: false })
+        Ok(NextLook { asks, more })
     }
 
     /// The pools of a group, where each is, and what that comes to.
@@ -120,15 +121,17 @@ impl Fleet {
         })
     }
 
-    /// Does what was decided. What is refused for one item keeps no other from it.
+    /// Does what was decided, and whether something else follows from that at once. What is refused for one item
+    /// keeps no other from it.
     async fn carry_out_group(
         &self,
         group: &KnownGroup,
         found: &GroupPools,
         decision: &GroupDecision,
-    ) -> Vec<Failure> {
-        let mut trouble = Vec::new();
+    ) -> (Vec<Failure>, bool) {
+        let (mut trouble, mut more) = (Vec::new(), false);
         for action in &decision.actions {
+            let is_new = matches!(action, GroupAction::Make(..));
             let done = match *action {
                 GroupAction::Make(wave, item) | GroupAction::Update(wave, item) => {
                     Box::pin(self.make_item(group, found, (wave, item))).await
@@ -140,13 +143,17 @@ impl Fleet {
                 GroupAction::Ask(wave) => Box::pin(self.ask_gate(group, found, wave)).await,
             };
             match done {
-                Ok(false) => {}
+                // The pool is looked at next.
+                Ok(false) => more |= is_new,
                 // The group's record is another now: the rest is decided again.
-                Ok(true) => break,
+                Ok(true) => {
+                    more = true;
+                    break;
+                }
                 Err(error) => trouble.push(*error.failure),
             }
         }
-        trouble
+        (trouble, more)
     }
 
     /// Makes the pool of an item, or brings it to what the document has now. Whether the group was

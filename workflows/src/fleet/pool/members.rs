@@ -32,6 +32,12 @@ pub(in crate::fleet) struct PoolMembers {
     pub(in crate::fleet) disks: Vec<KnownDisk>,
 }
 
+/// What is secret of a template.
+pub(super) struct TemplateSecrets {
+    contract: Secret,
+    image_url: Option<Secret>,
+}
+
 impl PoolMembers {
     /// The members that have not reached what is wanted of them.
     pub(super) fn unsettled(&self) -> Vec<EntityId> {
@@ -133,16 +139,19 @@ impl Fleet {
     }
 
     fn member_state(&self, record: &PoolRecord, known: &Known) -> MemberState {
-        let verdict = self.verdict(&known.entity);
-        let failed = !matches!(verdict, None | Some(Verdict::Reached));
+        // It is asked for where it matters alone: pools are looked at often, and have many members.
+        let failed = || {
+            let verdict = self.verdict(&known.entity);
+            !matches!(verdict, None | Some(Verdict::Reached))
+        };
         if is_deleting(&known.state) {
-            return MemberState::Deleting { stuck: failed };
+            return MemberState::Deleting { stuck: failed() };
         }
         if known.unreadable.is_some() {
             return MemberState::Unknown;
         }
         if !known.state.is_settled() {
-            return if failed {
+            return if failed() {
                 MemberState::Stuck
             } else {
                 MemberState::Busy
@@ -165,27 +174,38 @@ impl Fleet {
         }
     }
 
+    /// What is secret of a template: it is read once for all members that are made from it together.
+    pub(super) async fn template_secrets(
+        &self,
+        template: &TemplateRecord,
+    ) -> Result<TemplateSecrets, FleetError> {
+        let image_url = match &template.image_credentials {
+            Some(name) => Some(self.secrets.get(name).await?),
+            None => None,
+        };
+        Ok(TemplateSecrets {
+            contract: self.secrets.get(&template.contract).await?,
+            image_url,
+        })
+    }
+
     /// The documents of a member.
     pub(super) async fn member(
         &self,
         record: &PoolRecord,
         template: &TemplateRecord,
+        secrets: &TemplateSecrets,
         number: u32,
     ) -> Result<(ResolvedVsi, Vec<DesiredDataDisk>), FleetError> {
-        let contract = self.secrets.get(&template.contract).await?;
-        let image_url = match &template.image_credentials {
-            Some(name) => Some(self.secrets.get(name).await?),
-            None => None,
-        };
         let mut disks = disks(record, template, number);
         for disk in &mut disks {
             disk.uid = self.new_disk_uid(record.uid, disk).await?;
         }
         let mut desired = desired(record, template, number, &disks);
-        let contract = fill(record, number, &mut desired, contract);
+        let contract = fill(record, number, &mut desired, secrets.contract.clone());
         desired.uid = self.new_uid(record.uid, &desired).await?;
         let source = desired.full_name();
-        let vsi = ResolvedVsi::of_record(desired, contract, image_url, source);
+        let vsi = ResolvedVsi::of_record(desired, contract, secrets.image_url.clone(), source);
         Ok((vsi, disks))
     }
 }

@@ -42,6 +42,8 @@ const TOGETHER: Duration = Duration::from_millis(50);
 const AGAIN: Duration = Duration::from_secs(5);
 /// And that often while a gate is asked.
 const SOON: Duration = Duration::from_millis(500);
+/// A look is followed by a rest of so many times as long.
+const REST: u32 = 20;
 /// Nothing that was recorded is left unseen for longer than that, however long a look takes.
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
@@ -119,8 +121,8 @@ impl Fleet {
             }
             // Nothing is recorded when a guest begins to show what a gate asks for.
             let again = if next.asks { SOON } else { AGAIN };
-            // Looking at many members takes a quarter of the time at most: they are being made meanwhile.
-            let pause = begun.elapsed().saturating_mul(3);
+            // Looking at many members takes little of the time: they are being made meanwhile.
+            let pause = begun.elapsed().saturating_mul(REST);
             let pause = pause.clamp(TOGETHER, LONGEST_REST);
             tokio::select! {
                 ended = concerns_pools(&mut notices) => if ended { return },

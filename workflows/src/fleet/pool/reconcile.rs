@@ -1,5 +1,7 @@
 //! One look at a pool: what its members are like, what follows, and its record.
 
+use std::collections::{BTreeMap, btree_map::Entry};
+
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use vsiflow_engine::{
     executor::Drive,
@@ -115,7 +117,7 @@ impl Fleet {
     }
 
     async fn look_at_members(&self, found: &PoolMembers) -> Result<(), FleetError> {
-        let mut hosts = std::collections::BTreeMap::<String, Vec<Known>>::new();
+        let mut hosts = BTreeMap::<String, Vec<Known>>::new();
         for known in found.members.values().filter(|known| is_watched(known)) {
             let host = known.wanted.vsi.host.clone();
             hosts.entry(host).or_default().push((**known).clone());
@@ -181,9 +183,16 @@ impl Fleet {
 
     async fn make_members(&self, pool: &KnownPool, numbers: &[u32]) -> Result<(), FleetError> {
         let mut resolved = Resolved::default();
+        // A rollout has two templates at most.
+        let mut secrets = BTreeMap::new();
         for number in numbers {
             let template = pool.wanted.template_of(*number);
-            let (mut vsi, mut disks) = self.member(&pool.wanted, template, *number).await?;
+            let read = match secrets.entry(template.revision.as_str()) {
+                Entry::Occupied(read) => read.into_mut(),
+                Entry::Vacant(new) => new.insert(self.template_secrets(template).await?),
+            };
+            let made = self.member(&pool.wanted, template, read, *number).await?;
+            let (mut vsi, mut disks) = made;
             self.place_evicted(&pool.wanted, *number, (&mut vsi, &mut disks));
             resolved.vsis.push(vsi);
             resolved.data_disks.extend(disks);
@@ -193,8 +202,10 @@ impl Fleet {
     }
 
     async fn update_member(&self, pool: &KnownPool, number: u32) -> Result<(), FleetError> {
+        let template = &pool.wanted.template;
+        let secrets = self.template_secrets(template).await?;
         let (vsi, data_disks) = self
-            .member(&pool.wanted, &pool.wanted.template, number)
+            .member(&pool.wanted, template, &secrets, number)
             .await?;
         let resolved = Resolved {
             vsis: vec![vsi],
