@@ -5,12 +5,13 @@
 //! `plain` are VSIs with a document each, `pool` is one pool of as many, and `group` a group of one such pool. All of
 //! them are made from the same template, and the host of each VSI is chosen: spread over all hosts. The
 //! journal and all stores are real ones, the hosts are simulated in memory and in real time, and each is made in
-//! a process of its own. Of several rounds the fastest counts.
+//! a process of its own. Of several rounds the fastest counts. What was made is deleted after the last round: for a minute
+//! after files are deleted, ext4 looks longer for room for new ones, and whoever came first would have it easier.
 
 use std::{
     collections::BTreeMap,
     error::Error,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Arc,
 };
@@ -53,6 +54,8 @@ struct Options {
     rounds: u32,
     /// One of [`WAYS`], in this process.
     way: Option<String>,
+    /// Where it is made, by the process that deletes it.
+    dir: Option<PathBuf>,
 }
 
 fn options() -> Result<Options> {
@@ -62,6 +65,7 @@ fn options() -> Result<Options> {
         hosts: 20,
         rounds: 1,
         way: None,
+        dir: None,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -75,6 +79,7 @@ fn options() -> Result<Options> {
             "--hosts" => options.hosts = number()?,
             "--rounds" => options.rounds = number()?,
             "--way" => options.way = words.next(),
+            "--dir" => options.dir = words.next().map(PathBuf::from),
             _ => return Err(format!("{word} is not known").into()),
         }
     }
@@ -277,8 +282,9 @@ async fn make(options: &Options, way: &str, dir: &Path) -> Result<Value> {
 async fn main() -> Result<()> {
     let options = options()?;
     if let Some(way) = &options.way {
-        let dir = tempfile::tempdir()?;
-        let made = Box::pin(make(&options, way, dir.path())).await?;
+        let own = tempfile::tempdir()?;
+        let dir = options.dir.as_deref().unwrap_or(own.path());
+        let made = Box::pin(make(&options, way, dir)).await?;
         println!("{made}");
         return Ok(());
     }
@@ -313,9 +319,12 @@ async fn main() -> Result<()> {
 /// All of them in turn, so that whatever else the machine does slows down each alike.
 fn all(options: &Options) -> Result<Map<String, Value>> {
     let mut best = BTreeMap::<String, f64>::new();
-    for _ in 0..options.rounds {
+    let all = tempfile::tempdir()?;
+    for round in 0..options.rounds {
         for way in WAYS {
-            for (key, figure) in in_own_process(options, way)? {
+            let dir = all.path().join(format!("{round}-{way}"));
+            std::fs::create_dir(&dir)?;
+            for (key, figure) in in_own_process(options, way, &dir)? {
                 let figure = figure.as_f64().ok_or("no number")?;
                 let least = best.entry(format!("{way}_{key}")).or_insert(figure);
                 *least = least.min(figure);
@@ -342,9 +351,9 @@ fn all(options: &Options) -> Result<Map<String, Value>> {
     Ok(figures)
 }
 
-fn in_own_process(options: &Options, way: &str) -> Result<Map<String, Value>> {
+fn in_own_process(options: &Options, way: &str, dir: &Path) -> Result<Map<String, Value>> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["--way", way]);
+    command.args(["--way", way]).arg("--dir").arg(dir);
     command.args(["--vsis", &options.vsis.to_string()]);
     command.args(["--hosts", &options.hosts.to_string()]);
     let output = command.stderr(Stdio::inherit()).output()?;
