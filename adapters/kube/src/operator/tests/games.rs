@@ -211,7 +211,7 @@ impl Game {
 
     fn server_breaks(&mut self) {
         let times = self.random.random_range(1..8);
-        let what: &'static [&'static str] = *[
+        let what: &'static [&'static str] = [
             &["PATCH"][..],
             &["POST"][..],
             &["DELETE"][..],
