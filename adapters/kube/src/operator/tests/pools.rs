@@ -168,6 +168,19 @@ async fn a_member_whose_object_is_deleted_is_made_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_object_whose_deletion_is_answered_with_conflicts_is_deleted_later() {
+    let rig = Rig::new().await;
+    pool(&rig, 1, 2);
+    until_available(&rig, 2).await;
+    // More of them than there is news of the member.
+    rig.server
+        .fail(fault(&["DELETE", "virtualservers"], 409, 50));
+    pool(&rig, 1, 1);
+    until_available(&rig, 1).await;
+    assert_eq!(members(&rig), ["web-0"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn whatever_is_changed_of_a_members_object_is_put_right() {
     let rig = Rig::new().await;
     pool(&rig, 1, 1);
