@@ -10,7 +10,9 @@
 //! one behind it, and comes before `?from=`. Without either, it begins with the next event. A comment
 //! comes where nothing happens, so that a lost connection is noticed. Each reader pulls: a page is read
 //! from the journal when the page before it was taken, so that one that is slow holds up nobody and has
-//! no queue here. An offset that no event has yet but the next one is refused.
+//! no queue here. Those who have everything share what comes then ([`tail`]). An offset that no event has yet but the next one is refused.
+
+mod tail;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -24,12 +26,16 @@ use http::{HeaderMap, StatusCode};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, broadcast},
-    time::{Instant, timeout_at},
+    sync::{
+        OwnedSemaphorePermit, Semaphore,
+        broadcast::{Receiver, error::RecvError},
+    },
+    time::timeout,
 };
-use vsiflow_engine::{Notice, journal::Offset};
+use vsiflow_engine::journal::Offset;
 use vsiflow_workflows::fleet::{EventReader, HistoryLine};
 
+use self::tail::{Tail, TailPage, Tails, written};
 use super::{Events, Streamed, about};
 use crate::{Problem, router::Api};
 
@@ -39,17 +45,21 @@ const PAGE: usize = 256;
 const AT_A_TIME: usize = 256;
 /// How often something is said where nothing happens.
 const COMMENT: Duration = Duration::from_secs(15);
-/// A notice may have been missed.
-const LOOK: Duration = Duration::from_secs(2);
 /// An offset is of the future.
 const FUTURE: &str = "VSI0024";
 
-/// Places for readers.
-pub(crate) struct Watchers(Arc<Semaphore>);
+/// Places for readers, and what they all follow.
+pub(crate) struct Watchers {
+    places: Arc<Semaphore>,
+    tails: Tails,
+}
 
 impl Default for Watchers {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_A_TIME)))
+        Self {
+            places: Arc::new(Semaphore::new(AT_A_TIME)),
+            tails: Tails::default(),
+        }
     }
 }
 
@@ -74,19 +84,22 @@ async fn events(
     Query(query): Query<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Streamed<Events, HistoryLine>, Problem> {
-    let place = api.watchers().0.clone().try_acquire_owned();
+    let place = api.watchers().places.clone().try_acquire_owned();
     let place = place.map_err(|_| Problem::busy("too many readers of events at a time"))?;
-    // First of all: what is recorded from now on wakes it.
-    let notices = api.fleet().notices();
+    // First of all: what is recorded from now on is among these pages.
+    let tail = api.watchers().tails.join(api.fleet())?;
+    let pages = tail.pages();
     let end = api.fleet().end();
     let from = last_seen(&headers)?.or(query.from).unwrap_or(end);
     if from > end {
         return Err(of_the_future(from, end));
     }
     let watch = Watch {
-        events: api.fleet().events(from)?,
-        notices,
-        said: Instant::now(),
+        behind: Some(api.fleet().events(from)?),
+        next: from,
+        pages,
+        api,
+        _tail: tail,
         _place: place,
     };
     // Something at once: whoever asks knows that it is answered.
@@ -122,9 +135,13 @@ fn of_the_future(from: Offset, end: Offset) -> Problem {
 
 /// A reader.
 struct Watch {
-    events: EventReader,
-    notices: broadcast::Receiver<Notice>,
-    said: Instant,
+    api: Api,
+    /// The offset behind the last event that it got.
+    next: Offset,
+    /// The journal, while it has not got everything that was there when it looked last.
+    behind: Option<EventReader>,
+    pages: Receiver<TailPage>,
+    _tail: Arc<Tail>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -132,46 +149,42 @@ impl Watch {
     /// What is to be said next; none where the journal cannot be read any more.
     async fn page(&mut self) -> Option<Bytes> {
         loop {
-            let lines = self.events.page(PAGE).await;
-            let lines = lines
-                .inspect_err(|error| tracing::warn!(%error, "events end"))
-                .ok()?;
-            if !lines.is_empty() {
-                self.said = Instant::now();
-                return Some(page(&lines));
+            if let Some(page) = self.catch_up().await? {
+                return Some(page);
             }
-            if self.said.elapsed() >= COMMENT {
-                self.said = Instant::now();
-                return Some(Bytes::from_static(b": \n\n"));
-            }
-            self.woken().await?;
-        }
-    }
-
-    /// Waits until something may have been recorded. None when the engine ended.
-    async fn woken(&mut self) -> Option<()> {
-        let now = Instant::now();
-        let until = now.checked_add(LOOK).unwrap_or(now);
-        loop {
-            match timeout_at(until, self.notices.recv()).await {
-                Ok(Ok(Notice::Recorded(_))) | Ok(Err(broadcast::error::RecvError::Lagged(_))) => {
-                    return Some(());
+            match timeout(COMMENT, self.pages.recv()).await {
+                Err(_elapsed) => return Some(Bytes::from_static(b": \n\n")),
+                Ok(Ok(page)) if page.next <= self.next => {}
+                Ok(Ok(page)) if page.from == self.next => {
+                    self.next = page.next;
+                    return Some(page.bytes);
                 }
-                Ok(Ok(Notice::Ended) | Err(broadcast::error::RecvError::Closed)) => return None,
-                Ok(Ok(_)) => {}
-                Err(_) => return Some(()),
+                // Some of them it has, or some are missing between.
+                Ok(Ok(_) | Err(RecvError::Lagged(_))) => self.look_again()?,
+                Ok(Err(RecvError::Closed)) => return None,
             }
         }
     }
-}
 
-fn page(lines: &[HistoryLine]) -> Bytes {
-    let mut text = Vec::new();
-    for line in lines {
-        let head = format!("id: {}\nevent: {}\ndata: ", line.offset, line.kind);
-        text.extend(head.into_bytes());
-        text.extend(serde_json::to_vec(line).unwrap_or_default());
-        text.extend(b"\n\n");
+    /// The next page that the journal has already, if it was not read to its end.
+    async fn catch_up(&mut self) -> Option<Option<Bytes>> {
+        let Some(events) = &mut self.behind else {
+            return Some(None);
+        };
+        let lines = events.page(PAGE).await;
+        let lines = lines
+            .inspect_err(|error| tracing::warn!(%error, "events end"))
+            .ok()?;
+        if lines.is_empty() {
+            self.behind = None;
+            return Some(None);
+        }
+        self.next = events.from();
+        Some(Some(written(&lines)))
     }
-    text.into()
+
+    fn look_again(&mut self) -> Option<()> {
+        self.behind = Some(self.api.fleet().events(self.next).ok()?);
+        Some(())
+    }
 }

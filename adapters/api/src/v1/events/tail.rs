@@ -1,0 +1,127 @@
+//! The newest events, read and written down once for all who follow them.
+//!
+//! One task reads the journal as events are recorded, as long as somebody follows. What it read goes to everybody as the same
+//! bytes. Only a bounded number of pages is held: whoever falls behind them reads the journal again, so that nothing is lost
+//! and one who is slow holds up nobody.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use axum::body::Bytes;
+use tokio::{
+    sync::broadcast::{self, Receiver, Sender},
+    task::AbortHandle,
+    time::{Duration, timeout},
+};
+use vsiflow_engine::{Notice, journal::Offset};
+use vsiflow_workflows::fleet::{EventReader, Fleet, FleetError, HistoryLine};
+
+/// Pages that are held for those who have not taken them yet.
+const HELD: usize = 32;
+/// Events in one of them.
+const PAGE: usize = 64;
+/// A notice may have been missed.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Events that follow one another.
+#[derive(Clone, Debug)]
+pub(super) struct TailPage {
+    /// The offset of the first, and the one behind the last.
+    pub(super) from: Offset,
+    pub(super) next: Offset,
+    /// As readers get them.
+    pub(super) bytes: Bytes,
+}
+
+/// The task, as long as somebody holds this.
+pub(super) struct Tail {
+    /// Nobody receives by this one; it makes the others.
+    pages: Receiver<TailPage>,
+    task: AbortHandle,
+}
+
+impl Tail {
+    fn of(fleet: &Fleet) -> Result<Arc<Self>, FleetError> {
+        let (sender, pages) = broadcast::channel(HELD);
+        // First of all: what is recorded from now on wakes it.
+        let notices = fleet.notices();
+        let events = fleet.events(fleet.end())?;
+        let task = tokio::spawn(follow(events, notices, sender)).abort_handle();
+        Ok(Arc::new(Self { pages, task }))
+    }
+
+    /// Every page from now on. It ends with the engine, or when the journal cannot be read.
+    pub(super) fn pages(&self) -> Receiver<TailPage> {
+        self.pages.resubscribe()
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The one that is followed now, if any is.
+#[derive(Default)]
+pub(super) struct Tails(Mutex<Weak<Tail>>);
+
+impl Tails {
+    pub(super) fn join(&self, fleet: &Fleet) -> Result<Arc<Tail>, FleetError> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tail) = known.upgrade().filter(|tail| !tail.task.is_finished()) {
+            return Ok(tail);
+        }
+        let tail = Tail::of(fleet)?;
+        *known = Arc::downgrade(&tail);
+        Ok(tail)
+    }
+}
+
+async fn follow(mut events: EventReader, mut notices: Receiver<Notice>, pages: Sender<TailPage>) {
+    loop {
+        let from = events.from();
+        match events.page(PAGE).await {
+            Ok(lines) if lines.is_empty() => {
+                if woken(&mut notices, from).await.is_none() {
+                    return;
+                }
+            }
+            Ok(lines) => {
+                let bytes = written(&lines);
+                let next = events.from();
+                // The tail itself receives, so that this never fails.
+                let _ = pages.send(TailPage { from, next, bytes });
+            }
+            Err(error) => return tracing::warn!(%error, "events end"),
+        }
+    }
+}
+
+/// Waits until an event from that offset on may have been recorded. None when the engine ended.
+async fn woken(notices: &mut Receiver<Notice>, from: Offset) -> Option<()> {
+    let recorded = async {
+        loop {
+            match notices.recv().await {
+                Ok(Notice::Recorded(record)) if record.offset < from => {}
+                Ok(Notice::Recorded(_)) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                    return Some(());
+                }
+                Ok(Notice::Ended) | Err(broadcast::error::RecvError::Closed) => return None,
+                Ok(_) => {}
+            }
+        }
+    };
+    timeout(LOOK, recorded).await.unwrap_or(Some(()))
+}
+
+/// Events as readers get them.
+pub(super) fn written(lines: &[HistoryLine]) -> Bytes {
+    let mut text = Vec::new();
+    for line in lines {
+        let head = format!("id: {}\nevent: {}\ndata: ", line.offset, line.kind);
+        text.extend(head.into_bytes());
+        text.extend(serde_json::to_vec(line).unwrap_or_default());
+        text.extend(b"\n\n");
+    }
+    text.into()
+}
