@@ -228,7 +228,7 @@ async fn serve(
         ended = Box::pin(traces::keep(&app, args.otlp_endpoint.as_ref())) => Err(ended),
         ended = folder::keep(&app, common, &args.folder) => Err(ended),
         ended = subresources::serve(&app, &args.cluster, subresources, &consoles) => Err(ended),
-        never = measure(&app, notices, metrics) => match never {},
+        never = measure(&app, args, notices, metrics) => match never {},
         never = measure_guests(&app, args, metrics) => match never {},
         never = keeper::keep(&app) => match never {},
         never = supervisor::watchdog() => match never {},
@@ -267,13 +267,20 @@ async fn resources(cluster: Option<&ClusterCommand>, operator: Option<Operator>)
     }
 }
 
-/// Counts and measures what happens.
-async fn measure(app: &App, notices: Receiver<Notice>, metrics: &Arc<Metrics>) -> Infallible {
+/// Counts what happens, and measures the rest where somebody may scrape it.
+async fn measure(
+    app: &App,
+    args: &ServeArgs,
+    notices: Receiver<Notice>,
+    metrics: &Arc<Metrics>,
+) -> Infallible {
     let counted = metrics::follow(metrics.clone(), notices);
-    tokio::join!(
-        counted,
-        metrics::measure(metrics.clone(), app.fleet.clone())
-    );
+    let measured = async {
+        if args.metrics_address.is_some() {
+            metrics::measure(metrics.clone(), app.fleet.clone()).await;
+        }
+    };
+    tokio::join!(counted, measured);
     std::future::pending().await
 }
 
