@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value, trace::v1::Span,
 };
 use prost::Message as _;
-use vsiflow_tests::{Vsi, Vsiflow, until};
+use vsiflow_tests::{Running, Vsi, Vsiflow, until};
 
 /// It never answers.
 const SILENT: u16 = 0;
@@ -24,6 +24,8 @@ struct Collector {
     address: SocketAddr,
     status: Arc<AtomicU16>,
     spans: Arc<Mutex<Vec<Span>>>,
+    /// The head of the newest request.
+    head: Arc<Mutex<String>>,
 }
 
 impl Collector {
@@ -33,8 +35,10 @@ impl Collector {
             address: listener.local_addr().unwrap(),
             status: Arc::new(AtomicU16::new(status)),
             spans: Arc::default(),
+            head: Arc::default(),
         };
         let (status, spans) = (collector.status.clone(), collector.spans.clone());
+        let heads = collector.head.clone();
         // It ends with the process.
         std::thread::spawn(move || {
             let mut silent = Vec::new();
@@ -43,7 +47,8 @@ impl Collector {
                 match status.load(Ordering::SeqCst) {
                     SILENT => silent.push(stream),
                     200 => {
-                        let request = asked(&mut stream);
+                        let (head, request) = asked(&mut stream);
+                        *heads.lock().unwrap() = head;
                         let request =
                             ExportTraceServiceRequest::decode(request.as_slice()).unwrap();
                         let all = request.resource_spans.into_iter();
@@ -83,7 +88,8 @@ impl Collector {
     }
 }
 
-fn asked(stream: &mut TcpStream) -> Vec<u8> {
+/// The head in lower case, and the body.
+fn asked(stream: &mut TcpStream) -> (String, Vec<u8>) {
     let mut asked = Vec::new();
     loop {
         let mut piece = [0; 65_536];
@@ -97,7 +103,7 @@ fn asked(stream: &mut TcpStream) -> Vec<u8> {
         let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
         if asked.len() >= head + 4 + length {
             assert!(text.starts_with("post /v1/traces "), "{text}");
-            return asked.split_off(head + 4);
+            return (text, asked.split_off(head + 4));
         }
     }
 }
@@ -166,6 +172,92 @@ fn the_past_is_exported_and_again_with_the_same_ids() {
         export(&["--from-offset", &offset.to_string()]),
         spans[middle..]
     );
+}
+
+#[test]
+fn headers_come_from_a_file_or_the_environment_and_are_shown_to_nobody() {
+    let (vsiflow, collector) = (Vsiflow::simulated(), Collector::answering(200));
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    let url = collector.url();
+    let export = |variables: &[(&str, &str)]| {
+        let mut command = vsiflow.command(&["traces", "export", "--endpoint", &url]);
+        command.envs(variables.iter().copied());
+        Running::start(&mut command).end(60)
+    };
+    let sent = || std::mem::take(&mut *collector.head.lock().unwrap());
+    export(&[]).exits(0);
+    assert!(!sent().contains("api-key"));
+    let own = ("OTEL_EXPORTER_OTLP_HEADERS", "api-key=hush%2Chush,x-more=1");
+    export(&[own]).exits(0);
+    let head = sent();
+    assert!(head.contains("\r\napi-key: hush,hush\r\n"), "{head}");
+    assert!(head.contains("\r\nx-more: 1\r\n"), "{head}");
+    let of_traces = ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "api-key=traces");
+    export(&[own, of_traces]).exits(0);
+    assert!(sent().contains("\r\napi-key: traces\r\n"));
+    let file = vsiflow.write("headers", "authorization=Bearer of-a-file\n");
+    let file = ("VSIFLOW_OTLP_HEADERS_FILE", file.to_str().unwrap());
+    export(&[own, file]).exits(0);
+    let head = sent();
+    assert!(
+        head.contains("\r\nauthorization: bearer of-a-file\r\n"),
+        "{head}"
+    );
+    let wrong = ("OTEL_EXPORTER_OTLP_HEADERS", "hush hush=1");
+    let refused = export(&[wrong]).exits(2).says("VSI0782").says(wrong.0);
+    let _ = refused.keeps_quiet_about("hush");
+    for variable in [
+        "VSIFLOW_OTLP_HEADERS_FILE",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+    ] {
+        export(&[(variable, "/nowhere")])
+            .exits(2)
+            .says("VSI0782")
+            .says(variable);
+    }
+}
+
+#[test]
+fn a_collector_behind_tls_is_believed_by_its_certificate_alone() {
+    let (vsiflow, other) = (Vsiflow::simulated(), Vsiflow::simulated());
+    vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
+    // Whoever answers there is no collector, but shows a certificate.
+    let mut openssl = std::process::Command::new("openssl");
+    openssl.current_dir(other.folder()).args(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=collector \
+         -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+         -keyout key.pem -out certificate.pem"
+            .split_whitespace(),
+    );
+    let made = openssl.output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let [certificate, key] = ["certificate.pem", "key.pem"].map(|name| other.folder().join(name));
+    let mut daemon = other.serve(&[
+        "--listen",
+        "127.0.0.1:0",
+        "--tls-cert",
+        certificate.to_str().unwrap(),
+        "--tls-key",
+        key.to_str().unwrap(),
+    ]);
+    assert!(daemon.reaches("answering for tokens at", 30));
+    let told = daemon.told();
+    let line = told
+        .lines()
+        .find(|line| line.contains("answering for tokens"));
+    let url = format!("https://{}", line.unwrap().rsplit(' ').next().unwrap());
+    let export = |certificate: Option<&std::path::Path>| {
+        let mut command = vsiflow.command(&["traces", "export", "--endpoint", &url]);
+        if let Some(file) = certificate {
+            command.env("OTEL_EXPORTER_OTLP_CERTIFICATE", file);
+        }
+        Running::start(&mut command)
+            .end(60)
+            .exits(1)
+            .says("VSI0781")
+    };
+    let _ = export(None).says("certificate").keeps_quiet_about("401");
+    let _ = export(Some(&certificate)).says("401");
 }
 
 #[test]

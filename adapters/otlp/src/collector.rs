@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message as _;
 use reqwest::{Client, StatusCode, Url, header, redirect::Policy};
 
-use crate::{encode, spans::Span};
+use crate::{access::Access, encode, spans::Span};
 
 /// How long a request may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -80,14 +80,17 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// That one; `instance` names the journal whose spans it gets.
+    /// That one, with what it asks for; `instance` names the journal whose spans it gets. Redirects are not followed, so that
+    /// nobody else gets the headers.
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new(endpoint: Endpoint, instance: &str) -> Result<Self, OtlpError> {
+    pub fn new(endpoint: Endpoint, instance: &str, access: Access) -> Result<Self, OtlpError> {
         let client = Client::builder()
             .timeout(PATIENCE)
             .redirect(Policy::none())
+            .default_headers(access.headers)
+            .tls_certs_merge(access.authorities)
             .build();
         let client = client.map_err(|error| OtlpError::Refused {
             endpoint: endpoint.to_string(),

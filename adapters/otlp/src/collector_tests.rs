@@ -22,6 +22,10 @@ fn spans() -> Vec<Span> {
     }]
 }
 
+fn access() -> Access {
+    Access::default().with_headers("api-key=hush%2C").unwrap()
+}
+
 /// What one answer makes of a request, and the request.
 async fn sent(answer: Vec<u8>) -> (Result<u64, OtlpError>, Vec<u8>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -51,7 +55,7 @@ async fn sent(answer: Vec<u8>) -> (Result<u64, OtlpError>, Vec<u8>) {
         asked
     });
     let endpoint = format!("http://{address}").parse().unwrap();
-    let collector = Collector::new(endpoint, "journal").unwrap();
+    let collector = Collector::new(endpoint, "journal", access()).unwrap();
     let came = collector.send(&spans()).await;
     (came, served.await.unwrap())
 }
@@ -74,6 +78,7 @@ async fn a_collector_gets_protobuf_at_the_path_of_traces() {
         .unwrap();
     let head = String::from_utf8_lossy(&asked[..at]).to_lowercase();
     assert!(head.starts_with("post /v1/traces http/1.1"), "{head}");
+    assert!(head.contains("\r\napi-key: hush,\r\n"), "{head}");
     assert!(
         head.contains("content-type: application/x-protobuf"),
         "{head}"
@@ -127,7 +132,7 @@ async fn one_that_is_away_may_be_asked_again() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let endpoint = format!("http://{address}").parse().unwrap();
-    let collector = Collector::new(endpoint, "journal").unwrap();
+    let collector = Collector::new(endpoint, "journal", access()).unwrap();
     let came = collector.send(&spans()).await;
     assert!(matches!(came, Err(OtlpError::Later { .. })), "{came:?}");
 }

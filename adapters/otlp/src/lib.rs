@@ -11,9 +11,11 @@
 //!
 //! Delivery is at least once: a process that ends between a batch and the note of it sends that batch again.
 
+mod access;
 pub mod collector;
 mod encode;
 pub mod follow;
 pub mod spans;
 
+pub use access::{Access, AccessError};
 pub use collector::{Collector, Endpoint, OtlpError};

@@ -5,7 +5,7 @@ use std::{convert::Infallible, path::Path, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use vsiflow_engine::journal::Offset;
 use vsiflow_otlp::{
-    Collector, Endpoint, OtlpError,
+    Access, Collector, Endpoint, OtlpError,
     follow::{self, ExportError, Exported, Told},
 };
 use vsiflow_workflows::fleet::Fleet;
@@ -75,7 +75,56 @@ async fn before(fleet: &Fleet, since: Duration) -> Result<Offset, ExitProblem> {
 
 fn collector(app: &App, endpoint: &Endpoint) -> Result<Collector, ExitProblem> {
     let instance = app.state_path().display().to_string();
-    Collector::new(endpoint.clone(), &instance).map_err(|why| untaken(&why))
+    Collector::new(endpoint.clone(), &instance, access()?).map_err(|why| untaken(&why))
+}
+
+/// Headers, of which those for traces come before those for everything, as OpenTelemetry has it.
+const HEADERS: [&str; 2] = [
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+];
+/// A file with the same, which other processes of this user do not see in the environment.
+const HEADERS_FILE: &str = "VSIFLOW_OTLP_HEADERS_FILE";
+/// A file with the certificate authority of the collector.
+const CERTIFICATE: [&str; 2] = [
+    "OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE",
+    "OTEL_EXPORTER_OTLP_CERTIFICATE",
+];
+
+/// What the collector asks for, out of the environment of this process.
+fn access() -> Result<Access, ExitProblem> {
+    let mut access = Access::default();
+    if let Some((name, path)) = variable(&[HEADERS_FILE]) {
+        let text = std::fs::read_to_string(&path).map_err(|error| unusable(name, &error))?;
+        access = access
+            .with_headers(&text)
+            .map_err(|error| unusable(name, &error))?;
+    } else if let Some((name, text)) = variable(&HEADERS) {
+        access = access
+            .with_headers(&text)
+            .map_err(|error| unusable(name, &error))?;
+    }
+    if let Some((name, path)) = variable(&CERTIFICATE) {
+        let pem = std::fs::read(&path).map_err(|error| unusable(name, &error))?;
+        access = access
+            .with_authorities(&pem)
+            .map_err(|error| unusable(name, &error))?;
+    }
+    Ok(access)
+}
+
+/// The first of these that is set, and not empty.
+fn variable(names: &[&'static str]) -> Option<(&'static str, String)> {
+    let set = names
+        .iter()
+        .map(|name| (*name, std::env::var(name).unwrap_or_default()));
+    set.into_iter().find(|(_, value)| !value.is_empty())
+}
+
+fn unusable(name: &str, why: &dyn std::fmt::Display) -> ExitProblem {
+    let message = format!("{name} cannot be used: {why}");
+    let remedy = "set it as docs/how-to/traces.md says, or unset it";
+    ExitProblem::new(Exit::Usage, "VSI0782", message, remedy)
 }
 
 fn untaken(why: &OtlpError) -> ExitProblem {
