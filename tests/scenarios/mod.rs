@@ -5,6 +5,7 @@
 mod adopting;
 mod appliances;
 mod backups;
+mod bad_callers;
 mod bad_documents;
 mod browser;
 mod bundles;
