@@ -139,6 +139,28 @@ fn a_command_that_waits_draws_the_step_graph_on_a_terminal_and_writes_lines_else
 }
 
 #[test]
+fn a_command_that_waits_beside_a_daemon_draws_the_step_graph_too() {
+    let vsiflow = Vsiflow::simulated();
+    let _daemon = vsiflow.serve(&[]);
+    let document = vsiflow.write("web.yaml", &Vsi::named("web").doing("lab-hang").to_string());
+    let document = document.to_str().unwrap();
+    let words = ["apply", "-f", document, "--wait", "--timeout", "15s"];
+    let mut applied = terminal(&vsiflow, &words);
+    applied.shows("vsi/web   provision_vsi   Active");
+    applied.shows("monitor_console");
+    // What it is at the end stays above the prompt.
+    applied.shows("exit 5.");
+    // Where nobody looks, there are lines alone.
+    let lines = vsiflow.apply(Vsi::named("db"), &["--wait"]).exits(0);
+    let lines = lines.says("db: define_domain done");
+    assert!(
+        !lines.stderr.contains("provision_vsi   "),
+        "{}",
+        lines.stderr
+    );
+}
+
+#[test]
 fn a_watch_draws_what_is_worked_on() {
     let vsiflow = Vsiflow::simulated();
     let daemon = vsiflow.serve(&[]);

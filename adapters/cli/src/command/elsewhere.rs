@@ -2,10 +2,10 @@
 
 use vsiflow_api::Place;
 
-use super::{CommandOutcome, create, dispatch, documents, files, words};
+use super::{CommandOutcome, beside, create, dispatch, documents, files, words};
 use crate::{
     args::{BundleCommand, Cli, CliCommand},
-    daemon::{self, Forwarded, forward_asking, may_forward},
+    daemon::{self, Forwarded, may_forward},
     exit::{Exit, ExitProblem},
     work::{self, GivenDocuments},
 };
@@ -45,7 +45,7 @@ async fn ask(cli: &Cli) -> CommandOutcome {
         (_, Some((files, recursive))) => work::gather(files, recursive).await?,
         (_, None) => GivenDocuments::default(),
     };
-    match forward_asking(&place, cli, words(cli), &given).await {
+    match beside::forward(&place, cli, words(cli), &given).await {
         Forwarded::Answered(exit) => Ok(exit),
         Forwarded::Nobody => Err(silent(&place)),
     }

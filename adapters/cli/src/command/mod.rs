@@ -5,6 +5,7 @@ mod apply;
 mod approve;
 mod audit;
 mod backup;
+mod beside;
 mod bundle;
 mod cancel;
 mod cluster;
@@ -79,7 +80,7 @@ use crate::{
         HostCommand, ImageCommand, InventoryArgs, JournalCommand,
     },
     compose::{self, App},
-    daemon::{self, ApiAccess, Forwarded, forward_asking, forward_to, may_forward, refused},
+    daemon::{self, ApiAccess, Forwarded, forward_to, may_forward, refused},
     exit::{Exit, ExitProblem},
     output,
     work::{self, GivenDocuments},
@@ -209,7 +210,7 @@ async fn try_both(cli: &Cli, state: &Path, given: &GivenDocuments) -> CommandOut
         let done = Box::pin(dispatch(cli.clone())).await;
         match done {
             Err(problem) if problem.code == IN_USE => {
-                match forward_asking(&holder, cli, words(cli), given).await {
+                match beside::forward(&holder, cli, words(cli), given).await {
                     Forwarded::Answered(exit) => return Ok(exit),
                     Forwarded::Nobody if Instant::now() < until => tokio::time::sleep(AGAIN).await,
                     Forwarded::Nobody => return Err(problem),

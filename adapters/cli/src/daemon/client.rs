@@ -44,7 +44,7 @@ pub(crate) async fn forward_to(
 }
 
 /// Shows what the holder says, which does not know this terminal, and may send on what a guest wrote.
-pub(super) fn show(to_err: bool, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn show(to_err: bool, bytes: &[u8]) -> io::Result<()> {
     if !to_err {
         output::console(bytes).map_err(|_| io::Error::other("stdout"))
     } else {

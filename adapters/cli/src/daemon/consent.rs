@@ -8,7 +8,7 @@ use std::io;
 
 use vsiflow_api::Place;
 
-use super::client::{Forwarded, forward_printing, show};
+use super::client::{Forwarded, forward_printing};
 use crate::{
     args::{Cli, CliCommand, DestroyArgs, HostCommand},
     exit::Exit,
@@ -16,12 +16,16 @@ use crate::{
     work::{self, GivenDocuments, QUESTION},
 };
 
-/// Has a command done there, and asks before it destroys what was selected.
+/// Prints what the holder says.
+pub(crate) type Show<'a> = dyn Fn(bool, &[u8]) -> io::Result<()> + Send + Sync + 'a;
+
+/// Has a command done there, and asks before it destroys what was selected. What comes goes to `show`.
 pub(crate) async fn forward_asking(
     place: &Place,
     cli: &Cli,
     words: Vec<String>,
     given: &GivenDocuments,
+    show: &Show<'_>,
 ) -> Forwarded {
     let drains = matches!(&cli.command, CliCommand::Host(HostCommand::Drain(args)) if args.asks());
     let asks = drains || destroys_selected(&cli.command).is_some_and(|args| !args.yes);

@@ -18,7 +18,7 @@ mod consent;
 mod server;
 
 pub(crate) use access::{ApiAccess, refused};
-pub(crate) use client::{Forwarded, ask, ask_at, console, forward_to, may_forward};
+pub(crate) use client::{Forwarded, ask, ask_at, console, forward_to, may_forward, show};
 pub(crate) use consent::forward_asking;
 pub(crate) use server::{DaemonServer, api};
 use vsiflow_api::Place;

@@ -71,9 +71,24 @@ impl Pane {
         }
     }
 
+    /// What prints above it while somebody else draws it.
+    pub(crate) fn over(&self) -> Above {
+        Above(self.all.clone())
+    }
+
     /// Prints above it what goes to standard output.
     pub(crate) fn print(&self, print: impl FnOnce()) {
         self.all.suspend(print);
+    }
+}
+
+/// Prints above what is drawn.
+pub(crate) struct Above(MultiProgress);
+
+impl Above {
+    /// Prints, and draws again.
+    pub(crate) fn print<T>(&self, print: impl FnOnce() -> T) -> T {
+        self.0.suspend(print)
     }
 }
 

@@ -1,13 +1,16 @@
 //! The step graphs of VSIs that are worked on, below what `get --watch` and `wait` print, where that is a terminal.
 
-use std::io::IsTerminal as _;
+use std::{collections::BTreeSet, io::IsTerminal as _};
 
 use vsiflow_top::{Snapshot, VsiRow};
 
 use super::ask;
 use crate::{
     args::{Common, GetArgs, ObjectKind},
-    output::{self, pane::Pane},
+    output::{
+        self,
+        pane::{Above, Pane},
+    },
     work,
 };
 
@@ -17,6 +20,8 @@ const MOST: usize = 3;
 /// Graphs that are drawn again at each look.
 pub(in crate::command) struct LiveGraphs {
     pane: Pane,
+    /// Namespace and name of those that were drawn.
+    drawn: BTreeSet<(String, String)>,
 }
 
 impl LiveGraphs {
@@ -24,12 +29,32 @@ impl LiveGraphs {
     pub(in crate::command) fn where_drawn(common: &Common, lines: bool) -> Option<Self> {
         let terminal = std::io::stdout().is_terminal() && std::io::stderr().is_terminal();
         let person = lines && terminal && !common.quiet && !output::sink::is_for_caller();
-        person.then(|| Self { pane: Pane::new() })
+        person.then(|| Self {
+            pane: Pane::new(),
+            drawn: BTreeSet::new(),
+        })
     }
 
     /// Prints above them.
     pub(in crate::command) fn print(&self, print: impl FnOnce()) {
         self.pane.print(print);
+    }
+
+    /// Prints above them while they are drawn.
+    pub(in crate::command) fn above(&self) -> Above {
+        self.pane.over()
+    }
+
+    /// Prints those that were drawn a last time, as they ended.
+    pub(in crate::command) async fn finish(mut self, common: &Common) {
+        let mut text = String::new();
+        for (namespace, name) in std::mem::take(&mut self.drawn).iter().take(MOST) {
+            text.push_str(&graph(common, namespace, name).await);
+        }
+        self.pane.clear();
+        if !text.is_empty() {
+            output::raw_note(text.as_bytes());
+        }
     }
 
     /// Draws those of VSIs that are worked on and in that list.
@@ -60,13 +85,21 @@ impl LiveGraphs {
         let worked_on = fleet.vsis.iter().filter(|vsi| vsi.progress.is_some());
         let mut text = String::new();
         for vsi in worked_on.filter(|vsi| is_meant(vsi)).take(MOST) {
-            let words = ["history", "--graph", "-n", &vsi.namespace, &vsi.name];
-            if let Ok(graph) = Box::pin(ask(common, &words)).await {
-                let label = work::label(&vsi.namespace, &vsi.name);
-                text.push_str(&format!("vsi/{label}   {}\n", graph.trim_end()));
-                text.push('\n');
-            }
+            text.push_str(&graph(common, &vsi.namespace, &vsi.name).await);
+            let name = (vsi.namespace.clone(), vsi.name.clone());
+            self.drawn.insert(name);
         }
         self.pane.draw(&text);
     }
+}
+
+/// The graph of a VSI with its name above; nothing where nobody answers.
+async fn graph(common: &Common, namespace: &str, name: &str) -> String {
+    let words = ["history", "--graph", "-n", namespace, name];
+    let graph = Box::pin(ask(common, &words)).await.unwrap_or_default();
+    if graph.is_empty() {
+        return graph;
+    }
+    let label = work::label(namespace, name);
+    format!("vsi/{label}   {}\n\n", graph.trim_end())
 }

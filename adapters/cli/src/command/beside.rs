@@ -1,0 +1,89 @@
+//! The step graphs of what a daemon works on for a command that waits beside it, where that is a terminal.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use vsiflow_api::Place;
+use vsiflow_top::VsiRow;
+
+use super::watch::graphs::LiveGraphs;
+use crate::{
+    args::{Cli, CliCommand},
+    daemon::{self, Forwarded, forward_asking},
+    work::GivenDocuments,
+};
+
+/// How often they are drawn again.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// Has a command done there, and draws meanwhile what it waits for.
+pub(super) async fn forward(
+    place: &Place,
+    cli: &Cli,
+    words: Vec<String>,
+    given: &GivenDocuments,
+) -> Forwarded {
+    let graphs = || LiveGraphs::where_drawn(&cli.common, true);
+    let Some(mut graphs) = waits(&cli.command).then(graphs).flatten() else {
+        return forward_asking(place, cli, words, given, &daemon::show).await;
+    };
+    let named = Named::of(&words, given);
+    let above = graphs.above();
+    let print = |to_err: bool, bytes: &[u8]| above.print(|| daemon::show(to_err, bytes));
+    let done = {
+        let drawing = async {
+            loop {
+                tokio::time::sleep(EVERY).await;
+                graphs.draw(&cli.common, |vsi| named.has(vsi)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            done = forward_asking(place, cli, words, given, &print) => done,
+            never = drawing => never,
+        }
+    };
+    graphs.finish(&cli.common).await;
+    done
+}
+
+/// Whether a command returns when it is known what became of VSIs.
+fn waits(command: &CliCommand) -> bool {
+    let wait = match command {
+        CliCommand::Apply(args) => args.wait.clone(),
+        CliCommand::Create(args) => args.wait.clone(),
+        CliCommand::Approve(args) => args.wait.clone(),
+        CliCommand::Rebuild(args) => args.wait.clone(),
+        CliCommand::Start(args) => args.wait.clone(),
+        CliCommand::Stop(args) | CliCommand::Restart(args) => args.wait(),
+        _ => return false,
+    };
+    wait.wait || wait.timeout.is_some()
+}
+
+/// What a command and its documents name: any word that may be a name. What else is worked on is not drawn.
+struct Named(BTreeSet<String>);
+
+impl Named {
+    fn of(words: &[String], given: &GivenDocuments) -> Self {
+        let texts = given
+            .files
+            .iter()
+            .map(|file| String::from_utf8_lossy(&file.bytes));
+        let texts: Vec<_> = texts.collect();
+        let in_texts = texts.iter().flat_map(|text| text.split(is_between));
+        let in_words = words.iter().flat_map(|word| word.split(is_between));
+        let all = in_texts.chain(in_words).filter(|word| !word.is_empty());
+        Self(all.map(ToOwned::to_owned).collect())
+    }
+
+    /// Members of pools and groups have a number, or the name of theirs, behind its name.
+    fn has(&self, vsi: &VsiRow) -> bool {
+        let ends = vsi.name.match_indices('-').map(|(end, _)| end);
+        let mut beginnings = ends.filter_map(|end| vsi.name.get(..end));
+        self.0.contains(&vsi.name) || beginnings.any(|name| self.0.contains(name))
+    }
+}
+
+fn is_between(letter: char) -> bool {
+    !(letter.is_ascii_alphanumeric() || letter == '-' || letter == '.')
+}
