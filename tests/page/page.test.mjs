@@ -133,7 +133,10 @@ test("time travel leads to the middle of an upload and back, and the address say
   await accessible(page, "images with an upload");
   await page.locator("main tr").getByText("Ready").waitFor({ timeout: 120_000 });
   const events = daemon.must("events", "-o", "json").trim().split("\n").map((line) => JSON.parse(line));
-  const middle = events.find((event) => event.type === "step_started" && event.step === "upload_chunks").offset;
+  const told = events.find((event) => event.type === "noted" && /^upload_progress: uploading: /.test(event.detail));
+  const [, bytes, total] = told.detail.match(/(\d+) of (\d+) bytes/).map(Number);
+  assert.ok(bytes > 0 && bytes < total && total === 3 << 20, told.detail);
+  const middle = told.offset;
   const slider = page.getByRole("slider", { name: "Offset" });
   await slider.focus();
   const newest = Number(await slider.inputValue());
@@ -142,9 +145,12 @@ test("time travel leads to the middle of an upload and back, and the address say
   await shows(page, `As of offset ${middle}`);
   await shows(page, "Uploading");
   assert.equal(await page.evaluate(() => document.activeElement.id), "at", "the slider is still in use");
+  const bar = page.locator("progress[aria-label='bytes uploaded']");
+  assert.deepEqual([await bar.getAttribute("value"), await bar.getAttribute("max")], [bytes, total].map(String));
   // Whoever gets the address sees the same, and every link stays at that moment.
   await page.reload();
   await shows(page, "Uploading");
+  assert.equal(await bar.getAttribute("value"), String(bytes));
   await page.getByRole("link", { name: "Hosts" }).click();
   await page.waitForURL(`**/hosts?at=${middle}`);
   await page.getByRole("link", { name: "Now" }).click();

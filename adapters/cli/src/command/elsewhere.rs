@@ -45,7 +45,7 @@ async fn ask(cli: &Cli) -> CommandOutcome {
         (_, Some((files, recursive))) => work::gather(files, recursive).await?,
         (_, None) => GivenDocuments::default(),
     };
-    match beside::forward(&place, cli, words(cli), &given).await {
+    match Box::pin(beside::forward(&place, cli, words(cli), &given)).await {
         Forwarded::Answered(exit) => Ok(exit),
         Forwarded::Nobody => Err(silent(&place)),
     }

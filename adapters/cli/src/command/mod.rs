@@ -210,7 +210,7 @@ async fn try_both(cli: &Cli, state: &Path, given: &GivenDocuments) -> CommandOut
         let done = Box::pin(dispatch(cli.clone())).await;
         match done {
             Err(problem) if problem.code == IN_USE => {
-                match beside::forward(&holder, cli, words(cli), given).await {
+                match Box::pin(beside::forward(&holder, cli, words(cli), given)).await {
                     Forwarded::Answered(exit) => return Ok(exit),
                     Forwarded::Nobody if Instant::now() < until => tokio::time::sleep(AGAIN).await,
                     Forwarded::Nobody => return Err(problem),

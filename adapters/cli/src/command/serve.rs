@@ -223,6 +223,7 @@ async fn serve(
         ended = work_on(&app, args, metrics, delivered) => ended,
         never = archive_now_and_then(&app, common, args) => match never {},
         never = app.fleet.keep_image_policies(args.prune_images_every, told_of_images) => match never {},
+        never = app.fleet.keep_upload_progress() => match never {},
         ended = resources(cluster, operator) => Err(ended),
         ended = listen::serve(&app, &args.listen) => Err(ended),
         ended = Box::pin(traces::keep(&app, args.otlp_endpoint.as_ref())) => Err(ended),

@@ -4,4 +4,5 @@ pub(super) mod meter;
 pub(super) mod object;
 pub(super) mod policy;
 pub(super) mod progress;
+mod recorded;
 pub(super) mod upload;

@@ -264,7 +264,10 @@ impl Fleet {
             volume,
             users,
             needed: users > 0,
-            progress: self.progress_of(id),
+            progress: match self.progress_of(id) {
+                None => self.recorded_progress(id, state).await?,
+                seen => seen,
+            },
             ..object(id, wanted, name, &phase, message)
         }))
     }
