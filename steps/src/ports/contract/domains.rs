@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use super::{Place, Verdict, clean, equal, fails, fresh, ok, raw, storage};
 use crate::ports::{
-    DiskShape, DiskSource, DiskSpec, DomainShape, DomainSpec, DomainState, MachineSpec, OwnerMark,
-    PortErrorKind, Removed, VolumeFormat, VolumeSpec,
+    DiskShape, DiskSource, DiskSpec, DomainShape, DomainSpec, DomainState, GuestStats, MachineSpec,
+    OwnerMark, PortErrorKind, Removed, VolumeFormat, VolumeSpec,
 };
 
 /// The size of a domain's disk: not less than that of a small image.
@@ -181,8 +181,10 @@ async fn states(place: &Place, spec: &DomainSpec) -> Verdict {
         domains.open_screen(spec.uuid).await,
     )?;
     paused(place, spec.uuid).await?;
+    used(place, spec).await?;
     ok("destroy", domains.destroy(spec.uuid).await)?;
     is_in(place, spec.uuid, DomainState::ShutOff).await?;
+    equal("stats", stats(place, spec.uuid).await?, None)?;
     fails(
         "suspend",
         PortErrorKind::WrongState,
@@ -193,6 +195,36 @@ async fn states(place: &Place, spec: &DomainSpec) -> Verdict {
         PortErrorKind::WrongState,
         domains.resume(spec.uuid).await,
     )
+}
+
+/// What a domain that runs has used never shrinks. A host may not count it, but then of none.
+async fn used(place: &Place, spec: &DomainSpec) -> Verdict {
+    let counts = ok("guest_stats", place.ports.host.guest_stats().await)?.is_some();
+    let first = stats(place, spec.uuid).await?;
+    let second = stats(place, spec.uuid).await?;
+    let (Some(first), Some(second)) = (first, second) else {
+        return equal("whether it counts what runs", false, counts);
+    };
+    if first.cpu_ns.is_none() || first.cpu_ns > second.cpu_ns {
+        return Err(format!(
+            "processor time: {:?} and then {:?}",
+            first.cpu_ns, second.cpu_ns
+        ));
+    }
+    if first.disk_read > second.disk_read || first.disk_written > second.disk_written {
+        return Err(format!("disks: {first:?} and then {second:?}"));
+    }
+    let memory = spec.machine.memory_mib.saturating_mul(1 << 20);
+    if first.memory.is_none_or(|has| has == 0 || has > memory) {
+        return Err(format!("memory: {:?} of {memory}", first.memory));
+    }
+    Ok(())
+}
+
+/// What the host counted of that domain; none where it does not run.
+async fn stats(place: &Place, uuid: Uuid) -> Result<Option<GuestStats>, String> {
+    let all = ok("guest_stats", place.ports.host.guest_stats().await)?;
+    Ok(all.and_then(|all| all.into_iter().find(|one| one.uuid == uuid)))
 }
 
 /// Suspending and going on, each of them twice.
