@@ -256,8 +256,10 @@ fn a_collector_behind_tls_is_believed_by_its_certificate_alone() {
             .exits(1)
             .says("VSI0781")
     };
-    let _ = export(None).says("certificate").keeps_quiet_about("401");
-    let _ = export(Some(&certificate)).says("401");
+    let _ = export(None)
+        .says("certificate")
+        .keeps_quiet_about("401 Unauthorized");
+    let _ = export(Some(&certificate)).says("401 Unauthorized");
 }
 
 #[test]
