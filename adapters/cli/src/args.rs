@@ -12,6 +12,8 @@ pub(crate) mod examples;
 mod host;
 mod image;
 mod pool;
+#[cfg(test)]
+mod reference;
 mod selection;
 mod serve;
 mod snapshot;

@@ -103,4 +103,6 @@ fn without(value: &mut Value, key: &str) {
 }
 
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod tests;
