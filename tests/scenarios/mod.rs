@@ -117,5 +117,6 @@ mod time_travel;
 mod tokens;
 mod top;
 mod traces;
+mod tutorial;
 mod unreadable;
 mod ways_in;
