@@ -21,6 +21,7 @@ mod deleting;
 mod deployed;
 mod disk_sources;
 mod disks;
+mod dist;
 mod doctor;
 mod draining;
 mod drift;
