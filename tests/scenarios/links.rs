@@ -1,6 +1,10 @@
 //! Links between the documents.
 
-use std::{fs, path::Path, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::Path, path::PathBuf};
+
+fn repository() -> PathBuf {
+    fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("..")).unwrap()
+}
 
 fn documents(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap().flatten() {
@@ -13,19 +17,58 @@ fn documents(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The links of a page that lead to files, without their anchors.
+/// A page without its blocks of code, whose brackets are no links and whose `#` no headings.
+fn prose(page: &str) -> String {
+    let mut in_code = false;
+    let lines = page.lines().filter(|line| {
+        let fence = line.trim_start().starts_with("```");
+        in_code ^= fence;
+        !fence && !in_code
+    });
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// The links of a page within the repository.
 fn links(page: &str) -> impl Iterator<Item = &str> {
     let targets = page
         .split("](")
         .skip(1)
         .filter_map(|rest| rest.split(')').next());
-    let files = targets.map(|target| target.split('#').next().unwrap());
-    files.filter(|file| !file.is_empty() && !file.contains("://"))
+    targets.filter(|target| !target.is_empty() && !target.contains("://"))
+}
+
+/// The places of a page that a link can name: anchors, and headings as GitHub and mdBook name them.
+fn places(page: &str) -> Vec<String> {
+    let mut counts = BTreeMap::<String, u32>::new();
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let name = |line: &str| -> String {
+        let kept = line
+            .trim_start_matches('#')
+            .trim()
+            .chars()
+            .filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
+        let lower = kept.flat_map(char::to_lowercase);
+        lower
+            .map(|letter| if letter == ' ' { '-' } else { letter })
+            .collect()
+    };
+    let anchors = page.split("<a id=\"").skip(1);
+    let anchors = anchors.filter_map(|rest| rest.split('"').next());
+    let mut found: Vec<_> = anchors.map(str::to_owned).collect();
+    for place in headings.map(name) {
+        let count = counts.entry(place.clone()).or_default();
+        found.push(match count {
+            0 => place,
+            _ => format!("{place}-{count}"),
+        });
+        *count += 1;
+    }
+    found
 }
 
 #[test]
-fn every_link_in_the_documents_leads_to_a_file() {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+fn every_link_in_the_documents_leads_to_a_place_in_a_file() {
+    let repository = repository();
     let mut pages = Vec::new();
     documents(&repository.join("docs"), &mut pages);
     for name in [
@@ -33,16 +76,53 @@ fn every_link_in_the_documents_leads_to_a_file() {
         "ARCHITECTURE",
         "CONTRIBUTING",
         "CHANGELOG",
+        "SECURITY",
         "tests/README",
+        "deploy/lab/README",
+        "deploy/monitoring/README",
     ] {
         pages.push(repository.join(format!("{name}.md")));
     }
     let mut dead = Vec::new();
     for page in pages {
-        let text = fs::read_to_string(&page).unwrap();
-        let folder = page.parent().unwrap();
-        let gone = links(&text).filter(|file| !folder.join(file).exists());
-        dead.extend(gone.map(|file| format!("{}: {file}", page.display())));
+        let text = prose(&fs::read_to_string(&page).unwrap());
+        for link in links(&text) {
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let file = match file {
+                "" => page.clone(),
+                file => page.parent().unwrap().join(file),
+            };
+            let found = file.exists()
+                && (place.is_empty()
+                    || places(&prose(&fs::read_to_string(&file).unwrap()))
+                        .iter()
+                        .any(|at| at == place));
+            if !found {
+                dead.push(format!("{}: {link}", page.display()));
+            }
+        }
     }
     assert!(dead.is_empty(), "{dead:#?}");
+}
+
+#[test]
+fn the_book_has_each_page_once_and_in_the_order_of_its_kind() {
+    let docs = repository().join("docs");
+    let summary = fs::read_to_string(docs.join("SUMMARY.md")).unwrap();
+    let listed: Vec<_> = links(&summary).map(str::to_owned).collect();
+    let mut pages = Vec::new();
+    documents(&docs, &mut pages);
+    let mut pages: Vec<_> = pages
+        .iter()
+        .map(|page| page.strip_prefix(&docs).unwrap().display().to_string())
+        .filter(|page| page != "SUMMARY.md")
+        .collect();
+    pages.sort();
+    let mut sorted = listed.clone();
+    sorted.sort();
+    assert_eq!(sorted, pages, "docs/SUMMARY.md lists each page once");
+    let kinds = ["tutorial/", "how-to/", "reference/", "explanation/", "adr/"];
+    let kind = |page: &String| kinds.iter().position(|kind| page.starts_with(kind));
+    let order: Vec<_> = listed.iter().filter_map(kind).collect();
+    assert!(order.is_sorted(), "{listed:#?}");
 }
