@@ -20,9 +20,15 @@ struct Dist(TempDir);
 
 impl Dist {
     fn new() -> Self {
+        Self::doing_first("")
+    }
+
+    /// One whose stand-in does this before what vsiflow does.
+    fn doing_first(command: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let binary = folder.path().join("vsiflow");
-        let script = format!("#!/bin/sh\nexec '{}' \"$@\"\n", self::binary().display());
+        let real = self::binary();
+        let script = format!("#!/bin/sh\n{command}\nexec '{}' \"$@\"\n", real.display());
         fs::write(&binary, script).unwrap();
         fs::set_permissions(&binary, fs::Permissions::from_mode(0o755)).unwrap();
         Self(folder)
@@ -246,6 +252,18 @@ fn contents(dist: &Dist) {
             assert!(references.contains(needed.as_str().unwrap()), "{needed}");
         }
     }
+}
+
+#[test]
+fn two_builds_that_differ_are_told_with_what_differs() {
+    let dist = Dist::doing_first("[ \"$1\" != completions ] || date +%N");
+    let ran = dist.run(&["--machine", "x86_64", "--verify"]);
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{said}");
+    for words in ["differ", "_amd64.deb", "x86_64.tar.gz"] {
+        assert!(said.contains(words), "{said}");
+    }
+    assert!(!said.contains("image.tar"), "{said}");
 }
 
 #[test]
