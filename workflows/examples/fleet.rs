@@ -188,6 +188,7 @@ fn documents(options: &Options) -> Result<Resolved> {
         types: Vec::new(),
         quotas: Vec::new(),
         data_disks: Vec::new(),
+        networks: Vec::new(),
         hosts: hosts.collect::<Result<BTreeMap<_, _>>>()?,
         references: Default::default(),
         unresolved_refs: Vec::new(),
