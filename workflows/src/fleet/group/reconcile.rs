@@ -65,7 +65,8 @@ impl Fleet {
             (None, GroupOutcome::Progressing(_) | GroupOutcome::Gate(_)) => None,
         };
         self.pools.found(entity, generation, verdict);
-        Ok(NextLook { asks, more })
+        let open = Vec::new();
+        Ok(NextLook { asks, more, open })
     }
 
     /// The pools of a group, where each is, and what that comes to.

@@ -13,6 +13,7 @@ pub(in crate::fleet) mod known;
 pub(in crate::fleet) mod members;
 mod object;
 pub(in crate::fleet) mod reconcile;
+mod rest;
 mod shown;
 pub(in crate::fleet) mod template;
 
@@ -24,36 +25,31 @@ pub use shown::{Membership, ShownMember, ShownPool};
 use std::time::Duration;
 
 use tokio::{
-    sync::{broadcast::error::RecvError, watch},
-    time::{Instant, sleep, timeout},
+    sync::watch,
+    time::{Instant, sleep},
 };
 use vsiflow_engine::{
-    Notice,
     executor::By,
-    model::{Actor, EntityId, StreamId, Text},
+    model::{Actor, EntityId, Text},
 };
 
+use self::rest::{News, Rest, news};
 use super::{Fleet, Verdict};
 use crate::record::kind;
 
-/// What happens together is looked at together.
-const TOGETHER: Duration = Duration::from_millis(50);
 /// Pools are looked at that often although nothing was recorded.
 const AGAIN: Duration = Duration::from_secs(5);
 /// And that often while a gate is asked.
 const SOON: Duration = Duration::from_millis(500);
-/// A look is followed by a rest of so many times as long.
-const REST: u32 = 20;
-/// Nothing that was recorded is left unseen for longer than that, however long a look takes.
-const LONGEST_REST: Duration = Duration::from_secs(1);
-
 /// What comes after a look at a pool or a group.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::fleet) struct NextLook {
     /// It asks a gate, of which nothing is recorded when it opens.
     pub(in crate::fleet) asks: bool,
     /// It has more to record than one look does.
     pub(in crate::fleet) more: bool,
+    /// The members that have not reached what is wanted of them.
+    pub(in crate::fleet) open: Vec<EntityId>,
 }
 
 impl Fleet {
@@ -115,26 +111,29 @@ impl Fleet {
                 let looked = Box::pin(self.reconcile(&entity)).await;
                 next.asks |= looked.asks;
                 next.more |= looked.more;
+                next.open.extend(looked.open);
             }
             if next.more {
                 continue;
             }
             // Nothing is recorded when a guest begins to show what a gate asks for.
             let again = if next.asks { SOON } else { AGAIN };
-            // Looking at many members takes little of the time: they are being made meanwhile.
-            let pause = begun.elapsed().saturating_mul(REST);
-            let pause = pause.clamp(TOGETHER, LONGEST_REST);
+            let rest = Rest::after(begun.elapsed(), next.open);
             tokio::select! {
-                ended = concerns_pools(&mut notices) => if ended { return },
+                news = news(&mut notices) => if matches!(news, News::Ended) { return },
                 _ = asked.changed() => {}
                 () = sleep(again) => {}
             }
             // What comes within a moment is taken together.
-            let more = async { while !concerns_pools(&mut notices).await {} };
-            if timeout(pause, more).await.is_ok() {
+            if rest.ends(&mut notices, |member| self.is_open(member)).await {
                 return;
             }
         }
+    }
+
+    fn is_open(&self, member: &EntityId) -> bool {
+        let state = self.engine.entity(member);
+        state.is_some_and(|state| !state.is_settled())
     }
 
     /// Looks at a pool or a group.
@@ -151,43 +150,21 @@ impl Fleet {
         })
     }
 
+    /// Pools before groups, which depend on them.
     fn pools_to_control(&self) -> Vec<EntityId> {
-        let all = || [kind::GROUP, kind::POOL].map(|kind| self.entities_of(kind));
-        match self.pools.driven() {
+        let all = || [kind::POOL, kind::GROUP].map(|kind| self.entities_of(kind));
+        let mut entities = match self.pools.driven() {
             Some(some) => some,
             None => all().into_iter().flatten().map(|(id, _)| id).collect(),
-        }
+        };
+        entities.sort_by_key(|entity| entity.kind().as_str() == kind::GROUP);
+        entities
     }
 }
 
 /// Whether an entity is a pool or a group.
 pub(in crate::fleet) fn is_worked_on(entity: &EntityId) -> bool {
     [kind::POOL, kind::GROUP].contains(&entity.kind().as_str())
-}
-
-/// Waits for something that a pool may wait for; whether the engine has ended.
-async fn concerns_pools(notices: &mut tokio::sync::broadcast::Receiver<Notice>) -> bool {
-    loop {
-        match notices.recv().await {
-            Ok(Notice::Ended) | Err(RecvError::Closed) => return true,
-            Err(RecvError::Lagged(_)) | Ok(Notice::Unopened { .. }) => return false,
-            Ok(Notice::Recorded(record)) => {
-                let kinds = [
-                    kind::VSI,
-                    kind::DISK,
-                    kind::NETWORK,
-                    kind::POOL,
-                    kind::GROUP,
-                ];
-                if let StreamId::Entity(entity) = &record.stream
-                    && kinds.contains(&entity.kind().as_str())
-                {
-                    return false;
-                }
-            }
-            Ok(_) => {}
-        }
-    }
 }
 
 async fn closed(mut ended: watch::Receiver<()>) {

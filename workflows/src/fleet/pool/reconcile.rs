@@ -57,6 +57,7 @@ impl Fleet {
         }
         self.resume_members(&found).await?;
         let (mut trouble, more) = Box::pin(self.carry_out(&pool, &found, &decision)).await;
+        let unsettled = found.unsettled();
         let open = Box::pin(self.delete_disks(&pool, &found, &mut trouble)).await?;
         let open = Box::pin(self.delete_evicted_disks(&pool, &found, &mut trouble)).await || open;
         // What came in between is looked at again.
@@ -66,7 +67,11 @@ impl Fleet {
             None => Box::pin(self.came_to(&pool, &found, &decision, open)).await?,
         };
         self.pools.found(entity, generation, verdict);
-        Ok(NextLook { asks: false, more })
+        Ok(NextLook {
+            asks: false,
+            more,
+            open: unsettled,
+        })
     }
 
     /// Where a pool is, as those that wait for it are told.
