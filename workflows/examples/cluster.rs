@@ -5,8 +5,9 @@
 //! `plain` are VSIs with a document each, `pool` is one pool of as many, and `group` a group of one such pool. All of
 //! them are made from the same template, and the host of each VSI is chosen: spread over all hosts. The
 //! journal and all stores are real ones, the hosts are simulated in memory and in real time, and each is made in
-//! a process of its own. Of several rounds the fastest counts. What was made is deleted after the last round: for a minute
-//! after files are deleted, ext4 looks longer for room for new ones, and whoever came first would have it easier.
+//! a process of its own. Of several rounds the median counts, and each round begins with another of them: for a minute
+//! after files are deleted, ext4 looks longer for room for new ones, and whoever always came first would have it easier.
+//! What was made is deleted after the last round.
 
 use std::{
     collections::BTreeMap,
@@ -318,27 +319,30 @@ async fn main() -> Result<()> {
 
 /// All of them in turn, so that whatever else the machine does slows down each alike.
 fn all(options: &Options) -> Result<Map<String, Value>> {
-    let mut best = BTreeMap::<String, f64>::new();
+    let mut seen = BTreeMap::<String, Vec<f64>>::new();
     let all = tempfile::tempdir()?;
     for round in 0..options.rounds {
-        for way in WAYS {
+        let first = usize::try_from(round)? % WAYS.len();
+        for way in WAYS.into_iter().cycle().skip(first).take(WAYS.len()) {
             let dir = all.path().join(format!("{round}-{way}"));
             std::fs::create_dir(&dir)?;
             for (key, figure) in in_own_process(options, way, &dir)? {
                 let figure = figure.as_f64().ok_or("no number")?;
-                let least = best.entry(format!("{way}_{key}")).or_insert(figure);
-                *least = least.min(figure);
+                seen.entry(format!("{way}_{key}")).or_default().push(figure);
             }
         }
     }
+    let medians = seen.into_iter().map(|(key, seen)| (key, median(seen)));
+    let medians: BTreeMap<_, _> = medians.collect();
     let mut figures = Map::new();
-    for (key, figure) in &best {
+    for (key, figure) in &medians {
         figures.insert(key.clone(), round(*figure).into());
     }
     for way in WAYS.into_iter().skip(1) {
         for (ratio, key) in [("ratio", "s"), ("cpu_ratio", "cpu_s")] {
             let of = |way: &str| {
-                best.get(&format!("{way}_{key}"))
+                medians
+                    .get(&format!("{way}_{key}"))
                     .copied()
                     .unwrap_or(f64::NAN)
             };
@@ -361,6 +365,11 @@ fn in_own_process(options: &Options, way: &str, dir: &Path) -> Result<Map<String
         return Err(format!("{way} ended with {}", output.status).into());
     }
     Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 fn round(figure: f64) -> f64 {

@@ -22,11 +22,12 @@ use crate::{
     spec::{DeletionPolicy, Resolved},
 };
 
-/// So many members are made by one batch of the journal.
-const BATCH: usize = 100;
-/// So many are made by one look at their pool: other pools have their turn, and what was asked of this one
-/// meanwhile is seen.
-const EACH_LOOK: usize = 200;
+/// So many members are made by one batch of the journal, and by one look at their pool: other pools have their
+/// turn, and what was asked of this one meanwhile is seen.
+///
+/// As many as that because those that begin together keep step: a host refreshes its storage pool for each boot
+/// disk, and cannot while it copies another.
+const BATCH: usize = 1_000;
 /// After so many members that are refused one by one, batches are refused as a whole.
 const REFUSED: usize = 4;
 /// Hosts that are looked at at the same time.
@@ -167,7 +168,7 @@ impl Fleet {
         }
         let mut batches: Vec<_> = missing.chunks(BATCH).rev().collect();
         let (mut made, mut refused) = (0_usize, 0_usize);
-        while made < EACH_LOOK
+        while made < BATCH
             && let Some(numbers) = batches.pop()
         {
             let (first, second) = numbers.split_at(numbers.len().div_ceil(2));

@@ -2,7 +2,8 @@
 //!
 //! A look at many members costs as much as making some of them, and they report by the hundred. So a look
 //! is followed by a rest that is many times as long. It ends early when half of the members that were open
-//! are settled: then there is something to do or to tell, and with each such look half as many are left.
+//! are settled: then there is something to do or to tell, and with each such look half as many are left. It
+//! ends at once when none is left.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -110,7 +111,10 @@ impl Rest {
                 }
             }
         }
-        sleep_until(begun + self.least).await;
+        // Where none is left there is nothing to be taken together any more.
+        if !self.open.is_empty() || self.few.is_none() {
+            sleep_until(begun + self.least).await;
+        }
         false
     }
 }
@@ -175,8 +179,22 @@ mod tests {
         let (_sender, mut notices) = broadcast::channel(8);
         let begun = Instant::now();
         let rest = Rest::after(Duration::from_millis(100), members(4));
-        assert!(!rest.ends(&mut notices, |_| false).await);
+        let last = members(4).pop();
+        assert!(
+            !rest
+                .ends(&mut notices, |member| Some(member) == last.as_ref())
+                .await
+        );
         assert_eq!(begun.elapsed(), Duration::from_millis(300));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rest_ends_at_once_when_all_are_settled() {
+        let (_sender, mut notices) = broadcast::channel(8);
+        let begun = Instant::now();
+        let rest = Rest::after(Duration::from_millis(100), members(4));
+        assert!(!rest.ends(&mut notices, |_| false).await);
+        assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
