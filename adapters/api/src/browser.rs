@@ -84,7 +84,7 @@ impl BrowserDoor {
             link: Some(hashed(&link)),
             session: None,
         };
-        let way = Way(Arc::new(Inner {
+        let way = Way(Arc::new(Sessions {
             address,
             place,
             keys: Mutex::new(keys),
@@ -113,7 +113,7 @@ struct Keys {
     session: Option<Hash>,
 }
 
-struct Inner {
+struct Sessions {
     address: SocketAddr,
     place: Place,
     keys: Mutex<Keys>,
@@ -121,7 +121,7 @@ struct Inner {
 
 /// The way through the door, for each request.
 #[derive(Clone)]
-struct Way(Arc<Inner>);
+struct Way(Arc<Sessions>);
 
 impl Service<Request<Incoming>> for Way {
     type Response = Response;
@@ -137,7 +137,7 @@ impl Service<Request<Incoming>> for Way {
     }
 }
 
-impl Inner {
+impl Sessions {
     async fn answer(&self, request: Request<Incoming>) -> Result<Response, Problem> {
         self.is_asked_for(request.headers())?;
         if request.uri().path() == "/open" {

@@ -26,14 +26,13 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep, timeout},
 };
 use tokio_io_timeout::TimeoutStream;
 
-use crate::TlsAcceptor;
+use crate::{TlsAcceptor, place::Wire};
 
 /// How many connections are held open, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -119,11 +118,8 @@ pub enum Security {
     Tls(Arc<dyn Fn() -> Option<TlsAcceptor> + Send + Sync>),
 }
 
-trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
-
 /// Who came, or why nobody was let in.
-type Shown = Result<(Box<dyn Wire>, Peer), String>;
+type Admitted = Result<(Box<dyn Wire>, Peer), String>;
 
 /// Serves as long as it is polled. A service that panics concerns its own connection.
 pub async fn serve<S, B>(
@@ -170,14 +166,14 @@ where
 /// Connections that have not shown who they are.
 #[derive(Default)]
 struct Strangers {
-    tasks: JoinSet<Shown>,
+    tasks: JoinSet<Admitted>,
     /// The oldest first; some may be through by now.
     order: VecDeque<AbortHandle>,
     told: Option<Instant>,
 }
 
 impl Strangers {
-    fn take(&mut self, task: impl Future<Output = Shown> + Send + 'static, limits: Limits) {
+    fn take(&mut self, task: impl Future<Output = Admitted> + Send + 'static, limits: Limits) {
         self.order.retain(|one| !one.is_finished());
         while self.order.len() >= limits.handshakes
             && let Some(oldest) = self.order.pop_front()
@@ -237,7 +233,12 @@ impl Served {
 }
 
 /// Lets a client show who it is.
-async fn show(stream: TcpStream, address: SocketAddr, security: Security, limits: Limits) -> Shown {
+async fn show(
+    stream: TcpStream,
+    address: SocketAddr,
+    security: Security,
+    limits: Limits,
+) -> Admitted {
     let plain = Peer {
         address,
         certificate: None,

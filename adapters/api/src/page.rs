@@ -150,7 +150,7 @@ const OTHERS: usize = 8;
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-struct AtQuery {
+struct PageQuery {
     at: Option<String>,
 }
 
@@ -161,7 +161,7 @@ impl FromRequestParts<Api> for Looked {
         let State(api) = State::<Api>::from_request_parts(parts, api)
             .await
             .unwrap_or_else(|never| match never {});
-        let query = Query::<AtQuery>::try_from_uri(&parts.uri).unwrap_or_default();
+        let query = Query::<PageQuery>::try_from_uri(&parts.uri).unwrap_or_default();
         // A form sends what nobody filled in, too.
         let asked = query.0.at.filter(|text| !text.is_empty());
         let asked = asked.map(|text| text.parse::<Moment>()).transpose();

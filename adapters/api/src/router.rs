@@ -30,7 +30,7 @@ use crate::{
     moments::Moments,
     openapi, page,
     token::Token,
-    v1::{self, Consoles, Watchers},
+    v1::{self, ConsoleRegistry, Watchers},
 };
 
 /// The longest body of a request that is no command, in bytes.
@@ -51,7 +51,7 @@ struct Inner {
     commands: Arc<dyn Commands>,
     turns: Turns,
     watchers: Watchers,
-    consoles: Consoles,
+    consoles: ConsoleRegistry,
     page_consoles: page::PageConsoles,
     moments: Moments,
     tasks: Tasks,
@@ -81,7 +81,7 @@ impl Api {
             commands,
             turns: Turns::default(),
             watchers: Watchers::default(),
-            consoles: Consoles::default(),
+            consoles: ConsoleRegistry::default(),
             page_consoles: page::PageConsoles::default(),
             moments: Moments::default(),
             tasks: Tasks::default(),
@@ -119,7 +119,7 @@ impl Api {
         &self.inner.page_consoles
     }
 
-    pub(crate) fn consoles(&self) -> &Consoles {
+    pub(crate) fn consoles(&self) -> &ConsoleRegistry {
         &self.inner.consoles
     }
 

@@ -88,7 +88,7 @@ pub async fn serve_unix<S, B>(
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut held = Held::default();
+    let mut held = SocketConnections::default();
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -136,22 +136,22 @@ type Ended = Result<(tokio::task::Id, ()), tokio::task::JoinError>;
 
 /// Connections, the oldest first.
 #[derive(Default)]
-struct Held {
+struct SocketConnections {
     tasks: JoinSet<()>,
-    all: VecDeque<Connection>,
+    all: VecDeque<SocketConnection>,
 }
 
-struct Connection {
+struct SocketConnection {
     task: AbortHandle,
     uid: u32,
     /// Whether it ever asked anything.
     asked: Arc<AtomicBool>,
 }
 
-impl Held {
+impl SocketConnections {
     /// Whether there is room for one more of that user, made by the oldest that never asked anything.
     fn has_room(&mut self, peer: UnixPeer, limits: UnixLimits) -> bool {
-        let own = |one: &&Connection| one.uid == peer.uid;
+        let own = |one: &&SocketConnection| one.uid == peer.uid;
         let too_many = self.all.iter().filter(own).count() >= limits.each;
         if !too_many && self.all.len() < limits.connections {
             return true;
@@ -172,7 +172,7 @@ impl Held {
     ) {
         let task = self.tasks.spawn(task);
         let uid = peer.uid;
-        self.all.push_back(Connection { task, uid, asked });
+        self.all.push_back(SocketConnection { task, uid, asked });
     }
 
     fn forget(&mut self, ended: Ended) {

@@ -64,7 +64,7 @@ use vsiflow_workflows::fleet::Moment;
 
 pub use self::console::NoConsole;
 pub(crate) use self::{
-    console::{Consoles, open_queued, protocol},
+    console::{ConsoleRegistry, open_queued, protocol},
     events::Watchers,
 };
 use crate::{Problem, caller, described, router::Api};

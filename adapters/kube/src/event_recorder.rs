@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    events::{Counts, EventNote, EventWriter},
+    events::{EventCounts, EventNote, EventWriter},
     resource::Resource,
     resource_cache::ResourceCache,
 };
@@ -92,7 +92,7 @@ impl EventRecorder {
         let _ = queue.try_send(first);
         let writer = EventWriter {
             client: self.client.clone(),
-            counts: Counts::default(),
+            counts: EventCounts::default(),
         };
         self.tasks.spawn(tell(writer, waiting));
         self.queues.insert(namespace, queue);

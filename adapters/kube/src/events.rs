@@ -173,17 +173,17 @@ fn says(phase: Phase) -> &'static str {
 
 /// How often what is told again happened.
 #[derive(Default)]
-pub(crate) struct Counts {
-    counts: BTreeMap<String, Count>,
+pub(crate) struct EventCounts {
+    counts: BTreeMap<String, EventCount>,
     order: VecDeque<String>,
 }
 
-struct Count {
+struct EventCount {
     times: i32,
     written: Option<Instant>,
 }
 
-impl Counts {
+impl EventCounts {
     /// How often it happened by now; none where that was written just now.
     fn count(&mut self, name: &str, again: bool) -> Option<i32> {
         if !self.counts.contains_key(name) {
@@ -194,7 +194,7 @@ impl Counts {
                 self.counts.remove(&oldest);
             }
         }
-        let count = self.counts.entry(name.to_owned()).or_insert(Count {
+        let count = self.counts.entry(name.to_owned()).or_insert(EventCount {
             times: 0,
             written: None,
         });
@@ -211,7 +211,7 @@ impl Counts {
 /// Writes the Events of one namespace.
 pub(crate) struct EventWriter {
     pub(crate) client: Client,
-    pub(crate) counts: Counts,
+    pub(crate) counts: EventCounts,
 }
 
 impl EventWriter {

@@ -25,7 +25,7 @@ use crate::{
     events::{EventNote, WAITING, happening},
     follow::Follower,
     reporter::Reporter,
-    resource_cache::{ObjectSource, ResourceCache, What},
+    resource_cache::{ObjectSource, ResourceCache, WatchedKind},
     status_queue::StatusQueue,
     subresources::Subresources,
     watch::follow,
@@ -313,9 +313,11 @@ fn sources(namespaces: &Namespaces) -> Vec<ObjectSource> {
         Namespaces::All => vec![None],
         Namespaces::These(these) => these.iter().cloned().map(Some).collect(),
     };
-    let all = places
-        .iter()
-        .flat_map(|place| What::all().into_iter().map(|what| (what, place.clone())));
+    let all = places.iter().flat_map(|place| {
+        WatchedKind::all()
+            .into_iter()
+            .map(|what| (what, place.clone()))
+    });
     all.collect()
 }
 

@@ -22,13 +22,13 @@ use crate::{
 
 /// What is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum What {
+pub(crate) enum WatchedKind {
     Kind(ResourceKind),
     ConfigMaps,
     Secrets,
 }
 
-impl What {
+impl WatchedKind {
     pub(crate) fn all() -> Vec<Self> {
         let kinds = ResourceKind::ALL.into_iter().map(Self::Kind);
         kinds.chain([Self::ConfigMaps, Self::Secrets]).collect()
@@ -36,7 +36,7 @@ impl What {
 }
 
 /// One watch: what, and in which namespace; none is all of them.
-pub(crate) type ObjectSource = (What, Option<String>);
+pub(crate) type ObjectSource = (WatchedKind, Option<String>);
 
 /// An object as a watch tells it.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ type Objects = BTreeMap<(String, String), CacheUpdate>;
 
 #[derive(Default)]
 struct CacheInner {
-    objects: BTreeMap<What, Objects>,
+    objects: BTreeMap<WatchedKind, Objects>,
     /// Where VSIs of a UID are or were: thousands of events are told of them by it.
     vsis: BTreeMap<Uuid, (ResourceKind, (String, String))>,
     /// The objects of pools' members, by the UIDs of their VSIs; and the other way round.
@@ -76,8 +76,8 @@ fn place_of(resource: &Resource) -> (String, String) {
 }
 
 impl CacheInner {
-    fn note_vsi(&mut self, what: What, told: &CacheUpdate) {
-        if let (What::Kind(kind), CacheUpdate::Resource(resource)) = (what, told)
+    fn note_vsi(&mut self, what: WatchedKind, told: &CacheUpdate) {
+        if let (WatchedKind::Kind(kind), CacheUpdate::Resource(resource)) = (what, told)
             && (kind.is_vsi()
                 || kind.has_members()
                 || [ResourceKind::Network, ResourceKind::Quota].contains(&kind))
@@ -89,7 +89,7 @@ impl CacheInner {
     /// The VSI of that UID, where the index says it is.
     fn vsi(&self, uid: Uuid) -> Option<&Arc<Resource>> {
         let (kind, place) = self.vsis.get(&uid)?;
-        match self.objects.get(&What::Kind(*kind))?.get(place)? {
+        match self.objects.get(&WatchedKind::Kind(*kind))?.get(place)? {
             CacheUpdate::Resource(resource) if resource.uid == uid => Some(resource),
             _ => None,
         }
@@ -169,7 +169,7 @@ impl ResourceCache {
     }
 
     /// An object is there.
-    pub(crate) fn put(&self, what: What, told: CacheUpdate) {
+    pub(crate) fn put(&self, what: WatchedKind, told: CacheUpdate) {
         self.put_if(what, told, |_| true);
     }
 
@@ -177,7 +177,7 @@ impl ResourceCache {
     /// gone, and tells nothing of it again: the answer is taken only while the object is there.
     pub(crate) fn update(&self, resource: Resource) {
         self.answer(resource, |inner, resource| {
-            let (what, place) = (What::Kind(resource.key.kind), place_of(resource));
+            let (what, place) = (WatchedKind::Kind(resource.key.kind), place_of(resource));
             let known = inner.objects.get(&what).and_then(|all| all.get(&place));
             matches!(known, Some(CacheUpdate::Resource(known)) if known.uid == resource.uid)
         });
@@ -191,13 +191,13 @@ impl ResourceCache {
     }
 
     fn answer(&self, resource: Resource, is_taken: impl Fn(&CacheInner, &Resource) -> bool) {
-        let what = What::Kind(resource.key.kind);
+        let what = WatchedKind::Kind(resource.key.kind);
         let resource = Arc::new(resource);
         let told = CacheUpdate::Resource(resource.clone());
         self.put_if(what, told, |inner| is_taken(inner, &resource));
     }
 
-    fn put_if(&self, what: What, told: CacheUpdate, is_taken: impl Fn(&CacheInner) -> bool) {
+    fn put_if(&self, what: WatchedKind, told: CacheUpdate, is_taken: impl Fn(&CacheInner) -> bool) {
         let news = {
             let mut inner = self.lock();
             if !is_taken(&inner) {
@@ -212,7 +212,7 @@ impl ResourceCache {
     }
 
     /// An object is gone.
-    pub(crate) fn remove(&self, what: What, told: &CacheUpdate) {
+    pub(crate) fn remove(&self, what: WatchedKind, told: &CacheUpdate) {
         let removed = {
             let mut inner = self.lock();
             if let CacheUpdate::Resource(resource) = told {
@@ -263,7 +263,7 @@ impl ResourceCache {
     /// The resource of that key, as it was told last.
     pub(crate) fn resource(&self, key: &ResourceKey) -> Option<Arc<Resource>> {
         let inner = self.lock();
-        let objects = inner.objects.get(&What::Kind(key.kind))?;
+        let objects = inner.objects.get(&WatchedKind::Kind(key.kind))?;
         match objects.get(&(key.namespace.clone(), key.name.clone()))? {
             CacheUpdate::Resource(resource) => Some(resource.clone()),
             CacheUpdate::Settings(_) => None,
@@ -305,7 +305,7 @@ impl ResourceCache {
                 }
                 match (what, told) {
                     (_, CacheUpdate::Resource(one)) => snapshot.resources.push(one.clone()),
-                    (What::Secrets, CacheUpdate::Settings(one)) => {
+                    (WatchedKind::Secrets, CacheUpdate::Settings(one)) => {
                         snapshot.secrets.push(one.clone())
                     }
                     (_, CacheUpdate::Settings(one)) => snapshot.config_maps.push(one.clone()),

@@ -19,7 +19,7 @@ use crate::{
     health::Health,
     kind::ResourceKind,
     resource::{Resource, Settings},
-    resource_cache::{CacheUpdate, ObjectSource, ResourceCache, What},
+    resource_cache::{CacheUpdate, ObjectSource, ResourceCache, WatchedKind},
 };
 
 /// Kinds of Secrets that are no host settings, and large or many.
@@ -45,7 +45,7 @@ pub(crate) async fn follow(
         health,
     };
     match source.0 {
-        What::Kind(kind) => {
+        WatchedKind::Kind(kind) => {
             let described = kind.api_resource();
             let api: Api<DynamicObject> = match namespace {
                 Some(namespace) => Api::namespaced_with(client, namespace, &described),
@@ -54,13 +54,13 @@ pub(crate) async fn follow(
             let told = move |object| told(kind, object);
             watching.run(api, watcher::Config::default(), told).await;
         }
-        What::ConfigMaps => {
+        WatchedKind::ConfigMaps => {
             let told = |object: ConfigMap| Settings::of_config_map(object).map(settings);
             watching
                 .run(core(client, namespace), watcher::Config::default(), told)
                 .await;
         }
-        What::Secrets => {
+        WatchedKind::Secrets => {
             let told = |object: Secret| Settings::of_secret(object).map(settings);
             let config = watcher::Config::default().fields(OTHER_SECRETS);
             watching.run(core(client, namespace), config, told).await;
@@ -139,7 +139,7 @@ impl Watching {
 
     /// Whether the server says that it has no such kind, and may be without it.
     fn is_lacking(&self, error: &watcher::Error) -> bool {
-        let optional = matches!(self.source.0, What::Kind(kind) if kind.is_optional());
+        let optional = matches!(self.source.0, WatchedKind::Kind(kind) if kind.is_optional());
         optional && trouble::is_missing(error)
     }
 
@@ -184,7 +184,7 @@ mod tests {
             times: usize::MAX,
             done: false,
         });
-        let source = (What::ConfigMaps, Some("default".to_owned()));
+        let source = (WatchedKind::ConfigMaps, Some("default".to_owned()));
         let world = Arc::new(ResourceCache::new(vec![source.clone()]));
         let following = follow(server.client(), source, world, health.clone());
         let _ = tokio::time::timeout(Duration::from_secs(300), following).await;

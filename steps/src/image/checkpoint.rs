@@ -25,11 +25,11 @@ pub(super) struct Checkpoint {
     pub(super) identity: String,
     /// What the source said of it.
     pub(super) source: SourceInfo,
-    places: Vec<Kept>,
+    places: Vec<StoredCheckpoint>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-struct Kept {
+struct StoredCheckpoint {
     position: u64,
     hash: String,
 }
@@ -56,7 +56,7 @@ impl Checkpoint {
 
     /// Adds a place that the host has confirmed.
     pub(super) fn add(&mut self, place: &UploadPosition) {
-        self.places.push(Kept {
+        self.places.push(StoredCheckpoint {
             position: place.position,
             hash: place.hash.state(),
         });
@@ -68,8 +68,9 @@ impl Checkpoint {
     pub(super) fn place(&self, volume: &VolumeInfo) -> Option<UploadPosition> {
         // A source is not opened at its very end.
         let end = self.source.length.unwrap_or(u64::MAX);
-        let within =
-            |kept: &&Kept| (1..end).contains(&kept.position) && kept.position <= volume.physical;
+        let within = |kept: &&StoredCheckpoint| {
+            (1..end).contains(&kept.position) && kept.position <= volume.physical
+        };
         let kept = self.places.iter().rev().find(within)?;
         Some(UploadPosition {
             position: kept.position,

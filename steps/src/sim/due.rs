@@ -8,13 +8,13 @@ use uuid::Uuid;
 
 /// Domains by the time at which something happens in them, by the host's clock in milliseconds.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Due {
+pub(super) struct DueDomains {
     queue: BTreeSet<(u64, Uuid)>,
     /// Whether all that is to come stands in the queue.
     complete: bool,
 }
 
-impl Due {
+impl DueDomains {
     /// The next domain in which something happened until `now`.
     pub(super) fn next(&mut self, now: u64) -> Option<Uuid> {
         let first = *self.queue.first()?;
@@ -34,7 +34,7 @@ impl Due {
         *self = Self::default();
     }
 
-    /// Whether all domains have to be looked at; not again until [`Due::forget`].
+    /// Whether all domains have to be looked at; not again until [`DueDomains::forget`].
     pub(super) fn begin(&mut self) -> bool {
         !std::mem::replace(&mut self.complete, true)
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Content, Fault, Live, due::Due, guest::GuestEnded, source::qcow2_header};
+use super::{Content, Fault, Live, due::DueDomains, guest::GuestEnded, source::qcow2_header};
 use crate::ports::{
     DhcpHost, DnsHost, DomainSpec, DomainState, GuestStats, GuestSupport, HostCapacity, HostRoute,
     NetworkSpec, OwnerMark,
@@ -67,7 +67,7 @@ pub struct SimHostState {
     pub broken: BTreeMap<String, Fault>,
     /// When something happens next.
     #[serde(skip)]
-    pub(super) due: Due,
+    pub(super) due: DueDomains,
 }
 
 /// The header of a qcow2 file that lies over another one.
@@ -334,7 +334,7 @@ impl SimHostState {
             uuid: None,
             daemon_starts: 1,
             broken: BTreeMap::new(),
-            due: Due::default(),
+            due: DueDomains::default(),
         }
     }
 

@@ -90,7 +90,7 @@ impl Class {
 }
 
 /// How many of a class each host has, and one of them.
-struct Counted {
+struct ClassCounts {
     class: Class,
     hosts: Vec<u64>,
     first: BTreeMap<usize, String>,
@@ -100,7 +100,7 @@ struct Counted {
 pub struct PlacementBoard {
     hosts: Vec<PlacementHost>,
     at: HashMap<String, usize>,
-    counted: Vec<Counted>,
+    counted: Vec<ClassCounts>,
     /// What VSIs on hosts do not stand beside them: namespace and selector, and one on each host that says so.
     averse: Vec<(String, LabelSelector, BTreeMap<usize, String>)>,
     /// The candidates of the request before, which is as a rule that of the next.
@@ -272,7 +272,7 @@ impl PlacementBoard {
     fn count(&mut self, class: Class) -> usize {
         let found = self.counted.iter().position(|one| one.class == class);
         found.unwrap_or_else(|| {
-            let mut counted = Counted {
+            let mut counted = ClassCounts {
                 class,
                 hosts: vec![0; self.hosts.len()],
                 first: BTreeMap::new(),
@@ -338,7 +338,7 @@ impl PlacementBoard {
     }
 }
 
-impl Counted {
+impl ClassCounts {
     fn add(&mut self, index: usize, vsi: &PlacedVsi) {
         if !self.class.has(vsi) {
             return;

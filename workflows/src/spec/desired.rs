@@ -329,11 +329,11 @@ fn compare(path: &str, before: &Value, after: &Value, changes: &mut Vec<FieldCha
 }
 
 /// Members of an object, or elements of a list, by name.
-type Members = BTreeMap<String, Value>;
+type NamedValues = BTreeMap<String, Value>;
 
 fn compare_members(
-    old: &Members,
-    new: &Members,
+    old: &NamedValues,
+    new: &NamedValues,
     join: impl Fn(&str) -> String,
     changes: &mut Vec<FieldChange>,
 ) {
@@ -353,7 +353,7 @@ fn compare_lists(
     path: &str,
     before: &Value,
     after: &Value,
-    (old, new): (&Members, &Members),
+    (old, new): (&NamedValues, &NamedValues),
     changes: &mut Vec<FieldChange>,
 ) {
     let earlier = changes.len();
@@ -364,11 +364,11 @@ fn compare_lists(
 }
 
 /// The elements of a list of objects by their names; `None` where they have none of their own.
-fn by_name(list: &Value) -> Option<Members> {
+fn by_name(list: &Value) -> Option<NamedValues> {
     let list = list.as_array()?;
     let named =
         |element: &Value| Some((element.get("name")?.as_str()?.to_owned(), element.clone()));
-    let members: Members = list.iter().map(named).collect::<Option<_>>()?;
+    let members: NamedValues = list.iter().map(named).collect::<Option<_>>()?;
     (members.len() == list.len()).then_some(members)
 }
 

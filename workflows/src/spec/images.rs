@@ -70,9 +70,13 @@ impl Documents {
 }
 
 /// Kind of a document, where it was read from, its namespace and name, and its item.
-type Named<'a> = (&'static str, &'a str, &'a str, &'a str);
+type NamedItem<'a> = (&'static str, &'a str, &'a str, &'a str);
 
-fn of_template(of: Named<'_>, template: &mut PoolTemplate, each: &mut dyn FnMut(NamedImage<'_>)) {
+fn of_template(
+    of: NamedItem<'_>,
+    template: &mut PoolTemplate,
+    each: &mut dyn FnMut(NamedImage<'_>),
+) {
     let spec = &mut template.spec;
     // The architecture follows from the guest where none is named.
     let VsiSpec {
@@ -83,7 +87,7 @@ fn of_template(of: Named<'_>, template: &mut PoolTemplate, each: &mut dyn FnMut(
     show(of, image, &arch, each);
 }
 
-fn of_disks(of: Named<'_>, disks: &mut [DiskTemplate], each: &mut dyn FnMut(NamedImage<'_>)) {
+fn of_disks(of: NamedItem<'_>, disks: &mut [DiskTemplate], each: &mut dyn FnMut(NamedImage<'_>)) {
     for disk in disks {
         if let Some(DiskSource::Image { image }) = &mut disk.spec.source {
             of_disk(of, image, each);
@@ -92,7 +96,7 @@ fn of_disks(of: Named<'_>, disks: &mut [DiskTemplate], each: &mut dyn FnMut(Name
 }
 
 fn of_disk(
-    (kind, source, object, item): Named<'_>,
+    (kind, source, object, item): NamedItem<'_>,
     image: &mut DesiredImage,
     each: &mut dyn FnMut(NamedImage<'_>),
 ) {
@@ -108,7 +112,7 @@ fn of_disk(
 }
 
 fn show(
-    (kind, source, object, item): Named<'_>,
+    (kind, source, object, item): NamedItem<'_>,
     (url, checksum): (&ImageUrl, &mut Option<Checksum>),
     arch: &str,
     each: &mut dyn FnMut(NamedImage<'_>),

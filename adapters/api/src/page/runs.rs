@@ -59,7 +59,7 @@ pub(super) fn timeline(
         h2 { "Runs" }
         ol.timeline {
             @for run in runs.iter().take(RUNS) {
-                @let span = Span::of(run, history);
+                @let span = RunSpan::of(run, history);
                 li {
                     a href={ "?run=" (run.name) (more) } aria-current=[is_drawn(run, drawn)] {
                         (run.workflow) " of generation " (run.generation)
@@ -86,7 +86,7 @@ fn is_drawn(run: &RunGraph, drawn: Option<&RunGraph>) -> Option<&'static str> {
 
 /// When a run and the attempts of its steps were under way, in milliseconds.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Span {
+struct RunSpan {
     end: String,
     from: u64,
     to: u64,
@@ -94,7 +94,7 @@ struct Span {
     attempts: Vec<(String, String, u64, u64)>,
 }
 
-impl Span {
+impl RunSpan {
     fn of(run: &RunGraph, history: &[HistoryLine]) -> Self {
         let mut span = Self::default();
         let own = history
@@ -184,7 +184,7 @@ mod tests {
             line("2026-11-22T09:00:01.000Z", "a", 1_000),
             line("2026-11-22T09:00:02.000Z", "b", 500),
         ];
-        let span = Span::of(&run(), &history);
+        let span = RunSpan::of(&run(), &history);
         assert_eq!(span.to - span.from, 2_000);
         let drawn = span.bar().into_string();
         assert!(drawn.contains(r#"x="0" y="0" width="300""#), "{drawn}");
@@ -198,8 +198,8 @@ mod tests {
             line("2026-11-22T08:00:00.000Z", "b", 5),
             line("soon", "c", 5),
         ];
-        let drawn = Span::of(&run(), &history).bar().into_string();
+        let drawn = RunSpan::of(&run(), &history).bar().into_string();
         assert_eq!(drawn.matches("<rect").count(), 2, "{drawn}");
-        assert_eq!(Span::of(&run(), &[]).bar().into_string(), "");
+        assert_eq!(RunSpan::of(&run(), &[]).bar().into_string(), "");
     }
 }

@@ -14,7 +14,7 @@ const EVENTS: usize = 50;
 /// Which run is drawn.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Drawn {
+pub(super) struct DrawnRun {
     /// Its ID; the newest where it is none.
     run: String,
 }
@@ -22,7 +22,7 @@ pub(super) struct Drawn {
 pub(super) async fn page(
     Path(target): Path<Named>,
     looked: Looked,
-    Query(drawn): Query<Drawn>,
+    Query(drawn): Query<DrawnRun>,
 ) -> Shown {
     let Named { namespace, name } = &target;
     let vsi = looked.fleet.get(namespace, name).await?;

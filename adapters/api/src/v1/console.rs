@@ -249,7 +249,7 @@ async fn begin(
 }
 
 /// The consoles that are open.
-pub(crate) struct Consoles {
+pub(crate) struct ConsoleRegistry {
     places: std::sync::Arc<tokio::sync::Semaphore>,
     end: CancellationToken,
 }
@@ -257,7 +257,7 @@ pub(crate) struct Consoles {
 /// Consoles at a time.
 const AT_A_TIME: u32 = 64;
 
-impl Default for Consoles {
+impl Default for ConsoleRegistry {
     fn default() -> Self {
         let places = tokio::sync::Semaphore::new(AT_A_TIME as usize);
         Self {
@@ -267,7 +267,7 @@ impl Default for Consoles {
     }
 }
 
-impl Consoles {
+impl ConsoleRegistry {
     fn place(&self) -> Result<OwnedSemaphorePermit, NoConsole> {
         let place = self.places.clone().try_acquire_owned();
         place.map_err(|_| NoConsole::Busy)

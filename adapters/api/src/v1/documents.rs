@@ -52,9 +52,9 @@ struct PlanQuery {
 }
 
 /// Documents in YAML.
-struct Documents(Vec<u8>);
+struct YamlBody(Vec<u8>);
 
-impl<S: Sync> FromRequest<S> for Documents {
+impl<S: Sync> FromRequest<S> for YamlBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
@@ -63,7 +63,7 @@ impl<S: Sync> FromRequest<S> for Documents {
     }
 }
 
-impl OperationInput for Documents {
+impl OperationInput for YamlBody {
     fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
         let content = MediaType {
             schema: Some(SchemaObject {
@@ -99,7 +99,7 @@ async fn apply(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Query(query): Query<ApplyQuery>,
-    documents: Documents,
+    documents: YamlBody,
 ) -> Answer<Value> {
     let reason = format!("--reason={}", query.reason);
     let mut words = vec!["apply", "-f", NAME, "-o", "json", &reason];
@@ -112,7 +112,7 @@ async fn plan(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Query(query): Query<PlanQuery>,
-    documents: Documents,
+    documents: YamlBody,
 ) -> Answer<Value> {
     let words = ["plan", "-f", NAME, "-o", "json"];
     let printed = done(&api, &caller, &words, query.host, documents).await?;
@@ -124,7 +124,7 @@ async fn done(
     caller: &Caller,
     words: &[&str],
     host: Option<String>,
-    documents: Documents,
+    documents: YamlBody,
 ) -> Result<Printed, Problem> {
     let args = std::iter::once("vsiflow").chain(words.iter().copied());
     let args = args.map(str::to_owned);

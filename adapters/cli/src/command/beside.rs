@@ -26,7 +26,7 @@ pub(super) async fn forward(
     let Some(mut graphs) = waits(&cli.command).then(graphs).flatten() else {
         return forward_asking(place, cli, words, given, &daemon::show).await;
     };
-    let named = Named::of(&words, given);
+    let named = NamedObjects::of(&words, given);
     let above = graphs.above();
     let print = |to_err: bool, bytes: &[u8]| above.print(|| daemon::show(to_err, bytes));
     let done = {
@@ -61,9 +61,9 @@ fn waits(command: &CliCommand) -> bool {
 }
 
 /// What a command and its documents name: any word that may be a name. What else is worked on is not drawn.
-struct Named(BTreeSet<String>);
+struct NamedObjects(BTreeSet<String>);
 
-impl Named {
+impl NamedObjects {
     fn of(words: &[String], given: &GivenDocuments) -> Self {
         let texts = given
             .files

@@ -51,7 +51,7 @@ fn no_terminal() -> ExitProblem {
 async fn show(common: &Common) -> CommandOutcome {
     let (came, comes) = mpsc::channel();
     let stop = Arc::new(AtomicBool::new(false));
-    let mut asked = Asking {
+    let mut asked = FleetClient {
         common: quiet(common),
         came,
         runtime: Handle::current(),
@@ -94,13 +94,13 @@ fn quiet(common: &Common) -> Common {
 }
 
 /// Asks the fleet, in tasks of its own.
-struct Asking {
+struct FleetClient {
     common: Common,
     came: mpsc::Sender<Came>,
     runtime: Handle,
 }
 
-impl Asked for Asking {
+impl Asked for FleetClient {
     fn look(&mut self, from: Option<u64>) {
         let (common, came) = (self.common.clone(), self.came.clone());
         self.runtime.spawn(async move {

@@ -9,7 +9,7 @@ use tokio::{
 use vsiflow_kube::plugin::PodPlace;
 
 use super::{
-    There,
+    ClusterAccess,
     args::{PluginHistoryArgs, PluginLogsArgs, PluginPlanArgs, PluginRetryArgs},
     problem,
 };
@@ -51,7 +51,7 @@ enum AskInput {
     Open,
 }
 
-pub(super) async fn get(there: &There<'_>, rest: Vec<String>) -> CommandOutcome {
+pub(super) async fn get(there: &ClusterAccess<'_>, rest: Vec<String>) -> CommandOutcome {
     let mut words = there.access.words();
     if let Some(namespace) = &there.access.namespace {
         words.push(format!("--namespace={namespace}"));
@@ -61,7 +61,7 @@ pub(super) async fn get(there: &There<'_>, rest: Vec<String>) -> CommandOutcome 
     run(words, AskInput::Nothing).await
 }
 
-pub(super) async fn history(there: &There<'_>, args: PluginHistoryArgs) -> CommandOutcome {
+pub(super) async fn history(there: &ClusterAccess<'_>, args: PluginHistoryArgs) -> CommandOutcome {
     let mut words = vec!["history".to_owned(), args.name.clone()];
     if let Some(from) = args.from_offset {
         words.push(format!("--from-offset={from}"));
@@ -78,7 +78,7 @@ pub(super) async fn history(there: &There<'_>, args: PluginHistoryArgs) -> Comma
     follow(there, &args.name, words, args.follow).await
 }
 
-pub(super) async fn logs(there: &There<'_>, args: PluginLogsArgs) -> CommandOutcome {
+pub(super) async fn logs(there: &ClusterAccess<'_>, args: PluginLogsArgs) -> CommandOutcome {
     let mut words = vec!["logs".to_owned(), args.name.clone()];
     if let Some(tail) = args.tail {
         words.push(format!("--tail={tail}"));
@@ -89,7 +89,12 @@ pub(super) async fn logs(there: &There<'_>, args: PluginLogsArgs) -> CommandOutc
     follow(there, &args.name, words, args.follow).await
 }
 
-async fn follow(there: &There<'_>, name: &str, mut words: Vec<String>, on: bool) -> CommandOutcome {
+async fn follow(
+    there: &ClusterAccess<'_>,
+    name: &str,
+    mut words: Vec<String>,
+    on: bool,
+) -> CommandOutcome {
     words.extend(on.then(|| "--follow".to_owned()));
     let input = if on {
         AskInput::Open
@@ -99,7 +104,7 @@ async fn follow(there: &There<'_>, name: &str, mut words: Vec<String>, on: bool)
     ask(there, name, words, input).await
 }
 
-pub(super) async fn retry(there: &There<'_>, args: PluginRetryArgs) -> CommandOutcome {
+pub(super) async fn retry(there: &ClusterAccess<'_>, args: PluginRetryArgs) -> CommandOutcome {
     let mut words = vec!["retry".to_owned()];
     words.extend(args.names.iter().cloned());
     words.extend(args.wait.then(|| "--wait".to_owned()));
@@ -108,7 +113,7 @@ pub(super) async fn retry(there: &There<'_>, args: PluginRetryArgs) -> CommandOu
     ask(there, &first, words, AskInput::Nothing).await
 }
 
-pub(super) async fn cancel(there: &There<'_>, name: &str, why: &str) -> CommandOutcome {
+pub(super) async fn cancel(there: &ClusterAccess<'_>, name: &str, why: &str) -> CommandOutcome {
     let words = vec!["cancel".to_owned(), name.to_owned(), reason(why)];
     ask(there, name, words, AskInput::Nothing).await
 }
@@ -123,7 +128,7 @@ fn reason(why: &str) -> String {
 
 /// What applying files would change: the API server says what the resources would be, with what
 /// its admission makes of them, and the process that serves them what that takes.
-pub(super) async fn plan(there: &There<'_>, args: PluginPlanArgs) -> CommandOutcome {
+pub(super) async fn plan(there: &ClusterAccess<'_>, args: PluginPlanArgs) -> CommandOutcome {
     let documents = dry_run(there, &args).await?;
     let mut words = vec!["plan".to_owned(), "--filename=-".to_owned()];
     let format = args.output.map(OutputFormat::word);
@@ -133,7 +138,7 @@ pub(super) async fn plan(there: &There<'_>, args: PluginPlanArgs) -> CommandOutc
     run(words, AskInput::Bytes(documents)).await
 }
 
-async fn dry_run(there: &There<'_>, args: &PluginPlanArgs) -> Result<Vec<u8>, ExitProblem> {
+async fn dry_run(there: &ClusterAccess<'_>, args: &PluginPlanArgs) -> Result<Vec<u8>, ExitProblem> {
     let mut words = there.access.words();
     words.push(format!("--namespace={}", there.cluster.namespace()));
     words.extend(["apply", "--dry-run=server", "--output=yaml"].map(str::to_owned));
@@ -157,7 +162,12 @@ async fn dry_run(there: &There<'_>, args: &PluginPlanArgs) -> Result<Vec<u8>, Ex
 }
 
 /// Has `vsiflow` answer in the pod that serves the VSI.
-async fn ask(there: &There<'_>, name: &str, words: Vec<String>, input: AskInput) -> CommandOutcome {
+async fn ask(
+    there: &ClusterAccess<'_>,
+    name: &str,
+    words: Vec<String>,
+    input: AskInput,
+) -> CommandOutcome {
     let pod = pod_of(there, Some(name)).await?;
     let interactive = matches!(input, AskInput::Open).then_some("-i");
     let mut words = words;
@@ -166,7 +176,7 @@ async fn ask(there: &There<'_>, name: &str, words: Vec<String>, input: AskInput)
 }
 
 fn in_pod(
-    there: &There<'_>,
+    there: &ClusterAccess<'_>,
     pod: &PodPlace,
     words: Vec<String>,
     interactive: Option<&str>,
@@ -196,7 +206,7 @@ fn in_pod(
 
 /// The pod that is named; else the one that holds the Lease that is named; else the one that holds
 /// the Lease that the VSI's status names.
-async fn pod_of(there: &There<'_>, name: Option<&str>) -> Result<PodPlace, ExitProblem> {
+async fn pod_of(there: &ClusterAccess<'_>, name: Option<&str>) -> Result<PodPlace, ExitProblem> {
     if let Some(pod) = &there.access.pod {
         let (namespace, name) = place(pod, "--pod NAMESPACE/POD")?;
         return Ok(PodPlace { namespace, name });

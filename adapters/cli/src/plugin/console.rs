@@ -3,14 +3,14 @@
 use hyper_util::rt::TokioIo;
 use vsiflow_api::wire;
 
-use super::{There, args::PluginConsoleArgs, problem};
+use super::{ClusterAccess, args::PluginConsoleArgs, problem};
 use crate::{
     command::{CommandOutcome, console},
     exit::{Exit, ExitProblem},
     terminal,
 };
 
-pub(super) async fn run(there: &There<'_>, args: PluginConsoleArgs) -> CommandOutcome {
+pub(super) async fn run(there: &ClusterAccess<'_>, args: PluginConsoleArgs) -> CommandOutcome {
     terminal::check(args.stdin)?;
     let answer = there.cluster.console(&args.name, args.force).await;
     let answer = answer.map_err(problem)?;

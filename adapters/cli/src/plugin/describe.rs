@@ -2,7 +2,7 @@
 
 use vsiflow_kube::plugin::{ClusterEvent, VsiResource};
 
-use super::{There, problem};
+use super::{ClusterAccess, problem};
 use crate::{
     args::OutputFormat,
     command::CommandOutcome,
@@ -11,7 +11,7 @@ use crate::{
 };
 
 pub(super) async fn run(
-    there: &There<'_>,
+    there: &ClusterAccess<'_>,
     name: &str,
     format: Option<OutputFormat>,
 ) -> CommandOutcome {

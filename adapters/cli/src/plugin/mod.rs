@@ -76,7 +76,7 @@ async fn dispatch(plugin: PluginArgs) -> CommandOutcome {
     let access = &plugin.access;
     let cluster = Cluster::reach(&access.access()).await;
     let cluster = cluster.map_err(unusable_cluster)?;
-    let there = There {
+    let there = ClusterAccess {
         cluster: &cluster,
         access,
     };
@@ -108,7 +108,7 @@ async fn dispatch(plugin: PluginArgs) -> CommandOutcome {
 }
 
 /// The cluster, and how kubectl reaches it.
-struct There<'a> {
+struct ClusterAccess<'a> {
     cluster: &'a Cluster,
     access: &'a AccessArgs,
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use vsiflow_kube::{crd::Proposal, plugin::VsiResource};
 
 use super::{
-    There,
+    ClusterAccess,
     args::{PluginPlanArgs, PluginPowerArgs},
     ask, power, problem,
 };
@@ -17,7 +17,7 @@ use crate::{
 
 /// Exits as `vsiflow plan` does: 0 where nothing would change, 1 where something would, 4 where
 /// something cannot be changed.
-pub(super) async fn run(there: &There<'_>, args: PluginPlanArgs) -> CommandOutcome {
+pub(super) async fn run(there: &ClusterAccess<'_>, args: PluginPlanArgs) -> CommandOutcome {
     if !args.files.is_empty() {
         return ask::plan(there, args).await;
     }
@@ -36,7 +36,7 @@ pub(super) async fn run(there: &There<'_>, args: PluginPlanArgs) -> CommandOutco
 }
 
 /// Shows each change, then lets it go on: that very one, not what may take its place meanwhile.
-pub(super) async fn approve(there: &There<'_>, args: PluginPowerArgs) -> CommandOutcome {
+pub(super) async fn approve(there: &ClusterAccess<'_>, args: PluginPowerArgs) -> CommandOutcome {
     let mut waiting = Vec::new();
     for name in &args.names {
         let vsi = there.cluster.vsi(name).await.map_err(problem)?;

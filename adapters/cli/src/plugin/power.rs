@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use vsiflow_kube::plugin::VsiResource;
 use vsiflow_workflows::{phase::Phase, record::PowerAction, spec::PowerState};
 
-use super::{There, args::PluginPowerArgs, problem};
+use super::{ClusterAccess, args::PluginPowerArgs, problem};
 use crate::{
     args::OutputFormat,
     command::{CommandOutcome, said},
@@ -19,7 +19,7 @@ use crate::{
 const POLL: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(
-    there: &There<'_>,
+    there: &ClusterAccess<'_>,
     action: PowerAction,
     args: PluginPowerArgs,
 ) -> CommandOutcome {
@@ -47,7 +47,7 @@ pub(super) async fn run(
 
 /// Says what was asked, and waits where that was asked for.
 pub(super) async fn finish(
-    there: &There<'_>,
+    there: &ClusterAccess<'_>,
     changed: Vec<(VsiResource, VsiResource)>,
     args: &PluginPowerArgs,
     (said, by): (&str, PowerField),
@@ -155,7 +155,7 @@ pub(super) enum PowerField {
 
 /// Waits until it is known what came of a change of the resource.
 async fn decided(
-    there: &There<'_>,
+    there: &ClusterAccess<'_>,
     before: &VsiResource,
     mut now: VsiResource,
     by: PowerField,
@@ -189,7 +189,7 @@ async fn decided(
 }
 
 /// Waits until the resource tells what came of something that was begun before.
-pub(super) async fn settled(there: &There<'_>, name: &str, said: &str) -> CommandOutcome {
+pub(super) async fn settled(there: &ClusterAccess<'_>, name: &str, said: &str) -> CommandOutcome {
     let vsi = there.cluster.vsi(name).await.map_err(problem)?;
     let (vsi, came) = decided(there, &vsi.clone(), vsi, PowerField::Spec, None).await?;
     tell(&vsi, true, came, said);

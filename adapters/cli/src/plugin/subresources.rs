@@ -8,7 +8,7 @@ use vsiflow_kube::plugin::{Action, ActionFailure, ActionResult, Done, Reading};
 use vsiflow_workflows::fleet::HistoryLine;
 
 use super::{
-    There,
+    ClusterAccess,
     args::{PluginHistoryArgs, PluginLogsArgs, PluginRetryArgs},
     power, problem,
 };
@@ -25,14 +25,14 @@ const WAIT: u64 = 25;
 const AGAIN: Duration = Duration::from_secs(1);
 const TRIES: u32 = 5;
 
-pub(super) async fn history(there: &There<'_>, args: PluginHistoryArgs) -> CommandOutcome {
+pub(super) async fn history(there: &ClusterAccess<'_>, args: PluginHistoryArgs) -> CommandOutcome {
     tokio::select! {
         done = follow_history(there, &args) => done,
         () = work::interrupted() => Ok(Exit::Interrupted),
     }
 }
 
-async fn follow_history(there: &There<'_>, args: &PluginHistoryArgs) -> CommandOutcome {
+async fn follow_history(there: &ClusterAccess<'_>, args: &PluginHistoryArgs) -> CommandOutcome {
     let follow = args.follow;
     let mut printed = PrintedLine {
         from: args.from_offset.unwrap_or_default(),
@@ -67,7 +67,7 @@ struct PrintedLine {
 
 /// Whether it came to its end. A table is as wide as its lines: without a follower it is printed whole.
 async fn read_history(
-    there: &There<'_>,
+    there: &ClusterAccess<'_>,
     args: &PluginHistoryArgs,
     reading: Reading,
     printed: &mut PrintedLine,
@@ -118,14 +118,14 @@ fn whole_lines(text: &mut Vec<u8>) -> Vec<HistoryLine> {
         .collect()
 }
 
-pub(super) async fn logs(there: &There<'_>, args: PluginLogsArgs) -> CommandOutcome {
+pub(super) async fn logs(there: &ClusterAccess<'_>, args: PluginLogsArgs) -> CommandOutcome {
     tokio::select! {
         done = follow_logs(there, &args) => done,
         () = work::interrupted() => Ok(Exit::Interrupted),
     }
 }
 
-async fn follow_logs(there: &There<'_>, args: &PluginLogsArgs) -> CommandOutcome {
+async fn follow_logs(there: &ClusterAccess<'_>, args: &PluginLogsArgs) -> CommandOutcome {
     let mut log = LogArgs {
         from: 0,
         tail: args.tail,
@@ -168,7 +168,7 @@ impl LogArgs {
     /// Whether it came to its end.
     async fn read(
         &mut self,
-        there: &There<'_>,
+        there: &ClusterAccess<'_>,
         name: &str,
         reading: Reading,
     ) -> Result<bool, ExitProblem> {
@@ -217,7 +217,7 @@ async fn again(got_on: bool, tries: &mut u32) -> Result<(), ExitProblem> {
     Ok(())
 }
 
-pub(super) async fn retry(there: &There<'_>, args: PluginRetryArgs) -> CommandOutcome {
+pub(super) async fn retry(there: &ClusterAccess<'_>, args: PluginRetryArgs) -> CommandOutcome {
     let wait = if args.wait { WAIT } else { 0 };
     let mut exit = Exit::Done;
     for name in &args.names {
@@ -239,7 +239,7 @@ pub(super) async fn retry(there: &There<'_>, args: PluginRetryArgs) -> CommandOu
 }
 
 /// How it came out; where that is not decided yet, the resource tells.
-async fn outcome(there: &There<'_>, name: &str, asked: ActionResult) -> CommandOutcome {
+async fn outcome(there: &ClusterAccess<'_>, name: &str, asked: ActionResult) -> CommandOutcome {
     let failure = |failure: Option<ActionFailure>, exit: Exit| {
         let failure = failure.unwrap_or_default();
         output::problem(&ExitProblem {
@@ -263,7 +263,7 @@ async fn outcome(there: &There<'_>, name: &str, asked: ActionResult) -> CommandO
     }
 }
 
-pub(super) async fn cancel(there: &There<'_>, name: &str, why: &str) -> CommandOutcome {
+pub(super) async fn cancel(there: &ClusterAccess<'_>, name: &str, why: &str) -> CommandOutcome {
     // The step that acts just now ends first.
     let asked = act(there, name, Action::Cancel, why, WAIT).await?;
     output::line(&match (asked.done, asked.verdict) {
@@ -275,7 +275,7 @@ pub(super) async fn cancel(there: &There<'_>, name: &str, why: &str) -> CommandO
 }
 
 async fn act(
-    there: &There<'_>,
+    there: &ClusterAccess<'_>,
     name: &str,
     action: Action,
     reason: &str,

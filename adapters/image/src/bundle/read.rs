@@ -64,7 +64,7 @@ pub struct Bundle<F> {
 }
 
 /// An entry, and where its bytes begin.
-struct Entry {
+struct BundleEntry {
     name: String,
     length: u64,
     start: u64,
@@ -228,7 +228,7 @@ impl<F: ReadAt> Walk<'_, F> {
     }
 
     /// All entries before the manifest, and the manifest's.
-    fn entries(&self, mut at: u64) -> Result<(Vec<Entry>, Entry), BundleError> {
+    fn entries(&self, mut at: u64) -> Result<(Vec<BundleEntry>, BundleEntry), BundleError> {
         let (mut entries, mut names) = (Vec::new(), BTreeSet::new());
         loop {
             let entry = self.entry(at)?;
@@ -271,7 +271,7 @@ impl<F: ReadAt> Walk<'_, F> {
         }
     }
 
-    fn entry(&self, at: u64) -> Result<Entry, BundleError> {
+    fn entry(&self, at: u64) -> Result<BundleEntry, BundleError> {
         let mut bytes = [0; BLOCK as usize];
         self.file.fill(at, &mut bytes).map_err(cut)?;
         let (name, length) = entry::read(&bytes).ok_or_else(|| {
@@ -285,7 +285,7 @@ impl<F: ReadAt> Walk<'_, F> {
             )));
         }
         self.zeros(start.saturating_add(length), entry::padding(length))?;
-        Ok(Entry {
+        Ok(BundleEntry {
             name,
             length,
             start,
@@ -308,7 +308,7 @@ impl<F: ReadAt> Walk<'_, F> {
         }
     }
 
-    fn short(&self, entry: &Entry, longest: u64) -> Result<Vec<u8>, BundleError> {
+    fn short(&self, entry: &BundleEntry, longest: u64) -> Result<Vec<u8>, BundleError> {
         let length = usize::try_from(entry.length).ok();
         let length = length.filter(|_| entry.length <= longest);
         let length = length.ok_or_else(|| {
@@ -321,7 +321,7 @@ impl<F: ReadAt> Walk<'_, F> {
 }
 
 /// Holds that what is there is what the manifest names, in its order.
-fn compare(manifest: &Manifest, entries: &[Entry]) -> Result<(), BundleError> {
+fn compare(manifest: &Manifest, entries: &[BundleEntry]) -> Result<(), BundleError> {
     let wrong = |what: String| Err(BundleError::malformed(what));
     let mut found = entries.iter();
     for (name, length) in manifest.entries() {

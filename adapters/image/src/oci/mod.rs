@@ -27,7 +27,7 @@ use self::{
     blob::{BlobStream, lied},
     manifest::{ACCEPT, Blob, LONGEST, OciManifest},
     reference::{Digest, Reference},
-    token::{Asking, Passes},
+    token::{Passes, RegistryCall},
 };
 pub(crate) use self::{layer::UnfitLayer, reference::is_oci};
 use crate::error::{ShownError, error, invalid, parse};
@@ -62,8 +62,8 @@ impl OciSource {
         }))
     }
 
-    fn asking<'a>(&'a self, reference: &'a Reference, shown: &'a ShownError) -> Asking<'a> {
-        Asking {
+    fn asking<'a>(&'a self, reference: &'a Reference, shown: &'a ShownError) -> RegistryCall<'a> {
+        RegistryCall {
             http: &self.0.http,
             passes: &self.0.passes,
             token_server: self.0.token_server.as_deref(),

@@ -79,7 +79,7 @@ impl Passes {
 }
 
 /// Asks a registry, and shows it what it wants to see.
-pub(super) struct Asking<'a> {
+pub(super) struct RegistryCall<'a> {
     pub(super) http: &'a HttpSource,
     pub(super) passes: &'a Passes,
     /// The further server that may give tokens for credentials.
@@ -88,7 +88,7 @@ pub(super) struct Asking<'a> {
     pub(super) shown: &'a ShownError,
 }
 
-impl Asking<'_> {
+impl RegistryCall<'_> {
     /// The registry's answer, once it was shown what it asked for.
     pub(super) async fn get(
         &self,

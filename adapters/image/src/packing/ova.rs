@@ -86,7 +86,7 @@ struct Contents {
     /// The name of the disk, as the description says it.
     disk: String,
     manifest: Option<String>,
-    sums: BTreeMap<String, Sums>,
+    sums: BTreeMap<String, ManifestSums>,
 }
 
 impl Contents {
@@ -265,13 +265,13 @@ fn disk_of(description: &str) -> io::Result<String> {
 
 /// What a manifest may compare: which of them is known only where it comes first.
 #[derive(Clone, Default)]
-struct Sums {
+struct ManifestSums {
     sha1: Sha1,
     sha256: Sha256,
     sha512: Sha512,
 }
 
-impl Sums {
+impl ManifestSums {
     fn hex(self, kind: &str) -> Option<String> {
         let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         match kind.to_ascii_uppercase().as_str() {
@@ -286,12 +286,12 @@ impl Sums {
 /// Sums up what is read.
 struct Tee<R> {
     from: R,
-    sums: Sums,
+    sums: ManifestSums,
 }
 
 impl<R: Read> Tee<R> {
     fn of(from: R) -> Self {
-        let sums = Sums::default();
+        let sums = ManifestSums::default();
         Self { from, sums }
     }
 }

@@ -4,7 +4,10 @@ use super::*;
 use crate::sample::{resource, uid};
 
 fn source() -> ObjectSource {
-    (What::Kind(ResourceKind::Vsi), Some("default".to_owned()))
+    (
+        WatchedKind::Kind(ResourceKind::Vsi),
+        Some("default".to_owned()),
+    )
 }
 
 fn told(name: &str, number: u8, version: &str) -> CacheUpdate {
@@ -19,7 +22,7 @@ fn names(world: &ResourceCache) -> Vec<String> {
 
 #[test]
 fn nothing_is_concluded_before_every_watch_has_listed() {
-    let other = (What::Secrets, Some("default".to_owned()));
+    let other = (WatchedKind::Secrets, Some("default".to_owned()));
     let world = ResourceCache::new(vec![source(), other.clone()]);
     assert!(!world.is_complete());
     world.replace(&source(), Vec::new());
@@ -31,7 +34,7 @@ fn nothing_is_concluded_before_every_watch_has_listed() {
 #[test]
 fn what_one_namespace_lacks_keeps_no_other_waiting() {
     let all = |namespace: &str| {
-        [What::Kind(ResourceKind::Vsi), What::Secrets]
+        [WatchedKind::Kind(ResourceKind::Vsi), WatchedKind::Secrets]
             .map(|what| (what, Some(namespace.to_owned())))
     };
     let sources: Vec<_> = ["default", "other"].into_iter().flat_map(all).collect();
@@ -61,7 +64,10 @@ fn what_one_namespace_lacks_keeps_no_other_waiting() {
 fn a_list_takes_the_place_of_what_its_own_watch_told() {
     let world = ResourceCache::new(vec![source()]);
     world.replace(&source(), vec![told("a", 1, "1"), told("b", 2, "1")]);
-    let elsewhere = (What::Kind(ResourceKind::Vsi), Some("other".to_owned()));
+    let elsewhere = (
+        WatchedKind::Kind(ResourceKind::Vsi),
+        Some("other".to_owned()),
+    );
     world.replace(&elsewhere, Vec::new());
     assert_eq!(names(&world), ["a", "b"]);
     world.replace(&source(), vec![told("b", 2, "2")]);
@@ -106,7 +112,7 @@ fn a_status_is_taken_and_asks_for_nothing() {
 fn an_answer_that_comes_after_the_watch_told_of_the_end_brings_nothing_back() {
     let world = ResourceCache::new(vec![source()]);
     world.replace(&source(), Vec::new());
-    let what = What::Kind(ResourceKind::Vsi);
+    let what = WatchedKind::Kind(ResourceKind::Vsi);
     let one = |version: &str| match told("a", 1, version) {
         CacheUpdate::Resource(resource) => Resource::clone(&resource),
         CacheUpdate::Settings(_) => unreachable!(),

@@ -3,7 +3,7 @@
 use kube::{core::Status, runtime::watcher};
 use vsiflow_engine::causes::chain;
 
-use crate::resource_cache::{ObjectSource, What};
+use crate::resource_cache::{ObjectSource, WatchedKind};
 
 /// One line for whoever runs the process.
 pub(super) fn describe((what, namespace): &ObjectSource, error: &watcher::Error) -> String {
@@ -36,14 +36,14 @@ pub(super) fn is_missing(error: &watcher::Error) -> bool {
     status(error).is_some_and(|status| matches!(status.code, 403 | 404))
 }
 
-fn plural(what: What) -> String {
+fn plural(what: WatchedKind) -> String {
     match what {
-        What::Kind(kind) => {
+        WatchedKind::Kind(kind) => {
             let described = kind.api_resource();
             format!("{}.{}", described.plural, described.group)
         }
-        What::ConfigMaps => "configmaps".to_owned(),
-        What::Secrets => "secrets".to_owned(),
+        WatchedKind::ConfigMaps => "configmaps".to_owned(),
+        WatchedKind::Secrets => "secrets".to_owned(),
     }
 }
 
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::kind::ResourceKind;
 
-    fn told(what: What, code: u16, message: &str) -> String {
+    fn told(what: WatchedKind, code: u16, message: &str) -> String {
         let status = Status::failure(message, "Because").with_code(code);
         let error = watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
         describe(&(what, Some("prod".to_owned())), &error)
@@ -83,12 +83,16 @@ mod tests {
     #[test]
     fn a_refusal_names_what_where_why_and_the_next_step() {
         assert_eq!(
-            told(What::Kind(ResourceKind::Vsi), 404, "404 page not found\n"),
+            told(
+                WatchedKind::Kind(ResourceKind::Vsi),
+                404,
+                "404 page not found\n"
+            ),
             "onprem-hpcrs.hpse.ibm.com in namespace prod cannot be watched, the known ones \
              remain: 404 page not found (404); next: bring the definitions up to date: `vsiflow crd \
              | kubectl apply -f -`"
         );
-        let forbidden = told(What::Secrets, 403, "secrets is forbidden");
+        let forbidden = told(WatchedKind::Secrets, 403, "secrets is forbidden");
         assert!(
             forbidden.contains("secrets is forbidden (403)"),
             "{forbidden}"
@@ -104,7 +108,7 @@ mod tests {
         let cause = std::io::Error::other("connection refused by 192.0.2.1");
         let error = kube::Error::Service(Box::new(cause));
         let error = watcher::Error::InitialListFailed(error);
-        let text = describe(&(What::ConfigMaps, None), &error);
+        let text = describe(&(WatchedKind::ConfigMaps, None), &error);
         assert!(text.starts_with("configmaps in all namespaces"), "{text}");
         assert_eq!(
             text.matches("connection refused by 192.0.2.1").count(),

@@ -25,12 +25,12 @@ use super::Unusable;
 const AGAIN: Duration = Duration::from_millis(10);
 
 /// A marker that this process holds. Dropping it takes it away.
-pub(super) struct Marker {
+pub(super) struct OpeningMarker {
     path: PathBuf,
     _locked: File,
 }
 
-impl Marker {
+impl OpeningMarker {
     /// Sets the marker, and says whether one was left there. Waits for an opening of another
     /// process, but not for ever.
     pub(super) fn set(dir: &Path, patience: Duration) -> Result<(Self, bool), Unusable> {
@@ -52,7 +52,7 @@ impl Marker {
     }
 }
 
-impl Drop for Marker {
+impl Drop for OpeningMarker {
     fn drop(&mut self) {
         // One that stays costs a rebuild.
         let _ = std::fs::remove_file(&self.path);

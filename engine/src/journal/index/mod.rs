@@ -53,7 +53,7 @@ pub(in crate::journal) type LinkBefore = Box<dyn Fn(Offset) -> Option<Option<Bat
 
 /// How long things take at the most.
 #[derive(Clone, Copy, Debug)]
-struct Pace {
+struct IndexDeadlines {
     /// Updates are gathered for so long before they are written.
     gather: Duration,
     /// Opening and loading to work.
@@ -64,7 +64,7 @@ struct Pace {
     close: Duration,
 }
 
-const PACE: Pace = Pace {
+const PACE: IndexDeadlines = IndexDeadlines {
     gather: Duration::from_millis(200),
     open: Duration::from_secs(60),
     read: Duration::from_secs(20),

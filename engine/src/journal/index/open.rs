@@ -11,9 +11,9 @@ use std::{
 };
 
 use super::{
-    Facts, Index, OpenedIndex, Pace, Unusable,
+    Facts, Index, IndexDeadlines, OpenedIndex, Unusable,
     load::{self, StateStore},
-    marker::{self, Marker},
+    marker::{self, OpeningMarker},
     writer,
 };
 use crate::{files, journal::States, permit::Permit};
@@ -22,7 +22,12 @@ use crate::{files, journal::States, permit::Permit};
 const ASIDE: &str = ".aside";
 
 /// See [`Index::open`].
-pub(super) fn to_write(dir: &Path, facts: Facts, permit: Permit, pace: Pace) -> OpenedIndex {
+pub(super) fn to_write(
+    dir: &Path,
+    facts: Facts,
+    permit: Permit,
+    pace: IndexDeadlines,
+) -> OpenedIndex {
     let (found, rebuilt) = match find_or_make(dir, &facts, pace) {
         Ok(found) => found,
         Err(why) => {
@@ -45,8 +50,8 @@ pub(super) fn to_write(dir: &Path, facts: Facts, permit: Permit, pace: Pace) -> 
 type FoundIndex = ((StateStore, Option<States>), Option<Unusable>);
 
 /// What is there, or an empty one and why.
-fn find_or_make(dir: &Path, facts: &Facts, pace: Pace) -> Result<FoundIndex, Unusable> {
-    let (_marker, was_left) = Marker::set(dir, pace.open)?;
+fn find_or_make(dir: &Path, facts: &Facts, pace: IndexDeadlines) -> Result<FoundIndex, Unusable> {
+    let (_marker, was_left) = OpeningMarker::set(dir, pace.open)?;
     let found = if was_left {
         Err(Unusable::LeftOpening)
     } else {
@@ -63,7 +68,7 @@ fn find_or_make(dir: &Path, facts: &Facts, pace: Pace) -> Result<FoundIndex, Unu
 }
 
 /// See [`Index::read`].
-pub(super) fn to_read(dir: &Path, facts: Facts, pace: Pace) -> Result<States, Unusable> {
+pub(super) fn to_read(dir: &Path, facts: Facts, pace: IndexDeadlines) -> Result<States, Unusable> {
     marker::check(dir)?;
     let found = find(dir, &facts, pace.read, false).and_then(|(store, states)| {
         let_go(store, pace.read)?;
@@ -76,7 +81,7 @@ pub(super) fn to_read(dir: &Path, facts: Facts, pace: Pace) -> Result<States, Un
 }
 
 /// See [`Index::peek`].
-pub(super) fn to_repair(dir: &Path, pace: Pace) -> Result<States, Unusable> {
+pub(super) fn to_repair(dir: &Path, pace: IndexDeadlines) -> Result<States, Unusable> {
     marker::check(dir)?;
     if !dir.try_exists()? {
         return Err(Unusable::Absent);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Index, Pace, Unusable,
+    Index, IndexDeadlines, Unusable,
     header::{self, IndexHeader},
     load::{StateStore, key},
     marker, open,
@@ -72,7 +72,7 @@ pub(super) fn start(
     dir: &Path,
     boot_id: String,
     permit: &Permit,
-    pace: Pace,
+    pace: IndexDeadlines,
 ) -> Index {
     let permit = permit.for_another();
     let pending = Arc::new(Pending::default());

@@ -46,13 +46,13 @@ pub struct DrainedVsi {
 }
 
 /// A VSI of the host, and the choice for it.
-struct Look {
+struct DrainChoice {
     known: Known,
     pool: Option<Uuid>,
-    outcome: Outcome,
+    outcome: DrainOutcome,
 }
 
-enum Outcome {
+enum DrainOutcome {
     Moves(u32, Decision),
     Kept(String, Option<String>),
 }
@@ -92,7 +92,7 @@ impl Fleet {
             for (uid, (pool, found)) in &pools {
                 let mut wanted = pool.wanted.clone();
                 for look in looks.iter().filter(|look| look.pool == Some(*uid)) {
-                    let Outcome::Moves(number, to) = &look.outcome else {
+                    let DrainOutcome::Moves(number, to) = &look.outcome else {
                         continue;
                     };
                     let eviction = Eviction {
@@ -119,7 +119,7 @@ impl Fleet {
         Ok((looks.iter().map(DrainedVsi::of).collect(), entities))
     }
 
-    async fn look_at_drain(&self, host: &str) -> Result<(Vec<Look>, Pools), FleetError> {
+    async fn look_at_drain(&self, host: &str) -> Result<(Vec<DrainChoice>, Pools), FleetError> {
         self.host_settings(host)?;
         let mut pools = Pools::new();
         let (mut looks, mut open, mut requests) = (Vec::new(), Vec::new(), Vec::new());
@@ -127,23 +127,23 @@ impl Fleet {
             let pool = Box::pin(self.pool_of_member(&known, &mut pools)).await?;
             let number = known.wanted.vsi.member_of.as_ref().map(|of| of.number);
             let found = pool.and_then(|uid| pools.get(&uid));
-            let mut outcome = Outcome::kept(&KeepReason::NoMember);
+            let mut outcome = DrainOutcome::kept(&KeepReason::NoMember);
             if let (Some((pool, found)), Some(number)) = (found, number) {
                 let state = found.view.members.get(&number).map(|member| member.state);
                 let reason =
                     state.and_then(|state| evict::keeps(pool, &known, state, &found.disks));
                 let decided = self.decided_eviction(pool, &known, &found.disks);
                 match (reason, decided) {
-                    (Some(reason), _) => outcome = Outcome::kept(&reason),
+                    (Some(reason), _) => outcome = DrainOutcome::kept(&reason),
                     // What was decided before stays so.
-                    (None, Some(to)) => outcome = Outcome::Moves(number, to.clone()),
+                    (None, Some(to)) => outcome = DrainOutcome::Moves(number, to.clone()),
                     (None, None) => {
                         requests.push(self.eviction_request(&pool.wanted, number, host).await?);
                         open.push((looks.len(), number));
                     }
                 }
             }
-            looks.push(Look {
+            looks.push(DrainChoice {
                 known,
                 pool,
                 outcome,
@@ -153,10 +153,11 @@ impl Fleet {
         for ((index, number), decision) in open.into_iter().zip(chosen) {
             if let Some(look) = looks.get_mut(index) {
                 look.outcome = match decision {
-                    Ok(decision) => Outcome::Moves(number, decision),
-                    Err(failure) => {
-                        Outcome::Kept(failure.message.to_string(), Some(failure.code.to_string()))
-                    }
+                    Ok(decision) => DrainOutcome::Moves(number, decision),
+                    Err(failure) => DrainOutcome::Kept(
+                        failure.message.to_string(),
+                        Some(failure.code.to_string()),
+                    ),
                 };
             }
         }
@@ -186,18 +187,18 @@ impl Fleet {
     }
 }
 
-impl Outcome {
+impl DrainOutcome {
     fn kept(reason: &KeepReason) -> Self {
         Self::Kept(reason.to_string(), None)
     }
 }
 
 impl DrainedVsi {
-    fn of(look: &Look) -> Self {
+    fn of(look: &DrainChoice) -> Self {
         let vsi = &look.known.wanted.vsi;
         let (to, reason, code) = match &look.outcome {
-            Outcome::Moves(_, to) => (Some(to.host.clone()), to.why.clone(), None),
-            Outcome::Kept(reason, code) => (None, reason.clone(), code.clone()),
+            DrainOutcome::Moves(_, to) => (Some(to.host.clone()), to.why.clone(), None),
+            DrainOutcome::Kept(reason, code) => (None, reason.clone(), code.clone()),
         };
         Self {
             namespace: vsi.namespace.clone(),

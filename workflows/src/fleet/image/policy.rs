@@ -31,7 +31,7 @@ const AGAIN_MS: u64 = 24 * 3_600 * 1_000;
 const WHOLE: [&str; 2] = ["Ready", "Superseded"];
 
 /// A pool of a host, and the policy for it.
-type PoolPlace = (String, String);
+type PoolKey = (String, String);
 
 impl Fleet {
     /// Removes what the hosts' image policies say, each `every`, as long as it is polled, and tells what
@@ -84,10 +84,10 @@ impl Fleet {
     }
 
     /// Unused whole images of the pools whose host has a policy and may be worked with.
-    async fn unused_by_pool(&self) -> Result<BTreeMap<PoolPlace, Vec<ImageObject>>, FleetError> {
+    async fn unused_by_pool(&self) -> Result<BTreeMap<PoolKey, Vec<ImageObject>>, FleetError> {
         let policies = self.policies();
         let answers = |host: &str| !matches!(self.reach.answers(host), Some(Err(_)));
-        let mut pools = BTreeMap::<PoolPlace, Vec<ImageObject>>::new();
+        let mut pools = BTreeMap::<PoolKey, Vec<ImageObject>>::new();
         if self.engine.braked().is_some() {
             return Ok(pools);
         }
@@ -101,10 +101,7 @@ impl Fleet {
     }
 
     /// The image of the pool that goes next; whatever was looked at before may have changed.
-    async fn next_due(
-        &self,
-        place: &PoolPlace,
-    ) -> Result<Option<(ImageObject, String)>, FleetError> {
+    async fn next_due(&self, place: &PoolKey) -> Result<Option<(ImageObject, String)>, FleetError> {
         let Some(policy) = self.policies().get(&place.0).copied() else {
             return Ok(None);
         };
@@ -134,7 +131,7 @@ impl Fleet {
     }
 
     /// The part of the pool that is in use, in percent; none where that is not known.
-    async fn pool_in_use(&self, (host, pool): &PoolPlace) -> Option<u8> {
+    async fn pool_in_use(&self, (host, pool): &PoolKey) -> Option<u8> {
         let ports = self.hosts.host(host).await.ok()?;
         let pool = ports.storage.pool(pool).await.ok()??;
         let used = u128::from(pool.capacity.checked_sub(pool.available)?);
@@ -185,7 +182,7 @@ impl Fleet {
     /// What the policy of each image's host says of it.
     pub(in crate::fleet) fn note_policies(&self, images: &mut [ImageObject]) {
         let (policies, now) = (self.policies(), self.clock.now().0);
-        let mut places = BTreeMap::<PoolPlace, Vec<&mut ImageObject>>::new();
+        let mut places = BTreeMap::<PoolKey, Vec<&mut ImageObject>>::new();
         for image in images {
             let is_unused = !image.needed && is_whole(image);
             if is_unused && policies.contains_key(&image.host) {

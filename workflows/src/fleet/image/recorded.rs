@@ -30,14 +30,14 @@ const PARTS: u64 = 10;
 const BYTES: u64 = 256 << 20;
 
 /// What was recorded last of an upload, or seen first.
-struct Noted {
+struct RecordedUpload {
     run: RunId,
     activity: String,
     done: u64,
     at: Instant,
 }
 
-impl Noted {
+impl RecordedUpload {
     fn of(run: RunId, progress: &Progress, at: Instant) -> Self {
         Self {
             run,
@@ -62,7 +62,7 @@ impl Fleet {
     /// Records how far uploads of images are, now and then, for as long as it is polled.
     pub async fn keep_upload_progress(&self) -> Infallible {
         let mut notices = self.notices();
-        let mut all = BTreeMap::<EntityId, Noted>::new();
+        let mut all = BTreeMap::<EntityId, RecordedUpload>::new();
         loop {
             match notices.recv().await {
                 Ok(Notice::Progress {
@@ -78,7 +78,7 @@ impl Fleet {
                         Some(_) => self.note_progress(&entity, &progress).await,
                         None => {}
                     }
-                    all.insert(entity, Noted::of(run, &progress, now));
+                    all.insert(entity, RecordedUpload::of(run, &progress, now));
                 }
                 Ok(Notice::Recorded(record)) => {
                     if let (StreamId::Entity(entity), EventKind::RunClosed { .. }) =
@@ -192,7 +192,7 @@ mod tests {
     fn little_is_recorded_and_never_often() {
         let begun = Instant::now();
         let run = RunId(ulid::Ulid::nil());
-        let noted = Noted::of(run, &progress(0, Some(1_000)), begun);
+        let noted = RecordedUpload::of(run, &progress(0, Some(1_000)), begun);
         let later = begun + PAUSE;
         assert!(!noted.is_due(&progress(500, Some(1_000)), begun));
         assert!(!noted.is_due(&progress(99, Some(1_000)), later));

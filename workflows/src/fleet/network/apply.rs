@@ -98,7 +98,7 @@ impl Fleet {
         // A document changes the network wherever it is, whoever is on it there.
         for (entity, wanted) in on_their_hosts(&resolved.networks, &known) {
             let by = AskedBy::Template;
-            asked.entry(entity).or_insert(Asked { wanted, by });
+            asked.entry(entity).or_insert(NetworkRequest { wanted, by });
         }
         let alive = known.iter().filter(|known| !known.is_deleted());
         let mut there: BTreeMap<_, _> = alive
@@ -338,7 +338,7 @@ impl KnownNetwork {
 }
 
 /// What is asked of a network on a host.
-struct Asked {
+struct NetworkRequest {
     wanted: NetworkRecord,
     by: AskedBy,
 }
@@ -354,8 +354,8 @@ enum AskedBy {
     Member,
 }
 
-fn asked(resolved: &Resolved) -> Result<BTreeMap<EntityId, Asked>, FleetError> {
-    let mut all = BTreeMap::<EntityId, Asked>::new();
+fn asked(resolved: &Resolved) -> Result<BTreeMap<EntityId, NetworkRequest>, FleetError> {
+    let mut all = BTreeMap::<EntityId, NetworkRequest>::new();
     let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
     let vsis = vsis.map(|vsi| {
         let is_member = vsi.member_of.is_some();
@@ -380,7 +380,7 @@ fn asked(resolved: &Resolved) -> Result<BTreeMap<EntityId, Asked>, FleetError> {
                 let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
                 match all.get(&entity) {
                     Some(there) if there.by <= by => {}
-                    _ => _ = all.insert(entity, Asked { wanted, by }),
+                    _ => _ = all.insert(entity, NetworkRequest { wanted, by }),
                 }
             }
         }

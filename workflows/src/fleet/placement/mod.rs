@@ -15,7 +15,7 @@ pub(super) use self::promised::Footprints;
 pub(in crate::fleet) use self::promised::host_promises;
 pub(in crate::fleet) use self::requests::{pools, templates};
 pub(super) use self::survey::Capacities;
-use self::survey::Survey;
+use self::survey::HostSurvey;
 use crate::{
     fleet::{
         ErrorKind, Fleet, FleetError, apply::matching, host::ownership, index::Known,
@@ -28,14 +28,14 @@ use crate::{
 
 /// What is to be placed by one apply.
 #[derive(Default)]
-struct Open {
+struct OpenPlacements {
     /// VSIs, by their places among the documents.
     vsis: Vec<(usize, PlacementRequest)>,
     /// Members that pools will make, which must fit as well.
     members: Vec<PlacementRequest>,
 }
 
-impl Open {
+impl OpenPlacements {
     fn is_empty(&self) -> bool {
         self.vsis.is_empty() && self.members.is_empty()
     }
@@ -151,9 +151,9 @@ impl Fleet {
         numbers: std::ops::Range<u32>,
     ) -> Result<(), FleetError> {
         let members = Box::pin(self.members_of_record(pool, numbers)).await?;
-        let open = Open {
+        let open = OpenPlacements {
             members,
-            ..Open::default()
+            ..OpenPlacements::default()
         };
         let template = &pool.template.vsi;
         let hosts = if open.is_empty() {
@@ -165,8 +165,8 @@ impl Fleet {
         Box::pin(self.refuse_networks_of(template, hosts)).await
     }
 
-    async fn open_requests(&self, resolved: &Resolved) -> Result<Open, FleetError> {
-        let mut open = Open::default();
+    async fn open_requests(&self, resolved: &Resolved) -> Result<OpenPlacements, FleetError> {
+        let mut open = OpenPlacements::default();
         for (index, vsi) in resolved.vsis.iter().enumerate() {
             let waits = !vsi.unresolved_refs.is_empty() || !vsi.desired.host.is_empty();
             if let (Some(_), false) = (&vsi.desired.placement, waits) {
@@ -203,9 +203,9 @@ impl Fleet {
     /// now.
     async fn choose(
         &self,
-        open: &Open,
+        open: &OpenPlacements,
         record: bool,
-    ) -> Result<(Vec<Decision>, Survey), FleetError> {
+    ) -> Result<(Vec<Decision>, HostSurvey), FleetError> {
         let (candidates, archs) = (open.candidates(), open.archs());
         let mut survey = self.survey(&candidates, &archs, false).await?;
         let mut chosen = self.choose_by(open, &candidates, &survey).await?;
@@ -246,7 +246,7 @@ impl Fleet {
         &self,
         requests: &[PlacementRequest],
         candidates: &BTreeSet<String>,
-        survey: &Survey,
+        survey: &HostSurvey,
     ) -> Result<Vec<Result<Decision, Failure>>, FleetError> {
         let mut board = self.board(candidates, survey).await?;
         let chosen = requests.iter().map(|request| {
@@ -259,9 +259,9 @@ impl Fleet {
 
     async fn choose_by(
         &self,
-        open: &Open,
+        open: &OpenPlacements,
         candidates: &BTreeSet<String>,
-        survey: &Survey,
+        survey: &HostSurvey,
     ) -> Result<Result<Vec<Decision>, (String, Unplaced)>, FleetError> {
         let mut board = self.board(candidates, survey).await?;
         let chosen = open.requests().map(|request| {
@@ -276,7 +276,7 @@ impl Fleet {
     async fn board(
         &self,
         candidates: &BTreeSet<String>,
-        survey: &Survey,
+        survey: &HostSurvey,
     ) -> Result<PlacementBoard, FleetError> {
         let mut promises = self.promises(candidates).await?;
         let hosts = candidates.iter().filter_map(|id| {
@@ -355,7 +355,7 @@ fn no_host(name: &str, unplaced: &Unplaced) -> FleetError {
     FleetError::new(ErrorKind::Blocked, failure)
 }
 
-impl Survey {
+impl HostSurvey {
     /// What is news of the hosts, beside what is decided by it.
     fn record(self, updates: &mut DesiredUpdates) -> Result<(), FleetError> {
         for news in self.news {

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A pool whose members are to be placed.
-struct Members<'a> {
+struct MembersToPlace<'a> {
     pool: &'a str,
     template: &'a DesiredVsi,
     disks: &'a [DesiredDataDisk],
@@ -111,7 +111,7 @@ impl Fleet {
                 its.namespace == desired.namespace && its.name == desired.name
             });
             let present = same.map_or(1, |known| known.wanted.replicas);
-            let members = Members {
+            let members = MembersToPlace {
                 pool: &desired.name,
                 template: &pool.template.desired,
                 disks: &desired.disks,
@@ -128,7 +128,7 @@ impl Fleet {
         pool: &PoolRecord,
         numbers: std::ops::Range<u32>,
     ) -> Result<Vec<PlacementRequest>, FleetError> {
-        let members = Members {
+        let members = MembersToPlace {
             pool: &pool.name,
             template: &pool.template.vsi,
             disks: &pool.template.disks,
@@ -154,7 +154,10 @@ impl Fleet {
         Ok(request)
     }
 
-    async fn missing(&self, members: &Members<'_>) -> Result<Vec<PlacementRequest>, FleetError> {
+    async fn missing(
+        &self,
+        members: &MembersToPlace<'_>,
+    ) -> Result<Vec<PlacementRequest>, FleetError> {
         let template = members.template;
         if template.placement.is_none() || !template.host.is_empty() {
             return Ok(Vec::new());
@@ -178,7 +181,7 @@ impl Fleet {
 /// A member that leaves its host, as far as the next one is concerned.
 pub(super) fn evicted(pool: &PoolRecord, number: u32) -> DesiredVsi {
     let template = pool.template_of(number);
-    let members = Members {
+    let members = MembersToPlace {
         pool: &pool.name,
         template: &template.vsi,
         disks: &template.disks,
@@ -207,7 +210,7 @@ pub(super) fn needs_with_disks(vsi: &DesiredVsi) -> Needs {
 }
 
 /// A member as far as its host is concerned.
-fn member(members: &Members<'_>, number: u32) -> DesiredVsi {
+fn member(members: &MembersToPlace<'_>, number: u32) -> DesiredVsi {
     let pool = members.pool;
     let mut vsi = members.template.clone();
     vsi.name = member_name(pool, number);

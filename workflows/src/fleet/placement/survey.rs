@@ -43,7 +43,7 @@ struct Measured {
 
 /// What is known of some hosts.
 #[derive(Default)]
-pub(super) struct Survey {
+pub(super) struct HostSurvey {
     /// What they have, as it is recorded, or is about to be.
     pub(super) found: BTreeMap<String, CapacityRecord>,
     /// Those that do not answer, and why.
@@ -61,8 +61,8 @@ impl Fleet {
         hosts: &BTreeSet<String>,
         archs: &BTreeSet<String>,
         now: bool,
-    ) -> Result<Survey, FleetError> {
-        let mut survey = Survey::default();
+    ) -> Result<HostSurvey, FleetError> {
+        let mut survey = HostSurvey::default();
         let asked = hosts.iter().map(|id| async move {
             match self.capacities.recent(id, archs).filter(|_| !now) {
                 Some(said) => (id, said, true),

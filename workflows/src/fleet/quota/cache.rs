@@ -16,7 +16,7 @@ use crate::{
 
 /// What a VSI or a data disk takes, and where.
 #[derive(Clone, Debug)]
-pub(super) struct Counted {
+pub(super) struct CountedUsage {
     pub(super) namespace: String,
     pub(super) taker: Taker,
     /// The pool whose member it is.
@@ -24,7 +24,7 @@ pub(super) struct Counted {
     pub(super) usage: Usage,
 }
 
-impl Counted {
+impl CountedUsage {
     /// The most of what is wanted of it and what it waits to be.
     pub(super) fn of_vsi(record: &VsiRecord) -> Self {
         let (vsi, mut usage) = (&record.vsi, of_vsi(&record.vsi));
@@ -52,21 +52,21 @@ impl Counted {
 
 /// What was counted of each, with the generation of the record that said so.
 #[derive(Default)]
-pub(super) struct Counts(Mutex<BTreeMap<EntityId, (u64, Counted)>>);
+pub(super) struct Counts(Mutex<BTreeMap<EntityId, (u64, CountedUsage)>>);
 
 impl Counts {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<EntityId, (u64, Counted)>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<EntityId, (u64, CountedUsage)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn get(&self, entity: &EntityId, state: &EntityState) -> Option<Counted> {
+    pub(super) fn get(&self, entity: &EntityId, state: &EntityState) -> Option<CountedUsage> {
         let desired = state.desired.as_ref()?;
         let all = self.lock();
         let (generation, counted) = all.get(entity)?;
         (*generation == desired.generation).then(|| counted.clone())
     }
 
-    pub(super) fn put(&self, entity: &EntityId, state: &EntityState, counted: &Counted) {
+    pub(super) fn put(&self, entity: &EntityId, state: &EntityState, counted: &CountedUsage) {
         if let Some(desired) = &state.desired {
             let read = (desired.generation, counted.clone());
             self.lock().insert(entity.clone(), read);

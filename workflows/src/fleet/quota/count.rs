@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, EntityState, Failure};
 
-use super::cache::Counted;
+use super::cache::CountedUsage;
 use crate::{
     fleet::{
         Fleet, FleetError,
@@ -34,9 +34,9 @@ pub(super) enum Taker {
 
 /// What each of them takes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Taken(BTreeMap<(String, Taker), Usage>);
+pub(super) struct UsageByTaker(BTreeMap<(String, Taker), Usage>);
 
-impl Taken {
+impl UsageByTaker {
     fn add(&mut self, namespace: &str, taker: Taker, usage: Usage) {
         let sum = self.0.entry((namespace.to_owned(), taker)).or_default();
         *sum = sum.plus(usage);
@@ -67,21 +67,21 @@ pub(super) struct Uncounted {
 
 /// What is there, beside what is promised to pools.
 #[derive(Default)]
-pub(super) struct There {
-    taken: Taken,
+pub(super) struct CountedObjects {
+    taken: UsageByTaker,
     /// What members take that are there, and in which namespace, by the UIDs of their pools.
     members: BTreeMap<Uuid, (String, Usage)>,
     uncounted: Vec<Uncounted>,
 }
 
-impl There {
+impl CountedObjects {
     /// What the members of a pool take that are there.
     pub(super) fn of_members(&self, pool: Uuid) -> Usage {
         let members = self.members.get(&pool);
         members.map_or_else(Usage::default, |(_, usage)| *usage)
     }
 
-    fn add(&mut self, counted: Counted) {
+    fn add(&mut self, counted: CountedUsage) {
         match counted.member_of {
             Some(pool) => {
                 let empty = || (counted.namespace, Usage::default());
@@ -97,8 +97,8 @@ impl There {
 
 /// Everything that is taken, and what nobody can count.
 pub(super) struct Count {
-    pub(super) there: There,
-    pub(super) taken: Taken,
+    pub(super) there: CountedObjects,
+    pub(super) taken: UsageByTaker,
 }
 
 impl Count {
@@ -120,8 +120,8 @@ impl Fleet {
     }
 
     /// The VSIs and data disks that are not gone.
-    async fn there(&self) -> Result<There, FleetError> {
-        let (mut there, mut lost) = (There::default(), Vec::new());
+    async fn there(&self) -> Result<CountedObjects, FleetError> {
+        let (mut there, mut lost) = (CountedObjects::default(), Vec::new());
         for kind in [kind::VSI, kind::DISK] {
             for (entity, state) in self.entities_of(kind) {
                 let is_gone = phase::is_gone(&entity, &state);
@@ -153,18 +153,18 @@ impl Fleet {
         &self,
         entity: &EntityId,
         state: &EntityState,
-    ) -> Result<WantedReading<Counted>, FleetError> {
+    ) -> Result<WantedReading<CountedUsage>, FleetError> {
         if let Some(known) = self.quotas.counts.get(entity, state) {
             return Ok(WantedReading::Wanted(known));
         }
         let found = match entity.kind().as_str() {
             kind::DISK => {
                 let read: WantedReading<DiskRecord> = self.read_wanted(entity, state).await?;
-                read.map(|record| Counted::of_disk(&record))
+                read.map(|record| CountedUsage::of_disk(&record))
             }
             _ => {
                 let read: WantedReading<VsiRecord> = self.read_wanted(entity, state).await?;
-                read.map(|record| Counted::of_vsi(&record))
+                read.map(|record| CountedUsage::of_vsi(&record))
             }
         };
         if let WantedReading::Wanted(counted) = &found {
@@ -173,15 +173,15 @@ impl Fleet {
         Ok(found)
     }
 
-    async fn counted_before(&self, entity: &EntityId) -> Option<Counted> {
+    async fn counted_before(&self, entity: &EntityId) -> Option<CountedUsage> {
         match entity.kind().as_str() {
             kind::DISK => {
                 let record = self.wanted_before::<DiskRecord>(entity).await;
-                record.map(|record| Counted::of_disk(&record))
+                record.map(|record| CountedUsage::of_disk(&record))
             }
             _ => {
                 let record = self.wanted_before::<VsiRecord>(entity).await;
-                record.map(|record| Counted::of_vsi(&record))
+                record.map(|record| CountedUsage::of_vsi(&record))
             }
         }
     }
@@ -189,8 +189,8 @@ impl Fleet {
     /// Pools, for all that they are to make. Gives back which of them there are.
     async fn add_pools(
         &self,
-        there: &mut There,
-        taken: &mut Taken,
+        there: &mut CountedObjects,
+        taken: &mut UsageByTaker,
     ) -> Result<BTreeSet<(String, String)>, FleetError> {
         let (pools, lost) = self.known_records::<PoolRecord>().await?;
         let (mut made, mut members) = (BTreeSet::new(), there.members.clone());
@@ -231,8 +231,8 @@ impl Fleet {
     async fn add_groups(
         &self,
         made: &BTreeSet<(String, String)>,
-        there: &mut There,
-        taken: &mut Taken,
+        there: &mut CountedObjects,
+        taken: &mut UsageByTaker,
     ) -> Result<(), FleetError> {
         let (groups, lost) = self.known_records::<GroupRecord>().await?;
         for group in groups {
@@ -258,7 +258,7 @@ fn uncounted((entity, failure): (EntityId, Failure)) -> Uncounted {
     }
 }
 
-fn add_group(record: &GroupRecord, made: &BTreeSet<(String, String)>, taken: &mut Taken) {
+fn add_group(record: &GroupRecord, made: &BTreeSet<(String, String)>, taken: &mut UsageByTaker) {
     for item in record.items() {
         let name = group::pool_name(&record.name, &item.name);
         let place = (record.namespace.clone(), name);

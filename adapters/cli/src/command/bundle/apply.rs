@@ -36,7 +36,7 @@ pub(super) async fn run(common: &Common, args: BundleApplyArgs) -> CommandOutcom
     let checksums = checksums(&bundle);
     refuse_missing(&mut loaded, &args.file, &checksums)?;
     tell_left_out(&loaded, &bundle);
-    let mut read = Documents {
+    let mut read = BundleDocuments {
         loaded,
         checksums,
         unpinned: BTreeSet::new(),
@@ -178,14 +178,14 @@ fn tell_left_out(loaded: &Loaded, bundle: &Bundle<File>) {
 }
 
 /// Documents, and the checksums of the images that the bundle holds.
-struct Documents {
+struct BundleDocuments {
     loaded: Loaded,
     checksums: BTreeMap<String, Checksum>,
     /// What gets no checksum that it does not ask for.
     unpinned: BTreeSet<String>,
 }
 
-impl Documents {
+impl BundleDocuments {
     /// What the documents describe, each image with its checksum: so it is read from the bundle, and
     /// from nowhere else.
     fn resolve(&mut self, common: &Common) -> Result<Resolved, ExitProblem> {

@@ -17,7 +17,7 @@ use vsiflow_workflows::{
 
 use super::{
     super::{CommandOutcome, audit::signing_key, journal_file::unwritable},
-    fetch::{WantedImage, fetch},
+    fetch::{ImageToPack, fetch},
     unfit,
 };
 use crate::{
@@ -29,9 +29,9 @@ use crate::{
 };
 
 /// What is to be packed.
-struct Content {
+struct BundleContent {
     documents: Vec<(String, Vec<u8>)>,
-    images: BTreeMap<String, WantedImage>,
+    images: BTreeMap<String, ImageToPack>,
     left_out: Vec<String>,
     hosts: Vec<HostSettings>,
 }
@@ -87,13 +87,13 @@ fn tell(path: &Path, manifest: &Manifest, seal: &Seal) {
 
 // ---- what is packed ----
 
-async fn content(common: &Common, args: &BundleCreateArgs) -> Result<Content, ExitProblem> {
+async fn content(common: &Common, args: &BundleCreateArgs) -> Result<BundleContent, ExitProblem> {
     let given = work::gather(&args.sources.files, args.sources.recursive).await?;
     let (documents, left_out) = packed(&given.files, args.include_secrets)?;
     let (mut loaded, resolved) = resolved(common, args, given.files).await?;
     let mut images = images(&mut loaded.documents, args.include_secrets)?;
     find_hosts(&mut images, &resolved);
-    Ok(Content {
+    Ok(BundleContent {
         documents,
         images,
         left_out,
@@ -188,8 +188,8 @@ async fn resolved(
 fn images(
     documents: &mut Documents,
     secrets: bool,
-) -> Result<BTreeMap<String, WantedImage>, ExitProblem> {
-    let (mut images, mut wrong) = (BTreeMap::<String, WantedImage>::new(), None);
+) -> Result<BTreeMap<String, ImageToPack>, ExitProblem> {
+    let (mut images, mut wrong) = (BTreeMap::<String, ImageToPack>::new(), None);
     documents.each_image(&mut |image| {
         let object = format!("{} {}", image.kind, image.object);
         if image.full.is_some() && !secrets {
@@ -198,7 +198,7 @@ fn images(
                           pack it with --include-secrets";
             wrong.get_or_insert(ExitProblem::new(Exit::Usage, "VSI0327", message, remedy));
         }
-        let wanted = images.entry(image.url.clone()).or_insert(WantedImage {
+        let wanted = images.entry(image.url.clone()).or_insert(ImageToPack {
             url: image.full.unwrap_or(&image.url).to_owned(),
             shown: image.url,
             host: String::new(),
@@ -219,7 +219,7 @@ fn images(
 }
 
 /// Whose settings give access to each image.
-fn find_hosts(images: &mut BTreeMap<String, WantedImage>, resolved: &Resolved) {
+fn find_hosts(images: &mut BTreeMap<String, ImageToPack>, resolved: &Resolved) {
     let mut on = |url: &str, host: &str| {
         let known = resolved.hosts.get(host);
         let Some((image, known)) = images.get_mut(url).zip(known) else {
@@ -254,7 +254,7 @@ fn find_hosts(images: &mut BTreeMap<String, WantedImage>, resolved: &Resolved) {
 
 async fn write(
     part: &Path,
-    content: Content,
+    content: BundleContent,
     key: Option<SigningKey>,
     quiet: bool,
 ) -> Result<(Manifest, Seal), ExitProblem> {

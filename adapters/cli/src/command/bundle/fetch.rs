@@ -22,7 +22,7 @@ const PIECE: usize = 1 << 20;
 const TRIES: u32 = 5;
 
 /// An image that is to be packed.
-pub(super) struct WantedImage {
+pub(super) struct ImageToPack {
     /// The URL to open it by.
     pub(super) url: String,
     /// The URL as it may be shown.
@@ -46,7 +46,7 @@ struct Fetching {
 pub(super) async fn fetch(
     writer: BundleWriter,
     sources: &Arc<dyn ImageSource>,
-    wanted: &WantedImage,
+    wanted: &ImageToPack,
     failed: &(dyn Fn(BundleError) -> ExitProblem + Send + Sync),
 ) -> Result<(BundleWriter, WrittenImage), ExitProblem> {
     let checksum = wanted.checksum.as_ref().map(ToString::to_string);
@@ -85,7 +85,7 @@ impl Fetching {
     async fn read(
         mut self,
         source: &dyn ImageSource,
-        wanted: &WantedImage,
+        wanted: &ImageToPack,
         failed: &(dyn Fn(BundleError) -> ExitProblem + Send + Sync),
     ) -> Result<(Self, Result<(), SourceError>), ExitProblem> {
         let at = self.writer.added();
@@ -116,7 +116,7 @@ impl Fetching {
         mut self,
         piece: Vec<u8>,
         announced: Option<u64>,
-        wanted: &WantedImage,
+        wanted: &ImageToPack,
         failed: &(dyn Fn(BundleError) -> ExitProblem + Send + Sync),
     ) -> Result<Self, ExitProblem> {
         let most = usize::try_from(HEADER_MAX).unwrap_or(usize::MAX);
@@ -137,7 +137,7 @@ impl Fetching {
 
     async fn end(
         self,
-        wanted: &WantedImage,
+        wanted: &ImageToPack,
         failed: &(dyn Fn(BundleError) -> ExitProblem + Send + Sync),
     ) -> Result<(BundleWriter, WrittenImage), ExitProblem> {
         let mut writer = self.writer;
@@ -145,7 +145,7 @@ impl Fetching {
         let (writer, image) = ended.await?.map_err(failed)?;
         let judged = format::of_whole(&self.head, image.length);
         judged.map_err(|why| no_disk(wanted, &why))?;
-        let WantedImage {
+        let ImageToPack {
             shown, checksum, ..
         } = wanted;
         if let Some(checksum) = checksum.as_ref().filter(|one| one.hex() != image.sha256) {
@@ -187,7 +187,7 @@ fn of_source(error: SourceError) -> ExitProblem {
     ExitProblem::of(Exit::Failed, &Failure::from(error))
 }
 
-fn no_disk(wanted: &WantedImage, why: &dyn std::fmt::Display) -> ExitProblem {
+fn no_disk(wanted: &ImageToPack, why: &dyn std::fmt::Display) -> ExitProblem {
     let message = format!("{}: {why}", wanted.shown);
     let remedy = "provide a raw image, or a qcow2 image without backing file or external data file";
     ExitProblem::new(Exit::Failed, "VSI0306", message, remedy)

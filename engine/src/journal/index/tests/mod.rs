@@ -62,8 +62,8 @@ impl Place {
     }
 }
 
-fn pace() -> Pace {
-    Pace {
+fn pace() -> IndexDeadlines {
+    IndexDeadlines {
         gather: Duration::from_millis(1),
         ..PACE
     }

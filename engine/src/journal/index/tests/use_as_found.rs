@@ -182,7 +182,7 @@ fn a_marker_that_was_left_makes_it_anew_once() {
 fn an_index_that_is_being_opened_is_waited_for_and_not_read() {
     let place = Place::new();
     let written = place.fill(3);
-    let (opening, left) = marker::Marker::set(&place.dir, PACE.open).unwrap();
+    let (opening, left) = marker::OpeningMarker::set(&place.dir, PACE.open).unwrap();
     assert!(!left);
     assert_eq!(place.read(), Err(Unusable::InUse));
     let opened = std::thread::scope(|scope| {

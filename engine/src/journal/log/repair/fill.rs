@@ -26,7 +26,7 @@ impl FillItem {
 
 /// Where a lost range ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum RangeEnd {
     /// What follows begins at that offset and is linked to that hash.
     At(Offset, Hash),
     /// Nobody can tell; not before that offset.
@@ -44,7 +44,7 @@ pub(super) enum End {
 pub(super) fn fill(
     next: Offset,
     prev: Hash,
-    end: End,
+    end: RangeEnd,
     trusted: &[FoundBatch],
     others: &[FoundBatch],
 ) -> Vec<FillItem> {
@@ -55,7 +55,7 @@ pub(super) fn fill(
         last.map_or((next, prev), |batch| (batch.next(), batch.link.hash))
     };
     let (to, hash) = match end {
-        End::At(to, hash) => {
+        RangeEnd::At(to, hash) => {
             let (at, found) = reached(&front);
             if at == to && found != hash {
                 // It is another history's.
@@ -65,11 +65,11 @@ pub(super) fn fill(
             let first = back.last();
             first.map_or((to, hash), |batch| (batch.link.first, batch.link.prev))
         }
-        End::NotBefore(least) => {
+        RangeEnd::NotBefore(least) => {
             let (at, hash) = reached(&front);
             (least.max(at.saturating_add(1)), hash)
         }
-        End::Here => reached(&front),
+        RangeEnd::Here => reached(&front),
     };
     let (from, before) = reached(&front);
     let gap = (from < to).then(|| {
@@ -89,13 +89,13 @@ pub(super) fn fill(
 fn follow(
     mut next: Offset,
     mut prev: Hash,
-    end: End,
+    end: RangeEnd,
     trusted: &[FoundBatch],
     others: &[FoundBatch],
 ) -> Vec<FoundBatch> {
     let (to, last) = match end {
-        End::At(to, _) => (to, false),
-        End::NotBefore(_) | End::Here => (Offset::MAX, true),
+        RangeEnd::At(to, _) => (to, false),
+        RangeEnd::NotBefore(_) | RangeEnd::Here => (Offset::MAX, true),
     };
     let mut found = Vec::new();
     loop {

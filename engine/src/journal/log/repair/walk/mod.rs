@@ -10,7 +10,7 @@ use self::regions::Tail;
 use super::{
     Finding, IndexedEnd,
     batch::FoundBatch,
-    fill::End,
+    fill::RangeEnd,
     found::{self, SegmentFiles},
     plan::RepairPlan,
 };
@@ -153,7 +153,7 @@ impl<'a> RepairWalk<'a> {
             }
         } else if header.first > self.next || !pending.is_empty() {
             let hash = header.before.map(|link| link.hash).unwrap_or_default();
-            let end = End::At(header.first, hash);
+            let end = RangeEnd::At(header.first, hash);
             self.region(end, &pending, Some(header.position))?;
         } else if !same_end(header.before, self.link) {
             let why = "it does not follow the segment before it: segments of two logs are mixed";

@@ -14,7 +14,7 @@ use crate::{
             repair::{
                 Finding, Lost,
                 batch::{self, FoundBatch},
-                fill::{End, FillItem, fill},
+                fill::{FillItem, RangeEnd, fill},
                 found::SegmentFiles,
                 plan::{New, RepairPlan},
             },
@@ -39,7 +39,7 @@ impl RepairWalk<'_> {
     /// Fills what is lost from here on, and notes what was found.
     pub(super) fn fill(
         &mut self,
-        goal: End,
+        goal: RangeEnd,
         trusted: &[FoundBatch],
         others: &[FoundBatch],
         (file, why): (String, String),
@@ -48,18 +48,18 @@ impl RepairWalk<'_> {
     ) -> Vec<FillItem> {
         let from = self.next;
         // A frame that holds no event, such as a part of a base.
-        let none = matches!(goal, End::At(to, _) if to <= from);
+        let none = matches!(goal, RangeEnd::At(to, _) if to <= from);
         let mut items = if none {
             Vec::new()
         } else {
             fill(from, self.prev(), goal, trusted, others)
         };
-        if let (End::Here, Some(room)) = (goal, room) {
+        if let (RangeEnd::Here, Some(room)) = (goal, room) {
             while taken(&items) > room || room.saturating_sub(taken(&items)) == frame::ALIGN {
                 items.pop();
             }
         }
-        let mut open_ended = matches!(goal, End::NotBefore(_));
+        let mut open_ended = matches!(goal, RangeEnd::NotBefore(_));
         // Where no further batch would have had room none is lost.
         if open_ended && room.is_some_and(|room| !leaves_room(&items, room)) {
             items.pop();
@@ -102,7 +102,7 @@ impl RepairWalk<'_> {
     /// A segment in the place of what is missing from here on.
     pub(super) fn region(
         &mut self,
-        goal: End,
+        goal: RangeEnd,
         pending: &[Offset],
         until: Option<u64>,
     ) -> Result<(), JournalError> {
@@ -136,8 +136,8 @@ impl RepairWalk<'_> {
             }
         }
         let to = match goal {
-            End::At(to, _) => to,
-            End::NotBefore(_) | End::Here => Offset::MAX,
+            RangeEnd::At(to, _) => to,
+            RangeEnd::NotBefore(_) | RangeEnd::Here => Offset::MAX,
         };
         for (_, files) in self.files.range(first..to) {
             streams.extend(files.streams(0, u32::MAX));
@@ -164,7 +164,7 @@ impl RepairWalk<'_> {
         }
         if let Some(last) = pending.last() {
             let goal = if self.ends_well(&pending)? {
-                End::Here
+                RangeEnd::Here
             } else {
                 self.open_end(last.saturating_add(1))
             };
@@ -211,7 +211,7 @@ impl RepairWalk<'_> {
         let streams = std::mem::take(&mut self.streams);
         (self.next, self.link, self.position) = (0, None, 0);
         let hash = header.before.map(|link| link.hash).unwrap_or_default();
-        let goal = End::At(header.first, hash);
+        let goal = RangeEnd::At(header.first, hash);
         self.region(goal, &pending, Some(header.position))?;
         (self.next, self.link, self.position) = (next, link, position);
         self.streams = streams;
@@ -228,13 +228,13 @@ impl RepairWalk<'_> {
     }
 
     /// Where a log ends of which nobody can tell.
-    pub(super) fn open_end(&self, least: Offset) -> End {
+    pub(super) fn open_end(&self, least: Offset) -> RangeEnd {
         let bases = self.bases.keys().copied().max().unwrap_or_default();
         match self.known {
             Some(known) if known.as_of > self.next.max(bases).max(least) => {
-                End::At(known.as_of, known.hash)
+                RangeEnd::At(known.as_of, known.hash)
             }
-            _ => End::NotBefore(least.max(bases).max(self.next.saturating_add(1))),
+            _ => RangeEnd::NotBefore(least.max(bases).max(self.next.saturating_add(1))),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::{
             repair::{
                 RepairSource,
                 batch::{self, FoundBatch},
-                fill::End,
+                fill::RangeEnd,
                 found::SegmentFiles,
                 plan::{Patch, RepairPlan},
             },
@@ -56,7 +56,7 @@ impl RepairWalk<'_> {
             Some(after) if position < after.position => {
                 if self.next == after.first {
                     let to = place_of(header, after.position);
-                    let goal = End::At(self.next, self.prev());
+                    let goal = RangeEnd::At(self.next, self.prev());
                     patches.push(self.patch(&open, end, to, goal)?);
                     end = to;
                     self.position = position_of(header, end);
@@ -132,7 +132,7 @@ impl RepairWalk<'_> {
 
     /// Up to which byte what is before a frame is bad, with which frame it goes on, and which
     /// offsets are concerned.
-    fn bad(&self, open: &OpenSegment<'_>, at: usize) -> (usize, usize, End) {
+    fn bad(&self, open: &OpenSegment<'_>, at: usize) -> (usize, usize, RangeEnd) {
         let found = open.found.get(at..).unwrap_or_default();
         let begin = found.first().map_or(0, |found| found.at);
         let linked = found
@@ -148,7 +148,7 @@ impl RepairWalk<'_> {
             .and_then(|linked| found.get(linked))
             .and_then(|found| Some((found.at, found.frame.body.link()?)));
         if let (Some(linked), Some((place, link))) = (linked, link) {
-            let goal = End::At(link.first, link.prev);
+            let goal = RangeEnd::At(link.first, link.prev);
             return if one {
                 (begin, at, goal)
             } else {
@@ -162,14 +162,14 @@ impl RepairWalk<'_> {
             // What was in between goes on behind this segment.
             Some(after) if self.is_apart(open.first, after.first) => {
                 if one {
-                    (begin, at, End::Here)
+                    (begin, at, RangeEnd::Here)
                 } else {
-                    (last, open.found.len(), End::Here)
+                    (last, open.found.len(), RangeEnd::Here)
                 }
             }
             Some(after) => {
                 let hash = after.before.map(|link| link.hash).unwrap_or_default();
-                let goal = End::At(after.first, hash);
+                let goal = RangeEnd::At(after.first, hash);
                 let place = place_of(open.header, after.position);
                 match (one, after.repaired) {
                     (true, _) if after.repaired || last == place => (begin, at, goal),
@@ -194,7 +194,7 @@ impl RepairWalk<'_> {
         open: &OpenSegment<'_>,
         from: usize,
         to: usize,
-        goal: End,
+        goal: RangeEnd,
     ) -> Result<Patch, JournalError> {
         let name = found_name(&self.files, open.first);
         let (mut trusted, _) = batch::in_a_row(open.bytes, from);
