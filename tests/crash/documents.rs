@@ -61,6 +61,8 @@ pub struct Vsi {
     pub disk_goes: bool,
     /// What it is filled with.
     pub disk_source: Option<DiskSource>,
+    /// When snapshots of it are due, and how many stay.
+    pub snapshots: Option<(&'static str, u32)>,
 }
 
 pub const POOL: &str = "images";
@@ -84,6 +86,7 @@ impl Vsi {
             disk_gib: 1,
             disk_goes: false,
             disk_source: None,
+            snapshots: None,
         }
     }
 
@@ -120,6 +123,12 @@ impl Vsi {
     /// The same with its data disk filled with that.
     pub fn filled(mut self, source: DiskSource) -> Self {
         self.disk_source = Some(source);
+        self
+    }
+
+    /// The same with snapshots that are due by that schedule, of which so many stay.
+    pub fn snapshots(mut self, schedule: &'static str, keep: u32) -> Self {
+        self.snapshots = Some((schedule, keep));
         self
     }
 
@@ -189,6 +198,9 @@ impl Vsi {
             "disks": disks,
             "updatePolicy": if self.manual { "Manual" } else { "Automatic" },
             "deletionPolicy": "Delete",
+            "snapshotPolicy": self.snapshots.map(|(schedule, keep)| {
+                serde_json::json!({"schedule": schedule, "keep": keep})
+            }),
         }))
         .unwrap()
     }

@@ -37,6 +37,7 @@ mod sabotage;
 mod sabotage_tests;
 #[path = "../sim/mod.rs"]
 mod sim;
+mod schedules;
 mod snapshots;
 mod source;
 mod stores;

@@ -19,6 +19,7 @@ pub fn every() -> Vec<Story> {
         restored(),
         deleted_with_its_snapshot(),
         of_a_running_guest(),
+        by_schedule(),
     ]
 }
 
@@ -61,6 +62,24 @@ fn of_a_running_guest() -> Story {
     ];
     Story {
         name: "take a snapshot of a guest that runs",
+        acts,
+        ends: &[("web", WEB, "Running")],
+    }
+}
+
+/// Due every hour: two stay, what was missed is made up for once, and the guest runs on.
+fn by_schedule() -> Story {
+    let web = Vsi::new("web", WEB, A).server(GuestType::CloudInit);
+    let mut acts = vec![
+        Act::Apply(vec![web.snapshots("@hourly", 2)]),
+        Act::Decided(uuid(WEB)),
+        Act::Scheduled("web", 0),
+    ];
+    for (hours, whole) in [(1, 1), (1, 2), (4, 2)] {
+        acts.extend([Act::Later(hours * 60), Act::Scheduled("web", whole)]);
+    }
+    Story {
+        name: "take snapshots by a schedule",
         acts,
         ends: &[("web", WEB, "Running")],
     }

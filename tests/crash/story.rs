@@ -6,7 +6,10 @@ use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass, NodeState};
 use vsiflow_steps::sim::Content;
 use vsiflow_workflows::{
-    fleet::{Adopting, ErrorKind, Fleet, FleetError, ShutdownPolicy, SnapshotRequest},
+    fleet::{
+        Adopting, ErrorKind, Fleet, FleetError, SeenSchedules, ShutdownPolicy, SnapshotObject,
+        SnapshotRequest,
+    },
     record::PowerAction,
 };
 
@@ -62,6 +65,10 @@ pub enum Act {
     DeleteSnapshot(&'static str),
     /// Waits until the outcome for a snapshot is decided.
     SnapshotDecided(Uuid),
+    /// The wall clock goes on by that many minutes at once.
+    Later(i64),
+    /// Looks at schedules until the VSI has so many snapshots, all whole, and none is due.
+    Scheduled(&'static str, usize),
     /// Somebody writes into the boot disk of a VSI that is off, on that host.
     Scribble(&'static str, Uuid),
     /// Approves what waits for it.
@@ -217,6 +224,11 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
             }
         }
         Act::SnapshotDecided(uid) => fleet.decided(&ownership::snapshot(*uid)).await.map(drop),
+        Act::Later(minutes) => {
+            world.clock.jump(minutes * 60_000);
+            Ok(())
+        }
+        Act::Scheduled(vsi, whole) => scheduled(fleet, vsi, *whole).await,
         Act::Scribble(host, uid) => {
             let sim = world.hosts.sim(host).await.unwrap();
             let name = format!("boot-{uid}.qcow2");
@@ -356,6 +368,31 @@ async fn take_snapshot(fleet: &Fleet, vsi: &str, name: &str, uid: Uuid) -> Resul
     };
     let taken = fleet.take_snapshot("default", vsi, request, user()).await;
     taken.map(drop)
+}
+
+/// As a daemon does it. However often it dies, no due time gets two snapshots.
+async fn scheduled(fleet: &Fleet, vsi: &str, whole: usize) -> Result<(), FleetError> {
+    let mut seen = SeenSchedules::default();
+    loop {
+        fleet.apply_snapshot_schedules(&mut seen).await?;
+        let all = fleet.snapshots(true).await?;
+        let mut due: Vec<_> = all.iter().map(|one| &one.status.scheduled_time).collect();
+        due.sort();
+        if due.windows(2).any(|pair| pair[0] == pair[1]) {
+            let message = format!("a due time has two snapshots: {due:?}");
+            return Err(Failure::new(FailureClass::Failed, "VSI0001", message).into());
+        }
+        let is = |one: &&SnapshotObject, phase| one.status.phase == phase;
+        let ready = all.iter().filter(|one| is(one, "Ready")).count();
+        let gone = all.iter().filter(|one| is(one, "Deleted")).count();
+        let conditions = fleet.get("default", vsi).await?.status.conditions;
+        let current = conditions.iter().find(|one| one.name == "SnapshotsCurrent");
+        let current = current.is_some_and(|one| one.status == "True" && one.reason != "Due");
+        if current && ready == whole && ready + gone == all.len() {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// What waits no more was approved by the same command, whose answer was lost.

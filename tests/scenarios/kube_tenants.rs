@@ -185,6 +185,8 @@ const WAYS: &[(&str, &str, Way)] = &[
     (VSI, "powerState", Own),
     (VSI, "ready", Own),
     (VSI, "selector", Own),
+    // Of its own disks, every quarter of an hour at most, a hundred at most.
+    (VSI, "snapshotPolicy", Own),
     (VSI, "storagePool", OfHost),
     (VSI, "targetSelector", Tried(OTHERS_HOST)),
     (VSI, "updatePolicy", Own),
@@ -213,6 +215,7 @@ const WAYS: &[(&str, &str, Way)] = &[
     (SERVER, "placement", Own),
     (SERVER, "powerState", Own),
     (SERVER, "ready", Own),
+    (SERVER, "snapshotPolicy", Own),
     (SERVER, "storagePool", OfHost),
     (SERVER, "targetSelector", Tried(OTHERS_HOST)),
     (SERVER, "updatePolicy", Own),

@@ -111,6 +111,7 @@ mod screens;
 mod selecting;
 mod serial;
 mod service_manager;
+mod snapshot_schedules;
 mod snapshots;
 mod state_directory;
 mod support;

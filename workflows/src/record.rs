@@ -47,6 +47,8 @@ pub mod kind {
     pub const TOKEN: &str = "token";
     /// A snapshot of a VSI's disks; its id is its UID.
     pub const SNAPSHOT: &str = "snapshot";
+    /// When snapshots of a VSI are due; its id is the VSI's UID.
+    pub const SCHEDULE: &str = "schedule";
     /// A size of virtual servers; its id is its name.
     pub const TYPE: &str = "type";
     /// Limits of a namespace.
@@ -234,6 +236,54 @@ pub struct SnapshotRecord {
     pub off_because: Option<String>,
     /// What was asked of the VSI then, but for its secrets.
     pub inputs: DesiredVsi,
+    /// When it was due, in milliseconds since the epoch; none of one that somebody asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_ms: Option<u64>,
+}
+
+/// How far a VSI's schedule of snapshots is. No run follows from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduleRecord {
+    /// The UID of the VSI.
+    pub vsi: Uuid,
+    /// The namespace of the VSI.
+    pub namespace: String,
+    /// What people call the VSI.
+    pub name: String,
+    /// The schedule; none where the VSI has none any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
+    /// When the schedule was first seen: what was due before is nobody's concern. Milliseconds since the
+    /// epoch, as all times here.
+    pub since_ms: u64,
+    /// The newest due time for which a snapshot was begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_ms: Option<u64>,
+    /// The UID of that snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<Uuid>,
+    /// How many due times passed without a snapshot since the schedule was first seen.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missed: u64,
+    /// The newest due time for which none could be taken, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedDueTime>,
+}
+
+/// A due time without its snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedDueTime {
+    /// When it was due.
+    pub due_ms: u64,
+    /// The code of what stood in its way.
+    pub code: String,
+    /// The same in words, with the remedy.
+    pub why: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The format that a data disk had when it was attached first.
@@ -525,6 +575,21 @@ pub fn disk_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
 /// The entity of a snapshot.
 pub fn snapshot_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
     EntityId::new(Name::of(kind::SNAPSHOT), uid.to_string())
+}
+
+/// The entity of a VSI's schedule of snapshots.
+pub fn schedule_entity(vsi: Uuid) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::SCHEDULE), vsi.to_string())
+}
+
+/// The UID of the snapshot of a VSI for a due time: there is one of them at most, however often it is asked
+/// for.
+pub fn scheduled_snapshot(vsi: Uuid, due_ms: u64) -> Uuid {
+    let hash = Hash::of(format!("{vsi}/schedule/{due_ms}").as_bytes());
+    let mut bytes = [0; 16];
+    let places = bytes.iter_mut().zip(hash.0);
+    places.for_each(|(to, from)| *to = from);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 /// The entity of a pool.

@@ -114,6 +114,13 @@ fn spec(field: &str, rest: &[&str]) -> Option<Hint> {
             "text",
             "networkConfig: | with netplan version 2 below, indented",
         ),
+        ("snapshotPolicy", []) => (
+            "an object with schedule and keep",
+            "snapshotPolicy: {schedule: \"30 2 * * *\", keep: 7}",
+        ),
+        ("snapshotPolicy", ["schedule"]) => ("cron's five fields", "schedule: \"30 2 * * *\""),
+        ("snapshotPolicy", ["keep"]) => ("a whole number", "keep: 7"),
+        ("snapshotPolicy", ["quiesce"]) => ("true or false", "quiesce: true"),
         ("placement", rest) => return placement(rest),
         ("targetSelector" | "diskSelector" | "networkSelector", rest) => return selector(rest),
         _ => return None,

@@ -43,6 +43,7 @@ const HARMLESS_FIELDS: &[&str] = &[
     "onDrift",
     "updatePolicy",
     "deletionPolicy",
+    "snapshotPolicy",
     "size",
     "volumeName",
     "networkName",

@@ -124,7 +124,8 @@ impl Follower {
 
     fn dirty(&self, entity: &EntityId) {
         match entity.kind().as_str() {
-            kind::VSI | kind::DISK => {
+            // Of a schedule it is the UID of its VSI.
+            kind::VSI | kind::DISK | kind::SCHEDULE => {
                 if let Ok(uid) = entity.id().parse() {
                     self.desk.dirty_uid(&uid);
                 }

@@ -68,6 +68,7 @@ pub use quota::{QuotaObject, QuotaStatus};
 pub use server_types::ServerTypeObject;
 pub use snapshot::{
     object::{SnapshotDisk, SnapshotObject, SnapshotStatus},
+    schedule::{ScheduleNote, SeenSchedules, SnapshotScheduleStatus},
     take::{SnapshotRequest, TakenSnapshot},
 };
 pub use tokens::{NewToken, TokenObject, TokenRole};

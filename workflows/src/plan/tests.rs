@@ -52,7 +52,18 @@ fn each_field_has_its_price() {
     let one = |change: fn(&mut DesiredVsi)| plan(|wanted| change(&mut wanted.vsi));
     let of_one = |change| one(change).changes.first().map(|c| (c.path.clone(), c.how));
     type Case = (fn(&mut DesiredVsi), &'static str, How);
-    let cases: [Case; 10] = [
+    let cases: [Case; 11] = [
+        (
+            |v| {
+                v.snapshot_policy = Some(crate::spec::DesiredSnapshotPolicy {
+                    schedule: "@daily".to_owned(),
+                    keep: 1,
+                    quiesce: false,
+                });
+            },
+            "snapshotPolicy",
+            How::Recorded,
+        ),
         (
             |v| v.on_drift = crate::spec::OnDrift::Restore,
             "onDrift",

@@ -19,6 +19,7 @@ use super::network::DesiredNetwork;
 use super::placement::DesiredPlacement;
 use super::policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
 use super::pool::MemberOf;
+use super::snapshot_policy::DesiredSnapshotPolicy;
 use super::vsi::BootDiskMode;
 
 /// Everything a VSI is to be, as the user asked for it. It is recorded, compared and shown, so it
@@ -86,6 +87,9 @@ pub struct DesiredVsi {
     pub update_policy: UpdatePolicy,
     /// What becomes of it when it is deleted.
     pub deletion_policy: DeletionPolicy,
+    /// When snapshots of it are due, and how many stay; none where it has no schedule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_policy: Option<DesiredSnapshotPolicy>,
     /// The pool that made it, where one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member_of: Option<MemberOf>,

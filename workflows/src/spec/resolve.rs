@@ -603,6 +603,7 @@ fn desired(document: &Document<VsiSpec>, host: String) -> DesiredVsi {
         on_drift: spec.on_drift,
         update_policy: spec.update_policy,
         deletion_policy: spec.deletion_policy,
+        snapshot_policy: spec.snapshot_policy.clone().map(Into::into),
         member_of: None,
         placement: None,
     }

@@ -15,6 +15,7 @@ use super::policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
 use super::quantity::Memory;
 use super::ready::ReadySpec;
 use super::selector::LabelSelector;
+use super::snapshot_policy::SnapshotPolicySpec;
 use super::text::{self, Contract};
 use super::vsi::{self, BootDisk, Interface, Machine, VsiSpec};
 
@@ -71,6 +72,9 @@ pub struct VirtualServerSpec {
     /// What becomes of it when it is deleted.
     #[serde(default = "DeletionPolicy::of_vsis")]
     pub deletion_policy: DeletionPolicy,
+    /// When snapshots of it are due, and how many stay.
+    #[serde(default)]
+    pub snapshot_policy: Option<SnapshotPolicySpec>,
 }
 
 /// The machine of a virtual server.
@@ -167,6 +171,7 @@ impl From<VirtualServerSpec> for VsiSpec {
             on_drift: spec.on_drift,
             update_policy: spec.update_policy,
             deletion_policy: spec.deletion_policy,
+            snapshot_policy: spec.snapshot_policy,
             network_config: None,
             ready: spec.ready,
             guest: Some(spec.guest),

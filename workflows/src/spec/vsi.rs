@@ -17,6 +17,7 @@ use super::policy::{DeletionPolicy, OnDrift, PowerState, UpdatePolicy};
 use super::quantity::{Memory, Quantity};
 use super::ready::ReadySpec;
 use super::selector::LabelSelector;
+use super::snapshot_policy::SnapshotPolicySpec;
 use super::text::{self, Contract};
 
 /// The spec of kind `HyperProtectContainerRuntimeOnPrem`.
@@ -64,6 +65,9 @@ pub struct VsiSpec {
     /// What becomes of it when it is deleted.
     #[serde(default = "DeletionPolicy::of_vsis")]
     pub deletion_policy: DeletionPolicy,
+    /// When snapshots of it are due, and how many stay.
+    #[serde(default)]
+    pub snapshot_policy: Option<SnapshotPolicySpec>,
     /// The guest's network configuration: netplan version 2, as text.
     #[serde(default)]
     pub network_config: Option<String>,

@@ -20,7 +20,7 @@ use vsiflow_engine::{
 };
 use vsiflow_kube::{Operator, leader::Election};
 use vsiflow_postgres::{Held, PostgresError, hold};
-use vsiflow_workflows::fleet::{FleetError, ImageObject, Verdict};
+use vsiflow_workflows::fleet::{FleetError, ImageObject, ScheduleNote, Verdict};
 
 use super::{
     CommandOutcome, IN_USE,
@@ -224,6 +224,7 @@ async fn serve(
         never = archive_now_and_then(&app, common, args) => match never {},
         never = app.fleet.keep_image_policies(args.prune_images_every, told_of_images) => match never {},
         never = app.fleet.keep_upload_progress() => match never {},
+        never = keep_snapshot_schedules(&app, metrics) => match never {},
         ended = resources(cluster, operator) => Err(ended),
         ended = listen::serve(&app, &args.listen) => Err(ended),
         ended = Box::pin(traces::keep(&app, args.otlp_endpoint.as_ref())) => Err(ended),
@@ -298,6 +299,48 @@ async fn archive_now_and_then(app: &App, common: &Common, args: &ServeArgs) -> I
     loop {
         tokio::time::sleep(args.archive_every).await;
         retention::archive_if_due(app, common, args.archive_from).await;
+    }
+}
+
+/// Takes the snapshots that are due once everything goes on: in a cluster what VSIs are to be is read first.
+async fn keep_snapshot_schedules(app: &App, metrics: &Metrics) -> Infallible {
+    while !metrics.ready.load(Ordering::Relaxed) {
+        tokio::time::sleep(AGAIN).await;
+    }
+    app.fleet.keep_snapshot_schedules(told_of_snapshots).await
+}
+
+/// Says what was done by schedules of snapshots, and what could not be done.
+fn told_of_snapshots(notes: Result<Vec<ScheduleNote>, FleetError>) {
+    let notes = match notes {
+        Ok(notes) => notes,
+        Err(error) => {
+            return output::warning(&format!("snapshots that are due are not taken: {error}"));
+        }
+    };
+    for note in notes {
+        match note {
+            ScheduleNote::Begun {
+                vsi,
+                snapshot,
+                missed,
+            } => {
+                let missed = match missed {
+                    0 => String::new(),
+                    missed => format!(", after {missed} that were missed"),
+                };
+                output::line(&format!("vsi/{vsi}: snapshot/{snapshot} is due{missed}"));
+            }
+            ScheduleNote::Missing { vsi, failure } => {
+                output::note(&format!("vsi/{vsi}: its snapshot is not taken: {failure}"));
+            }
+            ScheduleNote::Pruned { snapshot } => {
+                output::line(&format!("snapshot/{snapshot} goes: newer ones are kept"));
+            }
+            ScheduleNote::Stays { snapshot, failure } => {
+                output::note(&format!("snapshot/{snapshot} stays for now: {failure}"));
+            }
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use serde_json::Value;
 use vsiflow_workflows::{
     fleet::{
         Condition, DiskObject, GroupItem, GroupObject, HistoryLine, HostObject, ImageObject,
-        Metadata, PoolObject, QuotaObject, SnapshotObject, VsiObject, VsiStatus,
+        Metadata, PoolObject, QuotaObject, SnapshotObject, SnapshotScheduleStatus, VsiObject,
+        VsiStatus,
     },
     next_try,
     spec::Quantity,
@@ -51,6 +52,9 @@ pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine], times: Times) {
     field("Step", status.current_step.as_deref().unwrap_or_default());
     field("Progress", &progress(status));
     field("Run", status.run_id.as_deref().unwrap_or_default());
+    if let Some(schedule) = &status.snapshots {
+        field("Snapshots", &snapshots(schedule, times));
+    }
     spec(&object.spec);
     conditions(&status.conditions);
     description(&status.description);
@@ -65,6 +69,15 @@ pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine], times: Times) {
         places.for_each(|place| line(&format!("  {place}")));
     }
     happened(history, times);
+}
+
+fn snapshots(schedule: &SnapshotScheduleStatus, times: Times) -> String {
+    let told = |at: &Option<String>| at.as_ref().map_or("none".to_owned(), |at| times.told(at));
+    let (last, next) = (
+        told(&schedule.last_schedule_time),
+        told(&schedule.next_schedule_time),
+    );
+    format!("last due {last}, next {next}, {} missed", schedule.missed)
 }
 
 /// A data disk and its newest events; a reference has neither UID nor events.
@@ -134,6 +147,9 @@ pub(crate) fn snapshot(object: &SnapshotObject, history: &[HistoryLine], times: 
     field("Host", &status.host);
     let size = status.size.map(|bytes| Quantity(bytes).to_string());
     field("Size", &size.unwrap_or_default());
+    if let Some(due) = &status.scheduled_time {
+        field("Scheduled", &times.told(due));
+    }
     field("Run", status.run_id.as_deref().unwrap_or_default());
     spec(&object.spec);
     line("Disks:");

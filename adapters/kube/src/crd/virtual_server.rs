@@ -12,7 +12,8 @@ use super::{
     placement::PlacementSchema,
     validation,
     vsi::{
-        DeletionPolicySchema, OnDriftSchema, PowerStateSchema, UpdatePolicySchema, default_pool,
+        DeletionPolicySchema, OnDriftSchema, PowerStateSchema, SnapshotPolicySchema,
+        UpdatePolicySchema, default_pool,
     },
 };
 
@@ -109,6 +110,9 @@ pub struct VirtualServerSpecSchema {
     /// What becomes of it on its host when this resource is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicySchema>,
+    /// When snapshots of it are due, and how many stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_policy: Option<SnapshotPolicySchema>,
 }
 
 /// Prints no user-data.

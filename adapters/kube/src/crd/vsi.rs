@@ -110,6 +110,9 @@ pub struct VsiSpecSchema {
     /// What becomes of it on its host when this resource is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicySchema>,
+    /// When snapshots of it are due, and how many stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot_policy: Option<SnapshotPolicySchema>,
     /// The guest's network configuration: netplan version 2, as text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_config: Option<String>,
@@ -184,6 +187,22 @@ pub enum OnDriftSchema {
     Report,
     /// What was written is restored.
     Restore,
+}
+
+/// When snapshots of a VSI are due, and how many stay.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotPolicySchema {
+    /// Five fields as of cron, in UTC, such as `30 2 * * *`; or @hourly, @daily, @weekly or @monthly. Due
+    /// times are at least 15 minutes apart.
+    #[schemars(length(max = 100))]
+    pub schedule: String,
+    /// How many stay, the newest.
+    #[schemars(range(min = 1, max = 100))]
+    pub keep: i32,
+    /// Have the guest's agent hold its file systems still for that moment, where the guest runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiesce: Option<bool>,
 }
 
 /// Whether a change is carried out by itself.

@@ -151,7 +151,7 @@ impl Fleet {
     }
 
     /// The VSIs that still have to do with a snapshot forget it, or need it.
-    async fn give_up(
+    pub(super) async fn give_up(
         &self,
         snapshot: &KnownSnapshot,
         updates: &mut DesiredUpdates,

@@ -4,4 +4,5 @@ pub(super) mod clone;
 pub(super) mod known;
 pub(super) mod object;
 pub(super) mod restore;
+pub(super) mod schedule;
 pub(super) mod take;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
-use vsiflow_engine::step::Step as _;
+use vsiflow_engine::{model::Timestamp, step::Step as _};
 use vsiflow_steps::snapshot::CopyDisks;
 
 use super::known::{KnownSnapshot, READY};
@@ -47,6 +47,9 @@ pub struct SnapshotStatus {
     /// Bytes that all copies take on the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+    /// When it was due by its VSI's snapshotPolicy, RFC 3339; none of one that somebody asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduled_time: Option<String>,
     /// The newest run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
@@ -136,6 +139,7 @@ impl Fleet {
                     .fold(0_u64, |sum, one| sum.saturating_add(*one))
             }),
             disks,
+            scheduled_time: wanted.due_ms.map(|ms| rfc3339(Timestamp(ms))),
             run_id: state.runs.last().map(ToString::to_string),
             conditions: vec![ready],
         };

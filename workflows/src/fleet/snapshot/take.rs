@@ -61,7 +61,8 @@ impl Fleet {
         by: By,
     ) -> Result<TakenSnapshot, FleetError> {
         let mut updates = DesiredUpdates::default();
-        let taken = self.take(namespace, vsi, request, &mut updates).await?;
+        let taken = self.take(namespace, vsi, request, None, &mut updates);
+        let taken = taken.await?;
         self.record(updates, by).await?;
         Ok(taken)
     }
@@ -127,7 +128,7 @@ impl Fleet {
             memory: asked.spec.memory,
             quiesce: asked.spec.quiesce,
         };
-        let taken = self.take(namespace, vsi, request, updates).await?;
+        let taken = self.take(namespace, vsi, request, None, updates).await?;
         // Its run takes the snapshot: whoever waits waits for that.
         match changed {
             Some(one) => one.change = Change::Configured,
@@ -140,11 +141,13 @@ impl Fleet {
         Ok(())
     }
 
-    async fn take(
+    /// What is to be recorded for a snapshot to be taken; with a moment, one that was due then.
+    pub(super) async fn take(
         &self,
         namespace: &str,
         vsi: &str,
         request: SnapshotRequest,
+        due_ms: Option<u64>,
         updates: &mut DesiredUpdates,
     ) -> Result<TakenSnapshot, FleetError> {
         let known = self.find(namespace, vsi, false).await?;
@@ -163,6 +166,7 @@ impl Fleet {
             quiesce: request.quiesce,
             off_because: is_protected(&known).then(|| PROTECTED.to_owned()),
             inputs: desired.clone(),
+            due_ms,
         };
         let snapshot = snapshot_entity(uid).map_err(|e| FleetError::defect(e.to_string()))?;
         let (entity, workflow) = (snapshot.clone(), crate::snapshot::NAME);
@@ -332,7 +336,7 @@ pub(in crate::fleet) fn is_protected(known: &Known) -> bool {
     vsi.guest_type().is_hyper_protect() || vsi.machine.secure_execution == Secure::Required
 }
 
-fn is_name(name: &str) -> bool {
+pub(super) fn is_name(name: &str) -> bool {
     let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     let ends = !name.starts_with('-') && !name.ends_with('-');
     (1..=63).contains(&name.len()) && name.chars().all(fits) && ends

@@ -361,6 +361,7 @@ fn desired(what: &Adopting, host: &str, found: &FoundDomain) -> DesiredVsi {
         on_drift: OnDrift::default(),
         update_policy: UpdatePolicy::default(),
         deletion_policy: DeletionPolicy::Delete,
+        snapshot_policy: None,
         member_of: None,
         placement: None,
     }

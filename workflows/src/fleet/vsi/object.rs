@@ -15,7 +15,7 @@ use vsiflow_steps::{
 };
 
 use crate::fleet::{
-    Condition, EvidencePlace, Fleet, FleetError, Proposal, UploadProgress, history::outputs::texts,
+    Condition, EvidencePlace, Fleet, FleetError, Proposal, SnapshotScheduleStatus, UploadProgress, history::outputs::texts,
     index::Known, unreadable::LostEntity, vsi::conditions,
 };
 use crate::{
@@ -113,6 +113,9 @@ pub struct VsiStatus {
     /// Where consoles and definitions of failed boots are kept.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<EvidencePlace>,
+    /// How far its schedule of snapshots is, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshots: Option<SnapshotScheduleStatus>,
     /// What holds and what does not.
     pub conditions: Vec<Condition>,
 }
@@ -241,7 +244,7 @@ impl Fleet {
             (None, None) => console_tail(&ready),
         };
         let proposal = self.proposal(known);
-        let conditions = conditions::of(
+        let mut conditions = conditions::of(
             known,
             run.as_deref(),
             obstacle.as_ref(),
@@ -249,6 +252,13 @@ impl Fleet {
             &done,
             changed,
         );
+        let mut snapshots = None;
+        if !known.is_deleted()
+            && let Some((schedule, condition)) = self.schedule_of(known).await?
+        {
+            conditions.push(condition);
+            snapshots = Some(schedule);
+        }
         let status = VsiStatus {
             status: known.phase().old_status(),
             description,
@@ -278,6 +288,7 @@ impl Fleet {
             failed_boots: state.failures,
             next_try: state.next_try.map(|wait| rfc3339(wait.due)),
             evidence: self.evidence_places(known),
+            snapshots,
             conditions,
         };
         Ok(VsiObject {
@@ -342,6 +353,9 @@ pub(in crate::fleet) fn spec_of(wanted: &VsiRecord) -> Value {
     }
     if let Some(placement) = &vsi.placement {
         spec.insert("placement".to_owned(), json!(placement.request));
+    }
+    if let Some(policy) = &vsi.snapshot_policy {
+        spec.insert("snapshotPolicy".to_owned(), json!(policy));
     }
     match &vsi.guest {
         None => _ = spec.insert("contract".to_owned(), json!("<hidden>")),
@@ -452,6 +466,7 @@ fn unreadable(failure: &Failure, state: &EntityState, since: Timestamp) -> VsiSt
         failed_boots: state.failures,
         next_try: None,
         evidence: Vec::new(),
+        snapshots: None,
         conditions: vec![ready],
     }
 }

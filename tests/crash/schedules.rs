@@ -1,0 +1,252 @@
+//! Schedules of snapshots on simulated hosts, in virtual time.
+
+use std::time::Duration;
+
+use vsiflow_steps::guest::GuestType;
+use vsiflow_workflows::fleet::{
+    Condition, Fleet, ScheduleNote, SeenSchedules, ShutdownPolicy, SnapshotObject, SnapshotRequest,
+    Verdict,
+};
+use vsiflow_workflows::{phase::Phase, record::PowerAction};
+
+use super::{
+    documents::{self, Vsi, uuid},
+    gate::Gate,
+    ownership,
+    world::{World, in_virtual_time, user},
+};
+
+const WEB: u128 = 1;
+const A: &str = "sim:a";
+const HOUR_MS: i64 = 3_600_000;
+
+/// A server with a schedule that its fleet has seen.
+struct Bench {
+    world: World,
+    fleet: Fleet,
+    seen: SeenSchedules,
+}
+
+fn web() -> Vsi {
+    Vsi::new("web", WEB, A)
+        .server(GuestType::CloudInit)
+        .snapshots("@hourly", 2)
+}
+
+impl Bench {
+    async fn of(vsi: Vsi) -> Self {
+        let world = World::new(None).await;
+        let fleet = world.start(&Gate::safe()).await.unwrap();
+        let mut bench = Self {
+            world,
+            fleet,
+            seen: SeenSchedules::default(),
+        };
+        bench.apply(vsi).await;
+        assert!(bench.look().await.is_empty());
+        bench
+    }
+
+    async fn apply(&self, vsi: Vsi) {
+        let wanted = documents::resolved(&[vsi]);
+        self.fleet.apply(wanted, user()).await.unwrap();
+        self.settles().await;
+    }
+
+    async fn settles(&self) {
+        let decided = self.fleet.decided(&ownership::entity(uuid(WEB))).await;
+        assert_eq!(decided.unwrap(), Verdict::Reached);
+    }
+
+    async fn look(&mut self) -> Vec<ScheduleNote> {
+        let looked = self.fleet.apply_snapshot_schedules(&mut self.seen).await;
+        looked.unwrap()
+    }
+
+    /// Looks until that holds.
+    async fn until(&mut self, holds: impl Fn(&[SnapshotObject], &Condition) -> bool) {
+        for _ in 0..300 {
+            self.look().await;
+            let all = self.fleet.snapshots(true).await.unwrap();
+            if holds(&all, &self.condition().await) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let all = self.fleet.snapshots(true).await.unwrap();
+        panic!("it never comes to that: {:?} {all:?}", self.condition().await);
+    }
+
+    async fn until_whole(&mut self, whole: usize) {
+        self.until(|all, condition| condition.reason == "Taken" && ready(all).len() == whole)
+            .await;
+        self.settles().await;
+    }
+
+    async fn condition(&self) -> Condition {
+        let vsi = self.fleet.get("default", "web").await.unwrap();
+        let mut conditions = vsi.status.conditions.into_iter();
+        conditions.find(|one| one.name == "SnapshotsCurrent").unwrap()
+    }
+
+    fn hours(&self, hours: i64) {
+        self.world.clock.jump(hours * HOUR_MS);
+    }
+
+    /// The copies and layers of snapshots on the host.
+    async fn left(&self) -> usize {
+        let sim = self.world.hosts.sim(A).await.unwrap();
+        sim.with(|state| {
+            let volumes = state.pools["images"].volumes.keys();
+            volumes.filter(|name| name.starts_with("snapshot-")).count()
+        })
+        .await
+    }
+
+    /// Gives the pool that capacity; the one before.
+    async fn room(&self, capacity: u64) -> u64 {
+        let sim = self.world.hosts.sim(A).await.unwrap();
+        sim.with(|state| {
+            let pool = state.pools.get_mut("images").unwrap();
+            std::mem::replace(&mut pool.capacity, capacity)
+        })
+        .await
+    }
+}
+
+fn ready(all: &[SnapshotObject]) -> Vec<String> {
+    let whole = all.iter().filter(|one| one.status.phase == "Ready");
+    whole.map(|one| one.metadata.name.clone()).collect()
+}
+
+#[test]
+fn the_newest_time_that_was_missed_is_made_up_for_and_only_snapshots_of_the_schedule_go() {
+    in_virtual_time(async {
+        let mut bench = Bench::of(web()).await;
+        assert_eq!(bench.condition().await.reason, "Waiting");
+        let request = SnapshotRequest {
+            name: Some("mine".to_owned()),
+            ..SnapshotRequest::default()
+        };
+        let taken = bench.fleet.take_snapshot("default", "web", request, user());
+        taken.await.unwrap();
+        bench.settles().await;
+        // Time begins at 08:00.
+        bench.hours(1);
+        bench.until_whole(2).await;
+        bench.hours(4);
+        let overdue = bench.condition().await;
+        assert_eq!((overdue.status, overdue.reason.as_str()), ("False", "Overdue"));
+        bench.until_whole(3).await;
+        let condition = bench.condition().await;
+        assert!(condition.message.contains("3 due times"), "{condition:?}");
+        bench.hours(1);
+        bench
+            .until(|all, _| {
+                ready(all) == ["mine", "web-20270115-1300", "web-20270115-1400"]
+                    && all.iter().any(|one| one.status.phase == "Deleted")
+            })
+            .await;
+        assert_eq!(bench.left().await, 3);
+        let vsi = bench.fleet.get("default", "web").await.unwrap();
+        let status = vsi.status.snapshots.unwrap();
+        assert_eq!(status.missed, 3);
+        let next = status.next_schedule_time.unwrap();
+        assert!(next.starts_with("2027-01-15T15:00:00"), "{next}");
+        // Nothing more is done for the same due times, also by one who starts anew.
+        bench.seen = SeenSchedules::default();
+        assert!(bench.look().await.is_empty());
+    });
+}
+
+#[test]
+fn a_snapshot_that_stands_still_is_given_up_with_why_and_the_next_due_time_tries_again() {
+    in_virtual_time(async {
+        let mut bench = Bench::of(web()).await;
+        bench.hours(1);
+        bench.until_whole(1).await;
+        let room = bench.room(1).await;
+        bench.hours(1);
+        bench
+            .until(|all, condition| {
+                condition.reason == "VSI0203" && ready(all).len() == 1 && all.len() == 2
+            })
+            .await;
+        bench.settles().await;
+        let phase = bench.fleet.get("default", "web").await.unwrap().status.phase;
+        assert_eq!(phase, Phase::Running);
+        bench
+            .until(|all, _| all.iter().any(|one| one.status.phase == "Deleted"))
+            .await;
+        // The one before stays, although it is as old as that.
+        assert_eq!(bench.left().await, 1);
+        bench.room(room).await;
+        assert!(bench.look().await.is_empty(), "not for the same due time");
+        bench.hours(1);
+        bench.until_whole(2).await;
+        let message = bench.condition().await.message;
+        assert!(message.contains("1 due times"), "{message}");
+    });
+}
+
+#[test]
+fn a_guest_whose_memory_is_protected_is_copied_once_it_is_off_and_until_then_the_reason_is_said() {
+    in_virtual_time(async {
+        let mut bench = Bench::of(Vsi::new("web", WEB, A).snapshots("@hourly", 1)).await;
+        bench.hours(1);
+        let said = bench.look().await;
+        let missing = matches!(&said[..], [ScheduleNote::Missing { failure, .. }]
+            if failure.code.as_str() == "VSI0222");
+        assert!(missing, "{said:?}");
+        assert!(bench.look().await.is_empty(), "it is said once");
+        let how = ShutdownPolicy::default();
+        let stop = PowerAction::Stop;
+        let stopped = bench.fleet.power("default", "web", stop, how, user());
+        stopped.await.unwrap();
+        bench.settles().await;
+        bench.until_whole(1).await;
+        assert_eq!(bench.left().await, 1);
+    });
+}
+
+#[test]
+fn a_schedule_that_goes_takes_nothing_with_it_and_one_that_comes_back_begins_anew() {
+    in_virtual_time(async {
+        let mut bench = Bench::of(web()).await;
+        bench.hours(1);
+        bench.until_whole(1).await;
+        let mut without = web();
+        without.snapshots = None;
+        bench.apply(without).await;
+        bench.look().await;
+        bench.hours(5);
+        assert!(bench.look().await.is_empty());
+        bench.apply(web()).await;
+        assert_eq!(bench.condition().await.reason, "NotBegun");
+        assert!(bench.look().await.is_empty());
+        assert!(bench.look().await.is_empty(), "what was due before is nobody's concern");
+        let condition = bench.condition().await;
+        assert_eq!(condition.status, "True");
+        assert!(!condition.message.contains("without"), "{condition:?}");
+        assert_eq!(bench.left().await, 1);
+        // A clock that is set back takes none twice.
+        bench.hours(1);
+        bench.until_whole(2).await;
+        bench.hours(-2);
+        assert!(bench.look().await.is_empty());
+        bench.hours(2);
+        assert!(bench.look().await.is_empty());
+    });
+}
+
+#[test]
+fn nothing_is_taken_while_all_is_paused() {
+    in_virtual_time(async {
+        let mut bench = Bench::of(web()).await;
+        bench.fleet.brake(true, user()).await.unwrap();
+        bench.hours(1);
+        assert!(bench.look().await.is_empty());
+        bench.fleet.brake(false, user()).await.unwrap();
+        bench.until_whole(1).await;
+    });
+}

@@ -1,0 +1,307 @@
+//! What is done at a due time.
+
+use uuid::Uuid;
+use vsiflow_engine::model::{Failure, FailureClass, Precedence, Timestamp};
+
+use super::{
+    ScheduleNote, add, by,
+    seen::{Scheduled, ScheduledSnapshot, SeenSchedules},
+};
+use crate::fleet::{
+    Fleet, FleetError,
+    index::Known,
+    pool::is_passing,
+    snapshot::{
+        known::pending,
+        take::{SnapshotRequest, is_name},
+    },
+    store::DesiredUpdates,
+    vsi::object::rfc3339,
+};
+use crate::{
+    phase::Phase,
+    record::{
+        FailedDueTime, ScheduleRecord, SnapshotAction, scheduled_snapshot, snapshot_entity,
+    },
+    snapshot,
+    spec::Schedule,
+};
+
+/// So many snapshots of schedules are made on a host at the same time; the others wait, and are as due then.
+const TOGETHER: usize = 2;
+/// One that cannot be taken is tried again that often, until the next one is due.
+const AGAIN_MS: u64 = 60_000;
+
+impl Fleet {
+    /// Takes a VSI's snapshot where one is due.
+    pub(super) async fn look_at_schedule(
+        &self,
+        one: &Scheduled,
+        seen: &mut SeenSchedules,
+    ) -> Result<Option<ScheduleNote>, FleetError> {
+        let now = self.clock.now();
+        let text = one.policy.schedule.as_str();
+        let known = seen.record(one.uid).cloned();
+        let record = match known {
+            Some(record) if record.schedule.as_deref() == Some(text) => record,
+            before => {
+                let record = begun(one, before, now);
+                self.note_schedule(record, "the schedule begins").await?;
+                return Ok(None);
+            }
+        };
+        let snapshots = seen.snapshots();
+        if let Some(stuck) = self.stuck_snapshot(&record, &snapshots).await? {
+            return self.give_up_due(one, record, stuck).await.map(Some);
+        }
+        let Ok(schedule) = Schedule::parse(text) else {
+            // A later version recorded it; its documents are read by that one.
+            return Ok(None);
+        };
+        let after = Timestamp(record.due_ms.unwrap_or(0).max(record.since_ms));
+        let Some(due) = schedule.latest(after, now) else {
+            return Ok(None);
+        };
+        let begun_there = |one_there: &&ScheduledSnapshot| {
+            one_there.record.host == one.host && one_there.is_open()
+        };
+        let silent = matches!(self.reach.answers(&one.host), Some(Err(_)));
+        if silent || snapshots.iter().filter(begun_there).count() >= TOGETHER {
+            return Ok(None);
+        }
+        let failed_before = record.failed.as_ref();
+        if failed_before.is_some_and(|failed| failed.due_ms == due.0)
+            && !seen.tries(one.uid, now.0, AGAIN_MS)
+        {
+            return Ok(None);
+        }
+        let missed = schedule.count(after, due);
+        let taken = Box::pin(self.take_due(one, &record, due, missed)).await?;
+        if matches!(taken, Some(ScheduleNote::Begun { .. })) {
+            seen.forget_tries(one.uid);
+        }
+        Ok(taken)
+    }
+
+    /// One batch: the snapshot, its VSI's order, and that it was done for this due time.
+    async fn take_due(
+        &self,
+        one: &Scheduled,
+        record: &ScheduleRecord,
+        due: Timestamp,
+        missed: u64,
+    ) -> Result<Option<ScheduleNote>, FleetError> {
+        let uid = scheduled_snapshot(one.uid, due.0);
+        let done = ScheduleRecord {
+            namespace: one.namespace.clone(),
+            name: one.name.clone(),
+            due_ms: Some(due.0),
+            snapshot: Some(uid),
+            missed: record.missed.saturating_add(missed),
+            failed: None,
+            ..record.clone()
+        };
+        let entity = snapshot_entity(uid).map_err(|e| FleetError::defect(e.to_string()))?;
+        if self.engine.entity(&entity).is_some() {
+            // This journal knows it, although the schedule is that of an earlier state.
+            self.note_schedule(done, "it was taken before").await?;
+            return Ok(None);
+        }
+        let known = match self.find(&one.namespace, &one.uid.to_string(), false).await {
+            Ok(known) => known,
+            Err(error) => return self.not_taken(one, record, due, error).await,
+        };
+        if known.state.reached == 0 || !known.state.is_settled() {
+            // It is as due once that is done.
+            return Ok(None);
+        }
+        let request = SnapshotRequest {
+            name: Some(self.free_name(one, uid, due).await?),
+            uid: Some(uid),
+            memory: false,
+            quiesce: one.policy.quiesce && known.phase() != Phase::Stopped,
+        };
+        let (vsi, mut updates) = (one.uid.to_string(), DesiredUpdates::default());
+        let taken = self.take(&one.namespace, &vsi, request, Some(due.0), &mut updates);
+        let taken = match Box::pin(taken).await {
+            Ok(taken) => taken,
+            Err(error) => return self.not_taken(one, record, due, error).await,
+        };
+        add(&done, &mut updates)?;
+        match self.record(updates, by(&format!("due at {}", rfc3339(due)))).await {
+            Err(error) if !is_passing(&error.failure) => Err(error),
+            // Somebody else was faster with the VSI.
+            Err(_) => Ok(None),
+            Ok(()) => Ok(Some(ScheduleNote::Begun {
+                vsi: one.label(),
+                snapshot: taken.name,
+                missed,
+            })),
+        }
+    }
+
+    /// Records once for a due time why there is no snapshot.
+    async fn not_taken(
+        &self,
+        one: &Scheduled,
+        record: &ScheduleRecord,
+        due: Timestamp,
+        error: FleetError,
+    ) -> Result<Option<ScheduleNote>, FleetError> {
+        if is_passing(&error.failure) {
+            return Ok(None);
+        }
+        let failed = FailedDueTime::of(due.0, &error.failure);
+        if record.failed.as_ref() == Some(&failed) {
+            return Ok(None);
+        }
+        let record = ScheduleRecord {
+            failed: Some(failed),
+            ..record.clone()
+        };
+        let why = format!("not taken: {}", error.failure);
+        self.note_schedule(record, &why).await?;
+        Ok(Some(ScheduleNote::Missing {
+            vsi: one.label(),
+            failure: error.failure,
+        }))
+    }
+
+    /// The schedule's snapshot, where it stands still and its VSI waits for it.
+    async fn stuck_snapshot(
+        &self,
+        record: &ScheduleRecord,
+        snapshots: &[ScheduledSnapshot],
+    ) -> Result<Option<ScheduledSnapshot>, FleetError> {
+        let Some(uid) = record.snapshot else {
+            return Ok(None);
+        };
+        let mut stands = snapshots.iter().filter(|one| {
+            one.entity.id() == uid.to_string() && ["Blocked", "Failed"].contains(&one.phase())
+        });
+        let Some(stuck) = stands.next() else {
+            return Ok(None);
+        };
+        let vsi = record.vsi.to_string();
+        let vsi = self.find(&record.namespace, &vsi, false);
+        let waits = vsi.await.is_ok_and(|vsi| waits_for(&vsi, uid));
+        Ok(waits.then(|| stuck.clone()))
+    }
+
+    /// A snapshot that stands still goes, and its VSI goes on without it: one batch, with why.
+    async fn give_up_due(
+        &self,
+        one: &Scheduled,
+        record: ScheduleRecord,
+        stuck: ScheduledSnapshot,
+    ) -> Result<ScheduleNote, FleetError> {
+        let failure = self.obstacle(&stuck.entity).unwrap_or_else(|| {
+            let detail = stuck.state.state.as_ref().map(|(_, detail)| detail.to_string());
+            Failure::new(FailureClass::Failed, "VSI0740", detail.unwrap_or_default())
+                .of_object(format!("snapshot/{}", stuck.record.name))
+        });
+        let mut updates = DesiredUpdates::default();
+        let known = self.find_snapshot(&record.namespace, stuck.entity.id(), false);
+        let known = known.await?;
+        self.give_up(&known, &mut updates).await?;
+        let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
+        updates.add(entity, snapshot::DELETE, supreme, &known.wanted, None)?;
+        let record = ScheduleRecord {
+            failed: Some(FailedDueTime::of(stuck.due_ms, &failure)),
+            missed: record.missed.saturating_add(1),
+            snapshot: None,
+            ..record
+        };
+        add(&record, &mut updates)?;
+        self.record(updates, by(&format!("given up: {failure}")))
+            .await?;
+        Ok(ScheduleNote::Missing {
+            vsi: one.label(),
+            failure: Box::new(failure),
+        })
+    }
+
+    /// The VSI's name and the due time; with a part of the UID where somebody has a snapshot of that name.
+    async fn free_name(
+        &self,
+        one: &Scheduled,
+        uid: Uuid,
+        due: Timestamp,
+    ) -> Result<String, FleetError> {
+        let name = scheduled_name(&one.name, uid, due);
+        if self.snapshot(&one.namespace, &name).await.is_err() {
+            return Ok(name);
+        }
+        let digits = uid.simple().to_string();
+        Ok(format!("s-{digits}"))
+    }
+}
+
+impl FailedDueTime {
+    fn of(due_ms: u64, failure: &Failure) -> Self {
+        Self {
+            due_ms,
+            code: failure.code.to_string(),
+            why: format!("{failure}. {}", failure.remedy),
+        }
+    }
+}
+
+fn waits_for(vsi: &Known, snapshot: Uuid) -> bool {
+    let order = pending(vsi).map(|order| (order.snapshot(), &order.action));
+    matches!(order, Some((of, SnapshotAction::Take { .. })) if of == snapshot)
+}
+
+/// A schedule that is seen for the first time. What was done by another one stays known.
+fn begun(one: &Scheduled, before: Option<ScheduleRecord>, now: Timestamp) -> ScheduleRecord {
+    let (due_ms, snapshot) = before
+        .map(|before| (before.due_ms, before.snapshot))
+        .unwrap_or_default();
+    ScheduleRecord {
+        vsi: one.uid,
+        namespace: one.namespace.clone(),
+        name: one.name.clone(),
+        schedule: Some(one.policy.schedule.clone()),
+        since_ms: now.0,
+        due_ms,
+        snapshot,
+        missed: 0,
+        failed: None,
+    }
+}
+
+/// `VSI-DAY-TIME` in UTC, with what does not fit left out.
+fn scheduled_name(vsi: &str, uid: Uuid, due: Timestamp) -> String {
+    let millis = i64::try_from(due.0).unwrap_or_default();
+    let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default();
+    let name = format!("{vsi}-{}", time.strftime("%Y%m%d-%H%M"));
+    if is_name(&name) {
+        name
+    } else {
+        format!("s-{}", uid.simple())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_vsi_and_due_time_and_is_always_one_that_a_snapshot_may_have() {
+        let due = Timestamp(1_795_401_000_000);
+        let uid = scheduled_snapshot(Uuid::from_u128(1), due.0);
+        assert_eq!(scheduled_name("web", uid, due), "web-20261123-0230");
+        for vsi in ["a".repeat(60), "Web".to_owned(), "a.b".to_owned(), "ä".repeat(40)] {
+            let name = scheduled_name(&vsi, uid, due);
+            assert!(is_name(&name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_due_time_of_a_vsi_has_one_snapshot() {
+        let (a, b) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        assert_eq!(scheduled_snapshot(a, 5), scheduled_snapshot(a, 5));
+        assert_ne!(scheduled_snapshot(a, 5), scheduled_snapshot(a, 6));
+        assert_ne!(scheduled_snapshot(a, 5), scheduled_snapshot(b, 5));
+    }
+}

@@ -1,0 +1,89 @@
+//! Which snapshots of schedules go.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+use vsiflow_steps::ports::VolumeKey;
+
+use super::{
+    ScheduleNote, by,
+    seen::{ScheduledSnapshot, SeenSchedules},
+};
+use crate::fleet::{Fleet, FleetError, snapshot::known::READY};
+use crate::{
+    phase::Phase,
+    record::{DiskRecord, kind},
+};
+
+/// So many deletions are begun by one look.
+const EACH_LOOK: usize = 8;
+
+impl Fleet {
+    /// Begins to delete the snapshots that are too many.
+    pub(super) async fn prune_scheduled(
+        &self,
+        seen: &SeenSchedules,
+    ) -> Result<Vec<ScheduleNote>, FleetError> {
+        let all = seen.snapshots();
+        let mut doomed = Vec::new();
+        for vsi in seen.scheduled() {
+            let keep = usize::try_from(vsi.policy.keep).unwrap_or(usize::MAX);
+            doomed.extend(superfluous(&all, vsi.uid, keep));
+        }
+        if doomed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (used, mut notes) = (self.copies_in_use().await?, Vec::new());
+        let free = |one: &&ScheduledSnapshot| {
+            let mut copies = one.record.disks.iter().map(|disk| &disk.copy);
+            !copies.any(|copy| used.contains(copy))
+        };
+        for one in doomed.into_iter().filter(free).take(EACH_LOOK) {
+            let (namespace, uid) = (&one.record.namespace, one.entity.id());
+            let deleted = self.delete_snapshot(namespace, uid, false, by("newer ones are kept"));
+            let snapshot = one.record.name.clone();
+            notes.push(match deleted.await {
+                Ok(_) => ScheduleNote::Pruned { snapshot },
+                Err(error) => ScheduleNote::Stays {
+                    snapshot,
+                    failure: error.failure,
+                },
+            });
+        }
+        Ok(notes)
+    }
+
+    /// The copies that something new is made from just now.
+    async fn copies_in_use(&self) -> Result<BTreeSet<VolumeKey>, FleetError> {
+        let mut used = BTreeSet::new();
+        for vsi in self.known().await? {
+            if vsi.state.reached == 0 && !vsi.is_deleted() {
+                used.extend(vsi.wanted.vsi.boot_disk.copy_of);
+            }
+        }
+        for (_, state, disk) in self.all_wanted::<DiskRecord>(kind::DISK).await? {
+            let recorded = state.state.as_ref().map(|(name, _)| name.as_str());
+            if state.reached == 0 && recorded != Some(Phase::Deleted.as_str()) {
+                used.extend(disk.disk.copy_of);
+            }
+        }
+        Ok(used)
+    }
+}
+
+/// The snapshots of a VSI's schedule that go where so many stay: whole ones beyond the newest `keep`, and those
+/// that were not taken to their end once a newer one is whole. As long as no newer one is whole none goes.
+fn superfluous(all: &[ScheduledSnapshot], vsi: Uuid, keep: usize) -> Vec<&ScheduledSnapshot> {
+    let mut own: Vec<_> = all.iter().filter(|one| one.record.vsi == vsi).collect();
+    own.sort_by_key(|one| std::cmp::Reverse(one.due_ms));
+    let whole = own.iter().filter(|one| one.phase() == READY);
+    let newest = whole.clone().map(|one| one.due_ms).max();
+    let too_many = whole.skip(keep.max(1)).copied();
+    let given_up = own.iter().copied().filter(|one| {
+        one.phase() == Phase::Failed.as_str() && newest.is_some_and(|newest| one.due_ms < newest)
+    });
+    let mut doomed: Vec<_> = too_many.chain(given_up).collect();
+    // The oldest first: where something stands in the way, the newer ones are still there.
+    doomed.sort_by_key(|one| one.due_ms);
+    doomed
+}

@@ -1,0 +1,197 @@
+//! What looks at the schedules found: read again only where something new is wanted.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+use vsiflow_engine::model::{EntityId, EntityState};
+
+use crate::{
+    fleet::{Fleet, FleetError, apply::is_deleting, unreadable::WantedReading},
+    phase::Phase,
+    record::{ScheduleRecord, SnapshotRecord, VsiRecord, kind},
+    spec::DesiredSnapshotPolicy,
+};
+
+/// What looks found so far. A new one costs a look at everything.
+#[derive(Default)]
+pub struct SeenSchedules {
+    vsis: Latest<Scheduled>,
+    records: Latest<ScheduleRecord>,
+    snapshots: Latest<SnapshotRecord>,
+    /// When a snapshot that cannot be taken was tried last, by the VSI's UID.
+    tried: BTreeMap<Uuid, u64>,
+}
+
+/// A VSI with a schedule.
+#[derive(Clone, Debug)]
+pub(super) struct Scheduled {
+    pub(super) uid: Uuid,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) host: String,
+    pub(super) policy: DesiredSnapshotPolicy,
+}
+
+impl Scheduled {
+    /// `NAME`, or `NAMESPACE/NAME` outside the default namespace.
+    pub(super) fn label(&self) -> String {
+        match self.namespace.as_str() {
+            "default" => self.name.clone(),
+            namespace => format!("{namespace}/{}", self.name),
+        }
+    }
+}
+
+/// A snapshot that a schedule took.
+#[derive(Clone, Debug)]
+pub(super) struct ScheduledSnapshot {
+    pub(super) entity: EntityId,
+    pub(super) state: Arc<EntityState>,
+    pub(super) record: SnapshotRecord,
+    pub(super) due_ms: u64,
+}
+
+impl ScheduledSnapshot {
+    pub(super) fn phase(&self) -> &str {
+        let recorded = self.state.state.as_ref();
+        recorded.map_or(Phase::Pending.as_str(), |(name, _)| name.as_str())
+    }
+
+    /// Whether its copies are still to be made.
+    pub(super) fn is_open(&self) -> bool {
+        ["Pending", "Creating", "Blocked"].contains(&self.phase())
+    }
+}
+
+impl SeenSchedules {
+    pub(super) async fn refresh(&mut self, fleet: &Fleet) -> Result<(), FleetError> {
+        self.vsis.refresh(fleet, kind::VSI, scheduled).await?;
+        self.records.refresh(fleet, kind::SCHEDULE, Some).await?;
+        let of_schedule = |record: SnapshotRecord| record.due_ms.map(|_| record);
+        self.snapshots
+            .refresh(fleet, kind::SNAPSHOT, of_schedule)
+            .await
+    }
+
+    /// The VSIs that have a schedule and are not going.
+    pub(super) fn scheduled(&self) -> Vec<Scheduled> {
+        let stays = |state: &EntityState| !is_deleting(state) && phase(state) != "Deleted";
+        let all = self.vsis.iter().filter(|(_, state, _)| stays(state));
+        all.map(|(_, _, one)| one.clone()).collect()
+    }
+
+    pub(super) fn record(&self, vsi: Uuid) -> Option<&ScheduleRecord> {
+        let mut all = self.records.iter();
+        all.find_map(|(_, _, record)| (record.vsi == vsi).then_some(record))
+    }
+
+    /// The schedules of VSIs that have none any more.
+    pub(super) fn without_policy(&self) -> Vec<ScheduleRecord> {
+        let vsis = self.scheduled();
+        let records = self.records.iter().map(|(_, _, record)| record);
+        let gone = records.filter(|record| {
+            record.schedule.is_some() && !vsis.iter().any(|vsi| vsi.uid == record.vsi)
+        });
+        gone.cloned().collect()
+    }
+
+    /// The snapshots that schedules took.
+    pub(super) fn snapshots(&self) -> Vec<ScheduledSnapshot> {
+        let all = self.snapshots.iter();
+        all.filter_map(|(entity, state, record)| {
+            Some(ScheduledSnapshot {
+                entity: entity.clone(),
+                state: state.clone(),
+                record: record.clone(),
+                due_ms: record.due_ms?,
+            })
+        })
+        .collect()
+    }
+
+    /// Whether one that could not be taken is to be tried again, `again_ms` after the last time.
+    pub(super) fn tries(&mut self, vsi: Uuid, now_ms: u64, again_ms: u64) -> bool {
+        let last = self.tried.get(&vsi);
+        // A clock that was set back does not keep it from that.
+        let waits = last.is_some_and(|last| now_ms.abs_diff(*last) < again_ms);
+        if !waits {
+            self.tried.insert(vsi, now_ms);
+        }
+        !waits
+    }
+
+    pub(super) fn forget_tries(&mut self, vsi: Uuid) {
+        self.tried.remove(&vsi);
+    }
+}
+
+fn scheduled(record: VsiRecord) -> Option<Scheduled> {
+    Some(Scheduled {
+        uid: record.uid,
+        policy: record.vsi.snapshot_policy?,
+        namespace: record.vsi.namespace,
+        name: record.vsi.name,
+        host: record.vsi.host,
+    })
+}
+
+fn phase(state: &EntityState) -> &str {
+    state.state.as_ref().map_or("", |(name, _)| name.as_str())
+}
+
+/// What is wanted of the entities of a kind, by the generation that it was read of.
+struct Latest<T>(BTreeMap<EntityId, LatestOne<T>>);
+
+struct LatestOne<T> {
+    /// None where it could not be read.
+    generation: Option<u64>,
+    state: Arc<EntityState>,
+    value: Option<T>,
+}
+
+impl<T> Default for Latest<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<T> Latest<T> {
+    async fn refresh<R: DeserializeOwned>(
+        &mut self,
+        fleet: &Fleet,
+        kind: &str,
+        of: impl Fn(R) -> Option<T>,
+    ) -> Result<(), FleetError> {
+        let mut now = BTreeMap::new();
+        for (entity, state) in fleet.entities_of(kind) {
+            let generation = state.desired.as_ref().map(|desired| desired.generation);
+            let before = self.0.remove(&entity);
+            let same = before.filter(|one| generation.is_some() && one.generation == generation);
+            let one = match same {
+                Some(one) => LatestOne { state, ..one },
+                None => {
+                    let read: WantedReading<R> = fleet.read_wanted(&entity, &state).await?;
+                    let (generation, value) = match read {
+                        WantedReading::Wanted(wanted) => (generation, of(wanted)),
+                        WantedReading::Nothing => (generation, None),
+                        WantedReading::Lost(_) => (None, None),
+                    };
+                    LatestOne {
+                        generation,
+                        state,
+                        value,
+                    }
+                }
+            };
+            now.insert(entity, one);
+        }
+        self.0 = now;
+        Ok(())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&EntityId, &Arc<EntityState>, &T)> {
+        let all = self.0.iter();
+        all.filter_map(|(entity, one)| Some((entity, &one.state, one.value.as_ref()?)))
+    }
+}

@@ -1,0 +1,150 @@
+//! How far a VSI's schedule of snapshots is, for people.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use vsiflow_engine::model::Timestamp;
+
+use crate::fleet::{
+    Condition, Fleet, FleetError,
+    index::Known,
+    snapshot::known::READY,
+    unreadable::WantedReading,
+    vsi::{conditions::condition, object::rfc3339},
+};
+use crate::{
+    phase::Phase,
+    record::{ScheduleRecord, schedule_entity, snapshot_entity},
+    spec::{Schedule, schedule::MOST_COUNTED},
+};
+
+/// The condition: whether the newest due time has its snapshot.
+const CURRENT: &str = "SnapshotsCurrent";
+/// So long after a due time nobody wonders.
+const SOON_MS: u64 = 60_000;
+
+/// How far a VSI's schedule of snapshots is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotScheduleStatus {
+    /// The newest due time for which a snapshot was begun, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_schedule_time: Option<String>,
+    /// The next due time, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_schedule_time: Option<String>,
+    /// How many due times passed without a snapshot since the schedule began; 1000 where more.
+    pub missed: u64,
+}
+
+/// What the schedule is found to be.
+struct Found {
+    holds: bool,
+    reason: String,
+    message: String,
+}
+
+fn found(holds: bool, reason: &str, message: String) -> Found {
+    let reason = reason.to_owned();
+    Found {
+        holds,
+        reason,
+        message,
+    }
+}
+
+impl Fleet {
+    /// How far a VSI's schedule is, with the condition that says so; none where it has no schedule.
+    pub(in crate::fleet) async fn schedule_of(
+        &self,
+        known: &Known,
+    ) -> Result<Option<(SnapshotScheduleStatus, Condition)>, FleetError> {
+        let Some(policy) = &known.wanted.vsi.snapshot_policy else {
+            return Ok(None);
+        };
+        let entity = schedule_entity(known.wanted.uid);
+        let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
+        let state = self.engine.entity(&entity);
+        let record: Option<ScheduleRecord> = match &state {
+            Some(state) => match self.read_wanted(&entity, state).await? {
+                WantedReading::Wanted(record) => Some(record),
+                WantedReading::Nothing | WantedReading::Lost(_) => None,
+            },
+            None => None,
+        };
+        let record = record.filter(|one| one.schedule.as_deref() == Some(&policy.schedule));
+        let (_, changed) = self.engine.times(&entity).unwrap_or_default();
+        let schedule = Schedule::parse(&policy.schedule).ok();
+        let (Some(record), Some(schedule)) = (record, schedule) else {
+            let message = "the schedule begins once `vsiflow serve` has seen it";
+            let (_, changed) = self.engine.times(&known.entity).unwrap_or_default();
+            let status = SnapshotScheduleStatus {
+                last_schedule_time: None,
+                next_schedule_time: None,
+                missed: 0,
+            };
+            return Ok(Some((
+                status,
+                condition(CURRENT, false, "NotBegun", message, changed),
+            )));
+        };
+        let now = self.clock.now();
+        let after = Timestamp(record.due_ms.unwrap_or(0).max(record.since_ms));
+        let due = schedule.latest(after, now);
+        let passed = due.map_or(0, |due| schedule.count(after, due));
+        let missed = record.missed.saturating_add(passed).min(MOST_COUNTED);
+        let status = SnapshotScheduleStatus {
+            last_schedule_time: record.due_ms.map(|ms| rfc3339(Timestamp(ms))),
+            next_schedule_time: schedule.next(now.max(after)).map(rfc3339),
+            missed,
+        };
+        let mut found = self.judge(&record, due, now);
+        if missed > 0 {
+            let so_far = format!("{missed} due times passed without a snapshot");
+            found.message = [found.message, so_far].join("; ");
+        }
+        let Found {
+            holds,
+            reason,
+            message,
+        } = found;
+        let condition = condition(CURRENT, holds, &reason, &message, changed);
+        Ok(Some((status, condition)))
+    }
+
+    fn judge(&self, record: &ScheduleRecord, due: Option<Timestamp>, now: Timestamp) -> Found {
+        let newest = due.map(|due| due.0).or(record.due_ms);
+        if let Some(failed) = record.failed.as_ref().filter(|f| Some(f.due_ms) == newest) {
+            let at = rfc3339(Timestamp(failed.due_ms));
+            let message = format!("none was taken for {at}: {}", failed.why);
+            return found(false, &failed.code, message);
+        }
+        if let Some(due) = due {
+            let at = rfc3339(due);
+            let late = now.0.saturating_sub(due.0) > SOON_MS;
+            let message = format!("one is due since {at}");
+            let reason = if late { "Overdue" } else { "Due" };
+            return found(!late, reason, message);
+        }
+        let Some(at) = record.due_ms.map(|ms| rfc3339(Timestamp(ms))) else {
+            return found(true, "Waiting", "none was due yet".to_owned());
+        };
+        match self.phase_of_snapshot(record).as_deref() {
+            Some(READY) => found(true, "Taken", format!("the newest is that of {at}")),
+            // What was taken and deleted by somebody was taken.
+            Some("Deleting" | "Deleted") | None => {
+                found(true, "Taken", format!("that of {at} was deleted"))
+            }
+            Some(phase) if phase == Phase::Failed.as_str() || phase == Phase::Blocked.as_str() => {
+                found(false, phase, format!("that of {at} is {phase}"))
+            }
+            Some(_) => found(true, "Progressing", format!("that of {at} is being taken")),
+        }
+    }
+
+    fn phase_of_snapshot(&self, record: &ScheduleRecord) -> Option<String> {
+        let entity = snapshot_entity(record.snapshot?).ok()?;
+        let state = self.engine.entity(&entity)?;
+        let phase = state.state.as_ref();
+        Some(phase.map_or(Phase::Pending.to_string(), |(name, _)| name.to_string()))
+    }
+}

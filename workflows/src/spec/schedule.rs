@@ -1,0 +1,147 @@
+//! When something is due again and again: cron's five fields, in UTC.
+//!
+//! Pure: a schedule and moments make moments. What a tenant writes is bounded in length, in its letters, and in
+//! how often it is due, before anything is computed from it.
+
+use std::{fmt, time::Duration};
+
+use cronexpr::{Crontab, FallbackTimezoneOption, MakeTimestamp, ParseOptions};
+use vsiflow_engine::model::Timestamp;
+
+/// The longest text.
+const LONGEST: usize = 100;
+/// Two due times are at least that far apart: each may copy whole disks.
+pub const CLOSEST: Duration = Duration::from_secs(15 * 60);
+/// So many due times that were missed are counted.
+pub const MOST_COUNTED: u64 = 1000;
+/// Back from now, how far the newest due time is looked for: the first of these in which there is one
+/// holds few.
+const WINDOWS: [u64; 5] = [
+    HOUR_MS,
+    24 * HOUR_MS,
+    32 * 24 * HOUR_MS,
+    366 * 24 * HOUR_MS,
+    4 * 366 * 24 * HOUR_MS,
+];
+const HOUR_MS: u64 = 3_600_000;
+/// The words that stand for five fields.
+const WORDS: [(&str, &str); 6] = [
+    ("@hourly", "0 * * * *"),
+    ("@daily", "0 0 * * *"),
+    ("@midnight", "0 0 * * *"),
+    ("@weekly", "0 0 * * 0"),
+    ("@monthly", "0 0 1 * *"),
+    ("@yearly", "0 0 1 1 *"),
+];
+/// The form, for messages.
+const FORM: &str = "a schedule is cron's five fields in UTC, such as \"30 2 * * *\" for each day at \
+                    02:30, or @hourly, @daily, @weekly or @monthly";
+
+/// When something is due again and again.
+#[derive(Clone, Debug)]
+pub struct Schedule(Crontab);
+
+/// Why a text is no schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidSchedule(String);
+
+impl fmt::Display for InvalidSchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidSchedule {}
+
+impl Schedule {
+    /// Reads cron's five fields, or one of the words for them.
+    ///
+    /// # Errors
+    /// When the text is neither, is never due, or is due more often than every quarter of an hour.
+    pub fn parse(text: &str) -> Result<Self, InvalidSchedule> {
+        let invalid = |why: &str| InvalidSchedule(why.to_owned());
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"*,-/ \t@".contains(&b);
+        if text.len() > LONGEST || !text.bytes().all(plain) {
+            return Err(invalid(FORM));
+        }
+        let text = text.trim();
+        let word = WORDS.iter().find(|(word, _)| *word == text);
+        let fields = word.map_or(text, |(_, fields)| *fields);
+        let fields: Vec<_> = fields.split_ascii_whitespace().collect();
+        let [minute, hour, ..] = fields.as_slice() else {
+            return Err(invalid(FORM));
+        };
+        // A sixth one would be a time zone, of which machines know different ones.
+        if fields.len() != 5 {
+            return Err(invalid(FORM));
+        }
+        let read = |fields: &str| {
+            let mut options = ParseOptions::default();
+            options.fallback_timezone_option = FallbackTimezoneOption::UTC;
+            cronexpr::parse_crontab_with(fields, options).map_err(|_| invalid(FORM))
+        };
+        let schedule = Self(read(&fields.join(" "))?);
+        if schedule.next(Timestamp(0)).is_none() {
+            return Err(invalid("the schedule is never due: no month has that day"));
+        }
+        // Days do not matter: whatever two days follow one another, no two times are closer than here.
+        if Self(read(&format!("{minute} {hour} * * *"))?).is_too_close() {
+            return Err(invalid(
+                "the schedule is due more often than every 15 minutes, and each time copies whole disks",
+            ));
+        }
+        Ok(schedule)
+    }
+
+    /// The first due time after that moment; none where there is none within years.
+    pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
+        let after = MakeTimestamp::from_millisecond(i64::try_from(after.0).ok()?).ok()?;
+        let next = self.0.find_next(after).ok()?;
+        let next = u64::try_from(next.timestamp().as_millisecond()).ok()?;
+        Some(Timestamp(next))
+    }
+
+    /// The newest due time after `after` and not after `now`.
+    pub fn latest(&self, after: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        for window in WINDOWS {
+            let from = Timestamp(now.0.saturating_sub(window).max(after.0));
+            let found = self.between(from, now).last();
+            if found.is_some() || from == after {
+                return found;
+            }
+        }
+        None
+    }
+
+    /// How many due times lie after `after` and before `before`; [`MOST_COUNTED`] where there are more.
+    pub fn count(&self, after: Timestamp, before: Timestamp) -> u64 {
+        let Some(last) = before.0.checked_sub(1) else {
+            return 0;
+        };
+        let all = self.between(after, Timestamp(last));
+        let most = usize::try_from(MOST_COUNTED).unwrap_or(usize::MAX);
+        u64::try_from(all.take(most).count()).unwrap_or(MOST_COUNTED)
+    }
+
+    fn between(&self, after: Timestamp, until: Timestamp) -> impl Iterator<Item = Timestamp> {
+        let next = move |at: &Timestamp| self.next(*at).filter(|due| *due <= until);
+        std::iter::successors(next(&after), next)
+    }
+
+    /// Whether two times of one or two days are closer than is allowed.
+    fn is_too_close(&self) -> bool {
+        let closest = u64::try_from(CLOSEST.as_millis()).unwrap_or(u64::MAX);
+        let two_days = Timestamp(48 * HOUR_MS);
+        let times = self.between(Timestamp(0), two_days);
+        let mut gaps = times.scan(None, |before: &mut Option<Timestamp>, due| {
+            let gap = before.map(|before| due.0.saturating_sub(before.0));
+            *before = Some(due);
+            Some(gap)
+        });
+        gaps.any(|gap| gap.is_some_and(|gap| gap < closest))
+    }
+}
+
+#[cfg(test)]
+#[path = "schedule_tests.rs"]
+mod tests;

@@ -1,0 +1,97 @@
+//! Snapshots that are taken of a VSI again and again.
+
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
+
+use super::schedule::Schedule;
+
+/// So many snapshots of one VSI are kept at most: each is a whole copy of its disks.
+const MOST_KEPT: u32 = 100;
+
+/// What a document says of them. What is stored of it is [`DesiredSnapshotPolicy`], which is read whatever a
+/// later version permits.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SnapshotPolicySpec {
+    /// When one is due, in UTC.
+    #[serde(deserialize_with = "schedule")]
+    pub schedule: String,
+    /// How many stay, the newest.
+    #[serde(deserialize_with = "keep")]
+    pub keep: u32,
+    /// Whether the guest's agent holds its file systems still, where the guest runs.
+    #[serde(default)]
+    pub quiesce: bool,
+}
+
+/// When snapshots of a VSI are due, and how many stay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DesiredSnapshotPolicy {
+    /// When one is due, in UTC.
+    pub schedule: String,
+    /// How many stay, the newest.
+    pub keep: u32,
+    /// Whether the guest's agent holds its file systems still, where the guest runs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quiesce: bool,
+}
+
+impl From<SnapshotPolicySpec> for DesiredSnapshotPolicy {
+    fn from(spec: SnapshotPolicySpec) -> Self {
+        Self {
+            schedule: spec.schedule,
+            keep: spec.keep,
+            quiesce: spec.quiesce,
+        }
+    }
+}
+
+fn schedule<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Schedule::parse(&text).map_err(D::Error::custom)?;
+    Ok(text.trim().to_owned())
+}
+
+fn keep<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let keep = u32::deserialize(deserializer)?;
+    if (1..=MOST_KEPT).contains(&keep) {
+        return Ok(keep);
+    }
+    Err(D::Error::custom(format_args!(
+        "the number of snapshots that are kept is between 1 and {MOST_KEPT}"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(value: serde_json::Value) -> Result<SnapshotPolicySpec, String> {
+        serde_json::from_value(value).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_policy_has_a_schedule_and_a_bounded_number() {
+        let policy = read(json!({"schedule": " @daily ", "keep": 7})).unwrap();
+        assert_eq!((policy.schedule.as_str(), policy.keep), ("@daily", 7));
+        for wrong in [
+            json!({"keep": 7}),
+            json!({"schedule": "@daily"}),
+            json!({"schedule": "@daily", "keep": 0}),
+            json!({"schedule": "@daily", "keep": 101}),
+            json!({"schedule": "@daily", "keep": -1}),
+            json!({"schedule": "* * * * *", "keep": 1}),
+            json!({"schedule": "@daily", "keep": 1, "retain": 2}),
+        ] {
+            assert!(read(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_was_recorded_is_read_although_no_document_may_say_it_any_more() {
+        let stored = json!({"schedule": "of a later version", "keep": 4000});
+        let read: DesiredSnapshotPolicy = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!(serde_json::to_value(read).unwrap(), stored);
+    }
+}
