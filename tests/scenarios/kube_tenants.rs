@@ -15,6 +15,7 @@ const POOL: &str = "VirtualServerPool";
 const GROUP: &str = "VirtualServerGroup";
 const MADE: &str = "VirtualServerNetwork";
 const QUOTA: &str = "VirtualServerQuota";
+const SNAPSHOT: &str = "VirtualServerSnapshot";
 
 /// What a field could lead to.
 #[derive(Clone, Copy)]
@@ -160,6 +161,8 @@ const BRIDGES: &[(&str, &str)] = &[
     ("br0", "VSI0611"),
     ("\"a'/>\"", "VSI06"),
 ];
+/// The other namespace's VSI, by whatever path.
+const OTHERS_VSIS: &[(&str, &str)] = &[("own", "VSI0703"), ("a/own", "VSI06"), ("../a/own", "VSI06")];
 const CIDRS: &[(&str, &str)] = &[
     ("169.254.169.0/24", "VSI06"),
     ("0.0.0.0/0", "VSI06"),
@@ -238,6 +241,9 @@ const WAYS: &[(&str, &str, Way)] = &[
     (MADE, "vlan", Own),
     // It limits its own namespace; no role that comes with the operator lets a tenant write it.
     (QUOTA, "hard", Own),
+    (SNAPSHOT, "memory", Own),
+    (SNAPSHOT, "quiesce", Own),
+    (SNAPSHOT, "virtualServer", Tried(OTHERS_VSIS)),
 ];
 
 /// The fields of each kind, as the definitions have them.
@@ -311,10 +317,11 @@ fn resource(kind: &str, name: &str, field: &str, value: &str) -> String {
         DISK => &[("size", "1048576")],
         REFERENCE => &[("volumeName", "none")],
         MADE => &[("cidr", "10.66.0.0/24")],
+        SNAPSHOT => &[("virtualServer", "none")],
         _ => &[("networkName", "default")],
     };
     let mut all = vec![("targetSelector", "{matchLabels: {of: b}}")];
-    all.retain(|_| ![POOL, GROUP, MADE].contains(&kind));
+    all.retain(|_| ![POOL, GROUP, MADE, SNAPSHOT].contains(&kind));
     all.extend(spec);
     all.retain(|(known, _)| *known != field);
     all.push((field, value));
@@ -323,7 +330,7 @@ fn resource(kind: &str, name: &str, field: &str, value: &str) -> String {
         .map(|(key, value)| format!("  {key}: {value}\n"))
         .collect();
     let group = match kind {
-        SERVER | POOL | GROUP | MADE => "vsiflow.io",
+        SERVER | POOL | GROUP | MADE | SNAPSHOT => "vsiflow.io",
         _ => "hpse.ibm.com",
     };
     format!("apiVersion: {group}/v1\nkind: {kind}\nmetadata:\n  name: {name}\nspec:\n{spec}")
@@ -336,6 +343,7 @@ fn plural(kind: &str) -> &'static str {
         POOL => "virtualserverpools",
         GROUP => "virtualservergroups",
         MADE => "virtualservernetworks",
+        SNAPSHOT => "virtualserversnapshots",
         DISK => "onprem-datadisks",
         REFERENCE => "onprem-datadiskrefs",
         _ => "onprem-networkrefs",

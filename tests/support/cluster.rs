@@ -19,7 +19,7 @@ use crate::{
 
 const DEFINITIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crd.yaml");
 /// What is waited for until it is served.
-const DEFINED: [&str; 7] = [
+const DEFINED: [&str; 8] = [
     "onprem-hpcrs.hpse.ibm.com",
     "onprem-datadisks.hpse.ibm.com",
     "virtualservers.vsiflow.io",
@@ -27,6 +27,7 @@ const DEFINED: [&str; 7] = [
     "virtualservergroups.vsiflow.io",
     "virtualservernetworks.vsiflow.io",
     "virtualserverquotas.vsiflow.io",
+    "virtualserversnapshots.vsiflow.io",
 ];
 /// Each look is a process of its own.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -222,7 +223,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         // What a test left behind may have finalizers that nobody is there for any more.
-        for kind in ["vsg", "vsp", "vs", "vsi", "vsidisk", "vsn", "vsq"] {
+        for kind in ["vssnap", "vsg", "vsp", "vs", "vsi", "vsidisk", "vsn", "vsq"] {
             let names = self.kubectl(&["get", kind, "-o", "name"]).stdout;
             for name in names.lines() {
                 let patch = r#"{"metadata":{"finalizers":null}}"#;

@@ -34,6 +34,8 @@ pub enum Answer {
     Status(&'static str),
     /// This status, and bytes that an image might begin with.
     Refusal(&'static str, Vec<u8>),
+    /// This status with that date, and a text.
+    Dated(&'static str, String, &'static str),
     /// A web page.
     Page(&'static str),
 }
@@ -139,7 +141,11 @@ fn answer(stream: &TcpStream, shared: &Mutex<Shared>) -> std::io::Result<()> {
         *shared.requests.entry(request.path.clone()).or_default() += 1;
         let guard = shared.guarded.get(&request.path);
         if guard.is_none_or(|guard| request.authorization.as_ref() == Some(guard)) {
-            shared.answers.get(&request.path).cloned()
+            let path = request.path.as_str();
+            // A signature is in the query.
+            let bare = path.split_once('?').map_or(path, |(path, _)| path);
+            let answers = &shared.answers;
+            answers.get(path).or_else(|| answers.get(bare)).cloned()
         } else {
             Some(Answer::Status("401 Unauthorized"))
         }
@@ -223,6 +229,11 @@ fn give(mut stream: &TcpStream, answer: Answer, request: &Request) -> std::io::R
         Answer::Refusal(status, bytes) => {
             head(stream, status, BYTES, bytes.len(), "")?;
             stream.write_all(&bytes)
+        }
+        Answer::Dated(status, date, text) => {
+            let date = format!("date: {date}\r\n");
+            head(stream, status, "application/xml", text.len(), &date)?;
+            stream.write_all(text.as_bytes())
         }
         Answer::Status(status) => head(stream, status, "text/plain", 0, ""),
         Answer::Page(text) => {

@@ -13,6 +13,7 @@ mod members;
 mod pools;
 mod quotas;
 mod secrets;
+mod snapshots;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -221,6 +222,12 @@ impl Controller {
                 ResourceKind::DataDisk if self.is_lost(resource) => {
                     findings.hold = Some(Hold::JournalLost);
                 }
+                ResourceKind::Snapshot => {
+                    findings.hold = self.snapshot_hold(resource);
+                    if findings.hold.is_none() && !resource.has_finalizer() {
+                        finalizers.push((resource.clone(), true));
+                    }
+                }
                 ResourceKind::DataDisk | ResourceKind::Network | ResourceKind::Quota
                     if !resource.has_finalizer() =>
                 {
@@ -234,6 +241,7 @@ impl Controller {
         self.give_disks(&snapshot, &translation).await;
         self.adopt(adopted, &translation.rest).await;
         self.give(wishes, &snapshot, &translation).await;
+        self.give_snapshots(&snapshot, &translation).await;
         self.approve(&snapshot).await;
         self.work_on_pools(&all, &claims, &pools, &translation)
             .await;
@@ -457,7 +465,10 @@ fn findings(
         let key = resource.key.clone();
         let findings = StatusFindings {
             generation: resource.generation,
-            is_made: matches!(key.kind, ResourceKind::DataDisk | ResourceKind::Network),
+            is_made: matches!(
+                key.kind,
+                ResourceKind::DataDisk | ResourceKind::Network | ResourceKind::Snapshot
+            ),
             problems: translation.problems.get(&key).cloned().unwrap_or_default(),
             warnings: translation.warnings.get(&key).cloned().unwrap_or_default(),
             host: translation.hosts.get(&key).cloned(),

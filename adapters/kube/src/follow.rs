@@ -125,7 +125,7 @@ impl Follower {
     fn dirty(&self, entity: &EntityId) {
         match entity.kind().as_str() {
             // Of a schedule it is the UID of its VSI.
-            kind::VSI | kind::DISK | kind::SCHEDULE => {
+            kind::VSI | kind::DISK | kind::SNAPSHOT | kind::SCHEDULE => {
                 if let Ok(uid) = entity.id().parse() {
                     self.desk.dirty_uid(&uid);
                 }

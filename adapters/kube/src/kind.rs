@@ -5,7 +5,7 @@ use vsiflow_workflows::spec::documents;
 
 use crate::crd::{
     DataDisk, DataDiskRef, NetworkRef, VirtualServer, VirtualServerGroup, VirtualServerNetwork,
-    VirtualServerPool, VirtualServerQuota, Vsi,
+    VirtualServerPool, VirtualServerQuota, VirtualServerSnapshot, Vsi,
 };
 
 /// What there is of an object beside the resource itself, in the API of subresources.
@@ -52,10 +52,11 @@ pub(crate) enum ResourceKind {
     NetworkRef,
     Network,
     Quota,
+    Snapshot,
 }
 
 impl ResourceKind {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Vsi,
         Self::VirtualServer,
         Self::Pool,
@@ -65,6 +66,7 @@ impl ResourceKind {
         Self::NetworkRef,
         Self::Network,
         Self::Quota,
+        Self::Snapshot,
     ];
 
     /// The kind as documents name it.
@@ -79,6 +81,7 @@ impl ResourceKind {
             Self::NetworkRef => documents::NETWORK_REF,
             Self::Network => documents::NETWORK,
             Self::Quota => documents::QUOTA,
+            Self::Snapshot => documents::SNAPSHOT,
         }
     }
 
@@ -91,7 +94,12 @@ impl ResourceKind {
     pub(crate) fn is_optional(self) -> bool {
         matches!(
             self,
-            Self::VirtualServer | Self::Pool | Self::Group | Self::Network | Self::Quota
+            Self::VirtualServer
+                | Self::Pool
+                | Self::Group
+                | Self::Network
+                | Self::Quota
+                | Self::Snapshot
         )
     }
 
@@ -120,6 +128,7 @@ impl ResourceKind {
             | Self::Group
             | Self::Network
             | Self::Quota
+            | Self::Snapshot
             | Self::DataDiskRef
             | Self::NetworkRef => &[],
         }
@@ -140,6 +149,7 @@ impl ResourceKind {
             Self::NetworkRef => of::<NetworkRef>(),
             Self::Network => of::<VirtualServerNetwork>(),
             Self::Quota => of::<VirtualServerQuota>(),
+            Self::Snapshot => of::<VirtualServerSnapshot>(),
         }
     }
 }

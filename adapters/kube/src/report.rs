@@ -8,6 +8,7 @@ mod members;
 mod pool;
 mod quota;
 mod reference;
+mod snapshot;
 
 use k8s_openapi::jiff::Timestamp;
 use vsiflow_engine::model::Failure;
@@ -17,6 +18,7 @@ pub(crate) use self::group::{group, group_event};
 pub(crate) use self::pool::{pool, pool_event};
 pub(crate) use self::quota::{quota, quota_event, refusal_event};
 pub(crate) use self::reference::{ReferenceShown, network, network_event, reference, size};
+pub(crate) use self::snapshot::snapshot;
 use crate::{
     APPROVE,
     crd::{Condition, OldMetadata, Proposal, VsiStatus},

@@ -14,8 +14,8 @@ use serde::Serialize;
 use tokio::{sync::mpsc, time::Instant};
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
-    fleet::{DiskObject, EntityPresence, Fleet, FleetError, QuotaObject},
-    record::{disk_entity, group_entity, pool_entity, vsi_entity},
+    fleet::{DiskObject, EntityPresence, Fleet, FleetError, QuotaObject, SnapshotObject},
+    record::{disk_entity, group_entity, pool_entity, snapshot_entity, vsi_entity},
 };
 
 use crate::{
@@ -317,7 +317,15 @@ impl Reporter {
             }
         };
         let now = Timestamp::now();
-        let mut status = if resource.key.kind == ResourceKind::Network {
+        let mut status = if resource.key.kind == ResourceKind::Snapshot {
+            match self.snapshot(resource).await {
+                Ok(object) => report::snapshot(&findings, object.as_ref(), &before, now),
+                Err(error) => {
+                    tracing::warn!("the status of {} is not known: {error}", resource.key);
+                    return ReportDone::Later(AGAIN);
+                }
+            }
+        } else if resource.key.kind == ResourceKind::Network {
             let (namespace, name) = (&resource.key.namespace, &resource.key.name);
             match self.fleet.network_states(namespace, name).await {
                 Ok(states) => report::network(&findings, &states, &before, now),
@@ -330,7 +338,9 @@ impl Reporter {
             let shown = self.shown(resource, &findings).await;
             report::reference(&findings, disk.as_ref(), shown, &before, now)
         };
-        status.size = report::size(&resource.spec);
+        if resource.key.kind != ResourceKind::Snapshot {
+            status.size = report::size(&resource.spec);
+        }
         if status != before
             && let Some(wait) = self.is_anothers(&resource.key, &findings)
         {
@@ -339,9 +349,9 @@ impl Reporter {
         if status == before && !resource.status.is_null() {
             ReportDone::Settled
         } else {
-            let is_network = resource.key.kind == ResourceKind::Network;
+            let told = [ResourceKind::Network, ResourceKind::Snapshot];
             let note = report::network_event(resource.uid, &before, &status);
-            let note = note.filter(|_| is_network);
+            let note = note.filter(|_| told.contains(&resource.key.kind));
             self.write_with(resource, &status, note).await
         }
     }
@@ -356,6 +366,17 @@ impl Reporter {
         }
         let (namespace, uid) = (&resource.key.namespace, resource.uid.to_string());
         self.fleet.get_disk(namespace, &uid).await.map(Some)
+    }
+
+    /// The snapshot of a resource, where the fleet knows it.
+    async fn snapshot(&self, resource: &Resource) -> Result<Option<SnapshotObject>, FleetError> {
+        let known = snapshot_entity(resource.uid)
+            .is_ok_and(|one| self.fleet.knowledge(&one) != EntityPresence::None);
+        if !known {
+            return Ok(None);
+        }
+        let (namespace, uid) = (&resource.key.namespace, resource.uid.to_string());
+        self.fleet.get_snapshot(namespace, &uid).await.map(Some)
     }
 
     async fn write(&self, resource: &Resource, status: &impl Serialize) -> ReportDone {

@@ -75,12 +75,19 @@ fn place_of(resource: &Resource) -> (String, String) {
     (resource.key.namespace.clone(), resource.key.name.clone())
 }
 
+/// Other kinds that Events are told of.
+const OF_EVENTS: [ResourceKind; 3] = [
+    ResourceKind::Network,
+    ResourceKind::Quota,
+    ResourceKind::Snapshot,
+];
+
 impl CacheInner {
     fn note_vsi(&mut self, what: WatchedKind, told: &CacheUpdate) {
         if let (WatchedKind::Kind(kind), CacheUpdate::Resource(resource)) = (what, told)
             && (kind.is_vsi()
                 || kind.has_members()
-                || [ResourceKind::Network, ResourceKind::Quota].contains(&kind))
+                || OF_EVENTS.contains(&kind))
         {
             self.vsis.insert(resource.uid, (kind, told.place()));
         }

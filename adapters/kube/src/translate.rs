@@ -152,6 +152,10 @@ impl TranslationPass {
                 let found = self.read(resource, at);
                 self.documents.network_refs.extend(found);
             }
+            ResourceKind::Snapshot => {
+                let found = self.read(resource, at);
+                self.documents.snapshots.extend(found);
+            }
             // One that goes limits nothing any more.
             ResourceKind::Quota if resource.is_deleting() => {}
             ResourceKind::Quota => {
@@ -337,6 +341,7 @@ impl TranslationPass {
         all.network_refs.retain(|one| fits(&one.at));
         all.networks.retain(|one| fits(&one.at));
         all.quotas.retain(|one| fits(&one.at));
+        all.snapshots.retain(|one| fits(&one.at));
     }
 
     fn finish(mut self, mut resolved: Resolved, host: Option<&HostSettings>) -> Translation {

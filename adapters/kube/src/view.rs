@@ -75,7 +75,8 @@ impl View {
                 | ResourceKind::Pool
                 | ResourceKind::Group
                 // The fleet has them.
-                | ResourceKind::Quota => {}
+                | ResourceKind::Quota
+                | ResourceKind::Snapshot => {}
                 ResourceKind::DataDisk => add(&mut all.data_disks, one, &mut at),
                 ResourceKind::DataDiskRef => add(&mut all.data_disk_refs, one, &mut at),
                 ResourceKind::Network => add(&mut all.networks, one, &mut at),

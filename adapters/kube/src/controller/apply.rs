@@ -213,7 +213,7 @@ fn references(snapshot: &Snapshot) -> BTreeMap<String, Hash> {
         .resources
         .iter()
         .filter(|one| !one.key.kind.is_vsi() && !one.key.kind.has_members())
-        .filter(|one| one.key.kind != ResourceKind::Quota)
+        .filter(|one| !matches!(one.key.kind, ResourceKind::Quota | ResourceKind::Snapshot))
     {
         let all = names.entry(one.key.namespace.clone()).or_default();
         all.push_str(&one.key.to_string());

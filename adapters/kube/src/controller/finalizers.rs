@@ -38,6 +38,7 @@ impl Controller {
             ResourceKind::DataDisk => self.disk_may_go(resource, translation, findings).await,
             ResourceKind::Network => self.network_may_go(resource).await,
             ResourceKind::Quota => self.quota_may_go(resource).await,
+            ResourceKind::Snapshot => self.snapshot_may_go(resource, findings).await,
             _ => true,
         }
     }
@@ -116,7 +117,7 @@ impl Controller {
     }
 
     /// Asks the fleet to remove what a resource is about, once, and tells whether that is done.
-    async fn may_be_let_go(
+    pub(super) async fn may_be_let_go(
         &mut self,
         resource: &Resource,
         entity: &EntityId,
@@ -155,6 +156,11 @@ impl Controller {
         match resource.key.kind {
             ResourceKind::Vsi | ResourceKind::VirtualServer => {
                 self.fleet.delete(namespace, &id, orphan, by).await
+            }
+            ResourceKind::Snapshot => {
+                self.fleet
+                    .delete_snapshot(namespace, &id, orphan, by)
+                    .await
             }
             _ => self.fleet.delete_disk(namespace, &id, orphan, by).await,
         }

@@ -21,6 +21,7 @@ mod placement;
 mod pool;
 mod quota;
 mod selector;
+mod snapshot;
 mod status;
 mod validation;
 mod virtual_server;
@@ -39,6 +40,7 @@ pub use network_ref::{NetworkRef, NetworkRefSpecSchema};
 pub use pool::{PoolStatus, VirtualServerPool, VirtualServerPoolSpec};
 pub use quota::{QuotaStatus, VirtualServerQuota, VirtualServerQuotaSpec};
 pub use selector::{ExpressionSchema, Selector};
+pub use snapshot::{VirtualServerSnapshot, VirtualServerSnapshotSpec};
 pub use status::{Condition, OldMetadata, Proposal, ReferenceStatus, VsiStatus};
 pub use virtual_server::{VirtualServer, VirtualServerSpecSchema};
 pub use vsi::{BootDiskSchema, MachineSchema, Vsi, VsiSpecSchema};
@@ -47,7 +49,7 @@ pub use vsi::{BootDiskSchema, MachineSchema, Vsi, VsiSpecSchema};
 pub const GROUP: &str = "hpse.ibm.com";
 
 /// The definitions of all kinds.
-pub fn all() -> [CustomResourceDefinition; 9] {
+pub fn all() -> [CustomResourceDefinition; 10] {
     [
         Vsi::crd(),
         VirtualServer::crd(),
@@ -55,6 +57,7 @@ pub fn all() -> [CustomResourceDefinition; 9] {
         VirtualServerGroup::crd(),
         VirtualServerNetwork::crd(),
         VirtualServerQuota::crd(),
+        VirtualServerSnapshot::crd(),
         DataDisk::crd(),
         DataDiskRef::crd(),
         NetworkRef::crd(),

@@ -109,10 +109,10 @@ pub struct ReferenceStatus {
     /// The host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// The size of a data disk, as documents write sizes.
+    /// The size of a data disk, or what the copies of a snapshot take, as documents write sizes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<String>,
-    /// The newest run, of a data disk.
+    /// The newest run, of a data disk or a snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
     /// The VSIs that use it.

@@ -241,7 +241,7 @@ fn known_disk(disk: &DiskObject) -> ReferenceStatus {
 }
 
 /// What is there already is ready once its host says so; a disk that is to be made waits.
-fn resolved(findings: &StatusFindings) -> ReferenceStatus {
+pub(super) fn resolved(findings: &StatusFindings) -> ReferenceStatus {
     let wrong = !findings.problems.is_empty() || findings.refusal.is_some();
     let message = match &findings.refusal {
         Some(failure) if findings.problems.is_empty() => refusal(failure),

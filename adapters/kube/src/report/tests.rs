@@ -44,6 +44,7 @@ fn object(phase: Phase, description: &str) -> VsiObject {
             failed_boots: 0,
             next_try: None,
             evidence: Vec::new(),
+            snapshots: None,
             conditions: vec![fleet::Condition {
                 name: "Ready",
                 status: if ready { "True" } else { "False" },

@@ -81,6 +81,12 @@ impl Fleet {
         for asked in asked {
             let (namespace, name) = (&asked.namespace, &asked.name);
             let change = match self.find_snapshot(namespace, name, false).await {
+                Ok(known) if asked.uid.is_some_and(|uid| uid != known.uid) => {
+                    let message = "another snapshot has this name";
+                    let object = format!("snapshot/{name}");
+                    let remedy = "choose another name, or delete that one: `vsiflow snapshot delete`";
+                    return Err(refused(&object, message, remedy));
+                }
                 Ok(known) if known.wanted.vsi_name == asked.spec.virtual_server => {
                     Change::Unchanged
                 }

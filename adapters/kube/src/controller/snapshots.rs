@@ -1,0 +1,81 @@
+//! Gives the fleet the snapshots that the cluster asks for: each is taken once, by the UID of its resource.
+//!
+//! One that cannot be taken yet (its VSI is being made, say) says so and is asked for again. One that was taken and
+//! deleted by a command is never taken again for the same resource, nor one that an empty journal does not know.
+
+use std::collections::BTreeMap;
+
+use vsiflow_engine::model::{EntityId, Hash};
+use vsiflow_workflows::{fleet::EntityPresence, record::snapshot_entity, spec::Resolved};
+
+use super::{Controller, apply::generation, by};
+use crate::{
+    crd::ReferenceStatus,
+    kind::ResourceKind,
+    resource::Resource,
+    resource_cache::Snapshot,
+    status_queue::{Hold, StatusFindings},
+    translate::Translation,
+};
+
+impl Controller {
+    /// What keeps a snapshot that is to be there from being given to the fleet.
+    pub(super) fn snapshot_hold(&self, resource: &Resource) -> Option<Hold> {
+        let entity = snapshot_entity(resource.uid).ok()?;
+        match self.fleet.knowledge(&entity) {
+            EntityPresence::None if was_taken(resource) => Some(Hold::JournalLost),
+            EntityPresence::Gone => Some(Hold::Removed),
+            EntityPresence::None | EntityPresence::Alive => None,
+        }
+    }
+
+    /// Gives the fleet each snapshot that it was not given yet.
+    pub(super) async fn give_snapshots(&mut self, snapshot: &Snapshot, translation: &Translation) {
+        let asked = translation.rest.snapshots.iter();
+        let asked: BTreeMap<_, _> = asked.filter_map(|one| Some((one.uid?, one))).collect();
+        for resource in &snapshot.resources {
+            let Some(wanted) = asked.get(&resource.uid) else {
+                continue;
+            };
+            let held = resource.old_finalizer().is_some() || self.snapshot_hold(resource).is_some();
+            let is_served = resource.key.kind == ResourceKind::Snapshot && resource.has_finalizer();
+            if held || !is_served || resource.is_deleting() {
+                continue;
+            }
+            self.gets_on();
+            let spec = serde_json::to_vec(&wanted.spec).unwrap_or_default();
+            let print = Hash::of(&spec);
+            if self.given.get(&resource.uid) == Some(&print) {
+                self.refused.remove(&resource.uid);
+                continue;
+            }
+            let resolved = Resolved {
+                snapshots: vec![(*wanted).clone()],
+                ..translation.rest.alone()
+            };
+            let by = by(&resource.manager, &generation(resource.generation));
+            let applied = self.fleet.apply(resolved, by).await;
+            self.took(resource.uid, print, applied.err());
+        }
+    }
+
+    /// Asks the fleet to delete the snapshot of a resource, once; whether it is gone.
+    pub(super) async fn snapshot_may_go(
+        &mut self,
+        resource: &Resource,
+        findings: &mut StatusFindings,
+    ) -> bool {
+        let entity: EntityId = match snapshot_entity(resource.uid) {
+            Ok(entity) => entity,
+            Err(_) => return false,
+        };
+        self.may_be_let_go(resource, &entity, was_taken(resource), findings)
+            .await
+    }
+}
+
+/// Whether a journal worked on it.
+fn was_taken(resource: &Resource) -> bool {
+    let status: ReferenceStatus = resource.status_as();
+    status.run_id.is_some()
+}

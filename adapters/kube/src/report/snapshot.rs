@@ -1,0 +1,54 @@
+//! Snapshots.
+
+use k8s_openapi::jiff::Timestamp;
+use vsiflow_workflows::{fleet::SnapshotObject, spec::Quantity};
+
+use super::{
+    accepted, condition, finish, held, is_told_by_another, made, reference::resolved, tail,
+};
+use crate::{crd::ReferenceStatus, status_queue::StatusFindings};
+
+/// What the status of a snapshot is to say; `object` is what the fleet knows of it.
+pub(crate) fn snapshot(
+    findings: &StatusFindings,
+    object: Option<&SnapshotObject>,
+    before: &ReferenceStatus,
+    now: Timestamp,
+) -> ReferenceStatus {
+    let mut status = match object {
+        Some(object) => known(object),
+        None if is_told_by_another(findings) => ReferenceStatus {
+            conditions: resolved(findings).conditions,
+            ..before.clone()
+        },
+        None => resolved(findings),
+    };
+    status.description = tail(&status.description);
+    status.conditions.extend(accepted(findings));
+    if let Some(hold) = &findings.hold {
+        let (name, reason, message) = held(hold);
+        status.conditions.push(made(name, true, reason, &message));
+    }
+    let generation = findings.generation;
+    finish(&mut status.conditions, &before.conditions, generation, now);
+    status.observed_generation = Some(generation);
+    status
+}
+
+fn known(object: &SnapshotObject) -> ReferenceStatus {
+    let is = &object.status;
+    ReferenceStatus {
+        status: match is.phase.as_str() {
+            "Ready" => 1,
+            "Blocked" | "Failed" => 2,
+            _ => 0,
+        },
+        description: is.description.clone(),
+        phase: Some(is.phase.clone()),
+        host: Some(is.host.clone()),
+        size: is.size.map(|bytes| Quantity(bytes).to_string()),
+        run_id: is.run_id.clone(),
+        conditions: is.conditions.iter().map(condition).collect(),
+        ..ReferenceStatus::default()
+    }
+}
