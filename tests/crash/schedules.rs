@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use vsiflow_engine::Notice;
 use vsiflow_steps::guest::GuestType;
 use vsiflow_workflows::fleet::{
     Condition, Fleet, ScheduleNote, SeenSchedules, ShutdownPolicy, SnapshotObject, SnapshotRequest,
@@ -249,5 +250,28 @@ fn nothing_is_taken_while_all_is_paused() {
         assert!(bench.look().await.is_empty());
         bench.fleet.brake(false, user()).await.unwrap();
         bench.until_whole(1).await;
+    });
+}
+
+/// How far the guest's layer is merged into its disk is told while that lasts.
+#[test]
+fn how_far_a_merge_is_is_told_while_it_lasts() {
+    in_virtual_time(async {
+        let mut bench = Bench::of(web()).await;
+        let mut notices = bench.fleet.notices();
+        bench.hours(1);
+        bench.until_whole(1).await;
+        let mut told = Vec::new();
+        while let Ok(notice) = notices.try_recv() {
+            if let Notice::Progress { node, progress, .. } = notice
+                && node.as_str() == "merge_layers"
+            {
+                assert_eq!(progress.what.as_str(), "merging disk boot");
+                told.push((progress.done, progress.total));
+            }
+        }
+        assert!(told.len() > 1, "{told:?}");
+        assert!(told.is_sorted(), "{told:?}");
+        assert!(told.iter().any(|(done, total)| total.is_some_and(|total| *done < total)));
     });
 }

@@ -59,38 +59,33 @@ impl Schedule {
     /// # Errors
     /// When the text is neither, is never due, or is due more often than every quarter of an hour.
     pub fn parse(text: &str) -> Result<Self, InvalidSchedule> {
-        let invalid = |why: &str| InvalidSchedule(why.to_owned());
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b"*,-/ \t@".contains(&b);
-        if text.len() > LONGEST || !text.bytes().all(plain) {
-            return Err(invalid(FORM));
-        }
-        let text = text.trim();
-        let word = WORDS.iter().find(|(word, _)| *word == text);
-        let fields = word.map_or(text, |(_, fields)| *fields);
-        let fields: Vec<_> = fields.split_ascii_whitespace().collect();
-        let [minute, hour, ..] = fields.as_slice() else {
-            return Err(invalid(FORM));
-        };
-        // A sixth one would be a time zone, of which machines know different ones.
-        if fields.len() != 5 {
-            return Err(invalid(FORM));
-        }
-        let read = |fields: &str| {
-            let mut options = ParseOptions::default();
-            options.fallback_timezone_option = FallbackTimezoneOption::UTC;
-            cronexpr::parse_crontab_with(fields, options).map_err(|_| invalid(FORM))
-        };
-        let schedule = Self(read(&fields.join(" "))?);
+        let schedule = Self::recorded(text)?;
         if schedule.next(Timestamp(0)).is_none() {
             return Err(invalid("the schedule is never due: no month has that day"));
         }
+        let fields = five(text)?;
+        let [minute, hour, ..] = fields.as_slice() else {
+            return Err(invalid(FORM));
+        };
         // Days do not matter: whatever two days follow one another, no two times are closer than here.
-        if Self(read(&format!("{minute} {hour} * * *"))?).is_too_close() {
+        if read(&format!("{minute} {hour} * * *"))?.is_too_close() {
             return Err(invalid(
                 "the schedule is due more often than every 15 minutes, and each time copies whole disks",
             ));
         }
         Ok(schedule)
+    }
+
+    /// One that was read before, whatever documents may say now.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn recorded(text: &str) -> Result<Self, InvalidSchedule> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"*,-/ \t@".contains(&b);
+        if text.len() > LONGEST || !text.bytes().all(plain) {
+            return Err(invalid(FORM));
+        }
+        read(&five(text)?.join(" "))
     }
 
     /// The first due time after that moment; none where there is none within years.
@@ -140,6 +135,30 @@ impl Schedule {
         });
         gaps.any(|gap| gap.is_some_and(|gap| gap < closest))
     }
+}
+
+fn invalid(why: &str) -> InvalidSchedule {
+    InvalidSchedule(why.to_owned())
+}
+
+/// The five fields. A sixth one would be a time zone, of which machines know different ones.
+fn five(text: &str) -> Result<Vec<&str>, InvalidSchedule> {
+    let text = text.trim();
+    let word = WORDS.iter().find(|(word, _)| *word == text);
+    let fields = word.map_or(text, |(_, fields)| *fields);
+    let fields: Vec<_> = fields.split_ascii_whitespace().collect();
+    if fields.len() == 5 {
+        Ok(fields)
+    } else {
+        Err(invalid(FORM))
+    }
+}
+
+fn read(fields: &str) -> Result<Schedule, InvalidSchedule> {
+    let mut options = ParseOptions::default();
+    options.fallback_timezone_option = FallbackTimezoneOption::UTC;
+    let crontab = cronexpr::parse_crontab_with(fields, options);
+    crontab.map(Schedule).map_err(|_| invalid(FORM))
 }
 
 #[cfg(test)]

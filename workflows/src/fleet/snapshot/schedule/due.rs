@@ -50,11 +50,11 @@ impl Fleet {
                 return Ok(None);
             }
         };
-        let snapshots = seen.snapshots();
-        if let Some(stuck) = self.stuck_snapshot(&record, &snapshots).await? {
+        let newest = record.snapshot.and_then(|uid| seen.snapshot(uid));
+        if let Some(stuck) = self.stuck_snapshot(&record, newest).await {
             return self.give_up_due(one, record, stuck).await.map(Some);
         }
-        let Ok(schedule) = Schedule::parse(text) else {
+        let Ok(schedule) = Schedule::recorded(text) else {
             // A later version recorded it; its documents are read by that one.
             return Ok(None);
         };
@@ -62,11 +62,10 @@ impl Fleet {
         let Some(due) = schedule.latest(after, now) else {
             return Ok(None);
         };
-        let begun_there = |one_there: &&ScheduledSnapshot| {
-            one_there.record.host == one.host && one_there.is_open()
-        };
+        let is_begun_there =
+            |other: &ScheduledSnapshot| other.record.host == one.host && other.is_open();
         let silent = matches!(self.reach.answers(&one.host), Some(Err(_)));
-        if silent || snapshots.iter().filter(begun_there).count() >= TOGETHER {
+        if silent || seen.snapshots().filter(is_begun_there).count() >= TOGETHER {
             return Ok(None);
         }
         let failed_before = record.failed.as_ref();
@@ -171,21 +170,12 @@ impl Fleet {
     async fn stuck_snapshot(
         &self,
         record: &ScheduleRecord,
-        snapshots: &[ScheduledSnapshot],
-    ) -> Result<Option<ScheduledSnapshot>, FleetError> {
-        let Some(uid) = record.snapshot else {
-            return Ok(None);
-        };
-        let mut stands = snapshots.iter().filter(|one| {
-            one.entity.id() == uid.to_string() && ["Blocked", "Failed"].contains(&one.phase())
-        });
-        let Some(stuck) = stands.next() else {
-            return Ok(None);
-        };
+        newest: Option<ScheduledSnapshot>,
+    ) -> Option<ScheduledSnapshot> {
+        let stuck = newest.filter(|one| ["Blocked", "Failed"].contains(&one.phase()))?;
         let vsi = record.vsi.to_string();
-        let vsi = self.find(&record.namespace, &vsi, false);
-        let waits = vsi.await.is_ok_and(|vsi| waits_for(&vsi, uid));
-        Ok(waits.then(|| stuck.clone()))
+        let vsi = self.find(&record.namespace, &vsi, false).await.ok()?;
+        waits_for(&vsi, record.snapshot?).then_some(stuck)
     }
 
     /// A snapshot that stands still goes, and its VSI goes on without it: one batch, with why.

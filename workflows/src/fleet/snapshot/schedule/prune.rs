@@ -1,6 +1,6 @@
 //! Which snapshots of schedules go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 use vsiflow_steps::ports::VolumeKey;
@@ -24,17 +24,20 @@ impl Fleet {
         &self,
         seen: &SeenSchedules,
     ) -> Result<Vec<ScheduleNote>, FleetError> {
-        let all = seen.snapshots();
+        let mut all = BTreeMap::<Uuid, Vec<ScheduledSnapshot>>::new();
+        for one in seen.snapshots() {
+            all.entry(one.record.vsi).or_default().push(one);
+        }
         let mut doomed = Vec::new();
         for vsi in seen.scheduled() {
             let keep = usize::try_from(vsi.policy.keep).unwrap_or(usize::MAX);
-            doomed.extend(superfluous(&all, vsi.uid, keep));
+            doomed.extend(superfluous(all.remove(&vsi.uid).unwrap_or_default(), keep));
         }
         if doomed.is_empty() {
             return Ok(Vec::new());
         }
         let (used, mut notes) = (self.copies_in_use().await?, Vec::new());
-        let free = |one: &&ScheduledSnapshot| {
+        let free = |one: &ScheduledSnapshot| {
             let mut copies = one.record.disks.iter().map(|disk| &disk.copy);
             !copies.any(|copy| used.contains(copy))
         };
@@ -71,19 +74,19 @@ impl Fleet {
     }
 }
 
-/// The snapshots of a VSI's schedule that go where so many stay: whole ones beyond the newest `keep`, and those
+/// Of the snapshots of a VSI's schedule those that go where so many stay: whole ones beyond the newest `keep`, and those
 /// that were not taken to their end once a newer one is whole. As long as no newer one is whole none goes.
-fn superfluous(all: &[ScheduledSnapshot], vsi: Uuid, keep: usize) -> Vec<&ScheduledSnapshot> {
-    let mut own: Vec<_> = all.iter().filter(|one| one.record.vsi == vsi).collect();
+fn superfluous(mut own: Vec<ScheduledSnapshot>, keep: usize) -> Vec<ScheduledSnapshot> {
     own.sort_by_key(|one| std::cmp::Reverse(one.due_ms));
-    let whole = own.iter().filter(|one| one.phase() == READY);
-    let newest = whole.clone().map(|one| one.due_ms).max();
-    let too_many = whole.skip(keep.max(1)).copied();
-    let given_up = own.iter().copied().filter(|one| {
-        one.phase() == Phase::Failed.as_str() && newest.is_some_and(|newest| one.due_ms < newest)
+    let mut whole = 0_usize;
+    own.retain(|one| {
+        if one.phase() == READY {
+            whole = whole.saturating_add(1);
+            return whole > keep.max(1);
+        }
+        one.phase() == Phase::Failed.as_str() && whole > 0
     });
-    let mut doomed: Vec<_> = too_many.chain(given_up).collect();
     // The oldest first: where something stands in the way, the newer ones are still there.
-    doomed.sort_by_key(|one| one.due_ms);
-    doomed
+    own.reverse();
+    own
 }

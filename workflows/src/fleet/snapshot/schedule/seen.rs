@@ -1,6 +1,9 @@
 //! What looks at the schedules found: read again only where something new is wanted.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -9,7 +12,7 @@ use vsiflow_engine::model::{EntityId, EntityState};
 use crate::{
     fleet::{Fleet, FleetError, apply::is_deleting, unreadable::WantedReading},
     phase::Phase,
-    record::{ScheduleRecord, SnapshotRecord, VsiRecord, kind},
+    record::{ScheduleRecord, SnapshotRecord, VsiRecord, kind, schedule_entity, snapshot_entity},
     spec::DesiredSnapshotPolicy,
 };
 
@@ -18,7 +21,7 @@ use crate::{
 pub struct SeenSchedules {
     vsis: Latest<Scheduled>,
     records: Latest<ScheduleRecord>,
-    snapshots: Latest<SnapshotRecord>,
+    snapshots: Latest<Arc<SnapshotRecord>>,
     /// When a snapshot that cannot be taken was tried last, by the VSI's UID.
     tried: BTreeMap<Uuid, u64>,
 }
@@ -48,7 +51,7 @@ impl Scheduled {
 pub(super) struct ScheduledSnapshot {
     pub(super) entity: EntityId,
     pub(super) state: Arc<EntityState>,
-    pub(super) record: SnapshotRecord,
+    pub(super) record: Arc<SnapshotRecord>,
     pub(super) due_ms: u64,
 }
 
@@ -68,7 +71,7 @@ impl SeenSchedules {
     pub(super) async fn refresh(&mut self, fleet: &Fleet) -> Result<(), FleetError> {
         self.vsis.refresh(fleet, kind::VSI, scheduled).await?;
         self.records.refresh(fleet, kind::SCHEDULE, Some).await?;
-        let of_schedule = |record: SnapshotRecord| record.due_ms.map(|_| record);
+        let of_schedule = |record: SnapshotRecord| record.due_ms.map(|_| Arc::new(record));
         self.snapshots
             .refresh(fleet, kind::SNAPSHOT, of_schedule)
             .await
@@ -82,32 +85,30 @@ impl SeenSchedules {
     }
 
     pub(super) fn record(&self, vsi: Uuid) -> Option<&ScheduleRecord> {
-        let mut all = self.records.iter();
-        all.find_map(|(_, _, record)| (record.vsi == vsi).then_some(record))
+        let entity = schedule_entity(vsi).ok()?;
+        self.records.0.get(&entity)?.value.as_ref()
     }
 
     /// The schedules of VSIs that have none any more.
     pub(super) fn without_policy(&self) -> Vec<ScheduleRecord> {
-        let vsis = self.scheduled();
+        let vsis: BTreeSet<_> = self.scheduled().into_iter().map(|vsi| vsi.uid).collect();
         let records = self.records.iter().map(|(_, _, record)| record);
-        let gone = records.filter(|record| {
-            record.schedule.is_some() && !vsis.iter().any(|vsi| vsi.uid == record.vsi)
-        });
+        let gone =
+            records.filter(|record| record.schedule.is_some() && !vsis.contains(&record.vsi));
         gone.cloned().collect()
     }
 
     /// The snapshots that schedules took.
-    pub(super) fn snapshots(&self) -> Vec<ScheduledSnapshot> {
+    pub(super) fn snapshots(&self) -> impl Iterator<Item = ScheduledSnapshot> {
         let all = self.snapshots.iter();
-        all.filter_map(|(entity, state, record)| {
-            Some(ScheduledSnapshot {
-                entity: entity.clone(),
-                state: state.clone(),
-                record: record.clone(),
-                due_ms: record.due_ms?,
-            })
-        })
-        .collect()
+        all.filter_map(|(entity, state, record)| shown(entity, state, record))
+    }
+
+    /// One of them.
+    pub(super) fn snapshot(&self, uid: Uuid) -> Option<ScheduledSnapshot> {
+        let entity = snapshot_entity(uid).ok()?;
+        let one = self.snapshots.0.get(&entity)?;
+        shown(&entity, &one.state, one.value.as_ref()?)
     }
 
     /// Whether one that could not be taken is to be tried again, `again_ms` after the last time.
@@ -124,6 +125,19 @@ impl SeenSchedules {
     pub(super) fn forget_tries(&mut self, vsi: Uuid) {
         self.tried.remove(&vsi);
     }
+}
+
+fn shown(
+    entity: &EntityId,
+    state: &Arc<EntityState>,
+    record: &Arc<SnapshotRecord>,
+) -> Option<ScheduledSnapshot> {
+    Some(ScheduledSnapshot {
+        entity: entity.clone(),
+        state: state.clone(),
+        record: record.clone(),
+        due_ms: record.due_ms?,
+    })
 }
 
 fn scheduled(record: VsiRecord) -> Option<Scheduled> {

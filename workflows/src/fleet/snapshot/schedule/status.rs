@@ -73,7 +73,7 @@ impl Fleet {
         };
         let record = record.filter(|one| one.schedule.as_deref() == Some(&policy.schedule));
         let (_, changed) = self.engine.times(&entity).unwrap_or_default();
-        let schedule = Schedule::parse(&policy.schedule).ok();
+        let schedule = Schedule::recorded(&policy.schedule).ok();
         let (Some(record), Some(schedule)) = (record, schedule) else {
             let message = "the schedule begins once `vsiflow serve` has seen it";
             let (_, changed) = self.engine.times(&known.entity).unwrap_or_default();
