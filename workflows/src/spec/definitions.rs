@@ -3,25 +3,16 @@
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use super::documents::{QUOTA, SERVER_TYPE, SNAPSHOT};
-use super::quota::QuotaSpec;
+use super::documents::SERVER_TYPE;
 use super::server_type::ServerTypeSpec;
-use super::snapshot::SnapshotSpec;
 
 /// The definitions of the kinds that only files have, each in the shape of a
 /// CustomResourceDefinition.
-pub fn file_kinds() -> [Value; 3] {
-    [
-        definition::<ServerTypeSpec>(
-            SERVER_TYPE,
-            "A size that machines are made in where only its name is given.",
-        ),
-        definition::<SnapshotSpec>(
-            SNAPSHOT,
-            "A snapshot of a VSI of the same namespace, taken once.",
-        ),
-        definition::<QuotaSpec>(QUOTA, "How much the VSIs of a namespace may take together."),
-    ]
+pub fn file_kinds() -> [Value; 1] {
+    [definition::<ServerTypeSpec>(
+        SERVER_TYPE,
+        "A size that machines are made in where only its name is given.",
+    )]
 }
 
 fn definition<S: JsonSchema>(kind: &str, description: &str) -> Value {

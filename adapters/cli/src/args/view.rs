@@ -456,7 +456,7 @@ impl ObjectKind {
             "disk" | "disks" | "onprem-datadisk" | "onprem-datadisks" => Some(Self::Disk),
             "hyperprotectcontainerruntimeonpremdatadisk" => Some(Self::Disk),
             "snapshot" | "snapshots" => Some(Self::Snapshot),
-            "virtualserversnapshot" | "virtualserversnapshots" => Some(Self::Snapshot),
+            "vssnap" | "virtualserversnapshot" | "virtualserversnapshots" => Some(Self::Snapshot),
             "network"
             | "networks"
             | "vsn"

@@ -47,7 +47,7 @@ pub struct VirtualServerSnapshotSpec {
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(validation = ("self == oldSelf", "a snapshot is taken once"))]
     pub virtual_server: String,
-    /// Have the guest's agent hold its file systems still for that moment.
+    /// Whether the guest's agent holds its file systems still for that moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiesce: Option<bool>,
     /// Whether the guest's memory is saved, too; refused with the reason where that is not possible.

@@ -200,7 +200,7 @@ pub struct SnapshotPolicySchema {
     /// How many stay, the newest.
     #[schemars(range(min = 1, max = 100))]
     pub keep: i32,
-    /// Have the guest's agent hold its file systems still for that moment, where the guest runs.
+    /// Whether the guest's agent holds its file systems still for that moment, where the guest runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quiesce: Option<bool>,
 }
