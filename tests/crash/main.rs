@@ -35,9 +35,9 @@ mod pools;
 mod ports;
 mod sabotage;
 mod sabotage_tests;
+mod schedules;
 #[path = "../sim/mod.rs"]
 mod sim;
-mod schedules;
 mod snapshots;
 mod source;
 mod stores;

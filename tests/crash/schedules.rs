@@ -75,7 +75,10 @@ impl Bench {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         let all = self.fleet.snapshots(true).await.unwrap();
-        panic!("it never comes to that: {:?} {all:?}", self.condition().await);
+        panic!(
+            "it never comes to that: {:?} {all:?}",
+            self.condition().await
+        );
     }
 
     async fn until_whole(&mut self, whole: usize) {
@@ -87,7 +90,9 @@ impl Bench {
     async fn condition(&self) -> Condition {
         let vsi = self.fleet.get("default", "web").await.unwrap();
         let mut conditions = vsi.status.conditions.into_iter();
-        conditions.find(|one| one.name == "SnapshotsCurrent").unwrap()
+        conditions
+            .find(|one| one.name == "SnapshotsCurrent")
+            .unwrap()
     }
 
     fn hours(&self, hours: i64) {
@@ -138,7 +143,10 @@ fn the_newest_time_that_was_missed_is_made_up_for_and_only_snapshots_of_the_sche
         bench.hours(4);
         bench.world.clock.jump(HOUR_MS / 12);
         let overdue = bench.condition().await;
-        assert_eq!((overdue.status, overdue.reason.as_str()), ("False", "Overdue"));
+        assert_eq!(
+            (overdue.status, overdue.reason.as_str()),
+            ("False", "Overdue")
+        );
         bench.until_whole(3).await;
         let condition = bench.condition().await;
         assert!(condition.message.contains("3 due times"), "{condition:?}");
@@ -175,7 +183,13 @@ fn a_snapshot_that_stands_still_is_given_up_with_why_and_the_next_due_time_tries
             })
             .await;
         bench.settles().await;
-        let phase = bench.fleet.get("default", "web").await.unwrap().status.phase;
+        let phase = bench
+            .fleet
+            .get("default", "web")
+            .await
+            .unwrap()
+            .status
+            .phase;
         assert_eq!(phase, Phase::Running);
         bench
             .until(|all, _| all.iter().any(|one| one.status.phase == "Deleted"))
@@ -226,7 +240,10 @@ fn a_schedule_that_goes_takes_nothing_with_it_and_one_that_comes_back_begins_ane
         bench.apply(web()).await;
         assert_eq!(bench.condition().await.reason, "NotBegun");
         assert!(bench.look().await.is_empty());
-        assert!(bench.look().await.is_empty(), "what was due before is nobody's concern");
+        assert!(
+            bench.look().await.is_empty(),
+            "what was due before is nobody's concern"
+        );
         let condition = bench.condition().await;
         assert_eq!(condition.status, "True");
         assert!(!condition.message.contains("without"), "{condition:?}");
@@ -272,6 +289,9 @@ fn how_far_a_merge_is_is_told_while_it_lasts() {
         }
         assert!(told.len() > 1, "{told:?}");
         assert!(told.is_sorted(), "{told:?}");
-        assert!(told.iter().any(|(done, total)| total.is_some_and(|total| *done < total)));
+        assert!(
+            told.iter()
+                .any(|(done, total)| total.is_some_and(|total| *done < total))
+        );
     });
 }

@@ -45,7 +45,10 @@ fn kube_a_snapshot_is_taken_once_its_server_is_made_and_goes_with_its_resource()
     cluster.wait_ready("vssnap/first");
     assert_eq!(copies(&vsiflow), 1);
     let table = cluster.kubectl(&["get", "vssnap"]).exits(0).stdout;
-    assert!(table.contains("first") && table.contains("Ready"), "{table}");
+    assert!(
+        table.contains("first") && table.contains("Ready"),
+        "{table}"
+    );
     let taken = cluster.get("vssnap/first");
     assert_eq!(taken["status"]["phase"], "Ready");
     assert!(taken["status"]["size"].is_string(), "{taken}");
@@ -74,9 +77,7 @@ fn kube_a_snapshot_is_taken_once_its_server_is_made_and_goes_with_its_resource()
     assert_eq!(copies(&vsiflow), 1);
 
     for name in ["vssnap/first", "vssnap/none"] {
-        cluster
-            .kubectl(&["delete", name, "--timeout=90s"])
-            .exits(0);
+        cluster.kubectl(&["delete", name, "--timeout=90s"]).exits(0);
     }
     assert_eq!(copies(&vsiflow), 0);
     assert_eq!(cluster.get("vs/web")["status"]["phase"], "Running");
@@ -111,7 +112,10 @@ fn kube_a_snapshot_that_a_command_deleted_is_not_taken_again() {
     cluster
         .kubectl(&["delete", "vssnap/first", "--timeout=90s"])
         .exits(0);
-    let wrong = server("wrong", "  snapshotPolicy: {schedule: \"* * * * *\", keep: 2}\n");
+    let wrong = server(
+        "wrong",
+        "  snapshotPolicy: {schedule: \"* * * * *\", keep: 2}\n",
+    );
     cluster.apply(wrong);
     cluster.until("a schedule that is due too often is refused", 60, || {
         reason(&cluster, "vs/wrong", "Accepted").starts_with("VSI06")

@@ -162,7 +162,11 @@ const BRIDGES: &[(&str, &str)] = &[
     ("\"a'/>\"", "VSI06"),
 ];
 /// The other namespace's VSI, by whatever path.
-const OTHERS_VSIS: &[(&str, &str)] = &[("own", "VSI0703"), ("a/own", "VSI06"), ("../a/own", "VSI06")];
+const OTHERS_VSIS: &[(&str, &str)] = &[
+    ("own", "VSI0703"),
+    ("a/own", "VSI06"),
+    ("../a/own", "VSI06"),
+];
 const CIDRS: &[(&str, &str)] = &[
     ("169.254.169.0/24", "VSI06"),
     ("0.0.0.0/0", "VSI06"),

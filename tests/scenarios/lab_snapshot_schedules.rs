@@ -1,6 +1,6 @@
 //! Snapshots that are due, of a guest that runs on a real host.
 
-use jiff::{ToSpan as _, Timestamp, tz::TimeZone};
+use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use serde_json::Value;
 use vsiflow_tests::{Lab, Vsiflow, lab::Deleted, until};
 
@@ -21,7 +21,9 @@ fn current(vsiflow: &Vsiflow) -> String {
     let conditions = vsi["status"]["conditions"].as_array().unwrap();
     let mut all = conditions.iter();
     let found = all.find(|one| one["type"] == "SnapshotsCurrent");
-    found.map_or("", |one| one["reason"].as_str().unwrap()).to_owned()
+    found
+        .map_or("", |one| one["reason"].as_str().unwrap())
+        .to_owned()
 }
 
 fn snapshots(vsiflow: &Vsiflow) -> Vec<Value> {
@@ -90,7 +92,9 @@ fn lab_a_guest_that_runs_is_copied_when_it_is_due_and_the_one_before_goes_once_t
         assert!(there.iter().any(|name| copy.ends_with(name)), "{copy}");
     }
     assert_eq!(all.len(), 2, "that of the schedule, and mine: {all:?}");
-    let names = all.iter().map(|one| one["metadata"]["name"].as_str().unwrap());
+    let names = all
+        .iter()
+        .map(|one| one["metadata"]["name"].as_str().unwrap());
     for name in names {
         vsiflow
             .run(&["snapshot", "delete", name, "--wait"])

@@ -29,11 +29,14 @@ fn skewed(ahead: SignedDuration) -> Answer {
 #[test]
 fn a_clock_that_is_off_is_refused_with_by_how_much_and_leaves_nothing_until_it_is_set() {
     let (vsiflow, server) = (Vsiflow::of_documents(), Server::new());
-    for (ahead, side) in [(40, "behind the service's"), (-40, "ahead of the service's")] {
+    for (ahead, side) in [
+        (40, "behind the service's"),
+        (-40, "ahead of the service's"),
+    ] {
         let answer = skewed(SignedDuration::from_mins(ahead));
         server.answers("images/guest.qcow2", answer);
         let refused = vsiflow.apply(documents(&server), &["--wait", "--timeout", "60s"]);
-        refused
+        let refused = refused
             .exits(4)
             .says("VSI0303")
             .says("RequestTimeTooSkewed")
@@ -49,8 +52,6 @@ fn a_clock_that_is_off_is_refused_with_by_how_much_and_leaves_nothing_until_it_i
     }
     let image = server::image(LENGTH);
     server.answers("images/guest.qcow2", Answer::Image(image.clone()));
-    vsiflow
-        .apply(documents(&server), &["--wait"])
-        .exits(0);
+    vsiflow.apply(documents(&server), &["--wait"]).exits(0);
     assert!(vsiflow.sim_of("a").content("guest.qcow2") == image);
 }

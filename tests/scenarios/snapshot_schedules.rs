@@ -1,6 +1,6 @@
 //! Snapshots that are due by a VSI's `snapshotPolicy`, as long as a daemon serves.
 
-use jiff::{ToSpan as _, Timestamp, tz::TimeZone};
+use jiff::{Timestamp, ToSpan as _, tz::TimeZone};
 use serde_json::Value;
 use vsiflow_tests::{SIMULATED_IMAGE, Vsi, Vsiflow, until};
 
@@ -47,7 +47,11 @@ fn current(vsiflow: &Vsiflow, name: &str) -> (String, String, String) {
     let conditions = vsi["status"]["conditions"].as_array().unwrap();
     let mut conditions = conditions.iter();
     let found = conditions.find(|one| one["type"] == "SnapshotsCurrent");
-    let text = |key: &str| found.map_or("", |one| one[key].as_str().unwrap()).to_owned();
+    let text = |key: &str| {
+        found
+            .map_or("", |one| one[key].as_str().unwrap())
+            .to_owned()
+    };
     (text("status"), text("reason"), text("message"))
 }
 

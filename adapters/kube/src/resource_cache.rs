@@ -85,9 +85,7 @@ const OF_EVENTS: [ResourceKind; 3] = [
 impl CacheInner {
     fn note_vsi(&mut self, what: WatchedKind, told: &CacheUpdate) {
         if let (WatchedKind::Kind(kind), CacheUpdate::Resource(resource)) = (what, told)
-            && (kind.is_vsi()
-                || kind.has_members()
-                || OF_EVENTS.contains(&kind))
+            && (kind.is_vsi() || kind.has_members() || OF_EVENTS.contains(&kind))
         {
             self.vsis.insert(resource.uid, (kind, told.place()));
         }

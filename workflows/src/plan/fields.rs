@@ -182,8 +182,8 @@ fn how(field: &FieldChange) -> (How, &'static str) {
     let head = path.split(['.', '[']).next().unwrap_or_default();
     match (head, path) {
         (
-            "labels" | "onDrift" | "updatePolicy" | "deletionPolicy" | "snapshotPolicy" | "memberOf"
-            | "placement",
+            "labels" | "onDrift" | "updatePolicy" | "deletionPolicy" | "snapshotPolicy"
+            | "memberOf" | "placement",
             _,
         ) => (How::Recorded, TREATMENT),
         ("restartedAt", _) => (How::Recorded, "a guest that runs is restarted once for it"),

@@ -77,7 +77,12 @@ fn what_is_no_schedule_is_refused() {
 
 #[test]
 fn what_is_due_too_often_is_refused_over_midnight_as_well() {
-    for text in ["* * * * *", "*/10 * * * *", "0,5 3 * * *", "0,55 0,23 1,31 * *"] {
+    for text in [
+        "* * * * *",
+        "*/10 * * * *",
+        "0,5 3 * * *",
+        "0,55 0,23 1,31 * *",
+    ] {
         let why = Schedule::parse(text).err().map(|why| why.to_string());
         assert!(why.unwrap_or_default().contains("15 minutes"), "{text}");
     }

@@ -157,11 +157,7 @@ impl Controller {
             ResourceKind::Vsi | ResourceKind::VirtualServer => {
                 self.fleet.delete(namespace, &id, orphan, by).await
             }
-            ResourceKind::Snapshot => {
-                self.fleet
-                    .delete_snapshot(namespace, &id, orphan, by)
-                    .await
-            }
+            ResourceKind::Snapshot => self.fleet.delete_snapshot(namespace, &id, orphan, by).await,
             _ => self.fleet.delete_disk(namespace, &id, orphan, by).await,
         }
     }

@@ -84,7 +84,8 @@ impl Fleet {
                 Ok(known) if asked.uid.is_some_and(|uid| uid != known.uid) => {
                     let message = "another snapshot has this name";
                     let object = format!("snapshot/{name}");
-                    let remedy = "choose another name, or delete that one: `vsiflow snapshot delete`";
+                    let remedy =
+                        "choose another name, or delete that one: `vsiflow snapshot delete`";
                     return Err(refused(&object, message, remedy));
                 }
                 Ok(known) if known.wanted.vsi_name == asked.spec.virtual_server => {

@@ -15,8 +15,8 @@ use vsiflow_steps::{
 };
 
 use crate::fleet::{
-    Condition, EvidencePlace, Fleet, FleetError, Proposal, SnapshotScheduleStatus, UploadProgress, history::outputs::texts,
-    index::Known, unreadable::LostEntity, vsi::conditions,
+    Condition, EvidencePlace, Fleet, FleetError, Proposal, SnapshotScheduleStatus, UploadProgress,
+    history::outputs::texts, index::Known, unreadable::LostEntity, vsi::conditions,
 };
 use crate::{
     phase::Phase,

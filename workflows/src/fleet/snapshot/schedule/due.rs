@@ -20,9 +20,7 @@ use crate::fleet::{
 };
 use crate::{
     phase::Phase,
-    record::{
-        FailedDueTime, ScheduleRecord, SnapshotAction, scheduled_snapshot, snapshot_entity,
-    },
+    record::{FailedDueTime, ScheduleRecord, SnapshotAction, scheduled_snapshot, snapshot_entity},
     snapshot,
     spec::Schedule,
 };
@@ -127,7 +125,10 @@ impl Fleet {
             Err(error) => return self.not_taken(one, record, due, error).await,
         };
         add(&done, &mut updates)?;
-        match self.record(updates, by(&format!("due at {}", rfc3339(due)))).await {
+        match self
+            .record(updates, by(&format!("due at {}", rfc3339(due))))
+            .await
+        {
             Err(error) if !is_passing(&error.failure) => Err(error),
             // Somebody else was faster with the VSI.
             Err(_) => Ok(None),
@@ -186,7 +187,11 @@ impl Fleet {
         stuck: ScheduledSnapshot,
     ) -> Result<ScheduleNote, FleetError> {
         let failure = self.obstacle(&stuck.entity).unwrap_or_else(|| {
-            let detail = stuck.state.state.as_ref().map(|(_, detail)| detail.to_string());
+            let detail = stuck
+                .state
+                .state
+                .as_ref()
+                .map(|(_, detail)| detail.to_string());
             Failure::new(FailureClass::Failed, "VSI0740", detail.unwrap_or_default())
                 .of_object(format!("snapshot/{}", stuck.record.name))
         });
@@ -281,7 +286,12 @@ mod tests {
         let due = Timestamp(1_795_401_000_000);
         let uid = scheduled_snapshot(Uuid::from_u128(1), due.0);
         assert_eq!(scheduled_name("web", uid, due), "web-20261123-0230");
-        for vsi in ["a".repeat(60), "Web".to_owned(), "a.b".to_owned(), "ä".repeat(40)] {
+        for vsi in [
+            "a".repeat(60),
+            "Web".to_owned(),
+            "a.b".to_owned(),
+            "ä".repeat(40),
+        ] {
             let name = scheduled_name(&vsi, uid, due);
             assert!(is_name(&name), "{name}");
         }
