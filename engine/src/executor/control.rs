@@ -140,6 +140,7 @@ impl Control {
         let mut open = self.take_in(first).await;
         open &= self.take_in_requests().await;
         self.take_in_ends().await;
+        self.take_in_bases().await;
         self.settle().await;
         if let Err(error) = self.commit().await {
             tracing::error!(%error, "the engine ends");
@@ -203,6 +204,14 @@ impl Control {
     async fn take_in_ends(&mut self) {
         while let Some(end) = self.attempts.try_join_next_with_id() {
             self.take_in(ControlInput::End(end)).await;
+        }
+    }
+
+    /// While attempts end all the time nobody else would look whether a base is written, and no
+    /// other would be begun.
+    async fn take_in_bases(&mut self) {
+        while let Some(base) = self.bases.try_join_next() {
+            self.take_in(ControlInput::Base(base.ok().flatten())).await;
         }
     }
 
