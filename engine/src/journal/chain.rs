@@ -16,11 +16,13 @@ use crate::model::{Hash, StreamId};
 ///
 /// Lengths go before what varies in length, so that no two different records are hashed alike.
 pub fn link(prev: Hash, stream: &StreamId, seq: u64, bytes: &[u8]) -> Hash {
-    let stream = stream.to_string();
     let mut hash = Sha256::new();
     hash.update(prev.0);
-    hash.update((stream.len() as u64).to_be_bytes());
-    hash.update(stream.as_bytes());
+    stream.with_name(|parts| {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        hash.update((len as u64).to_be_bytes());
+        parts.iter().for_each(|part| hash.update(part));
+    });
     hash.update(seq.to_be_bytes());
     hash.update((bytes.len() as u64).to_be_bytes());
     hash.update(bytes);

@@ -93,13 +93,11 @@ impl AppendStage {
         request: Vec<StagedDraft>,
         known: impl Fn(&StreamId) -> Result<StagedHead, JournalError>,
     ) -> Result<Vec<Record>, JournalError> {
-        let mut trial = Trial::new(self, known);
-        let mut records = Vec::new();
-        for draft in request {
-            trial.append(draft, &mut records)?;
-        }
-        let (heads, stored) = trial.done();
-        self.keep(heads, stored);
+        let count = request.iter().map(|draft| draft.events.len()).sum();
+        let mut records = Vec::with_capacity(count);
+        self.whole(request, |stage, draft, undo| {
+            stage.append(draft, &known, undo, &mut records)
+        })?;
         Ok(records)
     }
 
@@ -113,19 +111,112 @@ impl AppendStage {
         request: Vec<Stored>,
         known: impl Fn(&StreamId) -> Result<StagedHead, JournalError>,
     ) -> Result<(), JournalError> {
-        let mut trial = Trial::new(self, known);
-        request
-            .into_iter()
-            .try_for_each(|stored| trial.restore(stored))?;
-        let (heads, stored) = trial.done();
-        self.keep(heads, stored);
+        self.whole(request, |stage, stored, undo| {
+            stage.restore(stored, &known, undo)
+        })
+    }
+
+    /// Takes all parts of a request in, or none of them.
+    fn whole<T>(
+        &mut self,
+        request: Vec<T>,
+        mut take: impl FnMut(&mut Self, T, &mut UndoHeads) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
+        let (records, next) = (self.records.len(), self.next);
+        let mut undo = UndoHeads::with_capacity(request.len());
+        for part in request {
+            if let Err(refused) = take(self, part, &mut undo) {
+                self.records.truncate(records);
+                self.next = next;
+                for (stream, head) in undo.into_iter().rev() {
+                    match head {
+                        Some(head) => self.heads.insert(stream, head),
+                        None => self.heads.remove(&stream),
+                    };
+                }
+                return Err(refused);
+            }
+        }
         Ok(())
     }
 
-    fn keep(&mut self, heads: HashMap<StreamId, StagedHead>, stored: Vec<Stored>) {
-        self.next = self.next.saturating_add(stored.len() as u64);
-        self.heads.extend(heads);
-        self.records.extend(stored);
+    fn append(
+        &mut self,
+        draft: StagedDraft,
+        known: impl Fn(&StreamId) -> Result<StagedHead, JournalError>,
+        undo: &mut UndoHeads,
+        records: &mut Vec<Record>,
+    ) -> Result<(), JournalError> {
+        let StagedDraft {
+            stream,
+            expected_seq,
+            events,
+        } = draft;
+        let mut head = self.head(&stream, known)?;
+        expect(&stream, expected_seq, head)?;
+        for draft in events {
+            let (offset, seq) = (self.next, head.next_seq);
+            let stored = Stored::seal(offset, &stream, seq, head.hash, &draft)?;
+            let (event, hash) = (draft.event, stored.hash);
+            head = StagedHead {
+                next_seq: seq.saturating_add(1),
+                hash,
+            };
+            records.push(Record {
+                offset,
+                stream: stream.clone(),
+                seq,
+                event,
+                hash,
+            });
+            self.push(stored);
+        }
+        self.set_head(stream, head, undo);
+        Ok(())
+    }
+
+    fn restore(
+        &mut self,
+        stored: Stored,
+        known: impl Fn(&StreamId) -> Result<StagedHead, JournalError>,
+        undo: &mut UndoHeads,
+    ) -> Result<(), JournalError> {
+        let head = self.head(&stored.stream, known)?;
+        expect(&stored.stream, stored.seq, head)?;
+        if stored.offset != self.next || stored.prev != head.hash {
+            let why = format!("it does not follow offset {} and {}", self.next, head.hash);
+            return Err(JournalError::Damaged {
+                place: stored.place(),
+                why,
+            });
+        }
+        let head = StagedHead {
+            next_seq: stored.seq.saturating_add(1),
+            hash: stored.hash,
+        };
+        self.set_head(stored.stream.clone(), head, undo);
+        self.push(stored);
+        Ok(())
+    }
+
+    fn head(
+        &self,
+        stream: &StreamId,
+        known: impl Fn(&StreamId) -> Result<StagedHead, JournalError>,
+    ) -> Result<StagedHead, JournalError> {
+        self.heads
+            .get(stream)
+            .map_or_else(|| known(stream), |head| Ok(*head))
+    }
+
+    fn set_head(&mut self, stream: StreamId, head: StagedHead, undo: &mut UndoHeads) {
+        let before = self.heads.insert(stream.clone(), head);
+        undo.push((stream, before));
+    }
+
+    fn push(&mut self, stored: Stored) {
+        self.next = self.next.saturating_add(1);
+        self.records.push(stored);
     }
 
     /// The finished batch; none when it holds no record.
@@ -146,6 +237,9 @@ impl AppendStage {
     }
 }
 
+/// What the heads were that a request has changed, in the order of the changes.
+type UndoHeads = Vec<(StreamId, Option<StagedHead>)>;
+
 /// A batch to be written, and what is true once it is durable.
 pub struct StagedBatch {
     /// Its link.
@@ -156,100 +250,6 @@ pub struct StagedBatch {
     pub heads: HashMap<StreamId, StagedHead>,
     /// Its records, by offset.
     pub records: Vec<Stored>,
-}
-
-/// One request, tried out on top of a stage.
-struct Trial<'a, F> {
-    stage: &'a AppendStage,
-    known: F,
-    heads: HashMap<StreamId, StagedHead>,
-    stored: Vec<Stored>,
-}
-
-impl<'a, F: Fn(&StreamId) -> Result<StagedHead, JournalError>> Trial<'a, F> {
-    fn new(stage: &'a AppendStage, known: F) -> Self {
-        Self {
-            stage,
-            known,
-            heads: HashMap::new(),
-            stored: Vec::new(),
-        }
-    }
-
-    fn head(&self, stream: &StreamId) -> Result<StagedHead, JournalError> {
-        match self
-            .heads
-            .get(stream)
-            .or_else(|| self.stage.heads.get(stream))
-        {
-            Some(head) => Ok(*head),
-            None => (self.known)(stream),
-        }
-    }
-
-    fn next(&self) -> Offset {
-        self.stage.next.saturating_add(self.stored.len() as u64)
-    }
-
-    fn append(
-        &mut self,
-        draft: StagedDraft,
-        records: &mut Vec<Record>,
-    ) -> Result<(), JournalError> {
-        let StagedDraft {
-            stream,
-            expected_seq,
-            events,
-        } = draft;
-        let mut head = self.head(&stream)?;
-        expect(&stream, expected_seq, head)?;
-        for draft in events {
-            let (offset, seq) = (self.next(), head.next_seq);
-            let stored = Stored::seal(offset, &stream, seq, head.hash, &draft)?;
-            let (event, hash) = (draft.event, stored.hash);
-            head = StagedHead {
-                next_seq: seq.saturating_add(1),
-                hash,
-            };
-            records.push(Record {
-                offset,
-                stream: stream.clone(),
-                seq,
-                event,
-                hash,
-            });
-            self.stored.push(stored);
-        }
-        self.heads.insert(stream, head);
-        Ok(())
-    }
-
-    fn restore(&mut self, stored: Stored) -> Result<(), JournalError> {
-        let head = self.head(&stored.stream)?;
-        expect(&stored.stream, stored.seq, head)?;
-        if stored.offset != self.next() || stored.prev != head.hash {
-            let why = format!(
-                "it does not follow offset {} and {}",
-                self.next(),
-                head.hash
-            );
-            return Err(JournalError::Damaged {
-                place: stored.place(),
-                why,
-            });
-        }
-        let head = StagedHead {
-            next_seq: stored.seq.saturating_add(1),
-            hash: stored.hash,
-        };
-        self.heads.insert(stored.stream.clone(), head);
-        self.stored.push(stored);
-        Ok(())
-    }
-
-    fn done(self) -> (HashMap<StreamId, StagedHead>, Vec<Stored>) {
-        (self.heads, self.stored)
-    }
 }
 
 fn expect(stream: &StreamId, expected: u64, head: StagedHead) -> Result<(), JournalError> {

@@ -130,13 +130,21 @@ pub enum StreamId {
     Journal,
 }
 
+impl StreamId {
+    /// Looks at its name, which is these parts one after another: where it is hashed for each
+    /// record, a text of it would cost as much as the hash.
+    pub(crate) fn with_name<T>(&self, look: impl FnOnce(&[&str]) -> T) -> T {
+        match self {
+            Self::Entity(id) => look(&["entity/", id.kind.as_str(), "/", &id.id]),
+            Self::Run(id) => look(&["run/", id.0.array_to_str(&mut [0; ulid::ULID_LEN])]),
+            Self::Journal => look(&["journal"]),
+        }
+    }
+}
+
 impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Entity(id) => write!(f, "entity/{id}"),
-            Self::Run(id) => write!(f, "run/{id}"),
-            Self::Journal => f.write_str("journal"),
-        }
+        self.with_name(|parts| parts.iter().try_for_each(|part| f.write_str(part)))
     }
 }
 
