@@ -135,7 +135,7 @@ impl SegmentReader {
         limit: usize,
     ) -> Result<Vec<Record>, JournalError> {
         let mut page = Vec::new();
-        let Some(extent) = self.0.extent(stream) else {
+        let Some(extent) = self.0.extent(stream)? else {
             return Ok(page);
         };
         for segment in self.holders(&extent) {
@@ -167,7 +167,7 @@ impl SegmentReader {
     fn row(&self, next: Offset, limit: usize) -> Result<Option<BatchRow>, JournalError> {
         let until = next.saturating_add(limit as u64);
         for segment in self.0.segments_from(next) {
-            let found = self.0.with_table(&segment, |table| {
+            let found = self.0.with_head(&segment, |table| {
                 let all = table
                     .batches
                     .get(table.batch_at(next)..)

@@ -10,7 +10,7 @@ use super::{
     header::SegmentHeader,
     keeper::{self, Spare},
     scan::position_of,
-    segment::{Segment, read_table},
+    segment::{Segment, read_head, read_table},
     settle::settle,
     shared::{Damage, LogShared, write},
     table::SegmentTable,
@@ -70,6 +70,10 @@ pub(in crate::journal) fn open(
     }
     let mut chain = Chain::begin(disk, journal, unreadable);
     chain.shared.passes_damage = mode == OpenMode::Inspect;
+    if mode == OpenMode::Read {
+        chain.shared.read_streams_later();
+        chain.read_table = read_head;
+    }
     let mut found = found.into_values().peekable();
     while let Some(file) = found.next() {
         let after = found.peek().map(|after| &after.header);
@@ -94,6 +98,8 @@ struct Chain {
     /// The offset of the first segment, where those before it are gone.
     begins_late: Option<Offset>,
     begun: bool,
+    /// Reads as much of a table as is asked for.
+    read_table: fn(&dyn LogDisk, &str) -> Option<SegmentTable>,
 }
 
 impl Chain {
@@ -110,6 +116,7 @@ impl Chain {
             unreadable,
             begins_late: None,
             begun: false,
+            read_table,
         }
     }
 
@@ -200,7 +207,7 @@ impl Chain {
     /// A segment that another one follows: its table says what is in it.
     fn full(&mut self, found: FoundLog, after: &SegmentHeader) -> Result<(), JournalError> {
         self.follow(&found)?;
-        let table = read_table(&*self.shared.disk, &format!("{}.table", found.name));
+        let table = (self.read_table)(&*self.shared.disk, &format!("{}.table", found.name));
         let table = table.filter(|_| !self.shared.passes_damage);
         let fits = |table: &SegmentTable| {
             let end = position_of(
@@ -251,7 +258,7 @@ impl Chain {
     ) -> Result<OpenedLog, JournalError> {
         self.follow(&found)?;
         let table = format!("{}.table", found.name);
-        let was_full = found.archived || read_table(&*self.shared.disk, &table).is_some();
+        let was_full = found.archived || read_head(&*self.shared.disk, &table).is_some();
         let segment = Segment::full(found.header, found.name, found.size, found.source, None);
         let scan = segment.scan(None)?;
         self.note_damage(&segment.name, &scan.table);
@@ -346,6 +353,7 @@ fn make(disk: Arc<dyn LogDisk>, journal: &str, permit: Permit) -> Result<OpenedL
         unreadable: BTreeMap::new(),
         begins_late: None,
         begun: true,
+        read_table,
     };
     chain.writer(end, permit)
 }

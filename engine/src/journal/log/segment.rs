@@ -58,6 +58,8 @@ enum SegmentSlot {
     Growing(Box<SegmentTable>),
     /// The segment is full; its table may be forgotten once it is on the disk.
     Whole(Arc<SegmentTable>),
+    /// The same without its streams.
+    Head(Arc<SegmentTable>),
     /// It is read when it is wanted.
     Unread,
 }
@@ -135,7 +137,7 @@ impl Segment {
         let table = match &*self.slot.read().unwrap_or_else(PoisonError::into_inner) {
             SegmentSlot::Growing(table) => return look(table),
             SegmentSlot::Whole(table) => Some(table.clone()),
-            SegmentSlot::Unread => None,
+            SegmentSlot::Head(_) | SegmentSlot::Unread => None,
         };
         if let Some(table) = table {
             return look(&table);
@@ -144,6 +146,46 @@ impl Segment {
         *self.slot.write().unwrap_or_else(PoisonError::into_inner) =
             SegmentSlot::Whole(table.clone());
         look(&table)
+    }
+
+    /// The same for whoever does not ask for its streams, which may be left out.
+    pub(super) fn with_head<T>(
+        &self,
+        load: impl FnOnce() -> Result<SegmentTable, JournalError>,
+        look: impl FnOnce(&SegmentTable) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        let table = match &*self.slot.read().unwrap_or_else(PoisonError::into_inner) {
+            SegmentSlot::Growing(table) => return look(table),
+            SegmentSlot::Whole(table) | SegmentSlot::Head(table) => Some(table.clone()),
+            SegmentSlot::Unread => None,
+        };
+        if let Some(table) = table {
+            return look(&table);
+        }
+        let table = Arc::new(load()?);
+        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+        if matches!(&*slot, SegmentSlot::Unread) {
+            *slot = SegmentSlot::Head(table.clone());
+        }
+        drop(slot);
+        look(&table)
+    }
+
+    /// Looks at the table once: one that is not in memory is not kept there.
+    pub(super) fn look_once<T>(
+        &self,
+        load: impl FnOnce() -> Result<SegmentTable, JournalError>,
+        look: impl FnOnce(&SegmentTable) -> T,
+    ) -> Result<T, JournalError> {
+        let table = match &*self.slot.read().unwrap_or_else(PoisonError::into_inner) {
+            SegmentSlot::Growing(table) => return Ok(look(table)),
+            SegmentSlot::Whole(table) => Some(table.clone()),
+            SegmentSlot::Head(_) | SegmentSlot::Unread => None,
+        };
+        match table {
+            Some(table) => Ok(look(&table)),
+            None => Ok(look(&load()?)),
+        }
     }
 
     /// Changes the table of the segment that is appended to.
@@ -174,7 +216,7 @@ impl Segment {
     /// Forgets a table that can be read again.
     pub(super) fn forget_table(&self) {
         let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
-        if matches!(&*slot, SegmentSlot::Whole(_)) {
+        if matches!(&*slot, SegmentSlot::Whole(_) | SegmentSlot::Head(_)) {
             *slot = SegmentSlot::Unread;
         }
     }
@@ -214,6 +256,12 @@ pub(super) fn read_header(
 pub(super) fn read_table(disk: &dyn LogDisk, name: &str) -> Option<SegmentTable> {
     let file = disk.open(name, false).ok()?;
     SegmentTable::decode(&read_all(&*file).ok()?)
+}
+
+/// The same without its streams.
+pub(super) fn read_head(disk: &dyn LogDisk, name: &str) -> Option<SegmentTable> {
+    let file = disk.open(name, false).ok()?;
+    SegmentTable::decode_head(&read_all(&*file).ok()?)
 }
 
 /// Writes a table; it is in its place whole or not at all.

@@ -10,7 +10,7 @@ use super::{
     disk::LogDisk,
     frame::FramePart,
     scan::position_of,
-    segment::{Segment, read_table},
+    segment::{Segment, read_head, read_table},
     table::SegmentTable,
 };
 use crate::{
@@ -28,6 +28,26 @@ pub(super) struct Extent {
     /// The first offsets of the first and the last segment with records of it.
     pub(super) oldest: Offset,
     pub(super) newest: Offset,
+}
+
+type Extents = HashMap<StreamId, Extent>;
+
+/// Takes in how far a segment's table says that streams go, in the order of the segments.
+fn extend(streams: &mut Extents, first: Offset, table: &SegmentTable) {
+    for (stream, places) in &table.streams {
+        let (head, newest) = (places.head(), first);
+        match streams.get_mut(stream) {
+            Some(extent) => (extent.head, extent.newest) = (head, newest),
+            None => {
+                let extent = Extent {
+                    head,
+                    oldest: first,
+                    newest,
+                };
+                streams.insert(stream.clone(), extent);
+            }
+        }
+    }
 }
 
 /// A part of a base and where it lies.
@@ -70,7 +90,8 @@ pub(in crate::journal) struct LogShared {
     /// The journal's identity.
     pub(super) journal: String,
     segments: RwLock<Vec<Arc<Segment>>>,
-    streams: RwLock<HashMap<StreamId, Extent>>,
+    /// None where nobody has asked for any yet, in a log that is only read.
+    streams: RwLock<Option<Extents>>,
     tip: RwLock<Tip>,
     pub(super) bases: RwLock<Vec<PartPlace>>,
     /// Whatever cannot be read any more, but for damage.
@@ -94,13 +115,18 @@ impl LogShared {
             disk,
             journal,
             segments: RwLock::default(),
-            streams: RwLock::default(),
+            streams: RwLock::new(Some(Extents::default())),
             tip: RwLock::default(),
             bases: RwLock::default(),
             missing: RwLock::default(),
             damage: RwLock::default(),
             passes_damage: false,
         }
+    }
+
+    /// Nothing is written: its streams are read when somebody asks for one.
+    pub(super) fn read_streams_later(&mut self) {
+        self.streams = RwLock::default();
     }
 
     /// The segments, the oldest first.
@@ -148,32 +174,72 @@ impl LogShared {
         segment.with_table(|| self.load_table(segment), look)
     }
 
+    /// The same for whoever does not ask for its streams.
+    pub(super) fn with_head<T>(
+        &self,
+        segment: &Segment,
+        look: impl FnOnce(&SegmentTable) -> Result<T, JournalError>,
+    ) -> Result<T, JournalError> {
+        let load = || match read_head(&*self.disk, &segment.table_name()) {
+            Some(table) => Ok(table),
+            None => self.scan_table(segment),
+        };
+        segment.with_head(load, look)
+    }
+
     fn load_table(&self, segment: &Segment) -> Result<SegmentTable, JournalError> {
-        if let Some(table) = read_table(&*self.disk, &segment.table_name()) {
-            return Ok(table);
+        match read_table(&*self.disk, &segment.table_name()) {
+            Some(table) => Ok(table),
+            None => self.scan_table(segment),
         }
+    }
+
+    fn scan_table(&self, segment: &Segment) -> Result<SegmentTable, JournalError> {
         let after = self.segments_from(segment.header.first.saturating_add(1));
         let after = after.iter().find(|s| s.header.first > segment.header.first);
         Ok(segment.scan(after.map(|after| &after.header))?.table)
     }
 
     /// How far a stream goes.
-    pub(super) fn head(&self, stream: &StreamId) -> StagedHead {
-        self.extent(stream)
-            .map(|extent| extent.head)
-            .unwrap_or_default()
+    pub(super) fn head(&self, stream: &StreamId) -> Result<StagedHead, JournalError> {
+        let extent = self.extent(stream)?;
+        Ok(extent.map(|extent| extent.head).unwrap_or_default())
     }
 
-    pub(super) fn extent(&self, stream: &StreamId) -> Option<Extent> {
-        read(&self.streams).get(stream).copied()
+    pub(super) fn extent(&self, stream: &StreamId) -> Result<Option<Extent>, JournalError> {
+        self.with_streams(|streams| streams.get(stream).copied())
     }
 
-    pub(super) fn streams(&self) -> Vec<(StreamId, StagedHead)> {
-        let streams = read(&self.streams);
-        streams
-            .iter()
-            .map(|(stream, extent)| (stream.clone(), extent.head))
-            .collect()
+    pub(super) fn streams(&self) -> Result<Vec<(StreamId, StagedHead)>, JournalError> {
+        self.with_streams(|streams| {
+            let heads = streams
+                .iter()
+                .map(|(stream, extent)| (stream.clone(), extent.head));
+            heads.collect()
+        })
+    }
+
+    fn with_streams<T>(&self, look: impl FnOnce(&Extents) -> T) -> Result<T, JournalError> {
+        if let Some(streams) = &*read(&self.streams) {
+            return Ok(look(streams));
+        }
+        let mut slot = write(&self.streams);
+        let streams = match slot.take() {
+            Some(streams) => streams,
+            None => self.read_streams()?,
+        };
+        Ok(look(slot.insert(streams)))
+    }
+
+    fn read_streams(&self) -> Result<Extents, JournalError> {
+        let mut streams = Extents::new();
+        for segment in self.segments() {
+            segment.look_once(
+                || self.load_table(&segment),
+                |table| extend(&mut streams, segment.header.first, table),
+            )?;
+        }
+        Ok(streams)
     }
 
     pub(super) fn tip(&self) -> Tip {
@@ -207,18 +273,9 @@ impl LogShared {
 
     /// Takes in what a segment's table tells, in the order of the segments.
     pub(super) fn take_in(&self, first: Offset, table: &SegmentTable) {
-        let mut streams = write(&self.streams);
-        for (stream, places) in &table.streams {
-            let (head, newest) = (places.head(), first);
-            let extent = streams.entry(stream.clone());
-            let extent = extent.or_insert(Extent {
-                head,
-                oldest: first,
-                newest,
-            });
-            (extent.head, extent.newest) = (head, newest);
+        if let Some(streams) = &mut *write(&self.streams) {
+            extend(streams, first, table);
         }
-        drop(streams);
         let parts = table.bases.iter().map(|(part, at)| PartPlace {
             part: *part,
             segment: first,
@@ -273,8 +330,9 @@ impl LogShared {
         });
         let first = segment.header.first;
         let mut streams = write(&self.streams);
+        let all = streams.get_or_insert_default();
         for (stream, head) in &batch.heads {
-            match streams.get_mut(stream) {
+            match all.get_mut(stream) {
                 Some(extent) => (extent.head, extent.newest) = (*head, first),
                 None => {
                     let extent = Extent {
@@ -282,7 +340,7 @@ impl LogShared {
                         oldest: first,
                         newest: first,
                     };
-                    streams.insert(stream.clone(), extent);
+                    all.insert(stream.clone(), extent);
                 }
             }
         }
@@ -305,6 +363,7 @@ impl LogShared {
         });
         let newest = segment.header.first;
         let mut streams = write(&self.streams);
+        let all = streams.get_or_insert_default();
         for StreamHead {
             stream,
             next_seq,
@@ -315,7 +374,7 @@ impl LogShared {
                 next_seq: *next_seq,
                 hash: *hash,
             };
-            let extent = streams.entry(stream.clone());
+            let extent = all.entry(stream.clone());
             let extent = extent.or_insert(Extent {
                 head,
                 oldest: newest,

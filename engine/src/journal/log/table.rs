@@ -14,7 +14,8 @@ use crate::{
 };
 
 const MAGIC: [u8; 8] = *b"VsLogTab";
-const FORMAT: u32 = 1;
+/// A table of another format is made again, as one that is missing.
+const FORMAT: u32 = 2;
 /// Where a record would lie that is lost.
 pub(super) const NOWHERE: u32 = u32::MAX;
 /// More lost records in one segment are not believed: each has to have been in it.
@@ -133,10 +134,7 @@ impl SegmentTable {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut body = Vec::new();
-        // A vector takes whatever is written to it.
-        let written = bincode::encode_into_std_write(self.stored(), &mut body, codec());
-        debug_assert!(written.is_ok());
+        let body = encoded(&self.stored());
         let mut bytes = MAGIC.to_vec();
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&FORMAT.to_be_bytes());
@@ -150,36 +148,62 @@ impl SegmentTable {
 
     /// The table in some bytes; none where they are not what was written by this version.
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let rest = bytes.strip_prefix(&MAGIC)?;
-        let (crc, covered) = rest.split_first_chunk::<4>()?;
-        if u32::from_be_bytes(*crc) != crc32c::crc32c(covered) {
-            return None;
-        }
-        let body = covered.strip_prefix(&FORMAT.to_be_bytes())?;
-        let (stored, used) = bincode::decode_from_slice::<StoredTable, _>(body, codec()).ok()?;
-        if used == body.len() {
-            stored.restore()
-        } else {
-            None
-        }
+        let stored = decode_all::<StoredTable>(body_of(bytes)?)?;
+        let streams = decode_all::<Vec<StoredPlaces>>(&stored.streams)?;
+        let streams = streams.into_iter().map(StoredPlaces::restore);
+        let streams = streams.collect::<Option<HashMap<_, _>>>()?;
+        Some(Self {
+            lost: streams.values().map(Places::lost).sum(),
+            streams,
+            ..stored.restore()?
+        })
+    }
+
+    /// The same without the streams, which are most of it.
+    pub(super) fn decode_head(bytes: &[u8]) -> Option<Self> {
+        decode_all::<StoredTable>(body_of(bytes)?)?.restore()
     }
 
     fn stored(&self) -> StoredTable {
         let mut streams: Vec<_> = self.streams.iter().collect();
         streams.sort_by_key(|(_, places)| places.at.first().copied());
+        let streams: Vec<_> = streams.into_iter().map(StoredPlaces::of).collect();
         StoredTable {
             end: self.end,
             link: self.link.map(|link| link_bytes(&link)),
             batches: deltas(&self.batches),
-            streams: streams.into_iter().map(StoredPlaces::of).collect(),
             bases: self.bases.iter().map(stored_part).collect(),
             gaps: self
                 .gaps
                 .iter()
                 .map(|(link, cause)| (link_bytes(link), frame::cause_byte(*cause)))
                 .collect(),
+            streams: encoded(&streams),
         }
     }
+}
+
+fn encoded(value: &impl Encode) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // A vector takes whatever is written to it.
+    let written = bincode::encode_into_std_write(value, &mut bytes, codec());
+    debug_assert!(written.is_ok());
+    bytes
+}
+
+/// What follows the checksum and the format, where both are right.
+fn body_of(bytes: &[u8]) -> Option<&[u8]> {
+    let rest = bytes.strip_prefix(&MAGIC)?;
+    let (crc, covered) = rest.split_first_chunk::<4>()?;
+    if u32::from_be_bytes(*crc) != crc32c::crc32c(covered) {
+        return None;
+    }
+    covered.strip_prefix(&FORMAT.to_be_bytes())
+}
+
+fn decode_all<T: Decode<()>>(bytes: &[u8]) -> Option<T> {
+    let (value, used) = bincode::decode_from_slice(bytes, codec()).ok()?;
+    (used == bytes.len()).then_some(value)
 }
 
 const fn codec() -> impl bincode::config::Config {
@@ -192,9 +216,10 @@ struct StoredTable {
     end: u32,
     link: Option<[u8; LINK]>,
     batches: Vec<(u64, u64, u32)>,
-    streams: Vec<StoredPlaces>,
     bases: Vec<(u64, u32, u32, u32)>,
     gaps: Vec<([u8; LINK], u8)>,
+    /// A list of [`StoredPlaces`], apart: few who look at a table ask for it.
+    streams: Vec<u8>,
 }
 
 #[derive(Encode, Decode)]
@@ -289,21 +314,17 @@ impl StoredTable {
         });
         let batches: Vec<_> = batches.collect();
         let part = |(as_of, number, of, at)| (FramePart { as_of, number, of }, at);
-        let streams = self.streams.into_iter().map(StoredPlaces::restore);
-        let streams = streams.collect::<Option<HashMap<_, _>>>()?;
         is_in_order(&batches).then_some(())?;
         Some(SegmentTable {
             batches,
-            lost: streams.values().map(Places::lost).sum(),
-            streams,
             bases: self.bases.into_iter().map(part).collect(),
             gaps: self.gaps.iter().map(gap_of).collect::<Option<_>>()?,
-            damage: Vec::new(),
             end: self.end,
             link: match self.link {
                 Some(link) => Some(link_of(&link)?),
                 None => None,
             },
+            ..SegmentTable::default()
         })
     }
 }

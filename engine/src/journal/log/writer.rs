@@ -102,7 +102,7 @@ impl LogWriter {
     fn append(&mut self, group: Vec<Vec<StagedDraft>>) -> Result<Answers, JournalError> {
         let mut stage = AppendStage::new(&self.shared.tip());
         let admit = |request| {
-            let admitted = stage.admit(request, |stream| Ok(self.shared.head(stream)));
+            let admitted = stage.admit(request, |stream| self.shared.head(stream));
             admitted.map(WriteReply::Appended)
         };
         let answers = group.into_iter().map(admit).collect();
@@ -112,7 +112,7 @@ impl LogWriter {
 
     fn restore(&mut self, request: Vec<Stored>) -> Result<Answers, JournalError> {
         let mut stage = AppendStage::new(&self.shared.tip());
-        if let Err(e) = stage.admit_stored(request, |stream| Ok(self.shared.head(stream))) {
+        if let Err(e) = stage.admit_stored(request, |stream| self.shared.head(stream)) {
             return Ok(vec![Err(e)]);
         }
         let batch = stage.seal();
@@ -153,9 +153,10 @@ impl LogWriter {
         heads: &[StreamHead],
     ) -> Result<Result<WriteReply, JournalError>, JournalError> {
         let tip = self.shared.tip();
-        let back = heads
-            .iter()
-            .any(|head| head.next_seq < self.shared.head(&head.stream).next_seq);
+        let mut back = false;
+        for head in heads {
+            back |= head.next_seq < self.shared.head(&head.stream)?.next_seq;
+        }
         if missing.from != tip.next || missing.to <= missing.from || back {
             return Ok(Err(JournalError::Damaged {
                 place: missing.to_string(),

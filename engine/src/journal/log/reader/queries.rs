@@ -16,10 +16,10 @@ use crate::model::Timestamp;
 
 impl SegmentReader {
     /// Every stream and how far it goes, sorted.
-    pub(in crate::journal) fn streams(&self) -> Vec<StreamHead> {
+    pub(in crate::journal) fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
         let heads = self
             .0
-            .streams()
+            .streams()?
             .into_iter()
             .map(|(stream, head)| StreamHead {
                 stream,
@@ -28,7 +28,7 @@ impl SegmentReader {
             });
         let mut heads: Vec<_> = heads.collect();
         heads.sort_by(|one, other| one.stream.cmp(&other.stream));
-        heads
+        Ok(heads)
     }
 
     /// The newest link.
@@ -126,7 +126,7 @@ impl SegmentReader {
     }
 
     fn is_older_than(&self, segment: &Segment, before: Timestamp) -> Result<bool, JournalError> {
-        let last = self.0.with_table(segment, |table| {
+        let last = self.0.with_head(segment, |table| {
             Ok(table.batches.last().map(|batch| batch.last))
         })?;
         let Some(last) = last else { return Ok(true) };
@@ -137,7 +137,7 @@ impl SegmentReader {
 
     /// How many events a segment holds.
     pub(in crate::journal) fn events_of(&self, segment: &Segment) -> u64 {
-        let count = self.0.with_table(segment, |table| {
+        let count = self.0.with_head(segment, |table| {
             let count =
                 |batch: &BatchPlace| batch.last.saturating_sub(batch.first).saturating_add(1);
             Ok(table.batches.iter().map(count).sum())
