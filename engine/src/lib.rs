@@ -75,6 +75,7 @@ pub mod journal;
 pub mod lane;
 pub mod lease;
 pub mod model;
+mod parallel;
 mod permit;
 pub mod registry;
 pub mod replay;

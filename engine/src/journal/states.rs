@@ -140,25 +140,50 @@ pub enum MissingCause {
 /// # Errors
 /// [`JournalError::Storage`] when a state is too large to be stored.
 pub fn base_hash(states: &States) -> Result<Hash, JournalError> {
-    let encoded = states.streams.iter().map(encode_state);
-    let mut encoded = encoded.collect::<Result<Vec<_>, _>>()?;
-    encoded.sort_unstable();
-    let mut hash = Sha256::new();
-    hash.update(states.as_of.to_be_bytes());
-    let (first, last) = states.link.map_or((0, 0), |link| (link.first, link.last));
-    let (prev, link) = states
-        .link
-        .map(|link| (link.prev, link.hash))
-        .unwrap_or_default();
-    hash.update(first.to_be_bytes());
-    hash.update(last.to_be_bytes());
-    hash.update(prev.0);
-    hash.update(link.0);
-    for state in encoded {
-        hash.update((state.len() as u64).to_be_bytes());
-        hash.update(&state);
+    Ok(EncodedStates::new(states)?.hash())
+}
+
+/// States as a base stores them.
+pub(in crate::journal) struct EncodedStates {
+    pub(in crate::journal) as_of: Offset,
+    pub(in crate::journal) link: Option<BatchLink>,
+    /// Sorted by their bytes.
+    pub(in crate::journal) streams: Vec<Vec<u8>>,
+}
+
+impl EncodedStates {
+    /// # Errors
+    /// As for [`base_hash`].
+    pub(in crate::journal) fn new(states: &States) -> Result<Self, JournalError> {
+        let streams = states.streams.iter().map(encode_state);
+        let mut streams = streams.collect::<Result<Vec<_>, _>>()?;
+        streams.sort_unstable();
+        Ok(Self {
+            as_of: states.as_of,
+            link: states.link,
+            streams,
+        })
     }
-    Ok(Hash(hash.finalize().into()))
+
+    /// See [`base_hash`].
+    pub(in crate::journal) fn hash(&self) -> Hash {
+        let mut hash = Sha256::new();
+        hash.update(self.as_of.to_be_bytes());
+        let (first, last) = self.link.map_or((0, 0), |link| (link.first, link.last));
+        let (prev, link) = self
+            .link
+            .map(|link| (link.prev, link.hash))
+            .unwrap_or_default();
+        hash.update(first.to_be_bytes());
+        hash.update(last.to_be_bytes());
+        hash.update(prev.0);
+        hash.update(link.0);
+        for state in &self.streams {
+            hash.update((state.len() as u64).to_be_bytes());
+            hash.update(state);
+        }
+        Hash(hash.finalize().into())
+    }
 }
 
 /// The stored form of a state.

@@ -35,6 +35,11 @@ impl Text {
     }
 }
 
+/// Whether it stays as it is for certain, as does whatever is read again.
+fn is_plain(text: &str, max: usize) -> bool {
+    text.len() <= max && text.bytes().all(|b| matches!(b, b' '..=b'~' | b'\n'))
+}
+
 fn harmless(c: char) -> char {
     if c.is_control() && c != '\n' { ' ' } else { c }
 }
@@ -56,7 +61,11 @@ fn cut(text: String, max: usize) -> String {
 
 impl From<String> for Text {
     fn from(text: String) -> Self {
-        Self::new(text)
+        if is_plain(&text, Self::MAX) {
+            Self(text)
+        } else {
+            Self::new(text)
+        }
     }
 }
 
@@ -102,7 +111,11 @@ impl Who {
 
 impl From<String> for Who {
     fn from(name: String) -> Self {
-        Self::new(name)
+        if is_plain(&name, Self::MAX) {
+            Self(name)
+        } else {
+            Self::new(name)
+        }
     }
 }
 
@@ -197,6 +210,7 @@ mod tests {
             let text = Text::new(&s);
             prop_assert!(text.as_str().len() <= Text::MAX);
             prop_assert!(!text.as_str().chars().any(|c| c.is_control() && c != '\n'));
+            prop_assert_eq!(Text::from(s), text);
         }
 
         #[test]

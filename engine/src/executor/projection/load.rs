@@ -56,6 +56,10 @@ impl Projection {
             for entry in page.iter().take_while(|entry| entry.offset() < end) {
                 if entry.offset() >= world.as_of {
                     world.take(entry);
+                    // No index is told of a past.
+                    if at.is_none() {
+                        world.lagging.insert(entry.stream().clone());
+                    }
                 }
             }
         }
@@ -65,21 +69,26 @@ impl Projection {
     }
 
     fn of(states: States) -> Self {
+        let (mut entities, mut runs, mut own) = (Vec::new(), Vec::new(), (0, Hash::default()));
+        for state in states.streams {
+            match state {
+                StreamState::Entity(id, folded) => entities.push((id, folded)),
+                StreamState::Run(id, folded) => runs.push((id, folded)),
+                StreamState::Journal { next_seq, hash } => own = (next_seq, hash),
+            }
+        }
+        let open = runs.iter().filter(|(_, run)| run.state.result().is_none());
+        let open: Vec<_> = open.map(|(id, run)| (*id, run.state.clone())).collect();
         let mut world = Self {
+            // All at once: each by itself is looked for among those before it.
+            entities: entities.into_iter().collect(),
+            runs: runs.into_iter().collect(),
+            own,
             as_of: states.as_of,
             ..Self::default()
         };
-        for state in states.streams {
-            match state {
-                StreamState::Entity(id, folded) => {
-                    world.entities.insert(id, folded);
-                }
-                StreamState::Run(id, folded) => {
-                    world.note_waiting(id, &folded.state);
-                    world.runs.insert(id, folded);
-                }
-                StreamState::Journal { next_seq, hash } => world.own = (next_seq, hash),
-            }
+        for (id, run) in open {
+            world.note_waiting(id, &run);
         }
         world
     }
@@ -112,7 +121,6 @@ impl Projection {
             }
         }
         self.as_of = entry.offset().saturating_add(1);
-        self.lagging.insert(entry.stream().clone());
     }
 
     /// Folds a record. One that cannot follow concerns its own entity alone.

@@ -12,7 +12,7 @@ use crate::{
         States, StatesUpdate, Stored, StreamHead,
         log::{self, SegmentReader, WriteReply, WriteRequest},
         stage::StagedDraft,
-        states::base_hash,
+        states::EncodedStates,
     },
     model::{Hash, StreamId},
 };
@@ -49,7 +49,7 @@ impl Journal for DiskJournal {
     }
 
     async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
-        self.with_reader(|reader| Ok(reader.streams())).await
+        self.with_reader(SegmentReader::streams).await
     }
 
     async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
@@ -109,8 +109,11 @@ impl Journal for DiskJournal {
         // Batches of others may have been written together with the one that ends there.
         let Some(link) = link else { return Ok(None) };
         states.link = link;
-        let (hash, parts) =
-            blocking(move || Ok((base_hash(&states)?, log::base::parts(&states)?))).await?;
+        let (hash, parts) = blocking(move || {
+            let states = EncodedStates::new(&states)?;
+            Ok((states.hash(), log::base::parts(&states)?))
+        })
+        .await?;
         let total = parts.iter().map(|(_, bytes)| bytes.len()).sum();
         for (part, bytes) in parts {
             match self

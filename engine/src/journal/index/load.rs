@@ -6,7 +6,6 @@
 use std::{
     fs::File,
     io,
-    panic::resume_unwind,
     path::Path,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
@@ -20,6 +19,7 @@ use super::{
 use crate::{
     journal::{States, StreamState, stored::states::decode_state},
     model::StreamId,
+    parallel,
 };
 
 /// What the keys of states begin with.
@@ -141,20 +141,15 @@ fn remove_unfinished_snapshots(dir: &Path) -> io::Result<()> {
 
 type StatePart = Result<(Sums, Vec<StreamState>), Unusable>;
 
-/// Every state, read by two threads: to decode takes longer than to read.
+/// Every state, read by several threads: to decode takes longer than to read.
 fn read(db: &sled::Db) -> StatePart {
     let entries = Mutex::new(db.scan_prefix([STATE]));
-    let (one, other) = std::thread::scope(|scope| {
-        let other = scope.spawn(|| read_part(&entries));
-        let one = read_part(&entries);
-        (
-            one,
-            other.join().unwrap_or_else(|panic| resume_unwind(panic)),
-        )
-    });
-    let ((mut sums, mut states), (more_sums, more)) = (one?, other?);
-    sums.join(more_sums);
-    states.extend(more);
+    let (mut sums, mut states) = (Sums::default(), Vec::new());
+    for part in parallel::share(usize::MAX, || read_part(&entries)) {
+        let (some_sums, some) = part?;
+        sums.join(some_sums);
+        states.extend(some);
+    }
     Ok((sums, states))
 }
 

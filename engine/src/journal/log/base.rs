@@ -1,10 +1,14 @@
 //! Bases: the states of every entity and run as of an offset, in frames of the log.
 //!
-//! A base is the encoded states in the order of their streams' names, compressed, in parts of at
-//! most [`PART`] bytes, each a frame. One is believed only when all of its parts are there and it
-//! hashes to what an event commits to; that is for the audit. Folding begins at the nearest one.
+//! A base is the encoded states, sorted by their bytes, in blocks that are compressed each by
+//! itself, so that several threads read them; all of it in parts of at most [`PART`] bytes, each a
+//! frame. One is believed only when all of its parts are there and it hashes to what an event
+//! commits to; that is for the audit. Folding begins at the nearest one.
 
-use std::io::{Read as _, Write as _};
+use std::{
+    io::{Read as _, Write as _},
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
 
@@ -13,21 +17,29 @@ use super::{
     scan::position_of,
     shared::{LogShared, PartPlace, read},
 };
-use crate::journal::{
-    JournalError, Offset, States, StreamState,
-    stored::states::{decode_state, encode_state},
+use crate::{
+    journal::{
+        JournalError, Offset, States, StreamState, states::EncodedStates,
+        stored::states::decode_state,
+    },
+    parallel,
 };
 
 /// The most bytes of one part: no append waits longer than for so many.
 pub(super) const PART: usize = 256 << 10;
-/// More is not unpacked.
-const MOST: u64 = 4 << 30;
+/// The form of a base that is read and written. The one before it was never released, and began
+/// with another byte: it is passed over.
+const FORM: u8 = 2;
+/// A block is full with so many bytes of states.
+const BLOCK: usize = 512 << 10;
+/// More is not unpacked of one: it ends with one state, which may be large.
+const MOST: u64 = 128 << 20;
 
 /// The parts of a base, to be written one after another.
 pub(in crate::journal) fn parts(
-    states: &States,
+    states: &EncodedStates,
 ) -> Result<Vec<(FramePart, Vec<u8>)>, JournalError> {
-    let packed = pack(states).map_err(|e| JournalError::Storage(format!("a base: {e}")))??;
+    let packed = pack(states)?;
     let chunks = packed.chunks(PART);
     let of = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
     let part = |(number, bytes): (u32, &[u8])| {
@@ -37,50 +49,79 @@ pub(in crate::journal) fn parts(
     Ok((0..).zip(chunks).map(part).collect())
 }
 
-type PackedBase = Result<Vec<u8>, JournalError>;
-
-fn pack(states: &States) -> std::io::Result<PackedBase> {
-    let mut sorted: Vec<_> = states
-        .streams
-        .iter()
-        .map(|state| (state.stream().to_string(), state))
-        .collect();
-    sorted.sort_by(|one, other| one.0.cmp(&other.0));
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+/// The header, then the blocks, each with its length before it.
+fn pack(states: &EncodedStates) -> Result<Vec<u8>, JournalError> {
     let link = states.link.map(|link| frame::link_bytes(&link));
-    encoder.write_all(&[link.is_some().into()])?;
-    encoder.write_all(&link.unwrap_or([0; frame::LINK]))?;
-    for (_, state) in sorted {
-        let bytes = match encode_state(state) {
-            Ok(bytes) => bytes,
-            Err(error) => return Ok(Err(error)),
-        };
-        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        encoder.write_all(&len.to_be_bytes())?;
-        encoder.write_all(&bytes)?;
+    let mut packed = vec![FORM, link.is_some().into()];
+    packed.extend_from_slice(&link.unwrap_or([0; frame::LINK]));
+    let mut block = Vec::new();
+    for state in &states.streams {
+        push(&mut block, state);
+        if block.len() >= BLOCK {
+            push(&mut packed, &compressed(&block)?);
+            block.clear();
+        }
     }
-    Ok(Ok(encoder.finish()?))
+    if !block.is_empty() {
+        push(&mut packed, &compressed(&block)?);
+    }
+    Ok(packed)
+}
+
+fn push(to: &mut Vec<u8>, piece: &[u8]) {
+    let len = u32::try_from(piece.len()).unwrap_or(u32::MAX);
+    to.extend_from_slice(&len.to_be_bytes());
+    to.extend_from_slice(piece);
+}
+
+fn compressed(block: &[u8]) -> Result<Vec<u8>, JournalError> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+    let written = encoder.write_all(block).and_then(|()| encoder.finish());
+    written.map_err(|e| JournalError::Storage(format!("a base: {e}")))
 }
 
 fn unpack(as_of: Offset, packed: &[u8]) -> Option<States> {
-    let mut bytes = Vec::new();
-    ZlibDecoder::new(packed)
-        .take(MOST)
-        .read_to_end(&mut bytes)
-        .ok()?;
-    let (has_link, rest) = bytes.split_first()?;
-    let (link, mut rest) = rest.split_first_chunk::<{ frame::LINK }>()?;
-    let mut streams: Vec<StreamState> = Vec::new();
-    while let Some(state) = frame::record_at(rest) {
-        streams.push(decode_state(state).ok()?);
-        rest = rest.get(state.len().saturating_add(4)..)?;
-    }
-    let link = frame::link_of(link).filter(|_| *has_link == 1);
-    rest.is_empty().then_some(States {
+    let (has_link, rest) = packed.strip_prefix(&[FORM])?.split_first()?;
+    let (link, rest) = rest.split_first_chunk::<{ frame::LINK }>()?;
+    let blocks = pieces(rest)?;
+    Some(States {
         as_of,
-        link,
-        streams,
+        link: frame::link_of(link).filter(|_| *has_link == 1),
+        streams: unpack_all(&blocks)?,
     })
+}
+
+/// The states of all blocks, in no order.
+fn unpack_all(blocks: &[&[u8]]) -> Option<Vec<StreamState>> {
+    let next = AtomicUsize::new(0);
+    let parts = parallel::share(blocks.len(), || {
+        let mut states = Vec::new();
+        while let Some(block) = blocks.get(next.fetch_add(1, Ordering::Relaxed)) {
+            states.extend(states_of(block)?);
+        }
+        Some(states)
+    });
+    let parts: Option<Vec<_>> = parts.into_iter().collect();
+    Some(parts?.into_iter().flatten().collect())
+}
+
+/// What stands in some bytes, each piece with its length before it; none where they end within one.
+fn pieces(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut all = Vec::new();
+    while !bytes.is_empty() {
+        let piece = frame::record_at(bytes)?;
+        bytes = bytes.get(piece.len().saturating_add(4)..)?;
+        all.push(piece);
+    }
+    Some(all)
+}
+
+fn states_of(block: &[u8]) -> Option<Vec<StreamState>> {
+    let mut bytes = Vec::with_capacity(BLOCK);
+    let mut decoder = ZlibDecoder::new(block).take(MOST);
+    decoder.read_to_end(&mut bytes).ok()?;
+    let states = pieces(&bytes)?.into_iter();
+    states.map(|state| decode_state(state).ok()).collect()
 }
 
 /// The offsets that whole bases are as of, in order.

@@ -1,0 +1,51 @@
+//! Work that several threads share.
+
+use std::{num::NonZero, panic::resume_unwind, thread};
+
+/// The most threads that share a piece of work.
+const THREADS: usize = 4;
+
+/// Does `work` in this thread and, where the machine has more processors than one, in others at the
+/// same time, `most` in all; what each came to. What is to be done they take from one another.
+/// Blocks.
+pub(crate) fn share<T: Send>(most: usize, work: impl Fn() -> T + Sync) -> Vec<T> {
+    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = threads.min(THREADS).min(most);
+    thread::scope(|scope| {
+        // Where there is no other thread this one does more.
+        let others = (1..threads).filter_map(|_| {
+            let other = thread::Builder::new().name("shared-work".to_owned());
+            other.spawn_scoped(scope, &work).ok()
+        });
+        let others: Vec<_> = others.collect();
+        let mut all = vec![work()];
+        for other in others {
+            all.push(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        }
+        all
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn each_piece_is_taken_once() {
+        let next = AtomicUsize::new(0);
+        let shares = share(usize::MAX, || {
+            let mut taken = Vec::new();
+            loop {
+                match next.fetch_add(1, Ordering::Relaxed) {
+                    piece @ 0..1_000 => taken.push(piece),
+                    _ => return taken,
+                }
+            }
+        });
+        let mut all = shares.concat();
+        all.sort_unstable();
+        assert_eq!(all, (0..1_000).collect::<Vec<_>>());
+    }
+}
