@@ -9,7 +9,7 @@ use tokio::sync::RwLock;
 
 use super::{
     JournalError, States, archive,
-    index::{Facts, Index},
+    index::{Facts, Index, IndexReading, LinkBefore, Unusable},
     log::{
         self, Damage, LocalDisk, LogDisk, LogWriter, OpenMode, SegmentReader, WriteReply,
         WriteRequest,
@@ -98,9 +98,19 @@ impl DiskJournal {
                 let made = crate::files::create_dir(&dir);
                 made.map_err(|e| JournalError::Storage(format!("{}: {e}", dir.display())))?;
             }
+            let index = dir.join(INDEX);
+            let boot_id = boot_id();
+            let reading = boot_id
+                .as_deref()
+                .filter(|_| mode.only_reads())
+                .map(|boot_id| Index::begin_read(&index, boot_id));
             let disk = LocalDisk::new(&dir);
             let mut journal = Self::start(disk, &journal, mode, permit.clone())?;
-            journal.open_index(&dir.join(INDEX), mode, permit);
+            match (reading, boot_id) {
+                (Some(reading), _) => journal.take_index(reading),
+                (None, Some(boot_id)) => journal.open_index(&index, boot_id, permit),
+                (None, None) => {}
+            }
             Ok(journal)
         })
         .await
@@ -128,18 +138,31 @@ impl DiskJournal {
     }
 
     /// Without an index the states are folded: it never keeps a journal from being opened.
-    fn open_index(&mut self, dir: &Path, mode: OpenMode, permit: Permit) {
-        let Some(facts) = self.facts() else { return };
-        let (found, unusable) = if mode.only_reads() {
-            match Index::read(dir, facts) {
-                Ok(states) => (Some(states), None),
-                Err(unusable) => (None, Some(unusable)),
-            }
-        } else {
-            let opened = Index::open(dir, facts, permit);
-            self.index = Some(opened.index);
-            (opened.states, opened.rebuilt)
+    fn open_index(&mut self, dir: &Path, boot_id: String, permit: Permit) {
+        let Some(link_before) = self.link_before() else {
+            return;
         };
+        let facts = Facts {
+            boot_id,
+            link_before,
+        };
+        let opened = Index::open(dir, facts, permit);
+        self.index = Some(opened.index);
+        self.note_index(opened.states, opened.rebuilt);
+    }
+
+    /// The same for an index that is only read.
+    fn take_index(&mut self, reading: IndexReading) {
+        let Some(link_before) = self.link_before() else {
+            return;
+        };
+        match reading.states(&link_before) {
+            Ok(states) => self.note_index(Some(states), None),
+            Err(unusable) => self.note_index(None, Some(unusable)),
+        }
+    }
+
+    fn note_index(&mut self, found: Option<States>, unusable: Option<Unusable>) {
         if let Some(why) = unusable {
             tracing::warn!("the index is made again from the log: {why}");
         }
@@ -147,13 +170,9 @@ impl DiskJournal {
         *self.found.get_mut().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
-    fn facts(&self) -> Option<Facts> {
-        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    fn link_before(&self) -> Option<LinkBefore> {
         let reader = self.reader.try_read().ok()?.clone()?;
-        Some(Facts {
-            boot_id: boot_id.trim().to_owned(),
-            link_before: Box::new(move |offset| reader.link_before(offset)),
-        })
+        Some(Box::new(move |offset| reader.link_before(offset)))
     }
 
     /// Waits until the disk fails; for ever where it does not. Cancel safe.
@@ -289,6 +308,12 @@ impl Drop for DiskJournal {
     fn drop(&mut self) {
         self.permit.close();
     }
+}
+
+/// Says which start of the machine this is.
+fn boot_id() -> Option<String> {
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(boot_id.trim().to_owned())
 }
 
 fn unexpected() -> JournalError {

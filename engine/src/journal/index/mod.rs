@@ -35,6 +35,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use super::{BatchLink, Offset, States, StatesUpdate};
 use crate::permit::Permit;
+pub(in crate::journal) use open::IndexReading;
 use pending::Pending;
 pub(in crate::journal) use unusable::Unusable;
 use writer::Thread;
@@ -100,14 +101,11 @@ impl Index {
         open::to_write(dir, facts, permit, PACE)
     }
 
-    /// The states in the index in `dir`, for a command that only reads: it syncs, moves and makes
-    /// nothing, but for what sled itself writes when it opens a database, and a marker where sled
-    /// panics or hangs. Blocks, for 20 s at the most.
-    ///
-    /// # Errors
-    /// Why they cannot be used; fold them instead.
-    pub(in crate::journal) fn read(dir: &Path, facts: Facts) -> Result<States, Unusable> {
-        open::to_read(dir, facts, PACE)
+    /// Begins to read the states in the index in `dir`, for a command that only reads: it syncs,
+    /// moves and makes nothing, but for what sled itself writes when it opens a database, and a
+    /// marker where sled panics or hangs. Others may open the log meanwhile.
+    pub(in crate::journal) fn begin_read(dir: &Path, boot_id: &str) -> IndexReading {
+        IndexReading::of(dir, boot_id)
     }
 
     /// The states in the index in `dir`, also those that another start of the machine wrote: for a

@@ -4,14 +4,14 @@ use std::{
     any::Any,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    path::Path,
+    path::{Path, PathBuf},
     sync::mpsc::{self, RecvTimeoutError},
     thread,
     time::Duration,
 };
 
 use super::{
-    Facts, Index, IndexDeadlines, OpenedIndex, Unusable,
+    Facts, Index, LinkBefore, OpenedIndex, PACE, IndexDeadlines, Unusable,
     load::{self, StateStore},
     marker::{self, OpeningMarker},
     writer,
@@ -55,7 +55,7 @@ fn find_or_make(dir: &Path, facts: &Facts, pace: IndexDeadlines) -> Result<Found
     let found = if was_left {
         Err(Unusable::LeftOpening)
     } else {
-        find(dir, facts, pace.open, true)
+        find(dir, facts, pace.open)
     };
     match found {
         Ok((store, states)) => Ok(((store, Some(states)), None)),
@@ -67,17 +67,36 @@ fn find_or_make(dir: &Path, facts: &Facts, pace: IndexDeadlines) -> Result<Found
     }
 }
 
-/// See [`Index::read`].
-pub(super) fn to_read(dir: &Path, facts: Facts, pace: IndexDeadlines) -> Result<States, Unusable> {
-    marker::check(dir)?;
-    let found = find(dir, &facts, pace.read, false).and_then(|(store, states)| {
-        let_go(store, pace.read)?;
-        Ok(states)
-    });
-    if found.as_ref().err().is_some_and(Unusable::is_dangerous) {
-        marker::leave(dir);
+/// An index that is being read, in threads of its own; see [`Index::begin_read`].
+pub(in crate::journal) struct IndexReading {
+    dir: PathBuf,
+    begun: Result<Apart<(StateStore, States)>, Unusable>,
+}
+
+impl IndexReading {
+    pub(super) fn of(dir: &Path, boot_id: &str) -> Self {
+        let begun = marker::check(dir).and_then(|()| load_apart(dir, boot_id, false));
+        Self {
+            dir: dir.to_owned(),
+            begun,
+        }
     }
-    found
+
+    /// The states. Blocks, for 20 s at the most.
+    ///
+    /// # Errors
+    /// Why they cannot be used; fold them instead.
+    pub(in crate::journal) fn states(self, link_before: &LinkBefore) -> Result<States, Unusable> {
+        let found = self.begun.and_then(|begun| {
+            let (store, states) = fitting(begun.wait(PACE.read)?, link_before, PACE.read)?;
+            let_go(store, PACE.read)?;
+            Ok(states)
+        });
+        if found.as_ref().err().is_some_and(Unusable::is_dangerous) {
+            marker::leave(&self.dir);
+        }
+        found
+    }
 }
 
 /// See [`Index::peek`].
@@ -96,23 +115,36 @@ pub(super) fn discard(dir: &Path) -> io::Result<()> {
 }
 
 /// The states of the index in `dir`, if everything speaks for them.
-fn find(
+fn find(dir: &Path, facts: &Facts, patience: Duration) -> Result<(StateStore, States), Unusable> {
+    let found = load_apart(dir, &facts.boot_id, true)?.wait(patience)?;
+    fitting(found, &facts.link_before, patience)
+}
+
+/// Begins to load the index in `dir`.
+fn load_apart(
     dir: &Path,
-    facts: &Facts,
-    patience: Duration,
+    boot_id: &str,
     sync: bool,
-) -> Result<(StateStore, States), Unusable> {
+) -> Result<Apart<(StateStore, States)>, Unusable> {
     if !dir.try_exists()? {
         return Err(Unusable::Absent);
     }
-    let (dir, boot_id) = (dir.to_owned(), facts.boot_id.clone());
-    let (store, states) = apart(patience, move || {
+    let (dir, boot_id) = (dir.to_owned(), boot_id.to_owned());
+    Apart::begin(move || {
         if sync {
             load::sync_all(&dir)?;
         }
         load::load(&dir, &boot_id)
-    })?;
-    if (facts.link_before)(states.as_of) == Some(states.link) {
+    })
+}
+
+/// What was loaded, if the log has the batch that it stands at.
+fn fitting(
+    (store, states): (StateStore, States),
+    link_before: &LinkBefore,
+    patience: Duration,
+) -> Result<(StateStore, States), Unusable> {
+    if link_before(states.as_of) == Some(states.link) {
         return Ok((store, states));
     }
     let_go(store, patience)?;
@@ -166,21 +198,37 @@ pub(super) fn apart<T: Send + 'static>(
     patience: Duration,
     work: impl FnOnce() -> Result<T, Unusable> + Send + 'static,
 ) -> Result<T, Unusable> {
-    let (done, result) = mpsc::sync_channel(1);
-    let caught = move || {
-        let worked = catch_unwind(AssertUnwindSafe(work));
-        let worked = worked.unwrap_or_else(|panic| Err(Unusable::Panicked(text(&*panic))));
-        // Nobody waits any more.
-        let _ = done.send(worked);
-    };
-    thread::Builder::new()
-        .name("index-open".to_owned())
-        .spawn(caught)
-        .map_err(|e| Unusable::Failed(format!("no thread to open it: {e}")))?;
-    match result.recv_timeout(patience) {
-        Ok(worked) => worked,
-        Err(RecvTimeoutError::Timeout) => Err(Unusable::Hung),
-        Err(RecvTimeoutError::Disconnected) => Err(Unusable::Panicked(String::new())),
+    Apart::begin(work)?.wait(patience)
+}
+
+/// Work in a thread of its own, to be waited for.
+struct Apart<T>(mpsc::Receiver<Result<T, Unusable>>);
+
+impl<T: Send + 'static> Apart<T> {
+    fn begin(
+        work: impl FnOnce() -> Result<T, Unusable> + Send + 'static,
+    ) -> Result<Self, Unusable> {
+        let (done, result) = mpsc::sync_channel(1);
+        let caught = move || {
+            let worked = catch_unwind(AssertUnwindSafe(work));
+            let worked = worked.unwrap_or_else(|panic| Err(Unusable::Panicked(text(&*panic))));
+            // Nobody waits any more.
+            let _ = done.send(worked);
+        };
+        thread::Builder::new()
+            .name("index-open".to_owned())
+            .spawn(caught)
+            .map_err(|e| Unusable::Failed(format!("no thread to open it: {e}")))?;
+        Ok(Self(result))
+    }
+
+    /// What it came to. Blocks, for so long at the most; the thread is left to itself then.
+    fn wait(self, patience: Duration) -> Result<T, Unusable> {
+        match self.0.recv_timeout(patience) {
+            Ok(worked) => worked,
+            Err(RecvTimeoutError::Timeout) => Err(Unusable::Hung),
+            Err(RecvTimeoutError::Disconnected) => Err(Unusable::Panicked(String::new())),
+        }
     }
 }
 

@@ -49,7 +49,11 @@ impl Place {
     }
 
     fn read(&self) -> Result<States, Unusable> {
-        Index::read(&self.dir, facts())
+        self.read_with(&facts())
+    }
+
+    fn read_with(&self, facts: &Facts) -> Result<States, Unusable> {
+        Index::begin_read(&self.dir, &facts.boot_id).states(&facts.link_before)
     }
 
     /// Fills the index with a fleet and closes it in order.

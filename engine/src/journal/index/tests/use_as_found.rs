@@ -116,7 +116,7 @@ fn reading_finds_the_same_and_leaves_everything_there() {
         boot_id: "another".to_owned(),
         ..facts()
     };
-    assert_eq!(Index::read(&place.dir, other), Err(Unusable::Restarted));
+    assert_eq!(place.read_with(&other), Err(Unusable::Restarted));
     assert!(!place.beside(".aside").exists() && !place.beside(".opening").exists());
     assert_same(&place.open().states.unwrap(), &written);
 }
