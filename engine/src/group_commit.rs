@@ -7,7 +7,8 @@
 use std::time::{Duration, Instant};
 
 use super::sync::{
-    Builder, JoinHandle, Mutex, MutexGuard, Patience, PoisonError, join, mpsc, oneshot, watch,
+    Builder, Elsewhere, FEW, JoinHandle, Mutex, MutexGuard, Patience, PoisonError, join, mpsc,
+    oneshot, watch,
 };
 use crate::journal::JournalError;
 
@@ -47,6 +48,19 @@ pub trait Commit: Send + 'static {
 type CommitAnswer<C> = oneshot::Sender<Result<<C as Commit>::Reply, JournalError>>;
 type WaitingBatch<C> = (<C as Commit>::Request, CommitAnswer<C>);
 type Queue<C> = mpsc::Sender<WaitingBatch<C>>;
+
+/// Answers that are given as this is dropped: to wake many tasks costs the writing thread, in whose
+/// time all others wait, more than a thread of the runtime.
+struct GroupAnswers<C: Commit>(Vec<(CommitAnswer<C>, Result<C::Reply, JournalError>)>);
+
+impl<C: Commit> Drop for GroupAnswers<C> {
+    fn drop(&mut self) {
+        for (answer, result) in self.0.drain(..) {
+            // Nobody waits any more: the request was written all the same.
+            let _ = answer.send(result);
+        }
+    }
+}
 
 /// The thread and its queue. Dropping it lets the thread finish what waits, and waits for it.
 pub struct GroupWriter<C: Commit> {
@@ -102,9 +116,10 @@ impl<C: Commit> GroupWriter<C> {
         let failure = CommitFailure(watch::Sender::new(None));
         let commit = make(failure.clone())?;
         let alarm = Alarm(failure.clone());
+        let elsewhere = Elsewhere::here();
         let thread = Builder::new()
             .name(name.to_owned())
-            .spawn(move || run(commit, waiting, &alarm))
+            .spawn(move || run(commit, waiting, &alarm, &elsewhere))
             .map_err(|e| JournalError::Storage(format!("no thread to write: {e}")))?;
         let (queue, thread) = (Mutex::new(Some(queue)), Mutex::new(Some(thread)));
         Ok(Self {
@@ -181,6 +196,7 @@ fn run<C: Commit>(
     mut commit: C,
     mut waiting: mpsc::Receiver<WaitingBatch<C>>,
     Alarm(failure): &Alarm,
+    elsewhere: &Elsewhere,
 ) {
     let mut pace = Pace::default();
     while let Some(first) = pace.next(&mut waiting) {
@@ -195,9 +211,9 @@ fn run<C: Commit>(
                 .take(count)
                 .collect()
         });
-        for (answer, result) in answers.into_iter().zip(results) {
-            // Nobody waits any more: the request was written all the same.
-            let _ = answer.send(result);
+        let answers = GroupAnswers::<C>(answers.into_iter().zip(results).collect());
+        if count > FEW {
+            elsewhere.drop(answers);
         }
     }
 }

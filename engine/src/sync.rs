@@ -8,6 +8,7 @@ pub(crate) use std::{
     thread::{Builder, JoinHandle},
 };
 
+use tokio::runtime::{Handle, RuntimeFlavor};
 pub(crate) use tokio::sync::{mpsc, oneshot, watch};
 
 /// Waits for a thread without holding up the runtime. Its panic, if any, is dropped.
@@ -31,5 +32,28 @@ impl Patience {
             std::thread::yield_now();
         }
         over
+    }
+}
+
+/// More than so many are told from within the runtime.
+pub(crate) const FEW: usize = 8;
+
+/// The runtime, for what costs less there.
+pub(crate) struct Elsewhere(Option<Handle>);
+
+impl Elsewhere {
+    /// The one that this is called in, if its tasks run whatever becomes of their neighbours.
+    pub(crate) fn here() -> Self {
+        let handle = Handle::try_current().ok();
+        Self(handle.filter(|handle| handle.runtime_flavor() == RuntimeFlavor::MultiThread))
+    }
+
+    /// Drops a value there; here, where there is no runtime any more.
+    pub(crate) fn drop<T: Send + 'static>(&self, value: T) {
+        match &self.0 {
+            // The task is dropped, and the value with it, where it cannot run.
+            Some(handle) => drop(handle.spawn(async move { drop(value) })),
+            None => drop(value),
+        }
     }
 }

@@ -79,6 +79,23 @@ pub(crate) async fn join(thread: JoinHandle<()>) {
     }
 }
 
+/// Two are told elsewhere, as many as a group has.
+pub(crate) const FEW: usize = 1;
+
+/// A task of the scheduler, for what is told elsewhere.
+pub(crate) struct Elsewhere;
+
+impl Elsewhere {
+    pub(crate) fn here() -> Self {
+        Self
+    }
+
+    #[expect(clippy::unused_self, reason = "as the other one has it")]
+    pub(crate) fn drop<T: Send + 'static>(&self, value: T) {
+        shuttle::future::spawn(async move { drop(value) });
+    }
+}
+
 /// The queue.
 pub(crate) mod mpsc {
     use tokio::sync::mpsc;
