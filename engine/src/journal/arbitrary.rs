@@ -324,16 +324,21 @@ fn node_state() -> BoxedStrategy<NodeState> {
         small().prop_map(|attempt| NodeState::Running { attempt }),
         small().prop_map(|attempt| NodeState::Ready { attempt }),
         small().prop_map(|attempt| NodeState::Skipped { attempt }),
-        (small(), failure()).prop_map(|(attempt, failure)| NodeState::Failed { attempt, failure }),
-        (small(), failure(), a_wait()).prop_map(|(attempt, failure, retry)| NodeState::Delayed {
-            attempt,
-            failure,
-            retry,
+        (small(), failure().prop_map(Box::new))
+            .prop_map(|(attempt, failure)| NodeState::Failed { attempt, failure }),
+        (small(), failure().prop_map(Box::new), a_wait()).prop_map(|(attempt, failure, retry)| {
+            NodeState::Delayed {
+                attempt,
+                failure,
+                retry,
+            }
         }),
-        (small(), failure(), wait()).prop_map(|(attempt, failure, recheck)| NodeState::Blocked {
-            attempt,
-            failure,
-            recheck,
+        (small(), failure().prop_map(Box::new), wait()).prop_map(|(attempt, failure, recheck)| {
+            NodeState::Blocked {
+                attempt,
+                failure,
+                recheck,
+            }
         }),
         (small(), outcome(), payload(), number()).prop_map(|(attempt, outcome, output, at)| {
             NodeState::Succeeded {

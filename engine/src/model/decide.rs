@@ -2,6 +2,7 @@
 
 use super::{
     event::{CancelMode, RunResult, Wait},
+    failure::Failure,
     graph::{Graph, Node},
     state::{NodeState, RunPhase, RunState},
     text::Name,
@@ -66,7 +67,9 @@ fn ending(graph: &Graph, state: &RunState) -> Option<RunResult> {
         .nodes
         .iter()
         .find_map(|node| match state.nodes.get(&node.name) {
-            Some(NodeState::Failed { failure, .. }) => Some(RunResult::Failed(failure.clone())),
+            Some(NodeState::Failed { failure, .. }) => {
+                Some(RunResult::Failed(Failure::clone(failure)))
+            }
             _ => None,
         });
     let done = || {

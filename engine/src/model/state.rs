@@ -12,7 +12,8 @@ use super::{
     text::Name,
 };
 
-/// Where a node stands.
+/// Where a node stands. Failures are on the heap: a state keeps room for the largest of these, many
+/// times in each run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeState {
     /// Its predecessors are not done, or it was not started yet.
@@ -32,7 +33,7 @@ pub enum NodeState {
         /// The newest attempt so far.
         attempt: u32,
         /// Why it failed.
-        failure: Failure,
+        failure: Box<Failure>,
         /// The wait.
         retry: Wait,
     },
@@ -41,7 +42,7 @@ pub enum NodeState {
         /// The newest attempt so far.
         attempt: u32,
         /// The cause.
-        failure: Failure,
+        failure: Box<Failure>,
         /// When the engine looks again; none where only new input or `retry` helps.
         recheck: Option<Wait>,
     },
@@ -61,7 +62,7 @@ pub enum NodeState {
         /// The attempt that failed.
         attempt: u32,
         /// Why.
-        failure: Failure,
+        failure: Box<Failure>,
     },
     /// Not reached, or given up.
     Skipped {
@@ -187,7 +188,7 @@ impl RunState {
                 failure,
                 retry,
             } => {
-                let (attempt, failure) = (*attempt, failure.clone());
+                let (attempt, failure) = (*attempt, Box::new(failure.clone()));
                 let next = match *retry {
                     Some(retry) => NodeState::Delayed {
                         attempt,
@@ -206,7 +207,7 @@ impl RunState {
             } => {
                 let next = NodeState::Blocked {
                     attempt: *attempt,
-                    failure: failure.clone(),
+                    failure: Box::new(failure.clone()),
                     recheck: *recheck,
                 };
                 self.end(kind, node, *attempt, next)

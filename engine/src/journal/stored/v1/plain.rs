@@ -126,6 +126,16 @@ impl<A, B, S: Mirror<A>, T: Mirror<B>> Mirror<(A, B)> for (S, T) {
     }
 }
 
+impl<M, S: Mirror<M>> Mirror<Box<M>> for Box<S> {
+    fn store(model: &Box<M>) -> Self {
+        Self::new(S::store(model))
+    }
+
+    fn restore(self) -> Result<Box<M>, Unreadable> {
+        (*self).restore().map(Box::new)
+    }
+}
+
 impl<M, S: Mirror<M>> Mirror<Option<M>> for Option<S> {
     fn store(model: &Option<M>) -> Self {
         model.as_ref().map(S::store)

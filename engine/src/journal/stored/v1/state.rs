@@ -94,10 +94,10 @@ mirror!(#[derive(Encode, Decode)] enum NodeState {
     Waiting {}
     Running { attempt: u32, }
     Ready { attempt: u32, }
-    Delayed { attempt: u32, failure: Failure, retry: Wait, }
-    Blocked { attempt: u32, failure: Failure, recheck: Option<Wait>, }
+    Delayed { attempt: u32, failure: Box<Failure>, retry: Wait, }
+    Blocked { attempt: u32, failure: Box<Failure>, recheck: Option<Wait>, }
     Succeeded { attempt: u32, outcome: Outcome, output: Payload, at: u64, }
-    Failed { attempt: u32, failure: Failure, }
+    Failed { attempt: u32, failure: Box<Failure>, }
     Skipped { attempt: u32, }
 });
 
