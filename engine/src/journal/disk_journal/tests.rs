@@ -136,6 +136,30 @@ async fn archived_segments_read_as_before_and_take_less_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_only_read_tells_of_all_streams() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = several_segments(&dir).await;
+    let streams = journal.streams().await.unwrap();
+    let one = journal.read(&stream(5), 0, usize::MAX).await.unwrap();
+    journal.close().await;
+    let tables = std::fs::read_dir(dir.path().join("log")).unwrap();
+    let tables = tables.map(|entry| entry.unwrap().path());
+    let mut tables = tables.filter(|path| path.extension().is_some_and(|end| end == "table"));
+    let table = tables.next().unwrap();
+    for round in 0..2 {
+        let read = DiskJournal::open_to_read(dir.path(), ID).await.unwrap();
+        let found = read.read(&stream(5), 0, usize::MAX).await.unwrap();
+        assert_eq!(found, one, "round {round}");
+        assert_eq!(read.streams().await.unwrap(), streams, "round {round}");
+        read.close().await;
+        // A table of another version is made again.
+        let mut bytes = std::fs::read(&table).unwrap();
+        bytes[15] = 1;
+        std::fs::write(&table, bytes).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_archive_is_named_and_what_is_around_it_is_read() {
     let dir = tempfile::tempdir().unwrap();
     let journal = several_segments(&dir).await;

@@ -179,3 +179,49 @@ fn part(shared: &LogShared, place: &PartPlace) -> Option<Vec<u8>> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::journal::arbitrary::stream_state;
+
+    fn states(streams: Vec<StreamState>) -> EncodedStates {
+        let states = States {
+            as_of: 7,
+            link: None,
+            streams,
+        };
+        EncodedStates::new(&states).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn what_was_packed_is_unpacked_and_nothing_else(
+            some in vec(stream_state(), 0..9), place in any::<prop::sample::Index>(), bit in 0..8_u32,
+        ) {
+            // More than a block of them, where there is any.
+            let many = some.iter().cycle().take(some.len() * 60).cloned().collect();
+            let states = states(many);
+            let packed = pack(&states).unwrap();
+            let found = EncodedStates::new(&unpack(7, &packed).unwrap()).unwrap();
+            prop_assert_eq!(found.streams, states.streams);
+            prop_assert_eq!((found.as_of, found.link), (7, None));
+            // The frames around it have checksums; what is within must at least end.
+            let mut garbled = packed.clone();
+            let at = place.index(garbled.len());
+            garbled[at] ^= 1 << bit;
+            let _ = unpack(7, &garbled);
+            prop_assert!(unpack(7, &packed[..at]).is_none_or(|cut| cut.streams.len() < states.streams.len()));
+        }
+    }
+
+    #[test]
+    fn a_base_of_the_form_before_is_passed_over() {
+        let mut before = ZlibEncoder::new(Vec::new(), Compression::fast());
+        before.write_all(&[0; 1 + frame::LINK]).unwrap();
+        assert_eq!(unpack(7, &before.finish().unwrap()), None);
+    }
+}

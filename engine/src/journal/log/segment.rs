@@ -134,18 +134,12 @@ impl Segment {
         load: impl FnOnce() -> Result<SegmentTable, JournalError>,
         look: impl FnOnce(&SegmentTable) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
-        let table = match &*self.slot.read().unwrap_or_else(PoisonError::into_inner) {
-            SegmentSlot::Growing(table) => return look(table),
-            SegmentSlot::Whole(table) => Some(table.clone()),
-            SegmentSlot::Head(_) | SegmentSlot::Unread => None,
-        };
-        if let Some(table) = table {
-            return look(&table);
-        }
-        let table = Arc::new(load()?);
-        *self.slot.write().unwrap_or_else(PoisonError::into_inner) =
-            SegmentSlot::Whole(table.clone());
-        look(&table)
+        self.look(true, look).unwrap_or_else(|look| {
+            let table = Arc::new(load()?);
+            *self.slot.write().unwrap_or_else(PoisonError::into_inner) =
+                SegmentSlot::Whole(table.clone());
+            look(&table)
+        })
     }
 
     /// The same for whoever does not ask for its streams, which may be left out.
@@ -154,21 +148,15 @@ impl Segment {
         load: impl FnOnce() -> Result<SegmentTable, JournalError>,
         look: impl FnOnce(&SegmentTable) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
-        let table = match &*self.slot.read().unwrap_or_else(PoisonError::into_inner) {
-            SegmentSlot::Growing(table) => return look(table),
-            SegmentSlot::Whole(table) | SegmentSlot::Head(table) => Some(table.clone()),
-            SegmentSlot::Unread => None,
-        };
-        if let Some(table) = table {
-            return look(&table);
-        }
-        let table = Arc::new(load()?);
-        let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
-        if matches!(&*slot, SegmentSlot::Unread) {
-            *slot = SegmentSlot::Head(table.clone());
-        }
-        drop(slot);
-        look(&table)
+        self.look(false, look).unwrap_or_else(|look| {
+            let table = Arc::new(load()?);
+            let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
+            if matches!(&*slot, SegmentSlot::Unread) {
+                *slot = SegmentSlot::Head(table.clone());
+            }
+            drop(slot);
+            look(&table)
+        })
     }
 
     /// Looks at the table once: one that is not in memory is not kept there.
@@ -177,15 +165,22 @@ impl Segment {
         load: impl FnOnce() -> Result<SegmentTable, JournalError>,
         look: impl FnOnce(&SegmentTable) -> T,
     ) -> Result<T, JournalError> {
-        let table = match &*self.slot.read().unwrap_or_else(PoisonError::into_inner) {
+        self.look(true, look)
+            .map_or_else(|look| load().map(|table| look(&table)), Ok)
+    }
+
+    /// Looks at the table where it is in memory, with its streams if they are asked for; else gives
+    /// back who wants to look.
+    fn look<T, L: FnOnce(&SegmentTable) -> T>(&self, streams: bool, look: L) -> Result<T, L> {
+        let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
+        let table = match &*slot {
             SegmentSlot::Growing(table) => return Ok(look(table)),
-            SegmentSlot::Whole(table) => Some(table.clone()),
-            SegmentSlot::Head(_) | SegmentSlot::Unread => None,
+            SegmentSlot::Whole(table) => table.clone(),
+            SegmentSlot::Head(table) if !streams => table.clone(),
+            SegmentSlot::Head(_) | SegmentSlot::Unread => return Err(look),
         };
-        match table {
-            Some(table) => Ok(look(&table)),
-            None => Ok(look(&load()?)),
-        }
+        drop(slot);
+        Ok(look(&table))
     }
 
     /// Changes the table of the segment that is appended to.
