@@ -48,9 +48,16 @@ impl Moments {
             return Ok(known);
         }
         let past = fleet.at(moment).await?;
-        let mut known = self.lock();
-        known.push_front((past.end(), past.clone()));
-        known.truncate(REMEMBERED);
+        let forgotten = {
+            let mut known = self.lock();
+            known.push_front((past.end(), past.clone()));
+            let remembered = REMEMBERED.min(known.len());
+            known.split_off(remembered)
+        };
+        if !forgotten.is_empty() {
+            // To free so much takes a good part of what making it took.
+            tokio::task::spawn_blocking(|| drop(forgotten));
+        }
         Ok(past)
     }
 
