@@ -74,6 +74,12 @@ impl Phase {
         ALL.into_iter().find(|phase| phase.as_str() == name)
     }
 
+    /// The one that is recorded of an entity.
+    pub(crate) fn recorded(state: &EntityState) -> Option<Self> {
+        let (name, _) = state.state.as_ref()?;
+        Self::named(name.as_str())
+    }
+
     /// The integer that the operator before this one wrote: 1 ready, 2 error, 0 anything else.
     pub fn old_status(self) -> u8 {
         match self {

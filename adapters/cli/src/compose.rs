@@ -126,6 +126,15 @@ impl App {
         drop(state.unwrap_or_else(PoisonError::into_inner).take());
     }
 
+    /// The same at the end of a command that has read everything: to free that takes a good part of the
+    /// time that reading it took, and nobody has to wait for it.
+    pub(crate) async fn end(self, fleet: Fleet) {
+        self.close().await;
+        // Without a thread it is freed here.
+        let freeing = std::thread::Builder::new().spawn(move || drop((self, fleet)));
+        drop(freeing);
+    }
+
     /// The journal's files, for what commands do to them; none where it is kept elsewhere.
     pub(crate) fn files(&self) -> Option<&vsiflow_engine::journal::DiskJournal> {
         self.inner.stores.kept.files()

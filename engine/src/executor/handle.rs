@@ -56,15 +56,29 @@ impl Engine {
         Self::start(parts, true).await
     }
 
+    /// The same for a journal that this process only reads: it shows what the journal holds now, and
+    /// nothing that is recorded later.
+    ///
+    /// # Errors
+    /// As for [`Engine::open`].
+    pub async fn look(parts: &EngineConfig) -> Result<Self, EngineError> {
+        let world = Projection::load(parts.journal.as_ref()).await?;
+        Ok(Self::of_world(world, parts.room.clone()))
+    }
+
     /// A past, to be looked at as an engine is. Whatever would record or do something is refused as
     /// by [`Engine::observe`].
     pub fn of_past(past: Past, room: Arc<Room>) -> Self {
+        Self::of_world(past.into_projection(), room)
+    }
+
+    fn of_world(world: Projection, room: Arc<Room>) -> Self {
         // Nobody takes requests.
         let (requests, _) = mpsc::channel(1);
         let (notices, _) = broadcast::channel(1);
         Self {
             requests,
-            shared: Arc::new(EngineShared::new(past.into_projection(), notices)),
+            shared: Arc::new(EngineShared::new(world, notices)),
             room,
             observes_only: true,
         }

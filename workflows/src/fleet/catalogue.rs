@@ -141,7 +141,7 @@ impl Fleet {
                     all.push(known);
                 }
                 Some(known) if is_wanted_alike(&known.state, &state) => {
-                    let wanted = Arc::unwrap_or_clone(known).wanted;
+                    let wanted = *Arc::unwrap_or_clone(known).wanted;
                     all.push(Arc::new(self.known_as(entity, state, wanted).await?));
                 }
                 _ => match self.read_wanted(&entity, &state).await? {

@@ -1,6 +1,9 @@
 //! Finds entities by the names people gave them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use serde::de::DeserializeOwned;
 use vsiflow_engine::{
@@ -24,7 +27,8 @@ use crate::{
 pub(crate) struct Known {
     pub(crate) entity: EntityId,
     pub(crate) state: Arc<EntityState>,
-    pub(crate) wanted: VsiRecord,
+    /// On the heap: lists of them are sorted.
+    pub(crate) wanted: Box<VsiRecord>,
     /// Why not all of it can be read: what is known may be older than what is.
     pub(crate) unreadable: Option<Box<Failure>>,
 }
@@ -35,8 +39,7 @@ impl Known {
         if self.unreadable.is_some() {
             return Phase::Unreadable;
         }
-        let recorded = self.state.state.as_ref().map(|(name, _)| name.as_str());
-        recorded.and_then(Phase::named).unwrap_or(Phase::Pending)
+        Phase::recorded(&self.state).unwrap_or(Phase::Pending)
     }
 
     /// `NAME`, or `NAMESPACE/NAME` outside the default namespace.
@@ -66,6 +69,28 @@ impl Known {
     }
 }
 
+/// VSIs that were read once and are not asked for yet.
+#[derive(Default)]
+pub(super) struct AlreadyRead(Mutex<HashMap<EntityId, Known>>);
+
+impl AlreadyRead {
+    pub(super) fn put(&self, known: Vec<Known>) {
+        let known = known.into_iter();
+        let known = known.map(|known| (known.entity.clone(), known));
+        *self.lock() = known.collect();
+    }
+
+    /// One of which all can be read and nothing has changed; it is read again the next time.
+    pub(super) fn take(&self, entity: &EntityId, state: &Arc<EntityState>) -> Option<Known> {
+        let known = self.lock().remove(entity)?;
+        (Arc::ptr_eq(&known.state, state) && known.unreadable.is_none()).then_some(known)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<EntityId, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Namespace and name of what may be given as `NAMESPACE/NAME`, as messages have it.
 pub(super) fn qualified<'a>(namespace: &'a str, name: &'a str) -> (&'a str, &'a str) {
     name.split_once('/').unwrap_or((namespace, name))
@@ -91,12 +116,46 @@ impl Fleet {
 
     /// The same, and those of which nobody can read what is wanted.
     pub(super) async fn known_and_lost(&self) -> Result<(Vec<Known>, Vec<LostState>), FleetError> {
-        let (mut known, all) = (Vec::new(), self.read_all(kind::VSI).await?);
-        for (entity, state, wanted) in all.read {
-            known.push(self.known_as(entity, state, wanted).await?);
+        let all = self.entities_of(kind::VSI);
+        let all = self.in_pieces(all, |fleet, some| async move {
+            let mut read = Vec::with_capacity(some.len());
+            for (entity, state) in some {
+                let lost = (entity.clone(), state.clone());
+                match fleet.read_known(entity, state).await? {
+                    WantedReading::Wanted(known) => read.push(Ok(known)),
+                    WantedReading::Nothing => {}
+                    WantedReading::Lost(failure) => read.push(Err((lost.0, lost.1, failure))),
+                }
+            }
+            Ok(read)
+        });
+        let (mut known, mut lost) = (Vec::new(), Vec::new());
+        for one in all.await? {
+            match one {
+                Ok(one) => known.push(one),
+                Err(one) => lost.push(one),
+            }
         }
         known.sort_by(|a, b| a.place().cmp(&b.place()));
-        Ok((known, all.lost))
+        Ok((known, lost))
+    }
+
+    /// A VSI, as far as what is wanted of it can be read.
+    pub(super) async fn read_known(
+        &self,
+        entity: EntityId,
+        state: Arc<EntityState>,
+    ) -> Result<WantedReading<Known>, FleetError> {
+        if let Some(known) = self.read.take(&entity, &state) {
+            return Ok(WantedReading::Wanted(known));
+        }
+        Ok(match self.read_wanted(&entity, &state).await? {
+            WantedReading::Wanted(wanted) => {
+                WantedReading::Wanted(self.known_as(entity, state, wanted).await?)
+            }
+            WantedReading::Nothing => WantedReading::Nothing,
+            WantedReading::Lost(failure) => WantedReading::Lost(failure),
+        })
     }
 
     /// A VSI of which that is wanted.
@@ -116,7 +175,7 @@ impl Fleet {
             unreadable: poison.map(Box::new),
             entity,
             state,
-            wanted,
+            wanted: Box::new(wanted),
         })
     }
 

@@ -17,6 +17,7 @@ mod host;
 mod image;
 mod index;
 mod known;
+mod many;
 mod network;
 mod past;
 mod placement;
@@ -135,6 +136,13 @@ pub struct FleetConfig {
     pub directory: Arc<HostDirectory>,
 }
 
+/// What a fleet was opened for.
+enum Opened {
+    ToWork,
+    ToObserve,
+    ToLook,
+}
+
 /// Every VSI, image and host of one journal. Cheap to clone.
 #[derive(Clone)]
 pub struct Fleet {
@@ -154,6 +162,8 @@ pub struct Fleet {
     catalogue: Arc<catalogue::ObjectCatalogue>,
     seen_blobs: Arc<unreadable::SeenBlobs>,
     summaries: Arc<vsi::summary::Summaries>,
+    /// What one that looks has read of VSIs when it was opened.
+    read: Arc<index::AlreadyRead>,
     pools: Arc<pool::Board>,
     capacities: Arc<placement::Capacities>,
     footprints: Arc<placement::Footprints>,
@@ -171,7 +181,7 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read or does not make sense.
     pub async fn open(parts: FleetConfig) -> Result<Self, FleetError> {
-        let (fleet, known, is_whole) = Self::start(parts, false).await?;
+        let (fleet, known, is_whole) = Self::start(parts, Opened::ToWork).await?;
         fleet.sweep_secrets(&known, is_whole).await?;
         Ok(fleet)
     }
@@ -182,7 +192,18 @@ impl Fleet {
     /// # Errors
     /// As for [`Fleet::open`].
     pub async fn observe(parts: FleetConfig) -> Result<Self, FleetError> {
-        Ok(Self::start(parts, true).await?.0)
+        Ok(Self::start(parts, Opened::ToObserve).await?.0)
+    }
+
+    /// The same for a journal that this process only reads: the fleet as it is now, and as it stays for
+    /// whoever looks.
+    ///
+    /// # Errors
+    /// As for [`Fleet::open`].
+    pub async fn open_to_look(parts: FleetConfig) -> Result<Self, FleetError> {
+        let (fleet, known, _) = Self::start(parts, Opened::ToLook).await?;
+        fleet.read.put(known);
+        Ok(fleet)
     }
 
     /// From now on what commits to bases of the journal is signed with that key.
@@ -205,7 +226,7 @@ impl Fleet {
     /// Also what it knows then, and whether that is all.
     async fn start(
         parts: FleetConfig,
-        observes_only: bool,
+        opened: Opened,
     ) -> Result<(Self, Vec<Known>, bool), FleetError> {
         let credentials = Arc::new(ImageCredentials::default());
         let images: Arc<dyn ImageSource> = Arc::new(WithCredentials {
@@ -229,10 +250,10 @@ impl Fleet {
             room: parts.room,
             lease: parts.lease,
         };
-        let engine = if observes_only {
-            Engine::observe(parts_of_engine).await?
-        } else {
-            Engine::open(parts_of_engine).await?
+        let engine = match opened {
+            Opened::ToWork => Engine::open(parts_of_engine).await?,
+            Opened::ToObserve => Engine::observe(parts_of_engine).await?,
+            Opened::ToLook => Engine::look(&parts_of_engine).await?,
         };
         let fleet = Self {
             engine,
@@ -251,6 +272,7 @@ impl Fleet {
             catalogue: Arc::default(),
             seen_blobs: Arc::default(),
             summaries: Arc::default(),
+            read: Arc::default(),
             pools: Arc::default(),
             capacities: Arc::default(),
             footprints: Arc::default(),

@@ -78,7 +78,7 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
         several: (kinds.len() > 1).then(Several::default),
     };
     let printed = Box::pin(all_of(&fleet, &mut query, kinds)).await;
-    app.close().await;
+    app.end(fleet).await;
     printed
 }
 

@@ -258,10 +258,10 @@ impl App {
     ) -> Result<Self, ExitProblem> {
         let folding = Folding::of(&state, &*stores.journal, quiet).await?;
         let parts = parts(&state, &stores, metrics, bounds, folding.clone()).await?;
-        let fleet = if state.observes_only() || stay == Stay::Look {
-            Fleet::observe(parts).await?
-        } else {
-            Fleet::open(parts).await?
+        let fleet = match stay {
+            Stay::Look => Fleet::open_to_look(parts).await?,
+            _ if state.observes_only() => Fleet::observe(parts).await?,
+            _ => Fleet::open(parts).await?,
         };
         if let Some(folding) = folding {
             folding.end();

@@ -134,11 +134,6 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn host_objects(&self) -> Result<Vec<HostObject>, FleetError> {
-        let mut vsis = BTreeMap::<String, usize>::new();
-        for known in self.known().await?.iter().filter(|k| !k.is_deleted()) {
-            let count = vsis.entry(known.wanted.vsi.host.clone()).or_default();
-            *count = count.saturating_add(1);
-        }
         let mut promises = placement::host_promises(self).await?;
         let mut hosts = Vec::new();
         for (entity, state) in self.entities_of(kind::HOST) {
@@ -152,7 +147,6 @@ impl Fleet {
                 }
             };
             let name = host.record.id();
-            let vsis = vsis.get(&name).copied().unwrap_or_default();
             let transport = match &host.record {
                 crate::spec::HostConnection::Ssh(_) => "ssh",
                 crate::spec::HostConnection::Unix { .. } => "unix",
@@ -172,7 +166,7 @@ impl Fleet {
                 transport,
                 image_policy: host.record.image_policy().map(|policy| policy.to_string()),
                 insecure: host.record.is_insecure(),
-                vsis,
+                vsis: promised.living,
                 labels: host.labels,
             });
         }

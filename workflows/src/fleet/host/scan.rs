@@ -287,13 +287,8 @@ impl Fleet {
     /// What was written is written again, and the guest brought to where it should be; nothing is
     /// made anew.
     async fn restore(&self, known: &Known, updates: &mut DesiredUpdates) -> Result<(), FleetError> {
-        let restored = Known {
-            wanted: crate::record::VsiRecord {
-                restore: true,
-                ..known.wanted.clone()
-            },
-            ..known.clone()
-        };
+        let mut restored = known.clone();
+        restored.wanted.restore = true;
         self.power_wish(&restored, power(known), false, None, updates)
             .await
     }

@@ -143,6 +143,7 @@ impl Fleet {
             drawing: Arc::default(),
             seen_blobs: Arc::default(),
             summaries: Arc::default(),
+            read: Arc::default(),
             ..self.clone()
         };
         fleet.take_in_machines().await?;

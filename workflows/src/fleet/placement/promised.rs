@@ -13,7 +13,7 @@ use crate::{
         placement::requests::{evicted, needs_with_disks},
         unreadable::WantedReading,
     },
-    phase::{self},
+    phase::{self, Phase},
     placement::{Needs, PlacedVsi, Promised},
     pool::PoolRecord,
     record::{DiskRecord, VsiRecord, kind},
@@ -25,6 +25,8 @@ use crate::{
 pub(in crate::fleet) struct HostPromises {
     /// All of it.
     pub(in crate::fleet) sum: Promised,
+    /// How many VSIs there are that are not deleted.
+    pub(in crate::fleet) living: usize,
     /// The VSIs.
     pub(super) vsis: Vec<PlacedVsi>,
 }
@@ -67,14 +69,23 @@ impl Fleet {
     ) -> Result<BTreeMap<String, HostPromises>, FleetError> {
         let mut all = BTreeMap::<String, HostPromises>::new();
         for kind in [kind::VSI, kind::DISK] {
-            for (entity, state) in self.entities_of(kind) {
-                let Some(found) = self.footprint(&entity, &state).await? else {
-                    continue;
-                };
-                if counts(&found.host) {
+            for (entity, state) in self.read_footprints(kind).await? {
+                let is_deleted = Phase::recorded(&state) == Some(Phase::Deleted);
+                let found = self.footprint(&entity, &state).await?;
+                if let Some(found) = found.filter(|found| counts(&found.host)) {
                     let host = all.entry(found.host).or_default();
                     host.sum.add(&found.needs, found.made);
+                    if found.vsi.is_some() && !is_deleted {
+                        host.living = host.living.saturating_add(1);
+                    }
                     host.vsis.extend(found.vsi);
+                }
+                if is_deleted && kind == kind::VSI {
+                    let host = self.host_of_unreadable(entity, state).await?;
+                    if let Some(host) = host.filter(|host| counts(host)) {
+                        let host = all.entry(host).or_default();
+                        host.living = host.living.saturating_add(1);
+                    }
                 }
             }
         }
@@ -86,6 +97,22 @@ impl Fleet {
             }
         }
         Ok(all)
+    }
+
+    /// The host of a VSI that is deleted by what can be read of it, and of which not all can.
+    async fn host_of_unreadable(
+        &self,
+        entity: EntityId,
+        state: Arc<EntityState>,
+    ) -> Result<Option<String>, FleetError> {
+        // Of one that is gone no blob is needed any more.
+        if phase::is_gone(&entity, &state) && self.engine.unreadable(&entity).is_none() {
+            return Ok(None);
+        }
+        Ok(match self.read_known(entity, state).await? {
+            WantedReading::Wanted(known) if !known.is_deleted() => Some(known.wanted.vsi.host),
+            _ => None,
+        })
     }
 
     /// The members that leave another host and are not made anew yet, and where they are going to be.
@@ -109,6 +136,26 @@ impl Fleet {
                 }
             }
         }
+        Ok(all)
+    }
+
+    /// All of a kind, of which what can be read is read.
+    async fn read_footprints(
+        &self,
+        kind: &str,
+    ) -> Result<Vec<(EntityId, Arc<EntityState>)>, FleetError> {
+        let all = self.entities_of(kind);
+        let unread = all.iter().filter(|(entity, state)| {
+            !phase::is_gone(entity, state) && !self.footprints.has(entity, state)
+        });
+        let unread = unread.cloned().collect();
+        let read = self.in_pieces(unread, |fleet, some| async move {
+            for (entity, state) in some {
+                fleet.footprint(&entity, &state).await?;
+            }
+            Ok(Vec::<()>::new())
+        });
+        read.await?;
         Ok(all)
     }
 
@@ -162,11 +209,24 @@ impl Footprints {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn has(&self, entity: &EntityId, state: &EntityState) -> bool {
+        self.find(entity, state, |_| ()).is_some()
+    }
+
     fn get(&self, entity: &EntityId, state: &EntityState) -> Option<Footprint> {
+        self.find(entity, state, Footprint::clone)
+    }
+
+    fn find<T>(
+        &self,
+        entity: &EntityId,
+        state: &EntityState,
+        look: impl FnOnce(&Footprint) -> T,
+    ) -> Option<T> {
         let desired = state.desired.as_ref()?;
         let all = self.lock();
         let (generation, found) = all.get(entity)?;
-        (*generation == desired.generation).then(|| found.clone())
+        (*generation == desired.generation).then(|| look(found))
     }
 
     fn put(&self, entity: &EntityId, state: &EntityState, found: &Footprint) {

@@ -51,7 +51,7 @@ impl Fleet {
         }
         let wanted = VsiRecord {
             formats: self.formats(&known).await?,
-            ..known.wanted
+            ..*known.wanted
         };
         let desired =
             serde_json::to_vec(&wanted).map_err(|error| FleetError::defect(error.to_string()))?;

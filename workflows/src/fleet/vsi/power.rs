@@ -50,16 +50,10 @@ impl Fleet {
         how: ShutdownPolicy,
         by: By,
     ) -> Result<EntityId, FleetError> {
-        let known = self.find(namespace, name, false).await?;
+        let mut known = self.find(namespace, name, false).await?;
         refuse(&known, action)?;
         self.refuse_cordoned(&known, action)?;
-        let known = Known {
-            wanted: VsiRecord {
-                restore: false,
-                ..known.wanted.clone()
-            },
-            ..known
-        };
+        known.wanted.restore = false;
         let mut updates = DesiredUpdates::default();
         let power = Power {
             state: action.state(),
@@ -88,7 +82,7 @@ impl Fleet {
             before: known.history(),
             turn,
             formats: self.formats(known).await?,
-            ..known.wanted.clone()
+            ..*known.wanted.clone()
         };
         wanted.retired.retain(|secret| ids.contains(secret));
         let stands = !matches!(

@@ -41,7 +41,7 @@ impl Fleet {
             before: known.history(),
             turn: None,
             formats: self.formats(&known).await?,
-            ..known.wanted.clone()
+            ..*known.wanted.clone()
         };
         wanted.retired.retain(|secret| ids.contains(secret));
         let plan = self.plan_of(&wanted, &known);

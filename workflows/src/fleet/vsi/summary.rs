@@ -22,7 +22,7 @@ use crate::{
         unreadable::WantedReading, vsi::conditions,
     },
     phase::Phase,
-    record::{VsiRecord, kind},
+    record::kind,
 };
 
 /// A VSI as a list shows it.
@@ -109,8 +109,15 @@ impl Fleet {
     /// When the journal cannot be read.
     pub async fn vsi_summaries(&self, deleted: bool) -> Result<Vec<Arc<VsiSummary>>, FleetError> {
         let (mut all, changed) = self.remembered();
-        for changed in changed {
-            match self.summarised(changed).await? {
+        let changed = self.in_pieces(changed, |fleet, some| async move {
+            let mut summarised = Vec::with_capacity(some.len());
+            for changed in some {
+                summarised.push(fleet.summarised(changed).await?);
+            }
+            Ok(summarised)
+        });
+        for summarised in changed.await? {
+            match summarised {
                 Summarised::As(summary) => all.push(summary),
                 Summarised::Nothing => {}
                 // What cannot be read is rare, and shown with all that is known of it.
@@ -159,13 +166,11 @@ impl Fleet {
 
     async fn summarised(&self, changed: Changed) -> Result<Summarised, FleetError> {
         let Changed { entity, state, run } = changed;
-        let read: WantedReading<VsiRecord> = self.read_wanted(&entity, &state).await?;
-        let wanted = match read {
-            WantedReading::Wanted(wanted) => wanted,
+        let known = match self.read_known(entity, state).await? {
+            WantedReading::Wanted(known) => known,
             WantedReading::Nothing => return Ok(Summarised::Nothing),
             WantedReading::Lost(_) => return Ok(Summarised::Unreadable),
         };
-        let known = self.known_as(entity, state, wanted).await?;
         if known.unreadable.is_some() {
             return Ok(Summarised::Unreadable);
         }
