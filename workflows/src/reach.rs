@@ -111,6 +111,7 @@ impl Reach {
             Some(machine) => Some(machine),
             None => self.meet(id, &ports).await?,
         };
+        self.hosts.claim(id, machine.as_deref()).await?;
         ports.host.pin(machine.as_deref());
         let libvirt = self.read(|marks| marks.libvirts.get(id).cloned());
         let stays = libvirt.filter(|libvirt| libvirt.stays);
@@ -129,6 +130,11 @@ impl Reach {
         }
         let first = marks.seen_first.entry(id.to_owned()).or_insert(machine);
         Ok(Some(first.clone()))
+    }
+
+    /// Takes a machine that is to be the host from now on.
+    pub(crate) async fn claim(&self, id: &str, machine: Option<&str>) -> PortResult<()> {
+        self.hosts.claim(id, machine).await
     }
 
     /// The ports of a host, whether it is marked or not, and whichever machine it is.

@@ -30,7 +30,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use vsiflow_postgres::{JournalAddress, PostgresError};
 
-use crate::{compose::elsewhere, exit::ExitProblem};
+use crate::{
+    compose::elsewhere,
+    exit::ExitProblem,
+    shards::{Membership, SetPlace},
+};
 
 pub(crate) use audit::{
     AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, CompactArgs,
@@ -192,6 +196,12 @@ pub(crate) struct Common {
     /// what follows something ends with standard input.
     #[arg(long, global = true, hide = true)]
     pub(crate) remote_caller: bool,
+    /// The journal of a set that is meant, where one is.
+    #[arg(skip)]
+    pub(crate) shard: Option<Membership>,
+    /// The set whose journals are all meant, where they are.
+    #[arg(skip)]
+    pub(crate) set: Option<SetPlace>,
     /// Write more to standard error; twice for everything.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
@@ -210,6 +220,12 @@ impl std::str::FromStr for JournalOption {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(Self(text.parse()))
+    }
+}
+
+impl From<JournalAddress> for JournalOption {
+    fn from(address: JournalAddress) -> Self {
+        Self(Ok(address))
     }
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::broadcast;
 use vsiflow_engine::{Notice, audit::Audit, backup::Backup, state_dir::StateDir};
 use vsiflow_workflows::fleet::{Fleet, Moment};
 
-use crate::{exit::ExitProblem, output};
+use crate::{exit::ExitProblem, output, shards::Membership};
 
 use self::open::{Origin, Stores};
 pub(crate) use self::{
@@ -45,6 +45,8 @@ struct AppInner {
     state: Mutex<Option<StateDir>>,
     path: PathBuf,
     stays: bool,
+    /// Which journal of a set it is, if it is of one.
+    shard: Option<Membership>,
     /// What is seen of the cluster that is served.
     view: OnceLock<vsiflow_kube::View>,
 }
@@ -108,6 +110,11 @@ impl App {
         &self.inner.path
     }
 
+    /// Which journal of a set it is, if it is of one.
+    pub(crate) fn shard(&self) -> Option<&Membership> {
+        self.inner.shard.as_ref()
+    }
+
     /// Whether the holder of the state directory is a daemon.
     pub(crate) fn stays(&self) -> bool {
         self.inner.stays
@@ -126,12 +133,14 @@ impl App {
         drop(state.unwrap_or_else(PoisonError::into_inner).take());
     }
 
-    /// The same at the end of a command that has read everything: to free that takes a good part of the
-    /// time that reading it took, and nobody has to wait for it.
-    pub(crate) async fn end(self, fleet: Fleet) {
-        self.close().await;
+    /// The same of all of them at the end of a command that has read everything, into `read`: to free that
+    /// takes a good part of the time that reading it took, and nobody has to wait for it.
+    pub(crate) async fn end(all: Vec<Self>, read: impl Send + 'static) {
+        for app in &all {
+            app.close().await;
+        }
         // Without a thread it is freed here.
-        let freeing = std::thread::Builder::new().spawn(move || drop((self, fleet)));
+        let freeing = std::thread::Builder::new().spawn(move || drop((all, read)));
         drop(freeing);
     }
 

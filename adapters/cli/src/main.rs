@@ -23,6 +23,7 @@ mod folder;
 mod metrics;
 mod output;
 mod plugin;
+mod shards;
 mod ssh;
 mod supervisor;
 mod terminal;

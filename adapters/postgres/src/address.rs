@@ -96,6 +96,15 @@ impl JournalAddress {
         &self.name
     }
 
+    /// The same server with a journal of another name.
+    pub fn with_journal(&self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            shown: shown(&self.config, name),
+            ..self.clone()
+        }
+    }
+
     /// The same with one of its hosts alone each, whether that one can be written or not.
     pub(crate) fn hosts(&self) -> Vec<Self> {
         let count = self

@@ -7,6 +7,7 @@
 //! - [`address`]: what `postgres://…` says; libpq's variables and password file; TLS.
 //! - [`hold`]: the right to write: epoch, lease in the database's clock, take-over.
 //! - [`PostgresJournal`]: the port. One thread writes for all, one statement a group.
+//! - [`shards`]: several journals of one database as a set that several processes share.
 //! - [`PostgresBlobs`], [`PostgresCheckpoints`], [`PostgresSecrets`]: the stores beside it.
 //!
 //! Guarantees:
@@ -37,6 +38,7 @@ mod primaries;
 mod reader;
 mod schema;
 pub mod seal;
+pub mod shards;
 mod stores;
 #[cfg(test)]
 mod tests;

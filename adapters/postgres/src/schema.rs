@@ -1,6 +1,6 @@
 //! The tables, and the journal's row among them.
 
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, Transaction};
 use vsiflow_engine::{
     journal::{BatchLink, stage::Tip},
     model::Hash,
@@ -27,12 +27,10 @@ pub(crate) async fn make(
         return Ok(false);
     }
     let transaction = client.transaction().await.map_err(failed)?;
-    let lock = "SELECT pg_advisory_xact_lock($1)";
-    transaction.execute(lock, &[&LOCK]).await.map_err(failed)?;
-    let tables = include_str!("schema.sql");
-    transaction.batch_execute(tables).await.map_err(failed)?;
+    tables(&transaction).await.map_err(failed)?;
     let insert = "INSERT INTO vsiflow.journals (journal, name, id, written_by, whole) \
         SELECT coalesce(max(journal) + 1, 0), $1, $2, $3, $4 FROM vsiflow.journals \
+        HAVING NOT EXISTS (SELECT FROM vsiflow.shard_sets WHERE shard_sets.name = $1) \
         ON CONFLICT (name) DO NOTHING RETURNING journal";
     let version = env!("CARGO_PKG_VERSION");
     let row = transaction
@@ -51,6 +49,39 @@ pub(crate) async fn make(
     }
     transaction.commit().await.map_err(failed)?;
     Ok(row.is_some())
+}
+
+/// Makes the tables where there are none, and those that an older version did not know.
+pub(crate) async fn make_tables(
+    client: &mut Client,
+    address: &JournalAddress,
+) -> Result<(), PostgresError> {
+    let server = address.to_string();
+    let failed = |error| PostgresError::of(&server, &error);
+    check(client, address).await?;
+    let transaction = client.transaction().await.map_err(failed)?;
+    tables(&transaction).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)
+}
+
+async fn tables(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+    let lock = "SELECT pg_advisory_xact_lock($1)";
+    transaction.execute(lock, &[&LOCK]).await?;
+    transaction
+        .batch_execute(include_str!("schema.sql"))
+        .await
+}
+
+/// The journal's row, if it and the tables are there.
+pub(crate) async fn find_if_made(
+    client: &Client,
+    address: &JournalAddress,
+) -> Result<Option<JournalRow>, PostgresError> {
+    if check(client, address).await? {
+        find(client, address).await
+    } else {
+        Ok(None)
+    }
 }
 
 /// Whether the tables are there, in a format that is known.

@@ -103,3 +103,56 @@ CREATE TABLE IF NOT EXISTS vsiflow.secrets (
     sealed  bytea NOT NULL,
     PRIMARY KEY (journal, id)
 );
+
+-- Sets of journals that several processes share.
+CREATE TABLE IF NOT EXISTS vsiflow.shard_sets (
+    name     text COLLATE "C" PRIMARY KEY,
+    journals integer NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS vsiflow.shard_processes (
+    set_name  text COLLATE "C" NOT NULL,
+    process   text COLLATE "C" NOT NULL,
+    came      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    silent_at timestamptz NOT NULL,
+    PRIMARY KEY (set_name, process)
+);
+
+-- Rows are added, and never changed.
+CREATE TABLE IF NOT EXISTS vsiflow.shard_hosts (
+    set_name text COLLATE "C" NOT NULL,
+    host     text COLLATE "C" NOT NULL,
+    journal  integer NOT NULL,
+    PRIMARY KEY (set_name, host)
+);
+
+CREATE TABLE IF NOT EXISTS vsiflow.shard_machines (
+    set_name text COLLATE "C" NOT NULL,
+    machine  text COLLATE "C" NOT NULL,
+    host     text COLLATE "C" NOT NULL,
+    journal  integer NOT NULL,
+    PRIMARY KEY (set_name, machine)
+);
+
+CREATE TABLE IF NOT EXISTS vsiflow.shard_names (
+    set_name text COLLATE "C" NOT NULL,
+    object   text COLLATE "C" NOT NULL,
+    journal  integer NOT NULL,
+    busy     boolean NOT NULL,
+    PRIMARY KEY (set_name, object)
+);
+
+-- Sealed before they are sent: the database never sees one.
+CREATE TABLE IF NOT EXISTS vsiflow.shard_requests (
+    set_name   text COLLATE "C" NOT NULL,
+    id         text COLLATE "C" NOT NULL,
+    journal    integer NOT NULL,
+    asked      timestamptz NOT NULL DEFAULT clock_timestamp(),
+    repeatable boolean NOT NULL,
+    sealed     bytea NOT NULL,
+    begun_by   text COLLATE "C" NOT NULL DEFAULT '',
+    answer     bytea,
+    answered   timestamptz,
+    PRIMARY KEY (set_name, id)
+);
+CREATE INDEX IF NOT EXISTS shard_requests_open ON vsiflow.shard_requests (set_name, journal, asked) WHERE answer IS NULL;

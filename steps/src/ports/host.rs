@@ -203,6 +203,14 @@ pub trait Hosts: Send + Sync + 'static {
     /// When the host's settings are not known or cannot be read.
     async fn host(&self, id: &str) -> PortResult<HostPorts>;
 
+    /// Takes the machine that answers as the host for whoever asks, where several share the hosts.
+    ///
+    /// # Errors
+    /// When it is another's.
+    async fn claim(&self, _id: &str, _machine: Option<&str>) -> PortResult<()> {
+        Ok(())
+    }
+
     /// Takes leave of all of them, as far as they answer soon. Asked again, they are met anew.
     async fn leave(&self) {}
 

@@ -53,11 +53,34 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) sign_key: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) shards: ShardArgs,
+    #[command(flatten)]
     pub(crate) folder: FolderArgs,
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
     #[command(flatten)]
     pub(crate) cluster: ClusterArgs,
+}
+
+/// The set of journals that several processes share, if any.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ShardArgs {
+    /// Share the journals of a set with the other processes that name it: `auto` takes as many as are
+    /// this one's share, takes over those of a process that died, and hands over when another one
+    /// comes. It needs `--journal postgres://…` and `--journal-key`.
+    #[arg(long, value_enum, value_name = "HOW", conflicts_with_all = ["dir", "kube", "listen", "otlp_endpoint"])]
+    pub(crate) shards: Option<Sharding>,
+    /// Make the set with so many journals, if there is none. Their number never changes; it bounds how
+    /// many processes can share the work.
+    #[arg(long, value_name = "N", requires = "shards")]
+    pub(crate) journals: Option<u16>,
+}
+
+/// How the journals of a set are shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sharding {
+    /// Evenly among the processes that live.
+    Auto,
 }
 
 /// The folder of documents that is kept to, if any.

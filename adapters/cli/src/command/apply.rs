@@ -15,6 +15,7 @@ use crate::{
     compose::App,
     exit::{Exit, ExitProblem},
     output,
+    shards::own,
     work::{self, Target},
 };
 
@@ -27,6 +28,9 @@ pub(super) async fn run(common: &Common, args: ApplyArgs) -> CommandOutcome {
     }
     warn_of_insecure(resolved.hosts.values());
     let app = App::open_to_work(common).await?;
+    if let Some(shard) = app.shard() {
+        own::keep(shard, &mut resolved).await?;
+    }
     let left_out = prune::left_out(&app, &args.prune, &resolved).await?;
     if args.dry_run {
         return dry_run(&app, &resolved, &left_out, args.output).await;
@@ -77,7 +81,8 @@ async fn bring(
 ) -> Result<(Exit, Vec<Applied>), ExitProblem> {
     let begun = Instant::now();
     let unused = unused_networks(&resolved);
-    let applied = app.fleet.apply(resolved, actor::by(&common.reason)).await?;
+    let by = actor::by(&common.reason);
+    let applied = Box::pin(own::apply(app, common, resolved, by)).await?;
     applied.iter().for_each(|one| say(one, ""));
     tell_unused(&unused, &applied);
     let (waiting, going): (Vec<_>, Vec<_>) = applied.iter().partition(|one| one.awaits_approval);

@@ -12,6 +12,7 @@ use crate::{
     daemon,
     exit::ExitProblem,
     output::{self, table},
+    shards::SetPlace,
 };
 
 /// How often followed events are looked at.
@@ -50,7 +51,45 @@ pub(super) async fn own(
         (lines, _) => lines,
     };
     app.close().await;
+    Ok(numbered(common, lines?))
+}
+
+/// With the number of the journal, where it is one of a set: an offset alone says nothing there.
+fn numbered(common: &Common, mut lines: Vec<HistoryLine>) -> Vec<HistoryLine> {
+    let number = common.shard.as_ref().map(|shard| shard.number);
+    for line in &mut lines {
+        line.journal = number;
+    }
     lines
+}
+
+/// The newest events of all journals of a set, by their time; those of one journal in its order.
+pub(super) async fn of_set(
+    common: &Common,
+    place: &SetPlace,
+    filter: &EventFilter,
+    most: usize,
+) -> Result<Vec<HistoryLine>, ExitProblem> {
+    let members = place.members(common);
+    let all = members
+        .iter()
+        .map(|member| own(member, Source::All(most), filter, filter.from_offset));
+    let mut lines = futures::future::try_join_all(all).await?.concat();
+    // A stable sort by a time that only grows within a journal leaves its order as it is.
+    let mut newest = std::collections::BTreeMap::new();
+    let mut keyed: Vec<_> = lines
+        .drain(..)
+        .map(|line| {
+            let time: &mut String = newest.entry(line.journal).or_default();
+            if *time < line.time {
+                time.clone_from(&line.time);
+            }
+            (time.clone(), line)
+        })
+        .collect();
+    keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let surplus = keyed.len().saturating_sub(if most == 0 { keyed.len() } else { most });
+    Ok(keyed.into_iter().skip(surplus).map(|(_, line)| line).collect())
 }
 
 /// With the names of VSIs; everything else goes by its own ID.

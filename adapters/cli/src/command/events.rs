@@ -18,7 +18,10 @@ pub(super) async fn run(common: &Common, args: EventsArgs) -> CommandOutcome {
         };
     }
     let from = args.filter.from_offset;
-    let lines = event_lines::own(common, source, &args.filter, from).await?;
+    let lines = match &common.set {
+        Some(place) => event_lines::of_set(common, place, &args.filter, args.tail).await?,
+        None => event_lines::own(common, source, &args.filter, from).await?,
+    };
     event_lines::print(args.output, &lines, true)?;
     Ok(Exit::Done)
 }

@@ -4,7 +4,7 @@ use std::{borrow::Cow, cell::OnceCell, cmp::Ordering};
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use vsiflow_workflows::fleet::{Fleet, Metadata};
+use vsiflow_workflows::fleet::Metadata;
 
 use super::{CommandOutcome, watch};
 use crate::{
@@ -12,6 +12,7 @@ use crate::{
     compose::App,
     exit::{Exit, ExitProblem},
     output::{self, jsonpath, table},
+    shards::merged::Fleets,
     work,
 };
 
@@ -57,15 +58,12 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
     if !names.is_empty() && (args.all || !args.selection.is_empty()) {
         return Err(work::names_and_selector());
     }
-    let app = if args.refresh {
-        App::open_to_record(common).await?
-    } else {
-        App::open(common).await?
-    };
-    if args.refresh {
-        super::scan::refresh(&app).await?;
+    let apps = opened(common, &args).await?;
+    let mut fleets = Vec::new();
+    for app in &apps {
+        fleets.push(app.fleet_at(args.at).await?);
     }
-    let fleet = app.fleet_at(args.at).await?;
+    let fleet = Fleets::new(fleets);
     if let Some(paused) = fleet.braked() {
         output::warning(&format!(
             "{}; `vsiflow unpause --all` ends it",
@@ -78,11 +76,26 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
         several: (kinds.len() > 1).then(Several::default),
     };
     let printed = Box::pin(all_of(&fleet, &mut query, kinds)).await;
-    app.end(fleet).await;
+    App::end(apps, fleet).await;
     printed
 }
 
-async fn all_of(fleet: &Fleet, query: &mut Query<'_>, kinds: Vec<ObjectKind>) -> CommandOutcome {
+/// The journal that is looked at; of a set all of them.
+async fn opened(common: &Common, args: &GetArgs) -> Result<Vec<App>, ExitProblem> {
+    if let Some(place) = &common.set {
+        let members = place.members(common);
+        let opening = members.iter().map(App::look_at);
+        return futures::future::try_join_all(opening).await;
+    }
+    if args.refresh {
+        let app = App::open_to_record(common).await?;
+        super::scan::refresh(&app).await?;
+        return Ok(vec![app]);
+    }
+    Ok(vec![App::open(common).await?])
+}
+
+async fn all_of(fleet: &Fleets, query: &mut Query<'_>, kinds: Vec<ObjectKind>) -> CommandOutcome {
     for kind in kinds {
         if let Some(several) = &mut query.several {
             several.prefix = format!("{}/", kind.word());
@@ -95,7 +108,7 @@ async fn all_of(fleet: &Fleet, query: &mut Query<'_>, kinds: Vec<ObjectKind>) ->
     }
 }
 
-async fn of_kind(fleet: &Fleet, query: &mut Query<'_>, kind: ObjectKind) -> CommandOutcome {
+async fn of_kind(fleet: &Fleets, query: &mut Query<'_>, kind: ObjectKind) -> CommandOutcome {
     match kind {
         ObjectKind::Vsi if is_summary(query) => summaries(fleet, query).await,
         ObjectKind::Vsi => vsis(fleet, query).await,
@@ -119,7 +132,7 @@ fn is_summary(query: &Query<'_>) -> bool {
     printed && !arranged && query.several.is_none()
 }
 
-async fn summaries(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
+async fn summaries(fleet: &Fleets, query: &mut Query<'_>) -> CommandOutcome {
     let (args, names) = (query.args, query.names);
     let mut all = fleet.vsi_summaries(args.deleted).await?;
     for name in choose(args, names, &mut all, |one| &one.metadata) {
@@ -140,7 +153,7 @@ async fn summaries(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-async fn vsis(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
+async fn vsis(fleet: &Fleets, query: &mut Query<'_>) -> CommandOutcome {
     let (args, names) = (query.args, query.names);
     let mut objects = fleet.vsis(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
@@ -152,7 +165,7 @@ async fn vsis(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
     })
 }
 
-async fn pools(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
+async fn pools(fleet: &Fleets, query: &mut Query<'_>) -> CommandOutcome {
     let (args, names) = (query.args, query.names);
     let mut objects = fleet.pools(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
@@ -164,7 +177,7 @@ async fn pools(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
     })
 }
 
-async fn groups(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
+async fn groups(fleet: &Fleets, query: &mut Query<'_>) -> CommandOutcome {
     let (args, names) = (query.args, query.names);
     let mut objects = fleet.groups(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
@@ -176,7 +189,7 @@ async fn groups(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
     })
 }
 
-async fn disks(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
+async fn disks(fleet: &Fleets, query: &mut Query<'_>) -> CommandOutcome {
     let (args, names) = (query.args, query.names);
     let mut objects = fleet.disks(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
@@ -188,7 +201,7 @@ async fn disks(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
     })
 }
 
-async fn snapshots(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
+async fn snapshots(fleet: &Fleets, query: &mut Query<'_>) -> CommandOutcome {
     let (args, names) = (query.args, query.names);
     let mut objects = fleet.snapshots(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
@@ -200,7 +213,7 @@ async fn snapshots(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
     })
 }
 
-async fn quotas(fleet: &Fleet, query: &mut Query<'_>) -> CommandOutcome {
+async fn quotas(fleet: &Fleets, query: &mut Query<'_>) -> CommandOutcome {
     let (args, names) = (query.args, query.names);
     let mut objects = fleet.quota_objects().await?;
     if let Some(name) = choose(args, names, &mut objects, |object| &object.metadata)
@@ -224,7 +237,7 @@ fn form(args: &GetArgs) -> table::TableForm {
 }
 
 /// What has no namespace and no labels.
-async fn others(fleet: &Fleet, query: &mut Query<'_>, kind: ObjectKind) -> CommandOutcome {
+async fn others(fleet: &Fleets, query: &mut Query<'_>, kind: ObjectKind) -> CommandOutcome {
     let (args, names) = (query.args, query.names);
     if args.selection.labels.is_some() {
         let message = "only VSIs, pools, groups and data disks have labels";

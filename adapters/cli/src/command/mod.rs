@@ -62,7 +62,9 @@ mod vnc;
 mod wait_for;
 mod watch;
 
-pub(crate) use serve::give_way;
+pub(crate) use scan::look_on;
+pub(crate) use serve::{give_way, not_panicking, told_of_images};
+pub(crate) use tell::tell;
 
 use std::{
     path::{Path, PathBuf},
@@ -83,6 +85,7 @@ use crate::{
     daemon::{self, ApiAccess, Forwarded, forward_to, may_forward, refused},
     exit::{Exit, ExitProblem},
     output,
+    shards::{self, front::Routed},
     work::{self, GivenDocuments},
 };
 
@@ -125,8 +128,15 @@ async fn run_on(cli: Cli) -> CommandOutcome {
     if cli.common.server.is_some() {
         return Box::pin(elsewhere::run(&cli)).await;
     }
+    if looks_elsewhere(&cli) {
+        return look_there(&cli).await;
+    }
+    let cli = match Box::pin(shards::front::route(cli)).await? {
+        Routed::Here(cli) => *cli,
+        Routed::Of(cli) => return Box::pin(dispatch(*cli)).await,
+        Routed::Answered(exit) => return Ok(exit),
+    };
     match compose::state_path(&cli.common) {
-        _ if looks_elsewhere(&cli) => look_there(&cli).await,
         Ok(state) if may_forward(&cli) => here_or_there(&cli, &state).await,
         _ => Box::pin(dispatch(cli)).await,
     }
@@ -222,7 +232,7 @@ async fn try_both(cli: &Cli, state: &Path, given: &GivenDocuments) -> CommandOut
 }
 
 /// The command line for the holder, whose folder is another.
-fn words(cli: &Cli) -> Vec<String> {
+pub(crate) fn words(cli: &Cli) -> Vec<String> {
     let files = files(&cli.command);
     let absolute = |word: &str| {
         let named = files.iter().find(|file| file.as_os_str() == word);

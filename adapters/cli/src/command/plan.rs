@@ -1,6 +1,9 @@
 //! `plan`: what documents would change, how, and what that would cost.
 
-use vsiflow_workflows::fleet::{Applied, Change};
+use vsiflow_workflows::{
+    fleet::{Applied, Change},
+    spec::Resolved,
+};
 
 use super::CommandOutcome;
 use crate::{
@@ -8,6 +11,7 @@ use crate::{
     compose::App,
     exit::{Exit, ExitProblem},
     output::{self, plan as shown},
+    shards::own,
     work,
 };
 
@@ -20,10 +24,7 @@ pub(super) async fn run(common: &Common, args: PlanArgs) -> CommandOutcome {
         Some(view) => work::in_cluster(view, common, &args.sources).await,
         None => work::documents(common, &args.sources).await,
     };
-    let planned = match resolved {
-        Ok(resolved) => app.fleet.plan(&resolved).await.map_err(ExitProblem::from),
-        Err(problem) => Err(problem),
-    };
+    let planned = planned(&app, resolved).await;
     app.close().await;
     let planned = planned?;
     match args.output {
@@ -31,6 +32,17 @@ pub(super) async fn run(common: &Common, args: PlanArgs) -> CommandOutcome {
         None => shown::text(&planned),
     }
     Ok(exit(&planned))
+}
+
+async fn planned(
+    app: &App,
+    resolved: Result<Resolved, ExitProblem>,
+) -> Result<Vec<Applied>, ExitProblem> {
+    let mut resolved = resolved?;
+    if let Some(shard) = app.shard() {
+        own::keep(shard, &mut resolved).await?;
+    }
+    Ok(app.fleet.plan(&resolved).await?)
 }
 
 fn exit(planned: &[Applied]) -> Exit {

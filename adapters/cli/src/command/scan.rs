@@ -49,7 +49,7 @@ async fn go_on(app: &App, common: &Common, every: Duration) -> CommandOutcome {
 }
 
 /// Looks at the hosts again and again, and tells what is news; ends only with an error.
-pub(super) async fn look_on(app: &App, every: Duration) -> CommandOutcome {
+pub(crate) async fn look_on(app: &App, every: Duration) -> CommandOutcome {
     let (sender, mut looks) = mpsc::channel(WATCHERS);
     let mut told = BTreeMap::new();
     let mut watching = pin!(app.fleet.watch(every, sender));

@@ -38,7 +38,7 @@ use crate::{
     exit::{Exit, ExitProblem},
     folder,
     metrics::{self, Metrics},
-    output,
+    output, shards,
     ssh::keeper,
     supervisor, work,
 };
@@ -70,6 +70,10 @@ pub(super) fn deaf(address: SocketAddr, why: Option<io::Error>, option: &str) ->
 
 /// Works as long as it has the right to.
 async fn lead(common: &Common, args: &ServeArgs, metrics: &Arc<Metrics>) -> CommandOutcome {
+    if args.shards.shards.is_some() {
+        return Box::pin(shards::serve(common, args, metrics)).await;
+    }
+    shards::front::is_no_set(common).await?;
     let cluster = ClusterCommand::of(common, &args.cluster).await?;
     let election = cluster.as_ref().and_then(|cluster| cluster.election(args));
     if let (Some(_), Some(address)) = (&election, common.journal()?) {
@@ -138,7 +142,7 @@ async fn win(common: &Common, args: &ServeArgs) -> Result<Option<Option<Arc<Held
 
 /// A panic ends the process in order: the Lease is let go, and another one may take over at once.
 /// Nothing is sent or recorded any more by then, since the right to is given up before.
-async fn not_panicking(work: impl Future<Output = CommandOutcome>) -> CommandOutcome {
+pub(crate) async fn not_panicking(work: impl Future<Output = CommandOutcome>) -> CommandOutcome {
     let ended = AssertUnwindSafe(work).catch_unwind().await;
     ended.unwrap_or_else(|_| Err(defect("a task panicked")))
 }
@@ -295,7 +299,7 @@ async fn measure_guests(app: &App, args: &ServeArgs, metrics: &Arc<Metrics>) -> 
 }
 
 /// Archives what is old, while everything goes on.
-async fn archive_now_and_then(app: &App, common: &Common, args: &ServeArgs) -> Infallible {
+pub(crate) async fn archive_now_and_then(app: &App, common: &Common, args: &ServeArgs) -> Infallible {
     loop {
         tokio::time::sleep(args.archive_every).await;
         retention::archive_if_due(app, common, args.archive_from).await;
@@ -345,7 +349,7 @@ fn told_of_snapshots(notes: Result<Vec<ScheduleNote>, FleetError>) {
 }
 
 /// Says which unused images were removed, and which could not be.
-fn told_of_images(removed: Result<Vec<(ImageObject, Verdict)>, FleetError>) {
+pub(crate) fn told_of_images(removed: Result<Vec<(ImageObject, Verdict)>, FleetError>) {
     let removed = match removed {
         Ok(removed) => removed,
         Err(error) => return output::warning(&format!("unused images are not removed: {error}")),

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Tells what happens until the engine ends.
-pub(super) async fn tell(app: &App, common: &Common) -> CommandOutcome {
+pub(crate) async fn tell(app: &App, common: &Common) -> CommandOutcome {
     let mut live = LiveOutput::new(common.quiet);
     let mut notices = app.notices();
     while let Some(notice) = next(&mut notices).await {

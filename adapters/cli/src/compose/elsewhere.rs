@@ -161,7 +161,7 @@ async fn beside(path: &Path, identity: &Identity, looks: bool) -> Result<StateDi
 }
 
 /// The key that secrets are sealed with, where one is named.
-async fn sealer(common: &Common) -> Result<Option<Sealer>, ExitProblem> {
+pub(crate) async fn sealer(common: &Common) -> Result<Option<Sealer>, ExitProblem> {
     use tokio::io::AsyncReadExt as _;
     let Some(path) = &common.journal_key else {
         return Ok(None);

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, iter::repeat, path::PathBuf, sync::Arc, time::Duration};
 
 use super::bounds::ReadBounds;
+use crate::shards::HostFence;
 use async_trait::async_trait;
 use futures::future::join_all;
 use tokio::{
@@ -38,6 +39,8 @@ pub(super) struct AllHosts {
     /// Calls of an engine that died may be under way until then.
     acts_from: Option<Instant>,
     bounds: ReadBounds,
+    /// What keeps the hosts of other journals of a set out of reach.
+    fence: Option<HostFence>,
 }
 
 impl AllHosts {
@@ -48,6 +51,7 @@ impl AllHosts {
         lease: Arc<Lease>,
         acts_from: Option<Instant>,
         bounds: ReadBounds,
+        fence: Option<HostFence>,
     ) -> Self {
         Self {
             directory,
@@ -56,6 +60,7 @@ impl AllHosts {
             lease,
             acts_from,
             bounds,
+            fence,
         }
     }
 }
@@ -69,6 +74,9 @@ impl Hosts for AllHosts {
         self.lease
             .check()
             .map_err(|lost| PortError::new(PortErrorKind::Unreachable, id, "", lost.to_string()))?;
+        if let Some(fence) = &self.fence {
+            fence.check(id).await?;
+        }
         let settings = self.directory.get(id).ok_or_else(|| {
             let message = "the journal knows no settings of this host; apply its documents again";
             PortError::new(PortErrorKind::Denied, id, "", message)
@@ -98,6 +106,13 @@ impl Hosts for AllHosts {
         ports.full_verification = settings.record.full_verification();
         all.insert(id.to_owned(), (settings, ports.clone()));
         Ok(ports)
+    }
+
+    async fn claim(&self, id: &str, machine: Option<&str>) -> PortResult<()> {
+        match &self.fence {
+            Some(fence) => fence.claim(id, machine).await,
+            None => Ok(()),
+        }
     }
 
     async fn leave(&self) {

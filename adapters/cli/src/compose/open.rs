@@ -35,6 +35,7 @@ use crate::{
     exit::{Exit, ExitProblem},
     metrics::{Metrics, Timed},
     output::{self, folding::Folding},
+    shards::{HostFence, Membership},
 };
 
 /// How long a command has the state directory.
@@ -184,6 +185,13 @@ impl App {
         Self::held_or_own(common, Stay::Work).await
     }
 
+    /// The same of another journal than the one that this process may hold.
+    pub(crate) async fn look_at(common: &Common) -> Result<Self, ExitProblem> {
+        let (right, bounds) = (Right::default(), ReadBounds::default());
+        let looking = Self::open_own(common, Stay::Look, right, Metrics::new(), bounds);
+        Box::pin(looking).await
+    }
+
     async fn held_or_own(common: &Common, stay: Stay) -> Result<Self, ExitProblem> {
         match Self::held() {
             Some(app) => Ok(app),
@@ -236,7 +244,7 @@ impl App {
                 (state, stores)
             }
         };
-        let on = Self::on(state, stores, stay, &metrics, &bounds, common.quiet);
+        let on = Self::on(state, stores, stay, &metrics, &bounds, common);
         let app = Box::pin(on).await?;
         if stay != Stay::Look {
             command::console::record_lost(&app).await;
@@ -254,10 +262,12 @@ impl App {
         stay: Stay,
         metrics: &Metrics,
         bounds: &ReadBounds,
-        quiet: bool,
+        common: &Common,
     ) -> Result<Self, ExitProblem> {
-        let folding = Folding::of(&state, &*stores.journal, quiet).await?;
-        let parts = parts(&state, &stores, metrics, bounds, folding.clone()).await?;
+        let folding = Folding::of(&state, &*stores.journal, common.quiet).await?;
+        let shard = common.shard.clone();
+        let open = (&state, &stores);
+        let parts = parts(open, metrics, bounds, folding.clone(), shard.clone()).await?;
         let fleet = match stay {
             Stay::Look => Fleet::open_to_look(parts).await?,
             _ if state.observes_only() => Fleet::observe(parts).await?,
@@ -280,6 +290,7 @@ impl App {
             path: state.path().to_owned(),
             state: Mutex::new(Some(state)),
             stays: stay == Stay::Serve,
+            shard,
             view: OnceLock::new(),
         };
         Ok(Self {
@@ -333,14 +344,18 @@ async fn tell_damage(journal: &DiskJournal) -> Result<(), ExitProblem> {
 }
 
 async fn parts(
-    state: &StateDir,
-    stores: &Stores,
+    (state, stores): (&StateDir, &Stores),
     metrics: &Metrics,
     bounds: &ReadBounds,
     folding: Option<Arc<Folding>>,
+    shard: Option<Membership>,
 ) -> Result<FleetConfig, ExitProblem> {
     let directory = Arc::new(HostDirectory::default());
-    let sim = state.path().join("sim");
+    // Hosts are those of the whole set.
+    let sim = match &shard {
+        Some(shard) => shard.place().join("sim"),
+        None => state.path().join("sim"),
+    };
     let acts_from = match &stores.kept {
         Kept::Elsewhere(remote) => remote.acts_from(),
         Kept::Files { .. } => None,
@@ -353,7 +368,15 @@ async fn parts(
         ));
     }
     let lease = state.lease();
-    let hosts = hosts::AllHosts::new(directory.clone(), sim, lease, acts_from, bounds.clone());
+    let fence = shard.and_then(|shard| HostFence::of(&shard));
+    let hosts = hosts::AllHosts::new(
+        directory.clone(),
+        sim,
+        lease,
+        acts_from,
+        bounds.clone(),
+        fence,
+    );
     Ok(FleetConfig {
         journal: Arc::new(Timed {
             inner: stores.journal.clone(),

@@ -72,6 +72,9 @@ async fn once_free(path: &Path, open: OpenLock) -> Result<StateDir, ExitProblem>
 
 /// Where the state is: as said, else by XDG, or `/var/lib/vsiflow` for root.
 pub(crate) fn state_path(common: &Common) -> Result<PathBuf, ExitProblem> {
+    if let Some(shard) = &common.shard {
+        return Ok(shard.folder());
+    }
     if let Some(path) = &common.state {
         return Ok(path.clone());
     }

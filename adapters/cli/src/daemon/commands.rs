@@ -75,14 +75,14 @@ impl Commands for CallersCommands {
 }
 
 /// What is asked, as the holder does it: it asks nobody else, whatever its environment says.
-fn command_line(args: &[String]) -> Option<Cli> {
+pub(crate) fn command_line(args: &[String]) -> Option<Cli> {
     let mut cli = Cli::try_parse_from(args).ok()?;
     cli.common.read_only = None;
     cli.common.server = None;
     Some(cli)
 }
 
-fn given(request: CommandRequest) -> GivenDocuments {
+pub(crate) fn given(request: CommandRequest) -> GivenDocuments {
     let files = request.files.into_iter().map(|file| InputText {
         name: file.name,
         bytes: file.content,

@@ -19,6 +19,7 @@ mod server;
 
 pub(crate) use access::{ApiAccess, refused};
 pub(crate) use client::{Forwarded, ask, ask_at, console, forward_to, may_forward, show};
+pub(crate) use commands::{command_line, given};
 pub(crate) use consent::forward_asking;
 pub(crate) use server::{DaemonServer, api};
 use vsiflow_api::Place;

@@ -71,6 +71,8 @@ impl Fleet {
         ports.host.pin_uuid(None);
         let machine = ports.host.machine().await.map_err(Failure::from)?;
         let seen = ports.host.uuid().await.map_err(Failure::from)?;
+        let claimed = self.reach.claim(host, machine.as_deref()).await;
+        claimed.map_err(Failure::from)?;
         let accepted = match (&machine, &seen) {
             (Some(machine), _) => machine.clone(),
             (None, Some(seen)) => format!("libvirt's host UUID {}", seen.uuid),

@@ -42,7 +42,8 @@ pub(crate) fn history(lines: &[HistoryLine], wide: bool) -> Table {
             row.insert(1, line.object.clone().unwrap_or_default());
         }
         if wide {
-            row.insert(0, line.offset.to_string());
+            let offset = line.offset;
+            row.insert(0, line.journal.map_or_else(|| offset.to_string(), |journal| format!("{journal}:{offset}")));
             row.extend([
                 or_none(line.run.clone().unwrap_or_default()),
                 line.hash.chars().take(12).collect(),

@@ -13,6 +13,9 @@ use vsiflow_engine::{
 pub struct HistoryLine {
     /// The journal-wide order.
     pub offset: Offset,
+    /// The journal of a set that the offset is one of, where there is a set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub journal: Option<u16>,
     /// When, RFC 3339 with milliseconds, UTC.
     pub time: String,
     /// The entity the event is of.

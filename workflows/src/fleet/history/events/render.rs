@@ -62,6 +62,7 @@ impl HistoryLines {
         let workflow = workflow_of(&event.kind).or(known.map(|known| &known.1));
         let (step, attempt) = event.kind.step();
         HistoryLine {
+            journal: None,
             offset: record.offset,
             time: rfc3339(event.at),
             entity,

@@ -1,0 +1,133 @@
+//! A command for the holder of a journal, and its answer, as they go through the database.
+
+use std::time::Duration;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+use vsiflow_api::CommandRequest;
+use vsiflow_engine::{model::Actor, secret::Secret};
+use vsiflow_postgres::{
+    seal::Sealer,
+    shards::{ShardSet, requests::Progress},
+};
+
+use super::problem;
+use crate::{
+    daemon,
+    exit::{Exit, ExitProblem},
+    output, work,
+};
+
+/// How often it is looked for the answer.
+const POLL: Duration = Duration::from_millis(150);
+/// A holder that died is succeeded sooner.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// From then on the user is told what is waited for.
+const SAID: Duration = Duration::from_secs(3);
+
+/// What is asked.
+#[derive(Serialize, Deserialize)]
+pub(super) struct CommandAsked {
+    pub(super) request: CommandRequest,
+    pub(super) actor: Actor,
+}
+
+/// What it came to.
+#[derive(Serialize, Deserialize)]
+pub(super) struct CommandAnswer {
+    pub(super) exit: u8,
+    /// What was printed, in base64: for standard error, where that is true.
+    output: Vec<(bool, String)>,
+}
+
+impl CommandAnswer {
+    pub(super) fn new(exit: Exit, pieces: Vec<(bool, Vec<u8>)>) -> Self {
+        let encoded = |(to_err, bytes): (bool, Vec<u8>)| (to_err, BASE64_STANDARD.encode(bytes));
+        Self {
+            exit: exit as u8,
+            output: pieces.into_iter().map(encoded).collect(),
+        }
+    }
+
+    fn print(&self) -> Result<Exit, ExitProblem> {
+        for (to_err, piece) in &self.output {
+            let bytes = BASE64_STANDARD.decode(piece).map_err(ExitProblem::defect)?;
+            daemon::show(*to_err, &bytes).map_err(ExitProblem::defect)?;
+        }
+        Ok(Exit::of(self.exit))
+    }
+}
+
+/// Has the holder of a journal do a command, and prints what it says.
+pub(super) async fn ask(
+    set: &ShardSet,
+    sealer: &Sealer,
+    journal: u16,
+    asked: &CommandAsked,
+    repeatable: bool,
+) -> Result<Exit, ExitProblem> {
+    let id = id();
+    let text = serde_json::to_vec(asked).map_err(ExitProblem::defect)?;
+    let text = Secret::new(text);
+    let sent = set.ask(sealer, &id, journal, &text, repeatable).await;
+    sent.map_err(|error| problem(&error))?;
+    tokio::select! {
+        answered = answer(set, sealer, journal, &id) => {
+            let answer = answered?;
+            if set.withdraw(&id).await.is_err() {
+                tracing::debug!("the answer is forgotten later");
+            }
+            answer.print()
+        }
+        () = work::interrupted() => {
+            let withdrawn = set.withdraw(&id).await.is_ok_and(|gone| gone);
+            if !withdrawn {
+                output::note(&format!("journal {journal} has begun what was asked, and continues"));
+            }
+            Ok(Exit::Interrupted)
+        }
+    }
+}
+
+/// Unlike any other.
+pub(super) fn id() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+async fn answer(
+    set: &ShardSet,
+    sealer: &Sealer,
+    journal: u16,
+    id: &str,
+) -> Result<CommandAnswer, ExitProblem> {
+    let asked = Instant::now();
+    let mut said = false;
+    loop {
+        let progress = set.progress(sealer, id).await;
+        match progress.map_err(|error| problem(&error))? {
+            Progress::Answered(answer) => {
+                return serde_json::from_slice(answer.expose()).map_err(ExitProblem::defect);
+            }
+            Progress::Gone => return Err(unanswered(journal, "the request is gone")),
+            Progress::Waiting if asked.elapsed() > PATIENCE => {
+                let withdrawn = set.withdraw(id).await;
+                if withdrawn.map_err(|error| problem(&error.into()))? {
+                    return Err(unanswered(journal, "no process holds that journal"));
+                }
+            }
+            Progress::Waiting if asked.elapsed() > SAID && !said => {
+                said = true;
+                output::note(&format!("waiting for a process that holds journal {journal}"));
+            }
+            Progress::Waiting | Progress::Begun => {}
+        }
+        sleep(POLL).await;
+    }
+}
+
+fn unanswered(journal: u16, why: &str) -> ExitProblem {
+    let message = format!("journal {journal} of the set does not answer: {why}; nothing was done there");
+    let remedy = "see that `vsiflow serve --shards auto` runs, then ask again";
+    ExitProblem::new(Exit::Failed, "VSI0766", message, remedy)
+}

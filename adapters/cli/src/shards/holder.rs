@@ -1,0 +1,251 @@
+//! A process of a set: takes journals up to its share, and lets those go that are more.
+//!
+//! Shares follow from who says that it lives; leases alone decide who has a journal. So processes that
+//! count differently for a moment leave a journal without a holder for a moment, and never with two.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+use tokio_util::sync::CancellationToken;
+use vsiflow_postgres::{
+    Held, PostgresError, hold,
+    shards::{ShardError, ShardSet},
+};
+
+use super::{SetPlace, ask, front, journal, problem, share};
+use crate::{
+    args::{Common, ServeArgs},
+    command::CommandOutcome,
+    compose::state_path,
+    exit::{Exit, ExitProblem},
+    metrics::Metrics,
+    output, supervisor, work,
+};
+
+/// How often a process says that it lives, and looks what its share is.
+const EVERY: Duration = Duration::from_secs(1);
+/// How often old answers are forgotten.
+const TIDY: Duration = Duration::from_secs(600);
+
+/// A journal that this process works on.
+struct Running {
+    stop: CancellationToken,
+}
+
+/// A process of a set.
+struct Process {
+    name: String,
+    place: SetPlace,
+    common: Common,
+    lasts: Duration,
+    service: journal::Service,
+    running: BTreeMap<u16, Running>,
+    tasks: JoinSet<(u16, CommandOutcome)>,
+}
+
+/// Works on a share of the journals until it is told to stop.
+///
+/// # Errors
+/// VSI0760 and VSI0761 where there is no such set, and when a journal cannot be worked on.
+pub(crate) async fn serve(
+    common: &Common,
+    args: &ServeArgs,
+    metrics: &Arc<Metrics>,
+) -> CommandOutcome {
+    refuse_options(common, args)?;
+    let Some(address) = common.journal()? else {
+        let message = "--shards shares journals of a database, and none is named";
+        let remedy = "name one with --journal postgres://USER@HOST/DATABASE";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0760", message, remedy));
+    };
+    let sealer = front::needed_key(common).await?;
+    let opening = open(address, args.shards.journals);
+    let set = tokio::select! {
+        set = opening => set?,
+        () = work::interrupted() => return Ok(Exit::Done),
+    };
+    let place = SetPlace::new(set, state_path(common)?);
+    let mut process = Process {
+        name: ask::id(),
+        place,
+        common: common.clone(),
+        lasts: args.lease.unwrap_or(hold::LASTS),
+        service: journal::Service {
+            args: Arc::new(args.clone()),
+            metrics: metrics.clone(),
+            sealer,
+        },
+        running: BTreeMap::new(),
+        tasks: JoinSet::new(),
+    };
+    let outcome = process.share().await;
+    metrics.ready.store(false, Ordering::Relaxed);
+    supervisor::stopping();
+    process.end().await;
+    outcome
+}
+
+/// A set that is there, or is made; a server that does not answer is waited for.
+async fn open(
+    address: &vsiflow_postgres::JournalAddress,
+    journals: Option<u16>,
+) -> Result<ShardSet, ExitProblem> {
+    let mut told = false;
+    loop {
+        let opened = match journals {
+            Some(journals) => ShardSet::make(address, journals).await.map(Some),
+            None => ShardSet::open(address).await.map_err(ShardError::from),
+        };
+        match opened {
+            Ok(Some(set)) => return Ok(set),
+            Ok(None) => {
+                let message = format!("{address} is no set of journals");
+                let remedy = "say at the first start how many it is to have, such as --journals 8";
+                return Err(ExitProblem::new(Exit::Usage, "VSI0760", message, remedy));
+            }
+            Err(error @ ShardError::Postgres(PostgresError::Unreachable { .. })) => {
+                if !std::mem::replace(&mut told, true) {
+                    output::note(&format!("waiting, since {error}"));
+                }
+            }
+            Err(error) => return Err(problem(&error)),
+        }
+        sleep(EVERY).await;
+    }
+}
+
+/// Refuses what is a whole daemon's and not a part's.
+fn refuse_options(common: &Common, args: &ServeArgs) -> Result<(), ExitProblem> {
+    let given = [
+        (common.read_only.is_some(), "--read-only"),
+        (args.sign_key.is_some(), "--sign-key"),
+        (args.listen.listen.is_some(), "--listen"),
+        (args.cluster.kube, "--kube"),
+        (args.folder.dir.is_some(), "--dir"),
+        (args.otlp_endpoint.is_some(), "--otlp-endpoint"),
+    ];
+    let Some((_, option)) = given.into_iter().find(|(given, _)| *given) else {
+        return Ok(());
+    };
+    let message = format!("{option} is that of a process that has all journals, and --shards shares them");
+    let remedy = format!("leave {option} out, or serve one journal without --shards");
+    Err(ExitProblem::new(Exit::Usage, "VSI0762", message, &remedy))
+}
+
+impl Process {
+    async fn share(&mut self) -> CommandOutcome {
+        let mut interrupted = std::pin::pin!(work::interrupted());
+        let mut lives = Instant::now();
+        let mut tidied = Instant::now();
+        let set = self.place.set.clone();
+        output::note(&format!(
+            "sharing the {} journals of {}",
+            set.journals(),
+            set.place()
+        ));
+        supervisor::ready();
+        loop {
+            tokio::select! {
+                () = &mut interrupted => return Ok(Exit::Done),
+                never = supervisor::watchdog() => match never {},
+                Some(ended) = self.tasks.join_next() => {
+                    let (number, outcome) = ended.map_err(ExitProblem::defect)?;
+                    self.running.remove(&number);
+                    outcome?;
+                }
+                () = sleep(lives.saturating_duration_since(Instant::now())) => {
+                    lives = Instant::now() + EVERY;
+                    if let Err(error) = self.look().await {
+                        // Leases end by themselves, and this process with the first of them.
+                        tracing::warn!(%error, "the set is not looked at");
+                    }
+                    if tidied.elapsed() > TIDY {
+                        tidied = Instant::now();
+                        let _ = set.forget_answers().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks what is this process's share, and takes or lets go what is missing or too much.
+    async fn look(&mut self) -> Result<(), PostgresError> {
+        let set = self.place.set.clone();
+        let standing = set.live(&self.name).await?;
+        let share = share::of(set.journals(), standing.rank, standing.living);
+        let kept = |running: &&Running| !running.stop.is_cancelled();
+        let own = self.running.values().filter(kept).count();
+        // The highest ones: whoever comes late finds them.
+        for (number, running) in self.running.iter().rev().take(own.saturating_sub(share)) {
+            output::note(&format!("handing over journal {number}"));
+            running.stop.cancel();
+        }
+        if own < share {
+            for number in set.free().await? {
+                if self.running.len() >= share {
+                    break;
+                }
+                if !self.running.contains_key(&number) {
+                    self.take(number).await?;
+                }
+            }
+        }
+        let ready = self.service.metrics.clone();
+        ready.ready.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn take(&mut self, number: u16) -> Result<(), PostgresError> {
+        let held = match Held::take(&self.place.set.member(number), self.lasts).await {
+            Ok(held) => held,
+            // Another one was faster.
+            Err(PostgresError::InUse { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let common = self.place.member(&self.common, number, true);
+        let Some(shard) = common.shard.clone() else {
+            return Ok(());
+        };
+        let stop = CancellationToken::new();
+        let running = Running { stop: stop.clone() };
+        self.running.insert(number, running);
+        let service = self.service.clone();
+        let work = async move {
+            let made = tokio::fs::create_dir_all(shard.folder()).await;
+            let outcome = match made {
+                Ok(()) => journal::keep(service, common, shard, held, stop).await,
+                Err(error) => {
+                    held.release().await;
+                    let remedy = "name a folder with --state that this user may write to";
+                    let message = format!("no folder can be made beside a journal: {error}");
+                    Err(ExitProblem::new(Exit::Failed, "VSI0006", message, remedy))
+                }
+            };
+            (number, outcome)
+        };
+        self.tasks.spawn(Box::pin(work));
+        Ok(())
+    }
+
+    /// Lets everything go.
+    async fn end(&mut self) {
+        for running in self.running.values() {
+            running.stop.cancel();
+        }
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Ok((number, Err(problem))) = ended {
+                output::note(&format!("journal {number}: {}", problem.message));
+            }
+        }
+        if self.place.set.leave(&self.name).await.is_err() {
+            tracing::debug!("others count this process as dead in a while");
+        }
+    }
+}

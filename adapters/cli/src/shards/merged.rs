@@ -1,0 +1,149 @@
+//! Several fleets, looked at as one. An object is one fleet's alone, so that a list is the lists of all,
+//! one after the other.
+
+use std::sync::Arc;
+
+use vsiflow_engine::model::Failure;
+use vsiflow_workflows::fleet::{
+    DiskObject, Fleet, FleetError, GroupObject, HostObject, ImageObject, NetworkObject, PoolObject,
+    QuotaObject, RunObject, ServerTypeObject, SnapshotObject, VsiObject, VsiSummary,
+};
+
+/// The fleets of the journals that are looked at: one, but for a set.
+pub(crate) struct Fleets(Vec<Fleet>);
+
+/// A list of all fleets.
+macro_rules! all {
+    ($self:ident, $list:ident $(, $argument:expr)?) => {{
+        let mut all = Vec::new();
+        for fleet in &$self.0 {
+            all.extend(fleet.$list($($argument)?).await?);
+        }
+        Ok(all)
+    }};
+}
+
+/// An object that one of the fleets knows; else what the last one says.
+macro_rules! any {
+    ($self:ident, $get:ident, $namespace:ident, $name:ident) => {{
+        let mut unknown = Ok(());
+        for fleet in &$self.0 {
+            match fleet.$get($namespace, $name).await {
+                Ok(_) => return Ok(()),
+                Err(error) => unknown = Err(error),
+            }
+        }
+        unknown
+    }};
+}
+
+impl Fleets {
+    /// These.
+    pub(crate) fn new(fleets: Vec<Fleet>) -> Self {
+        Self(fleets)
+    }
+
+    /// Why no step is started in one of them.
+    pub(crate) fn braked(&self) -> Option<Failure> {
+        self.0.iter().find_map(Fleet::braked)
+    }
+
+    pub(crate) async fn vsi_summaries(
+        &self,
+        deleted: bool,
+    ) -> Result<Vec<Arc<VsiSummary>>, FleetError> {
+        let mut all: Vec<Arc<VsiSummary>> = Vec::new();
+        for fleet in &self.0 {
+            all.extend(fleet.vsi_summaries(deleted).await?);
+        }
+        if self.0.len() > 1 {
+            all.sort_by(|a, b| {
+                let key = |one: &VsiSummary| {
+                    (one.metadata.namespace.clone(), one.metadata.name.clone())
+                };
+                key(a).cmp(&key(b))
+            });
+        }
+        Ok(all)
+    }
+
+    pub(crate) async fn vsis(&self, deleted: bool) -> Result<Vec<VsiObject>, FleetError> {
+        let mut all: Vec<VsiObject> = Vec::new();
+        for fleet in &self.0 {
+            all.extend(fleet.vsis(deleted).await?);
+        }
+        if self.0.len() > 1 {
+            all.sort_by(|a, b| {
+                let key =
+                    |one: &VsiObject| (one.metadata.namespace.clone(), one.metadata.name.clone());
+                key(a).cmp(&key(b))
+            });
+        }
+        Ok(all)
+    }
+
+    pub(crate) async fn pools(&self, deleted: bool) -> Result<Vec<PoolObject>, FleetError> {
+        all!(self, pools, deleted)
+    }
+
+    pub(crate) async fn groups(&self, deleted: bool) -> Result<Vec<GroupObject>, FleetError> {
+        all!(self, groups, deleted)
+    }
+
+    pub(crate) async fn disks(&self, deleted: bool) -> Result<Vec<DiskObject>, FleetError> {
+        all!(self, disks, deleted)
+    }
+
+    pub(crate) async fn snapshots(&self, deleted: bool) -> Result<Vec<SnapshotObject>, FleetError> {
+        all!(self, snapshots, deleted)
+    }
+
+    pub(crate) async fn quota_objects(&self) -> Result<Vec<QuotaObject>, FleetError> {
+        all!(self, quota_objects)
+    }
+
+    pub(crate) async fn networks(&self) -> Result<Vec<NetworkObject>, FleetError> {
+        all!(self, networks)
+    }
+
+    pub(crate) async fn host_objects(&self) -> Result<Vec<HostObject>, FleetError> {
+        all!(self, host_objects)
+    }
+
+    pub(crate) async fn server_types(&self) -> Result<Vec<ServerTypeObject>, FleetError> {
+        all!(self, server_types)
+    }
+
+    pub(crate) async fn images(&self) -> Result<Vec<ImageObject>, FleetError> {
+        all!(self, images)
+    }
+
+    pub(crate) fn runs(&self) -> Vec<RunObject> {
+        self.0.iter().flat_map(Fleet::runs).collect()
+    }
+
+    /// Whether there is a VSI of that name.
+    pub(crate) async fn get(&self, namespace: &str, name: &str) -> Result<(), FleetError> {
+        any!(self, get, namespace, name)
+    }
+
+    /// Whether there is a pool of that name.
+    pub(crate) async fn pool(&self, namespace: &str, name: &str) -> Result<(), FleetError> {
+        any!(self, pool, namespace, name)
+    }
+
+    /// Whether there is a group of that name.
+    pub(crate) async fn group(&self, namespace: &str, name: &str) -> Result<(), FleetError> {
+        any!(self, group, namespace, name)
+    }
+
+    /// Whether there is a data disk of that name.
+    pub(crate) async fn disk(&self, namespace: &str, name: &str) -> Result<(), FleetError> {
+        any!(self, disk, namespace, name)
+    }
+
+    /// Whether there is a snapshot of that name.
+    pub(crate) async fn snapshot(&self, namespace: &str, name: &str) -> Result<(), FleetError> {
+        any!(self, snapshot, namespace, name)
+    }
+}

@@ -1,0 +1,78 @@
+//! Who lives. A process says so again and again; one that is silent for as long as a lease lasts
+//! counts as dead. Nothing here gives a right: only a journal's own lease does. So two processes that
+//! count differently for a moment want the same journal, and one of them has it.
+
+use std::time::Duration;
+
+use crate::{PostgresError, shards::ShardSet};
+
+/// A silent process counts as dead after so long.
+pub const SILENT: Duration = crate::hold::LASTS;
+
+/// Where a process stands among those that live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// How many came before it.
+    pub rank: usize,
+    /// How many live, itself included.
+    pub living: usize,
+}
+
+impl ShardSet {
+    /// Says that a process lives, and counts those that do.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub async fn live(&self, process: &str) -> Result<Standing, PostgresError> {
+        let upsert = "WITH silent AS (DELETE FROM vsiflow.shard_processes \
+                WHERE set_name = $1 AND process <> $2 AND silent_at < clock_timestamp()) \
+            INSERT INTO vsiflow.shard_processes (set_name, process, silent_at) \
+            VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3)) \
+            ON CONFLICT (set_name, process) DO UPDATE SET silent_at = excluded.silent_at";
+        let silent = SILENT.as_secs_f64();
+        self.reader()
+            .query(upsert, &[&self.name(), &process, &silent])
+            .await?;
+        let select = "SELECT process FROM vsiflow.shard_processes \
+            WHERE set_name = $1 AND (process = $2 OR silent_at >= clock_timestamp()) \
+            ORDER BY came, process";
+        let rows = self.reader().query(select, &[&self.name(), &process]).await?;
+        let mut living = rows.iter();
+        let rank = living.position(|row| row.get::<_, &str>(0) == process);
+        Ok(Standing {
+            rank: rank.unwrap_or_default(),
+            living: rows.len().max(1),
+        })
+    }
+
+    /// The journals that nobody has, or whose holder's lease is past.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub async fn free(&self) -> Result<Vec<u16>, PostgresError> {
+        let names: Vec<_> = (0..self.journals())
+            .map(|number| self.member(number).name)
+            .collect();
+        let select = "SELECT name FROM vsiflow.journals \
+            WHERE name = ANY($1) AND lease_until <= clock_timestamp()";
+        let rows = self.reader().query(select, &[&names]).await?;
+        let is_free = |name: &String| rows.iter().any(|row| row.get::<_, &str>(0) == name);
+        let numbers = (0..self.journals()).zip(&names);
+        Ok(numbers
+            .filter(|(_, name)| is_free(name))
+            .map(|(number, _)| number)
+            .collect())
+    }
+
+    /// Says that a process ends, so that others need not wait until it counts as dead.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub async fn leave(&self, process: &str) -> Result<(), PostgresError> {
+        let delete = "DELETE FROM vsiflow.shard_processes WHERE set_name = $1 AND process = $2";
+        self.reader()
+            .query(delete, &[&self.name(), &process])
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,210 @@
+//! What is asked of the holder of a journal, wherever that runs.
+
+use std::time::Duration;
+
+use vsiflow_engine::{
+    model::Name,
+    secret::{Secret, SecretError},
+};
+
+use crate::{
+    Held, PostgresError,
+    seal::Sealer,
+    shards::{ShardError, ShardSet},
+};
+
+/// Requests of one journal that may wait.
+const MOST: i64 = 1000;
+/// The longest request and the longest answer, in bytes.
+pub const LONGEST: usize = 32 << 20;
+/// An answer that nobody fetched stays for so long.
+const FORGOTTEN: Duration = Duration::from_secs(3600);
+
+/// A request for the holder of a journal.
+#[derive(Debug)]
+pub struct Asked {
+    /// Its id, unlike any other.
+    pub id: String,
+    /// What is asked.
+    pub request: Secret,
+    /// Whether a holder that died had begun it, and to do it again would do more.
+    pub begun: bool,
+    /// Whether a holder that died had begun it.
+    pub again: bool,
+}
+
+/// How far a request is.
+#[derive(Debug)]
+pub enum Progress {
+    /// No holder has taken it.
+    Waiting,
+    /// A holder has begun it.
+    Begun,
+    /// The answer.
+    Answered(Secret),
+    /// It is not there: it was withdrawn, or its answer was forgotten.
+    Gone,
+}
+
+impl ShardSet {
+    /// Asks something of the holder of a journal. To ask again under the same id changes nothing.
+    ///
+    /// # Errors
+    /// [`ShardError::Full`] where it is too long or too many wait; otherwise see [`PostgresError`].
+    pub async fn ask(
+        &self,
+        sealer: &Sealer,
+        id: &str,
+        journal: u16,
+        request: &Secret,
+        repeatable: bool,
+    ) -> Result<(), ShardError> {
+        if request.expose().len() > LONGEST {
+            let why = format!("it is longer than {} MiB", LONGEST >> 20);
+            return Err(ShardError::Full { why });
+        }
+        let sealed = sealer.seal(&Name::of(id), request).map_err(unsealed)?;
+        let insert = "INSERT INTO vsiflow.shard_requests (set_name, id, journal, sealed, repeatable) \
+            SELECT $1, $2, $3, $4, $5 WHERE (SELECT count(*) FROM vsiflow.shard_requests \
+                WHERE set_name = $1 AND journal = $3 AND answer IS NULL) < $6 \
+            ON CONFLICT (set_name, id) DO NOTHING";
+        let number = i32::from(journal);
+        self.reader()
+            .query(
+                insert,
+                &[&self.name(), &id, &number, &sealed, &repeatable, &MOST],
+            )
+            .await?;
+        let there = "SELECT 1 FROM vsiflow.shard_requests WHERE set_name = $1 AND id = $2";
+        if self.reader().query(there, &[&self.name(), &id]).await?.is_empty() {
+            let why = format!("{MOST} wait for the holder of journal {journal}");
+            return Err(ShardError::Full { why });
+        }
+        Ok(())
+    }
+
+    /// How far a request is.
+    ///
+    /// # Errors
+    /// See [`ShardError`].
+    pub async fn progress(&self, sealer: &Sealer, id: &str) -> Result<Progress, ShardError> {
+        let select = "SELECT answer, begun_by <> '' FROM vsiflow.shard_requests \
+            WHERE set_name = $1 AND id = $2";
+        let rows = self.reader().query(select, &[&self.name(), &id]).await?;
+        let Some(row) = rows.first() else {
+            return Ok(Progress::Gone);
+        };
+        match (row.get::<_, Option<&[u8]>>(0), row.get::<_, bool>(1)) {
+            (Some(sealed), _) => {
+                let answer = sealer.open(&answer_name(id), sealed).map_err(unsealed)?;
+                Ok(Progress::Answered(answer))
+            }
+            (None, true) => Ok(Progress::Begun),
+            (None, false) => Ok(Progress::Waiting),
+        }
+    }
+
+    /// Takes back a request that no holder has begun, or whose answer was read. Whether it is gone.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub async fn withdraw(&self, id: &str) -> Result<bool, PostgresError> {
+        let delete = "DELETE FROM vsiflow.shard_requests WHERE set_name = $1 AND id = $2 \
+            AND (begun_by = '' OR answer IS NOT NULL) RETURNING id";
+        let rows = self.reader().query(delete, &[&self.name(), &id]).await?;
+        Ok(!rows.is_empty())
+    }
+
+    /// The oldest request that this holder has not begun, which it thereby begins. None where there
+    /// is none, or the lease is past.
+    ///
+    /// # Errors
+    /// [`ShardError::Seal`] where it was sealed with another key; it is answered with nothing then, so
+    /// that it holds up no other. Otherwise see [`PostgresError`].
+    pub async fn begin(
+        &self,
+        sealer: &Sealer,
+        held: &Held,
+        journal: u16,
+    ) -> Result<Option<Asked>, ShardError> {
+        let number = i32::from(journal);
+        let take = "WITH fence AS (SELECT journal FROM vsiflow.journals WHERE journal = $4 \
+                AND holder = $3 AND lease_until > clock_timestamp() FOR SHARE), \
+            oldest AS (SELECT id, begun_by FROM vsiflow.shard_requests \
+                WHERE set_name = $1 AND journal = $2 AND answer IS NULL AND begun_by <> $3 \
+                AND EXISTS (SELECT FROM fence) ORDER BY asked, id LIMIT 1 FOR UPDATE) \
+            UPDATE vsiflow.shard_requests r SET begun_by = $3 FROM oldest \
+            WHERE r.set_name = $1 AND r.id = oldest.id \
+            RETURNING r.id, r.sealed, oldest.begun_by <> '', r.repeatable";
+        let rows = self
+            .reader()
+            .query(take, &[&self.name(), &number, &held.holder, &held.journal])
+            .await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        let id: String = row.get(0);
+        let request = match sealer.open(&Name::of(&id), row.get(1)) {
+            Ok(request) => request,
+            Err(error) => {
+                self.store(&id, held, &[]).await?;
+                return Err(unsealed(error));
+            }
+        };
+        Ok(Some(Asked {
+            id,
+            request,
+            begun: row.get::<_, bool>(2) && !row.get::<_, bool>(3),
+            again: row.get(2),
+        }))
+    }
+
+    /// Answers a request that this holder began.
+    ///
+    /// # Errors
+    /// See [`ShardError`].
+    pub async fn answer(
+        &self,
+        sealer: &Sealer,
+        held: &Held,
+        id: &str,
+        answer: &Secret,
+    ) -> Result<(), ShardError> {
+        let sealed = sealer.seal(&answer_name(id), answer).map_err(unsealed)?;
+        self.store(id, held, &sealed).await?;
+        Ok(())
+    }
+
+    async fn store(&self, id: &str, held: &Held, sealed: &[u8]) -> Result<(), PostgresError> {
+        // What was asked is not needed any more.
+        let update = "UPDATE vsiflow.shard_requests SET answer = $4, sealed = ''::bytea, \
+            answered = clock_timestamp() WHERE set_name = $1 AND id = $2 AND begun_by = $3";
+        self.reader()
+            .query(update, &[&self.name(), &id, &held.holder, &sealed])
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets answers that nobody fetched.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub async fn forget_answers(&self) -> Result<(), PostgresError> {
+        let delete = "DELETE FROM vsiflow.shard_requests WHERE set_name = $1 \
+            AND answered < clock_timestamp() - make_interval(secs => $2)";
+        let age = FORGOTTEN.as_secs_f64();
+        self.reader().query(delete, &[&self.name(), &age]).await?;
+        Ok(())
+    }
+}
+
+/// An answer is sealed under a name of its own, so that a request cannot be put in its place.
+fn answer_name(id: &str) -> Name {
+    Name::of(&format!("{id}-answer"))
+}
+
+fn unsealed(error: SecretError) -> ShardError {
+    ShardError::Seal {
+        why: error.to_string(),
+    }
+}
