@@ -115,6 +115,7 @@ mod selecting;
 mod serial;
 mod service_manager;
 mod snapshot_schedules;
+mod shards;
 mod snapshots;
 mod state_directory;
 mod support;

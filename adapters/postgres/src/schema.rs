@@ -67,9 +67,7 @@ pub(crate) async fn make_tables(
 async fn tables(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
     let lock = "SELECT pg_advisory_xact_lock($1)";
     transaction.execute(lock, &[&LOCK]).await?;
-    transaction
-        .batch_execute(include_str!("schema.sql"))
-        .await
+    transaction.batch_execute(include_str!("schema.sql")).await
 }
 
 /// The journal's row, if it and the tables are there.

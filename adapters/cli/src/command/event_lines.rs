@@ -88,8 +88,14 @@ pub(super) async fn of_set(
         })
         .collect();
     keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let surplus = keyed.len().saturating_sub(if most == 0 { keyed.len() } else { most });
-    Ok(keyed.into_iter().skip(surplus).map(|(_, line)| line).collect())
+    let surplus = keyed
+        .len()
+        .saturating_sub(if most == 0 { keyed.len() } else { most });
+    Ok(keyed
+        .into_iter()
+        .skip(surplus)
+        .map(|(_, line)| line)
+        .collect())
 }
 
 /// With the names of VSIs; everything else goes by its own ID.

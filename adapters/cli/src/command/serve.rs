@@ -299,7 +299,11 @@ async fn measure_guests(app: &App, args: &ServeArgs, metrics: &Arc<Metrics>) -> 
 }
 
 /// Archives what is old, while everything goes on.
-pub(crate) async fn archive_now_and_then(app: &App, common: &Common, args: &ServeArgs) -> Infallible {
+pub(crate) async fn archive_now_and_then(
+    app: &App,
+    common: &Common,
+    args: &ServeArgs,
+) -> Infallible {
     loop {
         tokio::time::sleep(args.archive_every).await;
         retention::archive_if_due(app, common, args.archive_from).await;

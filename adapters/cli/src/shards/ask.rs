@@ -118,7 +118,9 @@ async fn answer(
             }
             Progress::Waiting if asked.elapsed() > SAID && !said => {
                 said = true;
-                output::note(&format!("waiting for a process that holds journal {journal}"));
+                output::note(&format!(
+                    "waiting for a process that holds journal {journal}"
+                ));
             }
             Progress::Waiting | Progress::Begun => {}
         }
@@ -127,7 +129,8 @@ async fn answer(
 }
 
 fn unanswered(journal: u16, why: &str) -> ExitProblem {
-    let message = format!("journal {journal} of the set does not answer: {why}; nothing was done there");
+    let message =
+        format!("journal {journal} of the set does not answer: {why}; nothing was done there");
     let remedy = "see that `vsiflow serve --shards auto` runs, then ask again";
     ExitProblem::new(Exit::Failed, "VSI0766", message, remedy)
 }

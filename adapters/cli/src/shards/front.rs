@@ -117,7 +117,8 @@ pub(crate) async fn is_no_set(common: &Common) -> Result<(), ExitProblem> {
 }
 
 fn of_member(number: u16) -> ExitProblem {
-    let message = format!("the address names journal {number} of a set, of which a part is looked at only");
+    let message =
+        format!("the address names journal {number} of a set, of which a part is looked at only");
     let remedy = "name the set, without the number, and `serve --shards auto` does it";
     ExitProblem::new(Exit::Usage, "VSI0762", message, remedy)
 }
@@ -137,7 +138,9 @@ async fn one(cli: Cli, address: &JournalAddress, number: u16) -> Result<Routed, 
     }
     let (name, _) = address.journal().rsplit_once('.').unwrap_or_default();
     let place = place(&cli.common, &address.with_journal(name)).await?;
-    Ok(Routed::Of(with(cli, |common| place.member(common, number, false))))
+    Ok(Routed::Of(with(cli, |common| {
+        place.member(common, number, false)
+    })))
 }
 
 fn with(cli: Cli, change: impl FnOnce(&Common) -> Common) -> Box<Cli> {
@@ -153,10 +156,14 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
             set: Some(place),
             ..common.clone()
         }))),
-        Meeting::Server => Ok(Routed::Of(with(cli, |common| place.member(common, 0, false)))),
+        Meeting::Server => Ok(Routed::Of(with(cli, |common| {
+            place.member(common, 0, false)
+        }))),
         Meeting::LooksAt(namespace, names) => {
             let journal = of_names(&place, namespace, &names).await?;
-            Ok(Routed::Of(with(cli, |common| place.member(common, journal, false))))
+            Ok(Routed::Of(with(cli, |common| {
+                place.member(common, journal, false)
+            })))
         }
         Meeting::Acts(namespace, names, repeatable) => {
             let sealer = needed_key(&cli.common).await?;
@@ -185,7 +192,9 @@ fn meeting(command: &CliCommand) -> Meeting<'_> {
     let acts = |args: &'_ crate::args::Targets| args.names.is_empty() || args.all;
     match command {
         CliCommand::Get(args) if args.watch => Meeting::Refused("it follows one journal"),
-        CliCommand::Get(args) if args.refresh => Meeting::Refused("--refresh records in one journal"),
+        CliCommand::Get(args) if args.refresh => {
+            Meeting::Refused("--refresh records in one journal")
+        }
         CliCommand::Get(args) if args.at.is_some() => {
             Meeting::Refused("a moment is one of a journal")
         }
@@ -276,11 +285,7 @@ pub(super) fn is_asked(command: &CliCommand) -> bool {
 }
 
 /// The journal of these objects, which must be one.
-async fn of_names(
-    place: &SetPlace,
-    namespace: &str,
-    names: &[String],
-) -> Result<u16, ExitProblem> {
+async fn of_names(place: &SetPlace, namespace: &str, names: &[String]) -> Result<u16, ExitProblem> {
     let mut found: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     for name in names {
         let (kind, rest) = match name.strip_prefix(DISK) {
@@ -302,7 +307,8 @@ async fn of_names(
         (Some(journal), None) => Ok(*journal),
         _ => {
             let parts = found.iter();
-            let parts = parts.map(|(journal, names)| format!("{} (journal {journal})", names.join(" ")));
+            let parts =
+                parts.map(|(journal, names)| format!("{} (journal {journal})", names.join(" ")));
             let parts = parts.collect::<Vec<_>>().join(", ");
             let message = format!("the objects are in several journals: {parts}");
             let remedy = "name those of one journal at a time";

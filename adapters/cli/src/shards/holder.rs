@@ -134,7 +134,8 @@ fn refuse_options(common: &Common, args: &ServeArgs) -> Result<(), ExitProblem> 
     let Some((_, option)) = given.into_iter().find(|(given, _)| *given) else {
         return Ok(());
     };
-    let message = format!("{option} is that of a process that has all journals, and --shards shares them");
+    let message =
+        format!("{option} is that of a process that has all journals, and --shards shares them");
     let remedy = format!("leave {option} out, or serve one journal without --shards");
     Err(ExitProblem::new(Exit::Usage, "VSI0762", message, &remedy))
 }

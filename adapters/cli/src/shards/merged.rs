@@ -58,9 +58,8 @@ impl Fleets {
         }
         if self.0.len() > 1 {
             all.sort_by(|a, b| {
-                let key = |one: &VsiSummary| {
-                    (one.metadata.namespace.clone(), one.metadata.name.clone())
-                };
+                let key =
+                    |one: &VsiSummary| (one.metadata.namespace.clone(), one.metadata.name.clone());
                 key(a).cmp(&key(b))
             });
         }

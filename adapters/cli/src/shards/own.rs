@@ -20,7 +20,10 @@ use crate::{
 /// # Errors
 /// VSI0763.
 pub(super) fn refuse_shared(resolved: &Resolved) -> Result<(), ExitProblem> {
-    let chosen = resolved.vsis.iter().find(|vsi| vsi.desired.placement.is_some());
+    let chosen = resolved
+        .vsis
+        .iter()
+        .find(|vsi| vsi.desired.placement.is_some());
     let chosen = chosen.map(|vsi| format!("vsi/{} has a placement", vsi.desired.name));
     let nowhere = resolved.vsis.iter().find(|vsi| vsi.desired.host.is_empty());
     let nowhere = nowhere.map(|vsi| format!("the host of vsi/{} is not known", vsi.desired.name));
@@ -122,7 +125,10 @@ impl Claimed {
         let Claim::Other { journal, busy } = claim.map_err(elsewhere::problem)? else {
             return Ok(());
         };
-        let gone = !busy && self.is_gone_in(common, journal, kind, (namespace, name)).await?;
+        let gone = !busy
+            && self
+                .is_gone_in(common, journal, kind, (namespace, name))
+                .await?;
         if gone {
             let taken = set.take_name(&object, journal, own).await;
             if taken.map_err(elsewhere::problem)? {

@@ -76,7 +76,9 @@ impl ShardError {
             Self::Postgres(error) => error.remedy(),
             Self::Many { .. } => "say another --journals N: 8 are enough for some thousand hosts",
             Self::Size { .. } => "leave --journals out, or make another set with ?journal=NAME",
-            Self::Name { .. } | Self::IsJournal { .. } => "name the set otherwise with ?journal=NAME",
+            Self::Name { .. } | Self::IsJournal { .. } => {
+                "name the set otherwise with ?journal=NAME"
+            }
             Self::Elsewhere { .. } => {
                 "use what has it there, or delete that first; a machine stays with its journal for good"
             }

@@ -153,7 +153,8 @@ impl ShardSet {
 
     /// The address of one of them.
     pub fn member(&self, number: u16) -> JournalAddress {
-        self.address.with_journal(&member(&self.address.name, number))
+        self.address
+            .with_journal(&member(&self.address.name, number))
     }
 
     /// The name of the set.
@@ -213,7 +214,14 @@ mod tests {
     fn the_name_of_a_member_is_read_as_it_is_written() {
         assert_eq!(split(&member("default", 0)), Some(("default", 0)));
         assert_eq!(split(&member("a.b", 17)), Some(("a.b", 17)));
-        for name in ["default", "default.", ".1", "default.01", "default.x", "a.-1"] {
+        for name in [
+            "default",
+            "default.",
+            ".1",
+            "default.01",
+            "default.x",
+            "a.-1",
+        ] {
             assert_eq!(split(name), None, "{name}");
         }
     }

@@ -45,10 +45,7 @@ impl ShardSet {
                 WHERE set_name = $1 AND journal = number), number LIMIT 1 \
             ON CONFLICT (set_name, host) DO NOTHING";
         transaction
-            .execute(
-                insert,
-                &[&self.name(), &host, &i32::from(self.journals())],
-            )
+            .execute(insert, &[&self.name(), &host, &i32::from(self.journals())])
             .await
             .map_err(failed)?;
         let select = "SELECT journal FROM vsiflow.shard_hosts WHERE set_name = $1 AND host = $2";
@@ -121,7 +118,10 @@ impl ShardSet {
         }
         let select = "SELECT journal, busy FROM vsiflow.shard_names \
             WHERE set_name = $1 AND object = $2";
-        let rows = self.reader().query(select, &[&self.name(), &object]).await?;
+        let rows = self
+            .reader()
+            .query(select, &[&self.name(), &object])
+            .await?;
         Ok(match rows.first() {
             Some(row) => Claim::Other {
                 journal: number(row.get(0)),
@@ -186,7 +186,10 @@ impl ShardSet {
     /// See [`PostgresError`].
     pub async fn journal_of_name(&self, object: &str) -> Result<Option<u16>, PostgresError> {
         let select = "SELECT journal FROM vsiflow.shard_names WHERE set_name = $1 AND object = $2";
-        let rows = self.reader().query(select, &[&self.name(), &object]).await?;
+        let rows = self
+            .reader()
+            .query(select, &[&self.name(), &object])
+            .await?;
         Ok(rows.first().map(|row| number(row.get(0))))
     }
 

@@ -36,7 +36,10 @@ impl ShardSet {
         let select = "SELECT process FROM vsiflow.shard_processes \
             WHERE set_name = $1 AND (process = $2 OR silent_at >= clock_timestamp()) \
             ORDER BY came, process";
-        let rows = self.reader().query(select, &[&self.name(), &process]).await?;
+        let rows = self
+            .reader()
+            .query(select, &[&self.name(), &process])
+            .await?;
         let mut living = rows.iter();
         let rank = living.position(|row| row.get::<_, &str>(0) == process);
         Ok(Standing {

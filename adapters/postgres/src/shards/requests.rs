@@ -76,7 +76,12 @@ impl ShardSet {
             )
             .await?;
         let there = "SELECT 1 FROM vsiflow.shard_requests WHERE set_name = $1 AND id = $2";
-        if self.reader().query(there, &[&self.name(), &id]).await?.is_empty() {
+        if self
+            .reader()
+            .query(there, &[&self.name(), &id])
+            .await?
+            .is_empty()
+        {
             let why = format!("{MOST} wait for the holder of journal {journal}");
             return Err(ShardError::Full { why });
         }

@@ -8,6 +8,7 @@ mod line;
 mod model;
 #[allow(dead_code, reason = "the scenarios use the rest")]
 mod server;
+mod shards;
 mod standby;
 mod stores;
 mod writer_process;

@@ -43,7 +43,13 @@ pub(crate) fn history(lines: &[HistoryLine], wide: bool) -> Table {
         }
         if wide {
             let offset = line.offset;
-            row.insert(0, line.journal.map_or_else(|| offset.to_string(), |journal| format!("{journal}:{offset}")));
+            row.insert(
+                0,
+                line.journal.map_or_else(
+                    || offset.to_string(),
+                    |journal| format!("{journal}:{offset}"),
+                ),
+            );
             row.extend([
                 or_none(line.run.clone().unwrap_or_default()),
                 line.hash.chars().take(12).collect(),

@@ -1,0 +1,278 @@
+//! A set of journals: its size, who lives, whose a host, a machine and a name are, and requests.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use age::secrecy::ExposeSecret as _;
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use vsiflow_engine::secret::Secret;
+
+use super::server::Server;
+use crate::{
+    Held, PostgresError, hold,
+    seal::Sealer,
+    shards::{Named, ShardError, ShardSet, owners::Claim, requests::Progress},
+};
+
+const JOURNALS: u16 = 4;
+
+async fn set(server: &Server) -> Arc<ShardSet> {
+    let made = ShardSet::make(&server.journal("fleet"), JOURNALS).await;
+    Arc::new(made.unwrap())
+}
+
+fn sealer() -> Sealer {
+    let key = age::x25519::Identity::generate().to_string();
+    Sealer::read(key.expose_secret()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_is_made_once_and_its_size_never_changes() {
+    let server = Server::start();
+    let address = server.journal("fleet");
+    assert_eq!(ShardSet::named(&address).await, Ok(Named::Journal));
+    assert!(ShardSet::open(&address).await.unwrap().is_none());
+    for many in [0, 257] {
+        let refused = ShardSet::make(&address, many).await.map(drop);
+        assert_eq!(refused, Err(ShardError::Many { asked: many }));
+    }
+    // Several processes that start at the same time.
+    let making = (0..4).map(|_| ShardSet::make(&address, JOURNALS));
+    for made in futures::future::join_all(making).await {
+        assert_eq!(made.unwrap().journals(), JOURNALS);
+    }
+    let other = ShardSet::make(&address, 5).await.map(drop);
+    assert_eq!(other, Err(ShardError::Size { asked: 5, found: 4 }));
+    assert_eq!(ShardSet::named(&address).await, Ok(Named::Set(4)));
+    let named = |name| {
+        let address = server.journal(name);
+        async move { ShardSet::named(&address).await.unwrap() }
+    };
+    assert_eq!(named("fleet.3").await, Named::Member(3));
+    assert_eq!(named("fleet.4").await, Named::Journal);
+    assert_eq!(named("other.0").await, Named::Journal);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_and_a_journal_never_have_the_same_name() {
+    let server = Server::start();
+    set(&server).await;
+    let taken = Held::take(&server.journal("fleet"), hold::LASTS).await;
+    assert!(
+        matches!(taken, Err(PostgresError::Missing { .. })),
+        "{:?}",
+        taken.map(drop)
+    );
+    let held = Held::take(&server.journal("a"), hold::LASTS).await.unwrap();
+    held.release().await;
+    let over = ShardSet::make(&server.journal("a"), 2).await.map(drop);
+    assert!(
+        matches!(over, Err(ShardError::IsJournal { .. })),
+        "{over:?}"
+    );
+    let member = ShardSet::make(&server.journal("fleet.0"), 2)
+        .await
+        .map(drop);
+    assert!(matches!(member, Err(ShardError::Name { .. })), "{member:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_who_ask_at_the_same_time_are_told_the_same_journal_of_a_host() {
+    let server = Server::start();
+    let set = set(&server).await;
+    let hosts: Vec<_> = (0..40)
+        .map(|number| format!("root@host{number}:22"))
+        .collect();
+    let asking = (0..8).map(|_| {
+        let (set, hosts) = (set.clone(), hosts.clone());
+        tokio::spawn(async move {
+            let mut told = Vec::new();
+            for host in &hosts {
+                told.push(set.assign(host).await.unwrap());
+            }
+            told
+        })
+    });
+    let mut all = Vec::new();
+    for told in asking {
+        all.push(told.await.unwrap());
+    }
+    assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{all:?}");
+    for journal in 0..JOURNALS {
+        let share = all[0].iter().filter(|told| **told == journal).count();
+        assert_eq!(share, 10, "journal {journal}");
+    }
+    assert_eq!(set.journal_of("root@nobody:22").await, Ok(None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_stays_with_the_journal_that_met_it_first() {
+    let server = Server::start();
+    let set = set(&server).await;
+    set.take_machine("m1", "root@a:22", 2).await.unwrap();
+    set.take_machine("m1", "root@a.example:22", 2)
+        .await
+        .unwrap();
+    let other = set.take_machine("m1", "root@10.0.0.1:22", 1).await;
+    let Err(ShardError::Elsewhere { what, journal: 2 }) = other else {
+        panic!("{other:?}");
+    };
+    assert!(
+        what.contains("root@10.0.0.1:22") && what.contains("root@a:22"),
+        "{what}"
+    );
+}
+
+/// Journals that record objects under names, delete them, and take over names of what is gone. What
+/// each of them holds is compared with what all others do, at every moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_two_journals_have_an_object_of_the_same_name() {
+    let server = Server::start();
+    let set = set(&server).await;
+    let living = Arc::new(Mutex::new(BTreeMap::<String, u16>::new()));
+    let working = (0..JOURNALS).map(|journal| {
+        let (set, living) = (set.clone(), living.clone());
+        tokio::spawn(async move {
+            let mut random = StdRng::seed_from_u64(journal.into());
+            let mut recorded = 0;
+            for _ in 0..150 {
+                let name = format!("vsi/default/{}", random.random_range(0..6));
+                let own = match set.claim_name(&name, journal).await.unwrap() {
+                    Claim::Own => true,
+                    Claim::Other { busy: true, .. } => false,
+                    Claim::Other { journal: from, .. } => {
+                        // As the other journal says; what it says may be old a moment later.
+                        let is_there = living.lock().unwrap().get(&name) == Some(&from);
+                        tokio::task::yield_now().await;
+                        !is_there && set.take_name(&name, from, journal).await.unwrap()
+                    }
+                };
+                if !own {
+                    continue;
+                }
+                let is_there = {
+                    let mut living = living.lock().unwrap();
+                    if let Some(other) = living.get(&name) {
+                        assert_eq!(*other, journal, "{name} is in two journals");
+                    }
+                    // It is recorded, or that fails.
+                    if random.random_bool(0.7) {
+                        living.insert(name.clone(), journal);
+                        recorded += 1;
+                    }
+                    living.contains_key(&name)
+                };
+                let (known, unknown) = if is_there {
+                    (vec![name.clone()], Vec::new())
+                } else {
+                    (Vec::new(), vec![name.clone()])
+                };
+                set.settle_names(journal, &known, &unknown).await.unwrap();
+                if random.random_bool(0.5) {
+                    let mut living = living.lock().unwrap();
+                    if living.get(&name) == Some(&journal) {
+                        living.remove(&name);
+                    }
+                }
+            }
+            recorded
+        })
+    });
+    let working: Vec<_> = working.collect();
+    for recorded in futures::future::join_all(working).await {
+        assert!(recorded.unwrap() > 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
+    let server = Server::start();
+    let (set, key) = (set(&server).await, sealer());
+    let text = Secret::new("apply hunter2");
+    for (id, repeatable) in [("a", true), ("b", false), ("c", true)] {
+        set.ask(&key, id, 1, &text, repeatable).await.unwrap();
+        set.ask(&key, id, 1, &text, repeatable).await.unwrap();
+    }
+    let seen = "SELECT count(*) FROM vsiflow.shard_requests WHERE position('hunter2'::bytea IN sealed) > 0";
+    assert_eq!(server.sql(seen), "0");
+    assert!(set.withdraw("c").await.unwrap());
+    assert!(matches!(set.progress(&key, "c").await, Ok(Progress::Gone)));
+
+    let lasts = Duration::from_millis(600);
+    let first = Held::take(&set.member(1), lasts).await.unwrap();
+    let other = Held::take(&set.member(0), hold::LASTS).await.unwrap();
+    assert!(set.begin(&key, &other, 0).await.unwrap().is_none());
+    for id in ["a", "b"] {
+        let asked = set.begin(&key, &first, 1).await.unwrap().unwrap();
+        assert_eq!(
+            (asked.id.as_str(), asked.begun, asked.again),
+            (id, false, false)
+        );
+        assert_eq!(asked.request.expose(), text.expose());
+        assert!(!set.withdraw(id).await.unwrap());
+        assert!(matches!(set.progress(&key, id).await, Ok(Progress::Begun)));
+    }
+    assert!(set.begin(&key, &first, 1).await.unwrap().is_none());
+
+    // It dies; what it has begun is its successor's.
+    let second = Held::win(&set.member(1), hold::LASTS, |_| {})
+        .await
+        .unwrap();
+    set.ask(&key, "d", 1, &text, true).await.unwrap();
+    assert!(set.begin(&key, &first, 1).await.unwrap().is_none());
+    let asked = set.begin(&key, &second, 1).await.unwrap().unwrap();
+    assert_eq!(
+        (asked.id.as_str(), asked.begun, asked.again),
+        ("a", false, true)
+    );
+    let asked = set.begin(&key, &second, 1).await.unwrap().unwrap();
+    assert_eq!(
+        (asked.id.as_str(), asked.begun, asked.again),
+        ("b", true, true)
+    );
+    // The dead one's answer comes too late.
+    set.answer(&key, &first, "a", &Secret::new("old"))
+        .await
+        .unwrap();
+    assert!(matches!(set.progress(&key, "a").await, Ok(Progress::Begun)));
+    set.answer(&key, &second, "a", &Secret::new("new"))
+        .await
+        .unwrap();
+    let Ok(Progress::Answered(answer)) = set.progress(&key, "a").await else {
+        panic!("no answer");
+    };
+    assert_eq!(answer.expose(), b"new");
+
+    // One that was sealed with another key holds up no other.
+    set.ask(&sealer(), "e", 1, &text, true).await.unwrap();
+    assert_eq!(set.begin(&key, &second, 1).await.unwrap().unwrap().id, "d");
+    let sealed = set.begin(&key, &second, 1).await.map(drop);
+    assert!(matches!(sealed, Err(ShardError::Seal { .. })), "{sealed:?}");
+    assert!(set.begin(&key, &second, 1).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_lives_is_counted_in_the_order_of_coming() {
+    let server = Server::start();
+    let set = set(&server).await;
+    for (rank, process) in ["z", "a", "m"].into_iter().enumerate() {
+        let standing = set.live(process).await.unwrap();
+        assert_eq!((standing.rank, standing.living), (rank, rank + 1));
+    }
+    set.leave("a").await.unwrap();
+    let standing = set.live("m").await.unwrap();
+    assert_eq!((standing.rank, standing.living), (1, 2));
+    // One that is silent for as long as a lease lasts counts as dead.
+    server.sql(
+        "UPDATE vsiflow.shard_processes SET silent_at = now() - interval '1 s' WHERE process = 'z'",
+    );
+    let standing = set.live("m").await.unwrap();
+    assert_eq!((standing.rank, standing.living), (0, 1));
+    assert_eq!(set.free().await.unwrap(), [0, 1, 2, 3]);
+    let held = Held::take(&set.member(2), hold::LASTS).await.unwrap();
+    assert_eq!(set.free().await.unwrap(), [0, 1, 3]);
+    held.release().await;
+}

@@ -1,0 +1,230 @@
+//! Several processes that share the journals of a database.
+
+#[allow(dead_code, reason = "the tests of the crate use the rest")]
+#[path = "../../adapters/postgres/src/tests/server.rs"]
+mod server;
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use vsiflow_tests::{Ran, Running, SIMULATED_IMAGE, Vsiflow};
+
+use self::server::Server;
+
+const HOSTS: [&str; 4] = ["a", "b", "c", "d"];
+/// Hosts are left alone for a minute after the death of a process.
+const AFTER_A_DEATH: &str = "180s";
+
+/// A database, and a folder that all processes have.
+struct Site {
+    server: Server,
+    vsiflow: Vsiflow,
+    key: String,
+}
+
+fn documents(names: &[&str]) -> String {
+    let host = |name: &&str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, labels: {{config: {name}}}}}\n\
+             data: {{HOSTNAME: 'sim:{name}'}}\n---\n"
+        )
+    };
+    let vsi = |name: &&str| {
+        format!(
+            "apiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: vm-{name}}}\nspec:\n  \
+             imageURL: {SIMULATED_IMAGE}\n  guest: {{type: none}}\n  machine: {{cpus: 1, memory: 512Mi}}\n  \
+             targetSelector: {{matchLabels: {{config: {name}}}}}\n---\n"
+        )
+    };
+    names.iter().map(host).chain(names.iter().map(vsi)).collect()
+}
+
+impl Site {
+    fn new() -> Self {
+        use age::secrecy::ExposeSecret as _;
+        let vsiflow = Vsiflow::of_documents().patient(240);
+        let key = age::x25519::Identity::generate().to_string();
+        let key = vsiflow.write("journal.key", key.expose_secret());
+        Self {
+            server: Server::start(),
+            vsiflow,
+            key: key.display().to_string(),
+        }
+    }
+
+    fn named<'a>(&'a self, url: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
+        [arguments, &["--journal", url, "--journal-key", &self.key]].concat()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        let url = self.server.url("fleet");
+        self.vsiflow.run(&self.named(&url, arguments))
+    }
+
+    fn apply(&self, documents: &str, more: &[&str]) -> Ran {
+        let url = self.server.url("fleet");
+        let arguments = [&["apply", "-f", "-"], more].concat();
+        self.vsiflow.feed(&self.named(&url, &arguments), documents)
+    }
+
+    fn process(&self) -> Running {
+        let url = self.server.url("fleet");
+        let serve = ["serve", "--shards", "auto", "--journals", "4"];
+        self.vsiflow.start(&self.named(&url, &serve))
+    }
+
+    /// How many journals are held, and by how many processes.
+    fn held(&self) -> (usize, usize) {
+        let holders = self.server.sql(
+            "SELECT holder FROM vsiflow.journals WHERE name LIKE 'fleet.%' AND lease_until > clock_timestamp()",
+        );
+        let all: Vec<_> = holders.lines().collect();
+        let processes = all.iter().filter_map(|name| name.split(" on ").next());
+        (all.len(), processes.collect::<BTreeSet<_>>().len())
+    }
+
+    #[track_caller]
+    fn comes_to(&self, held: usize, processes: usize) {
+        let until = Instant::now() + Duration::from_secs(120);
+        while self.held() != (held, processes) {
+            assert!(Instant::now() < until, "{:?}", self.held());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Names, phases and hosts.
+    fn vsis(&self) -> Vec<(String, String, String)> {
+        let listed = self.run(&["get", "-o", "json"]).exits(0);
+        let list: Value = serde_json::from_str(&listed.stdout).unwrap();
+        let text = |value: &Value, at: &str| value.pointer(at).unwrap().as_str().unwrap().to_owned();
+        let all = list["items"].as_array().unwrap().iter();
+        all.map(|vsi| {
+            let [name, phase, host] =
+                ["/metadata/name", "/status/phase", "/status/host"].map(|at| text(vsi, at));
+            (name, phase, host)
+        })
+        .collect()
+    }
+}
+
+fn all_running() -> Vec<(String, String, String)> {
+    let of = |name| (format!("vm-{name}"), "Running".to_owned(), format!("sim:{name}"));
+    HOSTS.into_iter().map(of).collect()
+}
+
+#[test]
+fn two_processes_share_the_journals_and_one_takes_over_from_the_other() {
+    let site = Site::new();
+    let mut first = site.process();
+    assert!(first.reaches("serving journal 3", 120), "{}", first.told());
+    site.comes_to(4, 1);
+    let mut second = site.process();
+    assert!(second.reaches("serving journal", 120), "{}", second.told());
+    site.comes_to(4, 2);
+
+    site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
+    assert_eq!(site.vsis(), all_running());
+    // Each host has a journal of its own here, and an offset is one of a journal.
+    let mut journals = BTreeSet::new();
+    for host in HOSTS {
+        let name = format!("vm-{host}");
+        let events = site.run(&["history", &name, "-o", "json"]).exits(0);
+        let lines = events.stdout.lines();
+        let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let of: BTreeSet<_> = lines.map(|line| line["journal"].as_u64().unwrap()).collect();
+        assert_eq!(of.len(), 1, "{events:?}");
+        journals.extend(of);
+    }
+    assert_eq!(journals, BTreeSet::from([0, 1, 2, 3]));
+    let events = site.run(&["events", "--tail", "0", "-o", "wide"]).exits(0);
+    for journal in journals {
+        events.says(&format!("\n{journal}:1 "));
+    }
+
+    first.kill();
+    // The leases pass, and the other one has all of them.
+    site.comes_to(4, 1);
+    assert_eq!(site.vsis(), all_running());
+    for host in HOSTS {
+        site.run(&["stop", &format!("vm-{host}"), "--wait", "--wait-timeout", AFTER_A_DEATH])
+            .exits(0);
+    }
+    assert!(site.vsis().iter().all(|(_, phase, _)| phase == "Stopped"));
+    for journal in 0..4 {
+        let url = site.server.url(&format!("fleet.{journal}"));
+        let verify = site.named(&url, &["audit", "verify"]);
+        site.vsiflow.run(&verify).exits(0);
+    }
+    // An orderly end leaves nothing to wait for.
+    second.terminate();
+    site.comes_to(0, 0);
+}
+
+#[test]
+fn what_is_not_for_a_set_is_refused_with_what_is() {
+    let site = Site::new();
+    site.run(&["serve", "--shards", "auto"]).exits(2).says("VSI0760");
+    let mut process = site.process();
+    assert!(process.reaches("serving journal 3", 120), "{}", process.told());
+    let serve = ["serve", "--shards", "auto", "--journals", "5"];
+    site.run(&serve).exits(2).says("VSI0761");
+    site.run(&["serve"]).exits(2).says("VSI0760");
+    let url = site.server.url("fleet");
+    let keyless = ["get", "--journal", &url];
+    site.vsiflow.run(&keyless).exits(0);
+    let keyless = ["delete", "x", "--journal", &url];
+    site.vsiflow.run(&keyless).exits(2).says("VSI0835");
+
+    for refused in [
+        &["scale", "pool/web", "--replicas", "2"][..],
+        &["get", "--at", "4"],
+        &["get", "--watch"],
+        &["delete", "--all", "--yes"],
+        &["pause", "--all"],
+        &["audit", "verify"],
+        &["backup", "b.tar"],
+        &["create", "x", "--image", "image/x.qcow2"],
+        &["resume"],
+    ] {
+        site.run(refused).exits(2).says("VSI0764");
+    }
+    let member = site.server.url("fleet.1");
+    let stop = site.named(&member, &["stop", "vm-a"]);
+    site.vsiflow.run(&stop).exits(2).says("VSI0762");
+    let serve = site.named(&member, &["serve"]);
+    site.vsiflow.run(&serve).exits(2).says("VSI0762");
+
+    let placed = documents(&["a"]).replace("\nspec:\n", "\nspec:\n  placement: {}\n");
+    site.apply(&placed, &[]).exits(2).says("VSI0763");
+    let quota = "apiVersion: vsiflow.io/v1\nkind: VirtualServerQuota\nmetadata: {name: q}\nspec: {hard: {vsis: 3}}\n";
+    site.apply(quota, &[]).exits(2).says("VSI0763");
+    assert_eq!(site.vsis(), []);
+    site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
+    site.run(&["stop", "vm-a", "vm-b"])
+        .exits(2)
+        .says("VSI0764")
+        .says("vm-a (journal 0), vm-b (journal 1)");
+    site.run(&["describe", "nobody"]).exits(3).says("VSI0703");
+}
+
+#[test]
+fn a_name_belongs_to_one_journal_until_what_has_it_is_gone() {
+    let site = Site::new();
+    let mut process = site.process();
+    assert!(process.reaches("serving journal 3", 120), "{}", process.told());
+    site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
+    let elsewhere = documents(&["a"]).replace("sim:a", "sim:b");
+    let refused = site.apply(&elsewhere, &["--wait"]).exits(4);
+    refused.says("VSI0765").says("journal 0");
+    assert_eq!(site.vsis(), all_running());
+    site.run(&["delete", "vm-a", "--wait"]).exits(0);
+    site.apply(&elsewhere, &["--wait"]).exits(0);
+    let mut expected = all_running();
+    expected[0].2 = "sim:b".to_owned();
+    assert_eq!(site.vsis(), expected);
+    site.run(&["history", "vm-a"]).exits(0).says("define_domain");
+    site.run(&["delete", "vm-a", "--wait"]).exits(0);
+}
