@@ -39,7 +39,11 @@ fn documents(names: &[&str]) -> String {
              targetSelector: {{matchLabels: {{config: {name}}}}}\n---\n"
         )
     };
-    names.iter().map(host).chain(names.iter().map(vsi)).collect()
+    names
+        .iter()
+        .map(host)
+        .chain(names.iter().map(vsi))
+        .collect()
 }
 
 impl Site {
@@ -99,7 +103,8 @@ impl Site {
     fn vsis(&self) -> Vec<(String, String, String)> {
         let listed = self.run(&["get", "-o", "json"]).exits(0);
         let list: Value = serde_json::from_str(&listed.stdout).unwrap();
-        let text = |value: &Value, at: &str| value.pointer(at).unwrap().as_str().unwrap().to_owned();
+        let text =
+            |value: &Value, at: &str| value.pointer(at).unwrap().as_str().unwrap().to_owned();
         let all = list["items"].as_array().unwrap().iter();
         all.map(|vsi| {
             let [name, phase, host] =
@@ -111,7 +116,13 @@ impl Site {
 }
 
 fn all_running() -> Vec<(String, String, String)> {
-    let of = |name| (format!("vm-{name}"), "Running".to_owned(), format!("sim:{name}"));
+    let of = |name| {
+        (
+            format!("vm-{name}"),
+            "Running".to_owned(),
+            format!("sim:{name}"),
+        )
+    };
     HOSTS.into_iter().map(of).collect()
 }
 
@@ -134,14 +145,17 @@ fn two_processes_share_the_journals_and_one_takes_over_from_the_other() {
         let events = site.run(&["history", &name, "-o", "json"]).exits(0);
         let lines = events.stdout.lines();
         let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let of: BTreeSet<_> = lines.map(|line| line["journal"].as_u64().unwrap()).collect();
+        let of: BTreeSet<_> = lines
+            .map(|line| line["journal"].as_u64().unwrap())
+            .collect();
         assert_eq!(of.len(), 1, "{events:?}");
         journals.extend(of);
     }
     assert_eq!(journals, BTreeSet::from([0, 1, 2, 3]));
     let events = site.run(&["events", "--tail", "0", "-o", "wide"]).exits(0);
     for journal in journals {
-        events.says(&format!("\n{journal}:1 "));
+        let first = format!("\n{journal}:1 ");
+        assert!(events.stdout.contains(&first), "{events:?}");
     }
 
     first.kill();
@@ -149,8 +163,14 @@ fn two_processes_share_the_journals_and_one_takes_over_from_the_other() {
     site.comes_to(4, 1);
     assert_eq!(site.vsis(), all_running());
     for host in HOSTS {
-        site.run(&["stop", &format!("vm-{host}"), "--wait", "--wait-timeout", AFTER_A_DEATH])
-            .exits(0);
+        site.run(&[
+            "stop",
+            &format!("vm-{host}"),
+            "--wait",
+            "--wait-timeout",
+            AFTER_A_DEATH,
+        ])
+        .exits(0);
     }
     assert!(site.vsis().iter().all(|(_, phase, _)| phase == "Stopped"));
     for journal in 0..4 {
@@ -166,9 +186,15 @@ fn two_processes_share_the_journals_and_one_takes_over_from_the_other() {
 #[test]
 fn what_is_not_for_a_set_is_refused_with_what_is() {
     let site = Site::new();
-    site.run(&["serve", "--shards", "auto"]).exits(2).says("VSI0760");
+    site.run(&["serve", "--shards", "auto"])
+        .exits(2)
+        .says("VSI0760");
     let mut process = site.process();
-    assert!(process.reaches("serving journal 3", 120), "{}", process.told());
+    assert!(
+        process.reaches("serving journal 3", 120),
+        "{}",
+        process.told()
+    );
     let serve = ["serve", "--shards", "auto", "--journals", "5"];
     site.run(&serve).exits(2).says("VSI0761");
     site.run(&["serve"]).exits(2).says("VSI0760");
@@ -208,13 +234,54 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
         .says("VSI0764")
         .says("vm-a (journal 0), vm-b (journal 1)");
     site.run(&["describe", "nobody"]).exits(3).says("VSI0703");
+    site.run(&["delete", "disk", "nothing"])
+        .exits(3)
+        .says("disk/nothing");
+    let host = documents(&["a"]);
+    let host = host.split("---").next().unwrap();
+    site.apply(host, &[]).exits(0).says("nothing is recorded");
+}
+
+#[test]
+fn a_journal_acts_on_no_host_that_the_database_says_is_anothers() {
+    let site = Site::new();
+    let mut process = site.process();
+    assert!(
+        process.reaches("serving journal 3", 120),
+        "{}",
+        process.told()
+    );
+    site.apply(&documents(&["a"]), &["--wait"]).exits(0);
+    process.terminate();
+    site.comes_to(0, 0);
+    // As if an administrator had put back a part of the database.
+    site.server
+        .sql("UPDATE vsiflow.shard_hosts SET journal = 2 WHERE host = 'sim:a'");
+    let mut process = site.process();
+    assert!(
+        process.reaches("serving journal 3", 120),
+        "{}",
+        process.told()
+    );
+    let stopped = site.run(&["stop", "vm-a", "--wait", "--wait-timeout", "20s"]);
+    assert_ne!(stopped.code, Some(0), "{stopped:?}");
+    let described = site.run(&["describe", "vm-a"]).exits(0);
+    described.says("belongs to journal 2 of the set");
+    site.server
+        .sql("UPDATE vsiflow.shard_hosts SET journal = 0 WHERE host = 'sim:a'");
+    site.run(&["retry", "vm-a"]).exits(0);
+    site.run(&["stop", "vm-a", "--wait"]).exits(0);
 }
 
 #[test]
 fn a_name_belongs_to_one_journal_until_what_has_it_is_gone() {
     let site = Site::new();
     let mut process = site.process();
-    assert!(process.reaches("serving journal 3", 120), "{}", process.told());
+    assert!(
+        process.reaches("serving journal 3", 120),
+        "{}",
+        process.told()
+    );
     site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
     let elsewhere = documents(&["a"]).replace("sim:a", "sim:b");
     let refused = site.apply(&elsewhere, &["--wait"]).exits(4);
@@ -225,6 +292,8 @@ fn a_name_belongs_to_one_journal_until_what_has_it_is_gone() {
     let mut expected = all_running();
     expected[0].2 = "sim:b".to_owned();
     assert_eq!(site.vsis(), expected);
-    site.run(&["history", "vm-a"]).exits(0).says("define_domain");
+    site.run(&["history", "vm-a"])
+        .exits(0)
+        .says("define_domain");
     site.run(&["delete", "vm-a", "--wait"]).exits(0);
 }

@@ -71,7 +71,7 @@ pub(crate) use traces::{TracesCommand, TracesExportArgs};
 pub(crate) use view::{
     ConsoleArgs, DescribeArgs, DiffArgs, EventFilter, EventsArgs, GetArgs, HistoryArgs,
     HistoryFormat, ListFormat, LogsArgs, ObjectKind, TargetArg, TimeArg, VncArgs, kind_and_names,
-    without_kind,
+    names_of, without_kind,
 };
 pub(crate) use wait_for::{WaitForArgs, WaitGoal};
 

@@ -199,7 +199,7 @@ fn name_of(words: &[String]) -> String {
     }
 }
 
-fn names_of(words: &[String]) -> Vec<String> {
+pub(crate) fn names_of(words: &[String]) -> Vec<String> {
     match words.split_first() {
         Some((kind, names)) if !names.is_empty() && ObjectKind::named(kind).is_some() => {
             let own = format!("{kind}/");

@@ -118,6 +118,16 @@ pub(crate) fn follows(command: &CliCommand) -> bool {
 }
 
 async fn run_on(cli: Cli) -> CommandOutcome {
+    let is_here = cli.common.server.is_none() && !looks_elsewhere(&cli);
+    let cli = if is_here {
+        match Box::pin(shards::front::route(cli)).await? {
+            Routed::Here(cli) => *cli,
+            Routed::Of(cli) => return Box::pin(dispatch(*cli)).await,
+            Routed::Answered(exit) => return Ok(exit),
+        }
+    } else {
+        cli
+    };
     // It needs a connection of its own wherever it is.
     if let CliCommand::Console(args) = &cli.command {
         return Box::pin(console::run(&cli.common, args)).await;
@@ -128,15 +138,8 @@ async fn run_on(cli: Cli) -> CommandOutcome {
     if cli.common.server.is_some() {
         return Box::pin(elsewhere::run(&cli)).await;
     }
-    if looks_elsewhere(&cli) {
-        return look_there(&cli).await;
-    }
-    let cli = match Box::pin(shards::front::route(cli)).await? {
-        Routed::Here(cli) => *cli,
-        Routed::Of(cli) => return Box::pin(dispatch(*cli)).await,
-        Routed::Answered(exit) => return Ok(exit),
-    };
     match compose::state_path(&cli.common) {
+        _ if looks_elsewhere(&cli) => look_there(&cli).await,
         Ok(state) if may_forward(&cli) => here_or_there(&cli, &state).await,
         _ => Box::pin(dispatch(cli)).await,
     }

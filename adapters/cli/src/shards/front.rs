@@ -17,13 +17,13 @@ use super::{
 use crate::{
     actor,
     args::{
-        AuditCommand, Cli, CliCommand, Common, OutputFormat, Selection, Sources, TopArgs,
-        without_kind,
+        AuditCommand, Cli, CliCommand, Common, OutputFormat, Sources, Targets, TopArgs,
+        kind_and_names, names_of, without_kind,
     },
     command,
     compose::{App, elsewhere, state_path},
     exit::{Exit, ExitProblem},
-    output::sink,
+    output::{self, sink},
     work::{self, DISK},
 };
 
@@ -44,7 +44,7 @@ enum Meeting<'a> {
     /// It looks at the journal of these objects.
     LooksAt(&'a str, Vec<String>),
     /// It has something recorded for these objects; whether it may be repeated.
-    Acts(&'a str, &'a [String], bool),
+    Acts(&'a str, Vec<String>, bool),
     /// The same for what documents describe.
     Documents(&'a Sources),
     /// It looks at the server: any of the journals will do.
@@ -58,8 +58,10 @@ enum Meeting<'a> {
 /// # Errors
 /// VSI0762 to VSI0766, and when the database does not answer.
 pub(crate) async fn route(cli: Cli) -> Result<Routed, ExitProblem> {
-    let needs_none = App::held().is_some() || cli.common.server.is_some() || stands_alone(&cli);
-    let Some(address) = cli.common.journal()?.filter(|_| !needs_none).cloned() else {
+    if App::held().is_some() || stands_alone(&cli) {
+        return Ok(Routed::Here(Box::new(cli)));
+    }
+    let Some(address) = cli.common.journal()?.cloned() else {
         return Ok(Routed::Here(Box::new(cli)));
     };
     let named = ShardSet::named(&address).await;
@@ -167,7 +169,7 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
         }
         Meeting::Acts(namespace, names, repeatable) => {
             let sealer = needed_key(&cli.common).await?;
-            let journal = of_names(&place, namespace, names).await?;
+            let journal = of_names(&place, namespace, &names).await?;
             let asked = asked(&cli, Vec::new());
             let exit = ask::ask(&place.set, &sealer, journal, &asked, repeatable).await?;
             Ok(Routed::Answered(exit))
@@ -189,7 +191,6 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
 }
 
 fn meeting(command: &CliCommand) -> Meeting<'_> {
-    let acts = |args: &'_ crate::args::Targets| args.names.is_empty() || args.all;
     match command {
         CliCommand::Get(args) if args.watch => Meeting::Refused("it follows one journal"),
         CliCommand::Get(args) if args.refresh => {
@@ -208,8 +209,8 @@ fn meeting(command: &CliCommand) -> Meeting<'_> {
         CliCommand::History(args) => Meeting::LooksAt(&args.namespace, args.names()),
         CliCommand::Logs(args) if args.words.is_empty() => Meeting::Refused(NAMES),
         CliCommand::Logs(args) => {
-            let (_, names) = crate::args::kind_and_names(&args.words);
-            Meeting::LooksAt(&args.namespace, names.to_vec())
+            let (_, names) = kind_and_names(&args.words);
+            Meeting::LooksAt(&args.namespace, names)
         }
         CliCommand::Doctor(_) => Meeting::Server,
         CliCommand::Apply(args) if args.prune.prune => {
@@ -220,34 +221,34 @@ fn meeting(command: &CliCommand) -> Meeting<'_> {
         CliCommand::Plan(args) if is_data(args.output) => Meeting::Refused(ONE_DOCUMENT),
         CliCommand::Plan(args) => Meeting::Documents(&args.sources),
         CliCommand::Delete(args) => {
-            if args.names.is_empty() || args.all || !is_none(&args.selection) {
+            if args.names.is_empty() || args.all || !args.selection.is_empty() {
                 return Meeting::Refused(NAMES);
             }
-            Meeting::Acts(&args.namespace, &args.names, true)
+            Meeting::Acts(&args.namespace, names_of(&args.names), true)
         }
-        CliCommand::Start(args) if !acts(&args.targets) => {
-            Meeting::Acts(&args.targets.namespace, &args.targets.names, true)
+        CliCommand::Start(args) if has_names(&args.targets) => {
+            Meeting::Acts(&args.targets.namespace, args.targets.names.clone(), true)
         }
-        CliCommand::Stop(args) if !acts(&args.targets) => {
-            Meeting::Acts(&args.targets.namespace, &args.targets.names, true)
+        CliCommand::Stop(args) if has_names(&args.targets) => {
+            Meeting::Acts(&args.targets.namespace, args.targets.names.clone(), true)
         }
-        CliCommand::Restart(args) if !acts(&args.targets) => {
-            Meeting::Acts(&args.targets.namespace, &args.targets.names, false)
+        CliCommand::Restart(args) if has_names(&args.targets) => {
+            Meeting::Acts(&args.targets.namespace, args.targets.names.clone(), false)
         }
-        CliCommand::Approve(args) if !acts(&args.targets) => {
-            Meeting::Acts(&args.targets.namespace, &args.targets.names, false)
+        CliCommand::Approve(args) if has_names(&args.targets) => {
+            Meeting::Acts(&args.targets.namespace, args.targets.names.clone(), false)
         }
-        CliCommand::Cancel(args) if !acts(&args.targets) => {
-            Meeting::Acts(&args.targets.namespace, &args.targets.names, false)
+        CliCommand::Cancel(args) if has_names(&args.targets) => {
+            Meeting::Acts(&args.targets.namespace, args.targets.names.clone(), false)
         }
-        CliCommand::Rebuild(args) if !acts(&args.targets) => {
-            Meeting::Acts(&args.targets.namespace, &args.targets.names, false)
+        CliCommand::Rebuild(args) if has_names(&args.targets) => {
+            Meeting::Acts(&args.targets.namespace, args.targets.names.clone(), false)
         }
         CliCommand::Pause(args) | CliCommand::Unpause(args) if !args.names.is_empty() => {
-            Meeting::Acts(&args.namespace, &args.names, true)
+            Meeting::Acts(&args.namespace, args.names.clone(), true)
         }
         CliCommand::Retry(args) if !args.names.is_empty() => {
-            Meeting::Acts(&args.namespace, &args.names, true)
+            Meeting::Acts(&args.namespace, names_of(&args.names), true)
         }
         CliCommand::Start(_) | CliCommand::Stop(_) | CliCommand::Restart(_) => {
             Meeting::Refused(NAMES)
@@ -271,8 +272,8 @@ fn meeting(command: &CliCommand) -> Meeting<'_> {
 const NAMES: &str = "here it needs names of VSIs and data disks, without a selection";
 const ONE_DOCUMENT: &str = "what several journals print is not one document";
 
-fn is_none(selection: &Selection) -> bool {
-    selection.is_empty()
+fn has_names(targets: &Targets) -> bool {
+    !targets.names.is_empty() && !targets.all
 }
 
 fn is_data(format: Option<OutputFormat>) -> bool {
@@ -346,6 +347,9 @@ async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exi
         let journal = place.set.assign(&host).await;
         journals.insert(journal.map_err(elsewhere::problem)?);
     }
+    if journals.is_empty() {
+        output::note("nothing is recorded: the documents describe no VSI and no data disk");
+    }
     let files = given.files.into_iter().map(|file| CommandFile {
         name: file.name,
         content: file.bytes,
@@ -359,7 +363,7 @@ async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exi
         worst = worst.max(match answered {
             Ok(exit) => exit,
             Err(problem) => {
-                crate::output::problem(&problem);
+                output::problem(&problem);
                 problem.exit
             }
         });
@@ -374,4 +378,71 @@ pub(super) async fn needed_key(common: &Common) -> Result<Sealer, ExitProblem> {
         let remedy = "make one with `age-keygen -o FILE` and name it with --journal-key FILE, everywhere the same";
         ExitProblem::new(Exit::Usage, "VSI0835", message, remedy)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn met(line: &str) -> String {
+        let words = std::iter::once("vsiflow").chain(line.split_whitespace());
+        let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        match meeting(&cli.command) {
+            Meeting::Looks => "looks".to_owned(),
+            Meeting::LooksAt(namespace, names) => {
+                format!("looks at {namespace} {}", names.join(" "))
+            }
+            Meeting::Acts(namespace, names, repeatable) => {
+                let how = if repeatable { "again" } else { "once" };
+                format!("{how} {namespace} {}", names.join(" "))
+            }
+            Meeting::Documents(_) => "documents".to_owned(),
+            Meeting::Server => "server".to_owned(),
+            Meeting::Refused(_) => "refused".to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_command_meets_a_set_as_the_docs_say() {
+        for (line, expected) in [
+            ("get", "looks"),
+            ("get vsi,disk -o json", "looks"),
+            ("get --watch", "refused"),
+            ("get --refresh", "refused"),
+            ("get --at 4", "refused"),
+            ("events", "looks"),
+            ("events --from-offset 3", "refused"),
+            ("describe disk data -n a", "looks at a disk/data"),
+            ("history web db", "looks at default web db"),
+            ("logs web", "looks at default web"),
+            ("logs --all", "refused"),
+            ("apply -f a.yaml", "documents"),
+            ("apply -f a.yaml -o json", "refused"),
+            ("apply -f a --prune", "refused"),
+            ("plan -f a.yaml", "documents"),
+            ("delete disk data", "again default disk/data"),
+            ("delete web", "again default web"),
+            ("delete -l app=web", "refused"),
+            ("delete -f a.yaml", "refused"),
+            ("stop web", "again default web"),
+            ("restart web", "once default web"),
+            ("rebuild web -n a", "once a web"),
+            ("approve web", "once default web"),
+            ("cancel web", "once default web"),
+            ("retry web", "again default web"),
+            ("retry --all", "refused"),
+            ("pause --all", "refused"),
+            ("unpause web", "again default web"),
+            ("doctor", "server"),
+            ("console web", "refused"),
+            ("create a --image http://x/i.qcow2", "refused"),
+            ("host drain a --stop", "refused"),
+            ("audit verify", "refused"),
+            ("resume", "refused"),
+        ] {
+            assert_eq!(met(line), expected, "{line}");
+        }
+    }
 }
