@@ -46,12 +46,13 @@ pub trait Commit: Send + 'static {
 }
 
 type CommitAnswer<C> = oneshot::Sender<Result<<C as Commit>::Reply, JournalError>>;
+type AnswerToGive<C> = (CommitAnswer<C>, Result<<C as Commit>::Reply, JournalError>);
 type WaitingBatch<C> = (<C as Commit>::Request, CommitAnswer<C>);
 type Queue<C> = mpsc::Sender<WaitingBatch<C>>;
 
 /// Answers that are given as this is dropped: to wake many tasks costs the writing thread, in whose
 /// time all others wait, more than a thread of the runtime.
-struct GroupAnswers<C: Commit>(Vec<(CommitAnswer<C>, Result<C::Reply, JournalError>)>);
+struct GroupAnswers<C: Commit>(Vec<AnswerToGive<C>>);
 
 impl<C: Commit> Drop for GroupAnswers<C> {
     fn drop(&mut self) {

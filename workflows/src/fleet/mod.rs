@@ -137,10 +137,10 @@ pub struct FleetConfig {
 }
 
 /// What a fleet was opened for.
-enum Opened {
-    ToWork,
-    ToObserve,
-    ToLook,
+enum Opening {
+    Working,
+    Observing,
+    Looking,
 }
 
 /// Every VSI, image and host of one journal. Cheap to clone.
@@ -181,7 +181,7 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read or does not make sense.
     pub async fn open(parts: FleetConfig) -> Result<Self, FleetError> {
-        let (fleet, known, is_whole) = Self::start(parts, Opened::ToWork).await?;
+        let (fleet, known, is_whole) = Self::start(parts, Opening::Working).await?;
         fleet.sweep_secrets(&known, is_whole).await?;
         Ok(fleet)
     }
@@ -192,7 +192,7 @@ impl Fleet {
     /// # Errors
     /// As for [`Fleet::open`].
     pub async fn observe(parts: FleetConfig) -> Result<Self, FleetError> {
-        Ok(Self::start(parts, Opened::ToObserve).await?.0)
+        Ok(Self::start(parts, Opening::Observing).await?.0)
     }
 
     /// The same for a journal that this process only reads: the fleet as it is now, and as it stays for
@@ -201,7 +201,7 @@ impl Fleet {
     /// # Errors
     /// As for [`Fleet::open`].
     pub async fn open_to_look(parts: FleetConfig) -> Result<Self, FleetError> {
-        let (fleet, known, _) = Self::start(parts, Opened::ToLook).await?;
+        let (fleet, known, _) = Self::start(parts, Opening::Looking).await?;
         fleet.read.put(known);
         Ok(fleet)
     }
@@ -226,7 +226,7 @@ impl Fleet {
     /// Also what it knows then, and whether that is all.
     async fn start(
         parts: FleetConfig,
-        opened: Opened,
+        opening: Opening,
     ) -> Result<(Self, Vec<Known>, bool), FleetError> {
         let credentials = Arc::new(ImageCredentials::default());
         let images: Arc<dyn ImageSource> = Arc::new(WithCredentials {
@@ -250,10 +250,10 @@ impl Fleet {
             room: parts.room,
             lease: parts.lease,
         };
-        let engine = match opened {
-            Opened::ToWork => Engine::open(parts_of_engine).await?,
-            Opened::ToObserve => Engine::observe(parts_of_engine).await?,
-            Opened::ToLook => Engine::look(&parts_of_engine).await?,
+        let engine = match opening {
+            Opening::Working => Engine::open(parts_of_engine).await?,
+            Opening::Observing => Engine::observe(parts_of_engine).await?,
+            Opening::Looking => Engine::look(&parts_of_engine).await?,
         };
         let fleet = Self {
             engine,

@@ -207,7 +207,7 @@ mod tests {
             let states = states(many);
             let packed = pack(&states).unwrap();
             let found = EncodedStates::new(&unpack(7, &packed).unwrap()).unwrap();
-            prop_assert_eq!(found.streams, states.streams);
+            prop_assert_eq!(&found.streams, &states.streams);
             prop_assert_eq!((found.as_of, found.link), (7, None));
             // The frames around it have checksums; what is within must at least end.
             let mut garbled = packed.clone();
