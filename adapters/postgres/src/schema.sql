@@ -138,7 +138,7 @@ CREATE TABLE IF NOT EXISTS vsiflow.shard_names (
     set_name text COLLATE "C" NOT NULL,
     object   text COLLATE "C" NOT NULL,
     journal  integer NOT NULL,
-    busy     boolean NOT NULL,
+    busy_by  text COLLATE "C" NOT NULL,
     PRIMARY KEY (set_name, object)
 );
 

@@ -141,7 +141,7 @@ async fn one(cli: Cli, address: &JournalAddress, number: u16) -> Result<Routed, 
     let (name, _) = address.journal().rsplit_once('.').unwrap_or_default();
     let place = place(&cli.common, &address.with_journal(name)).await?;
     Ok(Routed::Of(with(cli, |common| {
-        place.member(common, number, false)
+        place.member(common, number, None)
     })))
 }
 
@@ -159,12 +159,12 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
             ..common.clone()
         }))),
         Meeting::Server => Ok(Routed::Of(with(cli, |common| {
-            place.member(common, 0, false)
+            place.member(common, 0, None)
         }))),
         Meeting::LooksAt(namespace, names) => {
             let journal = of_names(&place, namespace, &names).await?;
             Ok(Routed::Of(with(cli, |common| {
-                place.member(common, journal, false)
+                place.member(common, journal, None)
             })))
         }
         Meeting::Acts(namespace, names, repeatable) => {

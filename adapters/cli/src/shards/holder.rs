@@ -210,7 +210,7 @@ impl Process {
             Err(PostgresError::InUse { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
-        let common = self.place.member(&self.common, number, true);
+        let common = self.place.member(&self.common, number, Some(held.clone()));
         let Some(shard) = common.shard.clone() else {
             return Ok(());
         };

@@ -16,7 +16,7 @@ use crate::{
     actor,
     args::{CliCommand, Common, ServeArgs},
     command::{self, CommandOutcome, give_way, look_on, not_panicking, tell, told_of_images},
-    compose::{App, Right, bounds::ReadBounds},
+    compose::{App, Right, bounds::ReadBounds, elsewhere},
     daemon,
     exit::{Exit, ExitProblem},
     metrics::{self, Metrics},
@@ -78,6 +78,8 @@ async fn open_and_serve(
     let Some(held) = held else {
         return Err(ExitProblem::defect("a journal is served without its right"));
     };
+    let settled = shard.set().settle_all_names(shard.number).await;
+    settled.map_err(elsewhere::problem)?;
     output::note(&format!("serving journal {}", shard.number));
     let counted = metrics::follow(service.metrics.clone(), app.fleet.notices());
     let every = service.args.prune_images_every;

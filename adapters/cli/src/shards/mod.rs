@@ -40,7 +40,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use vsiflow_postgres::shards::{ShardError, ShardSet};
+use vsiflow_postgres::{
+    Held,
+    shards::{ShardError, ShardSet},
+};
 use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult};
 
 use crate::{
@@ -71,13 +74,13 @@ impl SetPlace {
     }
 
     /// What a command works with that concerns one of the journals.
-    pub(crate) fn member(&self, common: &Common, number: u16, acts: bool) -> Common {
+    pub(crate) fn member(&self, common: &Common, number: u16, held: Option<Arc<Held>>) -> Common {
         Common {
             journal: Some(self.set.member(number).into()),
             shard: Some(Membership {
                 number,
                 place: self.clone(),
-                acts,
+                held,
                 turn: Arc::default(),
             }),
             set: None,
@@ -89,20 +92,26 @@ impl SetPlace {
     pub(crate) fn members(&self, common: &Common) -> Vec<Common> {
         let numbers = 0..self.set.journals();
         numbers
-            .map(|number| self.member(common, number, false))
+            .map(|number| self.member(common, number, None))
             .collect()
     }
 }
 
 /// One of the journals of a set.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Membership {
     pub(crate) number: u16,
     place: SetPlace,
-    /// Whether this process holds it, and acts for it.
-    acts: bool,
+    /// The right of this process, where it acts for it.
+    held: Option<Arc<Held>>,
     /// Held from the claim of names until what is recorded under them is.
     turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl fmt::Debug for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Membership({} of {:?})", self.number, self.place)
+    }
 }
 
 impl Membership {
@@ -134,7 +143,7 @@ pub(crate) struct HostFence {
 impl HostFence {
     /// That of a journal; none where nothing is acted on.
     pub(crate) fn of(shard: &Membership) -> Option<Self> {
-        shard.acts.then(|| Self {
+        shard.held.is_some().then(|| Self {
             set: shard.set().clone(),
             number: shard.number,
             own: Mutex::default(),

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use vsiflow_postgres::shards::owners::Claim;
+use vsiflow_postgres::{
+    Held,
+    shards::{ShardError, owners::Claim},
+};
 use vsiflow_workflows::{
     fleet::{Applied, ErrorKind, Fleet},
     spec::Resolved,
@@ -75,68 +78,57 @@ pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<
 }
 
 /// Names that are claimed while something is recorded under them.
-pub(crate) struct Claimed {
-    shard: Membership,
-    /// Kind, namespace, name.
-    names: Vec<(&'static str, String, String)>,
+struct Claimed<'a> {
+    shard: &'a Membership,
+    held: &'a Held,
+    /// Tells this claim from every other.
+    by: String,
 }
 
-impl Claimed {
+impl Claimed<'_> {
     /// Claims the names in documents for this journal.
     ///
     /// # Errors
-    /// VSI0765 where another journal has one; what was claimed by then is let go.
-    pub(crate) async fn of(
-        app: &App,
-        common: &Common,
-        shard: &Membership,
-        resolved: &Resolved,
-    ) -> Result<Self, ExitProblem> {
-        let vsis = resolved.vsis.iter().map(|vsi| {
+    /// VSI0765 where another journal has one.
+    async fn all_of(&self, common: &Common, resolved: &Resolved) -> Result<(), ExitProblem> {
+        for vsi in &resolved.vsis {
             let its = &vsi.desired;
-            ("vsi", its.namespace.clone(), its.name.clone())
-        });
-        let disks = resolved.data_disks.iter();
-        let disks = disks.map(|disk| ("disk", disk.namespace.clone(), disk.name.clone()));
-        let mut claimed = Self {
-            shard: shard.clone(),
-            names: Vec::new(),
-        };
-        let wanted: Vec<_> = vsis.chain(disks).collect();
-        for name in wanted {
-            let taken = claimed.take(common, &name).await;
-            if let Err(problem) = taken {
-                claimed.settle(app).await?;
-                return Err(problem);
-            }
-            claimed.names.push(name);
+            self.take(common, "vsi", (&its.namespace, &its.name))
+                .await?;
         }
-        Ok(claimed)
+        for disk in &resolved.data_disks {
+            self.take(common, "disk", (&disk.namespace, &disk.name))
+                .await?;
+        }
+        Ok(())
     }
 
     async fn take(
         &self,
         common: &Common,
-        (kind, namespace, name): &(&'static str, String, String),
+        kind: &str,
+        (namespace, name): (&str, &str),
     ) -> Result<(), ExitProblem> {
         let (set, own) = (self.shard.set(), self.shard.number);
         let object = object(kind, namespace, name);
-        let claim = set.claim_name(&object, own).await;
+        let claim = set.claim_name(self.held, &object, own, &self.by).await;
         let Claim::Other { journal, busy } = claim.map_err(elsewhere::problem)? else {
             return Ok(());
         };
-        let gone = !busy
+        // What is there may be deleted later; what is recorded at this moment may be seen too late.
+        if !busy
             && self
                 .is_gone_in(common, journal, kind, (namespace, name))
-                .await?;
-        if gone {
-            let taken = set.take_name(&object, journal, own).await;
+                .await?
+        {
+            let way = (journal, own);
+            let taken = set.take_name(self.held, &object, way, &self.by).await;
             if taken.map_err(elsewhere::problem)? {
                 return Ok(());
             }
         }
-        Err(problem(&vsiflow_postgres::shards::ShardError::Elsewhere {
-            what: format!("{kind}/{namespace}/{name}"),
+        Err(problem(&ShardError::Elsewhere {
+            what: object,
             journal,
         }))
     }
@@ -149,30 +141,11 @@ impl Claimed {
         kind: &str,
         (namespace, name): (&str, &str),
     ) -> Result<bool, ExitProblem> {
-        let other = self.shard.place.member(common, journal, false);
+        let other = self.shard.place.member(common, journal, None);
         let app = Box::pin(App::look_at(&other)).await?;
         let there = is_there(&app.fleet, kind, namespace, name).await;
         app.close().await;
         Ok(!there?)
-    }
-
-    /// Lets go what this journal knows nothing of; the rest is nobody's to take while it is there.
-    ///
-    /// # Errors
-    /// When the journal or the database cannot be read.
-    pub(crate) async fn settle(self, app: &App) -> Result<(), ExitProblem> {
-        let (mut known, mut unknown) = (Vec::new(), Vec::new());
-        for (kind, namespace, name) in &self.names {
-            let object = object(kind, namespace, name);
-            if is_there(&app.fleet, kind, namespace, name).await? {
-                known.push(object);
-            } else {
-                unknown.push(object);
-            }
-        }
-        let (set, own) = (self.shard.set(), self.shard.number);
-        let settled = set.settle_names(own, &known, &unknown).await;
-        settled.map_err(elsewhere::problem)
     }
 }
 
@@ -211,10 +184,35 @@ pub(crate) async fn apply(
     let Some(shard) = app.shard() else {
         return Ok(app.fleet.apply(resolved, by).await?);
     };
-    // One at a time: the end of one says nothing about names that another is at.
+    let Some(held) = &shard.held else {
+        return Err(ExitProblem::defect(
+            "a journal is changed without its right",
+        ));
+    };
+    let claimed = Claimed {
+        shard,
+        held,
+        by: super::ask::id(),
+    };
+    // One at a time: two that want the same name are one after the other.
     let _turn = shard.turn.lock().await;
-    let claimed = Claimed::of(app, common, shard, &resolved).await?;
-    let applied = app.fleet.apply(resolved, by).await;
-    claimed.settle(app).await?;
+    let applied = match Box::pin(claimed.all_of(common, &resolved)).await {
+        Ok(()) => Box::pin(app.fleet.apply(resolved, by)).await,
+        Err(problem) => {
+            settle(&claimed).await;
+            return Err(problem);
+        }
+    };
+    settle(&claimed).await;
     Ok(applied?)
+}
+
+/// The names are free for others once what has them is gone. Where this fails, the next claim of them, or the
+/// next holder of the journal, does it.
+async fn settle(claimed: &Claimed<'_>) {
+    let shard = claimed.shard;
+    let settled = shard.set().settle_names(shard.number, &claimed.by).await;
+    if let Err(error) = settled {
+        tracing::warn!(%error, "claims on names are settled later");
+    }
 }

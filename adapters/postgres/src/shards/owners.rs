@@ -1,7 +1,7 @@
 //! Which journal of a set a host, a machine and a name belong to.
 
 use crate::{
-    JournalAddress, PostgresError,
+    Held, JournalAddress, PostgresError,
     connection::Connection,
     shards::{ShardError, ShardSet},
 };
@@ -100,23 +100,42 @@ impl ShardSet {
         }
     }
 
-    /// Claims a name such as `vsi/default/web`, before something is recorded under it.
+    /// Claims a name such as `vsi/default/web` for the journal of a holder, before something is recorded
+    /// under it. `by` tells this claim from every other. One whose lease is past claims nothing.
     ///
     /// # Errors
     /// See [`PostgresError`].
-    pub async fn claim_name(&self, object: &str, journal: u16) -> Result<Claim, PostgresError> {
-        let claim = "INSERT INTO vsiflow.shard_names (set_name, object, journal, busy) \
-            VALUES ($1, $2, $3, true) ON CONFLICT (set_name, object) DO UPDATE SET busy = true \
+    pub async fn claim_name(
+        &self,
+        held: &Held,
+        object: &str,
+        journal: u16,
+        by: &str,
+    ) -> Result<Claim, PostgresError> {
+        let claim = "INSERT INTO vsiflow.shard_names (set_name, object, journal, busy_by) \
+            SELECT $1, $2, $3, $4 FROM vsiflow.journals WHERE journal = $5 AND holder = $6 \
+                AND lease_until > clock_timestamp() FOR SHARE \
+            ON CONFLICT (set_name, object) DO UPDATE SET busy_by = excluded.busy_by \
             WHERE shard_names.journal = excluded.journal RETURNING journal";
         let own = i32::from(journal);
         let rows = self
             .reader()
-            .query(claim, &[&self.name(), &object, &own])
+            .query(
+                claim,
+                &[
+                    &self.name(),
+                    &object,
+                    &own,
+                    &by,
+                    &held.journal,
+                    &held.holder,
+                ],
+            )
             .await?;
         if !rows.is_empty() {
             return Ok(Claim::Own);
         }
-        let select = "SELECT journal, busy FROM vsiflow.shard_names \
+        let select = "SELECT journal, busy_by <> '' FROM vsiflow.shard_names \
             WHERE set_name = $1 AND object = $2";
         let rows = self
             .reader()
@@ -127,7 +146,7 @@ impl ShardSet {
                 journal: number(row.get(0)),
                 busy: row.get(1),
             },
-            // It was let go in between: who asks again has it.
+            // The lease is past.
             None => Claim::Other {
                 journal,
                 busy: true,
@@ -141,42 +160,59 @@ impl ShardSet {
     /// See [`PostgresError`].
     pub async fn take_name(
         &self,
+        held: &Held,
         object: &str,
-        from: u16,
-        journal: u16,
+        (from, journal): (u16, u16),
+        by: &str,
     ) -> Result<bool, PostgresError> {
-        let update = "UPDATE vsiflow.shard_names SET journal = $4, busy = true \
-            WHERE set_name = $1 AND object = $2 AND journal = $3 AND NOT busy RETURNING journal";
+        let update = "WITH fence AS (SELECT FROM vsiflow.journals WHERE journal = $6 \
+                AND holder = $7 AND lease_until > clock_timestamp() FOR SHARE) \
+            UPDATE vsiflow.shard_names SET journal = $4, busy_by = $5 \
+            WHERE set_name = $1 AND object = $2 AND journal = $3 AND busy_by = '' \
+            AND EXISTS (SELECT FROM fence) RETURNING journal";
         let (from, own) = (i32::from(from), i32::from(journal));
         let rows = self
             .reader()
-            .query(update, &[&self.name(), &object, &from, &own])
+            .query(
+                update,
+                &[
+                    &self.name(),
+                    &object,
+                    &from,
+                    &own,
+                    &by,
+                    &held.journal,
+                    &held.holder,
+                ],
+            )
             .await?;
         Ok(!rows.is_empty())
     }
 
-    /// Says that nothing is being recorded any more under these names of a journal, and lets go those
-    /// of which it knows nothing.
+    /// Says that nothing is being recorded any more under the names of one claim.
     ///
     /// # Errors
     /// See [`PostgresError`].
-    pub async fn settle_names(
-        &self,
-        journal: u16,
-        known: &[String],
-        unknown: &[String],
-    ) -> Result<(), PostgresError> {
+    pub async fn settle_names(&self, journal: u16, by: &str) -> Result<(), PostgresError> {
+        let update = "UPDATE vsiflow.shard_names SET busy_by = '' \
+            WHERE set_name = $1 AND journal = $2 AND busy_by = $3";
         let own = i32::from(journal);
-        let update = "UPDATE vsiflow.shard_names SET busy = false \
-            WHERE set_name = $1 AND journal = $2 AND object = ANY($3)";
         self.reader()
-            .query(update, &[&self.name(), &own, &known])
+            .query(update, &[&self.name(), &own, &by])
             .await?;
-        let delete = "DELETE FROM vsiflow.shard_names \
-            WHERE set_name = $1 AND journal = $2 AND object = ANY($3)";
-        self.reader()
-            .query(delete, &[&self.name(), &own, &unknown])
-            .await?;
+        Ok(())
+    }
+
+    /// The same of every claim of a journal, by a holder that has just taken it: what its predecessor was
+    /// about to record is recorded or never will be.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub async fn settle_all_names(&self, journal: u16) -> Result<(), PostgresError> {
+        let update = "UPDATE vsiflow.shard_names SET busy_by = '' \
+            WHERE set_name = $1 AND journal = $2 AND busy_by <> ''";
+        let own = i32::from(journal);
+        self.reader().query(update, &[&self.name(), &own]).await?;
         Ok(())
     }
 

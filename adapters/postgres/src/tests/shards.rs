@@ -137,23 +137,27 @@ async fn no_two_journals_have_an_object_of_the_same_name() {
         let (set, living) = (set.clone(), living.clone());
         tokio::spawn(async move {
             let mut random = StdRng::seed_from_u64(journal.into());
+            let address = set.member(journal);
+            let held = Held::take(&address, hold::LASTS * 100).await.unwrap();
             let mut recorded = 0;
-            for _ in 0..150 {
+            for round in 0..150 {
+                let by = format!("{journal}-{round}");
                 let name = format!("vsi/default/{}", random.random_range(0..6));
-                let own = match set.claim_name(&name, journal).await.unwrap() {
+                let own = match set.claim_name(&held, &name, journal, &by).await.unwrap() {
                     Claim::Own => true,
                     Claim::Other { busy: true, .. } => false,
                     Claim::Other { journal: from, .. } => {
                         // As the other journal says; what it says may be old a moment later.
                         let is_there = living.lock().unwrap().get(&name) == Some(&from);
                         tokio::task::yield_now().await;
-                        !is_there && set.take_name(&name, from, journal).await.unwrap()
+                        let way = (from, journal);
+                        !is_there && set.take_name(&held, &name, way, &by).await.unwrap()
                     }
                 };
                 if !own {
                     continue;
                 }
-                let is_there = {
+                {
                     let mut living = living.lock().unwrap();
                     if let Some(other) = living.get(&name) {
                         assert_eq!(*other, journal, "{name} is in two journals");
@@ -163,14 +167,8 @@ async fn no_two_journals_have_an_object_of_the_same_name() {
                         living.insert(name.clone(), journal);
                         recorded += 1;
                     }
-                    living.contains_key(&name)
-                };
-                let (known, unknown) = if is_there {
-                    (vec![name.clone()], Vec::new())
-                } else {
-                    (Vec::new(), vec![name.clone()])
-                };
-                set.settle_names(journal, &known, &unknown).await.unwrap();
+                }
+                set.settle_names(journal, &by).await.unwrap();
                 if random.random_bool(0.5) {
                     let mut living = living.lock().unwrap();
                     if living.get(&name) == Some(&journal) {
@@ -185,6 +183,53 @@ async fn no_two_journals_have_an_object_of_the_same_name() {
     for recorded in futures::future::join_all(working).await {
         assert!(recorded.unwrap() > 0);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_whose_lease_is_past_neither_claims_nor_settles_what_its_successor_claimed() {
+    let server = Server::start();
+    let set = set(&server).await;
+    let first = Held::take(&set.member(0), Duration::from_millis(300))
+        .await
+        .unwrap();
+    assert_eq!(
+        set.claim_name(&first, "vsi/a/b", 0, "1").await,
+        Ok(Claim::Own)
+    );
+    let second = Held::win(&set.member(0), hold::LASTS, |_| {})
+        .await
+        .unwrap();
+    let busy = |journal| {
+        Ok(Claim::Other {
+            journal,
+            busy: true,
+        })
+    };
+    let other = Held::take(&set.member(1), hold::LASTS).await.unwrap();
+    assert_eq!(set.claim_name(&other, "vsi/a/b", 1, "2").await, busy(0));
+    set.settle_all_names(0).await.unwrap();
+    assert_eq!(
+        set.claim_name(&second, "vsi/a/b", 0, "3").await,
+        Ok(Claim::Own)
+    );
+    assert_eq!(set.claim_name(&first, "vsi/a/b", 0, "4").await, busy(0));
+    assert_eq!(set.claim_name(&first, "vsi/a/c", 0, "4").await, busy(0));
+    set.settle_names(0, "1").await.unwrap();
+    set.settle_names(0, "4").await.unwrap();
+    assert_eq!(
+        set.take_name(&other, "vsi/a/b", (0, 1), "5").await,
+        Ok(false)
+    );
+    set.settle_names(0, "3").await.unwrap();
+    assert_eq!(
+        set.take_name(&first, "vsi/a/b", (0, 0), "6").await,
+        Ok(false)
+    );
+    assert_eq!(
+        set.take_name(&other, "vsi/a/b", (0, 1), "7").await,
+        Ok(true)
+    );
+    assert_eq!(set.journal_of_name("vsi/a/b").await, Ok(Some(1)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
