@@ -139,6 +139,7 @@ CREATE TABLE IF NOT EXISTS vsiflow.shard_names (
     object   text COLLATE "C" NOT NULL,
     journal  integer NOT NULL,
     busy_by  text COLLATE "C" NOT NULL,
+    claims   bigint NOT NULL DEFAULT 1,
     PRIMARY KEY (set_name, object)
 );
 

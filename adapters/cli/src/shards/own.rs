@@ -112,7 +112,12 @@ impl Claimed<'_> {
         let (set, own) = (self.shard.set(), self.shard.number);
         let object = object(kind, namespace, name);
         let claim = set.claim_name(self.held, &object, own, &self.by).await;
-        let Claim::Other { journal, busy } = claim.map_err(elsewhere::problem)? else {
+        let Claim::Other {
+            journal,
+            busy,
+            claims,
+        } = claim.map_err(elsewhere::problem)?
+        else {
             return Ok(());
         };
         // What is there may be deleted later; what is recorded at this moment may be seen too late.
@@ -121,8 +126,8 @@ impl Claimed<'_> {
                 .is_gone_in(common, journal, kind, (namespace, name))
                 .await?
         {
-            let way = (journal, own);
-            let taken = set.take_name(self.held, &object, way, &self.by).await;
+            let (from, to) = ((journal, claims), (own, self.by.as_str()));
+            let taken = set.take_name(self.held, &object, from, to).await;
             if taken.map_err(elsewhere::problem)? {
                 return Ok(());
             }

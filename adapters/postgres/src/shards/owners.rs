@@ -17,6 +17,9 @@ pub enum Claim {
         journal: u16,
         /// Whether something is being recorded under it there.
         busy: bool,
+        /// How often it was claimed by then. Who found afterwards that nothing has the name takes it only as long as this
+        /// is so ([`ShardSet::take_name`]): what was found says nothing of what a later claim records.
+        claims: i64,
     },
 }
 
@@ -115,7 +118,8 @@ impl ShardSet {
         let claim = "INSERT INTO vsiflow.shard_names (set_name, object, journal, busy_by) \
             SELECT $1, $2, $3, $4 FROM vsiflow.journals WHERE journal = $5 AND holder = $6 \
                 AND lease_until > clock_timestamp() FOR SHARE \
-            ON CONFLICT (set_name, object) DO UPDATE SET busy_by = excluded.busy_by \
+            ON CONFLICT (set_name, object) DO UPDATE \
+            SET busy_by = excluded.busy_by, claims = shard_names.claims + 1 \
             WHERE shard_names.journal = excluded.journal RETURNING journal";
         let own = i32::from(journal);
         let rows = self
@@ -135,7 +139,7 @@ impl ShardSet {
         if !rows.is_empty() {
             return Ok(Claim::Own);
         }
-        let select = "SELECT journal, busy_by <> '' FROM vsiflow.shard_names \
+        let select = "SELECT journal, busy_by <> '', claims FROM vsiflow.shard_names \
             WHERE set_name = $1 AND object = $2";
         let rows = self
             .reader()
@@ -145,16 +149,19 @@ impl ShardSet {
             Some(row) => Claim::Other {
                 journal: number(row.get(0)),
                 busy: row.get(1),
+                claims: row.get(2),
             },
             // The lease is past.
             None => Claim::Other {
                 journal,
                 busy: true,
+                claims: 0,
             },
         })
     }
 
-    /// Takes over a name whose journal says that what had it is gone. Whether it did.
+    /// Takes over a name whose journal says that what had it is gone; `from` is that journal with the claims
+    /// that were counted before it was asked. Whether it did.
     ///
     /// # Errors
     /// See [`PostgresError`].
@@ -162,13 +169,14 @@ impl ShardSet {
         &self,
         held: &Held,
         object: &str,
-        (from, journal): (u16, u16),
-        by: &str,
+        (from, claims): (u16, i64),
+        (journal, by): (u16, &str),
     ) -> Result<bool, PostgresError> {
         let update = "WITH fence AS (SELECT FROM vsiflow.journals WHERE journal = $6 \
                 AND holder = $7 AND lease_until > clock_timestamp() FOR SHARE) \
-            UPDATE vsiflow.shard_names SET journal = $4, busy_by = $5 \
-            WHERE set_name = $1 AND object = $2 AND journal = $3 AND busy_by = '' \
+            UPDATE vsiflow.shard_names SET journal = $4, busy_by = $5, \
+                claims = claims + 1 \
+            WHERE set_name = $1 AND object = $2 AND journal = $3 AND busy_by = '' AND claims = $8 \
             AND EXISTS (SELECT FROM fence) RETURNING journal";
         let (from, own) = (i32::from(from), i32::from(journal));
         let rows = self
@@ -183,6 +191,7 @@ impl ShardSet {
                     &by,
                     &held.journal,
                     &held.holder,
+                    &claims,
                 ],
             )
             .await?;

@@ -139,19 +139,24 @@ async fn no_two_journals_have_an_object_of_the_same_name() {
             let mut random = StdRng::seed_from_u64(journal.into());
             let address = set.member(journal);
             let held = Held::take(&address, hold::LASTS * 100).await.unwrap();
-            let mut recorded = 0;
-            for round in 0..150 {
+            let (mut recorded, mut round) = (0, 0);
+            while recorded < 30 {
+                round += 1;
                 let by = format!("{journal}-{round}");
                 let name = format!("vsi/default/{}", random.random_range(0..6));
                 let own = match set.claim_name(&held, &name, journal, &by).await.unwrap() {
                     Claim::Own => true,
                     Claim::Other { busy: true, .. } => false,
-                    Claim::Other { journal: from, .. } => {
+                    Claim::Other {
+                        journal: from,
+                        claims,
+                        ..
+                    } => {
                         // As the other journal says; what it says may be old a moment later.
                         let is_there = living.lock().unwrap().get(&name) == Some(&from);
                         tokio::task::yield_now().await;
-                        let way = (from, journal);
-                        !is_there && set.take_name(&held, &name, way, &by).await.unwrap()
+                        let (from, to) = ((from, claims), (journal, by.as_str()));
+                        !is_there && set.take_name(&held, &name, from, to).await.unwrap()
                     }
                 };
                 if !own {
@@ -176,12 +181,15 @@ async fn no_two_journals_have_an_object_of_the_same_name() {
                     }
                 }
             }
-            recorded
+            // The others come to theirs.
+            living.lock().unwrap().retain(|_, whose| *whose != journal);
         })
     });
     let working: Vec<_> = working.collect();
-    for recorded in futures::future::join_all(working).await {
-        assert!(recorded.unwrap() > 0);
+    let all = futures::future::join_all(working);
+    let ended = tokio::time::timeout(Duration::from_secs(60), all).await;
+    for ended in ended.unwrap() {
+        ended.unwrap();
     }
 }
 
@@ -199,37 +207,66 @@ async fn one_whose_lease_is_past_neither_claims_nor_settles_what_its_successor_c
     let second = Held::win(&set.member(0), hold::LASTS, |_| {})
         .await
         .unwrap();
-    let busy = |journal| {
+    let busy = |journal, claims| {
         Ok(Claim::Other {
             journal,
             busy: true,
+            claims,
         })
     };
     let other = Held::take(&set.member(1), hold::LASTS).await.unwrap();
-    assert_eq!(set.claim_name(&other, "vsi/a/b", 1, "2").await, busy(0));
+    assert_eq!(set.claim_name(&other, "vsi/a/b", 1, "2").await, busy(0, 1));
     set.settle_all_names(0).await.unwrap();
     assert_eq!(
         set.claim_name(&second, "vsi/a/b", 0, "3").await,
         Ok(Claim::Own)
     );
-    assert_eq!(set.claim_name(&first, "vsi/a/b", 0, "4").await, busy(0));
-    assert_eq!(set.claim_name(&first, "vsi/a/c", 0, "4").await, busy(0));
+    assert_eq!(set.claim_name(&first, "vsi/a/b", 0, "4").await, busy(0, 2));
+    assert_eq!(set.claim_name(&first, "vsi/a/c", 0, "4").await, busy(0, 0));
     set.settle_names(0, "1").await.unwrap();
     set.settle_names(0, "4").await.unwrap();
     assert_eq!(
-        set.take_name(&other, "vsi/a/b", (0, 1), "5").await,
+        set.take_name(&other, "vsi/a/b", (0, 2), (1, "5")).await,
         Ok(false)
     );
     set.settle_names(0, "3").await.unwrap();
     assert_eq!(
-        set.take_name(&first, "vsi/a/b", (0, 0), "6").await,
+        set.take_name(&first, "vsi/a/b", (0, 2), (0, "6")).await,
         Ok(false)
     );
     assert_eq!(
-        set.take_name(&other, "vsi/a/b", (0, 1), "7").await,
+        set.take_name(&other, "vsi/a/b", (0, 2), (1, "7")).await,
         Ok(true)
     );
     assert_eq!(set.journal_of_name("vsi/a/b").await, Ok(Some(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_was_claimed_again_since_nothing_had_it_is_not_taken() {
+    let server = Server::start();
+    let set = set(&server).await;
+    let (own, other) = (set.member(0), set.member(1));
+    let own = Held::take(&own, hold::LASTS).await.unwrap();
+    let other = Held::take(&other, hold::LASTS).await.unwrap();
+    let claim = async |by: &str| {
+        assert_eq!(set.claim_name(&own, "vsi/a/b", 0, by).await, Ok(Claim::Own));
+        set.settle_names(0, by).await.unwrap();
+    };
+    claim("1").await;
+    let found = set.claim_name(&other, "vsi/a/b", 1, "2").await.unwrap();
+    let Claim::Other {
+        journal: 0,
+        busy: false,
+        claims,
+    } = found
+    else {
+        panic!("{found:?}");
+    };
+    // Here nothing has the name, and something is recorded under it before it is taken.
+    claim("3").await;
+    let taken = set.take_name(&other, "vsi/a/b", (0, claims), (1, "2"));
+    assert_eq!(taken.await, Ok(false));
+    assert_eq!(set.journal_of_name("vsi/a/b").await, Ok(Some(0)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
