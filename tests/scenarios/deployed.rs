@@ -54,7 +54,7 @@ fn defect_30_what_is_deployed_is_pinned_has_no_root_and_no_hook() {
             }
         }
     }
-    assert_eq!(deployments, 2);
+    assert_eq!(deployments, 3);
     let (_, dockerfile) = all.last().unwrap();
     let images = dockerfile
         .lines()

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Facts, Index, LinkBefore, OpenedIndex, PACE, IndexDeadlines, Unusable,
+    Facts, Index, IndexDeadlines, LinkBefore, OpenedIndex, PACE, Unusable,
     load::{self, StateStore},
     marker::{self, OpeningMarker},
     writer,
