@@ -159,6 +159,9 @@ codes! {
     /// A disk is not what it was when it was attached first, or reads through to another file.
     DISK_FORMAT = "VSI0218", Blocked,
         "Inspect it with `qemu-img info` and restore its format, or give the volume another name and refer to that; then `vsiflow retry`.";
+    /// Another file, or a link, is in the place of a volume's file.
+    FILE_REPLACED = "VSI0330", Blocked,
+        "Find out who put the file there and remove it, then `vsiflow retry`.";
     /// Documents lack what others refer to.
     REFERENCE_MISSING = "VSI0214", Blocked,
         "Add the document that the message names, then apply again.";
@@ -284,6 +287,7 @@ fn of_port(kind: PortErrorKind) -> Code {
         MessageKind::Rejected => REJECTED,
         MessageKind::WrongState => WRONG_STATE,
         MessageKind::OtherMachine => OTHER_MACHINE,
+        MessageKind::Replaced => FILE_REPLACED,
         MessageKind::Other => HOST_ERROR,
     }
 }

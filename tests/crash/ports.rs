@@ -11,8 +11,8 @@ use vsiflow_steps::ports::{
     ConsoleChunk, ConsolePort, ConsolePosition, DhcpLease, DomainInfo, DomainPort, DomainSpec,
     GuestConsole, GuestStream, GuestSupport, HostCapacity, HostFacts, HostPort, HostPorts,
     HostRoute, Hosts, LayerSpec, MergeProgress, NetworkChange, NetworkInfo, NetworkPort,
-    NetworkSpec, OwnerMark, PoolInfo, PortResult, Removed, StoragePort, UploadSink, VolumeInfo,
-    VolumeKey, VolumeSpec,
+    NetworkSpec, OwnerMark, PoolInfo, PortResult, Removed, StoragePort, Transfer, UploadSink,
+    VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 use super::gate::{Gate, Kind};
@@ -90,6 +90,7 @@ impl<W: Way> Hosts for Through<W> {
             console: ports,
             upload_limit: None,
             full_verification: false,
+            transfer: Transfer::Auto,
         })
     }
 }
@@ -569,7 +570,7 @@ impl<W: Way> UploadSink for Sink<W> {
         self.way.go(self.call("send_hole"), work).await
     }
 
-    async fn finish(self: Box<Self>) -> PortResult<()> {
+    async fn finish(self: Box<Self>) -> PortResult<Option<String>> {
         let shared = self.inner.clone();
         let work = async move {
             let sink = shared.lock().await.take().expect(OVER);

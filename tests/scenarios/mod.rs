@@ -74,6 +74,7 @@ mod lab_hostile_host;
 mod lab_hosts;
 mod lab_images;
 mod lab_images_along;
+mod lab_images_by_path;
 mod lab_images_http;
 mod lab_interrupted_start;
 mod lab_jumps;

@@ -105,6 +105,16 @@ impl Upload {
         self
     }
 
+    /// The same by this `TRANSFER`, whatever it was before.
+    #[must_use]
+    pub fn by_way(self, transfer: &str) -> Self {
+        let text = std::fs::read_to_string(&self.host).unwrap();
+        let others = text.lines().filter(|line| !line.contains("TRANSFER:"));
+        let text: String = others.map(|line| format!("{line}\n")).collect();
+        std::fs::write(&self.host, text).unwrap();
+        self.with_keys(&[("TRANSFER", transfer)])
+    }
+
     /// The image's bytes.
     pub fn bytes(&self) -> Vec<u8> {
         std::fs::read(&self.file).unwrap()

@@ -200,7 +200,7 @@ pub(crate) struct Settings {
 const OTHER_MAX: usize = 1 << 20;
 
 /// The keys that say something of a host.
-const KEYS: [&str; 28] = [
+const KEYS: [&str; 29] = [
     "HOSTNAME",
     "PORT",
     "USER",
@@ -214,6 +214,7 @@ const KEYS: [&str; 28] = [
     "SOCKET",
     "UPLOAD_LIMIT",
     "VERIFY",
+    "TRANSFER",
     "IMAGE_POLICY",
     "IMAGE_SERVER",
     "IMAGE_USER",

@@ -4,6 +4,7 @@
 //! and fail outside of one. Keys and known hosts are those of the lab one is in.
 //! Tests that break libvirtd have it to themselves.
 
+mod by_path;
 mod calls;
 mod disks;
 mod failures;

@@ -10,8 +10,8 @@
 //!
 //! Over SSH all of them are channels of one session. sshd counts logins (`MaxStartups`) and channels
 //! (`MaxSessions`, 10), so channels are bounded to ten: one for control, two long, four bulk, two
-//! consoles, one for commands. Commands that run beside streams come on top (OpenSSH counts no channels to
-//! sockets), and end where one for commands is refused.
+//! consoles, one for commands. Commands that run as long as an upload come on top (OpenSSH counts no channels
+//! to sockets), and end where one for commands is refused: first those that read along, then those that write.
 //!
 //! Everything opens when first needed, and again when found dead: one attempt with a deadline,
 //! shared by everybody who waits for it. Trying again, and how long to wait before, is for others to
@@ -92,7 +92,8 @@ struct SessionInner {
     bulk: Arc<Semaphore>,
     consoles: Arc<Semaphore>,
     commands: Arc<Semaphore>,
-    processes: Processes,
+    readers: Processes,
+    writers: Processes,
     closed: AtomicBool,
 }
 
@@ -110,7 +111,8 @@ impl HostSession {
             bulk: Arc::new(Semaphore::new(BULK as usize)),
             consoles: Arc::new(Semaphore::new(CONSOLES as usize)),
             commands: Arc::new(Semaphore::new(1)),
-            processes: Processes::new(BULK as usize),
+            readers: Processes::new(BULK as usize),
+            writers: Processes::new(BULK as usize),
             closed: AtomicBool::new(false),
         };
         Self {
@@ -206,7 +208,8 @@ impl HostSession {
             Endpoint::Ssh { .. } => {
                 let ssh = SessionInner::ssh(&self.inner).await?;
                 let run = || ssh.exec(command, limit, left());
-                self.inner.processes.make_room_for(run).await
+                let beside_readers = || self.inner.readers.make_room_for(run);
+                self.inner.writers.make_room_for(beside_readers).await
             }
         };
         match outcome {
@@ -215,14 +218,36 @@ impl HostSession {
         }
     }
 
-    /// Starts a command on the host that is spoken to while it runs. `None` where libvirt is local,
-    /// where four run already, or where sshd permitted too few at a time before: one that runs ends
-    /// as soon as another command finds no place.
+    /// Starts a command on the host that is spoken to while it runs, to read what an upload writes.
+    /// `None` where libvirt is local, where four run already, or where sshd permitted too few at a time
+    /// before: one that runs ends as soon as another command finds no place.
     ///
     /// # Errors
     /// See [`ExecError`].
     pub async fn start(
         &self,
+        command: &str,
+        within: Duration,
+    ) -> Result<Option<HostProcess>, ExecError> {
+        self.start_in(&self.inner.readers, command, within).await
+    }
+
+    /// The same, to write what an upload sends: it ends only where a command finds no place without
+    /// those that read, either.
+    ///
+    /// # Errors
+    /// See [`ExecError`].
+    pub async fn start_writer(
+        &self,
+        command: &str,
+        within: Duration,
+    ) -> Result<Option<HostProcess>, ExecError> {
+        self.start_in(&self.inner.writers, command, within).await
+    }
+
+    async fn start_in(
+        &self,
+        places: &Processes,
         command: &str,
         within: Duration,
     ) -> Result<Option<HostProcess>, ExecError> {
@@ -232,7 +257,7 @@ impl HostSession {
         if self.inner.options.lease.check().is_err() {
             return Err(ConnectError::Closed { host: self.host() }.into());
         }
-        let Some(place) = self.inner.processes.place() else {
+        let Some(place) = places.place() else {
             return Ok(None);
         };
         let ssh = SessionInner::ssh(&self.inner).await?;

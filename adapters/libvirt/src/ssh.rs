@@ -18,7 +18,7 @@ use vsiflow_engine::secret::Secret;
 
 pub use client::SshSession;
 pub use exec::{ExecError, ExecOutput};
-pub use process::SshProcess;
+pub use process::{SshInput, SshProcess};
 
 pub(crate) use exec::run_locally;
 

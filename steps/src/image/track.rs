@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
 use vsiflow_engine::{model::Failure, step::StepContext};
 
 use super::checkpoint::{Checkpoint, UploadPosition};
@@ -18,6 +21,8 @@ use crate::{
 /// How often the host is asked while it takes its time.
 const FIRST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_millis(500);
+/// A file that does not grow for so long, although more was sent, is not the one that is written.
+const STUCK: Duration = Duration::from_secs(3_600);
 
 /// Shared by the side that sends and the side that asks the host.
 pub(super) struct Track {
@@ -175,24 +180,59 @@ pub(super) struct TrackRecorder<'a> {
     pub(super) key: &'a VolumeKey,
     pub(super) track: &'a Track,
     pub(super) checkpoint: Checkpoint,
+    /// The longest that the volume was.
+    pub(super) longest: u64,
+    /// Up to where the host says that it has written, where it does.
+    pub(super) written: Option<watch::Receiver<u64>>,
 }
 
 impl TrackRecorder<'_> {
-    /// Asks the host again and again how long the volume is, and puts on record what it has.
-    /// Ends only by a failure.
+    /// Puts on record what the host has, as it says so, or as its volume's length says. Ends only by a
+    /// failure.
     pub(super) async fn run(&mut self) -> Failure {
-        let mut pause = FIRST;
+        match self.written.clone() {
+            Some(written) => self.hear(written).await,
+            None => self.ask().await,
+        }
+    }
+
+    async fn hear(&mut self, mut written: watch::Receiver<u64>) -> Failure {
+        loop {
+            let until = *written.borrow_and_update();
+            if self.track.is_due()
+                && let Err(failure) = self.record(until).await
+            {
+                return failure;
+            }
+            if written.changed().await.is_err() {
+                // The upload itself tells why it ended.
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Asks the host again and again how long the volume is.
+    async fn ask(&mut self) -> Failure {
+        let (mut pause, mut since) = (FIRST, Instant::now());
         loop {
             while !self.track.is_due() {
                 self.track.sent.notified().await;
+                since = Instant::now();
             }
+            let longest = self.longest;
             match self.look().await {
                 Ok(true) => pause = FIRST,
+                Ok(false) if since.elapsed() > STUCK => {
+                    return self.lost("the volume does not grow any more");
+                }
                 Ok(false) => {
                     tokio::time::sleep(pause).await;
                     pause = pause.saturating_mul(2).min(LONGEST);
                 }
                 Err(failure) => return failure,
+            }
+            if self.longest > longest {
+                since = Instant::now();
             }
         }
     }
@@ -201,9 +241,19 @@ impl TrackRecorder<'_> {
     pub(super) async fn look(&mut self) -> Result<bool, Failure> {
         let found = self.ports.storage.volume(self.key).await?;
         let Some(found) = found else {
-            return Err(self.vanished());
+            // An upload into a deleted volume would go on for ever without a word from the host.
+            return Err(self.lost("the volume vanished"));
         };
-        let Some(place) = self.track.reached(found.physical) else {
+        if found.physical < self.longest {
+            return Err(self.lost("the volume became shorter"));
+        }
+        self.longest = found.physical;
+        self.record(found.physical).await
+    }
+
+    /// Puts on record the newest place up to there; whether there was one.
+    async fn record(&mut self, until: u64) -> Result<bool, Failure> {
+        let Some(place) = self.track.reached(until) else {
             return Ok(false);
         };
         self.checkpoint.add(&place);
@@ -212,10 +262,9 @@ impl TrackRecorder<'_> {
         Ok(true)
     }
 
-    /// An upload into a deleted volume would go on for ever without a word from the host.
-    fn vanished(&self) -> Failure {
+    fn lost(&self, what: &str) -> Failure {
         error::OUTCOME_UNKNOWN
-            .failure("the volume vanished while it was being filled")
+            .failure(format!("{what} while it was being filled"))
             .on_host(self.ports.host.name())
             .of_object(format!("volume {}", self.key))
     }

@@ -39,6 +39,8 @@ pub(super) struct Sent {
     pub(super) identity: String,
     /// What the host read of it meanwhile.
     pub(super) along: Option<ReadAlong>,
+    /// Which way it went, for people.
+    pub(super) note: Option<String>,
 }
 
 /// Reads the source in full for its hash, and no more than the image's pool could hold.
@@ -66,6 +68,7 @@ pub(super) async fn hash_source(
         sha256: hash.end(),
         identity: String::new(),
         along: None,
+        note: None,
     })
 }
 
@@ -278,6 +281,7 @@ impl Upload<'_> {
                 sha256: begun.from.hash.end(),
                 identity,
                 along: None,
+                note: None,
             });
         }
         let track = Track::new(from, begun.dense_until, self.interval);
@@ -287,9 +291,13 @@ impl Upload<'_> {
             key: self.key,
             track: &track,
             checkpoint: begun.checkpoint.clone(),
+            longest: begun.dense_until,
+            written: None,
         };
         let bounds = Bounds::of_room(self.ports, &self.key.pool, info.length).await?;
-        let mut sink = self.ports.storage.upload(self.key, from, left).await?;
+        let (storage, transfer) = (&self.ports.storage, self.ports.transfer);
+        let mut sink = storage.fill(self.key, from, left, transfer).await?;
+        recorder.written = sink.written();
         let behind = Behind {
             cx: self.cx,
             ports: self.ports,
@@ -308,16 +316,17 @@ impl Upload<'_> {
             Ok((size, hash)) => {
                 track.end();
                 let finishing = async {
-                    sink.finish().await?;
+                    let note = sink.finish().await?;
                     track.complete(size);
-                    Ok::<_, Failure>(())
+                    Ok::<_, Failure>(note)
                 };
-                let ((), along) = tokio::try_join!(finishing, behind)?;
+                let (note, along) = tokio::try_join!(finishing, behind)?;
                 return Ok(Sent {
                     size,
                     sha256: hash.end(),
                     identity,
                     along,
+                    note,
                 });
             }
             Err(Broken::Host(failure)) => {

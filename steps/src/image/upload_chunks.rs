@@ -41,6 +41,9 @@ pub struct Output {
     /// What the host read of the volume while it was filled, where it did.
     #[serde(default)]
     pub along: Option<ReadAlong>,
+    /// Which way the last part of it went, for people.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 impl UploadChunks {
@@ -94,6 +97,7 @@ impl Step for UploadChunks {
             identity: sent.identity,
             undisturbed: cx.attempt == 1,
             along: sent.along,
+            note: sent.note,
         }))
     }
 }

@@ -91,9 +91,14 @@ impl VerifyImage {
     ) -> Result<(Hashed, String), Failure> {
         sidecar::hold(cx, ports, key).await?;
         let source = params.source(&self.source).await?;
+        // Packing shall not spoil it twice.
+        let unpacked = HostPorts {
+            transfer: ports.transfer.unpacked(),
+            ..ports.clone()
+        };
         let upload = transfer::Upload {
             cx,
-            ports,
+            ports: &unpacked,
             source: source.as_ref(),
             params,
             key,

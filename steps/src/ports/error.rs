@@ -44,6 +44,8 @@ pub enum PortErrorKind {
     WrongState,
     /// Another machine answers than the one that was recorded.
     OtherMachine,
+    /// Another file, or a link, is in the place of a volume's file.
+    Replaced,
     /// Anything else; tried again.
     Other,
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{ConsolePort, DomainPort, NetworkPort, PortResult, StoragePort, UploadLimit};
+use super::{ConsolePort, DomainPort, NetworkPort, PortResult, StoragePort, Transfer, UploadLimit};
 
 /// What is known of a host after a look at it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +183,8 @@ pub struct HostPorts {
     /// Whether images are read on the host after they were sent, also where it could read them
     /// along.
     pub full_verification: bool,
+    /// How images go there.
+    pub transfer: Transfer,
 }
 
 impl HostPorts {

@@ -37,7 +37,7 @@ pub use network::{
 };
 pub use screen::ScreenStream;
 pub use storage::{
-    FileAt, PoolFiles, PoolInfo, Removed, StoragePort, Synced, UploadSink, VolumeFormat,
+    FileAt, PoolFiles, PoolInfo, Removed, StoragePort, Synced, Transfer, UploadSink, VolumeFormat,
     VolumeInfo, VolumeKey, VolumeSpec, send_zeros,
 };
 pub use upload_limit::UploadLimit;

@@ -130,6 +130,39 @@ pub enum Synced {
     Whole(u64),
 }
 
+/// How the bytes of an image go to a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Transfer {
+    /// By commands of the host's into the volume's file where it permits that, packed where the way
+    /// there is slow; elsewhere by libvirt.
+    #[default]
+    Auto,
+    /// The same, never packed.
+    Plain,
+    /// The same, packed wherever the host can unpack and it makes fewer bytes.
+    Packed,
+    /// By libvirt alone.
+    Libvirt,
+}
+
+impl Transfer {
+    /// Whether nobody chose.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    pub fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
+
+    /// The same way, without packing.
+    #[must_use]
+    pub fn unpacked(self) -> Self {
+        match self {
+            Self::Auto | Self::Plain | Self::Packed => Self::Plain,
+            Self::Libvirt => Self::Libvirt,
+        }
+    }
+}
+
 /// Bytes on their way into a volume.
 #[async_trait]
 pub trait UploadSink: Send {
@@ -142,8 +175,15 @@ pub trait UploadSink: Send {
         send_zeros(self, length).await
     }
 
-    /// Ends the upload and waits for the host's word. Nothing is synced by that.
-    async fn finish(self: Box<Self>) -> PortResult<()>;
+    /// Up to where the bytes are in the volume, where the host tells that while it writes them. Elsewhere the
+    /// volume's length does.
+    fn written(&self) -> Option<watch::Receiver<u64>> {
+        None
+    }
+
+    /// Ends the upload and waits for the host's word. Nothing is synced by that. Which way the bytes went,
+    /// for people; none where there is only one.
+    async fn finish(self: Box<Self>) -> PortResult<Option<String>>;
 
     /// Gives the upload up. What arrived stays.
     async fn abort(self: Box<Self>);
@@ -204,6 +244,20 @@ pub trait StoragePort: Send + Sync {
         offset: u64,
         length: Option<u64>,
     ) -> PortResult<Box<dyn UploadSink>>;
+
+    /// The same for the bytes of an image, into a volume that was made for it, by the fastest way that
+    /// the host and `transfer` permit. Some MiB may be on their way before the first of them is in the
+    /// volume. `Replaced` where the volume's path leads to another file than libvirt made, also at the
+    /// end; nothing is ever written into that one.
+    async fn fill(
+        &self,
+        key: &VolumeKey,
+        offset: u64,
+        length: Option<u64>,
+        _transfer: Transfer,
+    ) -> PortResult<Box<dyn UploadSink>> {
+        self.upload(key, offset, length).await
+    }
 
     /// At most `max` bytes of the volume from `offset` on; fewer at its end.
     async fn read(&self, key: &VolumeKey, offset: u64, max: u64) -> PortResult<Bytes>;

@@ -20,6 +20,8 @@ pub enum Fault {
     CutStream,
     /// Somebody deletes the volume just before the call.
     VanishVolume,
+    /// Somebody puts another file in the place of the volume's just before the call.
+    Replaced,
     /// The disk does not take what a sync writes. That sync alone hears of it: the host goes on
     /// showing the bytes out of its memory, and the next sync finds nothing to write.
     DiskError,

@@ -15,7 +15,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Fault, Faults, SimHostState,
+    Content, Fault, Faults, SimHostState,
     content::Store,
     serial::OpenConsoles,
     state::{Pool, domain_of},
@@ -26,6 +26,9 @@ use crate::ports::{
 };
 
 const LATENCY: Duration = Duration::from_millis(1);
+
+/// The bytes of a file that takes a volume's place.
+const REPLACEMENT: &[u8] = b"somebody else's";
 
 /// A call that a simulated host received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -312,6 +315,14 @@ impl SimHost {
             Some(Fault::VanishVolume) => {
                 if let Some((pool, name)) = pool_of(state, call) {
                     pool.volumes.remove(name);
+                }
+                Ok(())
+            }
+            Some(Fault::Replaced) => {
+                if let Some((pool, name)) = pool_of(state, call)
+                    && let Some(volume) = pool.volumes.get_mut(name)
+                {
+                    volume.content = Content::Inline(REPLACEMENT.to_vec());
                 }
                 Ok(())
             }

@@ -36,7 +36,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use crate::ports::{HostPorts, Hosts, PortResult};
+use crate::ports::{HostPorts, Hosts, PortResult, Transfer};
 
 /// Simulated hosts by id; one is made when it is first asked for.
 pub struct SimHosts {
@@ -106,6 +106,7 @@ impl Hosts for SimHosts {
             console: host,
             upload_limit: None,
             full_verification: false,
+            transfer: Transfer::Auto,
         })
     }
 }

@@ -25,6 +25,9 @@ pub struct SimHostState {
     /// Whether it can read a volume while that is being filled.
     #[serde(default)]
     pub reads_along: bool,
+    /// Whether images go into files by its commands.
+    #[serde(default)]
+    pub by_path: bool,
     /// What guests get, by architecture.
     pub guests: Vec<GuestSupport>,
     /// Pools by name.
@@ -318,6 +321,7 @@ impl SimHostState {
             memory: some_memory(),
             shell: true,
             reads_along: true,
+            by_path: false,
             guests: vec![
                 guest("s390x", "s390-ccw-virtio-9.2"),
                 guest("x86_64", "pc-q35-9.2"),

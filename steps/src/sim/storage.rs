@@ -12,11 +12,11 @@ use super::{
     Content, Pool, SimHost, SimHostState, Volume,
     host::{Call, object},
     source::qcow2_header,
-    upload::SimSink,
+    upload::{SimPathSink, SimSink},
 };
 use crate::ports::{
     FileAt, PoolFiles, PoolInfo, PortError, PortErrorKind, PortResult, Removed, StoragePort,
-    Synced, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
+    Synced, Transfer, UploadSink, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 /// Bytes read at a time.
@@ -117,6 +117,41 @@ impl SimHost {
     async fn reads_along(&self) -> bool {
         let world = self.world.lock().await;
         world.state.shell && world.state.reads_along
+    }
+
+    /// Whether images go into files by its commands.
+    async fn has_paths(&self) -> bool {
+        let world = self.world.lock().await;
+        world.state.shell && world.state.by_path
+    }
+
+    async fn open(&self, key: &VolumeKey, offset: u64, length: Option<u64>) -> PortResult<SimSink> {
+        let id = self
+            .call(Call::act("upload", object(key)), |state, now| {
+                let id = state.change();
+                let volume = self.idle(state, key, now)?;
+                let (old, len) = match &volume.content {
+                    Content::Stored { id, len, .. } => (Some(*id), *len),
+                    Content::Inline(bytes) => (None, bytes.len() as u64),
+                };
+                let id = old.unwrap_or(id);
+                volume.content = Content::Stored {
+                    id,
+                    len,
+                    zero_from: None,
+                };
+                volume.synced = false;
+                Ok(id)
+            })
+            .await?;
+        Ok(SimSink {
+            host: self.clone(),
+            key: key.clone(),
+            id,
+            at: offset,
+            left: length,
+            by_path: false,
+        })
     }
 
     async fn content(&self, call: Call, key: &VolumeKey) -> PortResult<(Content, u64)> {
@@ -305,32 +340,22 @@ impl StoragePort for SimHost {
         offset: u64,
         length: Option<u64>,
     ) -> PortResult<Box<dyn UploadSink>> {
-        let id = self
-            .call(Call::act("upload", object(key)), |state, now| {
-                let id = state.change();
-                let volume = self.idle(state, key, now)?;
-                let (old, len) = match &volume.content {
-                    Content::Stored { id, len, .. } => (Some(*id), *len),
-                    Content::Inline(bytes) => (None, bytes.len() as u64),
-                };
-                let id = old.unwrap_or(id);
-                volume.content = Content::Stored {
-                    id,
-                    len,
-                    zero_from: None,
-                };
-                volume.synced = false;
-                Ok(id)
-            })
-            .await?;
-        let (host, key) = (self.clone(), key.clone());
-        Ok(Box::new(SimSink {
-            host,
-            key,
-            id,
-            at: offset,
-            left: length,
-        }))
+        Ok(Box::new(self.open(key, offset, length).await?))
+    }
+
+    async fn fill(
+        &self,
+        key: &VolumeKey,
+        offset: u64,
+        length: Option<u64>,
+        transfer: Transfer,
+    ) -> PortResult<Box<dyn UploadSink>> {
+        let sink = self.open(key, offset, length).await?;
+        if transfer == Transfer::Libvirt || !self.has_paths().await {
+            return Ok(Box::new(sink));
+        }
+        let by_path = true;
+        Ok(Box::new(SimPathSink::new(SimSink { by_path, ..sink })))
     }
 
     async fn read(&self, key: &VolumeKey, offset: u64, max: u64) -> PortResult<Bytes> {

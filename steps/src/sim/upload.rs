@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use super::{
     Content, SimHost, SimHostState,
@@ -19,6 +20,64 @@ pub(super) struct SimSink {
     pub(super) id: u64,
     pub(super) at: u64,
     pub(super) left: Option<u64>,
+    /// Whether it holds on to the file that it opened, whatever has its name later.
+    pub(super) by_path: bool,
+}
+
+/// An upload that keeps the newest part until it knows what follows.
+pub(super) struct SimPathSink {
+    sink: SimSink,
+    kept: Option<SimPart>,
+    written: watch::Sender<u64>,
+}
+
+enum SimPart {
+    Data(Bytes),
+    Hole(u64),
+}
+
+impl SimPathSink {
+    pub(super) fn new(sink: SimSink) -> Self {
+        let (written, _) = watch::channel(sink.at);
+        Self {
+            sink,
+            kept: None,
+            written,
+        }
+    }
+
+    async fn pass(&mut self, next: Option<SimPart>) -> PortResult<()> {
+        match std::mem::replace(&mut self.kept, next) {
+            Some(SimPart::Data(bytes)) => self.sink.send(bytes).await?,
+            Some(SimPart::Hole(length)) => self.sink.send_hole(length).await?,
+            None => {}
+        }
+        self.written.send_replace(self.sink.at);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl UploadSink for SimPathSink {
+    async fn send(&mut self, bytes: Bytes) -> PortResult<()> {
+        self.pass(Some(SimPart::Data(bytes))).await
+    }
+
+    async fn send_hole(&mut self, length: u64) -> PortResult<()> {
+        self.pass(Some(SimPart::Hole(length))).await
+    }
+
+    fn written(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.written.subscribe())
+    }
+
+    async fn finish(mut self: Box<Self>) -> PortResult<Option<String>> {
+        self.pass(None).await?;
+        Box::new(self.sink).finish().await?;
+        Ok(Some("sent into the pool's folder".to_owned()))
+    }
+
+    async fn abort(self: Box<Self>) {}
 }
 
 #[async_trait]
@@ -31,7 +90,7 @@ impl UploadSink for SimSink {
                 let words = "more data than announced";
                 return Err(host.error(PortErrorKind::Rejected, &object(&self.key), words));
             }
-            host.grow(state, &self.key, self.id, end)
+            self.grow(state, end)
         });
         written.await?;
         let (id, at) = (self.id, self.at);
@@ -53,7 +112,7 @@ impl UploadSink for SimSink {
                 let words = "more data than announced";
                 return Err(host.error(PortErrorKind::Rejected, &object(&self.key), words));
             }
-            host.grow(state, &self.key, self.id, end)
+            self.grow(state, end)
         });
         passed.await?;
         self.at = end;
@@ -61,7 +120,7 @@ impl UploadSink for SimSink {
         Ok(())
     }
 
-    async fn finish(self: Box<Self>) -> PortResult<()> {
+    async fn finish(self: Box<Self>) -> PortResult<Option<String>> {
         let (id, store) = (self.id, self.host.store.clone());
         let content = Content::Stored {
             id,
@@ -76,6 +135,11 @@ impl UploadSink for SimSink {
         self.host
             .call(Call::act("finish", object(&self.key)), |state, _| {
                 let change = state.change();
+                if self.by_path && !self.has_its_file(state)? {
+                    let words = "its path leads to another file";
+                    let object = object(&self.key);
+                    return Err(self.host.error(PortErrorKind::Replaced, &object, words));
+                }
                 // An upload into a volume that was deleted meanwhile ends without an error.
                 if let Ok(volume) = self.host.volume_of(state, &self.key) {
                     let format = if found.is_some() { "qcow2" } else { "raw" };
@@ -83,12 +147,31 @@ impl UploadSink for SimSink {
                     volume.capacity = found.unwrap_or(volume.physical());
                     volume.modified = change;
                 }
-                Ok(())
+                Ok(None)
             })
             .await
     }
 
     async fn abort(self: Box<Self>) {}
+}
+
+impl SimSink {
+    fn grow(&self, state: &mut SimHostState, end: u64) -> PortResult<()> {
+        if self.by_path && !self.has_its_file(state)? {
+            return Ok(());
+        }
+        self.host.grow(state, &self.key, self.id, end)
+    }
+
+    /// Whether the file that was opened has the volume's name.
+    fn has_its_file(&self, state: &mut SimHostState) -> PortResult<bool> {
+        let pool = self.host.pool_of(state, &self.key.pool)?;
+        let content = pool
+            .volumes
+            .get(&self.key.name)
+            .map(|volume| &volume.content);
+        Ok(matches!(content, Some(Content::Stored { id, .. }) if *id == self.id))
+    }
 }
 
 impl SimHost {

@@ -53,6 +53,52 @@ async fn a_cut_upload_goes_on_where_the_host_had_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_upload_by_path_resumes_wherever_it_was_cut_and_says_its_way() {
+    for cut in (1..75).step_by(3) {
+        let world = World::new().await;
+        let (sim, params) = (world.sim().await, world.image_params());
+        sim.with(|state| state.by_path = true).await;
+        world.claim(&params).await;
+        world.cut_after(cut).await;
+        let upload = world.upload_chunks();
+        assert!(world.attempt(&upload, &params).await.is_err(), "{cut}");
+        let before = world.volume(&params.volume).await.map_or(0, |v| v.physical);
+        let (sent, creates) = (world.sends().await, sim.count("create").await);
+        let done = world.attempt(&upload, &params).await.unwrap().output;
+        let again = (world.sends().await - sent) as u64 * (INTERVAL / 16);
+        let resent = (before + again).saturating_sub(300_000);
+        assert!(resent <= INTERVAL + INTERVAL / 16, "{cut}: {resent} twice");
+        assert_eq!(
+            done.sha256,
+            Some(hash(&world, &params.volume).await),
+            "{cut}"
+        );
+        assert_eq!(done.note.as_deref(), Some("sent into the pool's folder"));
+        let anew = sim.count("create").await - creates;
+        assert!(anew <= usize::from(cut < 20), "{cut}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_took_the_volumes_place_is_not_written_into_and_not_used() {
+    for (call, nth) in [("send", 3), ("send", 50), ("finish", 2)] {
+        let world = World::new().await;
+        let (sim, params) = (world.sim().await, world.image_params());
+        sim.with(|state| state.by_path = true).await;
+        world.claim(&params).await;
+        let faults = Faults::none().at(call, nth, Fault::Replaced);
+        sim.set_faults(faults).await;
+        let upload = world.upload_chunks();
+        let outcome = world.attempt(&upload, &params).await;
+        let failure = outcome.map(|done| done.output).unwrap_err();
+        assert_eq!(failure.code.as_str(), "VSI0330", "{call} {nth}: {failure}");
+        let storage = world.ports().await.storage;
+        let theirs = storage.read(&params.volume, 0, 100).await.unwrap();
+        assert_eq!(theirs[..], *b"somebody else's", "{call} {nth}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_volume_shorter_than_the_record_is_made_anew() {
     let world = World::new().await;
     let params = world.image_params();

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::secret::Secret;
+pub use vsiflow_steps::ports::Transfer;
 
 pub use super::host_keys::{HostKeyError, Layer, exposed, files, is_simulated, secrets_in};
 pub use super::host_limits::{HostLimits, Overcommit, Ratio};
@@ -143,6 +144,9 @@ pub struct SshHost {
     /// How images are verified there.
     #[serde(default, skip_serializing_if = "Verification::is_along")]
     pub verify: Verification,
+    /// How images go there.
+    #[serde(default, skip_serializing_if = "Transfer::is_auto")]
+    pub transfer: Transfer,
     /// What it takes to read images for it, where they are not there for everybody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Box<ImageAccess>>,
@@ -209,6 +213,14 @@ impl HostConnection {
     /// Whether an image is read there only once all of it was sent.
     pub fn full_verification(&self) -> bool {
         matches!(self, Self::Ssh(ssh) if ssh.verify == Verification::Full)
+    }
+
+    /// How images go there.
+    pub fn transfer(&self) -> Transfer {
+        match self {
+            Self::Ssh(ssh) => ssh.transfer,
+            Self::Unix { .. } | Self::Sim { .. } => Transfer::Auto,
+        }
     }
 
     /// Sets how many bytes may be uploaded there in a second; 0 stands for no limit.

@@ -6,7 +6,7 @@ use super::Quantity;
 use super::documents::KeyValues;
 use super::host::{
     DEFAULT_PORT, DEFAULT_USER, HostConnection, HostSettings, ImageAccess, ImageSecrets, S3Access,
-    SshHost, Verification,
+    SshHost, Transfer, Verification,
 };
 use super::host_limits::limits;
 use super::image_access::PULL;
@@ -124,6 +124,7 @@ fn remedy(key: &str) -> &'static str {
         "DEVICES" => "write names with commas between them, such as \"crypto,gpu\"",
         "IMAGE_POLICY" => FORM,
         "VERIFY" => "write \"full\" or \"along\", or leave it out",
+        "TRANSFER" => "write \"auto\", \"plain\", \"packed\" or \"libvirt\", or leave it out",
         "IMAGE_SERVER" => {
             "name the server of the images that IMAGE_PASSWORD or IMAGE_TOKEN is for, such as \
              images.example.com or images.example.com:8443"
@@ -158,7 +159,7 @@ fn remedy(key: &str) -> &'static str {
 impl HostSettings {
     /// Host settings from the keys `HOSTNAME`, `PORT`, `USER`, `KEY` or `ssh-privatekey`,
     /// `KEY_FILE`, `KEY_PASSPHRASE`, `KNOWN_HOSTS`, `KNOWN_HOSTS_FILE`, `INSECURE_SKIP_HOST_KEY`, `SOCKET`,
-    /// `UPLOAD_LIMIT`, `VERIFY`, `IMAGE_POLICY`, `OVERCOMMIT_CPUS` and so on, `DEVICES`, `PROXY_JUMP` with `PROXY_JUMP_KEY` and so on, and for images `IMAGE_SERVER` with `IMAGE_USER` and `IMAGE_PASSWORD` or
+    /// `UPLOAD_LIMIT`, `VERIFY`, `TRANSFER`, `IMAGE_POLICY`, `OVERCOMMIT_CPUS` and so on, `DEVICES`, `PROXY_JUMP` with `PROXY_JUMP_KEY` and so on, and for images `IMAGE_SERVER` with `IMAGE_USER` and `IMAGE_PASSWORD` or
     /// `IMAGE_TOKEN`, `IMAGE_TOKEN_SERVER`, `IMAGE_ALLOW_INSECURE`, `IMAGE_CA`, `IMAGE_CA_FILE`,
     /// `IMAGE_S3_ENDPOINT`, `IMAGE_S3_REGION`, `IMAGE_S3_ACCESS_KEY`, `IMAGE_S3_SECRET_KEY`; and `.dockerconfigjson`.
     ///
@@ -206,6 +207,7 @@ impl HostSettings {
             upload_limit: upload_limit(&keys)?,
             image_policy: image_policy(&keys)?,
             verify: verification(&keys)?,
+            transfer: transfer(&keys)?,
             images: None,
             jumps: Vec::new(),
         };
@@ -333,6 +335,16 @@ fn verification(keys: &HostSettingKeys<'_>) -> Result<Verification, HostKeyError
         None | Some("along") => Ok(Verification::Along),
         Some("full") => Ok(Verification::Full),
         Some(text) => Err(keys.wrong("VERIFY", format!("{text:?} is no way to verify"))),
+    }
+}
+
+fn transfer(keys: &HostSettingKeys<'_>) -> Result<Transfer, HostKeyError> {
+    match keys.text("TRANSFER")?.as_deref() {
+        None | Some("auto") => Ok(Transfer::Auto),
+        Some("plain") => Ok(Transfer::Plain),
+        Some("packed") => Ok(Transfer::Packed),
+        Some("libvirt") => Ok(Transfer::Libvirt),
+        Some(text) => Err(keys.wrong("TRANSFER", format!("{text:?} is no way to send images"))),
     }
 }
 

@@ -197,6 +197,31 @@ fn ids_are_stable() {
 }
 
 #[test]
+fn the_way_of_images_is_chosen_by_a_word_and_otherwise_left_to_vsiflow() {
+    let of = |word: &str| {
+        let all = [("HOSTNAME", "h"), ("KNOWN_HOSTS", "k"), ("TRANSFER", word)];
+        HostSettings::from_keys(Some(&keys(&all)), None).map(|settings| settings.record)
+    };
+    for (word, transfer) in [
+        ("", Transfer::Auto),
+        ("auto", Transfer::Auto),
+        ("plain", Transfer::Plain),
+        ("packed", Transfer::Packed),
+        ("libvirt", Transfer::Libvirt),
+    ] {
+        let record = of(word).unwrap();
+        assert_eq!(record.transfer(), transfer, "{word}");
+        let stored = serde_json::to_value(&record).unwrap();
+        assert_eq!(stored.get("transfer").is_none(), transfer.is_auto());
+        assert_eq!(
+            serde_json::from_value::<HostConnection>(stored).unwrap(),
+            record
+        );
+    }
+    assert_eq!(of("sftp").unwrap_err().key, "TRANSFER");
+}
+
+#[test]
 fn a_uri_carries_all_settings() {
     let uri = "ssh://me@h:1?keyfile=/k%20ey&known_hosts=/kh&socket=/run/libvirt/x";
     let settings = from_uri(uri).unwrap();
@@ -214,6 +239,7 @@ fn a_uri_carries_all_settings() {
             upload_limit: None,
             image_policy: None,
             verify: Verification::Along,
+            transfer: Transfer::Auto,
             images: None,
             jumps: Vec::new(),
         }

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::host::{
     DEFAULT_PORT, DEFAULT_SOCKET, DEFAULT_USER, HostConnection, HostSettings, JumpHost, SshHost,
-    Verification,
+    Transfer, Verification,
 };
 use super::image_policy::ImagePolicy;
 
@@ -143,6 +143,7 @@ fn ssh(text: &str) -> Result<HostConnection, HostUriError> {
         upload_limit: None,
         image_policy: None,
         verify: Verification::Along,
+        transfer: Transfer::Auto,
         images: None,
         jumps: Vec::new(),
     };

@@ -104,6 +104,7 @@ impl Hosts for AllHosts {
         let limit = settings.record.upload_limit();
         ports.upload_limit = limit.map(|limit| Arc::new(UploadLimit::new(limit)));
         ports.full_verification = settings.record.full_verification();
+        ports.transfer = settings.record.transfer();
         all.insert(id.to_owned(), (settings, ports.clone()));
         Ok(ports)
     }

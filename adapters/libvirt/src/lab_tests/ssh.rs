@@ -14,7 +14,7 @@ async fn refused(config: SshConfig) -> ConnectError {
 }
 
 /// Ends a process of this test.
-struct Running(Child);
+pub(super) struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -24,7 +24,7 @@ impl Drop for Running {
 }
 
 /// A further sshd with the lab's keys and one more line of configuration.
-async fn sshd(lab: &Lab, port: u16, line: &str) -> Running {
+pub(super) async fn sshd(lab: &Lab, port: u16, line: &str) -> Running {
     let config = std::fs::read_to_string(lab.ssh_file("sshd_config")).unwrap();
     let config: String = config
         .lines()

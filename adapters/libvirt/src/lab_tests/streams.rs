@@ -11,7 +11,7 @@ use crate::protocol::storage_flags;
 const SIZE: u64 = 256 << 20;
 
 /// Bytes that no compression shortens, the same at each run.
-fn noise(length: u64) -> Bytes {
+pub(super) fn noise(length: u64) -> Bytes {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let words = (0..length / 8).flat_map(|_| {
         state ^= state << 13;

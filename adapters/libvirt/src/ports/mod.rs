@@ -16,11 +16,14 @@ mod upload;
 #[cfg(test)]
 mod hostile_tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use tokio::sync::OnceCell;
 use vsiflow_engine::lease::Lease;
-use vsiflow_steps::ports::{HostPorts, PortResult};
+use vsiflow_steps::ports::{HostPorts, PortResult, Transfer};
 
 use crate::{
     connection::Calls,
@@ -35,11 +38,14 @@ const START: Duration = Duration::from_secs(60);
 /// How long a copy on the host may take.
 const COPY: Duration = Duration::from_secs(3_600);
 
-/// A host reached through libvirt.
+/// A host reached through libvirt; clones are the same one.
+#[derive(Clone)]
 pub(crate) struct LibvirtHost {
     name: String,
     session: HostSession,
-    shell: OnceCell<bool>,
+    shell: Arc<OnceCell<bool>>,
+    /// Whether the host failed to unpack something.
+    unpacks_badly: Arc<AtomicBool>,
 }
 
 /// The ports of the host behind `endpoint`, which `name` names in errors. Nothing is connected
@@ -59,7 +65,8 @@ pub fn leased_host_ports(name: &str, endpoint: Endpoint, lease: Arc<Lease>) -> H
     let host = Arc::new(LibvirtHost {
         name: name.to_owned(),
         session: HostSession::new(endpoint, options),
-        shell: OnceCell::new(),
+        shell: Arc::default(),
+        unpacks_badly: Arc::default(),
     });
     HostPorts {
         host: host.clone(),
@@ -69,6 +76,7 @@ pub fn leased_host_ports(name: &str, endpoint: Endpoint, lease: Arc<Lease>) -> H
         console: host,
         upload_limit: None,
         full_verification: false,
+        transfer: Transfer::Auto,
     }
 }
 

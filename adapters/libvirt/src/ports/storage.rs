@@ -1,6 +1,7 @@
 //! Pools and volumes: what steps ask, call by call.
 
 mod along;
+mod by_path;
 mod digest;
 mod files;
 mod inactive;
@@ -13,12 +14,13 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
-    FileAt, PoolFiles, PoolInfo, PortErrorKind, PortResult, Removed, StoragePort, Synced,
+    FileAt, PoolFiles, PoolInfo, PortErrorKind, PortResult, Removed, StoragePort, Synced, Transfer,
     UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 use super::{COPY, LibvirtHost, host::quoted};
 use crate::{error::Absent, xml::volume};
+use by_path::PathWay;
 
 #[async_trait]
 impl StoragePort for LibvirtHost {
@@ -125,6 +127,28 @@ impl StoragePort for LibvirtHost {
     ) -> PortResult<Box<dyn UploadSink>> {
         let upload = self.begin_upload(key, offset, length).await?;
         Ok(Box::new(upload))
+    }
+
+    async fn fill(
+        &self,
+        key: &VolumeKey,
+        offset: u64,
+        length: Option<u64>,
+        transfer: Transfer,
+    ) -> PortResult<Box<dyn UploadSink>> {
+        let why = match transfer {
+            Transfer::Libvirt => "the host's settings say so".to_owned(),
+            Transfer::Auto if self.is_near().await? => "the host is near".to_owned(),
+            Transfer::Auto | Transfer::Plain | Transfer::Packed => {
+                match self.open_path(key, offset, transfer).await? {
+                    PathWay::Taken(upload) => return Ok(Box::new(upload)),
+                    PathWay::Closed(why) => why,
+                }
+            }
+        };
+        tracing::debug!(volume = %key, %why, "the image goes through libvirt");
+        let upload = self.begin_upload(key, offset, length).await?;
+        Ok(Box::new(upload.because(&why)))
     }
 
     async fn read(&self, key: &VolumeKey, offset: u64, max: u64) -> PortResult<Bytes> {

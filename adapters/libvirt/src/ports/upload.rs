@@ -14,6 +14,8 @@ pub(super) struct VolumeUpload {
     stream: UploadStream,
     /// Whether the host takes holes.
     sparse: bool,
+    /// Which way the bytes go, and why, where that was chosen.
+    note: Option<String>,
     /// Held until the upload is over: the connection closes with it.
     _connection: Connection,
 }
@@ -32,8 +34,15 @@ impl VolumeUpload {
             object,
             stream,
             sparse,
+            note: None,
             _connection: connection,
         }
+    }
+
+    /// Why the bytes go this way.
+    pub(super) fn because(self, why: &str) -> Self {
+        let note = Some(format!("sent through libvirt: {why}"));
+        Self { note, ..self }
     }
 }
 
@@ -56,18 +65,18 @@ impl UploadSink for VolumeUpload {
         send_zeros(self, length).await
     }
 
-    async fn finish(self: Box<Self>) -> PortResult<()> {
+    async fn finish(self: Box<Self>) -> PortResult<Option<String>> {
         let Self {
             host,
             object,
             stream,
+            note,
             _connection,
             ..
         } = *self;
-        stream
-            .finish()
-            .await
-            .map_err(|error| of(&host, &object, &error))
+        let finished = stream.finish().await;
+        finished.map_err(|error| of(&host, &object, &error))?;
+        Ok(note)
     }
 
     async fn abort(self: Box<Self>) {

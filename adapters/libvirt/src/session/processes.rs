@@ -1,4 +1,4 @@
-//! Commands that run beside uploads. They give way to other commands, for good, where sshd permits
+//! Commands that run as long as uploads. They give way to other commands, for good, where sshd permits
 //! too few of them at a time.
 
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::connect_error::ConnectError;
-use crate::ssh::{ExecError, ExecOutput, SshProcess};
+use crate::ssh::{ExecError, ExecOutput, SshInput, SshProcess};
 
 /// How often, and how long between, a command asks again for the place of one that gives way. That one
 /// ends what it is reading first.
@@ -29,7 +29,7 @@ pub(super) struct SocketPlace {
     gives_way: CancellationToken,
 }
 
-/// A command that runs beside an upload. Dropped, it finds its standard input at the end.
+/// A command that runs as long as an upload. Dropped, it finds its standard input at the end.
 pub struct HostProcess {
     process: SshProcess,
     place: SocketPlace,
@@ -93,6 +93,11 @@ impl SocketPlace {
 }
 
 impl HostProcess {
+    /// As [`SshProcess::input`].
+    pub fn input(&self) -> SshInput {
+        self.process.input()
+    }
+
     /// As [`SshProcess::write_line`].
     ///
     /// # Errors
@@ -107,6 +112,11 @@ impl HostProcess {
             line = self.process.read_line() => line,
             () = self.place.gives_way.cancelled() => None,
         }
+    }
+
+    /// Whether it ended, or has to, because another command needs its place.
+    pub fn gives_way(&self) -> bool {
+        self.place.gives_way.is_cancelled()
     }
 
     /// Why it ended, as far as it said so.

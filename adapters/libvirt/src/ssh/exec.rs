@@ -106,7 +106,7 @@ impl SshSession {
 }
 
 /// Closes a command's channel however its wait ends: sshd allows ten at a time.
-pub(super) struct Closing(pub(super) Option<Channel<Msg>>);
+struct Closing(Option<Channel<Msg>>);
 
 impl Drop for Closing {
     fn drop(&mut self) {

@@ -1,22 +1,42 @@
-//! A command on the host that is spoken to while it runs, a line at a time.
+//! A command on the host that is spoken to while it runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use russh::ChannelMsg;
+use bytes::Bytes;
+use russh::client::Msg;
+use russh::{ChannelMsg, ChannelReadHalf, ChannelWriteHalf};
+use tokio::runtime::Handle;
 
 use super::SshSession;
-use super::exec::{Closing, ExecError};
+use super::exec::ExecError;
 
 /// Bytes of a line, and of what a command says on its standard error.
 const LINE_MAX: usize = 1024;
 
-/// A running command. Dropped, its channel is closed, so that it finds its standard input at the
-/// end and nobody at its standard output.
+/// A running command. Once this and all its inputs are dropped its channel is closed, so that it finds
+/// its standard input at the end and nobody at its standard output.
 pub struct SshProcess {
-    channel: Closing,
+    output: ChannelReadHalf,
+    input: SshInput,
     /// What came of the next lines.
     said: Vec<u8>,
     errors: Vec<u8>,
+}
+
+/// The standard input of a running command, which is written to while its output is read.
+#[derive(Clone)]
+pub struct SshInput(Arc<ClosingInput>);
+
+/// Closes the channel however the wait for its command ends: sshd allows ten at a time.
+struct ClosingInput(Option<ChannelWriteHalf<Msg>>);
+
+impl Drop for ClosingInput {
+    fn drop(&mut self) {
+        if let (Some(channel), Ok(runtime)) = (self.0.take(), Handle::try_current()) {
+            runtime.spawn(async move { channel.close().await });
+        }
+    }
 }
 
 impl SshSession {
@@ -25,28 +45,45 @@ impl SshSession {
     /// # Errors
     /// See [`ExecError`].
     pub async fn start(&self, command: &str, within: Duration) -> Result<SshProcess, ExecError> {
-        let channel = Closing(Some(self.open_session(within).await?));
+        let channel = self.open_session(within).await?;
+        let started = channel.exec(true, command).await;
+        let (output, input) = channel.split();
         let process = SshProcess {
-            channel,
+            output,
+            input: SshInput(Arc::new(ClosingInput(Some(input)))),
             said: Vec::new(),
             errors: Vec::new(),
         };
-        let channel = process.channel.0.as_ref().ok_or(ExecError::Interrupted)?;
-        let started = channel.exec(true, command).await;
         started.map_err(|_| ExecError::Interrupted)?;
         Ok(process)
     }
 }
 
+impl SshInput {
+    /// Writes bytes; returns when the last of them is on its way, which is as fast as the command
+    /// takes them. Not cancel safe: a part of them may be on its way.
+    ///
+    /// # Errors
+    /// [`ExecError::Interrupted`] where the session is over.
+    pub async fn write(&self, bytes: Bytes) -> Result<(), ExecError> {
+        let channel = self.0.0.as_ref().ok_or(ExecError::Interrupted)?;
+        let sent = channel.data_bytes(bytes).await;
+        sent.map_err(|_| ExecError::Interrupted)
+    }
+}
+
 impl SshProcess {
+    /// Its standard input.
+    pub fn input(&self) -> SshInput {
+        self.input.clone()
+    }
+
     /// Writes a line to its standard input.
     ///
     /// # Errors
     /// [`ExecError::Interrupted`] where the session is over.
     pub async fn write_line(&self, line: &str) -> Result<(), ExecError> {
-        let channel = self.channel.0.as_ref().ok_or(ExecError::Interrupted)?;
-        let sent = channel.data_bytes(format!("{line}\n")).await;
-        sent.map_err(|_| ExecError::Interrupted)
+        self.input.write(format!("{line}\n").into()).await
     }
 
     /// The next line of its standard output; `None` at its end, where the host runs no command for this
@@ -62,7 +99,7 @@ impl SshProcess {
             if self.said.len() > LINE_MAX {
                 return None;
             }
-            match self.channel.0.as_mut()?.wait().await? {
+            match self.output.wait().await? {
                 ChannelMsg::Data { data } => self.said.extend_from_slice(&data),
                 ChannelMsg::ExtendedData { data, ext: 1 } => {
                     let room = LINE_MAX.saturating_sub(self.errors.len()).min(data.len());

@@ -30,6 +30,16 @@ pub(crate) fn place(xml: &str) -> Result<PoolPlace, XmlError> {
     }
 }
 
+/// The folder of an active pool whose volumes are files in it.
+pub(crate) fn folder(xml: &str) -> Result<Option<String>, XmlError> {
+    let document = XmlDocument::parse(xml)?;
+    let root = document.root();
+    let kind = root.attribute("type").unwrap_or_default();
+    let path = root.text_at(&["target", "path"]);
+    let path = path.filter(|path| path.starts_with('/') && matches!(kind, "dir" | "fs" | "netfs"));
+    Ok(path.map(str::to_owned))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,6 +47,16 @@ mod tests {
     #[test]
     fn a_pool_keeps_its_volumes_where_its_type_says() {
         let of = |xml: &str| place(xml).ok();
+        let in_files = |xml: &str| folder(xml).unwrap();
+        for kind in ["dir", "fs", "netfs"] {
+            let xml = format!("<pool type='{kind}'><target><path>/srv/a b</path></target></pool>");
+            assert_eq!(in_files(&xml), Some("/srv/a b".to_owned()));
+        }
+        assert_eq!(in_files("<pool type='dir'/>"), None);
+        assert_eq!(
+            in_files("<pool type='logical'><target><path>/dev/vg</path></target></pool>"),
+            None
+        );
         let folder = "<pool type='dir'><target><path>/srv/it&apos;s</path></target></pool>";
         assert_eq!(of(folder), Some(PoolPlace::Folder("/srv/it's".to_owned())));
         assert_eq!(of("<pool type='netfs'/>"), Some(PoolPlace::Mount));

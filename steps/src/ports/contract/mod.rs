@@ -8,7 +8,7 @@ mod volumes;
 
 pub use domains::domain;
 pub use volumes::{
-    clone, console, create, holes, overlay, qcow2_is_recognised, read_along, resize, upload,
+    clone, console, create, holes, image, overlay, qcow2_is_recognised, read_along, resize, upload,
     upload_of_nothing,
 };
 
@@ -52,6 +52,7 @@ pub async fn all(place: &Place) -> Verdict {
     named("upload", upload(place)).await?;
     named("upload of nothing", upload_of_nothing(place)).await?;
     named("holes", holes(place)).await?;
+    named("image", image(place)).await?;
     named("read_along", read_along(place)).await?;
     named("qcow2", qcow2_is_recognised(place)).await?;
     named("clone", clone(place)).await?;

@@ -10,7 +10,8 @@ use super::{Place, Verdict, clean, equal, fails, fresh, ok, raw, storage};
 use crate::{
     image::qcow2,
     ports::{
-        ConsolePosition, PortErrorKind, Synced, VolumeFormat, VolumeInfo, VolumeKey, VolumeSpec,
+        ConsolePosition, PortErrorKind, Synced, Transfer, VolumeFormat, VolumeInfo, VolumeKey,
+        VolumeSpec,
     },
 };
 
@@ -52,7 +53,7 @@ async fn fill(place: &Place, key: &VolumeKey, bytes: &[u8]) -> Verdict {
     for piece in bytes.chunks(100_000) {
         ok("send", sink.send(Bytes::copy_from_slice(piece)).await)?;
     }
-    ok("finish", sink.finish().await)
+    ok("finish", sink.finish().await).map(drop)
 }
 
 /// What was uploaded is what the host hashes and gives back; a rest goes on where it was.
@@ -177,6 +178,52 @@ pub async fn holes(place: &Place) -> Verdict {
     clean(place, &[&key]).await
 }
 
+/// An image arrives the way that the host has for it, also where it goes on, and with its holes.
+///
+/// # Errors
+/// What the host did otherwise.
+pub async fn image(place: &Place) -> Verdict {
+    const HOLE: usize = 3 << 20;
+    let bytes: Vec<u8> = (0..700_000_u32).flat_map(|n| n.to_le_bytes()).collect();
+    for transfer in [
+        Transfer::Auto,
+        Transfer::Plain,
+        Transfer::Packed,
+        Transfer::Libvirt,
+    ] {
+        let key = fresh(place, "image");
+        ok("create", storage(place).create(&raw(&key)).await)?;
+        let mut expected = Vec::new();
+        for end in [1_000_001, 1_000_002, bytes.len()] {
+            let (from, had) = (bytes.len().min(end / 3), expected.len() as u64);
+            let data = bytes.get(from..end).unwrap_or_default();
+            let opened = storage(place).fill(&key, had, None, transfer).await;
+            let mut sink = ok("fill", opened)?;
+            for piece in data.chunks(190_000) {
+                ok("send", sink.send(Bytes::copy_from_slice(piece)).await)?;
+            }
+            ok("hole", sink.send_hole(HOLE as u64).await)?;
+            ok("finish", sink.finish().await)?;
+            expected.extend_from_slice(data);
+            expected.resize(expected.len().saturating_add(HOLE), 0);
+            let found = ok("volume", storage(place).volume(&key).await)?;
+            let found = found.map(|volume| volume.physical);
+            equal("length", found, Some(expected.len() as u64))?;
+        }
+        let on_host = ok("sha256", storage(place).sha256(&key).await)?;
+        equal("hash", on_host, Hash::of(&expected))?;
+        let opened = storage(place).fill(&key, 0, None, transfer).await;
+        let mut sink = ok("fill", opened)?;
+        ok("send", sink.send(Bytes::from_static(b"given up")).await)?;
+        sink.abort().await;
+        let found = ok("volume", storage(place).volume(&key).await)?;
+        let found = found.map(|volume| volume.physical);
+        equal("length", found, Some(expected.len() as u64))?;
+        clean(place, &[&key]).await?;
+    }
+    Ok(())
+}
+
 /// How often, and how long between, a host is asked whether it looked into a volume.
 const LOOKS: u32 = 50;
 const BETWEEN: Duration = Duration::from_millis(100);
@@ -218,13 +265,21 @@ pub async fn qcow2_is_recognised(place: &Place) -> Verdict {
     let length = made.physical.max(head.len() as u64);
     let whole = ok("read", storage(place).read(&key, 0, length).await)?;
     fill(place, &copy, &whole).await?;
-    let found = looked_into(place, &copy).await?;
-    equal("format", found.format.as_str(), "qcow2")?;
-    equal("capacity", found.capacity, 5 << 20)?;
-    if found.modified.is_none() {
-        return Err("the time of the last change is missing".to_owned());
+    let image = fresh(place, "image");
+    ok("create", storage(place).create(&raw(&image)).await)?;
+    let opened = storage(place).fill(&image, 0, None, Transfer::Auto).await;
+    let mut sink = ok("fill", opened)?;
+    ok("send", sink.send(whole).await)?;
+    ok("finish", sink.finish().await)?;
+    for copy in [&copy, &image] {
+        let found = looked_into(place, copy).await?;
+        equal("format", found.format.as_str(), "qcow2")?;
+        equal("capacity", found.capacity, 5 << 20)?;
+        if found.modified.is_none() {
+            return Err("the time of the last change is missing".to_owned());
+        }
     }
-    clean(place, &[&key, &copy]).await
+    clean(place, &[&key, &copy, &image]).await
 }
 
 /// A copy stands alone, and is made once.

@@ -1,0 +1,162 @@
+//! What is sent, put together until it is worth a line of its own: on the host each costs a process.
+
+use bytes::Bytes;
+
+/// Bytes of a part; a longer one is cut.
+pub(super) const PART: usize = 256 * 1024;
+/// A hole that grows beyond so much is written while it lasts, so that the file's length follows.
+const HOLE: u64 = 8 << 20;
+
+/// What is sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Data(Bytes),
+    Hole(u64),
+}
+
+/// What the host gets at once.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    /// Where it begins in the file.
+    pub(super) at: u64,
+    pub(super) length: u64,
+    /// Its bytes; none of a hole.
+    pub(super) data: Vec<Bytes>,
+}
+
+impl Frame {
+    fn empty(at: u64) -> Self {
+        Self {
+            at,
+            length: 0,
+            data: Vec::new(),
+        }
+    }
+
+    pub(super) fn end(&self) -> u64 {
+        self.at.saturating_add(self.length)
+    }
+
+    /// The line before its bytes.
+    pub(super) fn line(&self) -> String {
+        let what = if self.data.is_empty() { "hole" } else { "data" };
+        format!("{what} {} {}\n", self.at, self.length)
+    }
+
+    /// The line before so many bytes that unpack to its own.
+    pub(super) fn packed_line(&self, length: usize) -> String {
+        format!("zstd {} {length}\n", self.at)
+    }
+}
+
+/// Puts parts together.
+#[derive(Debug)]
+pub(super) struct Frames {
+    open: Frame,
+    /// A frame of data is at most about this long.
+    pub(super) most: u64,
+}
+
+impl Frames {
+    pub(super) fn new(at: u64, most: u64) -> Self {
+        let open = Frame::empty(at);
+        Self { open, most }
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.length == 0
+    }
+
+    /// Adds a part; the frame that is to be sent now, where there is one.
+    pub(super) fn add(&mut self, part: Part) -> Option<Frame> {
+        let is_hole = matches!(part, Part::Hole(_));
+        let was_hole = self.open.data.is_empty();
+        // A hole before data is nothing to be sent: the data lengthens the file.
+        let before = match is_hole {
+            true if !was_hole => Some(self.take()),
+            false if was_hole => {
+                self.open = Frame::empty(self.open.end());
+                None
+            }
+            _ => None,
+        };
+        match part {
+            Part::Data(bytes) => {
+                self.open.length = self.open.length.saturating_add(bytes.len() as u64);
+                self.open.data.push(bytes);
+            }
+            Part::Hole(length) => self.open.length = self.open.length.saturating_add(length),
+        }
+        let most = if is_hole { HOLE } else { self.most };
+        match before {
+            None if self.open.length >= most => Some(self.take()),
+            before => before,
+        }
+    }
+
+    /// What waits; empty where nothing does.
+    pub(super) fn take(&mut self) -> Frame {
+        let next = Frame::empty(self.open.end());
+        std::mem::replace(&mut self.open, next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn data(length: usize) -> Part {
+        Part::Data(Bytes::from(vec![1; length]))
+    }
+
+    fn lines(frames: &mut Frames, parts: impl IntoIterator<Item = Part>) -> Vec<String> {
+        let sent: Vec<_> = parts
+            .into_iter()
+            .filter_map(|part| frames.add(part))
+            .collect();
+        let last = frames.take();
+        let all = sent.into_iter().chain((last.length > 0).then_some(last));
+        all.map(|frame| frame.line().trim_end().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn parts_become_frames_of_one_kind_and_holes_before_data_are_passed_over() {
+        let mut frames = Frames::new(100, 1_000);
+        let parts = [
+            data(400),
+            data(500),
+            data(400),
+            Part::Hole(50),
+            data(7),
+            Part::Hole(9),
+        ];
+        assert_eq!(
+            lines(&mut frames, parts),
+            ["data 100 1300", "data 1450 7", "hole 1457 9"]
+        );
+        assert!(frames.is_empty());
+        assert_eq!(lines(&mut frames, [data(1)]), ["data 1466 1"]);
+        assert!(lines(&mut Frames::new(5, 10), []).is_empty());
+    }
+
+    #[test]
+    fn a_long_hole_is_written_while_it_lasts() {
+        let mut frames = Frames::new(0, 1_000);
+        let holes = (0..3).map(|_| Part::Hole(HOLE / 2));
+        let expected = [
+            format!("hole 0 {HOLE}"),
+            format!("hole {HOLE} {}", HOLE / 2),
+        ];
+        assert_eq!(lines(&mut frames, holes), expected);
+    }
+
+    #[test]
+    fn a_length_beyond_all_files_does_not_overflow() {
+        let mut frames = Frames::new(u64::MAX - 1, 10);
+        let frame = frames.add(Part::Hole(u64::MAX)).unwrap();
+        assert_eq!(frame.at, u64::MAX - 1);
+        assert!(frames.add(data(1)).is_none());
+    }
+}

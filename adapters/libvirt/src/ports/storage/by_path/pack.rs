@@ -1,0 +1,299 @@
+//! Which frames are packed, and how.
+//!
+//! Packing costs a core of the sender and a little of the host's, and is worth it where the way between
+//! them is slower than that. With [`Transfer::Auto`] a frame is packed on trial once sending takes longer
+//! than packing might; packing goes on as long as it takes less than half the time that sending the
+//! bytes unpacked took last, and saves a tenth.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::spawn_blocking,
+};
+use vsiflow_steps::ports::Transfer;
+use zstd::bulk::Compressor;
+
+use super::frames::Frame;
+
+/// Shorter frames are not worth a process more on the host.
+const LEAST: u64 = 64 * 1024;
+/// Only a frame that does not fit what is sent ahead (OpenSSH: 2 MiB) tells how fast the way is.
+const TELLING: u64 = 3 << 20;
+/// Bytes a second that packing does at best.
+const BEST: u128 = 500_000_000;
+/// The fastest that still finds what repeats far away.
+const LEVEL: i32 = 1;
+/// After a trial that was not worth it, so many frames pass before the next one.
+const PAUSE: u32 = 32;
+
+/// What a frame became.
+#[derive(Debug)]
+pub(super) struct Packed {
+    pub(super) frame: Frame,
+    /// Its bytes as zstd; none where that saves too little.
+    pub(super) zstd: Option<Bytes>,
+    took: Duration,
+}
+
+/// Decides about each frame.
+#[derive(Debug)]
+pub(super) struct Packing {
+    transfer: Transfer,
+    /// Nanoseconds that a MiB takes unpacked.
+    sends: Option<u128>,
+    /// Whether the last ones were worth it.
+    pays: bool,
+    /// Frames until the next trial.
+    pause: u32,
+}
+
+impl Packing {
+    /// `Auto`, `Plain` or `Packed`; plain where the host cannot unpack.
+    pub(super) fn new(transfer: Transfer, host_unpacks: bool) -> Self {
+        let transfer = if host_unpacks {
+            transfer
+        } else {
+            Transfer::Plain
+        };
+        Self {
+            transfer,
+            sends: None,
+            pays: false,
+            pause: 0,
+        }
+    }
+
+    /// Whether the frame is to be packed.
+    pub(super) fn tries(&mut self, frame: &Frame) -> bool {
+        if frame.data.is_empty() || frame.length < LEAST {
+            return false;
+        }
+        match self.transfer {
+            Transfer::Plain | Transfer::Libvirt => false,
+            Transfer::Packed => true,
+            Transfer::Auto => self.pays || self.is_trial(),
+        }
+    }
+
+    fn is_trial(&mut self) -> bool {
+        let at_best = 1_048_576 * 1_000_000_000 / BEST;
+        if self.sends.is_none_or(|sends| sends < 2 * at_best) {
+            return false;
+        }
+        self.pause = self.pause.saturating_sub(1);
+        self.pause == 0
+    }
+
+    /// A frame was packed, and how that came out.
+    pub(super) fn packed(&mut self, packed: &Packed) {
+        let saves = packed.zstd.is_some();
+        let packs = per_mib(packed.took, packed.frame.length);
+        let pays = saves
+            && self
+                .sends
+                .is_some_and(|sends| packs.saturating_mul(2) <= sends);
+        if !pays {
+            self.pause = PAUSE;
+        }
+        self.pays = pays;
+    }
+
+    /// A frame was sent unpacked, in that time.
+    pub(super) fn sent(&mut self, length: u64, took: Duration) {
+        if length < TELLING {
+            return;
+        }
+        let last = per_mib(took, length);
+        // What disturbs one frame shall not decide.
+        self.sends = Some(self.sends.map_or(last, |sends| (sends + last) / 2));
+    }
+}
+
+fn per_mib(took: Duration, length: u64) -> u128 {
+    took.as_nanos().saturating_mul(1_048_576) / u128::from(length.max(1))
+}
+
+/// Packs one frame after another, on a thread of its own, with the same memory for all of them.
+#[derive(Debug, Default)]
+pub(super) struct Packer {
+    frames: Option<mpsc::Sender<(Frame, oneshot::Sender<Packed>)>>,
+}
+
+impl Packer {
+    /// Begins to pack a frame, after those before it.
+    pub(super) async fn pack(&mut self, frame: Frame) -> oneshot::Receiver<Packed> {
+        let (done, packed) = oneshot::channel();
+        let frames = self.frames.get_or_insert_with(|| {
+            let (frames, taken) = mpsc::channel(1);
+            spawn_blocking(move || pack_all(taken));
+            frames
+        });
+        // Where the thread is gone the receiver says so.
+        let _ = frames.send((frame, done)).await;
+        packed
+    }
+}
+
+/// Ends with the sender.
+fn pack_all(mut frames: mpsc::Receiver<(Frame, oneshot::Sender<Packed>)>) {
+    let mut work = PackingMemory::default();
+    while let Some((frame, done)) = frames.blocking_recv() {
+        // Nobody may wait for it any more.
+        let _ = done.send(work.pack(frame));
+    }
+}
+
+#[derive(Default)]
+struct PackingMemory {
+    zstd: Option<Compressor<'static>>,
+    from: Vec<u8>,
+    to: Vec<u8>,
+}
+
+impl PackingMemory {
+    fn pack(&mut self, frame: Frame) -> Packed {
+        let begun = Instant::now();
+        let zstd = self.zstd_of(&frame.data);
+        Packed {
+            zstd,
+            frame,
+            took: begun.elapsed(),
+        }
+    }
+
+    /// None where that saves too little, or zstd cannot.
+    fn zstd_of(&mut self, data: &[Bytes]) -> Option<Bytes> {
+        self.from.clear();
+        data.iter()
+            .for_each(|bytes| self.from.extend_from_slice(bytes));
+        let most = self.from.len() / 10 * 9;
+        self.to.clear();
+        self.to.reserve(most);
+        if self.zstd.is_none() {
+            self.zstd = Compressor::new(LEVEL).ok();
+        }
+        // What does not fit is no error to zstd alone: it saves too little.
+        let length = self
+            .zstd
+            .as_mut()?
+            .compress_to_buffer(&self.from, &mut self.to);
+        let packed = self.to.get(..length.ok()?)?;
+        (packed.len() <= most).then(|| Bytes::copy_from_slice(packed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(pieces: &[&[u8]]) -> Frame {
+        let data: Vec<_> = pieces
+            .iter()
+            .map(|piece| Bytes::copy_from_slice(piece))
+            .collect();
+        Frame {
+            at: 0,
+            length: data.iter().map(|piece| piece.len() as u64).sum(),
+            data,
+        }
+    }
+
+    fn pack(frame: Frame) -> Packed {
+        PackingMemory::default().pack(frame)
+    }
+
+    fn large(length: u64) -> Frame {
+        let data = vec![Bytes::from_static(b"x")];
+        Frame {
+            at: 0,
+            length,
+            data,
+        }
+    }
+
+    fn noise(length: u64) -> Vec<u8> {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let next = |_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        };
+        (0..length).map(next).collect()
+    }
+
+    #[test]
+    fn what_is_packed_unpacks_to_the_same_bytes_and_noise_stays_as_it_is() {
+        let text = "all work and no play ".repeat(20_000);
+        let (noise, some) = (noise(300_000), [b'a'; 5]);
+        let packed = pack(frame(&[text.as_bytes(), b"", &noise, &some]));
+        let expected = [text.as_bytes(), &noise, &some].concat();
+        let zstd = packed.zstd.unwrap();
+        assert!(zstd.len() < expected.len() * 9 / 10);
+        assert_eq!(zstd::bulk::decompress(&zstd, 1 << 20).unwrap(), expected);
+        assert!(pack(frame(&[&noise])).zstd.is_none());
+    }
+
+    #[tokio::test]
+    async fn frames_are_packed_one_after_another_with_the_same_memory() {
+        let mut packer = Packer::default();
+        for text in ["one ", "another ", "the third "] {
+            let text = text.repeat(100_000);
+            let packed = packer.pack(frame(&[text.as_bytes()])).await.await.unwrap();
+            let zstd = packed.zstd.unwrap();
+            let found = zstd::bulk::decompress(&zstd, 2 << 20).unwrap();
+            assert!(found == text.as_bytes());
+            let none = packer.pack(frame(&[&noise(100_000)])).await.await.unwrap();
+            assert!(none.zstd.is_none());
+        }
+    }
+
+    #[test]
+    fn a_host_that_cannot_unpack_and_a_user_who_says_so_get_plain_bytes() {
+        let frame = large(4 << 20);
+        assert!(Packing::new(Transfer::Packed, true).tries(&frame));
+        assert!(!Packing::new(Transfer::Packed, false).tries(&frame));
+        assert!(!Packing::new(Transfer::Plain, true).tries(&frame));
+        assert!(!Packing::new(Transfer::Packed, true).tries(&large(100)));
+        let hole = Frame {
+            data: Vec::new(),
+            ..frame
+        };
+        assert!(!Packing::new(Transfer::Packed, true).tries(&hole));
+    }
+
+    #[test]
+    fn frames_are_packed_where_the_way_takes_longer_and_as_long_as_that_pays() {
+        let ms = Duration::from_millis;
+        let length = 4 << 20;
+        let outcome = |saves: bool, took| Packed {
+            frame: large(length),
+            zstd: saves.then(Bytes::new),
+            took,
+        };
+        let mut packing = Packing::new(Transfer::Auto, true);
+        assert!(
+            !packing.tries(&large(length)),
+            "nothing is known of the way"
+        );
+        packing.sent(length, ms(5));
+        assert!(!packing.tries(&large(length)), "the way is fast");
+        let mut packing = Packing::new(Transfer::Auto, true);
+        packing.sent(1 << 20, ms(1_000));
+        assert!(
+            !packing.tries(&large(length)),
+            "what is sent ahead tells nothing"
+        );
+        packing.sent(length, ms(40));
+        assert!(packing.tries(&large(length)));
+        packing.packed(&outcome(true, ms(15)));
+        assert!(packing.tries(&large(length)));
+        for not_worth_it in [outcome(true, ms(30)), outcome(false, ms(5))] {
+            packing.packed(&not_worth_it);
+            let until = (1..100).find(|_| packing.tries(&large(length)));
+            assert_eq!(until, Some(PAUSE as usize));
+        }
+    }
+}

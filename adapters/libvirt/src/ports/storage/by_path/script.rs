@@ -1,0 +1,98 @@
+//! What runs on the host, in any POSIX shell with coreutils or busybox.
+//!
+//! Its standard input is lines, each with what belongs to it behind it: `data AT N` with N bytes for the
+//! place AT of the file, `zstd AT N` with N bytes that unpack to those for the place AT, `hole AT N` with
+//! none, `again` at least every few minutes, and `end`. Its standard output begins with `ready` (`ready zstd`
+//! where it can unpack), `no` and a reason, or `odd` and what is there instead of a plain file. It says
+//! `done` of each `data`, `zstd` and `hole` once that is written, in their order; after `end` come device, inode and length of what it wrote to (`file`), and of what has its name (`name`).
+
+use crate::ports::host::quoted;
+
+/// What is read and written at a time, in bytes: as much as stays in a processor's cache.
+const BLOCK: u32 = 128 * 1024;
+
+/// After so many seconds without `again` it ends.
+const DEAF: u32 = 900;
+
+/// Of the file `$2` in the folder `$1`; `$3` is what is done with what comes.
+///
+/// `dd` opens the file through what the shell has open, so no name is looked up for it any more.
+const SCRIPT: &str = r#"
+export LC_ALL=C
+no() { echo "no $*"; exit 0; }
+for t in dd stat timeout; do
+    command -v "$t" >/dev/null 2>&1 || no "$t is missing on the host"
+done
+dd of=/dev/null bs=1 count=0 seek=1 iflag=fullblock,count_bytes oflag=seek_bytes \
+    conv=notrunc,nocreat status=none </dev/null >/dev/null 2>&1 || no "dd on the host is too old"
+cd -P -- "$1" 2>/dev/null || no "the account cannot enter the pool's folder"
+f="./$2"
+k=$(stat -c '%f %h' -- "$f" 2>/dev/null) || no "the account cannot see the file"
+case $k in 8???' 1') ;; *) echo "odd mode and links $k"; exit 0 ;; esac
+[ -r "$f" ] && [ -w "$f" ] || no "the account may not write to the file"
+exec 3<"$f" || exit 1
+k=$(stat -L -c '%f %h %d:%i' /proc/self/fd/3 2>/dev/null) || no "the host has no /proc"
+n=$(stat -c '%f %h %d:%i' -- "$f" 2>/dev/null)
+[ "$k" = "$n" ] || { echo "odd it was $n, and $k was opened"; exit 0; }
+if command -v zstd >/dev/null 2>&1; then echo ready zstd; else echo ready; fi
+while :; do
+    timeout DEAF /bin/sh -c "$3"
+    s=$?
+    [ "$s" = 0 ] || break
+done
+[ "$s" = 9 ] || exit 1
+echo "file $(stat -L -c '%f %h %d:%i %s' /proc/self/fd/3)"
+echo "name $(stat -c '%f %h %d:%i %s' -- "$f" 2>/dev/null)"
+"#;
+
+const WRITING: &str = r#"
+to() {
+    at=$1
+    shift
+    dd of=/proc/self/fd/3 bs=BLOCK seek="$at" "$@" \
+        oflag=seek_bytes conv=notrunc,nocreat status=none
+}
+w() { to "$1" count="$2" iflag=fullblock,count_bytes; }
+unpack() {
+    s=$({ {
+        dd bs=BLOCK count="$2" iflag=fullblock,count_bytes status=none 4>&-
+    } | {
+        zstd -dcq 4>&-
+        printf z%s $? >&4
+    } | {
+        to "$1" iflag=fullblock >&2 4>&-
+        printf d%s $? >&4
+    }; } 4>&1)
+    case $s in
+    z0d0 | d0z0) return 0 ;;
+    *d0*) echo "zstd failed" >&2 ;;
+    esac
+    return 1
+}
+while read -r what at n; do
+    case $what in
+    data) w "$at" "$n" ;;
+    zstd) unpack "$at" "$n" ;;
+    hole) w "$((at + n - 1))" 1 </dev/zero ;;
+    again) exit 0 ;;
+    end) exit 9 ;;
+    *) exit 1 ;;
+    esac || exit 1
+    echo done || exit 1
+done
+exit 1
+"#;
+
+/// The command for the file of this name in that folder.
+pub(super) fn command(folder: &str, name: &str) -> String {
+    let script = quoted(&SCRIPT.replace("DEAF", &DEAF.to_string()));
+    let writing = quoted(&WRITING.replace("BLOCK", &BLOCK.to_string()));
+    let (folder, name) = (quoted(folder), quoted(name));
+    format!("exec /bin/sh -c {script} sh {folder} {name} {writing}")
+}
+
+/// Whether the last words of the command name one file.
+pub(super) fn is_same(file: &str, name: &str) -> bool {
+    let (file, name) = (file.strip_prefix("file "), name.strip_prefix("name "));
+    file.is_some_and(|file| !file.is_empty() && Some(file) == name)
+}

@@ -1,0 +1,504 @@
+//! Sends an image to the process on the host, and hears how that ends.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout, timeout_at};
+use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult, UploadSink, VolumeKey};
+
+use super::{
+    frames::{Frame, Frames, PART, Part},
+    pack::{Packed, Packer, Packing},
+    replaced, script,
+};
+use crate::{
+    ports::{COPY, LibvirtHost, error::ErrorContext},
+    session::HostProcess,
+    ssh::SshInput,
+    time,
+};
+
+/// Parts that wait to be sent.
+const QUEUE: usize = 8;
+/// Bytes of a frame: at first, and where they go fast.
+const FIRST: u64 = 1 << 20;
+const MOST: u64 = 4 << 20;
+/// A frame that takes less is followed by larger ones, one that takes more by smaller ones.
+const FAST: Duration = Duration::from_secs(5);
+const SLOW: Duration = Duration::from_secs(20);
+/// What waits is sent when nothing more comes for so long.
+const IDLE: Duration = Duration::from_millis(200);
+/// Frames that are packed while one is sent.
+const AHEAD: usize = 2;
+/// So often the host hears that the sender lives.
+const AGAIN: Duration = Duration::from_secs(60);
+/// How long the host may take nothing.
+const STALL: Duration = Duration::from_secs(60);
+/// How long it may take to write a frame.
+const STUCK: Duration = Duration::from_secs(900);
+
+/// An upload by path.
+pub(in crate::ports::storage) struct PathUpload {
+    host: LibvirtHost,
+    key: VolumeKey,
+    /// Its end is that of the upload.
+    parts: mpsc::Sender<Part>,
+    /// The one task that sends. Dropped, it ends, and with it the process on the host.
+    writing: JoinSet<PortResult<String>>,
+    written: watch::Receiver<u64>,
+}
+
+impl PathUpload {
+    /// One through that process, which is ready, from there on.
+    pub(super) fn start(
+        (host, key): (&LibvirtHost, &VolumeKey),
+        process: HostProcess,
+        at: u64,
+        packing: Packing,
+    ) -> Self {
+        let (parts, sent) = mpsc::channel(QUEUE);
+        let (tell, written) = watch::channel(at);
+        let writer = PathWriter {
+            host: host.name.clone(),
+            object: format!("volume {key}"),
+            input: process.input(),
+            process,
+            told: Instant::now(),
+            unwritten: VecDeque::new(),
+            tell,
+            packing,
+            packer: Packer::default(),
+            unpacks_badly: host.unpacks_badly.clone(),
+            ready: VecDeque::new(),
+            most: FIRST,
+            sent: Sent::default(),
+        };
+        let mut writing = JoinSet::new();
+        writing.spawn(writer.run(Frames::new(at, FIRST), sent));
+        Self {
+            host: host.clone(),
+            key: key.clone(),
+            parts,
+            writing,
+            written,
+        }
+    }
+
+    async fn put(&mut self, part: Part) -> PortResult<()> {
+        if self.parts.send(part).await.is_ok() {
+            return Ok(());
+        }
+        match ended(&mut self.writing).await {
+            Some(Err(error)) => Err(error),
+            _ => Err(self.lost()),
+        }
+    }
+
+    fn lost(&self) -> PortError {
+        let object = format!("volume {}", self.key);
+        let at = self.host.speaking(&object);
+        at.error(PortErrorKind::OutcomeUnknown, "the upload has ended")
+    }
+
+    /// Has libvirt look at what it did not write: what kind of image it is.
+    async fn show(&self) -> PortResult<()> {
+        let calls = self.host.quick().await?;
+        let pool = self.host.active(&calls, &self.key.pool).await?;
+        self.host.refresh(&calls, &pool).await
+    }
+}
+
+/// How the task ended; none where that was told already, or it did not come to its end.
+async fn ended(writing: &mut JoinSet<PortResult<String>>) -> Option<PortResult<String>> {
+    writing.join_next().await?.ok()
+}
+
+#[async_trait]
+impl UploadSink for PathUpload {
+    async fn send(&mut self, mut bytes: Bytes) -> PortResult<()> {
+        while !bytes.is_empty() {
+            let part = bytes.split_to(bytes.len().min(PART));
+            self.put(Part::Data(part)).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_hole(&mut self, length: u64) -> PortResult<()> {
+        self.put(Part::Hole(length)).await
+    }
+
+    fn written(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.written.clone())
+    }
+
+    async fn finish(mut self: Box<Self>) -> PortResult<Option<String>> {
+        let (ended_here, _) = mpsc::channel(1);
+        drop(std::mem::replace(&mut self.parts, ended_here));
+        let note = ended(&mut self.writing).await;
+        let note = note.unwrap_or_else(|| Err(self.lost()))?;
+        if let Err(error) = self.show().await {
+            // It looks again when anything else is made in the pool.
+            tracing::debug!(volume = %self.key, %error, "libvirt has not looked at the pool");
+        }
+        Ok(Some(note))
+    }
+
+    async fn abort(mut self: Box<Self>) {
+        self.writing.shutdown().await;
+    }
+}
+
+/// The sending side of the process on the host.
+struct PathWriter {
+    host: String,
+    object: String,
+    process: HostProcess,
+    input: SshInput,
+    /// When the host heard last that the sender lives.
+    told: Instant,
+    /// Ends of the frames that the host has not written yet, and when they were sent.
+    unwritten: VecDeque<(u64, Instant)>,
+    tell: watch::Sender<u64>,
+    packing: Packing,
+    packer: Packer,
+    /// What the host is to be known by from then on, once it failed to unpack something.
+    unpacks_badly: Arc<AtomicBool>,
+    /// Frames in their order that are not sent yet.
+    ready: VecDeque<ReadyFrame>,
+    /// Bytes of a frame.
+    most: u64,
+    sent: Sent,
+}
+
+enum ReadyFrame {
+    Plain(Frame),
+    Packing(oneshot::Receiver<Packed>),
+}
+
+/// Bytes of frames that were not holes.
+#[derive(Default)]
+struct Sent {
+    all: u64,
+    packed: u64,
+}
+
+impl Sent {
+    fn note(&self) -> String {
+        let way = "sent into the pool's folder";
+        match self.packed.saturating_mul(100).checked_div(self.all) {
+            None | Some(0) => way.to_owned(),
+            Some(percent) => format!("{way}, {percent} % of it packed"),
+        }
+    }
+}
+
+/// What comes next.
+enum Next {
+    Part(Part),
+    Nothing,
+    End,
+}
+
+impl PathWriter {
+    async fn run(
+        mut self,
+        mut frames: Frames,
+        mut parts: mpsc::Receiver<Part>,
+    ) -> PortResult<String> {
+        loop {
+            let rests = frames.is_empty() && self.ready.is_empty();
+            match self
+                .next(&mut parts, if rests { AGAIN } else { IDLE })
+                .await?
+            {
+                Next::Part(part) => {
+                    frames.most = self.most;
+                    if let Some(frame) = frames.add(part) {
+                        self.take(frame).await?;
+                    }
+                }
+                Next::Nothing if rests => self.again().await?,
+                Next::Nothing => self.flush(frames.take()).await?,
+                Next::End => break,
+            }
+        }
+        self.flush(frames.take()).await?;
+        self.end().await?;
+        Ok(self.sent.note())
+    }
+
+    /// Sends a frame once those before it are sent; while frames are packed, a little later.
+    async fn take(&mut self, frame: Frame) -> PortResult<()> {
+        if self.packing.tries(&frame) {
+            let packing = self.packer.pack(frame).await;
+            self.ready.push_back(ReadyFrame::Packing(packing));
+        } else {
+            self.ready.push_back(ReadyFrame::Plain(frame));
+        }
+        while self.ready.len() > AHEAD || matches!(self.ready.front(), Some(ReadyFrame::Plain(_))) {
+            self.send_first().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends all that waits, and this after it.
+    async fn flush(&mut self, last: Frame) -> PortResult<()> {
+        if last.length > 0 {
+            self.take(last).await?;
+        }
+        while !self.ready.is_empty() {
+            self.send_first().await?;
+        }
+        Ok(())
+    }
+
+    async fn send_first(&mut self) -> PortResult<()> {
+        match self.ready.pop_front() {
+            None => Ok(()),
+            Some(ReadyFrame::Plain(frame)) => self.send_plain(frame).await,
+            Some(ReadyFrame::Packing(packing)) => {
+                let packed = packing.await.map_err(|_| {
+                    let words = "packing has ended";
+                    self.context().error(PortErrorKind::Other, words)
+                })?;
+                self.packing.packed(&packed);
+                match packed.zstd {
+                    Some(zstd) => self.send_packed(&packed.frame, zstd).await,
+                    None => self.send_plain(packed.frame).await,
+                }
+            }
+        }
+    }
+
+    async fn send_plain(&mut self, frame: Frame) -> PortResult<()> {
+        let (line, is_data, end) = (frame.line(), !frame.data.is_empty(), frame.end());
+        let took = self.write(line, frame.data, end).await?;
+        if is_data {
+            self.sent.all = self.sent.all.saturating_add(frame.length);
+            self.packing.sent(frame.length, took);
+        }
+        Ok(())
+    }
+
+    async fn send_packed(&mut self, frame: &Frame, zstd: Bytes) -> PortResult<()> {
+        let line = frame.packed_line(zstd.len());
+        self.write(line, [zstd], frame.end()).await?;
+        self.sent.all = self.sent.all.saturating_add(frame.length);
+        self.sent.packed = self.sent.packed.saturating_add(frame.length);
+        Ok(())
+    }
+
+    async fn next(
+        &mut self,
+        parts: &mut mpsc::Receiver<Part>,
+        pause: Duration,
+    ) -> PortResult<Next> {
+        let until = time::deadline(pause);
+        loop {
+            tokio::select! {
+                line = self.process.read_line() => self.hear(line)?,
+                part = timeout_at(until, parts.recv()) => return match part {
+                    Ok(Some(part)) => Ok(Next::Part(part)),
+                    Ok(None) => Ok(Next::End),
+                    Err(_) => self.is_writing().map(|()| Next::Nothing),
+                },
+            }
+        }
+    }
+
+    /// The host said something.
+    fn hear(&mut self, line: Option<String>) -> PortResult<()> {
+        match (line, self.unwritten.pop_front()) {
+            (Some(line), Some((end, _))) if line == "done" => {
+                self.tell.send_replace(end);
+                Ok(())
+            }
+            (line, _) => Err(self.broken(line)),
+        }
+    }
+
+    fn is_writing(&self) -> PortResult<()> {
+        match self.unwritten.front() {
+            Some((_, sent)) if sent.elapsed() > STUCK => Err(self.context().error(
+                PortErrorKind::OutcomeUnknown,
+                format!("the host wrote nothing for {} s", STUCK.as_secs()),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends a line and what belongs to it, up to that end; how long that took.
+    async fn write(
+        &mut self,
+        line: String,
+        data: impl IntoIterator<Item = Bytes>,
+        end: u64,
+    ) -> PortResult<Duration> {
+        if self.told.elapsed() >= AGAIN {
+            self.again().await?;
+        }
+        let begun = Instant::now();
+        self.unwritten.push_back((end, begun));
+        self.put(line.into()).await?;
+        for mut bytes in data {
+            // Each piece has a deadline of its own.
+            while !bytes.is_empty() {
+                let piece = bytes.split_to(bytes.len().min(PART));
+                self.put(piece).await?;
+            }
+        }
+        let took = begun.elapsed();
+        if took < FAST {
+            self.most = self.most.saturating_mul(2).min(MOST);
+        } else if took > SLOW {
+            self.most = (self.most / 2).max(PART as u64);
+        }
+        Ok(took)
+    }
+
+    async fn again(&mut self) -> PortResult<()> {
+        self.told = Instant::now();
+        self.put(Bytes::from_static(b"again\n")).await
+    }
+
+    async fn put(&mut self, bytes: Bytes) -> PortResult<()> {
+        let input = self.input.clone();
+        let mut writing = pin!(timeout(STALL, input.write(bytes)));
+        let written = loop {
+            tokio::select! {
+                biased;
+                line = self.process.read_line() => self.hear(line)?,
+                written = &mut writing => break written,
+            }
+        };
+        match written {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.context().exec(&error)),
+            Err(_) => Err(self.context().error(
+                PortErrorKind::OutcomeUnknown,
+                format!("the host took nothing for {} s", STALL.as_secs()),
+            )),
+        }
+    }
+
+    /// Waits until all is written, and holds that it is in the file that has the volume's name.
+    async fn end(&mut self) -> PortResult<()> {
+        self.put(Bytes::from_static(b"end\n")).await?;
+        let until = time::deadline(COPY);
+        while !self.unwritten.is_empty() {
+            let line = self.line(until).await?;
+            self.hear(Some(line))?;
+        }
+        let (file, name) = (self.line(until).await?, self.line(until).await?);
+        if script::is_same(&file, &name) {
+            return Ok(());
+        }
+        if name == "name" {
+            let words = "it vanished while it was being filled";
+            return Err(self.context().error(PortErrorKind::OutcomeUnknown, words));
+        }
+        Err(replaced(self.context(), &format!("{file}, {name}")))
+    }
+
+    async fn line(&mut self, until: Instant) -> PortResult<String> {
+        match timeout_at(until, self.process.read_line()).await {
+            Ok(Some(line)) => Ok(line),
+            Ok(None) => Err(self.broken(None)),
+            Err(_) => Err(self.context().error(
+                PortErrorKind::OutcomeUnknown,
+                "the host does not come to an end of writing",
+            )),
+        }
+    }
+
+    fn context(&self) -> ErrorContext<'_> {
+        let (host, object) = (&self.host, &self.object);
+        ErrorContext { host, object }
+    }
+
+    /// It said something that nobody asked for, or ended.
+    fn broken(&self, line: Option<String>) -> PortError {
+        if let Some(line) = line {
+            let words = format!("its writing is reported as {line:?}");
+            return self.context().error(PortErrorKind::Other, words);
+        }
+        let words = self.process.last_words();
+        if words.contains("zstd") {
+            self.unpacks_badly.store(true, Ordering::Relaxed);
+        }
+        let kind = kind_of(&words, self.process.gives_way());
+        self.context()
+            .error(kind, format!("its writing ended: {words}"))
+    }
+}
+
+/// What the last words of `dd` come to; without any the session is over.
+fn kind_of(words: &str, gave_way: bool) -> PortErrorKind {
+    let says = |text: &str| words.contains(text);
+    if says("No space left on device") || says("Disk quota exceeded") {
+        PortErrorKind::NoSpace
+    } else if gave_way || !(says("dd:") || says("zstd")) {
+        PortErrorKind::OutcomeUnknown
+    } else {
+        PortErrorKind::Other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_host_says_last_tells_what_is_to_be_done() {
+        for (words, gave_way, kind) in [
+            (
+                "dd: error writing '/proc/self/fd/3': No space left on device",
+                false,
+                PortErrorKind::NoSpace,
+            ),
+            (
+                "dd: error writing: Disk quota exceeded",
+                false,
+                PortErrorKind::NoSpace,
+            ),
+            (
+                "dd: error writing: Input/output error",
+                false,
+                PortErrorKind::Other,
+            ),
+            ("Decoding error\nzstd failed", false, PortErrorKind::Other),
+            (
+                "it ended without a word",
+                false,
+                PortErrorKind::OutcomeUnknown,
+            ),
+            (
+                "another command needed its place",
+                true,
+                PortErrorKind::OutcomeUnknown,
+            ),
+        ] {
+            assert_eq!(kind_of(words, gave_way), kind, "{words}");
+        }
+    }
+
+    #[test]
+    fn the_history_says_how_much_was_packed() {
+        let note = |all, packed| Sent { all, packed }.note();
+        assert_eq!(note(0, 0), "sent into the pool's folder");
+        assert_eq!(note(1 << 40, 0), "sent into the pool's folder");
+        assert_eq!(
+            note(200, 180),
+            "sent into the pool's folder, 90 % of it packed"
+        );
+    }
+}
