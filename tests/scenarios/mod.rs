@@ -17,6 +17,9 @@ mod contract_desk;
 mod contracts;
 mod creating;
 mod daemon;
+#[allow(dead_code, reason = "the tests of the crate use the rest")]
+#[path = "../../adapters/postgres/src/tests/server.rs"]
+mod database;
 mod deleting;
 mod deployed;
 mod disk_sources;

@@ -1,14 +1,10 @@
 //! The journal in a database: the same commands and proofs, a standby, and the way to a state directory and back.
 
-#[allow(dead_code, reason = "the tests of the crate use the rest")]
-#[path = "../../adapters/postgres/src/tests/server.rs"]
-mod server;
-
 use std::path::Path;
 
 use vsiflow_tests::{Ran, SIMULATED_IMAGE, Vsiflow};
 
-use self::server::Server;
+use super::database::Server;
 
 fn vsi(name: &str) -> String {
     format!(

@@ -1,9 +1,5 @@
 //! Several processes that share the journals of a database.
 
-#[allow(dead_code, reason = "the tests of the crate use the rest")]
-#[path = "../../adapters/postgres/src/tests/server.rs"]
-mod server;
-
 use std::{
     collections::BTreeSet,
     time::{Duration, Instant},
@@ -12,7 +8,7 @@ use std::{
 use serde_json::Value;
 use vsiflow_tests::{Ran, Running, SIMULATED_IMAGE, Vsiflow};
 
-use self::server::Server;
+use super::database::Server;
 
 const HOSTS: [&str; 4] = ["a", "b", "c", "d"];
 /// Hosts are left alone for a minute after the death of a process.

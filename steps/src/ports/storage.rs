@@ -148,7 +148,6 @@ pub enum Transfer {
 
 impl Transfer {
     /// Whether nobody chose.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
     pub fn is_auto(&self) -> bool {
         *self == Self::Auto
     }
