@@ -12,7 +12,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
     time::Duration,
@@ -64,6 +64,8 @@ pub struct Held {
     identity: Identity,
     lasts: Duration,
     quiet: Duration,
+    /// The connection by which it was taken, to renew it by: others may leave the server none to give.
+    taken_by: Mutex<Option<Connection>>,
 }
 
 impl Held {
@@ -158,6 +160,7 @@ impl Held {
             identity: Identity::of(&row),
             lasts,
             quiet: lasting(taken.get(1)),
+            taken_by: Mutex::new(Some(connection)),
         }))
     }
 
@@ -184,7 +187,8 @@ impl Held {
     /// Renews the lease until it is lost. Cancel safe.
     pub async fn keep(&self) -> LeaseLost {
         let every = self.lasts / 4;
-        let mut connection = None;
+        let taken_by = || self.taken_by.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut connection = taken_by().take();
         let mut wait = every;
         loop {
             sleep(wait).await;

@@ -11,7 +11,7 @@ use super::{
     server::Server,
     writer_process::WriterProcess,
 };
-use crate::{Held, PostgresError, PostgresJournal, hold};
+use crate::{Held, PostgresError, PostgresJournal, connection::Connection, hold};
 
 /// Longer than any test.
 const LONG: Duration = Duration::from_secs(600);
@@ -136,6 +136,22 @@ async fn an_old_primary_that_comes_back_is_not_written() {
     said.extend(last);
     drop(primary);
     holds_all(&standby, &said).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_right_is_kept_on_a_server_that_has_no_further_connection_to_give() {
+    let server = Server::with(&["max_connections=12"]);
+    let address = server.journal("a");
+    let lasts = hold::LASTS / 2;
+    let held = Held::take(&address, lasts).await.unwrap();
+    let mut others = Vec::new();
+    while let Ok(other) = Connection::to(&address).await {
+        others.push(other);
+    }
+    assert!(!others.is_empty());
+    let kept = tokio::time::timeout(lasts * 2, held.keep()).await;
+    assert!(kept.is_err(), "the right was lost");
+    assert!(held.lease().check().is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,7 +66,8 @@ impl WriterProcess {
             .count()
             < count
         {
-            said.push(self.says().expect("it ended"));
+            let line = self.says();
+            said.push(line.unwrap_or_else(|| panic!("it ended: {:?}", said.last())));
         }
         said
     }
