@@ -1,4 +1,5 @@
-//! The SHA-256 of a volume, by the host itself where it has a shell.
+//! The SHA-256 of a volume, by the host itself where it has a shell and our account may read the file;
+//! elsewhere its bytes come here through libvirt.
 
 use sha2::{Digest as _, Sha256};
 use vsiflow_engine::model::Hash;
@@ -7,21 +8,29 @@ use vsiflow_steps::ports::{PortErrorKind, PortResult, VolumeKey};
 use super::LibvirtHost;
 use crate::ports::{COPY, host::quoted};
 
+/// Said instead of a hash.
+const UNREADABLE: &str = "unreadable";
+
 impl LibvirtHost {
     pub(super) async fn digest(&self, key: &VolumeKey) -> PortResult<Hash> {
-        if self.has_shell().await? {
-            self.sha256_there(key).await
-        } else {
-            self.sha256_here(key).await
+        if self.has_shell().await?
+            && let Some(hash) = self.sha256_there(key).await?
+        {
+            return Ok(hash);
         }
+        self.sha256_here(key).await
     }
 
-    async fn sha256_there(&self, key: &VolumeKey) -> PortResult<Hash> {
+    /// None where the account may not read the file.
+    async fn sha256_there(&self, key: &VolumeKey) -> PortResult<Option<Hash>> {
         let path = self.path(key).await?;
         let said = self.command(&hashing(&path), COPY).await?;
+        if said.trim() == UNREADABLE {
+            return Ok(None);
+        }
         let digits = said.get(..64).and_then(hash);
         let object = format!("volume {key}");
-        digits.ok_or_else(|| {
+        digits.map(Some).ok_or_else(|| {
             self.speaking(&object).error(
                 PortErrorKind::Other,
                 format!("its SHA-256 is reported as {said:?}"),
@@ -49,7 +58,10 @@ impl LibvirtHost {
 /// standard input, so that neither has to escape the file's name in what it says.
 fn hashing(path: &str) -> String {
     let path = quoted(path);
-    format!("openssl dgst -sha256 -r <{path} || sha256sum <{path}")
+    format!(
+        "if [ -r {path} ]; then openssl dgst -sha256 -r <{path} || sha256sum <{path}; \
+         else echo {UNREADABLE}; fi"
+    )
 }
 
 /// A hash from its 64 hexadecimal digits.
@@ -88,6 +100,7 @@ mod tests {
             let found = said.get(..64).and_then(hash);
             assert_eq!(found, Some(Hash::of(b"abc")), "{said:?}");
         }
-        assert_eq!(said(&dir.path().join("gone"), Path::new("/usr/bin")), "");
+        let gone = said(&dir.path().join("gone"), Path::new("/usr/bin"));
+        assert_eq!(gone.trim(), UNREADABLE);
     }
 }
