@@ -307,3 +307,31 @@ fn a_name_belongs_to_one_journal_until_what_has_it_is_gone() {
         .says("define_domain");
     site.run(&["delete", "vm-a", "--wait"]).exits(0);
 }
+
+/// What `tests/bench/run shards` runs with 100,000.
+#[test]
+fn an_event_costs_no_more_and_all_are_ready_among_more_vsis() {
+    let server = Server::start();
+    let url = server.url("any");
+    let (url, _) = url.split_once('?').unwrap();
+    let program = vsiflow_tests::binary().with_file_name("examples/set");
+    assert!(
+        program.is_file(),
+        "build it first: cargo build --workspace --all-targets"
+    );
+    let mut command = std::process::Command::new(program);
+    command.args([url, "--json", "--vsis", "80,320", "--journals", "8"]);
+    let measured = command.output().unwrap();
+    assert!(measured.status.success(), "{measured:?}");
+    let said = String::from_utf8(measured.stdout).unwrap();
+    let figures: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    for vsis in ["80", "320"] {
+        assert_eq!(figures["sizes"][vsis]["all_ready"], true, "{figures}");
+    }
+    let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{figures}"));
+    let events = |vsis: &str| number(&figures["sizes"][vsis]["events"]);
+    assert!(events("320") / events("80") < 4.4, "{figures}");
+    assert!(number(&figures["bytes_ratio"]) < 1.1, "{figures}");
+    // Processor time on a machine that does other things as well.
+    assert!(number(&figures["ratio"]) < 2.0, "{figures}");
+}

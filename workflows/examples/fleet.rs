@@ -2,10 +2,6 @@
 //!
 //! usage: fleet [--json] [--vsis N] [--hosts N] [--watch SECONDS] [--probes] [DIR]
 //!        fleet --stage record [--vsis N] [--hosts N] DIR
-//!        fleet --stage shards [--vsis N] [--hosts N] [--shards N] DIR
-//!
-//! The last provisions 1,000 VSIs and then N over several journals, each with a fleet of its own, and says what an event
-//! costs: `us_per_event_1000`, `us_per_event` and their `ratio`.
 //!
 //! With --probes the guests have cloud-init, and an agent and ports that are asked after they were ready, too.
 //!
@@ -54,7 +50,6 @@ struct Options {
     json: bool,
     vsis: u32,
     hosts: u32,
-    shards: u32,
     watch: Duration,
     probes: bool,
     dir: Option<PathBuf>,
@@ -68,15 +63,7 @@ enum Stage {
     Make,
     Watch,
     Record,
-    Shards,
 }
-
-/// The size of base images, in bytes.
-const IMAGE: u64 = 64 << 10;
-/// The same where very many disks are held in memory.
-const SMALL_IMAGE: u64 = 4 << 10;
-/// How many VSIs are asked of a fleet at a time.
-const BATCH: usize = 500;
 
 fn number(word: Option<String>) -> Result<u32> {
     Ok(word.unwrap_or_default().parse()?)
@@ -87,7 +74,6 @@ fn options() -> Result<Options> {
         json: false,
         vsis: 1_000,
         hosts: 10,
-        shards: 8,
         watch: Duration::from_secs(120),
         probes: false,
         dir: None,
@@ -103,12 +89,10 @@ fn options() -> Result<Options> {
                     Some("provision") => Stage::Provision,
                     Some("make") => Stage::Make,
                     Some("record") => Stage::Record,
-                    Some("shards") => Stage::Shards,
                     _ => Stage::Watch,
                 }
             }
             "--vsis" => options.vsis = number(words.next())?,
-            "--shards" => options.shards = number(words.next())?.max(1),
             "--hosts" => options.hosts = number(words.next())?.max(1),
             "--watch" => options.watch = Duration::from_secs(number(words.next())?.into()),
             _ if word.starts_with('-') => return Err(format!("{word} is not known").into()),
@@ -192,8 +176,8 @@ fn vsi(number: u32, options: &Options) -> Result<ResolvedVsi> {
     })
 }
 
-fn documents(options: &Options, numbers: impl Iterator<Item = u32>) -> Result<Resolved> {
-    let vsis = numbers.map(|number| vsi(number, options));
+fn documents(options: &Options) -> Result<Resolved> {
+    let vsis = (0..options.vsis).map(|number| vsi(number, options));
     let hosts = (0..options.hosts).map(|number| options.host(number));
     let hosts = hosts.map(|host| host.map(|host| (host.id(), host)));
     Ok(Resolved {
@@ -229,7 +213,7 @@ fn rss_mib() -> Result<f64> {
     Ok(kib.unwrap_or("0").parse::<f64>()? / 1_024.0)
 }
 
-async fn open(state: &StateDir, hosts: SimHosts, image: u64) -> Result<Fleet> {
+async fn open(state: &StateDir, hosts: SimHosts) -> Result<Fleet> {
     let parts = FleetConfig {
         journal: Arc::new(state.journal().await?),
         blobs: Arc::new(state.blobs().await?),
@@ -241,30 +225,22 @@ async fn open(state: &StateDir, hosts: SimHosts, image: u64) -> Result<Fleet> {
         room: state.room(),
         lease: state.lease(),
         hosts: Arc::new(hosts),
-        images: Arc::new(SimSource::with_size(image)),
+        images: Arc::new(SimSource::with_size(64 << 10)),
         directory: Arc::new(HostDirectory::default()),
     };
     Ok(Fleet::open(parts).await?)
 }
 
-fn by() -> By {
-    By {
+async fn provision(fleet: &Fleet, options: &Options) -> Result<()> {
+    let by = By {
         actor: Actor::Unix {
             uid: 0,
             name: Who::new("bench"),
         },
         reason: Text::new("a benchmark"),
-    }
-}
-
-async fn provision(fleet: &Fleet, options: &Options) -> Result<()> {
-    provision_these(fleet, options, &(0..options.vsis).collect::<Vec<_>>()).await
-}
-
-async fn provision_these(fleet: &Fleet, options: &Options, numbers: &[u32]) -> Result<()> {
-    let documents = documents(options, numbers.iter().copied())?;
-    fleet.apply(documents, by()).await?;
-    for number in numbers.iter().copied() {
+    };
+    fleet.apply(documents(options)?, by).await?;
+    for number in 0..options.vsis {
         match fleet.decided(&vsi_entity(uid(number))?).await? {
             Verdict::Reached => {}
             other => return Err(format!("vsi-{number}: {other:?}").into()),
@@ -327,24 +303,6 @@ async fn main() -> Result<()> {
             println!("{{}}");
             Ok(())
         }
-        (Stage::Shards, Some(dir)) => {
-            let few = Options {
-                vsis: options.vsis.min(1_000),
-                dir: None,
-                ..options
-            };
-            let few_us = sharded(&dir.join("few"), &few).await?;
-            let begun = Instant::now();
-            let many_us = sharded(&dir.join("many"), &options).await?;
-            let figures = serde_json::json!({
-                "vsis": options.vsis, "shards": options.shards,
-                "provision_s": round(begun.elapsed().as_secs_f64()), "rss_mib": round(rss_mib()?),
-                "us_per_event_1000": round(few_us), "us_per_event": round(many_us),
-                "ratio": round(many_us / few_us),
-            });
-            println!("{figures}");
-            Ok(())
-        }
         (Stage::Watch, Some(dir)) => {
             let hosts = SimHosts::in_folder(dir.join("hosts"));
             let (_state, fleet) = start(&dir, hosts).await?;
@@ -362,43 +320,8 @@ async fn main() -> Result<()> {
 
 async fn start(dir: &Path, hosts: SimHosts) -> Result<(StateDir, Fleet)> {
     let state = StateDir::open(dir.join("state"))?;
-    let fleet = open(&state, hosts, IMAGE).await?;
+    let fleet = open(&state, hosts).await?;
     Ok((state, fleet))
-}
-
-/// Provisions VSIs over several journals at once, and waits until each runs. Processor time of an event, in
-/// microseconds, the simulation included.
-async fn sharded(dir: &Path, options: &Options) -> Result<f64> {
-    // A host has one journal: that of its number.
-    let options = &Options {
-        hosts: options.hosts.next_multiple_of(options.shards),
-        dir: None,
-        ..*options
-    };
-    let mut fleets = Vec::new();
-    for shard in 0..options.shards {
-        let folder = dir.join(shard.to_string());
-        std::fs::create_dir_all(&folder)?;
-        let state = StateDir::open(folder.join("state"))?;
-        let fleet = open(&state, SimHosts::in_memory(), SMALL_IMAGE).await?;
-        fleets.push((shard, state, fleet));
-    }
-    let before = processor_s()?;
-    let working = fleets.iter().map(|(shard, _, fleet)| async move {
-        let own = (0..options.vsis).filter(|number| number % options.shards == *shard);
-        for batch in own.collect::<Vec<_>>().chunks(BATCH) {
-            provision_these(fleet, options, batch).await?;
-        }
-        let newest = fleet.newest_event().await?;
-        Ok::<_, Box<dyn Error>>(newest.map_or(0, |(offset, _)| offset.saturating_add(1)))
-    });
-    let events: u64 = futures::future::try_join_all(working).await?.iter().sum();
-    let each = (processor_s()? - before) * 1_000_000.0 / events as f64;
-    for (_, state, fleet) in fleets {
-        fleet.close().await;
-        drop(state);
-    }
-    Ok(each)
 }
 
 async fn provisioned(fleet: &Fleet, options: &Options) -> Result<Value> {

@@ -142,6 +142,8 @@ CREATE TABLE IF NOT EXISTS vsiflow.shard_names (
     claims   bigint NOT NULL DEFAULT 1,
     PRIMARY KEY (set_name, object)
 );
+-- Few are busy, of very many: a claim that is settled looks at no other name.
+CREATE INDEX IF NOT EXISTS shard_names_busy ON vsiflow.shard_names (set_name, journal, busy_by) WHERE busy_by <> '';
 
 -- Sealed before they are sent: the database never sees one.
 CREATE TABLE IF NOT EXISTS vsiflow.shard_requests (

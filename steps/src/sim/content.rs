@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use vsiflow_engine::model::Hash;
 
+use super::sparse::SparseFile;
+
 const PIECE: u64 = 1024 * 1024;
 
 /// A volume's bytes: small ones that a guest or a format writes beside the state, what was
@@ -72,7 +74,7 @@ mod base64_text {
 /// Where uploaded bytes are kept. Cheap to clone.
 #[derive(Clone)]
 pub(super) enum Store {
-    Memory(Arc<Mutex<BTreeMap<u64, Vec<u8>>>>),
+    Memory(Arc<Mutex<BTreeMap<u64, SparseFile>>>),
     Folder(PathBuf),
 }
 
@@ -92,7 +94,7 @@ impl Store {
         }
     }
 
-    fn memory(map: &Mutex<BTreeMap<u64, Vec<u8>>>) -> MutexGuard<'_, BTreeMap<u64, Vec<u8>>> {
+    fn memory(map: &Mutex<BTreeMap<u64, SparseFile>>) -> MutexGuard<'_, BTreeMap<u64, SparseFile>> {
         map.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -104,18 +106,7 @@ impl Store {
         match self {
             Self::Memory(map) => {
                 let mut map = Self::memory(map);
-                let content = map.entry(id).or_default();
-                let start = usize::try_from(offset).map_err(io::Error::other)?;
-                let end = start
-                    .checked_add(bytes.len())
-                    .ok_or(io::ErrorKind::InvalidInput)?;
-                if content.len() < end {
-                    content.resize(end, 0);
-                }
-                if let Some(place) = content.get_mut(start..end) {
-                    place.copy_from_slice(bytes);
-                }
-                Ok(())
+                map.entry(id).or_default().write(offset, bytes)
             }
             Self::Folder(folder) => {
                 let options = &mut fs::File::options();
@@ -135,13 +126,8 @@ impl Store {
         match self {
             Self::Memory(map) => {
                 let map = Self::memory(map);
-                let content = map.get(&id).map(Vec::as_slice).unwrap_or_default();
-                let start = usize::try_from(offset)
-                    .unwrap_or(usize::MAX)
-                    .min(content.len());
-                let rest = content.get(start..).unwrap_or_default();
-                let end = usize::try_from(max).unwrap_or(usize::MAX).min(rest.len());
-                Ok(rest.get(..end).unwrap_or_default().to_vec())
+                let file = map.get(&id);
+                Ok(file.map(|file| file.read(offset, max)).unwrap_or_default())
             }
             Self::Folder(folder) => {
                 let mut file = fs::File::open(Self::file(folder, id))?;

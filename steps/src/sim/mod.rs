@@ -20,6 +20,7 @@ mod screen;
 mod serial;
 mod shown;
 pub mod source;
+mod sparse;
 mod state;
 mod storage;
 mod upload;

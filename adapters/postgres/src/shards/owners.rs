@@ -204,7 +204,7 @@ impl ShardSet {
     /// See [`PostgresError`].
     pub async fn settle_names(&self, journal: u16, by: &str) -> Result<(), PostgresError> {
         let update = "UPDATE vsiflow.shard_names SET busy_by = '' \
-            WHERE set_name = $1 AND journal = $2 AND busy_by = $3";
+            WHERE set_name = $1 AND journal = $2 AND busy_by = $3 AND busy_by <> ''";
         let own = i32::from(journal);
         self.reader()
             .query(update, &[&self.name(), &own, &by])

@@ -358,3 +358,28 @@ async fn who_lives_is_counted_in_the_order_of_coming() {
     assert_eq!(set.free().await.unwrap(), [0, 1, 3]);
     held.release().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settling_a_claim_looks_at_no_name_that_is_not_busy() {
+    let server = Server::start();
+    let set = set(&server).await;
+    server.sql(
+        "INSERT INTO vsiflow.shard_names (set_name, object, journal, busy_by) \
+         SELECT 'fleet', 'vsi/default/' || number, 1, '' FROM generate_series(1, 20000) AS number",
+    );
+    server.sql("ANALYZE vsiflow.shard_names");
+    let held = Held::take(&set.member(1), hold::LASTS).await.unwrap();
+    for object in ["vsi/default/1", "vsi/default/new"] {
+        let claim = set.claim_name(&held, object, 1, "by").await;
+        assert_eq!(claim, Ok(Claim::Own));
+    }
+    let plan = server.sql(
+        "EXPLAIN UPDATE vsiflow.shard_names SET busy_by = '' \
+         WHERE set_name = 'fleet' AND journal = 1 AND busy_by = 'by' AND busy_by <> ''",
+    );
+    assert!(plan.contains("shard_names_busy"), "{plan}");
+    set.settle_names(1, "by").await.unwrap();
+    let busy = server.sql("SELECT count(*) FROM vsiflow.shard_names WHERE busy_by <> ''");
+    assert_eq!(busy.trim(), "0");
+    held.release().await;
+}
