@@ -8,6 +8,7 @@ mod by_path;
 mod calls;
 mod disks;
 mod failures;
+mod fencing;
 mod ssh;
 mod streams;
 

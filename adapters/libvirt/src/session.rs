@@ -300,6 +300,12 @@ impl HostSession {
         }
     }
 
+    /// The right to write to the host.
+    #[must_use]
+    pub fn lease(&self) -> Arc<Lease> {
+        self.inner.lease()
+    }
+
     /// From now on only that machine is spoken to, or any.
     pub fn pin(&self, machine: Option<&str>) {
         self.inner.machine.set(machine);

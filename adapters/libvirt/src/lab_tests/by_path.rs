@@ -18,7 +18,7 @@ const BY_PATH: &str = "sent into the pool's folder";
 const NOBODY: &str =
     "ForceCommand exec setpriv --reuid=65534 --clear-groups /bin/sh -c \"$SSH_ORIGINAL_COMMAND\"";
 
-fn ports_of(config: SshConfig) -> HostPorts {
+pub(super) fn ports_of(config: SshConfig) -> HostPorts {
     let socket = SOCKET.to_owned();
     crate::host_ports("lab", Endpoint::Ssh { config, socket })
 }
@@ -35,7 +35,7 @@ async fn behind(lab: &Lab, port: u16, line: &str) -> (Running, HostPorts) {
 }
 
 /// An empty volume; one of that name left by an earlier run is deleted.
-async fn made(ports: &HostPorts, pool: &str, name: &str) -> (VolumeKey, PathBuf) {
+pub(super) async fn made(ports: &HostPorts, pool: &str, name: &str) -> (VolumeKey, PathBuf) {
     let key = VolumeKey {
         pool: pool.to_owned(),
         name: name.to_owned(),
@@ -51,7 +51,11 @@ async fn made(ports: &HostPorts, pool: &str, name: &str) -> (VolumeKey, PathBuf)
     (key, PathBuf::from(volume.path))
 }
 
-async fn fill(ports: &HostPorts, key: &VolumeKey, transfer: Transfer) -> Box<dyn UploadSink> {
+pub(super) async fn fill(
+    ports: &HostPorts,
+    key: &VolumeKey,
+    transfer: Transfer,
+) -> Box<dyn UploadSink> {
     ports.storage.fill(key, 0, None, transfer).await.unwrap()
 }
 
@@ -73,7 +77,7 @@ async fn sent(ports: &HostPorts, key: &VolumeKey, transfer: Transfer) -> String 
 }
 
 /// Processes that have the file open.
-fn users(file: &Path) -> usize {
+pub(super) fn users(file: &Path) -> usize {
     let all = std::fs::read_dir("/proc").unwrap().flatten();
     let fds = all.filter_map(|process| std::fs::read_dir(process.path().join("fd")).ok());
     let links = fds.flat_map(|fds| {
@@ -83,7 +87,7 @@ fn users(file: &Path) -> usize {
     links.filter(|link| link == file).count()
 }
 
-async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     for _ in 0..1_000 {
         if is_so() {
             return;

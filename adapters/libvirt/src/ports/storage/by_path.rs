@@ -10,7 +10,8 @@
 //!
 //! Bytes are written in their order, so that the file's length says what the host has, as with libvirt's
 //! stream: checkpoints, hashes and resuming do not know the difference. When the session ends, the process
-//! finds its standard input at the end; where the session hangs it ends after fifteen minutes.
+//! finds its standard input at the end; where the session hangs it ends after fifteen minutes. Where this process
+//! acts under a lease, the host is told until when it may write (`right`).
 //!
 //! Where the way between is slow, bytes go packed, and `zstd` on the host unpacks them (`pack`). What is in
 //! the file, and what is hashed of it, is the same.
@@ -22,6 +23,7 @@
 
 mod frames;
 mod pack;
+mod right;
 mod script;
 mod writer;
 
@@ -39,6 +41,7 @@ use crate::{
 use tokio::time::{Instant, timeout_at};
 
 use pack::Packing;
+use right::{HostClock, WriteRight};
 pub(super) use writer::PathUpload;
 
 /// A host that answers sooner is on a network that is faster than packing; libvirt's stream serves it as well.
@@ -53,9 +56,10 @@ pub(super) enum PathWay {
 }
 
 /// What the process said first.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Opened {
     Ready {
+        clock: HostClock,
         /// Whether it can unpack zstd.
         unpacks: bool,
     },
@@ -96,13 +100,14 @@ impl LibvirtHost {
         };
         let object = format!("volume {key}");
         let at = self.speaking(&object);
-        let command = script::command(&folder, &key.name);
+        let lease = self.session.lease();
+        let command = script::command(&folder, &key.name, lease.left().is_some());
         // A host that permits no further command has libvirt's stream.
         let Ok(Some(mut process)) = self.session.start_writer(&command, QUICK).await else {
             return closed("the host permits too few commands at a time");
         };
-        let unpacks = match first_word(&mut process).await {
-            Opened::Ready { unpacks } => unpacks,
+        let (clock, unpacks) = match first_word(&mut process).await {
+            Opened::Ready { clock, unpacks } => (clock, unpacks),
             Opened::No(why) => return Ok(PathWay::Closed(why)),
             Opened::Odd(what) => return Err(replaced(at, &what)),
         };
@@ -111,7 +116,8 @@ impl LibvirtHost {
         };
         let badly = &self.unpacks_badly;
         let packing = Packing::new(transfer, unpacks && !badly.load(Ordering::Relaxed));
-        let upload = PathUpload::start((self, key), process, offset, packing);
+        let right = WriteRight::new(lease, clock);
+        let upload = PathUpload::start((self, key), process, offset, (packing, right));
         Ok(PathWay::Taken(upload))
     }
 
@@ -166,9 +172,16 @@ async fn first_word(process: &mut HostProcess) -> Opened {
 
 fn opened(line: &str) -> Opened {
     match line.split_once(' ').unwrap_or((line, "")) {
-        ("ready", how) => Opened::Ready {
-            unpacks: how == "zstd",
-        },
+        ("ready", how) => {
+            let (uptime, unpacks) = how.split_once(' ').unwrap_or((how, ""));
+            match HostClock::said(uptime) {
+                Some(clock) => Opened::Ready {
+                    clock,
+                    unpacks: unpacks == "zstd",
+                },
+                None => Opened::No(format!("its command says {line:?}")),
+            }
+        }
         ("no", why) => Opened::No(why.to_owned()),
         ("odd", what) => Opened::Odd(what.to_owned()),
         _ => Opened::No(format!("its command says {line:?}")),

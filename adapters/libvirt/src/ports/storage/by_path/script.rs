@@ -2,9 +2,10 @@
 //!
 //! Its standard input is lines, each with what belongs to it behind it: `data AT N` with N bytes for the
 //! place AT of the file, `zstd AT N` with N bytes that unpack to those for the place AT, `hole AT N` with
-//! none, `again` at least every few minutes, and `end`. Its standard output begins with `ready` (`ready zstd`
-//! where it can unpack), `no` and a reason, or `odd` and what is there instead of a plain file. It says
-//! `done` of each `data`, `zstd` and `hole` once that is written, in their order; after `end` come device, inode and length of what it wrote to (`file`), and of what has its name (`name`).
+//! none, `again` at least every few minutes, `until N`, and `end`. From the second N of the host's uptime on it writes
+//! nothing before it was told a later one; who is fenced has to say so before the first frame and after each `again`. Its standard
+//! output begins with `ready` and the host's uptime (and `zstd` where it can unpack), `no` and a reason, or `odd` and what is there
+//! instead of a plain file. It says `done` of each `data`, `zstd` and `hole` once that is written, in their order; after `end` come device, inode and length of what it wrote to (`file`), and of what has its name (`name`).
 
 use crate::ports::host::quoted;
 
@@ -14,7 +15,7 @@ const BLOCK: u32 = 128 * 1024;
 /// After so many seconds without `again` it ends.
 const DEAF: u32 = 900;
 
-/// Of the file `$2` in the folder `$1`; `$3` is what is done with what comes.
+/// Of the file `$2` in the folder `$1`; `$3` is what is done with what comes, `$4` is `0` where nothing may be written without `until`.
 ///
 /// `dd` opens the file through what the shell has open, so no name is looked up for it any more.
 const SCRIPT: &str = r#"
@@ -34,9 +35,10 @@ exec 3<"$f" || exit 1
 k=$(stat -L -c '%f %h %d:%i' /proc/self/fd/3 2>/dev/null) || no "the host has no /proc"
 n=$(stat -c '%f %h %d:%i' -- "$f" 2>/dev/null)
 [ "$k" = "$n" ] || { echo "odd it was $n, and $k was opened"; exit 0; }
-if command -v zstd >/dev/null 2>&1; then echo ready zstd; else echo ready; fi
+read -r u _ </proc/uptime || no "the host does not tell its uptime"
+if command -v zstd >/dev/null 2>&1; then echo "ready $u zstd"; else echo "ready $u"; fi
 while :; do
-    timeout DEAF /bin/sh -c "$3"
+    timeout DEAF /bin/sh -c "$3" sh "$4"
     s=$?
     [ "$s" = 0 ] || break
 done
@@ -46,11 +48,19 @@ echo "name $(stat -c '%f %h %d:%i %s' -- "$f" 2>/dev/null)"
 "#;
 
 const WRITING: &str = r#"
+until=$1
 to() {
     at=$1
     shift
-    dd of=/proc/self/fd/3 bs=BLOCK seek="$at" "$@" \
+    set -- dd of=/proc/self/fd/3 bs=BLOCK seek="$at" "$@" \
         oflag=seek_bytes conv=notrunc,nocreat status=none
+    if [ -n "$until" ]; then
+        read -r u _ </proc/uptime || return 1
+        left=$((until - ${u%%.*}))
+        [ "$left" -gt 0 ] || { echo "the time to write is over" >&2; return 1; }
+        set -- timeout -s KILL "$left" "$@"
+    fi
+    "$@"
 }
 w() { to "$1" count="$2" iflag=fullblock,count_bytes; }
 unpack() {
@@ -74,6 +84,7 @@ while read -r what at n; do
     data) w "$at" "$n" ;;
     zstd) unpack "$at" "$n" ;;
     hole) w "$((at + n - 1))" 1 </dev/zero ;;
+    until) until=$at; continue ;;
     again) exit 0 ;;
     end) exit 9 ;;
     *) exit 1 ;;
@@ -83,12 +94,13 @@ done
 exit 1
 "#;
 
-/// The command for the file of this name in that folder.
-pub(super) fn command(folder: &str, name: &str) -> String {
+/// The command for the file of this name in that folder; `fenced` says that it is told until when it may write.
+pub(super) fn command(folder: &str, name: &str, fenced: bool) -> String {
     let script = quoted(&SCRIPT.replace("DEAF", &DEAF.to_string()));
     let writing = quoted(&WRITING.replace("BLOCK", &BLOCK.to_string()));
     let (folder, name) = (quoted(folder), quoted(name));
-    format!("exec /bin/sh -c {script} sh {folder} {name} {writing}")
+    let until = if fenced { "0" } else { "''" };
+    format!("exec /bin/sh -c {script} sh {folder} {name} {writing} {until}")
 }
 
 /// Whether the last words of the command name one file.

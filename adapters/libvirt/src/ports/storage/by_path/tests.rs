@@ -41,7 +41,7 @@ impl Pool {
     }
 
     fn command(&self) -> String {
-        script::command(self.dir.path().to_str().unwrap(), self.name)
+        script::command(self.dir.path().to_str().unwrap(), self.name, false)
     }
 
     fn start(&self) -> Script {
@@ -271,7 +271,7 @@ fn a_folder_that_takes_the_place_of_the_pools_gets_nothing() {
         fs::create_dir(folder).unwrap();
         fs::write(folder.join("v"), b"").unwrap();
     }
-    let mut script = Script::of(&script::command(pool.to_str().unwrap(), "v")).ready();
+    let mut script = Script::of(&script::command(pool.to_str().unwrap(), "v", false)).ready();
     fs::rename(&pool, &away).unwrap();
     symlink(&other, &pool).unwrap();
     script.data(0, b"bytes");
@@ -299,7 +299,7 @@ fn what_the_host_lacks_is_named_before_anything_is_sent() {
         symlink(format!("/usr/bin/{tool}"), tools.path().join(tool)).unwrap();
     }
     Script::with_tools(&pool.command(), path).ready();
-    let gone = script::command(tools.path().join("gone").to_str().unwrap(), "v");
+    let gone = script::command(tools.path().join("gone").to_str().unwrap(), "v", false);
     assert!(no(&gone, "/usr/bin").contains("cannot enter"));
     fs::remove_file(tools.path().join("dd")).unwrap();
     fs::write(tools.path().join("dd"), "#!/bin/sh\nexit 1\n").unwrap();
@@ -350,7 +350,11 @@ fn packed_bytes_are_unpacked_to_their_place_and_cut_at_any_byte_leave_a_prefix()
     let text = b"all work and no play ".repeat(30_000);
     let pool = Pool::new();
     let mut script = pool.start();
-    assert_eq!(opened(&script.line()), Opened::Ready { unpacks: true });
+    let said = opened(&script.line());
+    assert!(
+        matches!(said, Opened::Ready { unpacks: true, .. }),
+        "{said:?}"
+    );
     script.data(0, b"plain");
     script.put(&zstd(5, &text));
     script.put(b"again\n");
@@ -410,5 +414,76 @@ fn only_the_words_of_one_file_are_its_end() {
         ("name a", "file a"),
     ] {
         assert!(!script::is_same(file, name), "{file} {name}");
+    }
+}
+
+/// The host's uptime, in whole seconds.
+fn uptime() -> u64 {
+    let uptime = fs::read_to_string("/proc/uptime").unwrap();
+    uptime.split('.').next().unwrap().parse().unwrap()
+}
+
+/// A folder with the host's own tools, of which one may be busybox'.
+fn with_busybox(applet: &str) -> Option<(tempfile::TempDir, String)> {
+    let busybox = Path::new("/bin/busybox");
+    let tools = tempfile::tempdir().unwrap();
+    symlink(busybox, tools.path().join(applet)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", tools.path().display());
+    busybox.exists().then_some((tools, path))
+}
+
+#[test]
+fn who_is_fenced_writes_nothing_before_it_is_told_until_when_nor_afterwards() {
+    for (lines, written) in [
+        (String::new(), false),
+        (format!("until {}\n", uptime()), false),
+        ("until x\n".to_owned(), false),
+        (format!("until {}\n", uptime() + 600), true),
+        // It has to be told again.
+        (format!("until {}\nagain\n", uptime() + 600), false),
+        (format!("again\nuntil {}\n", uptime() + 600), true),
+    ] {
+        for (what, frame) in [
+            ("data", data(0, b"bytes")),
+            ("zstd", zstd(0, b"bytes")),
+            ("hole", b"hole 0 5\n".to_vec()),
+        ] {
+            let pool = Pool::with("v");
+            let command = script::command(pool.dir.path().to_str().unwrap(), "v", true);
+            let mut script = Script::of(&command).ready();
+            script.put(lines.as_bytes());
+            script.put(&frame);
+            let said = script.line();
+            assert_eq!(said == "done", written, "{what} after {lines:?}: {said}");
+            let len = fs::metadata(pool.volume()).unwrap().len();
+            assert_eq!(len, if written { 5 } else { 0 }, "{what} after {lines:?}");
+        }
+    }
+}
+
+#[test]
+fn bytes_that_come_too_late_are_not_written() {
+    let busybox = with_busybox("timeout");
+    let paths = std::iter::once("/usr/bin:/bin".to_owned());
+    for path in paths.chain(busybox.as_ref().map(|(_, path)| path.clone())) {
+        let pool = Pool::with("v");
+        let command = script::command(pool.dir.path().to_str().unwrap(), "v", true);
+        let mut script = Script::with_tools(&command, &path).ready();
+        let bytes = noise(3 << 20);
+        let frame = data(0, &bytes);
+        script.put(format!("until {}\n", uptime() + 2).as_bytes());
+        let (early, late) = frame.split_at(1 << 20);
+        script.put(early);
+        let told = uptime();
+        while uptime() < told + 4 {
+            sleep(Duration::from_millis(50));
+        }
+        let before = fs::read(pool.volume()).unwrap();
+        // Nobody may listen any more.
+        let _ = script.child.stdin.as_mut().unwrap().write_all(late);
+        assert_eq!(script.line(), "", "{path}");
+        script.cut();
+        assert_eq!(fs::read(pool.volume()).unwrap(), before, "{path}");
+        assert!(before.len() < 2 << 20, "{path}");
     }
 }

@@ -18,7 +18,9 @@ use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult, UploadSink, Vol
 use super::{
     frames::{Frame, Frames, PART, Part},
     pack::{Packed, Packer, Packing},
-    replaced, script,
+    replaced,
+    right::WriteRight,
+    script,
 };
 use crate::{
     ports::{COPY, LibvirtHost, error::ErrorContext},
@@ -35,6 +37,10 @@ const MOST: u64 = 4 << 20;
 /// A frame that takes less is followed by larger ones, one that takes more by smaller ones.
 const FAST: Duration = Duration::from_secs(5);
 const SLOW: Duration = Duration::from_secs(20);
+/// The same where the host has to write a frame while the lease lasts, and how many it has not written yet at most.
+const FENCED_FAST: Duration = Duration::from_secs(2);
+const FENCED_SLOW: Duration = Duration::from_secs(6);
+const FENCED_AHEAD: usize = 2;
 /// What waits is sent when nothing more comes for so long.
 const IDLE: Duration = Duration::from_millis(200);
 /// Frames that are packed while one is sent.
@@ -63,10 +69,11 @@ impl PathUpload {
         (host, key): (&LibvirtHost, &VolumeKey),
         process: HostProcess,
         at: u64,
-        packing: Packing,
+        (packing, right): (Packing, WriteRight),
     ) -> Self {
         let (parts, sent) = mpsc::channel(QUEUE);
         let (tell, written) = watch::channel(at);
+        let first = if right.ends() { PART as u64 } else { FIRST };
         let writer = PathWriter {
             host: host.name.clone(),
             object: format!("volume {key}"),
@@ -79,11 +86,13 @@ impl PathUpload {
             packer: Packer::default(),
             unpacks_badly: host.unpacks_badly.clone(),
             ready: VecDeque::new(),
-            most: FIRST,
+            most: first,
             sent: Sent::default(),
+            right,
+            answered: Duration::ZERO,
         };
         let mut writing = JoinSet::new();
-        writing.spawn(writer.run(Frames::new(at, FIRST), sent));
+        writing.spawn(writer.run(Frames::new(at, first), sent));
         Self {
             host: host.clone(),
             key: key.clone(),
@@ -177,6 +186,9 @@ struct PathWriter {
     /// Bytes of a frame.
     most: u64,
     sent: Sent,
+    right: WriteRight,
+    /// How long the host took to write what it wrote last, the way there and back included.
+    answered: Duration,
 }
 
 enum ReadyFrame {
@@ -318,7 +330,8 @@ impl PathWriter {
     /// The host said something.
     fn hear(&mut self, line: Option<String>) -> PortResult<()> {
         match (line, self.unwritten.pop_front()) {
-            (Some(line), Some((end, _))) if line == "done" => {
+            (Some(line), Some((end, sent))) if line == "done" => {
+                self.answered = sent.elapsed();
                 self.tell.send_replace(end);
                 Ok(())
             }
@@ -346,6 +359,7 @@ impl PathWriter {
         if self.told.elapsed() >= AGAIN {
             self.again().await?;
         }
+        self.tell_until().await?;
         let begun = Instant::now();
         self.unwritten.push_back((end, begun));
         self.put(line.into()).await?;
@@ -356,13 +370,35 @@ impl PathWriter {
                 self.put(piece).await?;
             }
         }
-        let took = begun.elapsed();
-        if took < FAST {
+        let (took, fast, slow) = if self.right.ends() {
+            // Sent is not written, and only what is written in time counts.
+            let took = begun.elapsed().max(self.answered);
+            (took, FENCED_FAST, FENCED_SLOW)
+        } else {
+            (begun.elapsed(), FAST, SLOW)
+        };
+        if took < fast {
             self.most = self.most.saturating_mul(2).min(MOST);
-        } else if took > SLOW {
+        } else if took > slow {
             self.most = (self.most / 2).max(PART as u64);
         }
         Ok(took)
+    }
+
+    /// Tells the host until when it may write what comes next. What is before it on the way is little then.
+    async fn tell_until(&mut self) -> PortResult<()> {
+        if !self.right.ends() {
+            return Ok(());
+        }
+        let until = time::deadline(STALL);
+        while self.unwritten.len() >= FENCED_AHEAD {
+            let line = self.line(until).await?;
+            self.hear(Some(line))?;
+        }
+        match self.right.line() {
+            Some(line) => self.put(line.into()).await,
+            None => Ok(()),
+        }
     }
 
     async fn again(&mut self) -> PortResult<()> {
