@@ -59,6 +59,9 @@ pub enum SecretError {
     /// The store cannot be read or written.
     #[error("the secret store cannot be read or written: {0}")]
     Storage(String),
+    /// The key that secrets are sealed with is missing, or another one.
+    #[error("{0}")]
+    Key(String),
 }
 
 /// A store of secrets.

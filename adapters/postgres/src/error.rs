@@ -5,6 +5,8 @@ use std::{error::Error as _, time::Duration};
 use tokio_postgres::error::SqlState;
 use vsiflow_engine::journal::JournalError;
 
+use crate::tls;
+
 /// Why a journal on PostgreSQL cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PostgresError {
@@ -17,6 +19,14 @@ pub enum PostgresError {
         /// Which server.
         server: String,
         /// What happened.
+        why: String,
+    },
+    /// The server does not show that it is the one that is meant, or speaks no TLS.
+    #[error("{server} is not trusted: {why}")]
+    Untrusted {
+        /// Which server.
+        server: String,
+        /// What is wrong with its certificate.
         why: String,
     },
     /// The server refused.
@@ -84,6 +94,7 @@ impl PostgresError {
             Self::InUse { .. } => "VSI0833",
             Self::Missing { .. } | Self::Exists { .. } => "VSI0834",
             Self::Parted { .. } => "VSI0838",
+            Self::Untrusted { .. } => "VSI0839",
             Self::Newer { .. } => "VSI0003",
             Self::Key(_) => "VSI0835",
         }
@@ -96,8 +107,9 @@ impl PostgresError {
                 "write postgres://USER@HOST/DATABASE, with the password in PGPASSFILE or PGPASSWORD; see \
                  `docs/reference/postgres.md`"
             }
-            Self::Unreachable { .. } => {
-                "check that the server runs and that its certificate is trusted (sslrootcert=FILE)"
+            Self::Unreachable { .. } => "check that the server runs and can be reached from here",
+            Self::Untrusted { .. } => {
+                "name the authority of its certificate with sslrootcert=FILE, and the server as the certificate does"
             }
             Self::Refused { .. } => "check the user, its password and its rights in the database",
             Self::InUse { .. } => {
@@ -119,6 +131,9 @@ impl PostgresError {
 
     pub(crate) fn of(server: &str, error: &tokio_postgres::Error) -> Self {
         let (server, why) = (server.to_owned(), said(error));
+        if let Some(why) = tls::distrusted(error) {
+            return Self::Untrusted { server, why };
+        }
         match error.as_db_error() {
             Some(error) if !is_passing(error.code()) => Self::Refused { server, why },
             _ => Self::Unreachable { server, why },

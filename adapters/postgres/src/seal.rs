@@ -46,7 +46,10 @@ impl Sealer {
         let unusable =
             |why: &str| SecretError::Storage(format!("the secret {id} cannot be opened: {why}"));
         let plain = age::decrypt(&self.0, sealed).map(Zeroizing::new);
-        let plain = plain.map_err(|_| unusable("it was sealed with another key, or is damaged"))?;
+        let plain = plain.map_err(|_| {
+            let why = "it was sealed with another key, or is damaged";
+            SecretError::Key(format!("the secret {id} cannot be opened: {why}"))
+        })?;
         let rest = plain.strip_prefix(id.as_str().as_bytes());
         let secret = rest.and_then(|rest| rest.strip_prefix(&[0]));
         secret
@@ -73,7 +76,8 @@ mod tests {
         assert!(!sealed.windows(7).any(|bytes| bytes == b"hunter2"));
         assert_eq!(sealer.open(&id, &sealed).unwrap().expose(), b"hunter2");
         assert!(sealer.open(&Name::of("0b"), &sealed).is_err());
-        assert!(self::sealer().open(&id, &sealed).is_err());
+        let other = self::sealer().open(&id, &sealed).map(drop);
+        assert!(matches!(other, Err(SecretError::Key(_))), "{other:?}");
     }
 
     #[test]

@@ -179,7 +179,7 @@ impl PostgresSecrets {
     fn sealer(&self) -> Result<&Sealer, SecretError> {
         self.sealer.as_ref().ok_or_else(|| {
             let error = PostgresError::Key("none is given".to_owned());
-            SecretError::Storage(format!("{error}: {}", error.remedy()))
+            SecretError::Key(error.to_string())
         })
     }
 

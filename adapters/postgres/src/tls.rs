@@ -1,6 +1,6 @@
 //! TLS whose certificate and name are verified, for a connection to the database.
 
-use std::{io, path::Path, pin::Pin, sync::Arc, task};
+use std::{error::Error, io, path::Path, pin::Pin, sync::Arc, task};
 
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -8,12 +8,48 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream}
 use tokio_rustls::{
     TlsConnector, client,
     rustls::{
-        ClientConfig, RootCertStore,
+        self, CertificateError, ClientConfig, RootCertStore,
         pki_types::{CertificateDer, ServerName, pem::PemObject as _},
     },
 };
 
 use crate::{PostgresError, address::Roots};
+
+/// Why a server was not trusted, if an error says so.
+pub(crate) fn distrusted(error: &tokio_postgres::Error) -> Option<String> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let inner = error.downcast_ref::<io::Error>();
+        // An error of input and output passes over what it was made of.
+        let inner = inner.and_then(|error| error.get_ref());
+        let found = error.downcast_ref::<rustls::Error>();
+        let found = found.or_else(|| inner?.downcast_ref::<rustls::Error>());
+        if let Some(rustls::Error::InvalidCertificate(why)) = found {
+            return Some(words(why));
+        }
+        // The client's own words: it has no other sign of this.
+        if error.to_string() == "server does not support TLS" {
+            return Some("it speaks no TLS".to_owned());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn words(why: &CertificateError) -> String {
+    match why {
+        CertificateError::UnknownIssuer => {
+            "its certificate is of an authority that is not trusted here".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            format!("its certificate is another server's: {why}")
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            format!("its certificate has expired: {why}")
+        }
+        other => format!("its certificate: {other}"),
+    }
+}
 
 /// Makes verified connections.
 #[derive(Clone)]

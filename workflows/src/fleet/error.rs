@@ -152,10 +152,18 @@ impl From<EngineError> for FleetError {
 
 impl From<SecretError> for FleetError {
     fn from(error: SecretError) -> Self {
-        let failure = Failure::new(FailureClass::Blocked, "VSI0006", error.to_string())
-            .with_remedy(
+        let (code, remedy) = match error {
+            SecretError::Key(_) => (
+                "VSI0835",
+                "make a key with `age-keygen -o FILE`, or take the one that secrets were sealed with, and name it with \
+                 --journal-key FILE",
+            ),
+            _ => (
+                "VSI0006",
                 "see that the state directory can be written and has room, then start again",
-            );
-        Self::new(FleetErrorKind::Failed, failure)
+            ),
+        };
+        let failure = Failure::new(FailureClass::Blocked, code, error.to_string());
+        Self::new(FleetErrorKind::Failed, failure.with_remedy(remedy))
     }
 }

@@ -11,6 +11,7 @@ mod server;
 mod shards;
 mod standby;
 mod stores;
+mod tls;
 mod writer_process;
 
 use std::path::Path;

@@ -293,6 +293,11 @@ impl Server {
     fn command(&self, name: &str) -> Command {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]);
+        // Of a socket it is a part of the name.
+        let port = |setting: &&'static str| setting.strip_prefix("port=");
+        if let Some(port) = self.settings.iter().find_map(port) {
+            command.env("PGPORT", port);
+        }
         if let Some((user, group)) = self.user {
             command.args(["--clear-groups", "--regid", &group.to_string()]);
             command.args(["--reuid", &user.to_string()]);
@@ -334,7 +339,7 @@ fn programs() -> PathBuf {
 }
 
 /// Whom it runs as, where this is root: it refuses to be root.
-fn user() -> Option<(u32, u32)> {
+pub(super) fn user() -> Option<(u32, u32)> {
     if !rustix::process::getuid().is_root() {
         return None;
     }

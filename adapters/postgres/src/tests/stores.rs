@@ -71,7 +71,7 @@ async fn what_stands_beside_the_events_is_kept_until_the_right_is_gone() {
     let blind = PostgresSecrets::of(&journal, None);
     assert!(matches!(
         blind.put(Secret::new("x")).await,
-        Err(SecretError::Storage(_))
+        Err(SecretError::Key(_))
     ));
     secrets.erase(&id).await.unwrap();
     secrets.erase(&id).await.unwrap();
