@@ -107,14 +107,14 @@ pub fn lives_by_the_journal(world: &World, fleet: &Fleet) -> Result<(), String> 
         .values()
         .map(|entity| entity.runs.len())
         .sum::<usize>();
-    if fleet.runs().len() != known {
+    if fleet.history().runs().len() != known {
         return Err("the process knows other runs than its journal".to_owned());
     }
     Ok(())
 }
 
 async fn history(fleet: &Fleet, name: &str) -> Result<(), String> {
-    let lines = fleet.history("default", name).await;
+    let lines = fleet.history().lines("default", name).await;
     let lines = lines.map_err(|error| format!("the history of {name} is unreadable: {error}"))?;
     let ordered = lines.windows(2).all(|pair| pair[0].offset < pair[1].offset);
     if lines.is_empty() || !ordered {

@@ -60,7 +60,7 @@ impl Bench {
     }
 
     async fn look(&mut self) -> Vec<ScheduleNote> {
-        let looked = self.fleet.apply_snapshot_schedules(&mut self.seen).await;
+        let looked = self.fleet.snapshots().apply_schedules(&mut self.seen).await;
         looked.unwrap()
     }
 
@@ -68,13 +68,13 @@ impl Bench {
     async fn until(&mut self, holds: impl Fn(&[SnapshotObject], &Condition) -> bool) {
         for _ in 0..300 {
             self.look().await;
-            let all = self.fleet.snapshots(true).await.unwrap();
+            let all = self.fleet.snapshots().list(true).await.unwrap();
             if holds(&all, &self.condition().await) {
                 return;
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let all = self.fleet.snapshots(true).await.unwrap();
+        let all = self.fleet.snapshots().list(true).await.unwrap();
         panic!(
             "it never comes to that: {:?} {all:?}",
             self.condition().await
@@ -88,7 +88,7 @@ impl Bench {
     }
 
     async fn condition(&self) -> Condition {
-        let vsi = self.fleet.get("default", "web").await.unwrap();
+        let vsi = self.fleet.vsis().get("default", "web").await.unwrap();
         let mut conditions = vsi.status.conditions.into_iter();
         conditions
             .find(|one| one.name == "SnapshotsCurrent")
@@ -134,7 +134,10 @@ fn the_newest_time_that_was_missed_is_made_up_for_and_only_snapshots_of_the_sche
             name: Some("mine".to_owned()),
             ..SnapshotRequest::default()
         };
-        let taken = bench.fleet.take_snapshot("default", "web", request, user());
+        let taken = bench
+            .fleet
+            .snapshots()
+            .take("default", "web", request, user());
         taken.await.unwrap();
         bench.settles().await;
         // Time begins at 08:00.
@@ -158,7 +161,7 @@ fn the_newest_time_that_was_missed_is_made_up_for_and_only_snapshots_of_the_sche
             })
             .await;
         assert_eq!(bench.left().await, 3);
-        let vsi = bench.fleet.get("default", "web").await.unwrap();
+        let vsi = bench.fleet.vsis().get("default", "web").await.unwrap();
         let status = vsi.status.snapshots.unwrap();
         assert_eq!(status.missed, 3);
         let next = status.next_schedule_time.unwrap();
@@ -185,6 +188,7 @@ fn a_snapshot_that_stands_still_is_given_up_with_why_and_the_next_due_time_tries
         bench.settles().await;
         let phase = bench
             .fleet
+            .vsis()
             .get("default", "web")
             .await
             .unwrap()
@@ -217,7 +221,10 @@ fn a_guest_whose_memory_is_protected_is_copied_once_it_is_off_and_until_then_the
         assert!(bench.look().await.is_empty(), "it is said once");
         let how = ShutdownPolicy::default();
         let stop = PowerAction::Stop;
-        let stopped = bench.fleet.power("default", "web", stop, how, user());
+        let stopped = bench
+            .fleet
+            .vsis()
+            .power("default", "web", stop, how, user());
         stopped.await.unwrap();
         bench.settles().await;
         bench.until_whole(1).await;

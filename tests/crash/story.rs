@@ -145,11 +145,11 @@ async fn live(
     let words = |error: FleetError| format!("a command failed: {error}");
     let fleet = world.start(gate).await.map_err(words)?;
     let mut open = fleet.interrupted().await.map_err(words)?;
-    let disks = fleet.interrupted_disks().await.map_err(words)?;
-    let snapshots = fleet.interrupted_snapshots().await.map_err(words)?;
-    let pools = fleet.interrupted_pools().await.map_err(words)?;
-    let groups = fleet.interrupted_groups().await.map_err(words)?;
-    let networks = fleet.interrupted_networks().await.map_err(words)?;
+    let disks = fleet.disks().interrupted().await.map_err(words)?;
+    let snapshots = fleet.snapshots().interrupted().await.map_err(words)?;
+    let pools = fleet.pools().interrupted().await.map_err(words)?;
+    let groups = fleet.groups().interrupted().await.map_err(words)?;
+    let networks = fleet.networks().interrupted().await.map_err(words)?;
     let pools = pools.into_iter().chain(groups).chain(networks);
     let others = disks.into_iter().chain(snapshots).chain(pools);
     open.extend(others.map(|(entity, _, _)| entity));
@@ -171,14 +171,16 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
             .map(drop),
         Act::ApplyPool(pool) => fleet.apply(pool.resolved(), user()).await.map(drop),
         Act::Scale(replicas) => {
-            let scaled = fleet.scale_pool("default", "web", *replicas, user());
+            let scaled = fleet.pools().scale("default", "web", *replicas, user());
             scaled.await.map(drop)
         }
         Act::DeletePool => delete_pool(fleet).await,
         Act::PoolDecided(phase, ready) => pool_decided(fleet, phase, *ready).await,
         Act::ApplyGroup(group) => fleet.apply(group.resolved(), user()).await.map(drop),
         Act::ScaleGroup(replicas) => {
-            let scaled = fleet.scale_group("default", "grp", "b", *replicas, user());
+            let scaled = fleet
+                .groups()
+                .scale("default", "grp", "b", *replicas, user());
             scaled.await.map(drop)
         }
         Act::DeleteGroup => delete_group(fleet).await,
@@ -188,7 +190,11 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
         Act::Adopt(host, uid) => adopt(fleet, host, *uid).await,
         Act::DeleteDisk(name) => delete_disk(fleet, name).await,
         Act::DeleteNetwork(name) => {
-            match fleet.delete_network("default", name, false, user()).await {
+            match fleet
+                .networks()
+                .delete("default", name, false, user())
+                .await
+            {
                 Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
                 done => done.map(drop),
             }
@@ -212,13 +218,18 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
                 Ok(())
             } else {
                 fleet
-                    .restore_snapshot("default", name, user())
+                    .snapshots()
+                    .restore("default", name, user())
                     .await
                     .map(drop)
             }
         }
         Act::DeleteSnapshot(name) => {
-            match fleet.delete_snapshot("default", name, false, user()).await {
+            match fleet
+                .snapshots()
+                .delete("default", name, false, user())
+                .await
+            {
                 Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
                 done => done.map(drop),
             }
@@ -253,12 +264,14 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
         }
         Act::Drain(host) => {
             let how = ShutdownPolicy::default();
-            fleet.drain(host, how, user()).await.map(drop)
+            fleet.hosts().drain(host, how, user()).await.map(drop)
         }
-        Act::Move(host) => Box::pin(fleet.drain_moving(host, user())).await.map(drop),
-        Act::Uncordon(host) => fleet.uncordon(host, true, user()).await.map(drop),
+        Act::Move(host) => Box::pin(fleet.hosts().drain_moving(host, user()))
+            .await
+            .map(drop),
+        Act::Uncordon(host) => fleet.hosts().uncordon(host, true, user()).await.map(drop),
         Act::Pause(on) => fleet.brake(*on, user()).await,
-        Act::Look => fleet.look(true).await.map(drop),
+        Act::Look => fleet.hosts().scan(true).await.map(drop),
         Act::Decided(uid) => fleet.decided(&ownership::entity(*uid)).await.map(drop),
         Act::FailedBoots(uid, boots) => fail(world, fleet, *uid, *boots).await,
         Act::Upload(image) => upload(fleet, image).await,
@@ -271,7 +284,7 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
 
 /// One that is gone already was deleted by the same command, whose answer was lost.
 pub async fn delete(fleet: &Fleet, name: &str, orphan: bool) -> Result<(), FleetError> {
-    match fleet.delete("default", name, orphan, user()).await {
+    match fleet.vsis().delete("default", name, orphan, user()).await {
         Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
         done => done.map(drop),
     }
@@ -279,7 +292,7 @@ pub async fn delete(fleet: &Fleet, name: &str, orphan: bool) -> Result<(), Fleet
 
 async fn pool_decided(fleet: &Fleet, phase: &str, ready: u32) -> Result<(), FleetError> {
     fleet.decided(&ownership::pool()).await?;
-    let status = fleet.get_pool("default", "web").await?.status;
+    let status = fleet.pools().get("default", "web").await?.status;
     if (status.phase, status.ready_replicas) == (phase, ready) {
         return Ok(());
     }
@@ -290,7 +303,7 @@ async fn pool_decided(fleet: &Fleet, phase: &str, ready: u32) -> Result<(), Flee
 
 async fn group_decided(fleet: &Fleet, phase: &str, ready: u32) -> Result<(), FleetError> {
     fleet.decided(&ownership::group()).await?;
-    let status = fleet.get_group("default", "grp").await?.status;
+    let status = fleet.groups().get("default", "grp").await?.status;
     if (status.phase, status.ready_replicas) == (phase, ready) {
         return Ok(());
     }
@@ -300,14 +313,14 @@ async fn group_decided(fleet: &Fleet, phase: &str, ready: u32) -> Result<(), Fle
 }
 
 async fn delete_group(fleet: &Fleet) -> Result<(), FleetError> {
-    match fleet.delete_group("default", "grp", false, user()).await {
+    match fleet.groups().delete("default", "grp", false, user()).await {
         Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
         done => done.map(drop),
     }
 }
 
 async fn delete_pool(fleet: &Fleet) -> Result<(), FleetError> {
-    match fleet.delete_pool("default", "web", false, user()).await {
+    match fleet.pools().delete("default", "web", false, user()).await {
         Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
         done => done.map(drop),
     }
@@ -321,11 +334,11 @@ async fn adopt(fleet: &Fleet, host: &str, uid: Uuid) -> Result<(), FleetError> {
         name: None,
         force: false,
     };
-    fleet.adopt(what, user()).await.map(drop)
+    fleet.vsis().adopt(what, user()).await.map(drop)
 }
 
 async fn delete_disk(fleet: &Fleet, name: &str) -> Result<(), FleetError> {
-    match fleet.delete_disk("default", name, false, user()).await {
+    match fleet.disks().delete("default", name, false, user()).await {
         Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
         done => done.map(drop),
     }
@@ -345,6 +358,7 @@ async fn power(
     }
     let how = ShutdownPolicy::default();
     fleet
+        .vsis()
         .power("default", name, action, how, user())
         .await
         .map(drop)
@@ -358,7 +372,7 @@ fn generation(world: &World, uid: Uuid) -> u64 {
 
 /// One that is there was taken by the same command, whose answer was lost.
 async fn take_snapshot(fleet: &Fleet, vsi: &str, name: &str, uid: Uuid) -> Result<(), FleetError> {
-    if fleet.snapshot("default", name).await.is_ok() {
+    if fleet.snapshots().find("default", name).await.is_ok() {
         return Ok(());
     }
     let request = SnapshotRequest {
@@ -366,7 +380,10 @@ async fn take_snapshot(fleet: &Fleet, vsi: &str, name: &str, uid: Uuid) -> Resul
         uid: Some(uid),
         ..SnapshotRequest::default()
     };
-    let taken = fleet.take_snapshot("default", vsi, request, user()).await;
+    let taken = fleet
+        .snapshots()
+        .take("default", vsi, request, user())
+        .await;
     taken.map(drop)
 }
 
@@ -374,8 +391,8 @@ async fn take_snapshot(fleet: &Fleet, vsi: &str, name: &str, uid: Uuid) -> Resul
 async fn scheduled(fleet: &Fleet, vsi: &str, whole: usize) -> Result<(), FleetError> {
     let mut seen = SeenSchedules::default();
     loop {
-        fleet.apply_snapshot_schedules(&mut seen).await?;
-        let all = fleet.snapshots(true).await?;
+        fleet.snapshots().apply_schedules(&mut seen).await?;
+        let all = fleet.snapshots().list(true).await?;
         let mut due: Vec<_> = all.iter().map(|one| &one.status.scheduled_time).collect();
         due.sort();
         if due.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -385,7 +402,7 @@ async fn scheduled(fleet: &Fleet, vsi: &str, whole: usize) -> Result<(), FleetEr
         let is = |one: &&SnapshotObject, phase| one.status.phase == phase;
         let ready = all.iter().filter(|one| is(one, "Ready")).count();
         let gone = all.iter().filter(|one| is(one, "Deleted")).count();
-        let conditions = fleet.get("default", vsi).await?.status.conditions;
+        let conditions = fleet.vsis().get("default", vsi).await?.status.conditions;
         let current = conditions.iter().find(|one| one.name == "SnapshotsCurrent");
         let current = current.is_some_and(|one| one.status == "True" && one.reason != "Due");
         if current && ready == whole && ready + gone == all.len() {
@@ -397,7 +414,11 @@ async fn scheduled(fleet: &Fleet, vsi: &str, whole: usize) -> Result<(), FleetEr
 
 /// What waits no more was approved by the same command, whose answer was lost.
 async fn approve(fleet: &Fleet, name: &str) -> Result<(), FleetError> {
-    match fleet.approve("default", &[name.to_owned()], user()).await {
+    match fleet
+        .vsis()
+        .approve("default", &[name.to_owned()], user())
+        .await
+    {
         Err(error) if error.failure.code.as_str() == "VSI0704" => Ok(()),
         done => done.map(drop),
     }
@@ -405,21 +426,21 @@ async fn approve(fleet: &Fleet, name: &str) -> Result<(), FleetError> {
 
 async fn upload(fleet: &Fleet, image: &str) -> Result<(), FleetError> {
     let (host, wanted) = documents::image(image);
-    let entity = fleet.upload_image(host, &wanted, user()).await?;
+    let entity = fleet.images().upload(host, &wanted, user()).await?;
     fleet.decided(&entity).await.map(drop)
 }
 
 async fn prune(fleet: &Fleet) -> Result<(), FleetError> {
-    for image in fleet.unneeded_images(0).await? {
-        let entity = fleet.remove_image(&image, user()).await?;
+    for image in fleet.images().unneeded(0).await? {
+        let entity = fleet.images().remove(&image, user()).await?;
         fleet.decided(&entity).await?;
     }
     Ok(())
 }
 
 async fn begin_prune(fleet: &Fleet) -> Result<(), FleetError> {
-    for image in fleet.unneeded_images(0).await? {
-        fleet.remove_image(&image, user()).await?;
+    for image in fleet.images().unneeded(0).await? {
+        fleet.images().remove(&image, user()).await?;
     }
     Ok(())
 }
@@ -427,10 +448,10 @@ async fn begin_prune(fleet: &Fleet) -> Result<(), FleetError> {
 /// As a daemon does it: what was begun before goes on first.
 async fn image_policies(fleet: &Fleet) -> Result<(), FleetError> {
     fleet.drive_all().await?;
-    for (image, _) in fleet.interrupted_images().await? {
+    for (image, _) in fleet.images().interrupted().await? {
         fleet.decided(&image).await?;
     }
-    fleet.apply_image_policies().await.map(drop)
+    fleet.images().apply_policies().await.map(drop)
 }
 
 async fn fail(world: &World, fleet: &Fleet, uid: Uuid, boots: u32) -> Result<(), FleetError> {

@@ -71,17 +71,17 @@ fn assert_refused<T: std::fmt::Debug>(answer: Result<T, FleetError>, code: &str)
 
 /// It is shown as that by its name, and nothing is done for it.
 async fn is_unreadable(fleet: &Fleet) {
-    let all = fleet.vsis(false).await.unwrap();
+    let all = fleet.vsis().list(false).await.unwrap();
     let unreadable = all
         .iter()
         .filter(|vsi| vsi.status.phase == Phase::Unreadable);
     let names: Vec<_> = unreadable.map(|vsi| vsi.metadata.name.as_str()).collect();
     assert_eq!(names, ["heavy"]);
-    let shown = fleet.get("default", "heavy").await.unwrap();
+    let shown = fleet.vsis().get("default", "heavy").await.unwrap();
     assert_eq!(shown.status.conditions[0].reason, "VSI0018");
     assert!(shown.status.description.contains("restore a backup"));
     assert_refused(
-        fleet.delete("default", "heavy", true, user()).await,
+        fleet.vsis().delete("default", "heavy", true, user()).await,
         "VSI0018",
     );
     let again = documents::resolved(&[Vsi::new("heavy", HEAVY, A)]);
@@ -89,17 +89,23 @@ async fn is_unreadable(fleet: &Fleet) {
 }
 
 async fn nothing_is_taken_away(fleet: &Fleet) {
-    assert_refused(fleet.unneeded_images(0).await, "VSI0019");
-    for image in fleet.images().await.unwrap() {
-        assert_refused(fleet.remove_image(&image, user()).await, "VSI0019");
+    assert_refused(fleet.images().unneeded(0).await, "VSI0019");
+    for image in fleet.images().list().await.unwrap() {
+        assert_refused(fleet.images().remove(&image, user()).await, "VSI0019");
     }
-    let disk = fleet.delete_disk("default", "data-4", false, user()).await;
+    let disk = fleet
+        .disks()
+        .delete("default", "data-4", false, user())
+        .await;
     assert_refused(disk, "VSI0019");
 }
 
 async fn power(fleet: &Fleet, uid: Uuid, name: &str, action: PowerAction) {
     let how = ShutdownPolicy::default();
-    let asked = fleet.power("default", name, action, how, user()).await;
+    let asked = fleet
+        .vsis()
+        .power("default", name, action, how, user())
+        .await;
     asked.unwrap();
     reached(fleet, uid).await;
 }
@@ -108,16 +114,29 @@ async fn power(fleet: &Fleet, uid: Uuid, name: &str, action: PowerAction) {
 async fn all_else_works(fleet: &Fleet) {
     let (one, two) = (documents::uuid(ONE), documents::uuid(TWO));
     assert_eq!(
-        fleet.get("default", "one").await.unwrap().status.phase,
+        fleet
+            .vsis()
+            .get("default", "one")
+            .await
+            .unwrap()
+            .status
+            .phase,
         Phase::Running
     );
-    assert!(!fleet.history("default", "one").await.unwrap().is_empty());
-    fleet.disks(true).await.unwrap();
-    fleet.host_objects().await.unwrap();
-    fleet.networks().await.unwrap();
-    fleet.contract_ends().await.unwrap();
-    fleet.inventory(documents::host(A)).await.unwrap();
-    fleet.look(true).await.unwrap();
+    assert!(
+        !fleet
+            .history()
+            .lines("default", "one")
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    fleet.disks().list(true).await.unwrap();
+    fleet.hosts().list().await.unwrap();
+    fleet.networks().list().await.unwrap();
+    fleet.vsis().contract_ends().await.unwrap();
+    fleet.hosts().inventory(documents::host(A)).await.unwrap();
+    fleet.hosts().scan(true).await.unwrap();
     power(fleet, one, "one", PowerAction::Stop).await;
     power(fleet, one, "one", PowerAction::Start).await;
     assert!(fleet.unsettled(None).await.unwrap().is_empty());
@@ -131,19 +150,24 @@ async fn all_else_works(fleet: &Fleet) {
     reached(fleet, two).await;
     reached(fleet, new.uid).await;
     let drained = fleet
+        .hosts()
         .drain(A, ShutdownPolicy::default(), user())
         .await
         .unwrap();
     assert_eq!(drained.len(), 3);
-    assert_eq!(fleet.unreadable_on(A).await.unwrap().len(), 1);
+    assert_eq!(fleet.hosts().unreadable(A).await.unwrap().len(), 1);
     for entity in &drained {
         assert_eq!(fleet.decided(entity).await.unwrap(), Verdict::Reached);
     }
-    fleet.uncordon(A, true, user()).await.unwrap();
+    fleet.hosts().uncordon(A, true, user()).await.unwrap();
     reached(fleet, one).await;
     reached(fleet, two).await;
     for (name, orphan) in [("two", true), ("new", false)] {
-        let entity = fleet.delete("default", name, orphan, user()).await.unwrap();
+        let entity = fleet
+            .vsis()
+            .delete("default", name, orphan, user())
+            .await
+            .unwrap();
         assert_eq!(fleet.decided(&entity).await.unwrap(), Verdict::Reached);
     }
 }
@@ -169,11 +193,12 @@ fn a_lost_blob_concerns_its_own_vsi_alone() {
 
         world.blobs.find();
         let fleet = restarted(&world, fleet).await;
-        let heavy = fleet.get("default", "heavy").await.unwrap();
+        let heavy = fleet.vsis().get("default", "heavy").await.unwrap();
         assert_eq!(heavy.status.phase, Phase::Running);
-        fleet.unneeded_images(0).await.unwrap();
+        fleet.images().unneeded(0).await.unwrap();
         assert!(world.secrets.get(&stray).await.is_err(), "nobody names it");
         let gone = fleet
+            .vsis()
             .delete("default", "heavy", false, user())
             .await
             .unwrap();

@@ -189,16 +189,18 @@ impl Game {
                 Box::pin(applied).await.map(drop)
             }
             Act::ScalePool(replicas) => {
-                let scaled = fleet.scale_pool("default", "web", replicas.into(), user());
+                let scaled = fleet
+                    .pools()
+                    .scale("default", "web", replicas.into(), user());
                 scaled.await.map(drop)
             }
             Act::DeletePool => {
-                let deleted = fleet.delete_pool("default", "web", false, user());
+                let deleted = fleet.pools().delete("default", "web", false, user());
                 deleted.await.map(drop)
             }
             Act::DeleteMember(number) => {
                 let name = format!("web-{number}");
-                let deleted = fleet.delete("default", &name, false, user());
+                let deleted = fleet.vsis().delete("default", &name, false, user());
                 deleted.await.map(drop)
             }
             Act::Group { cpus } => {
@@ -206,14 +208,16 @@ impl Game {
                 Box::pin(applied).await.map(drop)
             }
             Act::ScaleGroup(replicas) => {
-                let scaled = fleet.scale_group("default", "grp", "b", replicas.into(), user());
+                let scaled = fleet
+                    .groups()
+                    .scale("default", "grp", "b", replicas.into(), user());
                 scaled.await.map(drop)
             }
             Act::DeleteGroup => {
-                let deleted = fleet.delete_group("default", "grp", false, user());
+                let deleted = fleet.groups().delete("default", "grp", false, user());
                 deleted.await.map(drop)
             }
-            Act::Look => fleet.look(true).await.map(drop),
+            Act::Look => fleet.hosts().scan(true).await.map(drop),
         }
     }
 
@@ -258,7 +262,7 @@ impl Game {
         let mut found = String::new();
         for _ in 0..ROUNDS {
             tokio::time::sleep(CALM).await;
-            fleet.look(true).await.map_err(words)?;
+            fleet.hosts().scan(true).await.map_err(words)?;
             found = match self.differs(fleet, pool, group).await {
                 None => return Ok(()),
                 Some(why) => why,
@@ -313,11 +317,11 @@ impl Game {
     }
 
     async fn pool_of(&self, fleet: &Fleet) -> Option<EntityId> {
-        fleet.pool("default", "web").await.ok()
+        fleet.pools().find("default", "web").await.ok()
     }
 
     async fn group_of(&self, fleet: &Fleet) -> Option<EntityId> {
-        fleet.group("default", "grp").await.ok()
+        fleet.groups().find("default", "grp").await.ok()
     }
 
     /// Our guests that run, and their processors; of one that is there and does not run, none.

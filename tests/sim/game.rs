@@ -113,7 +113,7 @@ impl Game {
         check::lives_by_the_journal(&self.world, &fleet)?;
         tokio::spawn(traffic::watch(fleet.notices(), self.world.audit.clone()));
         let mut open = fleet.interrupted().await.map_err(words)?;
-        let disks = fleet.interrupted_disks().await.map_err(words)?;
+        let disks = fleet.disks().interrupted().await.map_err(words)?;
         open.extend(disks.into_iter().map(|(disk, ..)| disk));
         fleet.resume(open, user()).await.map_err(words)?;
         Ok(fleet)
@@ -181,7 +181,7 @@ impl Game {
             Command::Approve(slot) => {
                 self.approve(fleet, *slot).await.map_err(words)?;
             }
-            Command::Look => drop(fleet.look(true).await.map_err(words)?),
+            Command::Look => drop(fleet.hosts().scan(true).await.map_err(words)?),
             Command::Resume => {
                 let open = fleet.interrupted().await.map_err(words)?;
                 fleet.resume(open, user()).await.map_err(words)?;
@@ -227,7 +227,7 @@ impl Game {
     /// A name that nobody has, or a VSI that waits for nothing, is no mistake here.
     async fn approve(&self, fleet: &Fleet, slot: usize) -> Result<(), FleetError> {
         let names = [self.slots[slot].name.to_owned()];
-        match fleet.approve("default", &names, user()).await {
+        match fleet.vsis().approve("default", &names, user()).await {
             Err(error)
                 if matches!(
                     error.failure.code.as_str(),
@@ -314,7 +314,10 @@ pub async fn power(
         timeout_s: None,
         force,
     };
-    let done = fleet.power("default", name, action, how, user()).await;
+    let done = fleet
+        .vsis()
+        .power("default", name, action, how, user())
+        .await;
     match done {
         Err(error)
             if matches!(

@@ -93,7 +93,7 @@ impl Rolled {
         fleet.apply(self.document(cpus), user()).await.unwrap();
         let pool = ownership::pool();
         let decided = tokio::time::timeout(A_DAY, fleet.decided(&pool)).await;
-        let status = fleet.get_pool("default", "web").await.unwrap().status;
+        let status = fleet.pools().get("default", "web").await.unwrap().status;
         assert_eq!(
             decided.unwrap().unwrap(),
             Verdict::Reached,
@@ -114,7 +114,7 @@ async fn closed(fleet: Fleet) {
 /// The hosts of the members, by name.
 async fn places(world: &World) -> BTreeMap<String, String> {
     let fleet = world.start(&Gate::safe()).await.unwrap();
-    let vsis = fleet.vsis(false).await.unwrap();
+    let vsis = fleet.vsis().list(false).await.unwrap();
     let places = vsis
         .into_iter()
         .map(|vsi| (vsi.metadata.name, vsi.status.host));

@@ -146,7 +146,7 @@ async fn finish(game: &Game, fleet: &Fleet, gate: &Gate) -> Result<(), String> {
 
 async fn history(fleet: &Fleet, slot: &Slot) -> Result<(), String> {
     if matches!(slot.wish, UserAction::There(_)) {
-        let lines = fleet.history("default", slot.name).await;
+        let lines = fleet.history().lines("default", slot.name).await;
         lines.map_err(|error| format!("the history of {} is unreadable: {error}", slot.name))?;
     }
     Ok(())

@@ -271,7 +271,7 @@ async fn make(options: &Options, way: &str, dir: &Path) -> Result<Value> {
         }
     }
     let (took, processor) = (begun.elapsed().as_secs_f64(), processor_s()? - before);
-    let there = fleet.vsis(false).await?.len();
+    let there = fleet.vsis().list(false).await?.len();
     if u32::try_from(there)? != options.vsis {
         return Err(format!("{there} VSIs are there, not {}", options.vsis).into());
     }

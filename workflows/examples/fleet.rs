@@ -255,7 +255,8 @@ async fn watch(fleet: &Fleet, options: &Options) -> Result<(f64, usize)> {
     const EVERY: Duration = Duration::from_secs(30);
     let (sender, mut looks) = mpsc::channel(WATCHERS);
     let watching = fleet.clone();
-    let watcher = tokio::spawn(async move { watching.watch(EVERY, sender).await.map(drop) });
+    let watcher =
+        tokio::spawn(async move { watching.hosts().watch(EVERY, sender).await.map(drop) });
     // The first looks come all at once; what is measured is how it goes on.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (begun, before) = (Instant::now(), processor_s()?);

@@ -38,7 +38,7 @@ impl Default for Moments {
 impl Moments {
     /// The fleet as it was at a moment. Cancel safe.
     pub(crate) async fn at(&self, fleet: &Fleet, moment: Moment) -> Result<Fleet, Problem> {
-        let end = fleet.end_of(moment).await?;
+        let end = fleet.history().end_of(moment).await?;
         if let Some(known) = self.known(end) {
             return Ok(known);
         }
@@ -50,7 +50,7 @@ impl Moments {
         let past = fleet.at(moment).await?;
         let forgotten = {
             let mut known = self.lock();
-            known.push_front((past.end(), past.clone()));
+            known.push_front((past.history().end(), past.clone()));
             let remembered = REMEMBERED.min(known.len());
             known.split_off(remembered)
         };

@@ -185,10 +185,10 @@ impl FromRequestParts<Api> for Looked {
 impl Looked {
     async fn of(api: &Api, asked: Option<Moment>, rights: Rights) -> Result<Self, Problem> {
         let fleet = api.fleet_at(asked).await?;
-        let newest = fleet.newest_event().await?;
+        let newest = fleet.history().newest_event().await?;
         let at = At {
             asked,
-            end: api.fleet().end(),
+            end: api.fleet().history().end(),
             shown: newest.as_ref().map_or(0, |(offset, _)| *offset),
             time: newest.map(|(_, time)| time).unwrap_or_default(),
             others: Vec::new(),

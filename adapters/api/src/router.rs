@@ -156,7 +156,11 @@ impl Api {
         let shown = headers.get(AUTHORIZATION);
         let shown = shown.ok_or_else(|| Problem::no_token("the request shows none"))?;
         let token = Token::of_header(shown).map_err(|why| Problem::no_token(&why.to_string()))?;
-        let role = self.fleet().token_role(token.name(), token.secret()).await;
+        let role = self
+            .fleet()
+            .tokens()
+            .role(token.name(), token.secret())
+            .await;
         let role = role.map_err(|error| Problem {
             status: StatusCode::UNAUTHORIZED.as_u16(),
             ..error.into()

@@ -99,7 +99,7 @@ impl App {
             return Ok(self.fleet.clone());
         };
         let fleet = self.fleet.at(moment).await?;
-        if let Some((offset, time)) = fleet.newest_event().await? {
+        if let Some((offset, time)) = fleet.history().newest_event().await? {
             output::note(&format!("as of offset {offset}, {time}"));
         }
         Ok(fleet)

@@ -118,7 +118,7 @@ async fn serve(
     fleet.drive_all().await?;
     let (sender, looks) = mpsc::channel(WATCHERS);
     let watching = fleet.clone();
-    tokio::spawn(async move { watching.watch(LOOK, sender).await.map(drop) });
+    tokio::spawn(async move { watching.hosts().watch(LOOK, sender).await.map(drop) });
     Ok(Serving {
         server,
         fleet,

@@ -103,7 +103,7 @@ impl Controller {
         Self {
             permits: Arc::new(NoFiles),
             health: Arc::default(),
-            known: Box::new(move |id| of.host_settings(id).ok()),
+            known: Box::new(move |id| of.hosts().settings(id).ok()),
             client,
             fleet,
             world,
@@ -267,7 +267,7 @@ impl Controller {
 
     /// The pools of the journal; none where they cannot be read, which is tried again.
     async fn shown_pools(&mut self) -> Vec<ShownPool> {
-        match self.fleet.shown_pools().await {
+        match self.fleet.pools().shown().await {
             Ok(pools) => pools,
             Err(error) => {
                 self.unfinished = true;
@@ -300,7 +300,7 @@ impl Controller {
         }
         self.desk.set_owners(of_members);
         let owned = owners.values().map(|owner| owner.uid);
-        self.fleet.set_owned_elsewhere(owned);
+        self.fleet.pools().set_owned_elsewhere(owned);
         self.show_members(&pools, &owners, all, claims).await;
     }
 
@@ -309,7 +309,7 @@ impl Controller {
         let translation = translate(snapshot, &self.rules());
         let mut freed = false;
         for (host, namespace) in &translation.stale {
-            match self.fleet.let_host_go(host, namespace).await {
+            match self.fleet.hosts().release(host, namespace).await {
                 Ok(free) => freed |= free,
                 Err(error) => tracing::warn!("whose host {host} is, is not known: {error}"),
             }
@@ -327,7 +327,7 @@ impl Controller {
         TranslationRules {
             host: self.host.as_ref(),
             permits: &*self.permits,
-            owners: self.fleet.host_owners(),
+            owners: self.fleet.hosts().owners(),
             known: &*self.known,
         }
     }

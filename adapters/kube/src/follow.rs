@@ -37,7 +37,7 @@ impl Follower {
     /// Ends when the engine does.
     pub(crate) async fn run(mut self) {
         let mut notices = self.fleet.notices();
-        let mut moved = self.fleet.pools_moved();
+        let mut moved = self.fleet.pools().moved();
         let mut tick = tokio::time::interval(PROGRESS_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -88,7 +88,7 @@ impl Follower {
         self.desk.dirty_kind(ResourceKind::Quota);
         self.world.poke();
         while let Some(from) = self.next {
-            let Ok(records) = self.fleet.recorded(from, PAGE).await else {
+            let Ok(records) = self.fleet.history().recorded(from, PAGE).await else {
                 return;
             };
             if records.is_empty() {

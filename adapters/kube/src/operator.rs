@@ -288,7 +288,11 @@ impl Operator {
                 if !resource.key.kind.is_vsi() {
                     continue;
                 }
-                let records = fleet.recorded_of(&entity, since).await.unwrap_or_default();
+                let records = fleet
+                    .history()
+                    .recorded_of(&entity, since)
+                    .await
+                    .unwrap_or_default();
                 for told in records
                     .iter()
                     .filter_map(|one| happening(resource.uid, one))

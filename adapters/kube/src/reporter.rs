@@ -141,7 +141,7 @@ impl Reporter {
         let Ok(entity) = vsi_entity(findings.vsi.unwrap_or(resource.uid)) else {
             return ReportDone::Settled;
         };
-        let object = match self.fleet.object_of(&entity).await {
+        let object = match self.fleet.vsis().of(&entity).await {
             Ok(object) => object,
             Err(error) => {
                 tracing::warn!("the status of {} is not known: {error}", resource.key);
@@ -183,7 +183,8 @@ impl Reporter {
             EntityPresence::None => None,
             _ => match self
                 .fleet
-                .get_pool(&resource.key.namespace, entity.id())
+                .pools()
+                .get(&resource.key.namespace, entity.id())
                 .await
             {
                 Ok(object) => Some(object),
@@ -214,7 +215,7 @@ impl Reporter {
         let namespace = &resource.key.namespace;
         let object = match self.fleet.knowledge(&entity) {
             EntityPresence::None => None,
-            _ => match self.fleet.get_group(namespace, entity.id()).await {
+            _ => match self.fleet.groups().get(namespace, entity.id()).await {
                 Ok(object) => Some(object),
                 Err(error) => {
                     tracing::warn!("the status of {} is not known: {error}", resource.key);
@@ -273,7 +274,7 @@ impl Reporter {
         if !stands.contains(&phase) || told && same {
             return None;
         }
-        let asked = tokio::time::timeout(SHOWING, self.fleet.domain_xml(entity));
+        let asked = tokio::time::timeout(SHOWING, self.fleet.vsis().domain_xml(entity));
         asked.await.ok()?.ok()?
     }
 
@@ -289,12 +290,12 @@ impl Reporter {
         match resource.key.kind {
             ResourceKind::NetworkRef => {
                 let name = word("networkName")?;
-                let found = in_time(self.fleet.network(host, &name)).await;
+                let found = in_time(self.fleet.networks().on_host(host, &name)).await;
                 Some(report::ReferenceShown::Network(name, found))
             }
             ResourceKind::DataDiskRef => {
                 let (pool, name) = (word("storagePool")?, word("volumeName")?);
-                let found = in_time(self.fleet.has_volume(host, &pool, &name)).await;
+                let found = in_time(self.fleet.hosts().has_volume(host, &pool, &name)).await;
                 Some(report::ReferenceShown::Volume(
                     format!("{pool}/{name}"),
                     found,
@@ -327,7 +328,7 @@ impl Reporter {
             }
         } else if resource.key.kind == ResourceKind::Network {
             let (namespace, name) = (&resource.key.namespace, &resource.key.name);
-            match self.fleet.network_states(namespace, name).await {
+            match self.fleet.networks().states(namespace, name).await {
                 Ok(states) => report::network(&findings, &states, &before, now),
                 Err(error) => {
                     tracing::warn!("the status of {} is not known: {error}", resource.key);
@@ -365,7 +366,7 @@ impl Reporter {
             return Ok(None);
         }
         let (namespace, uid) = (&resource.key.namespace, resource.uid.to_string());
-        self.fleet.get_disk(namespace, &uid).await.map(Some)
+        self.fleet.disks().get(namespace, &uid).await.map(Some)
     }
 
     /// The snapshot of a resource, where the fleet knows it.
@@ -376,7 +377,7 @@ impl Reporter {
             return Ok(None);
         }
         let (namespace, uid) = (&resource.key.namespace, resource.uid.to_string());
-        self.fleet.get_snapshot(namespace, &uid).await.map(Some)
+        self.fleet.snapshots().get(namespace, &uid).await.map(Some)
     }
 
     async fn write(&self, resource: &Resource, status: &impl Serialize) -> ReportDone {

@@ -215,7 +215,7 @@ impl SubresourceState {
             _ => vsi_entity(uid),
         };
         let entity = entity.map_err(|_| missing())?;
-        if self.fleet.knows(&entity) {
+        if self.fleet.history().knows(&entity) {
             Ok(entity)
         } else {
             Err(missing())

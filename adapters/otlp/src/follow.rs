@@ -61,7 +61,7 @@ impl Spans {
     fn from(fleet: &Fleet, from: Offset) -> Result<Self, FleetError> {
         Ok(Self {
             fleet: fleet.clone(),
-            events: fleet.events(from)?,
+            events: fleet.history().events(from)?,
             names: BTreeMap::new(),
         })
     }
@@ -120,7 +120,7 @@ pub async fn past(
     collector: &Collector,
     from: Offset,
 ) -> Result<Exported, ExportError> {
-    let end = fleet.end();
+    let end = fleet.history().end();
     let mut spans = Spans::from(fleet, from)?;
     let mut exported = Exported {
         end: from,
@@ -163,7 +163,7 @@ pub async fn follow(
     mut tell: impl FnMut(Told),
 ) {
     let mut notices = fleet.notices();
-    let mut note = Position::read(position, collector, fleet.end()).await;
+    let mut note = Position::read(position, collector, fleet.history().end()).await;
     let mut told_trouble = false;
     loop {
         match batch(fleet, collector, &mut note, &mut notices, &mut tell).await {

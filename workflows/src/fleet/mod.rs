@@ -1,8 +1,8 @@
 //! The one façade over desired state, runs and what became of them.
 //!
 //! The command line, Kubernetes and the daemon call nothing else: what is wanted goes in by
-//! [`Fleet::apply`], [`Fleet::delete`], [`Fleet::retry`] and [`Fleet::cancel`]; what is comes out
-//! by [`Fleet::vsis`], [`Fleet::history`], [`Fleet::console_log`] and [`Fleet::decided`].
+//! [`Fleet::apply`], [`Fleet::retry`] and [`Fleet::cancel`]; what is comes out by [`Fleet::history`] and
+//! [`Fleet::decided`]. What concerns one kind of object has the kind's handle: `fleet.disks().delete(..)`.
 //!
 //! What it never does: it acts on a host itself (but for reading a console), or writes a journal
 //! but through the engine.
@@ -12,6 +12,7 @@ mod catalogue;
 mod disk;
 mod error;
 mod group;
+mod handle;
 mod history;
 mod host;
 mod image;
@@ -42,6 +43,10 @@ pub use disk::object::{DiskObject, DiskStatus};
 pub use error::{FleetError, FleetErrorKind as ErrorKind};
 pub use group::{
     FoundOutput, GroupItem, GroupMember, GroupObject, GroupOutput, GroupStatus, GroupWave,
+};
+pub use handle::{
+    DiskHandle, GroupHandle, HistoryHandle, HostHandle, ImageHandle, NetworkHandle, PoolHandle,
+    QuotaHandle, ServerTypeHandle, SnapshotHandle, TokenHandle, VsiHandle,
 };
 pub use history::events::{EventReader, HistoryError, HistoryLine, took};
 pub use history::evidence::EvidencePlace;

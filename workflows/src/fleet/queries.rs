@@ -9,7 +9,10 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::contract::{self, Given};
 
-use super::{Fleet, FleetError, VsiObject, index::Known, unreadable::decodable};
+use super::{
+    DiskHandle, Fleet, FleetError, HistoryHandle, VsiHandle, VsiObject, index::Known,
+    unreadable::decodable,
+};
 use crate::{
     phase::Phase,
     record::{VsiRecord, kind},
@@ -28,6 +31,129 @@ pub enum EntityPresence {
     Gone,
 }
 
+impl VsiHandle<'_> {
+    /// One VSI; none where it is not known.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn of(self, entity: &EntityId) -> Result<Option<VsiObject>, FleetError> {
+        match self.fleet.known_of(entity).await? {
+            Some(known) => Ok(Some(self.fleet.object(&known).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// The definition of a VSI's domain, as its host prints it now; none where it has none.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or the host cannot be asked.
+    pub async fn domain_xml(self, entity: &EntityId) -> Result<Option<String>, FleetError> {
+        let Some(known) = self.fleet.known_of(entity).await? else {
+            return Ok(None);
+        };
+        let ports = self.fleet.hosts.host(&known.wanted.vsi.host).await;
+        let ports = ports.map_err(Failure::from)?;
+        let domain = ports.domains.domain(known.wanted.uid).await;
+        Ok(domain.map_err(Failure::from)?.map(|domain| domain.xml))
+    }
+
+    /// Namespace and name of each VSI whose contract is signed by a certificate, and the moment
+    /// of its end, in seconds since the epoch.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn contract_ends(self) -> Result<Vec<(String, String, u64)>, FleetError> {
+        let mut ends = Vec::new();
+        for known in self.fleet.known().await? {
+            if known.is_deleted() {
+                continue;
+            }
+            if !known.wanted.vsi.guest_type().is_hyper_protect() {
+                continue;
+            }
+            let Ok(contract) = self.fleet.secrets.get(&known.wanted.contract).await else {
+                continue;
+            };
+            let report = contract::inspect(contract.expose(), &Given::default());
+            if let Some(lifetime) = report.certificate {
+                let vsi = known.wanted.vsi;
+                ends.push((vsi.namespace, vsi.name, lifetime.not_after));
+            }
+        }
+        Ok(ends)
+    }
+}
+
+impl DiskHandle<'_> {
+    /// The VSIs that are not gone and have that very data disk, whatever bears its name by now.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn users(self, uid: Uuid) -> Result<Vec<String>, FleetError> {
+        let known = self.fleet.known_with(uid).await?;
+        let volume = uid.to_string();
+        let has = |known: &Known, disk: &DesiredDisk| {
+            // What came with a VSI that was adopted is known by its volume alone.
+            vsi_graph::volume(&known.wanted, disk).name == volume
+                || matches!(disk.source, DiskOrigin::Made { uid: own, .. } if own == Some(uid))
+        };
+        let uses = |known: &&Known| {
+            let now = known.wanted.vsi.disks.iter();
+            let before = known.wanted.before.iter();
+            let before = before.flat_map(|asked| &asked.vsi.disks);
+            let before = before.filter(|_| !known.state.is_settled());
+            !known.is_deleted() && now.chain(before).any(|disk| has(known, disk))
+        };
+        Ok(known.iter().filter(uses).map(Known::label).collect())
+    }
+}
+
+impl HistoryHandle<'_> {
+    /// At most `limit` events of the whole journal from `from` on, in its order, past those that
+    /// cannot be decoded.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn recorded(self, from: Offset, limit: usize) -> Result<Vec<Record>, FleetError> {
+        let mut from = from;
+        loop {
+            let page = self.fleet.journal.read_entries(from, limit).await?;
+            let Some(last) = page.last().map(Entry::offset) else {
+                return Ok(Vec::new());
+            };
+            let records = decodable(page);
+            if !records.is_empty() {
+                return Ok(records);
+            }
+            from = last.saturating_add(1);
+        }
+    }
+
+    /// The events of a VSI and of its newest run since a moment, in the journal's order.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn recorded_of(
+        self,
+        entity: &EntityId,
+        since: Timestamp,
+    ) -> Result<Vec<Record>, FleetError> {
+        let Some(state) = self.fleet.engine.entity(entity) else {
+            return Ok(Vec::new());
+        };
+        let mut records = self
+            .fleet
+            .records(&StreamId::Entity(entity.clone()))
+            .await?;
+        if let Some(run) = state.runs.last() {
+            records.extend(self.fleet.records(&StreamId::Run(*run)).await?);
+        }
+        records.retain(|record| record.event.at >= since);
+        records.sort_by_key(|record| record.offset);
+        Ok(records)
+    }
+}
+
 impl Fleet {
     /// What is known of a VSI.
     pub fn knowledge(&self, entity: &EntityId) -> EntityPresence {
@@ -39,31 +165,6 @@ impl Fleet {
             Some(_) if self.phase(entity) == Phase::Deleted => EntityPresence::Gone,
             Some(_) => EntityPresence::Alive,
         }
-    }
-
-    /// One VSI; none where it is not known.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn object_of(&self, entity: &EntityId) -> Result<Option<VsiObject>, FleetError> {
-        match self.known_of(entity).await? {
-            Some(known) => Ok(Some(self.object(&known).await?)),
-            None => Ok(None),
-        }
-    }
-
-    /// The definition of a VSI's domain, as its host prints it now; none where it has none.
-    ///
-    /// # Errors
-    /// When the journal cannot be read, or the host cannot be asked.
-    pub async fn domain_xml(&self, entity: &EntityId) -> Result<Option<String>, FleetError> {
-        let Some(known) = self.known_of(entity).await? else {
-            return Ok(None);
-        };
-        let ports = self.hosts.host(&known.wanted.vsi.host).await;
-        let ports = ports.map_err(Failure::from)?;
-        let domain = ports.domains.domain(known.wanted.uid).await;
-        Ok(domain.map_err(Failure::from)?.map(|domain| domain.xml))
     }
 
     pub(super) async fn known_of(&self, entity: &EntityId) -> Result<Option<Known>, FleetError> {
@@ -83,28 +184,6 @@ impl Fleet {
         }
     }
 
-    /// The VSIs that are not gone and have that very data disk, whatever bears its name by now.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn users_of_disk(&self, uid: Uuid) -> Result<Vec<String>, FleetError> {
-        let known = self.known_with(uid).await?;
-        let volume = uid.to_string();
-        let has = |known: &Known, disk: &DesiredDisk| {
-            // What came with a VSI that was adopted is known by its volume alone.
-            vsi_graph::volume(&known.wanted, disk).name == volume
-                || matches!(disk.source, DiskOrigin::Made { uid: own, .. } if own == Some(uid))
-        };
-        let uses = |known: &&Known| {
-            let now = known.wanted.vsi.disks.iter();
-            let before = known.wanted.before.iter();
-            let before = before.flat_map(|asked| &asked.vsi.disks);
-            let before = before.filter(|_| !known.state.is_settled());
-            !known.is_deleted() && now.chain(before).any(|disk| has(known, disk))
-        };
-        Ok(known.iter().filter(uses).map(Known::label).collect())
-    }
-
     /// How many VSIs there are in each phase, those that are gone left out.
     pub fn phases(&self) -> BTreeMap<&'static str, i64> {
         let mut phases = BTreeMap::new();
@@ -116,72 +195,5 @@ impl Fleet {
             }
         }
         phases
-    }
-
-    /// Namespace and name of each VSI whose contract is signed by a certificate, and the moment
-    /// of its end, in seconds since the epoch.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn contract_ends(&self) -> Result<Vec<(String, String, u64)>, FleetError> {
-        let mut ends = Vec::new();
-        for known in self.known().await? {
-            if known.is_deleted() {
-                continue;
-            }
-            if !known.wanted.vsi.guest_type().is_hyper_protect() {
-                continue;
-            }
-            let Ok(contract) = self.secrets.get(&known.wanted.contract).await else {
-                continue;
-            };
-            let report = contract::inspect(contract.expose(), &Given::default());
-            if let Some(lifetime) = report.certificate {
-                let vsi = known.wanted.vsi;
-                ends.push((vsi.namespace, vsi.name, lifetime.not_after));
-            }
-        }
-        Ok(ends)
-    }
-
-    /// At most `limit` events of the whole journal from `from` on, in its order, past those that
-    /// cannot be decoded.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn recorded(&self, from: Offset, limit: usize) -> Result<Vec<Record>, FleetError> {
-        let mut from = from;
-        loop {
-            let page = self.journal.read_entries(from, limit).await?;
-            let Some(last) = page.last().map(Entry::offset) else {
-                return Ok(Vec::new());
-            };
-            let records = decodable(page);
-            if !records.is_empty() {
-                return Ok(records);
-            }
-            from = last.saturating_add(1);
-        }
-    }
-
-    /// The events of a VSI and of its newest run since a moment, in the journal's order.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn recorded_of(
-        &self,
-        entity: &EntityId,
-        since: Timestamp,
-    ) -> Result<Vec<Record>, FleetError> {
-        let Some(state) = self.engine.entity(entity) else {
-            return Ok(Vec::new());
-        };
-        let mut records = self.records(&StreamId::Entity(entity.clone())).await?;
-        if let Some(run) = state.runs.last() {
-            records.extend(self.records(&StreamId::Run(*run)).await?);
-        }
-        records.retain(|record| record.event.at >= since);
-        records.sort_by_key(|record| record.offset);
-        Ok(records)
     }
 }

@@ -10,7 +10,7 @@ use vsiflow_engine::{
 };
 
 use super::{
-    Fleet, FleetError,
+    Fleet, FleetError, ServerTypeHandle,
     apply::{Applied, Change},
     store::DesiredUpdates,
 };
@@ -76,15 +76,15 @@ fn built_in() -> impl Iterator<Item = ServerTypeObject> {
     })
 }
 
-impl Fleet {
+impl ServerTypeHandle<'_> {
     /// All types: those that are built in, then those of documents by their names.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn server_types(&self) -> Result<Vec<ServerTypeObject>, FleetError> {
+    pub async fn list(self) -> Result<Vec<ServerTypeObject>, FleetError> {
         let mut types: Vec<_> = built_in().collect();
         // In the order of their names, as entities are.
-        for (entity, _, record) in self.all_wanted::<TypeRecord>(kind::TYPE).await? {
+        for (entity, _, record) in self.fleet.all_wanted::<TypeRecord>(kind::TYPE).await? {
             if let Some(spec) = record.spec {
                 types.push(ServerTypeObject::of(entity.id(), spec)?);
             }
@@ -96,23 +96,25 @@ impl Fleet {
     ///
     /// # Errors
     /// When there is none of that name among those of documents, or the journal cannot be written.
-    pub async fn delete_server_type(&self, name: &str, by: By) -> Result<(), FleetError> {
-        if self.server_type(name).await?.is_none() {
+    pub async fn delete(self, name: &str, by: By) -> Result<(), FleetError> {
+        if self.fleet.server_type(name).await?.is_none() {
             return Err(FleetError::not_found("type", name));
         }
         let mut updates = DesiredUpdates::default();
         record(&mut updates, name, &TypeRecord { spec: None })?;
-        self.record(updates, by).await
+        self.fleet.record(updates, by).await
     }
 
     /// Whether there is a type of that name among those of documents.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn has_server_type(&self, name: &str) -> Result<bool, FleetError> {
-        Ok(self.server_type(name).await?.is_some())
+    pub async fn has(self, name: &str) -> Result<bool, FleetError> {
+        Ok(self.fleet.server_type(name).await?.is_some())
     }
+}
 
+impl Fleet {
     async fn server_type(&self, name: &str) -> Result<Option<ServerTypeSpec>, FleetError> {
         let entity = EntityId::new(Name::of(kind::TYPE), name).ok();
         match entity.and_then(|entity| self.engine.entity(&entity)) {

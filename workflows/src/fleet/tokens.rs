@@ -15,7 +15,9 @@ use vsiflow_engine::{
     secret::Secret,
 };
 
-use super::{ErrorKind, Fleet, FleetError, store::DesiredUpdates, vsi::object::rfc3339};
+use super::{
+    ErrorKind, Fleet, FleetError, TokenHandle, store::DesiredUpdates, vsi::object::rfc3339,
+};
 use crate::record::kind;
 
 /// What the bearer of a token may do. Each may what the ones before it may.
@@ -92,13 +94,13 @@ pub struct NewToken {
     pub secret: Secret,
 }
 
-impl Fleet {
+impl TokenHandle<'_> {
     /// Makes a token. Durable when it returns.
     ///
     /// # Errors
     /// When the journal cannot be written.
-    pub async fn create_token(
-        &self,
+    pub async fn create(
+        self,
         role: TokenRole,
         lasts: Duration,
         by: By,
@@ -110,10 +112,10 @@ impl Fleet {
         let record = TokenRecord {
             role,
             hash: Hash::of(secret.as_bytes()).to_string(),
-            expires: self.clock.now().0.saturating_add(lasts),
+            expires: self.fleet.clock.now().0.saturating_add(lasts),
             revoked: false,
         };
-        self.record_token(&name, &record, by).await?;
+        self.fleet.record_token(&name, &record, by).await?;
         let secret = Secret::new(secret);
         Ok(NewToken { name, secret })
     }
@@ -122,16 +124,16 @@ impl Fleet {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn tokens(&self) -> Result<Vec<TokenObject>, FleetError> {
+    pub async fn list(self) -> Result<Vec<TokenObject>, FleetError> {
         let mut tokens = Vec::new();
-        for (entity, _, record) in self.all_wanted::<TokenRecord>(kind::TOKEN).await? {
-            let (created, _) = self.engine.times(&entity).unwrap_or_default();
+        for (entity, _, record) in self.fleet.all_wanted::<TokenRecord>(kind::TOKEN).await? {
+            let (created, _) = self.fleet.engine.times(&entity).unwrap_or_default();
             tokens.push(TokenObject {
                 name: entity.id().to_owned(),
                 role: record.role,
                 created: rfc3339(created),
                 expires: rfc3339(Timestamp(record.expires)),
-                phase: match self.unusable(&record) {
+                phase: match self.fleet.unusable(&record) {
                     None => "Active",
                     Some(_) if record.revoked => "Revoked",
                     Some(_) => "Expired",
@@ -146,8 +148,8 @@ impl Fleet {
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be written.
-    pub async fn revoke_token(&self, name: &str, by: By) -> Result<(), FleetError> {
-        let record = self.token(name).await?;
+    pub async fn revoke(self, name: &str, by: By) -> Result<(), FleetError> {
+        let record = self.fleet.token(name).await?;
         let record = record.ok_or_else(|| FleetError::not_found("token", name))?;
         if record.revoked {
             return Ok(());
@@ -156,28 +158,30 @@ impl Fleet {
             revoked: true,
             ..record
         };
-        self.record_token(name, &revoked, by).await
+        self.fleet.record_token(name, &revoked, by).await
     }
 
     /// What the bearer of this token may do.
     ///
     /// # Errors
     /// `VSI0028` where it is unknown, wrong, revoked or expired; and when the journal cannot be read.
-    pub async fn token_role(&self, name: &str, secret: &str) -> Result<TokenRole, FleetError> {
+    pub async fn role(self, name: &str, secret: &str) -> Result<TokenRole, FleetError> {
         let refused = |why: &str| Err(refused(name, why));
-        let Some(record) = self.token(name).await? else {
+        let Some(record) = self.fleet.token(name).await? else {
             return refused("it is none of this daemon's");
         };
         // Hashes are compared: how long that takes tells nothing about the secret.
         if record.hash != Hash::of(secret.as_bytes()).to_string() {
             return refused("it is none of this daemon's");
         }
-        match self.unusable(&record) {
+        match self.fleet.unusable(&record) {
             Some(why) => refused(why),
             None => Ok(record.role),
         }
     }
+}
 
+impl Fleet {
     fn unusable(&self, record: &TokenRecord) -> Option<&'static str> {
         match record.revoked {
             true => Some("it was revoked"),

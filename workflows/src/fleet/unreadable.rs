@@ -19,7 +19,7 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::vsi::DefineDomain;
 
-use super::{ErrorKind, Fleet, FleetError, index::qualified, vsi::object::rfc3339};
+use super::{ErrorKind, Fleet, FleetError, HostHandle, index::qualified, vsi::object::rfc3339};
 use crate::{
     phase,
     record::{self, DiskRecord, VsiRecord, kind},
@@ -102,6 +102,26 @@ impl LostEntity {
         let own = self.name.as_ref();
         self.entity.id() == name
             || own.is_none_or(|(own_space, own)| own_space == namespace && own == name)
+    }
+}
+
+impl HostHandle<'_> {
+    /// What may be on a host and cannot be read, as people are told of it.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn unreadable(self, host: &str) -> Result<Vec<Failure>, FleetError> {
+        let (known, lost) = self.fleet.known_and_lost().await?;
+        let known = known.into_iter();
+        let known = known.filter(|known| known.wanted.vsi.host == host);
+        let known = known.filter_map(|known| known.unreadable.map(|why| *why));
+        let lost = self
+            .fleet
+            .named(lost)
+            .await
+            .into_iter()
+            .map(|lost| lost.failure);
+        Ok(known.chain(lost).collect())
     }
 }
 
@@ -246,19 +266,6 @@ impl Fleet {
             }
         }
         all
-    }
-
-    /// What may be on a host and cannot be read, as people are told of it.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn unreadable_on(&self, host: &str) -> Result<Vec<Failure>, FleetError> {
-        let (known, lost) = self.known_and_lost().await?;
-        let known = known.into_iter();
-        let known = known.filter(|known| known.wanted.vsi.host == host);
-        let known = known.filter_map(|known| known.unreadable.map(|why| *why));
-        let lost = self.named(lost).await.into_iter().map(|lost| lost.failure);
-        Ok(known.chain(lost).collect())
     }
 
     /// Refuses what might take something away that an unreadable entity names.

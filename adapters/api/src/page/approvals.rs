@@ -27,7 +27,7 @@ const STALE: &str = "VSI0840";
 const MOST: usize = 100;
 
 pub(super) async fn list(looked: Looked) -> Shown {
-    let summaries = looked.fleet.vsi_summaries(false).await?;
+    let summaries = looked.fleet.vsis().summaries(false).await?;
     let waiting = summaries.iter().filter(|vsi| vsi.awaits_approval);
     let number = waiting.clone().count();
     let mut vsis = Vec::new();
@@ -35,11 +35,12 @@ pub(super) async fn list(looked: Looked) -> Shown {
         vsis.push(
             looked
                 .fleet
+                .vsis()
                 .get(&vsi.metadata.namespace, &vsi.metadata.name)
                 .await?,
         );
     }
-    let pools = looked.fleet.pools(false).await?;
+    let pools = looked.fleet.pools().list(false).await?;
     let pools: Vec<_> = pools
         .iter()
         .filter(|pool| pool.status.proposed_revision.is_some())
@@ -188,7 +189,13 @@ pub(super) async fn of_vsi(
     let by = operator(caller.as_deref())?.by(REASON);
     let Named { namespace, name } = &target;
     let fleet = api.fleet();
-    if !Box::pin(fleet.approve_this(namespace, name, &approved.proposal, by)).await? {
+    if !Box::pin(
+        fleet
+            .vsis()
+            .approve_this(namespace, name, &approved.proposal, by),
+    )
+    .await?
+    {
         return Err(stale(&format!("vsi/{name}")));
     }
     let Named { namespace, name } = named(namespace, name);
@@ -203,13 +210,13 @@ pub(super) async fn of_pool(
 ) -> Result<Response, Page> {
     let by = operator(caller.as_deref())?.by(REASON);
     let Named { namespace, name } = &target;
-    let pool = Box::pin(api.fleet().get_pool(namespace, name)).await?;
+    let pool = Box::pin(api.fleet().pools().get(namespace, name)).await?;
     let waits = proposal_of(&pool).filter(|waits| *waits == approved.proposal);
     let (uid, to) = match (pool.metadata.uid.parse(), &pool.status.proposed_revision) {
         (Ok(uid), Some(to)) if waits.is_some() => (uid, to),
         _ => return Err(stale(&format!("pool/{name}"))),
     };
-    if !Box::pin(api.fleet().approve_template(uid, to, by)).await? {
+    if !Box::pin(api.fleet().pools().approve_template(uid, to, by)).await? {
         return Err(stale(&format!("pool/{name}")));
     }
     let Named { namespace, name } = named(namespace, name);

@@ -25,7 +25,11 @@ pub(super) async fn page(
     compared: Query<Compared>,
 ) -> Shown {
     let Named { namespace, name } = &target;
-    let all = looked.fleet.generations(namespace, name, MOST).await?;
+    let all = looked
+        .fleet
+        .vsis()
+        .generations(namespace, name, MOST)
+        .await?;
     let newest = all.first();
     let to = compared.to.or(newest.map(|one| one.generation));
     let before = |one: &&VsiGeneration| to.is_some_and(|to| one.generation < to);

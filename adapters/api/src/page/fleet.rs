@@ -27,7 +27,7 @@ pub(super) struct Filter {
 }
 
 pub(super) async fn page(looked: Looked, filter: Query<Filter>) -> Shown {
-    let all = looked.fleet.vsi_summaries(false).await?;
+    let all = looked.fleet.vsis().summaries(false).await?;
     let paused = looked.fleet.braked();
     let phases = phases(&all);
     let total = all.len();

@@ -11,7 +11,7 @@ use crate::v1::Named;
 const EVENTS: usize = 50;
 
 pub(super) async fn list(looked: Looked) -> Shown {
-    let groups = Box::pin(looked.fleet.groups(false)).await?;
+    let groups = Box::pin(looked.fleet.groups().list(false)).await?;
     let main = html! {
         h1 { "Groups" }
         @if groups.is_empty() { p { "There is no group." } }
@@ -48,9 +48,9 @@ fn address(group: &GroupObject, looked: &Looked) -> String {
 
 pub(super) async fn page(Path(target): Path<Named>, looked: Looked) -> Shown {
     let Named { namespace, name } = &target;
-    let group = Box::pin(looked.fleet.get_group(namespace, name)).await?;
+    let group = Box::pin(looked.fleet.groups().get(namespace, name)).await?;
     let own = format!("group/{name}");
-    let history = Box::pin(looked.fleet.history(namespace, &own)).await?;
+    let history = Box::pin(looked.fleet.history().lines(namespace, &own)).await?;
     let status = &group.status;
     let namespace = &group.metadata.namespace;
     let main = html! {

@@ -14,7 +14,7 @@ const VSIS: usize = 250;
 const EVENTS: usize = 50;
 
 pub(super) async fn list(looked: Looked) -> Shown {
-    let hosts = looked.fleet.host_objects().await?;
+    let hosts = looked.fleet.hosts().list().await?;
     let main = html! {
         h1 { "Hosts" }
         div.wide tabindex="0" role="region" aria-label="Hosts" { table {
@@ -95,18 +95,22 @@ pub(super) struct HostName {
 }
 
 pub(super) async fn page(Path(HostName { host: name }): Path<HostName>, looked: Looked) -> Shown {
-    let hosts = looked.fleet.host_objects().await?;
+    let hosts = looked.fleet.hosts().list().await?;
     let host = hosts.iter().find(|host| host.name == name);
     let host = host.ok_or_else(|| {
         let detail = format!("there is no host {name}");
         let remedy = "`vsiflow get hosts` lists them";
         Problem::new(http::StatusCode::NOT_FOUND, NO_HOST, detail, remedy)
     })?;
-    let vsis = looked.fleet.vsi_summaries(false).await?;
+    let vsis = looked.fleet.vsis().summaries(false).await?;
     let vsis: Vec<_> = vsis.iter().filter(|vsi| vsi.host == name).collect();
     let shown: Vec<&VsiSummary> = vsis.iter().take(VSIS).map(|vsi| &***vsi).collect();
-    let images = looked.fleet.images().await?;
-    let history = looked.fleet.history("", &format!("host/{name}")).await?;
+    let images = looked.fleet.images().list().await?;
+    let history = looked
+        .fleet
+        .history()
+        .lines("", &format!("host/{name}"))
+        .await?;
     let main = html! {
         h1 { "Host " (text::visible(&name)) " " (status(host)) }
         p { (remarks(host)) }

@@ -11,7 +11,7 @@ use super::{Looked, Shown, fleet::state, hosts, text};
 const EVENTS: u64 = 200;
 
 pub(super) async fn images(looked: Looked) -> Shown {
-    let images = looked.fleet.images().await?;
+    let images = looked.fleet.images().list().await?;
     let main = html! {
         h1 { "Images" }
         (image_table(images.iter(), &looked))
@@ -64,13 +64,13 @@ pub(super) struct EventsQuery {
 }
 
 pub(super) async fn events(looked: Looked, query: Query<EventsQuery>) -> Shown {
-    let end = looked.fleet.end();
+    let end = looked.fleet.history().end();
     let to = query.before.unwrap_or(end).min(end);
     let from = to.saturating_sub(EVENTS);
     let length = usize::try_from(to.saturating_sub(from)).unwrap_or_default();
     let lines = match length {
         0 => Vec::new(),
-        length => looked.fleet.events(from)?.page(length).await?,
+        length => looked.fleet.history().events(from)?.page(length).await?,
     };
     let shown = lines.iter().rev().filter(|line| line.offset < to);
     let main = html! {

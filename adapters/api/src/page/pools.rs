@@ -13,7 +13,7 @@ const MEMBERS: usize = 250;
 const EVENTS: usize = 50;
 
 pub(super) async fn list(looked: Looked) -> Shown {
-    let pools = looked.fleet.pools(false).await?;
+    let pools = looked.fleet.pools().list(false).await?;
     let main = html! {
         h1 { "Pools" }
         @if pools.is_empty() { p { "There is no pool of VSIs." } }
@@ -57,9 +57,9 @@ pub(super) fn address_of(namespace: &str, name: &str, looked: &Looked) -> String
 
 pub(super) async fn page(Path(target): Path<Named>, looked: Looked) -> Shown {
     let Named { namespace, name } = &target;
-    let pool = Box::pin(looked.fleet.get_pool(namespace, name)).await?;
+    let pool = Box::pin(looked.fleet.pools().get(namespace, name)).await?;
     let own = format!("pool/{name}");
-    let history = Box::pin(looked.fleet.history(namespace, &own)).await?;
+    let history = Box::pin(looked.fleet.history().lines(namespace, &own)).await?;
     let status = &pool.status;
     let main = html! {
         h1 { "Pool " (text::visible(&pool.metadata.name)) " " (state(status.phase)) }

@@ -25,9 +25,9 @@ pub(super) async fn page(
     Query(drawn): Query<DrawnRun>,
 ) -> Shown {
     let Named { namespace, name } = &target;
-    let vsi = looked.fleet.get(namespace, name).await?;
-    let runs = looked.fleet.run_graphs(namespace, name).await?;
-    let history = looked.fleet.history(namespace, name).await?;
+    let vsi = looked.fleet.vsis().get(namespace, name).await?;
+    let runs = looked.fleet.history().run_graphs(namespace, name).await?;
+    let history = looked.fleet.history().lines(namespace, name).await?;
     let run = runs.iter().find(|run| run.name == drawn.run);
     let run = run.or(runs.first());
     let main = html! {

@@ -279,24 +279,24 @@ async fn record(
     };
     match action {
         Action::Power(power) => {
-            let entity = fleet.power(namespace, name, power, how, by).await?;
+            let entity = fleet.vsis().power(namespace, name, power, how, by).await?;
             Ok((Done::Recorded, entity))
         }
         Action::Rebuild => {
-            let (entity, _) = fleet.rebuild(namespace, name, by).await?;
+            let (entity, _) = fleet.vsis().rebuild(namespace, name, by).await?;
             Ok((Done::Recorded, entity))
         }
         Action::Approve => {
             let done = approve(fleet, target, request, by).await?;
-            Ok((done, fleet.vsi(namespace, name).await?))
+            Ok((done, fleet.vsis().find(namespace, name).await?))
         }
         Action::Retry => {
-            let entity = fleet.vsi(namespace, name).await?;
+            let entity = fleet.vsis().find(namespace, name).await?;
             let done = fleet.retry(entity.clone(), by).await?.into();
             Ok((done, entity))
         }
         Action::Cancel => {
-            let entity = fleet.vsi(namespace, name).await?;
+            let entity = fleet.vsis().find(namespace, name).await?;
             let done = match fleet.cancel(entity.clone(), by).await? {
                 Cancelled::NothingToDo => Done::NothingToDo,
                 Cancelled::Requested => Done::Recorded,
@@ -314,10 +314,14 @@ async fn approve(
 ) -> Result<Done, FleetError> {
     let Some(proposal) = &request.proposal else {
         let names = std::slice::from_ref(name);
-        fleet.approve(namespace, names, by).await?;
+        fleet.vsis().approve(namespace, names, by).await?;
         return Ok(Done::Recorded);
     };
-    if fleet.approve_this(namespace, name, proposal, by).await? {
+    if fleet
+        .vsis()
+        .approve_this(namespace, name, proposal, by)
+        .await?
+    {
         Ok(Done::Recorded)
     } else {
         Ok(Done::NothingToDo)
@@ -348,6 +352,7 @@ async fn delete_vsi(
     let (by, Named { namespace, name }) = (caller.by(&query.reason), &target);
     let entity = api
         .fleet()
+        .vsis()
         .delete(namespace, name, query.orphan, by)
         .await?;
     deleted(&api, &entity, &query).await
@@ -360,7 +365,10 @@ async fn delete_disk(
     Query(query): Query<DeleteQuery>,
 ) -> Answer<ActionResult> {
     let (by, Named { namespace, name }) = (caller.by(&query.reason), &target);
-    let deletion = api.fleet().delete_disk(namespace, name, query.orphan, by);
+    let deletion = api
+        .fleet()
+        .disks()
+        .delete(namespace, name, query.orphan, by);
     deleted(&api, &deletion.await?, &query).await
 }
 

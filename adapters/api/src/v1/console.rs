@@ -232,7 +232,7 @@ async fn begin(
     line: ConsoleLine,
 ) -> Result<(), NoConsole> {
     let place = api.consoles().place()?;
-    let access = api.fleet().console(namespace, name, way).await;
+    let access = api.fleet().vsis().console(namespace, name, way).await;
     let session = Session {
         fleet: api.fleet().clone(),
         access: access.map_err(NoConsole::Failed)?,
@@ -298,7 +298,10 @@ impl Session {
         opened: oneshot::Sender<Result<(), FleetError>>,
     ) {
         let by = self.by.clone();
-        let noted = self.fleet.note_console_opened(&self.access, force, by);
+        let noted = self
+            .fleet
+            .vsis()
+            .note_console_opened(&self.access, force, by);
         if let Err(error) = noted.await {
             drop(opened.send(Err(error)));
             return;
@@ -314,7 +317,10 @@ impl Session {
                 why
             }
         };
-        let closed = self.fleet.note_console_closed(&self.access, &why, self.by);
+        let closed = self
+            .fleet
+            .vsis()
+            .note_console_closed(&self.access, &why, self.by);
         if let Err(error) = closed.await {
             tracing::warn!(%error, "the end of a console is not recorded");
         }

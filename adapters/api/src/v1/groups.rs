@@ -110,7 +110,12 @@ async fn groups(
     State(api): State<Api>,
     Query(query): Query<ListQuery>,
 ) -> Answer<List<GroupObject>> {
-    let mut all = api.fleet_at(query.at).await?.groups(query.deleted).await?;
+    let mut all = api
+        .fleet_at(query.at)
+        .await?
+        .groups()
+        .list(query.deleted)
+        .await?;
     all.retain(|one| query.has(&one.metadata));
     Ok(List::of(all))
 }
@@ -121,7 +126,7 @@ async fn group(
     Query(query): Query<AtQuery>,
 ) -> Answer<GroupObject> {
     let fleet = api.fleet_at(query.at).await?;
-    let group = fleet.get_group(&target.namespace, &target.name).await?;
+    let group = fleet.groups().get(&target.namespace, &target.name).await?;
     Ok(Json(group))
 }
 
@@ -131,7 +136,11 @@ async fn output(
     Json(request): Json<OutputRequest>,
 ) -> Answer<OutputText> {
     let output = &request.output;
-    let found = api.fleet().group_output(&namespace, &name, output).await?;
+    let found = api
+        .fleet()
+        .groups()
+        .output(&namespace, &name, output)
+        .await?;
     let value = String::from_utf8_lossy(found.expose()).into_owned();
     Ok(Json(OutputText { value }))
 }
@@ -144,7 +153,9 @@ async fn scale(
 ) -> Answer<ActionResult> {
     let by = caller.by(&request.reason);
     let fleet = api.fleet();
-    let group = fleet.scale_group(&namespace, &name, &request.pool, request.replicas, by);
+    let group = fleet
+        .groups()
+        .scale(&namespace, &name, &request.pool, request.replicas, by);
     let (group, result) = (group.await?, ActionResult::of(Done::Recorded));
     let wait = Duration::from_secs(request.wait_seconds);
     Ok(Json(wait_for(&api, result, &group, wait).await?))
@@ -158,7 +169,7 @@ async fn retry(
 ) -> Answer<ActionResult> {
     let request = request.map(|Json(request)| request).unwrap_or_default();
     let fleet = api.fleet();
-    let group = fleet.group(&namespace, &name).await?;
+    let group = fleet.groups().find(&namespace, &name).await?;
     let by = caller.by(&request.reason);
     let done: Done = fleet.retry(group.clone(), by).await?.into();
     let wait = Duration::from_secs(request.wait_seconds);
@@ -176,7 +187,8 @@ async fn delete(
     let by = caller.by(&query.reason);
     let group = api
         .fleet()
-        .delete_group(&namespace, &name, query.orphan, by);
+        .groups()
+        .delete(&namespace, &name, query.orphan, by);
     let group = group.await?;
     deleted(&api, &group, &query).await
 }

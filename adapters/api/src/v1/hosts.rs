@@ -139,7 +139,7 @@ pub(super) fn changes() -> ApiRouter<Api> {
 
 async fn hosts(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<List<HostObject>> {
     let fleet = api.fleet_at(query.at).await?;
-    Ok(List::of(fleet.host_objects().await?))
+    Ok(List::of(fleet.hosts().list().await?))
 }
 
 async fn paused(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<GlobalPause> {
@@ -157,7 +157,7 @@ async fn cordon(
     request: Option<Json<ActionRequest>>,
 ) -> Answer<ActionResult> {
     let by = caller.by(&request.unwrap_or_default().reason);
-    api.fleet().cordon(&at.host, by).await?;
+    api.fleet().hosts().cordon(&at.host, by).await?;
     Ok(Json(ActionResult::of(Done::Recorded)))
 }
 
@@ -169,7 +169,11 @@ async fn uncordon(
 ) -> Answer<Reached> {
     let request = request.unwrap_or_default();
     let by = caller.by(&request.reason);
-    let reached = api.fleet().uncordon(&at.host, request.start, by).await?;
+    let reached = api
+        .fleet()
+        .hosts()
+        .uncordon(&at.host, request.start, by)
+        .await?;
     Ok(Json(Reached::of(&reached)))
 }
 
@@ -187,7 +191,7 @@ async fn drain(
     let by = || caller.by(&request.reason);
     if request.dry_run {
         let vsis = if request.moves {
-            Box::pin(api.fleet().plan_drain(&at.host)).await?
+            Box::pin(api.fleet().hosts().plan_drain(&at.host)).await?
         } else {
             let detail = "dryRun goes with move alone";
             return Err(Problem::wrong(StatusCode::BAD_REQUEST, detail));
@@ -199,10 +203,10 @@ async fn drain(
     }
     let (mut vsis, mut reached) = (Vec::new(), Vec::new());
     if request.moves {
-        (vsis, reached) = Box::pin(api.fleet().drain_moving(&at.host, by())).await?;
+        (vsis, reached) = Box::pin(api.fleet().hosts().drain_moving(&at.host, by())).await?;
     }
     if request.stop || !request.moves {
-        reached.extend(api.fleet().drain(&at.host, how, by()).await?);
+        reached.extend(api.fleet().hosts().drain(&at.host, how, by()).await?);
     }
     Ok(Json(Reached {
         vsis,

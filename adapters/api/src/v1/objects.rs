@@ -98,7 +98,12 @@ pub(super) fn asks_hosts() -> ApiRouter<Api> {
 }
 
 async fn vsis(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer<List<VsiObject>> {
-    let mut all = api.fleet_at(query.at).await?.vsis(query.deleted).await?;
+    let mut all = api
+        .fleet_at(query.at)
+        .await?
+        .vsis()
+        .list(query.deleted)
+        .await?;
     all.retain(|one| query.has(&one.metadata));
     Ok(List::of(all))
 }
@@ -109,7 +114,9 @@ async fn vsi(
     Query(query): Query<AtQuery>,
 ) -> Answer<VsiObject> {
     let fleet = api.fleet_at(query.at).await?;
-    Ok(Json(fleet.get(&target.namespace, &target.name).await?))
+    Ok(Json(
+        fleet.vsis().get(&target.namespace, &target.name).await?,
+    ))
 }
 
 async fn vsi_runs(
@@ -118,7 +125,10 @@ async fn vsi_runs(
     Query(query): Query<AtQuery>,
 ) -> Answer<List<RunGraph>> {
     let fleet = api.fleet_at(query.at).await?;
-    let runs = fleet.run_graphs(&target.namespace, &target.name).await?;
+    let runs = fleet
+        .history()
+        .run_graphs(&target.namespace, &target.name)
+        .await?;
     Ok(List::of(runs))
 }
 
@@ -149,7 +159,7 @@ async fn vsi_diff(
     let before = api.fleet_at(Some(from)).await?;
     let after = api.fleet_at(query.to).await?;
     let object = async |fleet: Fleet| {
-        let object = fleet.get(&target.namespace, &target.name).await;
+        let object = fleet.vsis().get(&target.namespace, &target.name).await;
         object.map(|object| json!(object))
     };
     let differences = differences_of(object(before).await, object(after).await)?;
@@ -157,7 +167,12 @@ async fn vsi_diff(
 }
 
 async fn disks(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer<List<DiskObject>> {
-    let mut all = api.fleet_at(query.at).await?.disks(query.deleted).await?;
+    let mut all = api
+        .fleet_at(query.at)
+        .await?
+        .disks()
+        .list(query.deleted)
+        .await?;
     all.retain(|one| query.has(&one.metadata));
     Ok(List::of(all))
 }
@@ -168,17 +183,21 @@ async fn disk(
     Query(query): Query<AtQuery>,
 ) -> Answer<DiskObject> {
     let fleet = api.fleet_at(query.at).await?;
-    Ok(Json(fleet.get_disk(&target.namespace, &target.name).await?))
+    Ok(Json(
+        fleet.disks().get(&target.namespace, &target.name).await?,
+    ))
 }
 
 async fn images(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<List<ImageObject>> {
-    Ok(List::of(api.fleet_at(query.at).await?.images().await?))
+    Ok(List::of(
+        api.fleet_at(query.at).await?.images().list().await?,
+    ))
 }
 
 async fn runs(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<List<RunObject>> {
-    Ok(List::of(api.fleet_at(query.at).await?.runs()))
+    Ok(List::of(api.fleet_at(query.at).await?.history().runs()))
 }
 
 async fn networks(State(api): State<Api>) -> Answer<List<NetworkObject>> {
-    Ok(List::of(api.fleet().networks().await?))
+    Ok(List::of(api.fleet().networks().list().await?))
 }

@@ -138,7 +138,12 @@ fn acts(are_meant: impl Fn(PoolAction) -> bool) -> ApiRouter<Api> {
 }
 
 async fn pools(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer<List<PoolObject>> {
-    let mut all = api.fleet_at(query.at).await?.pools(query.deleted).await?;
+    let mut all = api
+        .fleet_at(query.at)
+        .await?
+        .pools()
+        .list(query.deleted)
+        .await?;
     all.retain(|one| query.has(&one.metadata));
     Ok(List::of(all))
 }
@@ -149,7 +154,9 @@ async fn pool(
     Query(query): Query<AtQuery>,
 ) -> Answer<PoolObject> {
     let fleet = api.fleet_at(query.at).await?;
-    Ok(Json(fleet.get_pool(&target.namespace, &target.name).await?))
+    Ok(Json(
+        fleet.pools().get(&target.namespace, &target.name).await?,
+    ))
 }
 
 async fn scale(
@@ -160,7 +167,7 @@ async fn scale(
 ) -> Answer<ActionResult> {
     let (by, Named { namespace, name }) = (caller.by(&request.reason), &target);
     let fleet = api.fleet();
-    let pool = fleet.scale_pool(namespace, name, request.replicas, by);
+    let pool = fleet.pools().scale(namespace, name, request.replicas, by);
     let (pool, result) = (pool.await?, ActionResult::of(Done::Recorded));
     let wait = Duration::from_secs(request.wait_seconds);
     Ok(Json(wait_for(&api, result, &pool, wait).await?))
@@ -187,15 +194,15 @@ async fn record(
 ) -> Result<(Done, EntityId), FleetError> {
     match action {
         PoolAction::Rollback => {
-            let (pool, _) = fleet.rollback_pool(namespace, name, by).await?;
+            let (pool, _) = fleet.pools().rollback(namespace, name, by).await?;
             Ok((Done::Recorded, pool))
         }
         PoolAction::Approve => {
-            let pool = fleet.approve_pool(namespace, name, by).await?;
+            let pool = fleet.pools().approve(namespace, name, by).await?;
             Ok((Done::Recorded, pool))
         }
         PoolAction::Retry => {
-            let pool = fleet.pool(namespace, name).await?;
+            let pool = fleet.pools().find(namespace, name).await?;
             let done = fleet.retry(pool.clone(), by).await?.into();
             Ok((done, pool))
         }
@@ -210,6 +217,9 @@ async fn delete(
 ) -> Answer<ActionResult> {
     let (by, Named { namespace, name }) = (caller.by(&query.reason), &target);
     let fleet = api.fleet();
-    let pool = fleet.delete_pool(namespace, name, query.orphan, by).await?;
+    let pool = fleet
+        .pools()
+        .delete(namespace, name, query.orphan, by)
+        .await?;
     deleted(&api, &pool, &query).await
 }

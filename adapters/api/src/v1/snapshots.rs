@@ -117,7 +117,7 @@ async fn snapshots(
     Query(query): Query<ListQuery>,
 ) -> Answer<List<SnapshotObject>> {
     let fleet = api.fleet_at(query.at).await?;
-    let mut all = fleet.snapshots(query.deleted).await?;
+    let mut all = fleet.snapshots().list(query.deleted).await?;
     all.retain(|one| query.has(&one.metadata));
     Ok(List::of(all))
 }
@@ -128,14 +128,18 @@ async fn snapshot(
     Query(query): Query<AtQuery>,
 ) -> Answer<SnapshotObject> {
     let fleet = api.fleet_at(query.at).await?;
-    Ok(Json(fleet.get_snapshot(&namespace, &name).await?))
+    Ok(Json(fleet.snapshots().get(&namespace, &name).await?))
 }
 
 async fn plan(
     State(api): State<Api>,
     Path(Named { namespace, name }): Path<Named>,
 ) -> Answer<Plan> {
-    let (_, plan) = api.fleet().plan_restore(&namespace, &name).await?;
+    let (_, plan) = api
+        .fleet()
+        .snapshots()
+        .plan_restore(&namespace, &name)
+        .await?;
     Ok(Json(plan))
 }
 
@@ -154,7 +158,7 @@ async fn take(
         memory: request.memory,
         quiesce: request.quiesce,
     };
-    let taken = api.fleet().take_snapshot(&namespace, &name, asked, by);
+    let taken = api.fleet().snapshots().take(&namespace, &name, asked, by);
     let taken = taken.await?;
     let result = ActionResult::of(Done::Recorded);
     Ok(Json(Taken {
@@ -171,7 +175,11 @@ async fn restore(
 ) -> Answer<ActionResult> {
     let request = request.map(|Json(request)| request).unwrap_or_default();
     let by = caller.by(&request.reason);
-    let (vsi, _) = api.fleet().restore_snapshot(&namespace, &name, by).await?;
+    let (vsi, _) = api
+        .fleet()
+        .snapshots()
+        .restore(&namespace, &name, by)
+        .await?;
     let wait = Duration::from_secs(request.wait_seconds);
     let result = ActionResult::of(Done::Recorded);
     Ok(Json(wait_for(&api, result, &vsi, wait).await?))
@@ -185,6 +193,8 @@ async fn delete(
 ) -> Answer<ActionResult> {
     let by = caller.by(&query.reason);
     let fleet = api.fleet();
-    let deletion = fleet.delete_snapshot(&namespace, &name, query.orphan, by);
+    let deletion = fleet
+        .snapshots()
+        .delete(&namespace, &name, query.orphan, by);
     deleted(&api, &deletion.await?, &query).await
 }

@@ -70,9 +70,18 @@ async fn history(
     Query(query): Query<FollowQuery>,
 ) -> Result<Streamed<Lines, HistoryLine>, Problem> {
     // Once more by its entity: a name may be another's later.
-    let first = api.fleet().history(&target.namespace, &target.name).await?;
+    let first = api
+        .fleet()
+        .history()
+        .lines(&target.namespace, &target.name)
+        .await?;
     let entity = if query.follow {
-        Some(api.fleet().vsi(&target.namespace, &target.name).await?)
+        Some(
+            api.fleet()
+                .vsis()
+                .find(&target.namespace, &target.name)
+                .await?,
+        )
     } else {
         None
     };
@@ -87,10 +96,11 @@ async fn disk_history(
     let Named { namespace, name } = &target;
     let first = api
         .fleet()
-        .history(namespace, &format!("disk/{name}"))
+        .history()
+        .lines(namespace, &format!("disk/{name}"))
         .await?;
     let entity = if query.follow {
-        Some(api.fleet().disk(namespace, name).await?)
+        Some(api.fleet().disks().find(namespace, name).await?)
     } else {
         None
     };
@@ -109,7 +119,7 @@ fn told(
     let more = stream::unfold((api, entity, from), |(api, entity, mut from)| async move {
         let entity = entity?;
         sleep(POLL).await;
-        let lines = api.fleet().history_of(&entity).await.ok()?;
+        let lines = api.fleet().history().lines_of(&entity).await.ok()?;
         let lines = since(lines, &mut from);
         Some((lines, (api, Some(entity), from)))
     });
@@ -143,6 +153,7 @@ async fn logs(
 ) -> Result<Streamed<Console, String>, Problem> {
     let log = api
         .fleet()
+        .history()
         .console_log(&target.namespace, &target.name)
         .await?;
     let first = log.read(ConsolePosition { offset: query.from }).await?;

@@ -32,7 +32,12 @@ pub(super) async fn run(common: &Common, args: AdoptArgs) -> CommandOutcome {
             name: args.name.clone(),
             force: args.force,
         };
-        match app.fleet.adopt(what, actor::by(&common.reason)).await? {
+        match app
+            .fleet
+            .vsis()
+            .adopt(what, actor::by(&common.reason))
+            .await?
+        {
             Adoption::Begun(entity) => entities.push(entity),
             Adoption::Managed(entity) => managed.push(entity),
         }

@@ -137,7 +137,7 @@ fn tell_waiting(one: &Applied) {
 /// What is doubtful about the contracts, and what the guests warned of.
 async fn tell_warnings(app: &App, targets: &[Target]) -> Result<(), ExitProblem> {
     for target in targets.iter().filter(|target| target.is_vsi()) {
-        for warning in app.fleet.warnings(&target.entity).await? {
+        for warning in app.fleet.history().warnings(&target.entity).await? {
             output::warning(&format!("vsi/{}: {warning}", target.label()));
         }
     }

@@ -20,9 +20,9 @@ pub(super) async fn run(common: &Common, args: ApproveArgs) -> CommandOutcome {
         .iter()
         .cloned()
         .partition(|name| work::pool_name(name).is_some());
-    app.fleet.approve(namespace, &vsis, by()).await?;
+    app.fleet.vsis().approve(namespace, &vsis, by()).await?;
     for name in pools.iter().filter_map(|name| work::pool_name(name)) {
-        app.fleet.approve_pool(namespace, name, by()).await?;
+        app.fleet.pools().approve(namespace, name, by()).await?;
     }
     let targets = work::targets_named(&app, namespace, &names).await?;
     work::tell_recorded(&app, &args.wait, &targets, "is approved");

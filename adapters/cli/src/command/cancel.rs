@@ -46,7 +46,8 @@ async fn vsis(app: &App, mut targets: Targets) -> Result<Vec<Target>, ExitProble
     }
     for name in &targets.names {
         app.fleet
-            .vsi(&targets.namespace, without_kind(name))
+            .vsis()
+            .find(&targets.namespace, without_kind(name))
             .await?;
     }
     work::chosen(app, &targets).await

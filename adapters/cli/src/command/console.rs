@@ -151,13 +151,17 @@ async fn note_opened(
 ) -> Result<(ConsoleAccess, OpenMark), ExitProblem> {
     let (fleet, target, way) = (&app.fleet, wanted.target(), wanted.way());
     let name = target.name();
-    let access = fleet.console(&target.namespace, &name, way).await?;
+    let access = fleet.vsis().console(&target.namespace, &name, way).await?;
     let (state, vsi) = (app.state_path().to_owned(), access.uuid());
     // Before the record: an end without a beginning says less than a beginning without an end.
     let mark = work::off_runtime(move || OpenMark::make(&state, vsi, way)).await?;
     let mark = mark.map_err(|error| unwritable(app.state_path(), &error))?;
     let by = actor::by("");
-    match fleet.note_console_opened(&access, wanted.force(), by).await {
+    match fleet
+        .vsis()
+        .note_console_opened(&access, wanted.force(), by)
+        .await
+    {
         Ok(()) => Ok((access, mark)),
         Err(error) => {
             mark.remove();
@@ -178,7 +182,10 @@ async fn note_closed(
         match App::open_to_record(common).await {
             Ok(app) => {
                 let fleet = &app.fleet;
-                let noted = fleet.note_console_closed(access, why, actor::by("")).await;
+                let noted = fleet
+                    .vsis()
+                    .note_console_closed(access, why, actor::by(""))
+                    .await;
                 match noted {
                     Ok(()) => {
                         mark.remove();

@@ -288,7 +288,7 @@ fn print(given: &GivenDocuments, format: Option<OutputFormat>) -> CommandOutcome
 
 /// One that is there is changed by `apply`, which says what that costs.
 async fn refuse_present(app: &App, namespace: &str, name: &str) -> Result<(), ExitProblem> {
-    match app.fleet.vsi(namespace, name).await {
+    match app.fleet.vsis().find(namespace, name).await {
         Ok(_) => {
             let message = format!("vsi/{} is there already", work::label(namespace, name));
             let remedy = "use another name, or change it with `vsiflow apply`; --dry-run -o yaml prints a document";
@@ -325,7 +325,7 @@ async fn chosen_host(
 
 /// The one host that is known with that label.
 fn labelled_host(app: &App, key: &str, value: &str) -> Result<HostSettings, ExitProblem> {
-    let mut hosts = app.fleet.hosts_labelled(key, value);
+    let mut hosts = app.fleet.hosts().labelled(key, value);
     match (hosts.pop(), hosts.as_slice()) {
         (Some(only), []) => Ok(only),
         (None, _) => {
@@ -381,7 +381,7 @@ async fn with_image(
 
 /// Where an image comes from that a host has: the chosen host's, else the only one of that name.
 async fn url_of(app: &App, name: &str, host: Option<&str>) -> Result<String, ExitProblem> {
-    let mut images = app.fleet.images().await?;
+    let mut images = app.fleet.images().list().await?;
     images.retain(|image| image.name == name);
     let own = images
         .iter()

@@ -116,12 +116,12 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
         }
         if doomed.kind == kind::TYPE {
             let by = actor::by(&common.reason);
-            app.fleet.delete_server_type(&doomed.name, by).await?;
+            app.fleet.server_types().delete(&doomed.name, by).await?;
             output::line(&format!("type/{} deleted", doomed.name));
         } else if doomed.kind == kind::QUOTA {
             let by = actor::by(&common.reason);
             let (namespace, name) = (&doomed.namespace, &doomed.name);
-            app.fleet.delete_quota(namespace, name, by).await?;
+            app.fleet.quotas().delete(namespace, name, by).await?;
             output::line(&format!("quota/{} deleted", work::label(namespace, name)));
         } else if doomed.kind == kind::NETWORK {
             targets.extend(delete_network(&app, common, doomed, args.orphan).await?);
@@ -241,28 +241,28 @@ async fn without_unreadable(
 async fn look_up(app: &App, doomed: &DeletionTarget) -> Result<(), ExitProblem> {
     let (namespace, name) = (&doomed.namespace, &doomed.name);
     match doomed.kind {
-        kind::DISK => app.fleet.disk(namespace, name).await?,
-        kind::POOL => app.fleet.pool(namespace, name).await?,
-        kind::GROUP => app.fleet.group(namespace, name).await?,
+        kind::DISK => app.fleet.disks().find(namespace, name).await?,
+        kind::POOL => app.fleet.pools().find(namespace, name).await?,
+        kind::GROUP => app.fleet.groups().find(namespace, name).await?,
         kind::NETWORK => {
-            app.fleet.network_entities(namespace, name).await?;
+            app.fleet.networks().find(namespace, name).await?;
             return Ok(());
         }
         kind::QUOTA => {
-            return if app.fleet.has_quota(namespace, name).await? {
+            return if app.fleet.quotas().has(namespace, name).await? {
                 Ok(())
             } else {
                 Err(work::no_quota(name))
             };
         }
         kind::TYPE => {
-            return if app.fleet.has_server_type(name).await? {
+            return if app.fleet.server_types().has(name).await? {
                 Ok(())
             } else {
                 Err(no_type(name))
             };
         }
-        _ => app.fleet.vsi(namespace, name).await?,
+        _ => app.fleet.vsis().find(namespace, name).await?,
     };
     Ok(())
 }
@@ -294,7 +294,7 @@ async fn delete_network(
     let DeletionTarget {
         namespace, name, ..
     } = doomed;
-    let deleted = app.fleet.delete_network(&namespace, &name, orphan, by);
+    let deleted = app.fleet.networks().delete(&namespace, &name, orphan, by);
     let targets = deleted.await?.into_iter().map(|entity| Target {
         entity,
         namespace: namespace.clone(),
@@ -316,16 +316,31 @@ pub(super) async fn delete(
         name,
     } = doomed;
     let entity = match kind {
-        kind::POOL => app.fleet.delete_pool(&namespace, &name, orphan, by).await?,
-        kind::GROUP => {
+        kind::POOL => {
             app.fleet
-                .delete_group(&namespace, &name, orphan, by)
+                .pools()
+                .delete(&namespace, &name, orphan, by)
                 .await?
         }
-        kind::VSI => app.fleet.delete(&namespace, &name, orphan, by).await?,
+        kind::GROUP => {
+            app.fleet
+                .groups()
+                .delete(&namespace, &name, orphan, by)
+                .await?
+        }
+        kind::VSI => {
+            app.fleet
+                .vsis()
+                .delete(&namespace, &name, orphan, by)
+                .await?
+        }
         _ => {
-            let disk = app.fleet.get_disk(&namespace, &name).await?;
-            let entity = app.fleet.delete_disk(&namespace, &name, orphan, by).await?;
+            let disk = app.fleet.disks().get(&namespace, &name).await?;
+            let entity = app
+                .fleet
+                .disks()
+                .delete(&namespace, &name, orphan, by)
+                .await?;
             if disk.spec.get("deletionPolicy").and_then(|p| p.as_str()) == Some("Retain") {
                 output::note(&format!(
                     "disk/{}: volume {} stays on host {}, as its deletionPolicy says",

@@ -59,7 +59,7 @@ async fn one(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitP
 const HOST: &str = "host/";
 
 async fn describe_host(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
-    let hosts = fleet.host_objects().await?;
+    let hosts = fleet.hosts().list().await?;
     let Some(found) = hosts.iter().find(|found| found.name == name) else {
         let message = format!("{HOST}{name} is not known here");
         let remedy = "`vsiflow get host` lists the hosts";
@@ -71,9 +71,9 @@ async fn describe_host(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result
             output::print(found, args.output.unwrap_or(OutputFormat::Json))?;
         }
         None | Some(OutputFormat::Wide) => {
-            let mut images = fleet.images().await?;
+            let mut images = fleet.images().list().await?;
             images.retain(|image| image.host == name);
-            let history = fleet.history("", &format!("{HOST}{name}")).await?;
+            let history = fleet.history().lines("", &format!("{HOST}{name}")).await?;
             output::describe::host(found, &images, &history, args.times.time);
         }
     }
@@ -85,7 +85,7 @@ const TYPE: &str = "type/";
 
 /// A type is what it says, and no more.
 async fn describe_type(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
-    let types = fleet.server_types().await?;
+    let types = fleet.server_types().list().await?;
     let Some(found) = types.iter().find(|found| found.name == name) else {
         let message = format!("{TYPE}{name} is not known here");
         let remedy = "`vsiflow get types` lists the types";
@@ -101,7 +101,7 @@ async fn describe_type(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result
 
 async fn describe_quota(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
     let (namespace, name) = name.split_once('/').unwrap_or((&args.namespace, name));
-    let quotas = fleet.quota_objects().await?;
+    let quotas = fleet.quotas().list().await?;
     let is_it = |found: &&QuotaObject| {
         let meta = &found.metadata;
         meta.name == name && meta.namespace == namespace
@@ -121,14 +121,14 @@ async fn describe_quota(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Resul
 
 async fn describe_vsi(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
     let namespace = &args.namespace;
-    let object = fleet.get(namespace, name).await?;
+    let object = fleet.vsis().get(namespace, name).await?;
     match args.output {
         Some(OutputFormat::Name) => output::line(&format!("vsi/{name}")),
         Some(OutputFormat::Json | OutputFormat::Yaml) => {
             output::print(&object, args.output.unwrap_or(OutputFormat::Json))?;
         }
         None | Some(OutputFormat::Wide) => {
-            let history = fleet.history(namespace, name).await?;
+            let history = fleet.history().lines(namespace, name).await?;
             output::describe::vsi(&object, &history, args.times.time);
         }
     }
@@ -137,7 +137,7 @@ async fn describe_vsi(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<
 
 async fn describe_pool(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
     let namespace = &args.namespace;
-    let object = fleet.get_pool(namespace, name).await?;
+    let object = fleet.pools().get(namespace, name).await?;
     match args.output {
         Some(OutputFormat::Name) => output::line(&format!("{POOL}{name}")),
         Some(OutputFormat::Json | OutputFormat::Yaml) => {
@@ -145,7 +145,7 @@ async fn describe_pool(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result
         }
         None | Some(OutputFormat::Wide) => {
             let name = format!("{POOL}{name}");
-            let history = fleet.history(namespace, &name).await?;
+            let history = fleet.history().lines(namespace, &name).await?;
             output::describe::pool(&object, &history, args.times.time);
         }
     }
@@ -154,7 +154,7 @@ async fn describe_pool(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result
 
 async fn describe_group(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
     let namespace = &args.namespace;
-    let object = fleet.get_group(namespace, name).await?;
+    let object = fleet.groups().get(namespace, name).await?;
     match args.output {
         Some(OutputFormat::Name) => output::line(&format!("{GROUP}{name}")),
         Some(OutputFormat::Json | OutputFormat::Yaml) => {
@@ -162,7 +162,7 @@ async fn describe_group(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Resul
         }
         None | Some(OutputFormat::Wide) => {
             let name = format!("{GROUP}{name}");
-            let history = fleet.history(namespace, &name).await?;
+            let history = fleet.history().lines(namespace, &name).await?;
             output::describe::group(&object, &history, args.times.time);
         }
     }
@@ -175,7 +175,7 @@ async fn describe_snapshot(
     name: &str,
 ) -> Result<(), ExitProblem> {
     let namespace = &args.namespace;
-    let object = fleet.get_snapshot(namespace, name).await?;
+    let object = fleet.snapshots().get(namespace, name).await?;
     match args.output {
         Some(OutputFormat::Name) => output::line(&format!("{SNAPSHOT}{name}")),
         Some(OutputFormat::Json | OutputFormat::Yaml) => {
@@ -183,7 +183,7 @@ async fn describe_snapshot(
         }
         None | Some(OutputFormat::Wide) => {
             let name = format!("{SNAPSHOT}{name}");
-            let history = fleet.history(namespace, &name).await?;
+            let history = fleet.history().lines(namespace, &name).await?;
             output::describe::snapshot(&object, &history, args.times.time);
         }
     }
@@ -192,7 +192,7 @@ async fn describe_snapshot(
 
 async fn describe_disk(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
     let namespace = &args.namespace;
-    let object = fleet.get_disk(namespace, name).await?;
+    let object = fleet.disks().get(namespace, name).await?;
     match args.output {
         Some(OutputFormat::Name) => output::line(&format!("{DISK}{name}")),
         Some(OutputFormat::Json | OutputFormat::Yaml) => {
@@ -202,7 +202,12 @@ async fn describe_disk(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result
             // What VSIs refer to has a history in theirs alone.
             let history = match object.metadata.uid.as_str() {
                 "" => Vec::new(),
-                _ => fleet.history(namespace, &format!("{DISK}{name}")).await?,
+                _ => {
+                    fleet
+                        .history()
+                        .lines(namespace, &format!("{DISK}{name}"))
+                        .await?
+                }
             };
             output::describe::disk(&object, &history, args.times.time);
         }

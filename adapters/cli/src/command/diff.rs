@@ -49,8 +49,8 @@ async fn compare(
 async fn object(fleet: &Fleet, args: &DiffArgs) -> Result<Value, FleetError> {
     let (namespace, name) = (&args.namespace, args.name());
     match name.strip_prefix(DISK) {
-        Some(disk) => Ok(json!(fleet.get_disk(namespace, disk).await?)),
-        None => Ok(json!(fleet.get(namespace, &name).await?)),
+        Some(disk) => Ok(json!(fleet.disks().get(namespace, disk).await?)),
+        None => Ok(json!(fleet.vsis().get(namespace, &name).await?)),
     }
 }
 

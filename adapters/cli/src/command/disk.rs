@@ -33,7 +33,8 @@ async fn export(common: &Common, args: DiskExportArgs) -> CommandOutcome {
     let app = App::open(common).await?;
     let disk = app
         .fleet
-        .disk_to_export(&args.namespace, &args.name)
+        .disks()
+        .to_export(&args.namespace, &args.name)
         .await?;
     let exported = tokio::select! {
         exported = write(&disk, &args.file) => exported.map(Some),

@@ -143,7 +143,7 @@ async fn histories(
 ) -> Result<Vec<Vec<HistoryLine>>, ExitProblem> {
     let mut all = Vec::new();
     for name in names {
-        all.push(app.fleet.history(namespace, name).await?);
+        all.push(app.fleet.history().lines(namespace, name).await?);
     }
     Ok(all)
 }
@@ -171,7 +171,7 @@ async fn of_all(
     filter: &EventFilter,
     from: u64,
 ) -> Result<Vec<HistoryLine>, ExitProblem> {
-    let mut events = app.fleet.events(from)?;
+    let mut events = app.fleet.history().events(from)?;
     let (after, mut all) = (earliest(filter), Vec::new());
     loop {
         let page = events.page(PAGE).await?;
@@ -193,7 +193,7 @@ async fn newest(
     from: u64,
     most: usize,
 ) -> Result<Vec<HistoryLine>, ExitProblem> {
-    let end = app.fleet.end();
+    let end = app.fleet.history().end();
     let mut span = u64::try_from(most.max(PAGE)).unwrap_or(u64::MAX);
     loop {
         let begin = end.saturating_sub(span).max(from);

@@ -71,21 +71,25 @@ async fn drawn(
     let mut drawn = Vec::new();
     for name in names {
         if let Some(pool) = name.strip_prefix(work::POOL) {
-            let pool = app.fleet.get_pool(&args.namespace, pool).await?;
+            let pool = app.fleet.pools().get(&args.namespace, pool).await?;
             drawn.push(graph::render_pool(&pool));
             continue;
         }
         if let Some(group) = name.strip_prefix(work::GROUP) {
-            let group = app.fleet.get_group(&args.namespace, group).await?;
+            let group = app.fleet.groups().get(&args.namespace, group).await?;
             drawn.push(graph::render_group(&group));
             continue;
         }
-        let runs = app.fleet.run_graphs(&args.namespace, name).await?;
+        let runs = app
+            .fleet
+            .history()
+            .run_graphs(&args.namespace, name)
+            .await?;
         let Some(newest) = runs.first() else {
             drawn.push(String::new());
             continue;
         };
-        let lines = app.fleet.history(&args.namespace, name).await?;
+        let lines = app.fleet.history().lines(&args.namespace, name).await?;
         drawn.push(graph::render(newest, &lines, args.times.time));
     }
     Ok(drawn)

@@ -33,7 +33,7 @@ pub(super) async fn run(common: &Common, command: HostCommand) -> CommandOutcome
 async fn inventory(common: &Common, args: InventoryArgs) -> CommandOutcome {
     let app = App::open_to_record(common).await?;
     let host = one(&app, common, &args.at).await?;
-    let items = app.fleet.inventory(host).await?;
+    let items = app.fleet.hosts().inventory(host).await?;
     match args.output {
         None | Some(OutputFormat::Wide) => output::table(&table::inventory(&items), "objects"),
         Some(OutputFormat::Name) => {
@@ -58,7 +58,7 @@ async fn check(common: &Common, args: CheckArgs) -> CommandOutcome {
         archs: args.archs,
         networks: args.networks,
     };
-    let checks = app.fleet.check_host(host, &what).await?;
+    let checks = app.fleet.hosts().check(host, &what).await?;
     match args.output {
         None | Some(OutputFormat::Wide) => told(&checks),
         Some(OutputFormat::Name) => checks.iter().for_each(|check| output::line(&check.name)),
@@ -88,7 +88,10 @@ fn told(checks: &[HostCheck]) {
 
 async fn cordon(common: &Common, host: &str) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
-    app.fleet.cordon(host, actor::by(&common.reason)).await?;
+    app.fleet
+        .hosts()
+        .cordon(host, actor::by(&common.reason))
+        .await?;
     output::line(&format!("host/{host} cordoned"));
     app.close().await;
     Ok(Exit::Done)
@@ -97,7 +100,7 @@ async fn cordon(common: &Common, host: &str) -> CommandOutcome {
 async fn accept(common: &Common, host: &str) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     let by = actor::by(&common.reason);
-    let (machine, going_on) = app.fleet.accept_host(host, by).await?;
+    let (machine, going_on) = app.fleet.hosts().accept(host, by).await?;
     output::line(&format!("host/{host} accepted: {machine}"));
     let targets = work::targets_of(&app, &going_on).await?;
     work::see_through(app, common, &WaitArgs::always(None), &targets).await
@@ -106,7 +109,7 @@ async fn accept(common: &Common, host: &str) -> CommandOutcome {
 async fn uncordon(common: &Common, args: UncordonArgs) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     let (host, by) = (&args.host.name, actor::by(&common.reason));
-    let started = app.fleet.uncordon(host, args.start, by).await?;
+    let started = app.fleet.hosts().uncordon(host, args.start, by).await?;
     output::line(&format!("host/{host} uncordoned"));
     let targets = work::targets_of(&app, &started).await?;
     work::see_through(app, common, &WaitArgs::always(args.timeout), &targets).await
@@ -124,7 +127,7 @@ async fn drain(common: &Common, args: DrainArgs) -> CommandOutcome {
     let (mut targets, mut kept) = (Vec::new(), false);
     if args.moves {
         let by = actor::by(&common.reason);
-        let (vsis, pools) = Box::pin(app.fleet.drain_moving(host, by)).await?;
+        let (vsis, pools) = Box::pin(app.fleet.hosts().drain_moving(host, by)).await?;
         kept = !args.stop && vsis.iter().any(|vsi| !vsi.moves);
         show_drain(&vsis, args.output)?;
         for pool in pools {
@@ -133,13 +136,13 @@ async fn drain(common: &Common, args: DrainArgs) -> CommandOutcome {
     }
     if args.stop {
         let (how, by) = (args.grace.gracefully(), actor::by(&common.reason));
-        let stopped = app.fleet.drain(host, how, by).await?;
+        let stopped = app.fleet.hosts().drain(host, how, by).await?;
         targets.extend(work::targets_of(&app, &stopped).await?);
     }
     if args.output.is_none() {
         output::line(&format!("host/{host} cordoned"));
     }
-    for unreadable in app.fleet.unreadable_on(host).await? {
+    for unreadable in app.fleet.hosts().unreadable(host).await? {
         output::warning(&format!(
             "it may run there still: {unreadable}. {}",
             unreadable.remedy
@@ -158,7 +161,7 @@ async fn drain(common: &Common, args: DrainArgs) -> CommandOutcome {
 
 async fn plan_drain(common: &Common, args: &DrainArgs) -> CommandOutcome {
     let app = App::open_to_record(common).await?;
-    let vsis = Box::pin(app.fleet.plan_drain(&args.host.name)).await?;
+    let vsis = Box::pin(app.fleet.hosts().plan_drain(&args.host.name)).await?;
     show_drain(&vsis, args.output)?;
     app.close().await;
     Ok(Exit::Done)
@@ -167,7 +170,7 @@ async fn plan_drain(common: &Common, args: &DrainArgs) -> CommandOutcome {
 /// Asks before members are deleted on this host and made on others.
 async fn confirm_moves(app: &App, args: &DrainArgs) -> Result<(), ExitProblem> {
     let host = &args.host.name;
-    let vsis = Box::pin(app.fleet.plan_drain(host)).await?;
+    let vsis = Box::pin(app.fleet.hosts().plan_drain(host)).await?;
     let moved = vsis.iter().filter(|vsi| vsi.moves);
     let names: Vec<_> = moved
         .map(|vsi| format!("vsi/{}", work::label(&vsi.namespace, &vsi.name)))
@@ -206,12 +209,12 @@ pub(super) async fn one(
     at: &HostArgs,
 ) -> Result<HostSettings, ExitProblem> {
     if let Some(name) = &at.name {
-        return Ok(app.fleet.host_settings(name)?);
+        return Ok(app.fleet.hosts().settings(name)?);
     }
     if at.files.is_empty() && common.host.is_none() {
-        let known = app.fleet.host_objects().await?;
+        let known = app.fleet.hosts().list().await?;
         if let [only] = known.as_slice() {
-            return Ok(app.fleet.host_settings(&only.name)?);
+            return Ok(app.fleet.hosts().settings(&only.name)?);
         }
     }
     work::one_host(common, &at.files).await

@@ -35,7 +35,7 @@ pub(super) async fn run(common: &Common, command: ImageCommand) -> CommandOutcom
 
 async fn list(common: &Common, args: ImageListArgs) -> CommandOutcome {
     let app = App::open(common).await?;
-    let images = app.fleet.images().await?;
+    let images = app.fleet.images().list().await?;
     match args.output {
         None | Some(OutputFormat::Wide) => {
             let form = table::TableForm::wide(args.output.is_some());
@@ -73,7 +73,7 @@ async fn upload(common: &Common, args: ImageUploadArgs) -> CommandOutcome {
         for image in &args.images {
             let image = wanted(&host, image, &args)?;
             let by = actor::by(&common.reason);
-            let entity = app.fleet.upload_image(host.clone(), &image, by).await?;
+            let entity = app.fleet.images().upload(host.clone(), &image, by).await?;
             begun.push((entity, image));
         }
     }
@@ -99,9 +99,9 @@ async fn hosts(
         return Ok(named.into_iter().collect());
     };
     let mut hosts = Vec::new();
-    for known in app.fleet.host_objects().await? {
+    for known in app.fleet.hosts().list().await? {
         if labels.matches(&known.labels) {
-            hosts.push(app.fleet.host_settings(&known.name)?);
+            hosts.push(app.fleet.hosts().settings(&known.name)?);
         }
     }
     if !hosts.is_empty() {
@@ -114,7 +114,7 @@ async fn hosts(
 }
 
 async fn tell_whole(app: &App, entity: &EntityId, image: &ImageRecord) -> Result<(), ExitProblem> {
-    let images = app.fleet.images().await?;
+    let images = app.fleet.images().list().await?;
     let ready = |found: &&ImageObject| found.uid == entity.id() && found.phase == "Ready";
     let found = images.iter().find(ready);
     let whole = found.and_then(|found| found.volume.as_ref().zip(found.sha256.as_ref()));
@@ -130,7 +130,7 @@ async fn tell_whole(app: &App, entity: &EntityId, image: &ImageRecord) -> Result
 async fn prune(common: &Common, args: ImagePruneArgs) -> CommandOutcome {
     let app = App::open_to_record(common).await?;
     let mut exit = Exit::Done;
-    for image in app.fleet.unneeded_images(args.keep_last).await? {
+    for image in app.fleet.images().unneeded(args.keep_last).await? {
         let name = &image.name;
         let place = format!("image/{name} on {} in pool {}", image.host, image.pool);
         if args.dry_run {
@@ -139,11 +139,11 @@ async fn prune(common: &Common, args: ImagePruneArgs) -> CommandOutcome {
         }
         let by = actor::by(&common.reason);
         if image.volume.is_none() {
-            app.fleet.give_up_image(&image, by).await?;
+            app.fleet.images().give_up(&image, by).await?;
             output::line(&format!("{place} abandoned"));
             continue;
         }
-        let entity = app.fleet.remove_image(&image, by.clone()).await?;
+        let entity = app.fleet.images().remove(&image, by.clone()).await?;
         let one = decided(&app, common, &entity, &image.name, None).await?;
         match one {
             Exit::Done => output::line(&format!("{place} removed")),
@@ -161,7 +161,7 @@ async fn unlock(common: &Common, args: ImageUnlockArgs) -> CommandOutcome {
     let app = App::open_to_record(common).await?;
     let by = actor::by(&common.reason);
     let (pool, name) = (&args.at.pool, &args.name);
-    let unlocked = app.fleet.unlock_image(host, pool, name, by).await?;
+    let unlocked = app.fleet.images().unlock(host, pool, name, by).await?;
     output::line(&if unlocked {
         format!("image/{name} unlocked; the uploaded part remains until you delete it")
     } else {

@@ -48,7 +48,7 @@ async fn open(app: &App, args: &LogsArgs) -> Result<Opened, ExitProblem> {
     let names = names(app, args).await?;
     match names.as_slice() {
         [name] if args.failed => {
-            let kept = app.fleet.evidence(&args.namespace, name).await?;
+            let kept = app.fleet.history().evidence(&args.namespace, name).await?;
             Ok(Opened::Failed(kept))
         }
         _ if args.failed => {
@@ -57,7 +57,11 @@ async fn open(app: &App, args: &LogsArgs) -> Result<Opened, ExitProblem> {
             Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy))
         }
         [name] if !args.is_by_line() => {
-            let log = app.fleet.console_log(&args.namespace, name).await?;
+            let log = app
+                .fleet
+                .history()
+                .console_log(&args.namespace, name)
+                .await?;
             Ok(Opened::Plain(log))
         }
         names => {

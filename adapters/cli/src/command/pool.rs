@@ -20,7 +20,8 @@ pub(super) async fn scale(common: &Common, args: ScaleArgs) -> CommandOutcome {
         return scale_group(app, common, &args, by).await;
     }
     app.fleet
-        .scale_pool(namespace, &name, args.replicas, by)
+        .pools()
+        .scale(namespace, &name, args.replicas, by)
         .await?;
     let targets = [work::pool_named(&app, namespace, &name).await?];
     let said = format!("is to have {} members", args.replicas);
@@ -36,7 +37,8 @@ async fn scale_group(app: App, common: &Common, args: &ScaleArgs, by: By) -> Com
         return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
     };
     app.fleet
-        .scale_group(namespace, &name, pool, args.replicas, by)
+        .groups()
+        .scale(namespace, &name, pool, args.replicas, by)
         .await?;
     let targets = [work::group_named(&app, namespace, &name).await?];
     let said = format!("is to have {} members in pool {pool}", args.replicas);
@@ -50,14 +52,14 @@ pub(super) async fn output(common: &Common, args: OutputArgs) -> CommandOutcome 
     let (namespace, name) = (&args.namespace, args.name());
     match &args.key {
         Some(key) => {
-            let found = app.fleet.group_output(namespace, &name, key).await?;
+            let found = app.fleet.groups().output(namespace, &name, key).await?;
             output::raw(found.expose())?;
             if !found.expose().ends_with(b"\n") {
                 output::raw(b"\n")?;
             }
         }
         None => {
-            let group = app.fleet.get_group(namespace, &name).await?;
+            let group = app.fleet.groups().get(namespace, &name).await?;
             for one in group.status.outputs {
                 output::line(&one.name);
             }
@@ -72,7 +74,10 @@ pub(super) async fn cordon(common: &Common, args: CordonArgs, on: bool) -> Comma
     let mut targets: Vec<Target> = Vec::new();
     for name in &args.names {
         let (name, by) = (without_kind(name), actor::by(&common.reason));
-        let pool = app.fleet.cordon_member(&args.namespace, name, on, by);
+        let pool = app
+            .fleet
+            .pools()
+            .cordon_member(&args.namespace, name, on, by);
         let pool = work::pool_of(&app, &Box::pin(pool).await?).await?;
         output::line(&if on {
             format!("vsi/{name} is cordoned: {} leaves it out", pool.shown())

@@ -62,7 +62,11 @@ async fn run(
     for target in targets {
         let by = actor::by(&common.reason);
         let (namespace, name) = (&target.namespace, &target.name);
-        let done = app.fleet.power(namespace, name, action, how, by).await;
+        let done = app
+            .fleet
+            .vsis()
+            .power(namespace, name, action, how, by)
+            .await;
         match done.map_err(ExitProblem::from) {
             Ok(_) => recorded.push(target),
             // What one VSI cannot do keeps no other from it.

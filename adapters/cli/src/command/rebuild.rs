@@ -18,7 +18,7 @@ pub(super) async fn run(common: &Common, args: RebuildArgs) -> CommandOutcome {
     for target in &targets {
         let by = actor::by(&common.reason);
         let (namespace, name) = (&target.namespace, &target.name);
-        let (_, plan) = app.fleet.rebuild(namespace, name, by).await?;
+        let (_, plan) = app.fleet.vsis().rebuild(namespace, name, by).await?;
         for lost in &plan.destroys {
             output::line(&format!("{}: destroys {}", target.shown(), lost.object));
         }

@@ -17,43 +17,45 @@ const IMAGE: &str = "image/";
 async fn targets(app: &App, args: &ResumeArgs) -> Result<Vec<Target>, ExitProblem> {
     let (mut vsis, mut images) = (Vec::new(), Vec::new());
     if args.names.is_empty() {
-        let disks = app.fleet.interrupted_disks().await?.into_iter();
+        let disks = app.fleet.disks().interrupted().await?.into_iter();
         vsis.extend(disks.map(|(entity, namespace, name)| Target {
             entity,
             namespace,
             name,
         }));
-        let networks = app.fleet.interrupted_networks().await?.into_iter();
+        let networks = app.fleet.networks().interrupted().await?.into_iter();
         vsis.extend(networks.map(|(entity, namespace, name)| Target {
             entity,
             namespace,
             name,
         }));
-        let snapshots = app.fleet.interrupted_snapshots().await?.into_iter();
+        let snapshots = app.fleet.snapshots().interrupted().await?.into_iter();
         vsis.extend(snapshots.map(|(entity, namespace, name)| Target {
             entity,
             namespace,
             name,
         }));
-        let pools = Box::pin(app.fleet.interrupted_pools()).await?.into_iter();
+        let pools = Box::pin(app.fleet.pools().interrupted()).await?.into_iter();
         vsis.extend(pools.map(|(entity, namespace, name)| Target {
             entity,
             namespace,
             name,
         }));
-        let groups = Box::pin(app.fleet.interrupted_groups()).await?.into_iter();
+        let groups = Box::pin(app.fleet.groups().interrupted())
+            .await?
+            .into_iter();
         vsis.extend(groups.map(|(entity, namespace, name)| Target {
             entity,
             namespace,
             name,
         }));
-        images = app.fleet.interrupted_images().await?;
+        images = app.fleet.images().interrupted().await?;
         let open = app.fleet.interrupted().await?;
         vsis.extend(work::targets_of(app, &open).await?);
     }
     for name in &args.names {
         match name.strip_prefix(IMAGE) {
-            Some(name) => images.extend(app.fleet.interrupted_image(name).await?),
+            Some(name) => images.extend(app.fleet.images().interrupted_of(name).await?),
             None => {
                 let names = std::slice::from_ref(name);
                 vsis.extend(work::targets_named(app, &args.namespace, names).await?);

@@ -22,7 +22,8 @@ async fn vsi(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcome
     let app = App::open_to_work(common).await?;
     let earlier = app
         .fleet
-        .earlier_vsi(&args.namespace, name, args.to)
+        .vsis()
+        .earlier(&args.namespace, name, args.to)
         .await?;
     output::plan::text(&app.fleet.plan(&earlier.resolved).await?);
     let generation = earlier.generation;
@@ -43,7 +44,7 @@ async fn pool(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcom
     }
     let app = App::open_to_work(common).await?;
     let (namespace, by) = (&args.namespace, actor::by(&common.reason));
-    let (_, plan) = app.fleet.rollback_pool(namespace, name, by).await?;
+    let (_, plan) = app.fleet.pools().rollback(namespace, name, by).await?;
     output::plan::changes(&plan);
     let targets = [work::pool_named(&app, namespace, name).await?];
     let said = "goes back to the template before";

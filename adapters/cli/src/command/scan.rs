@@ -17,7 +17,7 @@ use crate::{
 
 /// Looks once and records what differs; nothing is acted on.
 pub(super) async fn refresh(app: &App) -> Result<(), ExitProblem> {
-    let looked = app.fleet.look(false).await?;
+    let looked = app.fleet.hosts().scan(false).await?;
     tell_unreachable(&looked);
     Ok(())
 }
@@ -52,7 +52,7 @@ async fn go_on(app: &App, common: &Common, every: Duration) -> CommandOutcome {
 pub(crate) async fn look_on(app: &App, every: Duration) -> CommandOutcome {
     let (sender, mut looks) = mpsc::channel(WATCHERS);
     let mut told = BTreeMap::new();
-    let mut watching = pin!(app.fleet.watch(every, sender));
+    let mut watching = pin!(app.fleet.hosts().watch(every, sender));
     loop {
         let look = tokio::select! {
             ended = &mut watching => match ended? {},

@@ -226,8 +226,8 @@ async fn serve(
         ended = tell(&app, common) => ended,
         ended = work_on(&app, args, metrics, delivered) => ended,
         never = archive_now_and_then(&app, common, args) => match never {},
-        never = app.fleet.keep_image_policies(args.prune_images_every, told_of_images) => match never {},
-        never = app.fleet.keep_upload_progress() => match never {},
+        never = app.fleet.images().keep_policies(args.prune_images_every, told_of_images) => match never {},
+        never = app.fleet.images().keep_upload_progress() => match never {},
         never = keep_snapshot_schedules(&app, metrics) => match never {},
         ended = resources(cluster, operator) => Err(ended),
         ended = listen::serve(&app, &args.listen) => Err(ended),
@@ -315,7 +315,10 @@ async fn keep_snapshot_schedules(app: &App, metrics: &Metrics) -> Infallible {
     while !metrics.ready.load(Ordering::Relaxed) {
         tokio::time::sleep(AGAIN).await;
     }
-    app.fleet.keep_snapshot_schedules(told_of_snapshots).await
+    app.fleet
+        .snapshots()
+        .keep_schedules(told_of_snapshots)
+        .await
 }
 
 /// Says what was done by schedules of snapshots, and what could not be done.

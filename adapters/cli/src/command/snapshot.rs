@@ -33,14 +33,17 @@ async fn create(common: &Common, args: SnapshotCreateArgs) -> CommandOutcome {
     };
     let vsi = without_kind(&args.vsi);
     let by = actor::by(&common.reason);
-    let taken = app.fleet.take_snapshot(&args.namespace, vsi, request, by);
+    let taken = app
+        .fleet
+        .snapshots()
+        .take(&args.namespace, vsi, request, by);
     let taken = taken.await?;
     let targets = work::targets_named(&app, &args.namespace, &[vsi.to_owned()]).await?;
     let name = format!("snapshot/{}", work::label(&args.namespace, &taken.name));
     work::tell_recorded(&app, &args.wait, &targets, &format!("is copied to {name}"));
     let until = work::Until::Decided;
     let exit = work::until_decided(&app, common, &args.wait, &targets, until, "").await?;
-    if exit == Exit::Done && app.fleet.is_snapshot_ready(&taken.snapshot) {
+    if exit == Exit::Done && app.fleet.snapshots().is_ready(&taken.snapshot) {
         output::line(&format!("{name} is taken"));
     }
     app.close().await;
@@ -50,7 +53,7 @@ async fn create(common: &Common, args: SnapshotCreateArgs) -> CommandOutcome {
 async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     let (namespace, name) = (&args.namespace, bare(&args.name));
-    let (entity, plan) = app.fleet.plan_restore(namespace, name).await?;
+    let (entity, plan) = app.fleet.snapshots().plan_restore(namespace, name).await?;
     let targets = work::targets_of(&app, &[entity]).await?;
     let shown = targets.first().map(Target::shown).unwrap_or_default();
     for lost in &plan.destroys {
@@ -68,7 +71,7 @@ async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
         return Err(problem);
     }
     let by = actor::by(&common.reason);
-    app.fleet.restore_snapshot(namespace, name, by).await?;
+    app.fleet.snapshots().restore(namespace, name, by).await?;
     let said = format!("is put back to snapshot/{name}");
     work::tell_recorded(&app, &args.wait, &targets, &said);
     work::see_through(app, common, &args.wait, &targets).await
@@ -79,12 +82,15 @@ async fn delete(common: &Common, args: SnapshotDeleteArgs) -> CommandOutcome {
     let namespace = &args.namespace;
     // Names are looked up first: a slip of the pen deletes nothing.
     for name in &args.names {
-        app.fleet.snapshot(namespace, bare(name)).await?;
+        app.fleet.snapshots().find(namespace, bare(name)).await?;
     }
     let mut targets = Vec::new();
     for name in &args.names {
         let (name, by) = (bare(name), actor::by(&common.reason));
-        let entity = app.fleet.delete_snapshot(namespace, name, args.orphan, by);
+        let entity = app
+            .fleet
+            .snapshots()
+            .delete(namespace, name, args.orphan, by);
         targets.push(Target {
             entity: entity.await?,
             namespace: namespace.clone(),
@@ -117,7 +123,8 @@ pub(super) async fn create_from(
     for name in &args.names {
         let of = app
             .fleet
-            .vsi_from_snapshot(&args.namespace, bare(snapshot), name);
+            .snapshots()
+            .new_vsi(&args.namespace, bare(snapshot), name);
         let of = of.await?;
         all.vsis.extend(of.vsis);
         all.data_disks.extend(of.data_disks);
@@ -136,14 +143,15 @@ pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
         timeout: args.timeout,
     };
     let by = || actor::by(&common.reason);
-    if app.fleet.snapshot(namespace, &name).await.is_err() {
+    if app.fleet.snapshots().find(namespace, &name).await.is_err() {
         let request = SnapshotRequest {
             name: Some(name.clone()),
             quiesce: args.quiesce,
             ..SnapshotRequest::default()
         };
         app.fleet
-            .take_snapshot(namespace, vsi, request, by())
+            .snapshots()
+            .take(namespace, vsi, request, by())
             .await?;
     }
     let until = work::Until::Decided;
@@ -155,7 +163,8 @@ pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
     }
     let resolved = app
         .fleet
-        .vsi_from_snapshot(namespace, &name, &args.name)
+        .snapshots()
+        .new_vsi(namespace, &name, &args.name)
         .await?;
     app.fleet.apply(resolved, by()).await?;
     let made = work::targets_named(&app, namespace, std::slice::from_ref(&args.name)).await?;
@@ -163,7 +172,8 @@ pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
     if exit == Exit::Done {
         let entity = app
             .fleet
-            .delete_snapshot(namespace, &name, false, by())
+            .snapshots()
+            .delete(namespace, &name, false, by())
             .await?;
         app.fleet.decided(&entity).await?;
     }

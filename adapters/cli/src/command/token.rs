@@ -22,7 +22,8 @@ pub(super) async fn run(common: &Common, command: TokenCommand) -> CommandOutcom
             let app = App::open_to_record(common).await?;
             let revoked = app
                 .fleet
-                .revoke_token(&name, actor::by(&common.reason))
+                .tokens()
+                .revoke(&name, actor::by(&common.reason))
                 .await;
             app.close().await;
             revoked?;
@@ -46,14 +47,14 @@ async fn created(app: &App, common: &Common, args: &TokenCreateArgs) -> Result<T
     let given = args.tls_cert.as_deref();
     let certificate = listen::certificate_shown(app.state_path(), given).await?;
     let by = actor::by(&common.reason);
-    let made = app.fleet.create_token(args.role, args.ttl, by).await?;
+    let made = app.fleet.tokens().create(args.role, args.ttl, by).await?;
     output::note(&format!("token {} for a {}", made.name, args.role));
     Ok(Token::new(&made.name, made.secret, &certificate))
 }
 
 async fn list(common: &Common, format: Option<OutputFormat>) -> CommandOutcome {
     let app = App::open(common).await?;
-    let tokens = app.fleet.tokens().await;
+    let tokens = app.fleet.tokens().list().await;
     app.close().await;
     let tokens = tokens?;
     match format {

@@ -61,10 +61,10 @@ async fn before(fleet: &Fleet, since: Duration) -> Result<Offset, ExitProblem> {
     let after = since.and_then(|since| Timestamp::now().checked_sub(since).ok());
     let Some(after) = after else { return Ok(0) };
     let after = u64::try_from(after.as_millisecond()).unwrap_or(0);
-    let (mut low, mut high) = (0, fleet.end());
+    let (mut low, mut high) = (0, fleet.history().end());
     while low < high {
         let middle = low.midpoint(high);
-        let found = fleet.recorded(middle, 1).await?;
+        let found = fleet.history().recorded(middle, 1).await?;
         match found.first() {
             Some(record) if record.event.at.0 < after => low = record.offset.saturating_add(1),
             _ => high = middle,

@@ -36,7 +36,7 @@ impl Guests {
     /// Asks hosts for good.
     pub(super) async fn keep(&self, fleet: &Fleet) {
         loop {
-            match fleet.guest_usage().await {
+            match fleet.hosts().guest_usage().await {
                 Ok(all) => self.set(all),
                 Err(error) => tracing::warn!("what guests use is out of date: {error}"),
             }

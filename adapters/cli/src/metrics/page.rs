@@ -101,7 +101,7 @@ async fn once(
         metrics.vsis.get_or_create(&labels).set(count);
     }
     metrics.reachable.clear();
-    for host in fleet.host_objects().await? {
+    for host in fleet.hosts().list().await? {
         let reachable = host.message.is_none();
         let labels = HostLabel { host: host.name };
         metrics
@@ -115,7 +115,7 @@ async fn once(
     metrics.contract_days.clear();
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let now = now.unwrap_or_default().as_secs();
-    for (namespace, name, ends) in fleet.contract_ends().await? {
+    for (namespace, name, ends) in fleet.vsis().contract_ends().await? {
         let days = ends.saturating_sub(now) / DAY;
         let labels = VsiLabels { namespace, name };
         let days = i64::try_from(days).unwrap_or(i64::MAX);

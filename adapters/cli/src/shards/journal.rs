@@ -87,8 +87,8 @@ async fn open_and_serve(
         () = stop.cancelled() => Ok(Exit::Done),
         ended = tell(&app, common) => ended,
         ended = drive(&app, &service.args) => ended,
-        never = app.fleet.keep_image_policies(every, told_of_images) => match never {},
-        never = app.fleet.keep_upload_progress() => match never {},
+        never = app.fleet.images().keep_policies(every, told_of_images) => match never {},
+        never = app.fleet.images().keep_upload_progress() => match never {},
         ended = answer(service, &app, shard, &held) => ended,
         () = async { counted.await; std::future::pending::<()>().await } => Ok(Exit::Done),
     };

@@ -12,12 +12,12 @@ use vsiflow_workflows::fleet::{
 /// The fleets of the journals that are looked at: one, but for a set.
 pub(crate) struct Fleets(Vec<Fleet>);
 
-/// A list of all fleets.
+/// What all fleets list of a kind.
 macro_rules! all {
-    ($self:ident, $list:ident $(, $argument:expr)?) => {{
+    ($self:ident, $kind:ident $(, $argument:expr)?) => {{
         let mut all = Vec::new();
         for fleet in &$self.0 {
-            all.extend(fleet.$list($($argument)?).await?);
+            all.extend(fleet.$kind().list($($argument)?).await?);
         }
         Ok(all)
     }};
@@ -25,10 +25,10 @@ macro_rules! all {
 
 /// An object that one of the fleets knows; else what the last one says.
 macro_rules! any {
-    ($self:ident, $get:ident, $namespace:ident, $name:ident) => {{
+    ($self:ident, $kind:ident, $find:ident, $namespace:ident, $name:ident) => {{
         let mut unknown = Ok(());
         for fleet in &$self.0 {
-            match fleet.$get($namespace, $name).await {
+            match fleet.$kind().$find($namespace, $name).await {
                 Ok(_) => return Ok(()),
                 Err(error) => unknown = Err(error),
             }
@@ -54,7 +54,7 @@ impl Fleets {
     ) -> Result<Vec<Arc<VsiSummary>>, FleetError> {
         let mut all: Vec<Arc<VsiSummary>> = Vec::new();
         for fleet in &self.0 {
-            all.extend(fleet.vsi_summaries(deleted).await?);
+            all.extend(fleet.vsis().summaries(deleted).await?);
         }
         if self.0.len() > 1 {
             all.sort_by(|a, b| {
@@ -69,7 +69,7 @@ impl Fleets {
     pub(crate) async fn vsis(&self, deleted: bool) -> Result<Vec<VsiObject>, FleetError> {
         let mut all: Vec<VsiObject> = Vec::new();
         for fleet in &self.0 {
-            all.extend(fleet.vsis(deleted).await?);
+            all.extend(fleet.vsis().list(deleted).await?);
         }
         if self.0.len() > 1 {
             all.sort_by(|a, b| {
@@ -98,7 +98,7 @@ impl Fleets {
     }
 
     pub(crate) async fn quota_objects(&self) -> Result<Vec<QuotaObject>, FleetError> {
-        all!(self, quota_objects)
+        all!(self, quotas)
     }
 
     pub(crate) async fn networks(&self) -> Result<Vec<NetworkObject>, FleetError> {
@@ -106,7 +106,7 @@ impl Fleets {
     }
 
     pub(crate) async fn host_objects(&self) -> Result<Vec<HostObject>, FleetError> {
-        all!(self, host_objects)
+        all!(self, hosts)
     }
 
     pub(crate) async fn server_types(&self) -> Result<Vec<ServerTypeObject>, FleetError> {
@@ -118,31 +118,34 @@ impl Fleets {
     }
 
     pub(crate) fn runs(&self) -> Vec<RunObject> {
-        self.0.iter().flat_map(Fleet::runs).collect()
+        self.0
+            .iter()
+            .flat_map(|fleet| fleet.history().runs())
+            .collect()
     }
 
     /// Whether there is a VSI of that name.
     pub(crate) async fn get(&self, namespace: &str, name: &str) -> Result<(), FleetError> {
-        any!(self, get, namespace, name)
+        any!(self, vsis, get, namespace, name)
     }
 
     /// Whether there is a pool of that name.
     pub(crate) async fn pool(&self, namespace: &str, name: &str) -> Result<(), FleetError> {
-        any!(self, pool, namespace, name)
+        any!(self, pools, find, namespace, name)
     }
 
     /// Whether there is a group of that name.
     pub(crate) async fn group(&self, namespace: &str, name: &str) -> Result<(), FleetError> {
-        any!(self, group, namespace, name)
+        any!(self, groups, find, namespace, name)
     }
 
     /// Whether there is a data disk of that name.
     pub(crate) async fn disk(&self, namespace: &str, name: &str) -> Result<(), FleetError> {
-        any!(self, disk, namespace, name)
+        any!(self, disks, find, namespace, name)
     }
 
     /// Whether there is a snapshot of that name.
     pub(crate) async fn snapshot(&self, namespace: &str, name: &str) -> Result<(), FleetError> {
-        any!(self, snapshot, namespace, name)
+        any!(self, snapshots, find, namespace, name)
     }
 }

@@ -166,8 +166,8 @@ async fn is_there(
     name: &str,
 ) -> Result<bool, ExitProblem> {
     let found = match kind {
-        "disk" => fleet.disk(namespace, name).await,
-        _ => fleet.vsi(namespace, name).await,
+        "disk" => fleet.disks().find(namespace, name).await,
+        _ => fleet.vsis().find(namespace, name).await,
     };
     match found {
         Ok(_) => Ok(true),

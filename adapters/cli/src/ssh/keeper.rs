@@ -23,7 +23,7 @@ const REST: u32 = 4;
 /// Goes on until it is dropped. Cancel safe: the file is replaced whole.
 pub(crate) async fn keep(app: &App) -> Infallible {
     let mut notices = app.fleet.notices();
-    let mut addresses = app.fleet.seen_addresses();
+    let mut addresses = app.fleet.networks().seen_addresses();
     let mut entries = Entries::default();
     loop {
         let begun = Instant::now();
@@ -94,7 +94,7 @@ async fn written(app: &App, entries: &mut Entries) {
         return;
     }
     let written = async {
-        let all = app.fleet.vsi_summaries(false).await;
+        let all = app.fleet.vsis().summaries(false).await;
         let all = all.map_err(|error| error.to_string())?;
         let text = entries.render(app, &all);
         config::write(&path, &text).await.map_err(|e| e.to_string())
@@ -113,7 +113,7 @@ fn object(app: &App, vsi: &VsiSummary) -> Value {
         },
         "status": {
             "host": vsi.host,
-            "hostJumps": app.fleet.jumps_to(&vsi.host),
+            "hostJumps": app.fleet.vsis().jumps_to(&vsi.host),
             "ipAddresses": vsi.ip_addresses,
         },
     })

@@ -29,7 +29,7 @@ pub(crate) async fn selected(
     selection: &Selection,
 ) -> Result<Vec<Target>, ExitProblem> {
     let mut targets = Vec::new();
-    for object in app.fleet.vsis(false).await? {
+    for object in app.fleet.vsis().list(false).await? {
         if !is_selected(&object, &object.metadata, namespace, selection)? {
             continue;
         }
@@ -52,7 +52,7 @@ pub(crate) async fn selected_disks(
     selection: &Selection,
 ) -> Result<Vec<Target>, ExitProblem> {
     let mut targets = Vec::new();
-    for object in app.fleet.disks(false).await? {
+    for object in app.fleet.disks().list(false).await? {
         let is_made = !object.metadata.uid.is_empty();
         if is_made && is_selected(&object, &object.metadata, namespace, selection)? {
             targets.push(target(kind::DISK, &object.metadata)?);
@@ -68,7 +68,7 @@ pub(crate) async fn selected_pools(
     selection: &Selection,
 ) -> Result<Vec<Target>, ExitProblem> {
     let mut targets = Vec::new();
-    for object in app.fleet.pools(false).await? {
+    for object in app.fleet.pools().list(false).await? {
         if is_selected(&object, &object.metadata, namespace, selection)? {
             targets.push(target(kind::POOL, &object.metadata)?);
         }
@@ -83,7 +83,7 @@ pub(crate) async fn selected_groups(
     selection: &Selection,
 ) -> Result<Vec<Target>, ExitProblem> {
     let mut targets = Vec::new();
-    for object in app.fleet.groups(false).await? {
+    for object in app.fleet.groups().list(false).await? {
         if is_selected(&object, &object.metadata, namespace, selection)? {
             targets.push(target(kind::GROUP, &object.metadata)?);
         }
@@ -98,7 +98,11 @@ pub(crate) async fn confirm_pools(
     targets: &[Target],
 ) -> Result<(), ExitProblem> {
     let entities: Vec<_> = targets.iter().map(|target| target.entity.clone()).collect();
-    confirm_members(args, targets, app.fleet.members_of_pools(&entities).await?)
+    confirm_members(
+        args,
+        targets,
+        app.fleet.pools().count_members(&entities).await?,
+    )
 }
 
 /// The same of groups.
@@ -108,7 +112,11 @@ pub(crate) async fn confirm_groups(
     targets: &[Target],
 ) -> Result<(), ExitProblem> {
     let entities: Vec<_> = targets.iter().map(|target| target.entity.clone()).collect();
-    confirm_members(args, targets, app.fleet.members_of_groups(&entities).await?)
+    confirm_members(
+        args,
+        targets,
+        app.fleet.groups().count_members(&entities).await?,
+    )
 }
 
 fn confirm_members(

@@ -106,8 +106,8 @@ pub(crate) async fn group_named(
     namespace: &str,
     name: &str,
 ) -> Result<Target, FleetError> {
-    let entity = app.fleet.group(namespace, name).await?;
-    let (namespace, name) = app.fleet.title_of_group(&entity).await?;
+    let entity = app.fleet.groups().find(namespace, name).await?;
+    let (namespace, name) = app.fleet.groups().title(&entity).await?;
     Ok(Target {
         entity,
         namespace,
@@ -135,7 +135,7 @@ fn network_name(name: &str) -> Option<&str> {
 
 /// The network of that name, on each of its hosts.
 async fn networks_named(app: &App, namespace: &str, name: &str) -> Result<Vec<Target>, FleetError> {
-    let entities = app.fleet.network_entities(namespace, name).await?;
+    let entities = app.fleet.networks().find(namespace, name).await?;
     let (namespace, name) = name.split_once('/').unwrap_or((namespace, name));
     let targets = entities.into_iter().map(|entity| Target {
         entity,
@@ -151,13 +151,13 @@ pub(crate) async fn pool_named(
     namespace: &str,
     name: &str,
 ) -> Result<Target, FleetError> {
-    let entity = app.fleet.pool(namespace, name).await?;
+    let entity = app.fleet.pools().find(namespace, name).await?;
     pool_of(app, &entity).await
 }
 
 /// A pool as a target.
 pub(crate) async fn pool_of(app: &App, entity: &EntityId) -> Result<Target, FleetError> {
-    let (namespace, name) = app.fleet.title_of_pool(entity).await?;
+    let (namespace, name) = app.fleet.pools().title(entity).await?;
     Ok(Target {
         entity: entity.clone(),
         namespace,
@@ -183,7 +183,7 @@ pub(crate) async fn targets_named(
         }
         if let Some(snapshot) = name.strip_prefix(SNAPSHOT) {
             targets.push(Target {
-                entity: app.fleet.snapshot(namespace, snapshot).await?,
+                entity: app.fleet.snapshots().find(namespace, snapshot).await?,
                 namespace: namespace.to_owned(),
                 name: snapshot.to_owned(),
             });
@@ -194,10 +194,13 @@ pub(crate) async fn targets_named(
             continue;
         }
         let (name, entity) = match name.strip_prefix(DISK) {
-            Some(name) => (name.to_owned(), app.fleet.disk(namespace, name).await?),
+            Some(name) => (
+                name.to_owned(),
+                app.fleet.disks().find(namespace, name).await?,
+            ),
             None => {
                 let name = crate::args::without_kind(name).to_owned();
-                let entity = app.fleet.vsi(namespace, &name).await?;
+                let entity = app.fleet.vsis().find(namespace, &name).await?;
                 (name, entity)
             }
         };
@@ -219,7 +222,7 @@ pub(crate) async fn targets_of(
     app: &App,
     entities: &[EntityId],
 ) -> Result<Vec<Target>, ExitProblem> {
-    let objects = app.fleet.vsis(false).await?;
+    let objects = app.fleet.vsis().list(false).await?;
     let named = entities.iter().filter_map(|entity| {
         let object = objects
             .iter()
@@ -271,14 +274,18 @@ async fn objects(app: &App, targets: &[Target]) -> Result<Vec<TargetObject>, Exi
     } in targets
     {
         objects.push(match entity.kind().as_str() {
-            kind::POOL => TargetObject::Pool(Box::new(app.fleet.get_pool(namespace, name).await?)),
-            kind::GROUP => {
-                TargetObject::Group(Box::new(app.fleet.get_group(namespace, name).await?))
+            kind::POOL => {
+                TargetObject::Pool(Box::new(app.fleet.pools().get(namespace, name).await?))
             }
-            kind::DISK => TargetObject::Disk(Box::new(app.fleet.get_disk(namespace, name).await?)),
+            kind::GROUP => {
+                TargetObject::Group(Box::new(app.fleet.groups().get(namespace, name).await?))
+            }
+            kind::DISK => {
+                TargetObject::Disk(Box::new(app.fleet.disks().get(namespace, name).await?))
+            }
             // `get network` asks its host.
             kind::NETWORK => continue,
-            _ => TargetObject::Vsi(Box::new(app.fleet.get(namespace, name).await?)),
+            _ => TargetObject::Vsi(Box::new(app.fleet.vsis().get(namespace, name).await?)),
         });
     }
     Ok(objects)

@@ -112,7 +112,7 @@ pub(crate) async fn await_pools_of(
 ) -> Result<Exit, ExitProblem> {
     let entities: Vec<_> = deleted.iter().map(|target| target.entity.clone()).collect();
     let mut pools = Vec::new();
-    for (entity, namespace, name) in app.fleet.pools_of(&entities).await? {
+    for (entity, namespace, name) in app.fleet.pools().of_vsis(&entities).await? {
         pools.push(Target {
             entity,
             namespace,
@@ -149,7 +149,7 @@ pub(crate) async fn watch(
     live: &mut LiveOutput,
 ) -> Result<(), FleetError> {
     let mut notices = app.notices();
-    let mut moved = app.fleet.pools_moved();
+    let mut moved = app.fleet.pools().moved();
     let mut reminder = Reminder::new();
     loop {
         while let Ok(notice) = notices.try_recv() {
@@ -201,7 +201,7 @@ fn draw(app: &App, targets: &[Target], open: &[&Target], live: &mut LiveOutput) 
     let going = open.iter().take(GRAPHS).copied();
     let drawn = ended.chain(going).filter_map(|target| {
         Some(Drawn {
-            run: app.fleet.newest_run(&target.entity)?,
+            run: app.fleet.history().newest_run(&target.entity)?,
             entity: target.entity.clone(),
             label: target.shown(),
             open: is_open(target),

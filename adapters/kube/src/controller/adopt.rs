@@ -61,7 +61,7 @@ impl Controller {
         };
         let host = translation.rest.hosts.get(&disk.host).cloned();
         let by = by(&resource.manager, &generation(resource.generation));
-        match self.fleet.adopt_disk(disk.clone(), host, by).await {
+        match self.fleet.disks().adopt(disk.clone(), host, by).await {
             Ok(_) => true,
             Err(error) => {
                 self.unfinished = true;
@@ -99,6 +99,6 @@ impl Controller {
             force: self.lost == LostJournal::Adopt,
         };
         let by = by(&wish.manager, &generation(wish.generation));
-        self.fleet.adopt(what, by).await.map(drop)
+        self.fleet.vsis().adopt(what, by).await.map(drop)
     }
 }

@@ -30,7 +30,12 @@ impl Controller {
         }
         let (namespace, uid) = (&resource.key.namespace, resource.uid.to_string());
         let by = by(&resource.manager, "the resource approves it");
-        match self.fleet.approve_this(namespace, &uid, id, by).await {
+        match self
+            .fleet
+            .vsis()
+            .approve_this(namespace, &uid, id, by)
+            .await
+        {
             Ok(false) => {}
             Ok(true) => self.desk.dirty_uid(&resource.uid),
             Err(error) => {

@@ -61,7 +61,7 @@ impl Controller {
         let Ok(entity) = disk_entity(resource.uid) else {
             return false;
         };
-        match self.fleet.users_of_disk(resource.uid).await {
+        match self.fleet.disks().users(resource.uid).await {
             Ok(users) if users.is_empty() || resource.is_orphaned() => {}
             Ok(users) => {
                 findings.hold = Some(Hold::InUse(users));
@@ -88,7 +88,7 @@ impl Controller {
     async fn network_may_go(&mut self, resource: &Resource) -> bool {
         let (namespace, name) = (&resource.key.namespace, &resource.key.name);
         let (uid, orphan) = (resource.uid, resource.is_orphaned());
-        let found = match self.fleet.network_entities(namespace, name).await {
+        let found = match self.fleet.networks().find(namespace, name).await {
             Ok(found) => found,
             Err(error) if error.kind == ErrorKind::NotFound => return true,
             Err(error) => {
@@ -99,7 +99,11 @@ impl Controller {
         };
         if self.asked.get(&uid) != Some(&orphan) {
             let by = by(&resource.manager, "the resource was deleted");
-            let asked = self.fleet.delete_network(namespace, name, orphan, by).await;
+            let asked = self
+                .fleet
+                .networks()
+                .delete(namespace, name, orphan, by)
+                .await;
             match asked {
                 Ok(_) => {
                     self.asked.insert(uid, orphan);
@@ -155,10 +159,15 @@ impl Controller {
         let (namespace, id) = (&resource.key.namespace, resource.uid.to_string());
         match resource.key.kind {
             ResourceKind::Vsi | ResourceKind::VirtualServer => {
-                self.fleet.delete(namespace, &id, orphan, by).await
+                self.fleet.vsis().delete(namespace, &id, orphan, by).await
             }
-            ResourceKind::Snapshot => self.fleet.delete_snapshot(namespace, &id, orphan, by).await,
-            _ => self.fleet.delete_disk(namespace, &id, orphan, by).await,
+            ResourceKind::Snapshot => {
+                self.fleet
+                    .snapshots()
+                    .delete(namespace, &id, orphan, by)
+                    .await
+            }
+            _ => self.fleet.disks().delete(namespace, &id, orphan, by).await,
         }
     }
 }

@@ -133,7 +133,7 @@ impl Controller {
             return Some(MemberClaim::Refused(not_made(&resource.key)));
         };
         let key = &resource.key;
-        Some(match self.fleet.membership(vsi).await {
+        Some(match self.fleet.pools().membership(vsi).await {
             Ok(Some(is))
                 if (&is.namespace, &is.name) == (&key.namespace, &key.name)
                     && is.of.uid == pool =>
@@ -192,7 +192,7 @@ impl Controller {
         if alive && pool.is_some() && !is_asked {
             let by = by(&resource.manager, "the resource was deleted");
             let (namespace, id) = (&resource.key.namespace, vsi.to_string());
-            match self.fleet.delete(namespace, &id, orphan, by).await {
+            match self.fleet.vsis().delete(namespace, &id, orphan, by).await {
                 Ok(_) => {
                     self.asked.insert(resource.uid, orphan);
                     self.refused.remove(&resource.uid);

@@ -37,8 +37,8 @@ impl Controller {
         }
         let (namespace, name) = (&resource.key.namespace, &resource.key.name);
         let found = match resource.key.kind {
-            ResourceKind::Group => self.fleet.uid_of_group(namespace, name).await,
-            _ => self.fleet.uid_of_pool(namespace, name).await,
+            ResourceKind::Group => self.fleet.groups().uid(namespace, name).await,
+            _ => self.fleet.pools().uid(namespace, name).await,
         };
         found.ok().flatten().unwrap_or(own)
     }
@@ -95,8 +95,8 @@ impl Controller {
         let namespace = &resource.key.namespace;
         let id = entity.id();
         let asked = match resource.key.kind {
-            ResourceKind::Group => self.fleet.delete_group(namespace, id, orphan, by).await,
-            _ => self.fleet.delete_pool(namespace, id, orphan, by).await,
+            ResourceKind::Group => self.fleet.groups().delete(namespace, id, orphan, by).await,
+            _ => self.fleet.pools().delete(namespace, id, orphan, by).await,
         };
         match asked {
             Ok(_) => {
@@ -295,7 +295,7 @@ impl Controller {
             };
             let uid = self.pool_uid(resource).await;
             let by = by(&resource.manager, "the resource approves it");
-            let approved = self.fleet.approve_template(uid, id, by);
+            let approved = self.fleet.pools().approve_template(uid, id, by);
             match Box::pin(approved).await {
                 Ok(false) => {}
                 Ok(true) => self.desk.dirty_uid(&resource.uid),

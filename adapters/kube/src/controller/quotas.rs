@@ -85,14 +85,18 @@ impl Controller {
     /// Whether the fleet has it: a command may have deleted it.
     async fn has_quota(&self, resource: &Resource) -> bool {
         let (namespace, name) = (&resource.key.namespace, &resource.key.name);
-        self.fleet.has_quota(namespace, name).await.unwrap_or(false)
+        self.fleet
+            .quotas()
+            .has(namespace, name)
+            .await
+            .unwrap_or(false)
     }
 
     /// The limits end with the resource; what was made stays.
     pub(super) async fn quota_may_go(&mut self, resource: &Resource) -> bool {
         let (namespace, name) = (&resource.key.namespace, &resource.key.name);
         let by = by(&resource.manager, "the resource was deleted");
-        match self.fleet.delete_quota(namespace, name, by).await {
+        match self.fleet.quotas().delete(namespace, name, by).await {
             Ok(()) => true,
             Err(error) if error.kind == ErrorKind::NotFound => true,
             Err(error) => {

@@ -27,7 +27,7 @@ impl Reporter {
             asked.into_iter().for_each(|key| self.later(key, wait));
             return;
         }
-        match self.fleet.quota_objects().await {
+        match self.fleet.quotas().list().await {
             Ok(objects) => {
                 self.counted_at = Some(Instant::now());
                 let named = objects.into_iter().map(|object| {

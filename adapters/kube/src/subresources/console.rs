@@ -85,7 +85,7 @@ pub(super) async fn open(
     }
     let (namespace, name) = (target.namespace.clone(), target.name.clone());
     // A console is had by name: it must be that of this very object.
-    if inner.fleet.vsi(&namespace, &name).await? != entity {
+    if inner.fleet.vsis().find(&namespace, &name).await? != entity {
         return Err(Refusal::no_such_object(target));
     }
     let by = By {

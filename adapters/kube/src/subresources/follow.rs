@@ -66,7 +66,7 @@ impl History {
     /// The lines that are new.
     async fn lines(&mut self) -> Result<Vec<HistoryLine>, Refusal> {
         let _turn = self.inner.turn().await?;
-        let lines = timeout(PIECE, self.inner.fleet.history_of(&self.entity)).await;
+        let lines = timeout(PIECE, self.inner.fleet.history().lines_of(&self.entity)).await;
         let mut lines = lines.map_err(|_| Refusal::late())??;
         lines.retain(|line| line.offset >= self.from);
         if let Some(last) = lines.last() {
@@ -101,14 +101,14 @@ pub(super) async fn logs(
     let options = RouteOptions::of(query, &["follow", "from", "failed", "definition"])?;
     let (namespace, name) = (&target.namespace, &target.name);
     // A log is had by name: it must be that of this very object.
-    if inner.fleet.vsi(namespace, name).await? != entity {
+    if inner.fleet.vsis().find(namespace, name).await? != entity {
         return Err(Refusal::no_such_object(target));
     }
     if options.failed || options.definition {
         return failed(inner, target, options.definition).await;
     }
     let until = deadline();
-    let log = timeout(PIECE, inner.fleet.console_log(namespace, name)).await;
+    let log = timeout(PIECE, inner.fleet.history().console_log(namespace, name)).await;
     let mut log = FollowedLog {
         inner: inner.clone(),
         log: log.map_err(|_| Refusal::late())??,
@@ -168,7 +168,10 @@ async fn failed(
 ) -> Result<Response<HttpAnswer>, Refusal> {
     let kept = {
         let _turn = inner.turn().await?;
-        let kept = inner.fleet.evidence(&target.namespace, &target.name);
+        let kept = inner
+            .fleet
+            .history()
+            .evidence(&target.namespace, &target.name);
         let kept = timeout(PIECE, kept).await;
         kept.map_err(|_| Refusal::late())??
     };

@@ -9,7 +9,7 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{
-    Applied, EntityPresence, ErrorKind, Fleet, FleetError,
+    Applied, DiskHandle, EntityPresence, ErrorKind, Fleet, FleetError,
     apply::{is_deleting, turn},
     disk::source::NewDisks,
     disk::updates::{DiskRequest, change, create, full_name, matching, plan_of, refills, refused},
@@ -82,6 +82,128 @@ impl KnownDisk {
     }
 }
 
+impl DiskHandle<'_> {
+    /// Takes a data disk over that an earlier journal made, as it stands: its volume bears the
+    /// disk's UID, is looked at and not made, and is this journal's from then on.
+    ///
+    /// # Errors
+    /// When it is known already, or has no UID.
+    pub async fn adopt(
+        self,
+        disk: DesiredDataDisk,
+        host: Option<HostSettings>,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        self.fleet.engine.takes_wishes()?;
+        let uid = disk
+            .uid
+            .ok_or_else(|| FleetError::defect("a disk without a UID"))?;
+        let entity = disk_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
+        if self.fleet.knowledge(&entity) != EntityPresence::None {
+            return Err(FleetError::defect(format!("{entity} is known already")));
+        }
+        let mut updates = DesiredUpdates::default();
+        if let Some(host) = host {
+            self.fleet.host_wish(host, &mut updates).await?;
+        }
+        let wanted = DiskRecord {
+            disk,
+            recorded: true,
+            made: true,
+            turn: None,
+            unresolved_refs: Vec::new(),
+        };
+        let supersede = Precedence::Supersede;
+        updates.add(entity.clone(), data_disk::NAME, supersede, &wanted, None)?;
+        self.fleet.record(updates, by).await?;
+        self.fleet
+            .engine
+            .drive(Drive::These(vec![entity.clone()]))
+            .await?;
+        Ok(entity)
+    }
+
+    /// The entity of a data disk that is not deleted.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn find(self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
+        Ok(self.fleet.find_disk(namespace, name, false).await?.entity)
+    }
+
+    /// Records that a data disk is to go, by its `deletionPolicy`: its volume is deleted once
+    /// nothing on the host names it, or stays. With `orphan` it stays in any case, and the host is
+    /// not asked.
+    ///
+    /// # Errors
+    /// When there is none of that name, or a VSI that stays has it and it would only be forgotten: a
+    /// new disk of its name would be another one.
+    pub async fn delete(
+        self,
+        namespace: &str,
+        name: &str,
+        orphan: bool,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let known = self.fleet.find_disk(namespace, name, false).await?;
+        let workflow = if orphan || known.wanted.disk.deletion_policy == DeletionPolicy::Retain {
+            data_disk::FORGET
+        } else {
+            data_disk::DELETE
+        };
+        if known.workflow() == workflow {
+            self.fleet.engine.retry(known.entity.clone(), by).await?;
+            return Ok(known.entity);
+        }
+        if workflow == data_disk::DELETE {
+            self.fleet
+                .refuse_while_unreadable("the deletion of a data disk")
+                .await?;
+        }
+        let vsis = self.fleet.known_with(known.uid).await?;
+        let users = vsis.iter().filter(|vsi| !vsi.is_deleted());
+        let users = users.filter(|vsi| known.is_used_by(vsi));
+        let (leaving, staying): (Vec<_>, Vec<_>) = users.partition(|vsi| is_deleting(&vsi.state));
+        if workflow == data_disk::FORGET && !orphan && !staying.is_empty() {
+            return Err(in_use(&known.wanted.disk, &staying));
+        }
+        let wanted = DiskRecord {
+            recorded: known.wanted.recorded || known.is_legacy(),
+            // That of a VSI that has it and is on its way out, too.
+            turn: leaving.first().map(|vsi| turn(vsi, true)),
+            ..known.wanted.clone()
+        };
+        let mut updates = DesiredUpdates::default();
+        let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
+        updates.add(entity, workflow, supreme, &wanted, None)?;
+        self.fleet.record(updates, by).await?;
+        Ok(known.entity)
+    }
+
+    /// The data disks with an open run, or a wish that no run was opened for.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn interrupted(self) -> Result<Vec<(EntityId, String, String)>, FleetError> {
+        let known = self.fleet.known_disks().await?.into_iter();
+        let open = known.filter(|disk| {
+            let newest = disk
+                .state
+                .desired
+                .as_ref()
+                .map(|desired| desired.generation);
+            let begun = newest.is_some_and(|newest| newest == disk.state.attempted);
+            let is_open = disk.state.active.is_some() || !disk.state.is_settled() && !begun;
+            is_open && self.fleet.engine.unreadable(&disk.entity).is_none()
+        });
+        let named = open.map(|disk| {
+            let DiskRecord { disk: named, .. } = disk.wanted;
+            (disk.entity, named.namespace, named.name)
+        });
+        Ok(named.collect())
+    }
+}
+
 impl Fleet {
     /// All data disks, deleted ones included, by namespace and name.
     pub(in crate::fleet) async fn known_disks(&self) -> Result<Vec<KnownDisk>, FleetError> {
@@ -138,45 +260,6 @@ impl Fleet {
         Ok((ids, all))
     }
 
-    /// Takes a data disk over that an earlier journal made, as it stands: its volume bears the
-    /// disk's UID, is looked at and not made, and is this journal's from then on.
-    ///
-    /// # Errors
-    /// When it is known already, or has no UID.
-    pub async fn adopt_disk(
-        &self,
-        disk: DesiredDataDisk,
-        host: Option<HostSettings>,
-        by: By,
-    ) -> Result<EntityId, FleetError> {
-        self.engine.takes_wishes()?;
-        let uid = disk
-            .uid
-            .ok_or_else(|| FleetError::defect("a disk without a UID"))?;
-        let entity = disk_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
-        if self.knowledge(&entity) != EntityPresence::None {
-            return Err(FleetError::defect(format!("{entity} is known already")));
-        }
-        let mut updates = DesiredUpdates::default();
-        if let Some(host) = host {
-            self.host_wish(host, &mut updates).await?;
-        }
-        let wanted = DiskRecord {
-            disk,
-            recorded: true,
-            made: true,
-            turn: None,
-            unresolved_refs: Vec::new(),
-        };
-        let supersede = Precedence::Supersede;
-        updates.add(entity.clone(), data_disk::NAME, supersede, &wanted, None)?;
-        self.record(updates, by).await?;
-        self.engine
-            .drive(Drive::These(vec![entity.clone()]))
-            .await?;
-        Ok(entity)
-    }
-
     /// The first change of a data disk that is never made, and disks that are on their way out.
     pub(in crate::fleet) async fn refuse_disks(
         &self,
@@ -204,14 +287,6 @@ impl Fleet {
         Ok(())
     }
 
-    /// The entity of a data disk that is not deleted.
-    ///
-    /// # Errors
-    /// When there is none of that name.
-    pub async fn disk(&self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
-        Ok(self.find_disk(namespace, name, false).await?.entity)
-    }
-
     pub(in crate::fleet) async fn find_disk(
         &self,
         namespace: &str,
@@ -230,77 +305,6 @@ impl Fleet {
         let lost = self.lost_among(kind::DISK, [(namespace, name)]).await?;
         refuse_lost(&lost, kind::DISK, namespace, name)?;
         Err(FleetError::not_found(kind::DISK, name))
-    }
-
-    /// Records that a data disk is to go, by its `deletionPolicy`: its volume is deleted once
-    /// nothing on the host names it, or stays. With `orphan` it stays in any case, and the host is
-    /// not asked.
-    ///
-    /// # Errors
-    /// When there is none of that name, or a VSI that stays has it and it would only be forgotten: a
-    /// new disk of its name would be another one.
-    pub async fn delete_disk(
-        &self,
-        namespace: &str,
-        name: &str,
-        orphan: bool,
-        by: By,
-    ) -> Result<EntityId, FleetError> {
-        let known = self.find_disk(namespace, name, false).await?;
-        let workflow = if orphan || known.wanted.disk.deletion_policy == DeletionPolicy::Retain {
-            data_disk::FORGET
-        } else {
-            data_disk::DELETE
-        };
-        if known.workflow() == workflow {
-            self.engine.retry(known.entity.clone(), by).await?;
-            return Ok(known.entity);
-        }
-        if workflow == data_disk::DELETE {
-            self.refuse_while_unreadable("the deletion of a data disk")
-                .await?;
-        }
-        let vsis = self.known_with(known.uid).await?;
-        let users = vsis.iter().filter(|vsi| !vsi.is_deleted());
-        let users = users.filter(|vsi| known.is_used_by(vsi));
-        let (leaving, staying): (Vec<_>, Vec<_>) = users.partition(|vsi| is_deleting(&vsi.state));
-        if workflow == data_disk::FORGET && !orphan && !staying.is_empty() {
-            return Err(in_use(&known.wanted.disk, &staying));
-        }
-        let wanted = DiskRecord {
-            recorded: known.wanted.recorded || known.is_legacy(),
-            // That of a VSI that has it and is on its way out, too.
-            turn: leaving.first().map(|vsi| turn(vsi, true)),
-            ..known.wanted.clone()
-        };
-        let mut updates = DesiredUpdates::default();
-        let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
-        updates.add(entity, workflow, supreme, &wanted, None)?;
-        self.record(updates, by).await?;
-        Ok(known.entity)
-    }
-
-    /// The data disks with an open run, or a wish that no run was opened for.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn interrupted_disks(&self) -> Result<Vec<(EntityId, String, String)>, FleetError> {
-        let known = self.known_disks().await?.into_iter();
-        let open = known.filter(|disk| {
-            let newest = disk
-                .state
-                .desired
-                .as_ref()
-                .map(|desired| desired.generation);
-            let begun = newest.is_some_and(|newest| newest == disk.state.attempted);
-            let is_open = disk.state.active.is_some() || !disk.state.is_settled() && !begun;
-            is_open && self.engine.unreadable(&disk.entity).is_none()
-        });
-        let named = open.map(|disk| {
-            let DiskRecord { disk: named, .. } = disk.wanted;
-            (disk.entity, named.namespace, named.name)
-        });
-        Ok(named.collect())
     }
 
     /// The disks that a VSI waits for or will wait for.

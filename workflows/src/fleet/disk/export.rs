@@ -9,7 +9,7 @@ use vsiflow_steps::{
     ports::{DomainInfo, Hosts, VolumeInfo, VolumeKey},
 };
 
-use crate::fleet::{ErrorKind, Fleet, FleetError};
+use crate::fleet::{DiskHandle, ErrorKind, Fleet, FleetError};
 use crate::{data_disk, record::kind};
 
 /// A disk that is read. It needs the fleet no more once it is had.
@@ -20,41 +20,39 @@ pub struct DiskToExport {
     object: String,
 }
 
-impl Fleet {
+impl DiskHandle<'_> {
     /// A data disk by its name, or a disk of a snapshot as `snapshot/SNAPSHOT/DISK`.
     ///
     /// # Errors
     /// `VSI0703` where there is none; `VSI0226` where it is not whole; `VSI0228` where somebody may write
     /// to it; what its host says.
-    pub async fn disk_to_export(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<DiskToExport, FleetError> {
+    pub async fn to_export(self, namespace: &str, name: &str) -> Result<DiskToExport, FleetError> {
         let snapshot = name.strip_prefix("snapshot/");
         let (host, key) = match snapshot.and_then(|rest| rest.split_once('/')) {
-            Some((snapshot, disk)) => self.copy_to_export(namespace, snapshot, disk).await?,
-            None => self.data_disk_to_export(namespace, name).await?,
+            Some((snapshot, disk)) => self.fleet.copy_to_export(namespace, snapshot, disk).await?,
+            None => self.fleet.data_disk_to_export(namespace, name).await?,
         };
         let object = match snapshot {
             Some(_) => name.to_owned(),
             None => format!("{}/{name}", kind::DISK),
         };
-        let ports = self.hosts.host(&host).await.map_err(Failure::from)?;
+        let ports = self.fleet.hosts.host(&host).await.map_err(Failure::from)?;
         let found = ports.storage.volume(&key).await.map_err(Failure::from)?;
         let volume = found.ok_or_else(|| {
             let missing = error::MISSING.failure("the disk is not there");
             FleetError::from(missing.on_host(&host).of_object(format!("volume {key}")))
         })?;
         let disk = DiskToExport {
-            hosts: self.hosts.clone(),
+            hosts: self.fleet.hosts.clone(),
             host,
             volume,
             object,
         };
         disk.unchanged().await.map(|()| disk)
     }
+}
 
+impl Fleet {
     async fn copy_to_export(
         &self,
         namespace: &str,

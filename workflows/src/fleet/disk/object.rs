@@ -9,7 +9,7 @@ use vsiflow_engine::{model::Failure, step::Step as _};
 use vsiflow_steps::disk::GrowVolume;
 
 use crate::fleet::{
-    Condition, Fleet, FleetError, Metadata,
+    Condition, DiskHandle, Fleet, FleetError, Metadata,
     disk::apply::KnownDisk,
     index::{Known, qualified},
     unreadable::LostEntity,
@@ -69,23 +69,23 @@ pub struct DiskStatus {
     pub conditions: Vec<Condition>,
 }
 
-impl Fleet {
+impl DiskHandle<'_> {
     /// All data disks by namespace and name, those that VSIs refer to included; with `deleted`
     /// those that are gone, too.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn disks(&self, deleted: bool) -> Result<Vec<DiskObject>, FleetError> {
-        let mut vsis = self.known().await?;
+    pub async fn list(self, deleted: bool) -> Result<Vec<DiskObject>, FleetError> {
+        let mut vsis = self.fleet.known().await?;
         vsis.retain(|vsi| !vsi.is_deleted());
         let mut objects = Vec::new();
-        for disk in self.known_disks().await? {
+        for disk in self.fleet.known_disks().await? {
             if deleted || !disk.is_deleted() {
-                objects.push(self.disk_object(&disk, &vsis).await?);
+                objects.push(self.fleet.disk_object(&disk, &vsis).await?);
             }
         }
-        let lost = self.lost(kind::DISK).await?;
-        objects.extend(lost.into_iter().map(|lost| self.lost_disk(lost)));
+        let lost = self.fleet.lost(kind::DISK).await?;
+        objects.extend(lost.into_iter().map(|lost| self.fleet.lost_disk(lost)));
         objects.extend(references(&vsis));
         objects.sort_by(|a, b| {
             let key = |o: &DiskObject| (o.metadata.namespace.clone(), o.metadata.name.clone());
@@ -98,27 +98,29 @@ impl Fleet {
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
-    pub async fn get_disk(&self, namespace: &str, name: &str) -> Result<DiskObject, FleetError> {
-        if let Some(lost) = self.lost_one(kind::DISK, namespace, name).await? {
-            return Ok(self.lost_disk(lost));
+    pub async fn get(self, namespace: &str, name: &str) -> Result<DiskObject, FleetError> {
+        if let Some(lost) = self.fleet.lost_one(kind::DISK, namespace, name).await? {
+            return Ok(self.fleet.lost_disk(lost));
         }
         let (namespace, name) = qualified(namespace, name);
-        let made = self.find_disk(namespace, name, true).await;
+        let made = self.fleet.find_disk(namespace, name, true).await;
         if let Some(known) = made.as_ref().ok().filter(|known| !known.is_deleted()) {
-            let mut users = self.known_with(known.uid).await?;
+            let mut users = self.fleet.known_with(known.uid).await?;
             users.retain(|vsi| !vsi.is_deleted());
-            return self.disk_object(known, &users).await;
+            return self.fleet.disk_object(known, &users).await;
         }
-        let mut vsis = self.known().await?;
+        let mut vsis = self.fleet.known().await?;
         vsis.retain(|vsi| !vsi.is_deleted());
         let is_meant =
             |disk: &DiskObject| disk.metadata.namespace == namespace && disk.metadata.name == name;
         match references(&vsis).into_iter().find(is_meant) {
             Some(reference) => Ok(reference),
-            None => self.disk_object(&made?, &vsis).await,
+            None => self.fleet.disk_object(&made?, &vsis).await,
         }
     }
+}
 
+impl Fleet {
     /// One of which nobody can read what is wanted.
     fn lost_disk(&self, lost: LostEntity) -> DiskObject {
         let (created, changed) = self.engine.times(&lost.entity).unwrap_or_default();

@@ -5,25 +5,26 @@ use vsiflow_engine::{
     model::{EntityId, Precedence},
 };
 
-use crate::fleet::{Fleet, FleetError, store::DesiredUpdates};
+use crate::fleet::{Fleet, FleetError, GroupHandle, store::DesiredUpdates};
 use crate::group;
 use crate::group::GroupRecord;
 
-impl Fleet {
+impl GroupHandle<'_> {
     /// Records that a group is to go with everything that was made for it, the newest wave first, and
     /// begins with it. Data disks go by their `deletionPolicy`. With `orphan` hosts are not asked, and
     /// everything there stays.
     ///
     /// # Errors
     /// When there is none of that name.
-    pub async fn delete_group(
-        &self,
+    pub async fn delete(
+        self,
         namespace: &str,
         name: &str,
         orphan: bool,
         by: By,
     ) -> Result<EntityId, FleetError> {
         let known = self
+            .fleet
             .find_record::<GroupRecord>(namespace, name, false)
             .await?;
         let workflow = if orphan { group::FORGET } else { group::DELETE };
@@ -32,9 +33,9 @@ impl Fleet {
             let (entity, newest) = (known.entity.clone(), Some(known.generation()));
             let record = Precedence::Record;
             updates.add(entity, workflow, record, &known.wanted, newest)?;
-            self.record(updates, by).await?;
+            self.fleet.record(updates, by).await?;
         }
-        self.work_on_pools([known.entity.clone()]);
+        self.fleet.work_on_pools([known.entity.clone()]);
         Ok(known.entity)
     }
 
@@ -42,8 +43,8 @@ impl Fleet {
     ///
     /// # Errors
     /// When there is no such group or pool, it is being deleted, or the number cannot be.
-    pub async fn scale_group(
-        &self,
+    pub async fn scale(
+        self,
         namespace: &str,
         name: &str,
         pool: &str,
@@ -51,15 +52,21 @@ impl Fleet {
         by: By,
     ) -> Result<EntityId, FleetError> {
         let known = self
+            .fleet
             .find_record::<GroupRecord>(namespace, name, false)
             .await?;
         let pool = group::pool_name(&known.wanted.name, pool);
         let namespace = &known.wanted.namespace;
-        self.scale_pool(namespace, &pool, replicas, by).await?;
-        self.work_on_pools([known.entity.clone()]);
+        self.fleet
+            .pools()
+            .scale(namespace, &pool, replicas, by)
+            .await?;
+        self.fleet.work_on_pools([known.entity.clone()]);
         Ok(known.entity)
     }
+}
 
+impl Fleet {
     /// Tries again at once what is stuck of a group's members.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use vsiflow_engine::model::{EntityId, Precedence};
 
 use crate::{
     fleet::{
-        Fleet, FleetError,
+        Fleet, FleetError, GroupHandle,
         known::{KnownGroup, KnownPool},
         store::DesiredUpdates,
     },
@@ -38,6 +38,45 @@ pub(in crate::fleet) fn record_group(
     updates.add(entity, group::NAME, Precedence::Record, wanted, newest)
 }
 
+impl GroupHandle<'_> {
+    /// Namespace and name of a group.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub async fn title(self, entity: &EntityId) -> Result<(String, String), FleetError> {
+        match self.fleet.known_record::<GroupRecord>(entity).await? {
+            Some(group) => Ok((group.wanted.namespace, group.wanted.name)),
+            None => Err(FleetError::not_found(kind::GROUP, entity.id())),
+        }
+    }
+
+    /// The entity of a group that is not deleted.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn find(self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
+        Ok(self
+            .fleet
+            .find_record::<GroupRecord>(namespace, name, false)
+            .await?
+            .entity)
+    }
+
+    /// How many members these groups have and are to have, together.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn count_members(self, groups: &[EntityId]) -> Result<usize, FleetError> {
+        let mut count = 0_usize;
+        for entity in groups {
+            if let Some(group) = self.fleet.known_record::<GroupRecord>(entity).await? {
+                count = count.saturating_add(self.fleet.count_group(&group).await?);
+            }
+        }
+        Ok(count)
+    }
+}
+
 impl Fleet {
     /// The pools that a group made and that are not gone, by their names within the group.
     pub(super) async fn pools_of_group(
@@ -51,28 +90,6 @@ impl Fleet {
             (of.uid == group).then_some((item, pool))
         });
         Ok(own.collect())
-    }
-
-    /// Namespace and name of a group.
-    ///
-    /// # Errors
-    /// When there is none, or it cannot be read.
-    pub async fn title_of_group(&self, entity: &EntityId) -> Result<(String, String), FleetError> {
-        match self.known_record::<GroupRecord>(entity).await? {
-            Some(group) => Ok((group.wanted.namespace, group.wanted.name)),
-            None => Err(FleetError::not_found(kind::GROUP, entity.id())),
-        }
-    }
-
-    /// The entity of a group that is not deleted.
-    ///
-    /// # Errors
-    /// When there is none of that name.
-    pub async fn group(&self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
-        Ok(self
-            .find_record::<GroupRecord>(namespace, name, false)
-            .await?
-            .entity)
     }
 
     /// How many members a group has and is to have; a group without any counts as one.
@@ -91,19 +108,5 @@ impl Fleet {
             count = count.saturating_add(members);
         }
         Ok(count.max(1))
-    }
-
-    /// How many members these groups have and are to have, together.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn members_of_groups(&self, groups: &[EntityId]) -> Result<usize, FleetError> {
-        let mut count = 0_usize;
-        for entity in groups {
-            if let Some(group) = self.known_record::<GroupRecord>(entity).await? {
-                count = count.saturating_add(self.count_group(&group).await?);
-            }
-        }
-        Ok(count)
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::fleet::{
-    Condition, Fleet, FleetError, Metadata, PoolMember, group::reconcile::GroupPools,
+    Condition, Fleet, FleetError, GroupHandle, Metadata, PoolMember, group::reconcile::GroupPools,
     known::KnownGroup, pool::template, vsi::conditions::condition, vsi::object::rfc3339,
 };
 use crate::{
@@ -103,19 +103,19 @@ pub struct GroupOutput {
     pub value: Option<String>,
 }
 
-impl Fleet {
+impl GroupHandle<'_> {
     /// All groups by namespace and name; with `deleted` those that are gone, too.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn groups(&self, deleted: bool) -> Result<Vec<GroupObject>, FleetError> {
-        let (groups, lost) = self.known_records::<GroupRecord>().await?;
+    pub async fn list(self, deleted: bool) -> Result<Vec<GroupObject>, FleetError> {
+        let (groups, lost) = self.fleet.known_records::<GroupRecord>().await?;
         for (entity, _, failure) in &lost {
             tracing::warn!(%entity, %failure, "a group is left out");
         }
         let mut objects = Vec::new();
         for group in groups.iter().filter(|group| deleted || !group.is_deleted()) {
-            objects.push(self.group_object(group).await?);
+            objects.push(self.fleet.group_object(group).await?);
         }
         Ok(objects)
     }
@@ -124,13 +124,16 @@ impl Fleet {
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
-    pub async fn get_group(&self, namespace: &str, name: &str) -> Result<GroupObject, FleetError> {
+    pub async fn get(self, namespace: &str, name: &str) -> Result<GroupObject, FleetError> {
         let group = self
+            .fleet
             .find_record::<GroupRecord>(namespace, name, true)
             .await?;
-        self.group_object(&group).await
+        self.fleet.group_object(&group).await
     }
+}
 
+impl Fleet {
     async fn group_object(&self, group: &KnownGroup) -> Result<GroupObject, FleetError> {
         let found = Box::pin(self.group_pools(group)).await?;
         let (created, changed) = self.engine.times(&group.entity).unwrap_or_default();

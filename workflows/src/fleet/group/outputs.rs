@@ -8,7 +8,7 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{
-    ErrorKind, Fleet, FleetError, group::gate::guest, index::Known, known::KnownGroup,
+    ErrorKind, Fleet, FleetError, GroupHandle, group::gate::guest, index::Known, known::KnownGroup,
 };
 use crate::{
     group::{GroupRecord, OutputValue},
@@ -35,18 +35,19 @@ impl std::fmt::Debug for FoundOutput {
     }
 }
 
-impl Fleet {
+impl GroupHandle<'_> {
     /// An output of a group that is not deleted.
     ///
     /// # Errors
     /// When there is no group or no output of that name, or it was not read yet.
-    pub async fn group_output(
-        &self,
+    pub async fn output(
+        self,
         namespace: &str,
         name: &str,
         key: &str,
     ) -> Result<FoundOutput, FleetError> {
         let group = self
+            .fleet
             .find_record::<GroupRecord>(namespace, name, false)
             .await?;
         let wanted = &group.wanted;
@@ -68,7 +69,7 @@ impl Fleet {
             Some(OutputValue::Shown(text)) => {
                 Ok(FoundOutput(Secret::new(text.clone().into_bytes())))
             }
-            Some(OutputValue::Secret(name)) => Ok(FoundOutput(self.secrets.get(name).await?)),
+            Some(OutputValue::Secret(name)) => Ok(FoundOutput(self.fleet.secrets.get(name).await?)),
             None => Err(refused(
                 format!("output {key} was not read yet: its wave is not up"),
                 format!(
@@ -78,7 +79,9 @@ impl Fleet {
             )),
         }
     }
+}
 
+impl Fleet {
     /// What was read, in words, by output.
     pub(super) async fn output_texts(
         &self,

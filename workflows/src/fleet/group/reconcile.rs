@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use vsiflow_engine::model::{EntityId, Failure, FailureClass, Name, Text};
 
 use crate::fleet::{
-    Fleet, FleetError, Verdict,
+    Fleet, FleetError, GroupHandle, Verdict,
     group::{controller, known::record_group},
     known::{KnownGroup, KnownPool},
     pool::NextLook,
@@ -25,6 +25,28 @@ use crate::{
 pub(super) struct GroupPools {
     pub(super) pools: BTreeMap<String, KnownPool>,
     pub(super) view: GroupView,
+}
+
+impl GroupHandle<'_> {
+    /// The groups that this state directory has not brought to their end.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn interrupted(self) -> Result<Vec<(EntityId, String, String)>, FleetError> {
+        let mut open = Vec::new();
+        for group in self.fleet.living::<GroupRecord>().await? {
+            let found = self.fleet.group_pools(&group).await?;
+            let decision = decide(&found.view);
+            if !matches!(
+                decision.outcome,
+                GroupOutcome::Available | GroupOutcome::Stuck(..)
+            ) {
+                let (namespace, name) = (group.wanted.namespace, group.wanted.name);
+                open.push((group.entity, namespace, name));
+            }
+        }
+        Ok(open)
+    }
 }
 
 impl Fleet {
@@ -251,7 +273,7 @@ impl Fleet {
         let by = controller(&group.label(), what);
         // By its UID: nobody else can have got its name meanwhile.
         let (namespace, uid) = (&group.wanted.namespace, pool.entity.id());
-        self.delete_pool(namespace, uid, orphan, by).await?;
+        self.pools().delete(namespace, uid, orphan, by).await?;
         Ok(false)
     }
 
@@ -355,26 +377,6 @@ impl Fleet {
                 .await?;
         }
         Ok(true)
-    }
-
-    /// The groups that this state directory has not brought to their end.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn interrupted_groups(&self) -> Result<Vec<(EntityId, String, String)>, FleetError> {
-        let mut open = Vec::new();
-        for group in self.living::<GroupRecord>().await? {
-            let found = self.group_pools(&group).await?;
-            let decision = decide(&found.view);
-            if !matches!(
-                decision.outcome,
-                GroupOutcome::Available | GroupOutcome::Stuck(..)
-            ) {
-                let (namespace, name) = (group.wanted.namespace, group.wanted.name);
-                open.push((group.entity, namespace, name));
-            }
-        }
-        Ok(open)
     }
 }
 

@@ -18,7 +18,7 @@ pub use self::{
     reader::EventReader,
     took::took,
 };
-use crate::fleet::{Fleet, FleetError};
+use crate::fleet::{Fleet, FleetError, HistoryHandle};
 use crate::group::GroupRecord;
 use crate::pool::PoolRecord;
 use crate::record::{host_entity, kind};
@@ -75,7 +75,7 @@ fn other_entity(name: &str) -> Option<EntityId> {
     host.or(token).or(brake)?.ok()
 }
 
-impl Fleet {
+impl HistoryHandle<'_> {
     /// The history of a VSI, deleted ones included: its own events, those of its runs, and those
     /// of the base image's runs it waited for. A line of the kind `missing` stands for each range
     /// of the journal that cannot be read any more and may have held some, and one of the kind
@@ -86,15 +86,28 @@ impl Fleet {
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
-    pub async fn history(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Vec<HistoryLine>, FleetError> {
-        let named = self.entities_named(namespace, name).await?;
-        self.lines_together(&named).await
+    pub async fn lines(self, namespace: &str, name: &str) -> Result<Vec<HistoryLine>, FleetError> {
+        let named = self.fleet.entities_named(namespace, name).await?;
+        self.fleet.lines_together(&named).await
     }
 
+    /// The history of just that entity, whatever its name.
+    ///
+    /// # Errors
+    /// When it is not known, or the journal cannot be read.
+    pub async fn lines_of(self, entity: &EntityId) -> Result<Vec<HistoryLine>, FleetError> {
+        let state = self.fleet.engine.entity(entity);
+        let state = state.ok_or_else(|| FleetError::not_found("entity", &entity.to_string()))?;
+        self.fleet.lines(entity, &state).await
+    }
+
+    /// Whether the journal has something of that entity.
+    pub fn knows(self, entity: &EntityId) -> bool {
+        self.fleet.engine.entity(entity).is_some()
+    }
+}
+
+impl Fleet {
     /// What bears that name, deleted ones included; several where each host or pool has one of its own.
     ///
     /// # Errors
@@ -157,21 +170,6 @@ impl Fleet {
         lines.sort_by_key(|line| line.offset);
         lines.dedup_by(|one, other| one.kind == MISSING && one.offset == other.offset);
         Ok(lines)
-    }
-
-    /// The history of just that entity, whatever its name.
-    ///
-    /// # Errors
-    /// When it is not known, or the journal cannot be read.
-    pub async fn history_of(&self, entity: &EntityId) -> Result<Vec<HistoryLine>, FleetError> {
-        let state = self.engine.entity(entity);
-        let state = state.ok_or_else(|| FleetError::not_found("entity", &entity.to_string()))?;
-        self.lines(entity, &state).await
-    }
-
-    /// Whether the journal has something of that entity.
-    pub fn knows(&self, entity: &EntityId) -> bool {
-        self.engine.entity(entity).is_some()
     }
 
     /// Every event of an entity and of its runs.

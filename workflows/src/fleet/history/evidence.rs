@@ -14,7 +14,7 @@ use vsiflow_steps::{
     vsi::{KeepEvidence, keep_evidence},
 };
 
-use crate::fleet::{Fleet, FleetError, index::Known};
+use crate::fleet::{Fleet, FleetError, HistoryHandle, index::Known};
 
 /// Where the evidence of a failed boot is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -51,25 +51,27 @@ impl std::fmt::Display for EvidencePlace {
     }
 }
 
-impl Fleet {
+impl HistoryHandle<'_> {
     /// What was kept of the newest failed boot whose remains were torn down; also of a VSI that
     /// is deleted by now.
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
     pub async fn evidence(
-        &self,
+        self,
         namespace: &str,
         name: &str,
     ) -> Result<Option<keep_evidence::Output>, FleetError> {
-        let known = self.find(namespace, name, true).await?;
-        let Some((_, output)) = self.kept(&known) else {
+        let known = self.fleet.find(namespace, name, true).await?;
+        let Some((_, output)) = self.fleet.kept(&known) else {
             return Ok(None);
         };
-        let bytes = self.blobs.get(&output).await?;
+        let bytes = self.fleet.blobs.get(&output).await?;
         Ok(serde_json::from_slice(&bytes).ok())
     }
+}
 
+impl Fleet {
     /// Where evidence of failed boots is, the newest first.
     pub(in crate::fleet) fn evidence_places(&self, known: &Known) -> Vec<EvidencePlace> {
         let (uid, vsi) = (known.wanted.uid, &known.wanted.vsi);

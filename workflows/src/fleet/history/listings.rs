@@ -7,7 +7,7 @@ use serde::Serialize;
 use vsiflow_engine::model::{EntityId, Failure, RunId, RunPhase, RunResult, RunState, Timestamp};
 
 use crate::fleet::{
-    Fleet, FleetError, host::maintenance, placement, unreadable::WantedReading,
+    FleetError, HistoryHandle, HostHandle, host::maintenance, placement, unreadable::WantedReading,
     vsi::object::rfc3339,
 };
 use crate::placement::{CapacityRecord, Promised};
@@ -128,16 +128,16 @@ pub struct RunObject {
     pub phase: &'static str,
 }
 
-impl Fleet {
+impl HostHandle<'_> {
     /// All hosts.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn host_objects(&self) -> Result<Vec<HostObject>, FleetError> {
-        let mut promises = placement::host_promises(self).await?;
+    pub async fn list(self) -> Result<Vec<HostObject>, FleetError> {
+        let mut promises = placement::host_promises(self.fleet).await?;
         let mut hosts = Vec::new();
-        for (entity, state) in self.entities_of(kind::HOST) {
-            let read: WantedReading<HostRecord> = self.read_wanted(&entity, &state).await?;
+        for (entity, state) in self.fleet.entities_of(kind::HOST) {
+            let read: WantedReading<HostRecord> = self.fleet.read_wanted(&entity, &state).await?;
             let host = match read {
                 WantedReading::Wanted(host) => host,
                 WantedReading::Nothing => continue,
@@ -153,15 +153,15 @@ impl Fleet {
                 crate::spec::HostConnection::Sim { .. } => "sim",
             };
             let cordoned = maintenance::why_cordoned(state.state.as_ref()).map(str::to_owned);
-            let answers = self.reach.answers(&name);
+            let answers = self.fleet.reach.answers(&name);
             let promised = promises.remove(&name).unwrap_or_default();
-            let said = self.recorded_capacity(&name).await?;
+            let said = self.fleet.recorded_capacity(&name).await?;
             hosts.push(HostObject {
                 room: room(said, &promised.sum, host.limits),
                 status: status(answers.as_ref(), cordoned.is_some()),
                 message: answers.and_then(Result::err),
                 cordoned,
-                warnings: self.reach.warning(&name).into_iter().collect(),
+                warnings: self.fleet.reach.warning(&name).into_iter().collect(),
                 name,
                 transport,
                 image_policy: host.record.image_policy().map(|policy| policy.to_string()),
@@ -172,10 +172,13 @@ impl Fleet {
         }
         Ok(hosts)
     }
+}
 
+impl HistoryHandle<'_> {
     /// All runs, oldest first.
-    pub fn runs(&self) -> Vec<RunObject> {
+    pub fn runs(self) -> Vec<RunObject> {
         let mut runs: Vec<_> = self
+            .fleet
             .engine
             .entities()
             .values()
@@ -183,7 +186,7 @@ impl Fleet {
             .collect();
         runs.sort_unstable();
         let objects = runs.into_iter().filter_map(|id| {
-            let run = self.engine.run(id)?;
+            let run = self.fleet.engine.run(id)?;
             Some(RunObject {
                 name: id.to_string(),
                 entity: run

@@ -6,7 +6,7 @@ use vsiflow_steps::{
     ports::{ConsolePosition, HostPorts, VolumeKey},
 };
 
-use crate::fleet::{Fleet, FleetError};
+use crate::fleet::{FleetError, HistoryHandle};
 
 /// A VSI's console log. It needs the fleet no more once it is had, so that following it keeps
 /// nobody from the state directory.
@@ -26,15 +26,20 @@ pub struct LogChunk {
 
 const CHUNK: u64 = 256 * 1024;
 
-impl Fleet {
+impl HistoryHandle<'_> {
     /// The console log of a VSI. Its host is not asked yet.
     ///
     /// # Errors
     /// When there is no such VSI, or its host's settings are not known.
-    pub async fn console_log(&self, namespace: &str, name: &str) -> Result<ConsoleLog, FleetError> {
-        let known = self.find(namespace, name, false).await?;
+    pub async fn console_log(self, namespace: &str, name: &str) -> Result<ConsoleLog, FleetError> {
+        let known = self.fleet.find(namespace, name, false).await?;
         let vsi = &known.wanted.vsi;
-        let ports = self.hosts.host(&vsi.host).await.map_err(Failure::from)?;
+        let ports = self
+            .fleet
+            .hosts
+            .host(&vsi.host)
+            .await
+            .map_err(Failure::from)?;
         Ok(ConsoleLog {
             ports,
             log: names::console_log(&vsi.pool, known.wanted.uid),

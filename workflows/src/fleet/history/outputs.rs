@@ -7,21 +7,23 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::vsi::{AwaitReady, CheckContract};
 
-use crate::fleet::{Fleet, FleetError};
+use crate::fleet::{Fleet, FleetError, HistoryHandle};
 
-impl Fleet {
+impl HistoryHandle<'_> {
     /// What is doubtful about a VSI's contract, and what its guest warned of as it booted.
     ///
     /// # Errors
     /// When what the steps left cannot be read.
-    pub async fn warnings(&self, entity: &EntityId) -> Result<Vec<String>, FleetError> {
-        let Some(state) = self.engine.entity(entity) else {
+    pub async fn warnings(self, entity: &EntityId) -> Result<Vec<String>, FleetError> {
+        let Some(state) = self.fleet.engine.entity(entity) else {
             return Ok(Vec::new());
         };
-        let ready = self.output_of(AwaitReady::NAME, &state).await?;
-        self.warnings_of(&state, &ready).await
+        let ready = self.fleet.output_of(AwaitReady::NAME, &state).await?;
+        self.fleet.warnings_of(&state, &ready).await
     }
+}
 
+impl Fleet {
     pub(in crate::fleet) async fn warnings_of(
         &self,
         state: &EntityState,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use vsiflow_engine::model::{EntityId, NodeState, RunId, RunState};
 
 use super::listings::{began, phase};
-use crate::fleet::{Fleet, FleetError, HistoryLine, vsi::object::rfc3339};
+use crate::fleet::{Fleet, FleetError, HistoryHandle, HistoryLine, vsi::object::rfc3339};
 
 /// A run and the steps of its graph.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -58,32 +58,34 @@ pub struct GraphStep {
     pub message: String,
 }
 
-impl Fleet {
+impl HistoryHandle<'_> {
     /// The runs of a VSI, or of another object as [`Fleet::history`] names it, whose states are at hand, the newest
     /// first.
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
     pub async fn run_graphs(
-        &self,
+        self,
         namespace: &str,
         name: &str,
     ) -> Result<Vec<RunGraph>, FleetError> {
-        let named = self.entities_named(namespace, name).await?;
+        let named = self.fleet.entities_named(namespace, name).await?;
         let graphs = named
             .iter()
-            .flat_map(|(entity, _)| self.run_graphs_of(entity));
+            .flat_map(|(entity, _)| self.fleet.run_graphs_of(entity));
         let mut graphs: Vec<_> = graphs.collect();
         graphs.sort_by(|one, other| other.name.cmp(&one.name));
         Ok(graphs)
     }
 
     /// The newest run of an entity, if its state is at hand.
-    pub fn newest_run(&self, entity: &EntityId) -> Option<RunGraph> {
-        let newest = self.engine.entity(entity)?.runs.last().copied()?;
-        Some(run_graph(newest, &*self.engine.run(newest)?))
+    pub fn newest_run(self, entity: &EntityId) -> Option<RunGraph> {
+        let newest = self.fleet.engine.entity(entity)?.runs.last().copied()?;
+        Some(run_graph(newest, &*self.fleet.engine.run(newest)?))
     }
+}
 
+impl Fleet {
     fn run_graphs_of(&self, entity: &EntityId) -> Vec<RunGraph> {
         let Some(state) = self.engine.entity(entity) else {
             return Vec::new();

@@ -2,7 +2,7 @@
 
 use vsiflow_engine::model::{EntityId, NodeState, RunState};
 
-use crate::fleet::Fleet;
+use crate::fleet::HistoryHandle;
 
 /// A step that runs, waits for its next attempt, or is blocked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,16 +21,16 @@ pub struct UnfinishedStep {
     pub message: String,
 }
 
-impl Fleet {
+impl HistoryHandle<'_> {
     /// The steps of all open runs that are not done, those of the oldest runs first: at most that many, and how many there are
     /// beyond. Asks nobody and reads nothing.
-    pub fn unfinished_steps(&self, limit: usize) -> (Vec<UnfinishedStep>, usize) {
-        let entities = self.engine.entities();
+    pub fn unfinished_steps(self, limit: usize) -> (Vec<UnfinishedStep>, usize) {
+        let entities = self.fleet.engine.entities();
         let open = entities.values().filter_map(|state| state.active.as_ref());
         let mut open: Vec<_> = open.map(|active| active.run).collect();
         open.sort_unstable();
         let (mut steps, mut more) = (Vec::new(), 0_usize);
-        for run in open.into_iter().filter_map(|id| self.engine.run(id)) {
+        for run in open.into_iter().filter_map(|id| self.fleet.engine.run(id)) {
             for step in steps_of(&run) {
                 if steps.len() < limit {
                     steps.push(step)

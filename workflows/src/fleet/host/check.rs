@@ -9,7 +9,7 @@ use vsiflow_steps::{
     ports::{GuestSupport, HostCare, HostFacts, HostPorts, PoolInfo},
 };
 
-use crate::fleet::{Fleet, FleetError};
+use crate::fleet::{Fleet, FleetError, HostHandle};
 use crate::spec::HostSettings;
 
 /// How a check came out.
@@ -86,14 +86,14 @@ impl FoundHost {
     }
 }
 
-impl Fleet {
+impl HostHandle<'_> {
     /// Checks whether a host can run such guests. It is asked now, whatever was known of it;
     /// nothing is changed there.
     ///
     /// # Errors
     /// When the settings cannot be used. A host that does not answer is a finding.
-    pub async fn check_host(
-        &self,
+    pub async fn check(
+        self,
         host: HostSettings,
         what: &Checking,
     ) -> Result<Vec<HostCheck>, FleetError> {
@@ -108,9 +108,9 @@ impl Fleet {
             .iter()
             .map(ToString::to_string)
             .collect();
-        self.directory.put(host);
+        self.fleet.directory.put(host);
         let archs = if what.archs.is_empty() {
-            self.archs_on(&id).await?
+            self.fleet.archs_on(&id).await?
         } else {
             what.archs.iter().cloned().collect()
         };
@@ -132,7 +132,7 @@ impl Fleet {
             );
         }
         let looked = async {
-            let ports = self.reach.any_host(&id).await?;
+            let ports = self.fleet.reach.any_host(&id).await?;
             let facts = ports.host.facts().await?;
             Ok::<_, Failure>((ports, facts))
         };
@@ -140,18 +140,20 @@ impl Fleet {
             Ok((ports, facts)) => {
                 jump_hosts(&jumps, &mut found);
                 look(&ports, &facts, &archs, what, &mut found).await;
-                self.note_capacity(&id).await?;
+                self.fleet.note_capacity(&id).await?;
             }
             Err(failure) => found.failure("connection", &failure),
         }
-        if let Some(warning) = self.reach.warning(&id) {
+        if let Some(warning) = self.fleet.reach.warning(&id) {
             let remedy = "compare the UUID with that of the host's own `virsh capabilities`; \
                           `vsiflow host accept HOST` ends this warning";
             found.add("machine", CheckOutcome::Warning, warning, remedy);
         }
         Ok(found.0)
     }
+}
 
+impl Fleet {
     /// The architectures of the VSIs on a host; where there are none yet, what a document that
     /// names none gets.
     async fn archs_on(&self, host: &str) -> Result<BTreeSet<String>, FleetError> {

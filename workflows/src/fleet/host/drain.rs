@@ -9,7 +9,7 @@ use vsiflow_engine::{executor::By, model::EntityId};
 
 use crate::{
     fleet::{
-        Fleet, FleetError,
+        Fleet, FleetError, HostHandle,
         index::Known,
         known::KnownPool,
         pool::{apply::record_pool, evict, members::PoolMembers},
@@ -60,34 +60,34 @@ enum DrainOutcome {
 /// The pools that have members on the host.
 type Pools = BTreeMap<Uuid, (KnownPool, PoolMembers)>;
 
-impl Fleet {
-    /// What [`Fleet::drain_moving`] would do about each VSI of a host, by namespace and name; records nothing.
+impl HostHandle<'_> {
+    /// What [`Fleet::hosts`] would do about each VSI of a host, by namespace and name; records nothing.
     ///
     /// # Errors
     /// When the journal knows no such host, or cannot be read.
-    pub async fn plan_drain(&self, host: &str) -> Result<Vec<DrainedVsi>, FleetError> {
-        let _chooses = self.capacities.choosing().await;
-        let (looks, _) = Box::pin(self.look_at_drain(host)).await?;
+    pub async fn plan_drain(self, host: &str) -> Result<Vec<DrainedVsi>, FleetError> {
+        let _chooses = self.fleet.capacities.choosing().await;
+        let (looks, _) = Box::pin(self.fleet.look_at_drain(host)).await?;
         Ok(looks.iter().map(DrainedVsi::of).collect())
     }
 
     /// Cordons a host and records that members of pools leave it, each with the host where it is made again.
     /// Their pools replace them, never more at a time than `maxUnavailable`. What is done about each VSI
-    /// comes back, and the pools that work on it. [`Fleet::uncordon`] stops what has not begun.
+    /// comes back, and the pools that work on it. [`Fleet::hosts`] stops what has not begun.
     ///
     /// # Errors
-    /// As for [`Fleet::cordon`].
+    /// As for [`Fleet::hosts`].
     pub async fn drain_moving(
-        &self,
+        self,
         host: &str,
         by: By,
     ) -> Result<(Vec<DrainedVsi>, Vec<EntityId>), FleetError> {
         self.cordon(host, by.clone()).await?;
         let mut entities = Vec::new();
         let looks = {
-            let _one_look = self.pools.looking.lock().await;
-            let _chooses = self.capacities.choosing().await;
-            let (looks, pools) = Box::pin(self.look_at_drain(host)).await?;
+            let _one_look = self.fleet.pools.looking.lock().await;
+            let _chooses = self.fleet.capacities.choosing().await;
+            let (looks, pools) = Box::pin(self.fleet.look_at_drain(host)).await?;
             let mut updates = DesiredUpdates::default();
             for (uid, (pool, found)) in &pools {
                 let mut wanted = pool.wanted.clone();
@@ -112,15 +112,17 @@ impl Fleet {
                     record_pool(pool, &wanted, &mut updates)?;
                 }
             }
-            self.record(updates, by).await?;
+            self.fleet.record(updates, by).await?;
             looks
         };
-        self.work_on_pools(entities.clone());
+        self.fleet.work_on_pools(entities.clone());
         Ok((looks.iter().map(DrainedVsi::of).collect(), entities))
     }
+}
 
+impl Fleet {
     async fn look_at_drain(&self, host: &str) -> Result<(Vec<DrainChoice>, Pools), FleetError> {
-        self.host_settings(host)?;
+        self.hosts().settings(host)?;
         let mut pools = Pools::new();
         let (mut looks, mut open, mut requests) = (Vec::new(), Vec::new(), Vec::new());
         for known in self.on_host(host).await? {

@@ -6,8 +6,57 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::error;
 
-use crate::fleet::{ErrorKind, Fleet, FleetError, store::DesiredUpdates};
+use crate::fleet::{ErrorKind, Fleet, FleetError, HostHandle, store::DesiredUpdates};
 use crate::record::{LibvirtRecord, MachineRecord, kind, machine_entity};
+
+impl HostHandle<'_> {
+    /// Takes the machine that answers as a host by now for that host; what waited for that goes on.
+    /// Gives back what it says of itself, and what goes on.
+    ///
+    /// # Errors
+    /// When the journal knows no such host or cannot be written, when the host does not answer, or
+    /// does not say which machine it is.
+    pub async fn accept(self, host: &str, by: By) -> Result<(String, Vec<EntityId>), FleetError> {
+        self.fleet.may_act()?;
+        self.settings(host)?;
+        let ports = self
+            .fleet
+            .reach
+            .any_host(host)
+            .await
+            .map_err(Failure::from)?;
+        ports.host.pin(None);
+        ports.host.pin_uuid(None);
+        let machine = ports.host.machine().await.map_err(Failure::from)?;
+        let seen = ports.host.uuid().await.map_err(Failure::from)?;
+        let claimed = self.fleet.reach.claim(host, machine.as_deref()).await;
+        claimed.map_err(Failure::from)?;
+        let accepted = match (&machine, &seen) {
+            (Some(machine), _) => machine.clone(),
+            (None, Some(seen)) => format!("libvirt's host UUID {}", seen.uuid),
+            (None, None) => return Err(silent(host)),
+        };
+        let record = MachineRecord {
+            host: host.to_owned(),
+            machine: machine.clone().unwrap_or_default(),
+            libvirt: seen.as_ref().map(LibvirtRecord::first),
+        };
+        self.fleet.record_machine(record, by.clone()).await?;
+        ports.host.pin(machine.as_deref());
+        let mut going_on = Vec::new();
+        let known = self.fleet.known().await?.into_iter();
+        for known in known.filter(|known| known.wanted.vsi.host == host) {
+            if self.fleet.waits_for(&known, error::OTHER_MACHINE) {
+                self.fleet
+                    .engine
+                    .retry(known.entity.clone(), by.clone())
+                    .await?;
+                going_on.push(known.entity);
+            }
+        }
+        Ok((accepted, going_on))
+    }
+}
 
 impl Fleet {
     /// Tells which machines the journal knows.
@@ -51,49 +100,6 @@ impl Fleet {
         self.record(updates, by).await?;
         self.reach.is_machine(&wanted);
         Ok(())
-    }
-
-    /// Takes the machine that answers as a host by now for that host; what waited for that goes on.
-    /// Gives back what it says of itself, and what goes on.
-    ///
-    /// # Errors
-    /// When the journal knows no such host or cannot be written, when the host does not answer, or
-    /// does not say which machine it is.
-    pub async fn accept_host(
-        &self,
-        host: &str,
-        by: By,
-    ) -> Result<(String, Vec<EntityId>), FleetError> {
-        self.may_act()?;
-        self.host_settings(host)?;
-        let ports = self.reach.any_host(host).await.map_err(Failure::from)?;
-        ports.host.pin(None);
-        ports.host.pin_uuid(None);
-        let machine = ports.host.machine().await.map_err(Failure::from)?;
-        let seen = ports.host.uuid().await.map_err(Failure::from)?;
-        let claimed = self.reach.claim(host, machine.as_deref()).await;
-        claimed.map_err(Failure::from)?;
-        let accepted = match (&machine, &seen) {
-            (Some(machine), _) => machine.clone(),
-            (None, Some(seen)) => format!("libvirt's host UUID {}", seen.uuid),
-            (None, None) => return Err(silent(host)),
-        };
-        let record = MachineRecord {
-            host: host.to_owned(),
-            machine: machine.clone().unwrap_or_default(),
-            libvirt: seen.as_ref().map(LibvirtRecord::first),
-        };
-        self.record_machine(record, by.clone()).await?;
-        ports.host.pin(machine.as_deref());
-        let mut going_on = Vec::new();
-        let known = self.known().await?.into_iter();
-        for known in known.filter(|known| known.wanted.vsi.host == host) {
-            if self.waits_for(&known, error::OTHER_MACHINE) {
-                self.engine.retry(known.entity.clone(), by.clone()).await?;
-                going_on.push(known.entity);
-            }
-        }
-        Ok((accepted, going_on))
     }
 }
 

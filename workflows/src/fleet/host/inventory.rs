@@ -11,7 +11,7 @@ use vsiflow_steps::{
 };
 
 use crate::fleet::{
-    Fleet, FleetError, disk::apply::KnownDisk, index::Known, snapshot::known::KnownSnapshot,
+    FleetError, HostHandle, disk::apply::KnownDisk, index::Known, snapshot::known::KnownSnapshot,
 };
 use crate::{record::kind, spec::HostSettings, vsi_graph};
 
@@ -88,19 +88,19 @@ struct Book<'a> {
     images: Vec<VolumeKey>,
 }
 
-impl Fleet {
+impl HostHandle<'_> {
     /// The settings of a host that the journal knows.
     ///
     /// # Errors
     /// When it knows none of that id.
-    pub fn host_settings(&self, id: &str) -> Result<HostSettings, FleetError> {
-        let known = self.directory.get(id);
+    pub fn settings(self, id: &str) -> Result<HostSettings, FleetError> {
+        let known = self.fleet.directory.get(id);
         known.ok_or_else(|| FleetError::not_found("host", id))
     }
 
     /// The settings of the hosts that the journal knows with that label.
-    pub fn hosts_labelled(&self, key: &str, value: &str) -> Vec<HostSettings> {
-        self.directory.labelled(key, value)
+    pub fn labelled(self, key: &str, value: &str) -> Vec<HostSettings> {
+        self.fleet.directory.labelled(key, value)
     }
 
     /// Every domain and every volume on a host, and whose each is. Nothing is changed but what the
@@ -108,19 +108,21 @@ impl Fleet {
     ///
     /// # Errors
     /// When the host cannot be asked, or the journal cannot be read.
-    pub async fn inventory(&self, host: HostSettings) -> Result<Vec<InventoryItem>, FleetError> {
+    pub async fn inventory(self, host: HostSettings) -> Result<Vec<InventoryItem>, FleetError> {
         let id = host.id();
-        self.directory.put(host);
-        let ports = self.hosts.host(&id).await.map_err(Failure::from)?;
+        self.fleet.directory.put(host);
+        let ports = self.fleet.hosts.host(&id).await.map_err(Failure::from)?;
         let domains = ports.domains.domains().await.map_err(Failure::from)?;
         let volumes = volumes(&ports).await?;
-        let (vsis, disks) = (self.known().await?, self.known_disks().await?);
-        let mut snapshots = self.known_snapshots().await?;
+        let (vsis, disks) = (self.fleet.known().await?, self.fleet.known_disks().await?);
+        let mut snapshots = self.fleet.known_snapshots().await?;
         snapshots.retain(|one| one.wanted.host == id && !one.is_deleted());
-        let lost = self.lost(kind::VSI).await?.into_iter();
+        let lost = self.fleet.lost(kind::VSI).await?.into_iter();
         let lost = lost.map(|lost| lost.entity.id().to_owned()).collect();
         let images = self
+            .fleet
             .images()
+            .list()
             .await?
             .into_iter()
             .filter(|image| image.host == id);
@@ -132,7 +134,7 @@ impl Fleet {
         });
         let here = |vsi: &&Known| vsi.wanted.vsi.host == id && !vsi.is_deleted();
         let book = Book {
-            journal: &self.journal_id,
+            journal: &self.fleet.journal_id,
             vsis: vsis
                 .iter()
                 .filter(here)

@@ -14,7 +14,7 @@ use vsiflow_steps::{
 };
 
 use crate::fleet::{
-    ErrorKind, Fleet, FleetError, ShutdownPolicy, index::Known, store::DesiredUpdates,
+    ErrorKind, Fleet, FleetError, HostHandle, ShutdownPolicy, index::Known, store::DesiredUpdates,
 };
 use crate::{
     pool::PoolRecord,
@@ -26,15 +26,15 @@ use crate::{
 pub(in crate::fleet) const IS_CORDONED: &str = "Cordoned";
 const TAKES_NEW: &str = "Schedulable";
 
-impl Fleet {
+impl HostHandle<'_> {
     /// Lets a host take no new VSI; what is there goes on. Why is in `by`. It lasts over restarts.
     ///
     /// # Errors
     /// When the journal knows no such host, or cannot be written.
-    pub async fn cordon(&self, host: &str, by: By) -> Result<(), FleetError> {
+    pub async fn cordon(self, host: &str, by: By) -> Result<(), FleetError> {
         let why = by.reason.as_str().to_owned();
-        self.note_host(host, IS_CORDONED, by).await?;
-        self.reach.cordon(host, Some(&why));
+        self.fleet.note_host(host, IS_CORDONED, by).await?;
+        self.fleet.reach.cordon(host, Some(&why));
         Ok(())
     }
 
@@ -43,61 +43,65 @@ impl Fleet {
     /// a drain brought down come to where they were before. Returns both.
     ///
     /// # Errors
-    /// As for [`Fleet::cordon`].
+    /// As for [`Fleet::hosts`].
     pub async fn uncordon(
-        &self,
+        self,
         host: &str,
         start: bool,
         by: By,
     ) -> Result<Vec<EntityId>, FleetError> {
-        self.host_of(host)?;
+        self.fleet.host_of(host)?;
         // Before the host is said to take new ones: a crash in between leaves it cordoned, and nothing leaves it.
-        self.stop_evictions(host, &by).await?;
-        self.note_host(host, TAKES_NEW, by.clone()).await?;
-        self.reach.cordon(host, None);
+        self.fleet.stop_evictions(host, &by).await?;
+        self.fleet.note_host(host, TAKES_NEW, by.clone()).await?;
+        self.fleet.reach.cordon(host, None);
         let (mut updates, mut going_on) = (DesiredUpdates::default(), Vec::new());
-        for known in self.on_host(host).await? {
+        for known in self.fleet.on_host(host).await? {
             let power = undrained(&known).filter(|_| start);
-            if self.waits_for(&known, CORDONED) {
+            if self.fleet.waits_for(&known, CORDONED) {
                 let entity = known.entity.clone();
-                self.engine.retry(entity, by.clone()).await?;
+                self.fleet.engine.retry(entity, by.clone()).await?;
             } else if let Some(power) = power {
-                self.power_wish(&known, power, false, None, &mut updates)
+                self.fleet
+                    .power_wish(&known, power, false, None, &mut updates)
                     .await?;
             } else {
                 continue;
             }
             going_on.push(known.entity);
         }
-        self.record(updates, by).await?;
+        self.fleet.record(updates, by).await?;
         Ok(going_on)
     }
 
     /// Cordons a host and shuts everything of this journal on it down, members that leave it excepted, to be brought back by
-    /// [`Fleet::uncordon`]; returns what is to be off.
+    /// [`Fleet::hosts`]; returns what is to be off.
     ///
     /// # Errors
-    /// As for [`Fleet::cordon`].
+    /// As for [`Fleet::hosts`].
     pub async fn drain(
-        &self,
+        self,
         host: &str,
         how: ShutdownPolicy,
         by: By,
     ) -> Result<Vec<EntityId>, FleetError> {
         self.cordon(host, by.clone()).await?;
-        let leaving = self.leaving(host).await?;
+        let leaving = self.fleet.leaving(host).await?;
         let (mut updates, mut stopped) = (DesiredUpdates::default(), Vec::new());
-        for known in self.on_host(host).await? {
+        for known in self.fleet.on_host(host).await? {
             if leaving.contains(&known.wanted.uid) {
                 continue;
             }
             let before = known.wanted.power_state();
             if before == PowerState::Stopped && !known.state.is_settled() {
-                self.engine.retry(known.entity.clone(), by.clone()).await?;
+                self.fleet
+                    .engine
+                    .retry(known.entity.clone(), by.clone())
+                    .await?;
                 stopped.push(known.entity);
                 continue;
             }
-            if before == PowerState::Stopped || !self.has_begun(&known) {
+            if before == PowerState::Stopped || !self.fleet.has_begun(&known) {
                 continue;
             }
             let power = Power {
@@ -106,14 +110,17 @@ impl Fleet {
                 grace_s: how.grace_s(),
                 drained: Some(before),
             };
-            self.power_wish(&known, power, how.force, None, &mut updates)
+            self.fleet
+                .power_wish(&known, power, how.force, None, &mut updates)
                 .await?;
             stopped.push(known.entity);
         }
-        self.record(updates, by).await?;
+        self.fleet.record(updates, by).await?;
         Ok(stopped)
     }
+}
 
+impl Fleet {
     /// Pulls the brake for everything: no step is begun on any host, over restarts, until it is
     /// let go. What is under way ends; wishes are recorded.
     ///
@@ -161,7 +168,7 @@ impl Fleet {
     }
 
     fn host_of(&self, host: &str) -> Result<EntityId, FleetError> {
-        self.host_settings(host)?;
+        self.hosts().settings(host)?;
         let entity = host_entity(host).ok();
         let known = entity.filter(|entity| self.engine.entity(entity).is_some());
         known.ok_or_else(|| FleetError::not_found("host", host))

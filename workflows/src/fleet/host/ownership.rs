@@ -6,7 +6,7 @@
 
 use vsiflow_engine::model::{Failure, FailureClass};
 
-use crate::fleet::{ErrorKind, Fleet, FleetError};
+use crate::fleet::{ErrorKind, FleetError, HostHandle};
 use crate::{hosts::HostDirectory, spec::HostSettings};
 
 /// The namespace that has the host, where that is another than the settings are from.
@@ -30,10 +30,10 @@ pub(in crate::fleet) fn refused(host: &HostSettings, owner: &str) -> FleetError 
     FleetError::new(ErrorKind::Blocked, failure)
 }
 
-impl Fleet {
+impl HostHandle<'_> {
     /// The namespaces whose settings count, by host.
-    pub fn host_owners(&self) -> std::collections::BTreeMap<String, String> {
-        self.directory.owners()
+    pub fn owners(self) -> std::collections::BTreeMap<String, String> {
+        self.fleet.directory.owners()
     }
 
     /// Lets a host go that a namespace has settings of but nothing on, so that another may have it;
@@ -41,18 +41,18 @@ impl Fleet {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn let_host_go(&self, id: &str, namespace: &str) -> Result<bool, FleetError> {
+    pub async fn release(self, id: &str, namespace: &str) -> Result<bool, FleetError> {
         let is_its = |host: &str, place: &str| host == id && place == namespace;
-        let vsis = self.known().await?;
+        let vsis = self.fleet.known().await?;
         let mut vsis = vsis.iter().filter(|one| !one.is_deleted());
-        let disks = self.known_disks().await?;
+        let disks = self.fleet.known_disks().await?;
         let mut disks = disks.iter().filter(|one| !one.is_deleted());
         let used = vsis.any(|one| is_its(&one.wanted.vsi.host, &one.wanted.vsi.namespace))
             || disks.any(|one| is_its(&one.wanted.disk.host, &one.wanted.disk.namespace));
-        if used || self.directory.owner(id).as_deref() != Some(namespace) {
+        if used || self.fleet.directory.owner(id).as_deref() != Some(namespace) {
             return Ok(false);
         }
-        self.directory.give(id, None);
+        self.fleet.directory.give(id, None);
         Ok(true)
     }
 }

@@ -22,7 +22,8 @@ use vsiflow_steps::{
 };
 
 use crate::fleet::{
-    Fleet, FleetError, apply::turn, index::Known, network::object, store::DesiredUpdates,
+    Fleet, FleetError, HostHandle, apply::turn, index::Known, network::object,
+    store::DesiredUpdates,
 };
 use crate::{
     drift::{self, DriftFinding, Expected},
@@ -80,16 +81,16 @@ struct SeenHost {
     findings: Vec<DriftFinding>,
 }
 
-impl Fleet {
+impl HostHandle<'_> {
     /// Looks at every settled VSI on its host, and records what differs where that is news. With
     /// `act`, VSIs that ask for it are restored, and after a restart of a host those that are to
     /// run are brought up again, in order and a few at a time.
     ///
     /// # Errors
     /// When the journal cannot be read or written. A host that does not answer is told.
-    pub async fn look(&self, act: bool) -> Result<DriftReport, FleetError> {
+    pub async fn scan(self, act: bool) -> Result<DriftReport, FleetError> {
         let mut by_host = BTreeMap::<String, Vec<Known>>::new();
-        for known in self.known().await?.into_iter().filter(is_watched) {
+        for known in self.fleet.known().await?.into_iter().filter(is_watched) {
             let host = known.wanted.vsi.host.clone();
             by_host.entry(host).or_default().push(known);
         }
@@ -100,8 +101,8 @@ impl Fleet {
             ScanMode::Nothing
         };
         let looks = looks.map(|(host, known)| async move {
-            self.look_at_guests(&host, known.clone()).await?;
-            self.look_at_host(host, known, act).await
+            self.fleet.look_at_guests(&host, known.clone()).await?;
+            self.fleet.look_at_host(host, known, act).await
         });
         let mut all = DriftReport::default();
         let mut looks = stream::iter(looks).buffered(HOSTS);
@@ -110,7 +111,9 @@ impl Fleet {
         }
         Ok(all)
     }
+}
 
+impl Fleet {
     /// Looks at these settled VSIs, all of one host.
     pub(in crate::fleet) async fn look_at_host(
         &self,

@@ -9,7 +9,7 @@ use futures::{StreamExt as _, stream};
 use tokio::time::timeout;
 use vsiflow_steps::ports::GuestStats;
 
-use crate::fleet::{Fleet, FleetError};
+use crate::fleet::{Fleet, FleetError, HostHandle};
 
 /// Hosts that are asked at the same time.
 const TOGETHER: usize = 16;
@@ -29,19 +29,19 @@ pub struct GuestUsage {
     pub stats: GuestStats,
 }
 
-impl Fleet {
+impl HostHandle<'_> {
     /// What the VSIs that run use, by one call to each host that has any. A host that did not answer the newest scan is not asked, and one
     /// that does not answer soon tells nothing. Only VSIs of this journal are told of, each by the host that it is recorded on: what else a
     /// host says is passed over.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn guest_usage(&self) -> Result<Vec<GuestUsage>, FleetError> {
-        let away = self.host_objects().await?.into_iter();
+    pub async fn guest_usage(self) -> Result<Vec<GuestUsage>, FleetError> {
+        let away = self.list().await?.into_iter();
         let away = away.filter(|host| host.message.is_some());
         let away: BTreeSet<_> = away.map(|host| host.name).collect();
         let mut by_host = BTreeMap::<String, BTreeMap<String, (String, String)>>::new();
-        for vsi in self.vsi_summaries(false).await? {
+        for vsi in self.fleet.vsis().summaries(false).await? {
             let meta = &vsi.metadata;
             let names = (meta.namespace.clone(), meta.name.clone());
             let host = by_host.entry(vsi.host.clone()).or_default();
@@ -49,7 +49,7 @@ impl Fleet {
         }
         by_host.retain(|host, _| !away.contains(host));
         let asked = by_host.into_iter().map(|(host, vsis)| async move {
-            let said = self.ask_usage(&host).await;
+            let said = self.fleet.ask_usage(&host).await;
             told(&host, vsis, said)
         });
         let asked: Vec<_> = asked.collect();
@@ -58,7 +58,9 @@ impl Fleet {
         all.sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
         Ok(all)
     }
+}
 
+impl Fleet {
     async fn ask_usage(&self, host: &str) -> Vec<GuestStats> {
         let asked = async { self.hosts.host(host).await?.host.guest_stats().await };
         match timeout(PATIENCE, asked).await {

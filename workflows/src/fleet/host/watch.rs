@@ -14,7 +14,7 @@ use uuid::Uuid;
 use vsiflow_steps::ports::HostChanges;
 
 use crate::fleet::{
-    DriftReport, Fleet, FleetError,
+    DriftReport, Fleet, FleetError, HostHandle,
     host::scan::{ScanMode, is_watched},
     index::Known,
     unreadable::WantedReading,
@@ -49,24 +49,24 @@ enum HostChange {
     Everything,
 }
 
-impl Fleet {
+impl HostHandle<'_> {
     /// Watches every host with VSIs until the journal fails: looks when it tells that a domain
-    /// changed, and at everything each `every`; acts as [`Fleet::look`] does. Each look is sent to
+    /// changed, and at everything each `every`; acts as [`Fleet::hosts`] does. Each look is sent to
     /// `told`.
     ///
     /// # Errors
     /// When the journal cannot be read or written.
     pub async fn watch(
-        &self,
+        self,
         every: Duration,
         told: mpsc::Sender<WatchOptions>,
     ) -> Result<Infallible, FleetError> {
         let mut watchers = JoinSet::new();
         let mut watched = BTreeSet::new();
         loop {
-            for host in self.directory.ids() {
+            for host in self.fleet.directory.ids() {
                 if watched.insert(host.clone()) {
-                    let fleet = self.clone();
+                    let fleet = self.fleet.clone();
                     let told = told.clone();
                     watchers.spawn(async move {
                         let guests = fleet.watch_guests(&host, every, &told);
@@ -81,7 +81,9 @@ impl Fleet {
             }
         }
     }
+}
 
+impl Fleet {
     async fn watch_domains(
         &self,
         host: &str,

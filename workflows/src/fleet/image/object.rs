@@ -15,8 +15,8 @@ use vsiflow_steps::{
 };
 
 use crate::fleet::{
-    Fleet, FleetError, UploadProgress, disk::apply::KnownDisk, history::listings::began,
-    index::Known,
+    Fleet, FleetError, ImageHandle, UploadProgress, disk::apply::KnownDisk,
+    history::listings::began, index::Known,
 };
 use crate::{
     data_disk,
@@ -111,27 +111,30 @@ impl User {
     }
 }
 
-impl Fleet {
+impl ImageHandle<'_> {
     /// All base images that are there or on their way.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn images(&self) -> Result<Vec<ImageObject>, FleetError> {
+    pub async fn list(self) -> Result<Vec<ImageObject>, FleetError> {
         let mut users = Vec::new();
-        for known in self.known().await?.iter().filter(|k| !k.is_deleted()) {
-            users.push(self.user(known).await?);
+        for known in self.fleet.known().await?.iter().filter(|k| !k.is_deleted()) {
+            users.push(self.fleet.user(known).await?);
         }
-        users.extend(self.known_disks().await?.iter().filter_map(waiting));
+        users.extend(self.fleet.known_disks().await?.iter().filter_map(waiting));
         let mut images = Vec::new();
-        for (id, state, wanted) in self.all_wanted::<ImageRecord>(kind::IMAGE).await? {
-            if let Some(why) = self.poison(&id).await? {
+        for (id, state, wanted) in self.fleet.all_wanted::<ImageRecord>(kind::IMAGE).await? {
+            if let Some(why) = self.fleet.poison(&id).await? {
                 let message = format!("{why}. {}", why.remedy);
                 let name = wanted.file_name.clone();
                 images.push(object(&id, &wanted, name, "Unreadable", message));
             } else {
-                let whole = self.whole(&state).await?;
-                let under_way = self.under_way(&id, &state, &wanted, &whole, &users).await?;
-                let doomed = self.doomed(&state).await?;
+                let whole = self.fleet.whole(&state).await?;
+                let under_way = self
+                    .fleet
+                    .under_way(&id, &state, &wanted, &whole, &users)
+                    .await?;
+                let doomed = self.fleet.doomed(&state).await?;
                 images.extend(settled(
                     &id,
                     &state,
@@ -144,10 +147,12 @@ impl Fleet {
             }
         }
         images.sort_by(|a, b| (&a.host, &a.pool, &a.name).cmp(&(&b.host, &b.pool, &b.name)));
-        self.note_policies(&mut images);
+        self.fleet.note_policies(&mut images);
         Ok(images)
     }
+}
 
+impl Fleet {
     async fn user(&self, known: &Known) -> Result<User, FleetError> {
         let mut from = None;
         let runs = known.state.runs.iter().rev();

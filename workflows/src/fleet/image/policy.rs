@@ -12,7 +12,7 @@ use vsiflow_engine::{
     model::{Actor, EntityId, EntityState, RunResult, Text},
 };
 
-use crate::fleet::{Fleet, FleetError, ImageObject, Verdict};
+use crate::fleet::{Fleet, FleetError, ImageHandle, ImageObject, Verdict};
 use crate::{
     remove_base_image,
     spec::{
@@ -33,12 +33,12 @@ const WHOLE: [&str; 2] = ["Ready", "Superseded"];
 /// A pool of a host, and the policy for it.
 type PoolKey = (String, String);
 
-impl Fleet {
+impl ImageHandle<'_> {
     /// Removes what the hosts' image policies say, each `every`, as long as it is polled, and tells what
     /// each look came to. What fails is tried again at the next one. Dropped in the middle of a
     /// removal, that goes on.
-    pub async fn keep_image_policies(
-        &self,
+    pub async fn keep_policies(
+        self,
         every: Duration,
         told: impl Fn(Result<Vec<(ImageObject, Verdict)>, FleetError>),
     ) -> Infallible {
@@ -46,7 +46,7 @@ impl Fleet {
         due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             due.tick().await;
-            told(self.apply_image_policies().await);
+            told(self.apply_policies().await);
         }
     }
 
@@ -56,24 +56,26 @@ impl Fleet {
     /// # Errors
     /// When the journal cannot be read or written; `VSI0019` while something cannot be read that may
     /// name an image.
-    pub async fn apply_image_policies(&self) -> Result<Vec<(ImageObject, Verdict)>, FleetError> {
+    pub async fn apply_policies(self) -> Result<Vec<(ImageObject, Verdict)>, FleetError> {
         let mut done = Vec::new();
-        if self.policies().is_empty() || self.engine.observes_only() {
+        if self.fleet.policies().is_empty() || self.fleet.engine.observes_only() {
             return Ok(done);
         }
-        let pools = self.unused_by_pool().await?;
+        let pools = self.fleet.unused_by_pool().await?;
         for place in pools.into_keys() {
             for _ in 0..IN_A_ROW {
-                let Some((image, due)) = self.next_due(&place).await? else {
+                let Some((image, due)) = self.fleet.next_due(&place).await? else {
                     break;
                 };
-                let verdict = self.remove_due(&image, due).await?;
+                let verdict = self.fleet.remove_due(&image, due).await?;
                 done.push((image, verdict));
             }
         }
         Ok(done)
     }
+}
 
+impl Fleet {
     /// The policies by host.
     fn policies(&self) -> BTreeMap<String, ImagePolicy> {
         let hosts = self.directory.ids().into_iter();
@@ -91,7 +93,7 @@ impl Fleet {
         if self.engine.braked().is_some() {
             return Ok(pools);
         }
-        for image in self.unneeded_images(0).await? {
+        for image in self.images().unneeded(0).await? {
             if is_whole(&image) && policies.contains_key(&image.host) && answers(&image.host) {
                 let place = (image.host.clone(), image.pool.clone());
                 pools.entry(place).or_default().push(image);
@@ -147,7 +149,7 @@ impl Fleet {
             actor: Actor::Engine,
             reason: Text::new(due),
         };
-        let entity = self.remove_image(image, by.clone()).await?;
+        let entity = self.images().remove(image, by.clone()).await?;
         match timeout(PATIENCE, self.decided(&entity)).await {
             Ok(Ok(Verdict::Reached)) if self.was_removed(&entity) => Ok(Verdict::Reached),
             Ok(Err(error)) => Err(error),

@@ -16,7 +16,7 @@ use vsiflow_engine::{
 
 use super::progress::UploadProgress;
 use crate::{
-    fleet::{Fleet, FleetError},
+    fleet::{Fleet, FleetError, ImageHandle},
     record::kind,
 };
 
@@ -58,10 +58,10 @@ impl RecordedUpload {
     }
 }
 
-impl Fleet {
+impl ImageHandle<'_> {
     /// Records how far uploads of images are, now and then, for as long as it is polled.
-    pub async fn keep_upload_progress(&self) -> Infallible {
-        let mut notices = self.notices();
+    pub async fn keep_upload_progress(self) -> Infallible {
+        let mut notices = self.fleet.notices();
         let mut all = BTreeMap::<EntityId, RecordedUpload>::new();
         loop {
             match notices.recv().await {
@@ -75,7 +75,7 @@ impl Fleet {
                     let known = all.get(&entity);
                     match known.filter(|known| known.is_same(run, &progress)) {
                         Some(known) if !known.is_due(&progress, now) => continue,
-                        Some(_) => self.note_progress(&entity, &progress).await,
+                        Some(_) => self.fleet.note_progress(&entity, &progress).await,
                         None => {}
                     }
                     all.insert(entity, RecordedUpload::of(run, &progress, now));
@@ -92,7 +92,9 @@ impl Fleet {
             }
         }
     }
+}
 
+impl Fleet {
     async fn note_progress(&self, image: &EntityId, progress: &Progress) {
         let by = By {
             actor: Actor::Engine,

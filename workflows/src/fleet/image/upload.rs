@@ -12,7 +12,7 @@ use vsiflow_steps::{
 };
 
 use crate::fleet::{
-    Fleet, FleetError, ImageObject, store::DesiredUpdates, unreadable::WantedReading,
+    Fleet, FleetError, ImageHandle, ImageObject, store::DesiredUpdates, unreadable::WantedReading,
 };
 use crate::{
     ensure_base_image,
@@ -26,13 +26,13 @@ use crate::{
 /// pruned.
 const PRUNABLE: [&str; 5] = ["Ready", "Superseded", "Partial", "Blocked", "Deleting"];
 
-impl Fleet {
+impl ImageHandle<'_> {
     /// Records that the image is wanted on its pool and begins to bring it there.
     ///
     /// # Errors
     /// When the journal fails.
-    pub async fn upload_image(
-        &self,
+    pub async fn upload(
+        self,
         host: HostSettings,
         image: &ImageRecord,
         by: By,
@@ -41,8 +41,8 @@ impl Fleet {
             .entity()
             .map_err(|error| FleetError::defect(error.to_string()))?;
         let mut updates = DesiredUpdates::default();
-        self.host_wish(host, &mut updates).await?;
-        let state = self.engine.entity(&entity);
+        self.fleet.host_wish(host, &mut updates).await?;
+        let state = self.fleet.engine.entity(&entity);
         // An upload under way is gone on with, not begun anew; a removal ends after its present step.
         let workflow = ensure_base_image::NAME;
         let active = state.as_ref().and_then(|state| state.active.as_ref());
@@ -54,10 +54,10 @@ impl Fleet {
         if let Some(precedence) = precedence {
             updates.add(entity.clone(), workflow, precedence, image, None)?;
         }
-        self.record(updates, by.clone()).await?;
+        self.fleet.record(updates, by.clone()).await?;
         let these = vec![entity.clone()];
-        self.engine.drive(Drive::These(these.clone())).await?;
-        self.look_again(&these, &by).await?;
+        self.fleet.engine.drive(Drive::These(these.clone())).await?;
+        self.fleet.look_again(&these, &by).await?;
         Ok(entity)
     }
 
@@ -66,15 +66,15 @@ impl Fleet {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn interrupted_images(&self) -> Result<Vec<(EntityId, String)>, FleetError> {
+    pub async fn interrupted(self) -> Result<Vec<(EntityId, String)>, FleetError> {
         let mut open = Vec::new();
-        for (id, state) in self.entities_of(kind::IMAGE) {
+        for (id, state) in self.fleet.entities_of(kind::IMAGE) {
             let newest = state.desired.as_ref().map(|desired| desired.generation);
             let begun = newest.is_some_and(|newest| newest == state.attempted);
-            if self.engine.unreadable(&id).is_none()
+            if self.fleet.engine.unreadable(&id).is_none()
                 && (state.active.is_some() || !state.is_settled() && !begun)
                 && let WantedReading::Wanted(wanted) =
-                    self.read_wanted::<ImageRecord>(&id, &state).await?
+                    self.fleet.read_wanted::<ImageRecord>(&id, &state).await?
             {
                 open.push((id, wanted.file_name));
             }
@@ -86,36 +86,11 @@ impl Fleet {
     ///
     /// # Errors
     /// When no image of this name is known, or the journal cannot be read.
-    pub async fn interrupted_image(
-        &self,
-        name: &str,
-    ) -> Result<Vec<(EntityId, String)>, FleetError> {
-        let named = self.images_named(name).await?;
-        let mut open = self.interrupted_images().await?;
+    pub async fn interrupted_of(self, name: &str) -> Result<Vec<(EntityId, String)>, FleetError> {
+        let named = self.fleet.images_named(name).await?;
+        let mut open = self.interrupted().await?;
         open.retain(|(id, _)| named.iter().any(|(named, _)| named == id));
         Ok(open)
-    }
-
-    /// The images of this name, by that of their volume or of the file at their source; those that
-    /// were removed included.
-    pub(in crate::fleet) async fn images_named(
-        &self,
-        name: &str,
-    ) -> Result<Vec<(EntityId, Arc<EntityState>)>, FleetError> {
-        let mut listed = self.images().await?;
-        listed.retain(|image| image.name == name);
-        let mut named = Vec::new();
-        for (id, state, wanted) in self.all_wanted::<ImageRecord>(kind::IMAGE).await? {
-            let is_listed = listed.iter().any(|image| image.uid == id.id());
-            if is_listed || wanted.file_name == name {
-                named.push((id, state));
-            }
-        }
-        if named.is_empty() {
-            Err(FleetError::not_found("image", name))
-        } else {
-            Ok(named)
-        }
     }
 
     /// Gives up an upload that is blocked before anything of it was on its host. It is listed no
@@ -123,10 +98,10 @@ impl Fleet {
     ///
     /// # Errors
     /// When there is no such image, or the journal fails.
-    pub async fn give_up_image(&self, image: &ImageObject, by: By) -> Result<(), FleetError> {
+    pub async fn give_up(self, image: &ImageObject, by: By) -> Result<(), FleetError> {
         let missing = || FleetError::not_found("image", &image.name);
-        let (entity, _) = self.image(image).ok_or_else(missing)?;
-        self.cancel(entity, by).await.map(drop)
+        let (entity, _) = self.fleet.image(image).ok_or_else(missing)?;
+        self.fleet.cancel(entity, by).await.map(drop)
     }
 
     /// The images that no VSI of this journal needs, parts of cancelled uploads among them, and
@@ -137,11 +112,12 @@ impl Fleet {
     ///
     /// # Errors
     /// When the journal cannot be read; `VSI0019` while something cannot that may name one.
-    pub async fn unneeded_images(&self, keep: usize) -> Result<Vec<ImageObject>, FleetError> {
-        self.refuse_while_unreadable("the removal of images")
+    pub async fn unneeded(self, keep: usize) -> Result<Vec<ImageObject>, FleetError> {
+        self.fleet
+            .refuse_while_unreadable("the removal of images")
             .await?;
         let mut kept = BTreeMap::<(String, String), usize>::new();
-        let mut images = self.images().await?;
+        let mut images = self.list().await?;
         let is_idle = |image: &ImageObject| PRUNABLE.contains(&image.phase.as_str());
         images.retain(|image| !image.needed && is_idle(image));
         images.sort_by_key(|image| std::cmp::Reverse(image.verified_by));
@@ -158,41 +134,102 @@ impl Fleet {
         Ok(images)
     }
 
+    /// Records that the image is to be gone and begins with it, or goes on where its removal was
+    /// begun.
+    ///
+    /// # Errors
+    /// When there is no such image, or the journal fails.
+    pub async fn remove(self, image: &ImageObject, by: By) -> Result<EntityId, FleetError> {
+        self.fleet
+            .refuse_while_unreadable("the removal of images")
+            .await?;
+        let missing = || FleetError::not_found("image", &image.name);
+        let (entity, state) = self.fleet.image(image).ok_or_else(missing)?;
+        let these = vec![entity.clone()];
+        if image.removal && state.active.is_some() {
+            self.fleet.engine.drive(Drive::These(these.clone())).await?;
+            self.fleet.look_again(&these, &by).await?;
+            return Ok(entity);
+        }
+        let unwanted = self
+            .fleet
+            .unwanted(image, &state)
+            .await?
+            .ok_or_else(missing)?;
+        if state.active.is_some() {
+            // An upload that is blocked would not end by itself.
+            self.fleet.cancel(entity.clone(), by.clone()).await?;
+        }
+        let mut updates = DesiredUpdates::default();
+        let workflow = remove_base_image::NAME;
+        updates.add(entity.clone(), workflow, Precedence::Queue, &unwanted, None)?;
+        self.fleet.record(updates, by).await?;
+        self.fleet.engine.drive(Drive::These(these)).await?;
+        Ok(entity)
+    }
+
+    /// Takes the claim on an image away, whoever made it; the image itself is left alone. Whether
+    /// there was one.
+    ///
+    /// # Errors
+    /// When the host cannot be asked, or the image is whole: nobody waits for that.
+    pub async fn unlock(
+        self,
+        host: HostSettings,
+        pool: &str,
+        volume: &str,
+        by: By,
+    ) -> Result<bool, FleetError> {
+        self.fleet.may_act()?;
+        let id = host.id();
+        let mut updates = DesiredUpdates::default();
+        self.fleet.host_wish(host, &mut updates).await?;
+        self.fleet.record(updates, by).await?;
+        let ports = self.fleet.hosts.host(&id).await.map_err(Failure::from)?;
+        let key = VolumeKey {
+            pool: pool.to_owned(),
+            name: volume.to_owned(),
+        };
+        let claim = sidecar::read(&ports, "", &key).await?;
+        match claim {
+            Some(claim) if claim.whole.is_none() => {
+                let gone = ports.storage.delete(&sidecar::key(&key)).await;
+                Ok(gone.map_err(Failure::from)? == Removed::Removed)
+            }
+            _ => Ok(false),
+        }
+    }
+}
+
+impl Fleet {
+    /// The images of this name, by that of their volume or of the file at their source; those that
+    /// were removed included.
+    pub(in crate::fleet) async fn images_named(
+        &self,
+        name: &str,
+    ) -> Result<Vec<(EntityId, Arc<EntityState>)>, FleetError> {
+        let mut listed = self.images().list().await?;
+        listed.retain(|image| image.name == name);
+        let mut named = Vec::new();
+        for (id, state, wanted) in self.all_wanted::<ImageRecord>(kind::IMAGE).await? {
+            let is_listed = listed.iter().any(|image| image.uid == id.id());
+            if is_listed || wanted.file_name == name {
+                named.push((id, state));
+            }
+        }
+        if named.is_empty() {
+            Err(FleetError::not_found("image", name))
+        } else {
+            Ok(named)
+        }
+    }
+
     pub(in crate::fleet) fn image(
         &self,
         image: &ImageObject,
     ) -> Option<(EntityId, Arc<EntityState>)> {
         let mut found = self.entities_of(kind::IMAGE).into_iter();
         found.find(|(id, _)| id.id() == image.uid)
-    }
-
-    /// Records that the image is to be gone and begins with it, or goes on where its removal was
-    /// begun.
-    ///
-    /// # Errors
-    /// When there is no such image, or the journal fails.
-    pub async fn remove_image(&self, image: &ImageObject, by: By) -> Result<EntityId, FleetError> {
-        self.refuse_while_unreadable("the removal of images")
-            .await?;
-        let missing = || FleetError::not_found("image", &image.name);
-        let (entity, state) = self.image(image).ok_or_else(missing)?;
-        let these = vec![entity.clone()];
-        if image.removal && state.active.is_some() {
-            self.engine.drive(Drive::These(these.clone())).await?;
-            self.look_again(&these, &by).await?;
-            return Ok(entity);
-        }
-        let unwanted = self.unwanted(image, &state).await?.ok_or_else(missing)?;
-        if state.active.is_some() {
-            // An upload that is blocked would not end by itself.
-            self.cancel(entity.clone(), by.clone()).await?;
-        }
-        let mut updates = DesiredUpdates::default();
-        let workflow = remove_base_image::NAME;
-        updates.add(entity.clone(), workflow, Precedence::Queue, &unwanted, None)?;
-        self.record(updates, by).await?;
-        self.engine.drive(Drive::These(these)).await?;
-        Ok(entity)
     }
 
     /// What is to go.
@@ -210,37 +247,5 @@ impl Fleet {
             },
             image,
         }))
-    }
-
-    /// Takes the claim on an image away, whoever made it; the image itself is left alone. Whether
-    /// there was one.
-    ///
-    /// # Errors
-    /// When the host cannot be asked, or the image is whole: nobody waits for that.
-    pub async fn unlock_image(
-        &self,
-        host: HostSettings,
-        pool: &str,
-        volume: &str,
-        by: By,
-    ) -> Result<bool, FleetError> {
-        self.may_act()?;
-        let id = host.id();
-        let mut updates = DesiredUpdates::default();
-        self.host_wish(host, &mut updates).await?;
-        self.record(updates, by).await?;
-        let ports = self.hosts.host(&id).await.map_err(Failure::from)?;
-        let key = VolumeKey {
-            pool: pool.to_owned(),
-            name: volume.to_owned(),
-        };
-        let claim = sidecar::read(&ports, "", &key).await?;
-        match claim {
-            Some(claim) if claim.whole.is_none() => {
-                let gone = ports.storage.delete(&sidecar::key(&key)).await;
-                Ok(gone.map_err(Failure::from)? == Removed::Removed)
-            }
-            _ => Ok(false),
-        }
     }
 }

@@ -10,7 +10,7 @@ use vsiflow_engine::{
 use vsiflow_steps::ports::NetworkMode;
 
 use crate::fleet::{
-    Applied, Change, ErrorKind, Fleet, FleetError,
+    Applied, Change, ErrorKind, Fleet, FleetError, NetworkHandle,
     apply::is_deleting,
     index::{Known, qualified},
     placement::templates,
@@ -63,6 +63,79 @@ impl KnownNetwork {
         let mut hosts = template.possible_hosts();
         hosts.any(|host| host == self.wanted.host)
             && template.networks.contains(&self.wanted.network.on_host())
+    }
+}
+
+impl NetworkHandle<'_> {
+    /// The networks with an open run, or a wish that no run was opened for.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn interrupted(self) -> Result<Vec<(EntityId, String, String)>, FleetError> {
+        let known = self.fleet.known_networks().await?.into_iter();
+        let open = known.filter(|known| {
+            known.is_open() && self.fleet.engine.unreadable(&known.entity).is_none()
+        });
+        let named = open.map(|known| {
+            let DesiredNetwork {
+                namespace, name, ..
+            } = known.wanted.network;
+            (known.entity, namespace, name)
+        });
+        Ok(named.collect())
+    }
+
+    /// The entities of the network of that name on all its hosts.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn find(self, namespace: &str, name: &str) -> Result<Vec<EntityId>, FleetError> {
+        let found = self.fleet.networks_named(namespace, name).await?;
+        Ok(found.into_iter().map(|known| known.entity).collect())
+    }
+
+    /// Records that a network is to go from all its hosts, by its `deletionPolicy`: it is removed once
+    /// nothing there uses it, or stays. With `orphan` it stays in any case, and no host is asked.
+    ///
+    /// # Errors
+    /// `VSI0703` when there is none of that name; `VSI0746` when a VSI that stays is on it.
+    pub async fn delete(
+        self,
+        namespace: &str,
+        name: &str,
+        orphan: bool,
+        by: By,
+    ) -> Result<Vec<EntityId>, FleetError> {
+        let found = self.fleet.networks_named(namespace, name).await?;
+        if !orphan {
+            self.fleet
+                .refuse_while_unreadable("the deletion of a network")
+                .await?;
+        }
+        let mut updates = DesiredUpdates::default();
+        for known in &found {
+            let retain = known.wanted.network.deletion_policy == DeletionPolicy::Retain;
+            let workflow = if orphan || retain {
+                network::FORGET
+            } else {
+                network::DELETE
+            };
+            if known.workflow() == workflow {
+                self.fleet
+                    .engine
+                    .retry(known.entity.clone(), by.clone())
+                    .await?;
+                continue;
+            }
+            let users = self.fleet.users_of(known).await?;
+            if !users.is_empty() && !orphan {
+                return Err(in_use(known, &users));
+            }
+            let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
+            updates.add(entity, workflow, supreme, &known.wanted, None)?;
+        }
+        self.fleet.record(updates, by).await?;
+        Ok(found.into_iter().map(|known| known.entity).collect())
     }
 }
 
@@ -157,38 +230,6 @@ impl Fleet {
         Ok(all)
     }
 
-    /// The networks with an open run, or a wish that no run was opened for.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn interrupted_networks(
-        &self,
-    ) -> Result<Vec<(EntityId, String, String)>, FleetError> {
-        let known = self.known_networks().await?.into_iter();
-        let open = known
-            .filter(|known| known.is_open() && self.engine.unreadable(&known.entity).is_none());
-        let named = open.map(|known| {
-            let DesiredNetwork {
-                namespace, name, ..
-            } = known.wanted.network;
-            (known.entity, namespace, name)
-        });
-        Ok(named.collect())
-    }
-
-    /// The entities of the network of that name on all its hosts.
-    ///
-    /// # Errors
-    /// When there is none of that name.
-    pub async fn network_entities(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Vec<EntityId>, FleetError> {
-        let found = self.networks_named(namespace, name).await?;
-        Ok(found.into_iter().map(|known| known.entity).collect())
-    }
-
     /// The networks of that name, deleted ones included.
     pub(in crate::fleet) async fn networks_ever(
         &self,
@@ -219,46 +260,6 @@ impl Fleet {
         } else {
             Ok(found)
         }
-    }
-
-    /// Records that a network is to go from all its hosts, by its `deletionPolicy`: it is removed once
-    /// nothing there uses it, or stays. With `orphan` it stays in any case, and no host is asked.
-    ///
-    /// # Errors
-    /// `VSI0703` when there is none of that name; `VSI0746` when a VSI that stays is on it.
-    pub async fn delete_network(
-        &self,
-        namespace: &str,
-        name: &str,
-        orphan: bool,
-        by: By,
-    ) -> Result<Vec<EntityId>, FleetError> {
-        let found = self.networks_named(namespace, name).await?;
-        if !orphan {
-            self.refuse_while_unreadable("the deletion of a network")
-                .await?;
-        }
-        let mut updates = DesiredUpdates::default();
-        for known in &found {
-            let retain = known.wanted.network.deletion_policy == DeletionPolicy::Retain;
-            let workflow = if orphan || retain {
-                network::FORGET
-            } else {
-                network::DELETE
-            };
-            if known.workflow() == workflow {
-                self.engine.retry(known.entity.clone(), by.clone()).await?;
-                continue;
-            }
-            let users = self.users_of(known).await?;
-            if !users.is_empty() && !orphan {
-                return Err(in_use(known, &users));
-            }
-            let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
-            updates.add(entity, workflow, supreme, &known.wanted, None)?;
-        }
-        self.record(updates, by).await?;
-        Ok(found.into_iter().map(|known| known.entity).collect())
     }
 
     /// Records that the networks that a group's members were on go by their own `deletionPolicy`, where

@@ -13,7 +13,9 @@ use vsiflow_engine::model::Failure;
 use vsiflow_steps::ports::{HostPorts, NetworkInfo, NetworkMode, VolumeKey};
 
 use crate::drift::{self, DriftFinding};
-use crate::fleet::{Fleet, FleetError, index::Known, network::apply::KnownNetwork};
+use crate::fleet::{
+    Fleet, FleetError, HostHandle, NetworkHandle, index::Known, network::apply::KnownNetwork,
+};
 use crate::spec::DeletionPolicy;
 
 /// The addresses of guests, as the newest look at their hosts found them. In memory only: they come
@@ -102,20 +104,20 @@ pub struct MadeNetwork {
     pub addresses: BTreeMap<String, String>,
 }
 
-impl Fleet {
+impl NetworkHandle<'_> {
     /// Changes with every address that a look at a host finds and none found before: no event tells of it.
-    pub fn seen_addresses(&self) -> watch::Receiver<u64> {
-        self.addresses.changes()
+    pub fn seen_addresses(self) -> watch::Receiver<u64> {
+        self.fleet.addresses.changes()
     }
 
     /// The networks that VSIs are on, as their hosts show them now.
     ///
     /// # Errors
     /// When the journal cannot be read. A host that does not answer is told.
-    pub async fn networks(&self) -> Result<Vec<NetworkObject>, FleetError> {
+    pub async fn list(self) -> Result<Vec<NetworkObject>, FleetError> {
         let mut users = BTreeMap::<(String, String), Vec<String>>::new();
         let mut made = BTreeMap::new();
-        for known in self.known_networks().await? {
+        for known in self.fleet.known_networks().await? {
             if known.is_deleted() {
                 continue;
             }
@@ -124,7 +126,7 @@ impl Fleet {
             made.insert(key, known);
         }
         let mut addresses = BTreeMap::<(String, String), BTreeMap<String, String>>::new();
-        for known in self.known().await?.iter().filter(|k| !k.is_deleted()) {
+        for known in self.fleet.known().await?.iter().filter(|k| !k.is_deleted()) {
             for (network, address) in &known.wanted.vsi.addresses {
                 let key = (known.wanted.vsi.host.clone(), network.clone());
                 let of = addresses.entry(key).or_default();
@@ -139,12 +141,12 @@ impl Fleet {
         }
         let mut objects = Vec::new();
         for ((host, name), used_by) in users {
-            let found = self.network(&host, &name).await;
+            let found = self.on_host(&host, &name).await;
             let key = (host.clone(), name.clone());
             let mut object = object(host, name, used_by, found);
             if let Some(known) = made.remove(&key) {
                 let addresses = addresses.remove(&key).unwrap_or_default();
-                self.describe_made(&known, addresses, &mut object);
+                self.fleet.describe_made(&known, addresses, &mut object);
             }
             objects.push(object);
         }
@@ -155,20 +157,20 @@ impl Fleet {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn network_states(
-        &self,
+    pub async fn states(
+        self,
         namespace: &str,
         name: &str,
     ) -> Result<Vec<NetworkState>, FleetError> {
         let mut states = Vec::new();
-        for known in self.known_networks().await? {
+        for known in self.fleet.known_networks().await? {
             let network = &known.wanted.network;
             let named = (network.namespace.as_str(), network.name.as_str()) == (namespace, name);
             if !named || known.is_deleted() {
                 continue;
             }
             let recorded = known.state.state.as_ref();
-            let failure = self.obstacle(&known.entity);
+            let failure = self.fleet.obstacle(&known.entity);
             let why = failure.map(|failure| format!("{failure}. {}", failure.remedy));
             states.push(NetworkState {
                 host: known.wanted.host.clone(),
@@ -181,6 +183,30 @@ impl Fleet {
         Ok(states)
     }
 
+    /// A network as its host shows it now; `None` where the host says that there is none.
+    ///
+    /// # Errors
+    /// When the host cannot be asked.
+    pub async fn on_host(self, host: &str, name: &str) -> Result<Option<NetworkInfo>, FleetError> {
+        let ports = self.fleet.hosts.host(host).await.map_err(Failure::from)?;
+        Ok(ports.networks.network(name).await.map_err(Failure::from)?)
+    }
+}
+
+impl HostHandle<'_> {
+    /// Whether a volume is on its host now.
+    ///
+    /// # Errors
+    /// When the host cannot be asked, or the pool is not active.
+    pub async fn has_volume(self, host: &str, pool: &str, name: &str) -> Result<bool, FleetError> {
+        let ports = self.fleet.hosts.host(host).await.map_err(Failure::from)?;
+        let (pool, name) = (pool.to_owned(), name.to_owned());
+        let found = ports.storage.volume(&VolumeKey { pool, name }).await;
+        Ok(found.map_err(Failure::from)?.is_some())
+    }
+}
+
+impl Fleet {
     /// Adds what the journal knows of a network that vsiflow makes.
     fn describe_made(
         &self,
@@ -215,26 +241,6 @@ impl Fleet {
             },
             addresses,
         });
-    }
-
-    /// A network as its host shows it now; `None` where the host says that there is none.
-    ///
-    /// # Errors
-    /// When the host cannot be asked.
-    pub async fn network(&self, host: &str, name: &str) -> Result<Option<NetworkInfo>, FleetError> {
-        let ports = self.hosts.host(host).await.map_err(Failure::from)?;
-        Ok(ports.networks.network(name).await.map_err(Failure::from)?)
-    }
-
-    /// Whether a volume is on its host now.
-    ///
-    /// # Errors
-    /// When the host cannot be asked, or the pool is not active.
-    pub async fn has_volume(&self, host: &str, pool: &str, name: &str) -> Result<bool, FleetError> {
-        let ports = self.hosts.host(host).await.map_err(Failure::from)?;
-        let (pool, name) = (pool.to_owned(), name.to_owned());
-        let found = ports.storage.volume(&VolumeKey { pool, name }).await;
-        Ok(found.map_err(Failure::from)?.is_some())
     }
 }
 

@@ -19,13 +19,50 @@ use vsiflow_engine::{
 use vsiflow_steps::ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResult};
 
 use self::moment::Moment;
-use super::{ErrorKind, Fleet, FleetError, host::maintenance, vsi::object::rfc3339};
+use super::{ErrorKind, Fleet, FleetError, HistoryHandle, host::maintenance, vsi::object::rfc3339};
 use crate::{
     hosts::HostDirectory,
     reach::Reach,
     record::{HostRecord, kind},
     spec::HostSettings,
 };
+
+impl HistoryHandle<'_> {
+    /// Offset and time (RFC 3339) of the newest event that this fleet shows; none where it shows none.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn newest_event(self) -> Result<Option<(Offset, String)>, FleetError> {
+        let Some(offset) = self.end().checked_sub(1) else {
+            return Ok(None);
+        };
+        let found = self.fleet.recorded_from(offset, Offset::MAX).await?;
+        Ok(found.map(|(offset, at)| (offset, rfc3339(at))))
+    }
+
+    /// The offset behind the newest event that a moment includes.
+    ///
+    /// # Errors
+    /// As for [`Fleet::at`].
+    pub async fn end_of(self, moment: Moment) -> Result<Offset, FleetError> {
+        let end = self.end();
+        match moment {
+            Moment::Offset(offset) if offset < end => Ok(offset.saturating_add(1)),
+            Moment::Offset(offset) => {
+                let what = format!("no event has the offset {offset} yet");
+                Err(of_the_future(&what, end))
+            }
+            Moment::Time(time) if time > self.fleet.clock.now() => {
+                let what = format!("{} has not come yet", rfc3339(time));
+                Err(of_the_future(&what, end))
+            }
+            Moment::Time(time) => match self.fleet.end_at(time, end).await? {
+                0 => Err(self.fleet.before_the_journal(time).await?),
+                end => Ok(end),
+            },
+        }
+    }
+}
 
 impl Fleet {
     /// The fleet as it was at a moment. It costs what the journal holds since the nearest base
@@ -35,43 +72,8 @@ impl Fleet {
     /// `VSI0024` for a moment of the future, `VSI0026` for one before the journal; and when the
     /// journal cannot be read.
     pub async fn at(&self, moment: Moment) -> Result<Self, FleetError> {
-        let end = self.end_of(moment).await?;
+        let end = self.history().end_of(moment).await?;
         self.before(end).await
-    }
-
-    /// Offset and time (RFC 3339) of the newest event that this fleet shows; none where it shows none.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn newest_event(&self) -> Result<Option<(Offset, String)>, FleetError> {
-        let Some(offset) = self.end().checked_sub(1) else {
-            return Ok(None);
-        };
-        let found = self.recorded_from(offset, Offset::MAX).await?;
-        Ok(found.map(|(offset, at)| (offset, rfc3339(at))))
-    }
-
-    /// The offset behind the newest event that a moment includes.
-    ///
-    /// # Errors
-    /// As for [`Fleet::at`].
-    pub async fn end_of(&self, moment: Moment) -> Result<Offset, FleetError> {
-        let end = self.end();
-        match moment {
-            Moment::Offset(offset) if offset < end => Ok(offset.saturating_add(1)),
-            Moment::Offset(offset) => {
-                let what = format!("no event has the offset {offset} yet");
-                Err(of_the_future(&what, end))
-            }
-            Moment::Time(time) if time > self.clock.now() => {
-                let what = format!("{} has not come yet", rfc3339(time));
-                Err(of_the_future(&what, end))
-            }
-            Moment::Time(time) => match self.end_at(time, end).await? {
-                0 => Err(self.before_the_journal(time).await?),
-                end => Ok(end),
-            },
-        }
     }
 
     /// The offset behind the newest event that was recorded by then. Where the clock was set back,

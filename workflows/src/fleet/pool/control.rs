@@ -8,7 +8,7 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{
-    ErrorKind, Fleet, FleetError,
+    ErrorKind, Fleet, FleetError, PoolHandle,
     group::{apply::groups_pool, known::record_group},
     known::KnownPool,
     pool::{apply::record_pool, template},
@@ -22,21 +22,21 @@ use crate::{
     spec::pool::check_replicas,
 };
 
-impl Fleet {
+impl PoolHandle<'_> {
     /// Records how many members a pool is to have, and begins to work on it.
     ///
     /// # Errors
     /// When there is none of that name, it is being deleted, the number cannot be, or a VSI that the pool
     /// did not make has the name of a new member.
-    pub async fn scale_pool(
-        &self,
+    pub async fn scale(
+        self,
         namespace: &str,
         name: &str,
         replicas: i64,
         by: By,
     ) -> Result<EntityId, FleetError> {
-        let known = self.pool_to_change(namespace, name).await?;
-        self.refuse_owned_elsewhere(&known)?;
+        let known = self.fleet.pool_to_change(namespace, name).await?;
+        self.fleet.refuse_owned_elsewhere(&known)?;
         let replicas = check_replicas(i128::from(replicas)).map_err(|message| {
             let failure = Failure::new(FailureClass::Blocked, "VSI0727", message)
                 .of_object(format!("pool/{}", known.wanted.full_name()))
@@ -45,14 +45,19 @@ impl Fleet {
         })?;
         let (uid, namespace) = (known.wanted.uid, &known.wanted.namespace);
         let (more, pool) = (known.wanted.replicas..replicas, &known.wanted.name);
-        self.refuse_foreign(uid, namespace, pool, more).await?;
+        self.fleet
+            .refuse_foreign(uid, namespace, pool, more)
+            .await?;
         let mut wanted = PoolRecord {
             replicas,
             ..known.wanted.clone()
         };
-        Box::pin(self.refuse_unplaceable(&wanted, 0..replicas)).await?;
-        let of_group = self.scaled_group(&known, replicas, &mut wanted).await?;
-        self.record_with(known, &wanted, of_group, by).await
+        Box::pin(self.fleet.refuse_unplaceable(&wanted, 0..replicas)).await?;
+        let of_group = self
+            .fleet
+            .scaled_group(&known, replicas, &mut wanted)
+            .await?;
+        self.fleet.record_with(known, &wanted, of_group, by).await
     }
 
     /// Records that members are made from the template before this one again, and begins to work on it.
@@ -60,14 +65,14 @@ impl Fleet {
     ///
     /// # Errors
     /// When there is none of that name, it is being deleted, or it had no other template.
-    pub async fn rollback_pool(
-        &self,
+    pub async fn rollback(
+        self,
         namespace: &str,
         name: &str,
         by: By,
     ) -> Result<(EntityId, Plan), FleetError> {
-        let known = self.pool_to_change(namespace, name).await?;
-        self.refuse_owned_elsewhere(&known)?;
+        let known = self.fleet.pool_to_change(namespace, name).await?;
+        self.fleet.refuse_owned_elsewhere(&known)?;
         if let Some(of) = &known.wanted.of_group {
             return Err(groups_pool(&of.group, &known.wanted.full_name()));
         }
@@ -81,7 +86,7 @@ impl Fleet {
         let plan = template::plan(&known.wanted.template, &previous);
         let mut wanted = known.wanted.clone();
         wanted.replace_template(previous);
-        let entity = self.record_change(known, &wanted, by).await?;
+        let entity = self.fleet.record_change(known, &wanted, by).await?;
         Ok((entity, plan))
     }
 
@@ -89,13 +94,13 @@ impl Fleet {
     ///
     /// # Errors
     /// When there is none of that name, it is being deleted, or nothing waits.
-    pub async fn approve_pool(
-        &self,
+    pub async fn approve(
+        self,
         namespace: &str,
         name: &str,
         by: By,
     ) -> Result<EntityId, FleetError> {
-        let known = self.pool_to_change(namespace, name).await?;
+        let known = self.fleet.pool_to_change(namespace, name).await?;
         let Some(proposed) = known.wanted.proposed.clone() else {
             let message = "no change of it waits for approval";
             let failure = Failure::new(FailureClass::Blocked, "VSI0704", message)
@@ -105,7 +110,7 @@ impl Fleet {
         };
         let mut wanted = known.wanted.clone();
         wanted.replace_template(proposed);
-        self.record_change(known, &wanted, by).await
+        self.fleet.record_change(known, &wanted, by).await
     }
 
     /// Leaves a member out of rollouts, and of being made again; or no longer. Its pool comes back.
@@ -113,14 +118,14 @@ impl Fleet {
     /// # Errors
     /// When no pool has, or is to have, a member of that name.
     pub async fn cordon_member(
-        &self,
+        self,
         namespace: &str,
         name: &str,
         on: bool,
         by: By,
     ) -> Result<EntityId, FleetError> {
         let (namespace, name) = crate::fleet::index::qualified(namespace, name);
-        let mut pools = self.living::<PoolRecord>().await?.into_iter();
+        let mut pools = self.fleet.living::<PoolRecord>().await?.into_iter();
         let found = pools.find(|pool| pool.has_member_name(namespace, name));
         let number = found.as_ref();
         let number = number.and_then(|pool| pool::number_of(&pool.wanted.name, name));
@@ -146,7 +151,7 @@ impl Fleet {
             cordoned,
             ..known.wanted.clone()
         };
-        self.record_change(known, &wanted, by).await
+        self.fleet.record_change(known, &wanted, by).await
     }
 
     /// Records that a pool is to go with its members, the highest first, and begins with it. Data disks go
@@ -154,14 +159,15 @@ impl Fleet {
     ///
     /// # Errors
     /// When there is none of that name.
-    pub async fn delete_pool(
-        &self,
+    pub async fn delete(
+        self,
         namespace: &str,
         name: &str,
         orphan: bool,
         by: By,
     ) -> Result<EntityId, FleetError> {
         let known = self
+            .fleet
             .find_record::<PoolRecord>(namespace, name, false)
             .await?;
         let workflow = if orphan { pool::FORGET } else { pool::DELETE };
@@ -170,12 +176,14 @@ impl Fleet {
             let (entity, newest) = (known.entity.clone(), Some(known.generation()));
             let record = Precedence::Record;
             updates.add(entity, workflow, record, &known.wanted, newest)?;
-            self.record(updates, by).await?;
+            self.fleet.record(updates, by).await?;
         }
-        self.work_on_pools([known.entity.clone()]);
+        self.fleet.work_on_pools([known.entity.clone()]);
         Ok(known.entity)
     }
+}
 
+impl Fleet {
     /// Tries again at once what is stuck of a pool's members.
     ///
     /// # Errors

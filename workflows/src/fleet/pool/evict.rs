@@ -108,7 +108,8 @@ impl Fleet {
             let by = controller(&pool.label(), &what);
             let namespace = &pool.wanted.namespace;
             // By its UID: nobody else can have got its name meanwhile.
-            let deleted = Box::pin(self.delete(namespace, member.entity.id(), false, by)).await;
+            let deleted =
+                Box::pin(self.vsis().delete(namespace, member.entity.id(), false, by)).await;
             trouble.extend(deleted.err().map(|error| *error.failure));
         }
         if !open.is_empty() {
@@ -232,7 +233,7 @@ impl Fleet {
                 }
                 let by = controller(&pool.label(), "a member that left its host");
                 let (namespace, id) = (&pool.wanted.namespace, disk.entity.id());
-                let deleted = Box::pin(self.delete_disk(namespace, id, false, by)).await;
+                let deleted = Box::pin(self.disks().delete(namespace, id, false, by)).await;
                 trouble.extend(deleted.err().map(|error| *error.failure));
             }
         }

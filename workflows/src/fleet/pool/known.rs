@@ -3,7 +3,7 @@
 use vsiflow_engine::model::EntityId;
 
 use crate::{
-    fleet::{Fleet, FleetError, known::KnownPool},
+    fleet::{FleetError, PoolHandle, known::KnownPool},
     pool::{self, PoolRecord},
     record::{kind, pool_entity},
 };
@@ -17,13 +17,13 @@ impl KnownPool {
     }
 }
 
-impl Fleet {
+impl PoolHandle<'_> {
     /// Namespace and name of a pool.
     ///
     /// # Errors
     /// When there is none, or it cannot be read.
-    pub async fn title_of_pool(&self, entity: &EntityId) -> Result<(String, String), FleetError> {
-        match self.known_record::<PoolRecord>(entity).await? {
+    pub async fn title(self, entity: &EntityId) -> Result<(String, String), FleetError> {
+        match self.fleet.known_record::<PoolRecord>(entity).await? {
             Some(pool) => Ok((pool.wanted.namespace, pool.wanted.name)),
             None => Err(FleetError::not_found(kind::POOL, entity.id())),
         }
@@ -33,18 +33,18 @@ impl Fleet {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn pools_of(
-        &self,
+    pub async fn of_vsis(
+        self,
         vsis: &[EntityId],
     ) -> Result<Vec<(EntityId, String, String)>, FleetError> {
         let mut found = std::collections::BTreeMap::new();
         for vsi in vsis {
-            let known = self.known_of(vsi).await?;
+            let known = self.fleet.known_of(vsi).await?;
             let Some(of) = known.and_then(|known| known.wanted.vsi.member_of) else {
                 continue;
             };
             let entity = pool_entity(of.uid).map_err(|e| FleetError::defect(e.to_string()))?;
-            let pool = self.known_record::<PoolRecord>(&entity).await?;
+            let pool = self.fleet.known_record::<PoolRecord>(&entity).await?;
             let makes = |pool: &KnownPool| {
                 let stays = !pool.is_deleted() && !pool.is_deleting();
                 let left_out = pool.wanted.cordoned.contains(&of.number);
@@ -64,11 +64,11 @@ impl Fleet {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn members_of_pools(&self, pools: &[EntityId]) -> Result<usize, FleetError> {
+    pub async fn count_members(self, pools: &[EntityId]) -> Result<usize, FleetError> {
         let mut count = 0_usize;
         for entity in pools {
-            if let Some(pool) = self.known_record::<PoolRecord>(entity).await? {
-                count = count.saturating_add(self.count_members(&pool).await?);
+            if let Some(pool) = self.fleet.known_record::<PoolRecord>(entity).await? {
+                count = count.saturating_add(self.fleet.count_members(&pool).await?);
             }
         }
         Ok(count)
@@ -78,8 +78,9 @@ impl Fleet {
     ///
     /// # Errors
     /// When there is none of that name.
-    pub async fn pool(&self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
+    pub async fn find(self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
         Ok(self
+            .fleet
             .find_record::<PoolRecord>(namespace, name, false)
             .await?
             .entity)

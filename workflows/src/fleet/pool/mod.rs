@@ -34,7 +34,7 @@ use vsiflow_engine::{
 };
 
 use self::rest::{News, Rest, news};
-use super::{Fleet, Verdict};
+use super::{Fleet, PoolHandle, Verdict};
 use crate::record::kind;
 
 /// Pools are looked at that often although nothing was recorded.
@@ -50,6 +50,13 @@ pub(in crate::fleet) struct NextLook {
     pub(in crate::fleet) more: bool,
     /// The members that have not reached what is wanted of them.
     pub(in crate::fleet) open: Vec<EntityId>,
+}
+
+impl PoolHandle<'_> {
+    /// Changes when a pool was found somewhere else than before.
+    pub fn moved(self) -> watch::Receiver<()> {
+        self.fleet.pools.moved()
+    }
 }
 
 impl Fleet {
@@ -74,11 +81,6 @@ impl Fleet {
         if !self.pools.drives(pool) {
             self.work_on_pools([pool.clone()]);
         }
-    }
-
-    /// Changes when a pool was found somewhere else than before.
-    pub fn pools_moved(&self) -> watch::Receiver<()> {
-        self.pools.moved()
     }
 
     fn spawn_controller(&self) {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use vsiflow_engine::model::Timestamp;
 
 use crate::fleet::{
-    Condition, Fleet, FleetError, Metadata,
+    Condition, Fleet, FleetError, Metadata, PoolHandle,
     known::KnownPool,
     pool::{members::PoolMembers, template},
     vsi::conditions::condition,
@@ -92,19 +92,19 @@ pub struct PoolMember {
     pub leaves: Option<String>,
 }
 
-impl Fleet {
+impl PoolHandle<'_> {
     /// All pools by namespace and name; with `deleted` those that are gone, too.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn pools(&self, deleted: bool) -> Result<Vec<PoolObject>, FleetError> {
-        let (pools, lost) = self.known_records::<PoolRecord>().await?;
+    pub async fn list(self, deleted: bool) -> Result<Vec<PoolObject>, FleetError> {
+        let (pools, lost) = self.fleet.known_records::<PoolRecord>().await?;
         for (entity, _, failure) in &lost {
             tracing::warn!(%entity, %failure, "a pool is left out");
         }
         let mut objects = Vec::new();
         for pool in pools.iter().filter(|pool| deleted || !pool.is_deleted()) {
-            objects.push(self.pool_object(pool).await?);
+            objects.push(self.fleet.pool_object(pool).await?);
         }
         Ok(objects)
     }
@@ -113,13 +113,16 @@ impl Fleet {
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
-    pub async fn get_pool(&self, namespace: &str, name: &str) -> Result<PoolObject, FleetError> {
+    pub async fn get(self, namespace: &str, name: &str) -> Result<PoolObject, FleetError> {
         let pool = self
+            .fleet
             .find_record::<PoolRecord>(namespace, name, true)
             .await?;
-        self.pool_object(&pool).await
+        self.fleet.pool_object(&pool).await
     }
+}
 
+impl Fleet {
     async fn pool_object(&self, pool: &KnownPool) -> Result<PoolObject, FleetError> {
         let found = self.members(pool).await?;
         let (created, changed) = self.engine.times(&pool.entity).unwrap_or_default();

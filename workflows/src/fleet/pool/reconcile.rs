@@ -9,7 +9,7 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{
-    Fleet, FleetError, Verdict,
+    Fleet, FleetError, PoolHandle, Verdict,
     host::scan::{ScanMode, is_watched},
     index::Known,
     known::KnownPool,
@@ -32,6 +32,29 @@ const BATCH: usize = 1_000;
 const REFUSED: usize = 4;
 /// Hosts that are looked at at the same time.
 const TOGETHER: usize = 8;
+
+impl PoolHandle<'_> {
+    /// The pools that this state directory has not brought to their end.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn interrupted(self) -> Result<Vec<(EntityId, String, String)>, FleetError> {
+        let mut open = Vec::new();
+        for pool in self.fleet.living::<PoolRecord>().await? {
+            let found = self.fleet.members(&pool).await?;
+            let decision = decide(&found.view);
+            let continues = matches!(
+                decision.outcome,
+                PoolOutcome::Progressing | PoolOutcome::Gone
+            );
+            if continues || !decision.actions.is_empty() || pool.is_deleting() {
+                let (namespace, name) = (pool.wanted.namespace, pool.wanted.name);
+                open.push((pool.entity, namespace, name));
+            }
+        }
+        Ok(open)
+    }
+}
 
 impl Fleet {
     /// Looks at a pool and records what follows for its members.
@@ -241,7 +264,7 @@ impl Fleet {
         let namespace = &pool.wanted.namespace;
         // By its UID: nobody else can have got its name meanwhile.
         let uid = member.entity.id();
-        Box::pin(self.delete(namespace, uid, orphan, by))
+        Box::pin(self.vsis().delete(namespace, uid, orphan, by))
             .await
             .map(drop)
     }
@@ -278,7 +301,7 @@ impl Fleet {
             }
             let by = controller(&pool.label(), "a member that is gone");
             let (namespace, uid) = (&pool.wanted.namespace, disk.entity.id());
-            let deleted = self.delete_disk(namespace, uid, orphan, by).await;
+            let deleted = self.disks().delete(namespace, uid, orphan, by).await;
             trouble.extend(deleted.err().map(|error| *error.failure));
         }
         Ok(open)
@@ -298,27 +321,6 @@ impl Fleet {
                 .await?;
         }
         Ok(())
-    }
-
-    /// The pools that this state directory has not brought to their end.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn interrupted_pools(&self) -> Result<Vec<(EntityId, String, String)>, FleetError> {
-        let mut open = Vec::new();
-        for pool in self.living::<PoolRecord>().await? {
-            let found = self.members(&pool).await?;
-            let decision = decide(&found.view);
-            let continues = matches!(
-                decision.outcome,
-                PoolOutcome::Progressing | PoolOutcome::Gone
-            );
-            if continues || !decision.actions.is_empty() || pool.is_deleting() {
-                let (namespace, name) = (pool.wanted.namespace, pool.wanted.name);
-                open.push((pool.entity, namespace, name));
-            }
-        }
-        Ok(open)
     }
 }
 

@@ -10,7 +10,7 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{
-    ErrorKind, Fleet, FleetError,
+    ErrorKind, Fleet, FleetError, GroupHandle, PoolHandle,
     apply::is_deleting,
     index::Known,
     known::{KnownGroup, KnownPool},
@@ -72,22 +72,22 @@ pub struct Membership {
     pub of: MemberOf,
 }
 
-impl Fleet {
+impl PoolHandle<'_> {
     /// The pools that are not deleted.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn shown_pools(&self) -> Result<Vec<ShownPool>, FleetError> {
+    pub async fn shown(self) -> Result<Vec<ShownPool>, FleetError> {
         let mut all = Vec::new();
-        let groups = self.living::<GroupRecord>().await?;
+        let groups = self.fleet.living::<GroupRecord>().await?;
         let leaves = |pool: &KnownPool| {
             let of = pool.wanted.of_group.as_ref();
             let mut groups = groups.iter();
             let group = of.and_then(|of| groups.find(|group| group.wanted.uid == of.uid));
             pool.is_deleting() || group.is_some_and(KnownGroup::is_deleting)
         };
-        for pool in self.living::<PoolRecord>().await? {
-            let known = self.known_of_pool(pool.wanted.uid).await?;
+        for pool in self.fleet.living::<PoolRecord>().await? {
+            let known = self.fleet.known_of_pool(pool.wanted.uid).await?;
             let there = known.iter();
             let group = pool.wanted.of_group.as_ref().map(|of| of.uid);
             let members = there.filter_map(|known| shown(known, group));
@@ -110,9 +110,9 @@ impl Fleet {
     ///
     /// # Errors
     /// When what is recorded of it cannot be read.
-    pub async fn membership(&self, vsi: Uuid) -> Result<Option<Membership>, FleetError> {
+    pub async fn membership(self, vsi: Uuid) -> Result<Option<Membership>, FleetError> {
         let entity = vsi_entity(vsi).map_err(|error| FleetError::defect(error.to_string()))?;
-        let known = self.known_of(&entity).await?;
+        let known = self.fleet.known_of(&entity).await?;
         Ok(known.and_then(|known| {
             let vsi = known.wanted.vsi;
             Some(Membership {
@@ -127,44 +127,25 @@ impl Fleet {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn uid_of_pool(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Option<Uuid>, FleetError> {
-        let mut pools = self.living::<PoolRecord>().await?.into_iter();
+    pub async fn uid(self, namespace: &str, name: &str) -> Result<Option<Uuid>, FleetError> {
+        let mut pools = self.fleet.living::<PoolRecord>().await?.into_iter();
         let found =
             pools.find(|pool| pool.wanted.namespace == namespace && pool.wanted.name == name);
         Ok(found.map(|pool| pool.wanted.uid))
     }
 
-    /// The UID of the group of that name that is not deleted.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn uid_of_group(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Option<Uuid>, FleetError> {
-        let mut groups = self.living::<GroupRecord>().await?.into_iter();
-        let found =
-            groups.find(|group| group.wanted.namespace == namespace && group.wanted.name == name);
-        Ok(found.map(|group| group.wanted.uid))
-    }
-
     /// Approves the template that a pool waits with, if that is the one of this revision; whether it was.
     ///
     /// # Errors
-    /// As for [`Fleet::approve_pool`].
+    /// As for [`Fleet::pools`].
     pub async fn approve_template(
-        &self,
+        self,
         uid: Uuid,
         revision: &str,
         by: By,
     ) -> Result<bool, FleetError> {
         let entity = pool_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
-        let Some(pool) = self.known_record::<PoolRecord>(&entity).await? else {
+        let Some(pool) = self.fleet.known_record::<PoolRecord>(&entity).await? else {
             return Ok(false);
         };
         let waits = pool.wanted.proposed.as_ref();
@@ -172,19 +153,34 @@ impl Fleet {
             return Ok(false);
         }
         let (namespace, uid) = (&pool.wanted.namespace, uid.to_string());
-        Box::pin(self.approve_pool(namespace, &uid, by))
+        Box::pin(self.approve(namespace, &uid, by))
             .await
             .map(|_| true)
     }
 
     /// Refuses commands that change these pools and groups from now on: objects elsewhere say what they
     /// are. Deleting them stays possible.
-    pub fn set_owned_elsewhere(&self, pools_and_groups: impl IntoIterator<Item = Uuid>) {
+    pub fn set_owned_elsewhere(self, pools_and_groups: impl IntoIterator<Item = Uuid>) {
         let of = |uid| [pool_entity(uid).ok(), group_entity(uid).ok()];
         let all = pools_and_groups.into_iter().flat_map(of).flatten();
-        self.pools.set_owned_elsewhere(all.collect());
+        self.fleet.pools.set_owned_elsewhere(all.collect());
     }
+}
 
+impl GroupHandle<'_> {
+    /// The UID of the group of that name that is not deleted.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn uid(self, namespace: &str, name: &str) -> Result<Option<Uuid>, FleetError> {
+        let mut groups = self.fleet.living::<GroupRecord>().await?.into_iter();
+        let found =
+            groups.find(|group| group.wanted.namespace == namespace && group.wanted.name == name);
+        Ok(found.map(|group| group.wanted.uid))
+    }
+}
+
+impl Fleet {
     /// Refuses a command that changes a pool whose object is elsewhere.
     pub(in crate::fleet) fn refuse_owned_elsewhere(
         &self,

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::record::quota_entity;
 use crate::{
-    fleet::{Fleet, FleetError, Metadata, vsi::object::rfc3339},
+    fleet::{FleetError, Metadata, QuotaHandle, vsi::object::rfc3339},
     quota::{Limit, limits},
     spec::{documents, quota::QuotaLimits},
 };
@@ -47,22 +47,22 @@ pub struct QuotaStatus {
     pub exceeded: Vec<String>,
 }
 
-impl Fleet {
+impl QuotaHandle<'_> {
     /// All quotas, with what is taken of them.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn quota_objects(&self) -> Result<Vec<QuotaObject>, FleetError> {
-        let quotas = self.quotas_with(&[]).await?;
+    pub async fn list(self) -> Result<Vec<QuotaObject>, FleetError> {
+        let quotas = self.fleet.quotas_with(&[]).await?;
         if quotas.read.is_empty() {
             return Ok(Vec::new());
         }
-        let taken = self.count().await?.taken;
+        let taken = self.fleet.count().await?.taken;
         let mut objects = Vec::new();
         for quota in quotas.read {
             let entity = quota_entity(&quota.namespace, &quota.name)?;
-            let (created, _) = self.engine.times(&entity).unwrap_or_default();
-            let state = self.engine.entity(&entity);
+            let (created, _) = self.fleet.engine.times(&entity).unwrap_or_default();
+            let state = self.fleet.engine.entity(&entity);
             let desired = state.as_ref().and_then(|state| state.desired.as_ref());
             let generation = desired.map_or(0, |desired| desired.generation);
             let limits = limits(&quota.hard, taken.of(&quota.namespace));

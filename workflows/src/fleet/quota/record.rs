@@ -9,7 +9,10 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    fleet::{Applied, Change, Fleet, FleetError, store::DesiredUpdates, unreadable::WantedReading},
+    fleet::{
+        Applied, Change, Fleet, FleetError, QuotaHandle, store::DesiredUpdates,
+        unreadable::WantedReading,
+    },
     plan::{self, How},
     record::kind,
     spec::quota::{DesiredQuota, QuotaLimits},
@@ -53,13 +56,13 @@ enum KnownQuota {
     Lost,
 }
 
-impl Fleet {
+impl QuotaHandle<'_> {
     /// Whether there is a quota of that name.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn has_quota(&self, namespace: &str, name: &str) -> Result<bool, FleetError> {
-        let quota = self.quota(namespace, name).await?;
+    pub async fn has(self, namespace: &str, name: &str) -> Result<bool, FleetError> {
+        let quota = self.fleet.quota(namespace, name).await?;
         Ok(!matches!(quota, KnownQuota::None))
     }
 
@@ -67,20 +70,17 @@ impl Fleet {
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be written.
-    pub async fn delete_quota(
-        &self,
-        namespace: &str,
-        name: &str,
-        by: By,
-    ) -> Result<(), FleetError> {
-        if !self.has_quota(namespace, name).await? {
+    pub async fn delete(self, namespace: &str, name: &str, by: By) -> Result<(), FleetError> {
+        if !self.has(namespace, name).await? {
             return Err(FleetError::not_found(kind::QUOTA, name));
         }
         let mut updates = DesiredUpdates::default();
         record(&mut updates, namespace, name, None)?;
-        self.record(updates, by).await
+        self.fleet.record(updates, by).await
     }
+}
 
+impl Fleet {
     async fn quota(&self, namespace: &str, name: &str) -> Result<KnownQuota, FleetError> {
         let entity = quota_entity(namespace, name)?;
         let Some(state) = self.engine.entity(&entity) else {

@@ -7,7 +7,7 @@ use super::{
     known::{KnownSnapshot, refused},
     take::BOOT,
 };
-use crate::fleet::{Fleet, FleetError};
+use crate::fleet::{FleetError, SnapshotHandle};
 use crate::{
     record::{VsiRecord, kind},
     spec::{
@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-impl Fleet {
+impl SnapshotHandle<'_> {
     /// A new VSI with that name and the disks of a snapshot, as documents would say it, to be applied.
     /// It is otherwise as the VSI of the snapshot was asked for then, with its contract or user-data of
     /// today; its UUID, MAC addresses and data disks are its own, these named after it. Records nothing.
@@ -23,13 +23,13 @@ impl Fleet {
     /// # Errors
     /// When there is no such snapshot or its copies are not whole; when its VSI is gone, and its
     /// contract or user-data with it; when a VSI of the name exists.
-    pub async fn vsi_from_snapshot(
-        &self,
+    pub async fn new_vsi(
+        self,
         namespace: &str,
         snapshot: &str,
         name: &str,
     ) -> Result<Resolved, FleetError> {
-        let snapshot = self.find_snapshot(namespace, snapshot, false).await?;
+        let snapshot = self.fleet.find_snapshot(namespace, snapshot, false).await?;
         let object = format!("snapshot/{}", snapshot.wanted.name);
         if !snapshot.is_ready() {
             let message = format!("it is {}: its copies are not whole", snapshot.phase());
@@ -37,13 +37,13 @@ impl Fleet {
             return Err(refused(&object, &message, remedy));
         }
         let namespace = snapshot.wanted.namespace.clone();
-        if self.find(&namespace, name, false).await.is_ok() {
+        if self.fleet.find(&namespace, name, false).await.is_ok() {
             let object = format!("vsi/{name}");
             let message = "a VSI of this name exists";
             return Err(refused(&object, message, "choose another name"));
         }
         let uid = snapshot.wanted.vsi.to_string();
-        let original = match self.find(&namespace, &uid, false).await {
+        let original = match self.fleet.find(&namespace, &uid, false).await {
             Ok(known) => known.wanted,
             Err(_) => {
                 let message = "its VSI is gone, and its contract or user-data with it";
@@ -52,9 +52,9 @@ impl Fleet {
                 return Err(refused(&object, message, remedy));
             }
         };
-        let contract = self.secrets.get(&original.contract).await?;
+        let contract = self.fleet.secrets.get(&original.contract).await?;
         let image_url = match &original.image_credentials {
-            Some(secret) => Some(self.secrets.get(secret).await?),
+            Some(secret) => Some(self.fleet.secrets.get(secret).await?),
             None => None,
         };
         let (desired, data_disks) = renamed(&snapshot, &original, name);

@@ -9,7 +9,7 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{
-    ErrorKind, Fleet, FleetError,
+    ErrorKind, Fleet, FleetError, SnapshotHandle,
     index::{Known, qualified},
     store::DesiredUpdates,
 };
@@ -70,6 +70,80 @@ pub(in crate::fleet) fn refused(object: &str, message: &str, remedy: &str) -> Fl
     FleetError::new(ErrorKind::Blocked, failure)
 }
 
+impl SnapshotHandle<'_> {
+    /// The entity of a snapshot that is not deleted.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub async fn find(self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
+        Ok(self
+            .fleet
+            .find_snapshot(namespace, name, false)
+            .await?
+            .entity)
+    }
+
+    /// Whether the copies of a snapshot are whole.
+    pub fn is_ready(self, entity: &EntityId) -> bool {
+        let state = self
+            .fleet
+            .engine
+            .entity(entity)
+            .and_then(|e| e.state.clone());
+        state.is_some_and(|(name, _)| name.as_str() == READY)
+    }
+
+    /// Records that a snapshot is to go, and begins with it: its copies are deleted. One that is being
+    /// taken is given up. With `orphan` it is only forgotten, and the copies stay.
+    ///
+    /// # Errors
+    /// When there is none of that name, or a VSI is being put back to it.
+    pub async fn delete(
+        self,
+        namespace: &str,
+        name: &str,
+        orphan: bool,
+        by: By,
+    ) -> Result<EntityId, FleetError> {
+        let known = self.fleet.find_snapshot(namespace, name, false).await?;
+        let workflow = if orphan {
+            snapshot::FORGET
+        } else {
+            snapshot::DELETE
+        };
+        if known.workflow() == workflow {
+            self.fleet.engine.retry(known.entity.clone(), by).await?;
+            return Ok(known.entity);
+        }
+        self.fleet
+            .refuse_while_unreadable("the deletion of a snapshot")
+            .await?;
+        let mut updates = DesiredUpdates::default();
+        self.fleet.give_up(&known, &mut updates).await?;
+        let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
+        updates.add(entity, workflow, supreme, &known.wanted, None)?;
+        self.fleet.record(updates, by).await?;
+        Ok(known.entity)
+    }
+
+    /// The snapshots with an open run.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn interrupted(self) -> Result<Vec<(EntityId, String, String)>, FleetError> {
+        let known = self.fleet.known_snapshots().await?.into_iter();
+        let open = known.filter(|one| {
+            let desired = one.state.desired.as_ref();
+            let leaving = [snapshot::DELETE, snapshot::FORGET].contains(&one.workflow());
+            let newest = desired.map(|desired| desired.generation);
+            let begun = newest.is_some_and(|newest| newest == one.state.attempted);
+            one.state.active.is_some() || leaving && !one.state.is_settled() && !begun
+        });
+        let named = open.map(|one| (one.entity, one.wanted.namespace, one.wanted.name));
+        Ok(named.collect())
+    }
+}
+
 impl Fleet {
     /// All snapshots, deleted ones included, by namespace and name.
     pub(in crate::fleet) async fn known_snapshots(&self) -> Result<Vec<KnownSnapshot>, FleetError> {
@@ -88,20 +162,6 @@ impl Fleet {
         Ok(all)
     }
 
-    /// The entity of a snapshot that is not deleted.
-    ///
-    /// # Errors
-    /// When there is none of that name.
-    pub async fn snapshot(&self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
-        Ok(self.find_snapshot(namespace, name, false).await?.entity)
-    }
-
-    /// Whether the copies of a snapshot are whole.
-    pub fn is_snapshot_ready(&self, entity: &EntityId) -> bool {
-        let state = self.engine.entity(entity).and_then(|e| e.state.clone());
-        state.is_some_and(|(name, _)| name.as_str() == READY)
-    }
-
     pub(in crate::fleet) async fn find_snapshot(
         &self,
         namespace: &str,
@@ -116,38 +176,6 @@ impl Fleet {
         named.sort_by_key(|one| (!one.is_deleted(), one.state.runs.last().copied()));
         let found = named.pop();
         found.ok_or_else(|| FleetError::not_found(kind::SNAPSHOT, name))
-    }
-
-    /// Records that a snapshot is to go, and begins with it: its copies are deleted. One that is being
-    /// taken is given up. With `orphan` it is only forgotten, and the copies stay.
-    ///
-    /// # Errors
-    /// When there is none of that name, or a VSI is being put back to it.
-    pub async fn delete_snapshot(
-        &self,
-        namespace: &str,
-        name: &str,
-        orphan: bool,
-        by: By,
-    ) -> Result<EntityId, FleetError> {
-        let known = self.find_snapshot(namespace, name, false).await?;
-        let workflow = if orphan {
-            snapshot::FORGET
-        } else {
-            snapshot::DELETE
-        };
-        if known.workflow() == workflow {
-            self.engine.retry(known.entity.clone(), by).await?;
-            return Ok(known.entity);
-        }
-        self.refuse_while_unreadable("the deletion of a snapshot")
-            .await?;
-        let mut updates = DesiredUpdates::default();
-        self.give_up(&known, &mut updates).await?;
-        let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
-        updates.add(entity, workflow, supreme, &known.wanted, None)?;
-        self.record(updates, by).await?;
-        Ok(known.entity)
     }
 
     /// The VSIs that still have to do with a snapshot forget it, or need it.
@@ -176,25 +204,6 @@ impl Fleet {
             }
         }
         Ok(())
-    }
-
-    /// The snapshots with an open run.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn interrupted_snapshots(
-        &self,
-    ) -> Result<Vec<(EntityId, String, String)>, FleetError> {
-        let known = self.known_snapshots().await?.into_iter();
-        let open = known.filter(|one| {
-            let desired = one.state.desired.as_ref();
-            let leaving = [snapshot::DELETE, snapshot::FORGET].contains(&one.workflow());
-            let newest = desired.map(|desired| desired.generation);
-            let begun = newest.is_some_and(|newest| newest == one.state.attempted);
-            one.state.active.is_some() || leaving && !one.state.is_settled() && !begun
-        });
-        let named = open.map(|one| (one.entity, one.wanted.namespace, one.wanted.name));
-        Ok(named.collect())
     }
 }
 

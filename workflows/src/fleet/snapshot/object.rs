@@ -10,7 +10,8 @@ use vsiflow_steps::snapshot::CopyDisks;
 
 use super::known::{KnownSnapshot, READY};
 use crate::fleet::{
-    Condition, Fleet, FleetError, Metadata, vsi::conditions::condition, vsi::object::rfc3339,
+    Condition, Fleet, FleetError, Metadata, SnapshotHandle, vsi::conditions::condition,
+    vsi::object::rfc3339,
 };
 use crate::spec::documents;
 
@@ -75,16 +76,16 @@ pub struct SnapshotDisk {
     pub allocation: Option<u64>,
 }
 
-impl Fleet {
+impl SnapshotHandle<'_> {
     /// All snapshots by namespace and name; with `deleted` those that are gone, too.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn snapshots(&self, deleted: bool) -> Result<Vec<SnapshotObject>, FleetError> {
+    pub async fn list(self, deleted: bool) -> Result<Vec<SnapshotObject>, FleetError> {
         let mut objects = Vec::new();
-        for known in self.known_snapshots().await? {
+        for known in self.fleet.known_snapshots().await? {
             if deleted || !known.is_deleted() {
-                objects.push(self.snapshot_object(&known).await?);
+                objects.push(self.fleet.snapshot_object(&known).await?);
             }
         }
         Ok(objects)
@@ -94,15 +95,13 @@ impl Fleet {
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
-    pub async fn get_snapshot(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<SnapshotObject, FleetError> {
-        let known = self.find_snapshot(namespace, name, true).await?;
-        self.snapshot_object(&known).await
+    pub async fn get(self, namespace: &str, name: &str) -> Result<SnapshotObject, FleetError> {
+        let known = self.fleet.find_snapshot(namespace, name, true).await?;
+        self.fleet.snapshot_object(&known).await
     }
+}
 
+impl Fleet {
     async fn snapshot_object(&self, known: &KnownSnapshot) -> Result<SnapshotObject, FleetError> {
         let (wanted, state) = (&known.wanted, &known.state);
         let made = self.output_of(CopyDisks::NAME, state).await?;

@@ -14,7 +14,9 @@ use super::{
     known::{KnownSnapshot, refused},
     take::{BOOT, settled},
 };
-use crate::fleet::{Fleet, FleetError, apply::is_deleting, index::Known, store::DesiredUpdates};
+use crate::fleet::{
+    Fleet, FleetError, SnapshotHandle, apply::is_deleting, index::Known, store::DesiredUpdates,
+};
 use crate::{
     data_disk,
     plan::Plan,
@@ -22,18 +24,18 @@ use crate::{
     update_vsi, vsi_graph,
 };
 
-impl Fleet {
+impl SnapshotHandle<'_> {
     /// What it takes to put a VSI back to a snapshot, and what is lost by that; nothing is changed.
     ///
     /// # Errors
-    /// As for [`Fleet::restore_snapshot`].
+    /// As for [`Fleet::snapshots`].
     pub async fn plan_restore(
-        &self,
+        self,
         namespace: &str,
         name: &str,
     ) -> Result<(EntityId, Plan), FleetError> {
-        let (known, wanted) = self.restored(namespace, name).await?;
-        Ok((known.entity.clone(), self.plan_of(&wanted, &known)))
+        let (known, wanted) = self.fleet.restored(namespace, name).await?;
+        Ok((known.entity.clone(), self.fleet.plan_of(&wanted, &known)))
     }
 
     /// Records that the disks of a VSI are to be put back as a snapshot has them, and begins with it:
@@ -42,16 +44,17 @@ impl Fleet {
     /// # Errors
     /// When there is no such snapshot or its copies are not whole; when its VSI is gone, or is being
     /// changed.
-    pub async fn restore_snapshot(
-        &self,
+    pub async fn restore(
+        self,
         namespace: &str,
         name: &str,
         by: By,
     ) -> Result<(EntityId, Plan), FleetError> {
-        self.refuse_while_unreadable("the restoration of a snapshot")
+        self.fleet
+            .refuse_while_unreadable("the restoration of a snapshot")
             .await?;
-        let (known, wanted) = self.restored(namespace, name).await?;
-        let plan = self.plan_of(&wanted, &known);
+        let (known, wanted) = self.fleet.restored(namespace, name).await?;
+        let plan = self.fleet.plan_of(&wanted, &known);
         if let Some(change) = plan.refused().next() {
             return Err(update_vsi::refused(&wanted, &change.path, &change.why).into());
         }
@@ -59,10 +62,12 @@ impl Fleet {
         let (entity, made_from) = (known.entity.clone(), known.made_from());
         let supersede = vsiflow_engine::model::Precedence::Supersede;
         updates.add(entity, update_vsi::NAME, supersede, &wanted, made_from)?;
-        self.record(updates, by).await?;
+        self.fleet.record(updates, by).await?;
         Ok((known.entity, plan))
     }
+}
 
+impl Fleet {
     async fn restored(
         &self,
         namespace: &str,

@@ -9,8 +9,8 @@ use vsiflow_steps::{error, names, snapshot::DiskCopy, vsi::define_domain::Secure
 
 use super::known::refused;
 use crate::fleet::{
-    Applied, Change, ErrorKind, Fleet, FleetError, apply::is_deleting, index::Known,
-    store::DesiredUpdates,
+    Applied, Change, ErrorKind, Fleet, FleetError, SnapshotHandle, apply::is_deleting,
+    index::Known, store::DesiredUpdates,
 };
 use crate::{
     phase::Phase,
@@ -46,31 +46,33 @@ pub struct TakenSnapshot {
     pub name: String,
 }
 
-impl Fleet {
+impl SnapshotHandle<'_> {
     /// Records that a snapshot of a VSI's disks is to be taken, and begins with it.
     ///
     /// # Errors
     /// When there is no such VSI; when it is being changed or deleted, or was never made; when the
     /// name is in use; when a snapshot cannot be taken of such a guest, or another VSI has one of
     /// its disks.
-    pub async fn take_snapshot(
-        &self,
+    pub async fn take(
+        self,
         namespace: &str,
         vsi: &str,
         request: SnapshotRequest,
         by: By,
     ) -> Result<TakenSnapshot, FleetError> {
         let mut updates = DesiredUpdates::default();
-        let taken = self.take(namespace, vsi, request, None, &mut updates);
+        let taken = self.fleet.take(namespace, vsi, request, None, &mut updates);
         let taken = taken.await?;
-        self.record(updates, by).await?;
+        self.fleet.record(updates, by).await?;
         Ok(taken)
     }
+}
 
+impl Fleet {
     /// What documents ask of snapshots: each is taken once.
     ///
     /// # Errors
-    /// As for [`Fleet::take_snapshot`]; when a snapshot of the name is another VSI's, or its VSI is
+    /// As for [`Fleet::snapshots`]; when a snapshot of the name is another VSI's, or its VSI is
     /// changed by the same documents.
     pub(in crate::fleet) async fn take_in_snapshots(
         &self,

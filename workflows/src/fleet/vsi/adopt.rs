@@ -16,7 +16,9 @@ use vsiflow_steps::{
     ports::{DomainInfo, DomainState, HostPorts, OwnerMark, VolumeInfo, VolumeKey},
 };
 
-use crate::fleet::{ErrorKind, Fleet, FleetError, Verdict, index::Known, store::DesiredUpdates};
+use crate::fleet::{
+    ErrorKind, Fleet, FleetError, Verdict, VsiHandle, index::Known, store::DesiredUpdates,
+};
 use crate::{
     adopt_vsi::{self, Adopted},
     record::{VsiRecord, vsi_entity},
@@ -63,7 +65,7 @@ struct FoundDomain {
     own_volumes: bool,
 }
 
-impl Fleet {
+impl VsiHandle<'_> {
     /// Takes a domain into management as it stands: only our mark is written into its metadata.
     /// What it was made from and nobody can tell is taken over from the first document that is
     /// applied to it, which therefore changes nothing. One that is managed already is left alone,
@@ -73,22 +75,25 @@ impl Fleet {
     /// # Errors
     /// When the host cannot be asked or has no such domain, when it is another journal's, when it is
     /// to have a name that it cannot have, or the journal fails.
-    pub async fn adopt(&self, what: Adopting, by: By) -> Result<Adoption, FleetError> {
-        self.may_act()?;
+    pub async fn adopt(self, what: Adopting, by: By) -> Result<Adoption, FleetError> {
+        self.fleet.may_act()?;
         let (host, mut updates) = (what.host.id(), DesiredUpdates::default());
-        self.host_wish(what.host.clone(), &mut updates).await?;
-        self.record(updates, by.clone()).await?;
-        let ports = self.hosts.host(&host).await.map_err(Failure::from)?;
+        self.fleet
+            .host_wish(what.host.clone(), &mut updates)
+            .await?;
+        self.fleet.record(updates, by.clone()).await?;
+        let ports = self.fleet.hosts.host(&host).await.map_err(Failure::from)?;
         let domain = named(&ports, &what.domain).await?;
         let uid = domain.uuid;
         let entity = vsi_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
-        let all = self.known().await?;
+        let all = self.fleet.known().await?;
         let known = all.iter().find(|known| known.entity == entity);
         let known = known.filter(|known| !known.is_deleted());
         let behind = self
+            .fleet
             .verdict(&entity)
             .is_some_and(|verdict| is_behind(&verdict));
-        let ours = |mark: &OwnerMark| mark.journal == *self.journal_id;
+        let ours = |mark: &OwnerMark| mark.journal == *self.fleet.journal_id;
         match &domain.mark {
             Some(mark) if !ours(mark) && !what.force => return Err(anothers(&ports, uid, mark)),
             _ => {}
@@ -98,19 +103,21 @@ impl Fleet {
             None => naming::is_free(&what, &domain, &all)?,
         }
         let is_marked = domain.mark.as_ref().is_some_and(ours);
-        if is_marked && known.is_some() && !behind && !self.is_ahead(&domain) {
+        if is_marked && known.is_some() && !behind && !self.fleet.is_ahead(&domain) {
             return Ok(Adoption::Managed(entity));
         }
-        let found = self.found(&ports, domain).await?;
-        let wanted = self.adopted(&what, &host, found, known).await?;
+        let found = self.fleet.found(&ports, domain).await?;
+        let wanted = self.fleet.adopted(&what, &host, found, known).await?;
         let mut updates = DesiredUpdates::default();
         let (workflow, precedence) = (adopt_vsi::NAME, Precedence::Supersede);
         let made_from = known.and_then(Known::made_from);
         updates.add(entity.clone(), workflow, precedence, &wanted, made_from)?;
-        self.record(updates, by).await?;
+        self.fleet.record(updates, by).await?;
         Ok(Adoption::Begun(entity))
     }
+}
 
+impl Fleet {
     /// Whether a newer copy of this journal touched the domain.
     pub(in crate::fleet) fn is_ahead(&self, domain: &DomainInfo) -> bool {
         let Some(mark) = &domain.mark else {

@@ -8,7 +8,7 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{
-    ErrorKind, Fleet, FleetError,
+    ErrorKind, Fleet, FleetError, VsiHandle,
     apply::{is_deleting, turn},
     index::Known,
     store::DesiredUpdates,
@@ -35,47 +35,61 @@ pub struct Proposal {
     pub plan: Plan,
 }
 
-impl Fleet {
+impl VsiHandle<'_> {
     /// Approves the change that each of these VSIs waits with, all of them or none, and begins to
     /// work on it. Of several that are interrupted each waits for the one before it.
     ///
     /// # Errors
     /// When there is none of a name, or one waits for no approval.
     pub async fn approve(
-        &self,
+        self,
         namespace: &str,
         names: &[String],
         by: By,
     ) -> Result<Vec<EntityId>, FleetError> {
         let mut all = Vec::new();
         for name in names {
-            all.push(self.find(namespace, name, false).await?);
+            all.push(self.fleet.find(namespace, name, false).await?);
         }
-        self.approve_all(all, by).await
+        self.fleet.approve_all(all, by).await
     }
 
     /// Approves the very change that this id names: one that took its place since waits for an
     /// approval of its own. Tells whether it was the one that waits.
     ///
     /// # Errors
-    /// As for [`Fleet::approve`].
+    /// As for [`Fleet::vsis`].
     pub async fn approve_this(
-        &self,
+        self,
         namespace: &str,
         name: &str,
         id: &str,
         by: By,
     ) -> Result<bool, FleetError> {
-        let known = self.find(namespace, name, false).await?;
-        match self.proposal(&known) {
+        let known = self.fleet.find(namespace, name, false).await?;
+        match self.fleet.proposal(&known) {
             Some(proposal) if proposal.id == id => {
-                self.approve_all(vec![known], by).await?;
+                self.fleet.approve_all(vec![known], by).await?;
                 Ok(true)
             }
             _ => Ok(false),
         }
     }
 
+    /// Whether a change of this VSI waits for approval.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn awaits_approval(self, entity: &EntityId) -> Result<bool, FleetError> {
+        let Some(state) = self.fleet.engine.entity(entity) else {
+            return Ok(false);
+        };
+        let wanted = self.fleet.wanted::<VsiRecord>(&state).await?;
+        Ok(wanted.is_some_and(|wanted| wanted.proposed.is_some()))
+    }
+}
+
+impl Fleet {
     async fn approve_all(&self, all: Vec<Known>, by: By) -> Result<Vec<EntityId>, FleetError> {
         let (mut updates, mut before, mut entities) = (DesiredUpdates::default(), None, Vec::new());
         for known in all {
@@ -107,18 +121,6 @@ impl Fleet {
         let plan = self.plan_of(&wanted, known);
         let id = id(known, &wanted, &plan);
         Some(Proposal { id, plan })
-    }
-
-    /// Whether a change of this VSI waits for approval.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn awaits_approval(&self, entity: &EntityId) -> Result<bool, FleetError> {
-        let Some(state) = self.engine.entity(entity) else {
-            return Ok(false);
-        };
-        let wanted = self.wanted::<VsiRecord>(&state).await?;
-        Ok(wanted.is_some_and(|wanted| wanted.proposed.is_some()))
     }
 }
 

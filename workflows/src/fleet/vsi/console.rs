@@ -17,7 +17,7 @@ use vsiflow_engine::{
 use vsiflow_steps::ports::{ConsolePosition, GuestConsole, PortError, PortErrorKind};
 
 use crate::{
-    fleet::{ConsoleLog, ErrorKind, Fleet, FleetError},
+    fleet::{ConsoleLog, ErrorKind, Fleet, FleetError, VsiHandle},
     record::vsi_entity,
 };
 
@@ -80,21 +80,21 @@ pub struct OpenConsole {
     said: Bytes,
 }
 
-impl Fleet {
+impl VsiHandle<'_> {
     /// The way to a VSI's console. Its host is not asked yet.
     ///
     /// # Errors
     /// When there is no such VSI, or its host's settings are not known.
     pub async fn console(
-        &self,
+        self,
         namespace: &str,
         name: &str,
         way: ConsoleWay,
     ) -> Result<ConsoleAccess, FleetError> {
-        let known = self.find(namespace, name, false).await?;
-        let log = self.console_log(namespace, name).await?;
+        let known = self.fleet.find(namespace, name, false).await?;
+        let log = self.fleet.history().console_log(namespace, name).await?;
         let stream = StreamId::Entity(known.entity.clone());
-        let holder = holder(&self.records(&stream).await?);
+        let holder = holder(&self.fleet.records(&stream).await?);
         Ok(ConsoleAccess {
             way,
             has_screen: !known.wanted.vsi.machine.graphics.is_none(),
@@ -111,14 +111,14 @@ impl Fleet {
     /// # Errors
     /// When the journal fails; the console is not to be opened then.
     pub async fn note_console_opened(
-        &self,
+        self,
         console: &ConsoleAccess,
         force: bool,
         by: By,
     ) -> Result<(), FleetError> {
         let detail = if force { "by force" } else { "" };
         let what = console.way.opened();
-        self.note_console(console, what, detail, by).await
+        self.fleet.note_console(console, what, detail, by).await
     }
 
     /// Records that somebody's console is closed, and why where it was not they who left.
@@ -126,13 +126,13 @@ impl Fleet {
     /// # Errors
     /// When the journal fails.
     pub async fn note_console_closed(
-        &self,
+        self,
         console: &ConsoleAccess,
         why: &str,
         by: By,
     ) -> Result<(), FleetError> {
         let what = console.way.closed();
-        self.note_console(console, what, why, by).await
+        self.fleet.note_console(console, what, why, by).await
     }
 
     /// Records that the console of this VSI that somebody had open is closed, since what they had it open by was
@@ -141,16 +141,18 @@ impl Fleet {
     /// # Errors
     /// When the journal fails.
     pub async fn note_console_lost(
-        &self,
+        self,
         vsi: Uuid,
         way: ConsoleWay,
         by: By,
     ) -> Result<(), FleetError> {
         let entity = vsi_entity(vsi).map_err(|error| FleetError::defect(error.to_string()))?;
         let (what, detail) = (Name::of(way.closed()), Text::new("its client was killed"));
-        Ok(self.engine.note(entity, what, detail, by).await?)
+        Ok(self.fleet.engine.note(entity, what, detail, by).await?)
     }
+}
 
+impl Fleet {
     async fn note_console(
         &self,
         console: &ConsoleAccess,

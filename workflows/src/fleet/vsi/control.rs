@@ -6,20 +6,20 @@ use vsiflow_engine::{
     workflow::DesiredUpdate,
 };
 
-use crate::fleet::{Fleet, FleetError, Verdict, index::Known};
+use crate::fleet::{Fleet, FleetError, Verdict, VsiHandle, index::Known};
 use crate::{
     delete_vsi,
     phase::is_gone,
     record::{VsiRecord, kind},
 };
 
-impl Fleet {
+impl VsiHandle<'_> {
     /// The entity of a VSI that is not deleted.
     ///
     /// # Errors
     /// When there is none of that name.
-    pub async fn vsi(&self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
-        Ok(self.find(namespace, name, false).await?.entity)
+    pub async fn find(self, namespace: &str, name: &str) -> Result<EntityId, FleetError> {
+        Ok(self.fleet.find(namespace, name, false).await?.entity)
     }
 
     /// Records that the VSI is to be removed and begins with it. With `orphan` it is only
@@ -28,13 +28,13 @@ impl Fleet {
     /// # Errors
     /// When there is none of that name.
     pub async fn delete(
-        &self,
+        self,
         namespace: &str,
         name: &str,
         orphan: bool,
         by: By,
     ) -> Result<EntityId, FleetError> {
-        let known = self.find(namespace, name, false).await?;
+        let known = self.fleet.find(namespace, name, false).await?;
         let workflow = if orphan {
             delete_vsi::FORGET
         } else {
@@ -46,11 +46,11 @@ impl Fleet {
             .as_ref()
             .map(|desired| desired.workflow.as_str().to_owned());
         if going.as_deref() == Some(workflow) {
-            self.engine.retry(known.entity.clone(), by).await?;
+            self.fleet.engine.retry(known.entity.clone(), by).await?;
             return Ok(known.entity);
         }
         let wanted = VsiRecord {
-            formats: self.formats(&known).await?,
+            formats: self.fleet.formats(&known).await?,
             ..*known.wanted
         };
         let desired =
@@ -62,10 +62,12 @@ impl Fleet {
             desired,
             made_from: None,
         };
-        self.engine.submit(vec![wish], by).await?;
+        self.fleet.engine.submit(vec![wish], by).await?;
         Ok(known.entity)
     }
+}
 
+impl Fleet {
     /// Tries again at once what is blocked, delayed, failed or cancelled.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use vsiflow_engine::{
 
 use super::object::{rfc3339, spec_of};
 use crate::{
-    fleet::{Fleet, FleetError},
+    fleet::{FleetError, VsiHandle},
     record::{self, VsiRecord},
 };
 
@@ -30,21 +30,27 @@ pub struct VsiGeneration {
     pub spec: Value,
 }
 
-impl Fleet {
+impl VsiHandle<'_> {
     /// The newest generations of a VSI that the journal holds, the newest first.
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
     pub async fn generations(
-        &self,
+        self,
         namespace: &str,
         name: &str,
         most: usize,
     ) -> Result<Vec<VsiGeneration>, FleetError> {
-        let known = self.find_any(namespace, name, true).await?;
+        let known = self.fleet.find_any(namespace, name, true).await?;
         let stream = StreamId::Entity(known.entity.clone());
         let mut found = Vec::new();
-        for record in self.readable_records(&stream).await?.into_iter().rev() {
+        for record in self
+            .fleet
+            .readable_records(&stream)
+            .await?
+            .into_iter()
+            .rev()
+        {
             let EventKind::Desired {
                 generation,
                 desired,
@@ -62,7 +68,7 @@ impl Fleet {
                 time: rfc3339(record.event.at),
                 actor: record.event.actor.to_string(),
                 reason: record.event.reason.to_string(),
-                spec: match self.blobs.get(desired).await {
+                spec: match self.fleet.blobs.get(desired).await {
                     Ok(bytes) => record::read::<VsiRecord>(&bytes)
                         .map_or(Value::Null, |wanted| spec_of(&wanted)),
                     Err(error) => {

@@ -16,7 +16,7 @@ use vsiflow_steps::{
 
 use crate::fleet::{
     Condition, EvidencePlace, Fleet, FleetError, Proposal, SnapshotScheduleStatus, UploadProgress,
-    history::outputs::texts, index::Known, unreadable::LostEntity, vsi::conditions,
+    VsiHandle, history::outputs::texts, index::Known, unreadable::LostEntity, vsi::conditions,
 };
 use crate::{
     phase::Phase,
@@ -136,21 +136,21 @@ pub struct VsiProgress {
 /// The longest description, in bytes.
 const DESCRIPTION_MAX: usize = 16 * 1024;
 
-impl Fleet {
+impl VsiHandle<'_> {
     /// All VSIs by namespace and name; with `deleted` those that are gone, too.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn vsis(&self, deleted: bool) -> Result<Vec<VsiObject>, FleetError> {
+    pub async fn list(self, deleted: bool) -> Result<Vec<VsiObject>, FleetError> {
         let mut objects = Vec::new();
-        let (all, lost) = self.known_and_lost().await?;
+        let (all, lost) = self.fleet.known_and_lost().await?;
         for known in all {
             if deleted || !known.is_deleted() {
-                objects.push(self.object(&known).await?);
+                objects.push(self.fleet.object(&known).await?);
             }
         }
-        let lost = self.named(lost).await;
-        objects.extend(lost.into_iter().map(|lost| self.lost_object(lost)));
+        let lost = self.fleet.named(lost).await;
+        objects.extend(lost.into_iter().map(|lost| self.fleet.lost_object(lost)));
         Ok(objects)
     }
 
@@ -158,16 +158,25 @@ impl Fleet {
     ///
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
-    pub async fn get(&self, namespace: &str, name: &str) -> Result<VsiObject, FleetError> {
-        match self.lost_one(kind::VSI, namespace, name).await? {
-            Some(lost) => Ok(self.lost_object(lost)),
+    pub async fn get(self, namespace: &str, name: &str) -> Result<VsiObject, FleetError> {
+        match self.fleet.lost_one(kind::VSI, namespace, name).await? {
+            Some(lost) => Ok(self.fleet.lost_object(lost)),
             None => {
-                let known = self.find_any(namespace, name, false).await?;
-                self.object(&known).await
+                let known = self.fleet.find_any(namespace, name, false).await?;
+                self.fleet.object(&known).await
             }
         }
     }
 
+    /// The jump hosts on the way to a host, as far as its settings are known.
+    pub fn jumps_to(self, host: &str) -> Vec<String> {
+        let settings = self.fleet.directory.get(host);
+        let jumps = settings.iter().flat_map(|host| host.record.jumps());
+        jumps.map(ToString::to_string).collect()
+    }
+}
+
+impl Fleet {
     /// One of which nobody can read what is wanted.
     fn lost_object(&self, lost: LostEntity) -> VsiObject {
         let (created, changed) = self.engine.times(&lost.entity).unwrap_or_default();
@@ -201,17 +210,10 @@ impl Fleet {
             spec: spec(known),
             status: VsiStatus {
                 host: known.wanted.vsi.host.clone(),
-                host_jumps: self.jumps_to(&known.wanted.vsi.host),
+                host_jumps: self.vsis().jumps_to(&known.wanted.vsi.host),
                 ..unreadable(failure, &known.state, changed)
             },
         }
-    }
-
-    /// The jump hosts on the way to a host, as far as its settings are known.
-    pub fn jumps_to(&self, host: &str) -> Vec<String> {
-        let settings = self.directory.get(host);
-        let jumps = settings.iter().flat_map(|host| host.record.jumps());
-        jumps.map(ToString::to_string).collect()
     }
 
     pub(in crate::fleet) async fn object(&self, known: &Known) -> Result<VsiObject, FleetError> {
@@ -283,7 +285,7 @@ impl Fleet {
             proposal,
             host: known.wanted.vsi.host.clone(),
             placement: known.wanted.placed.clone(),
-            host_jumps: self.jumps_to(&known.wanted.vsi.host),
+            host_jumps: self.vsis().jumps_to(&known.wanted.vsi.host),
             host_last_seen: seen.map(rfc3339),
             failed_boots: state.failures,
             next_try: state.next_try.map(|wait| rfc3339(wait.due)),

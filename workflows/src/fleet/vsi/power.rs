@@ -6,7 +6,8 @@ use vsiflow_engine::{
 };
 
 use crate::fleet::{
-    ErrorKind, Fleet, FleetError, Verdict, apply::is_deleting, index::Known, store::DesiredUpdates,
+    ErrorKind, Fleet, FleetError, Verdict, VsiHandle, apply::is_deleting, index::Known,
+    store::DesiredUpdates,
 };
 use crate::{
     provision_vsi,
@@ -34,7 +35,7 @@ impl ShutdownPolicy {
     }
 }
 
-impl Fleet {
+impl VsiHandle<'_> {
     /// Records a power command and begins with it. It waits until what is under way is over; of
     /// several the last one counts. One that is forced, and one that would wait behind what does
     /// not go on by itself, takes the place of what is under way.
@@ -43,16 +44,16 @@ impl Fleet {
     /// When there is none of that name, when it is being deleted, or when one that is off is to be
     /// paused.
     pub async fn power(
-        &self,
+        self,
         namespace: &str,
         name: &str,
         action: PowerAction,
         how: ShutdownPolicy,
         by: By,
     ) -> Result<EntityId, FleetError> {
-        let mut known = self.find(namespace, name, false).await?;
+        let mut known = self.fleet.find(namespace, name, false).await?;
         refuse(&known, action)?;
-        self.refuse_cordoned(&known, action)?;
+        self.fleet.refuse_cordoned(&known, action)?;
         known.wanted.restore = false;
         let mut updates = DesiredUpdates::default();
         let power = Power {
@@ -61,12 +62,15 @@ impl Fleet {
             grace_s: how.grace_s(),
             drained: None,
         };
-        self.power_wish(&known, power, how.force, None, &mut updates)
+        self.fleet
+            .power_wish(&known, power, how.force, None, &mut updates)
             .await?;
-        self.record(updates, by).await?;
+        self.fleet.record(updates, by).await?;
         Ok(known.entity)
     }
+}
 
+impl Fleet {
     /// The same VSI, running or not.
     pub(in crate::fleet) async fn power_wish(
         &self,

@@ -6,10 +6,10 @@ use vsiflow_engine::{
     model::{EntityId, Failure, FailureClass, Precedence},
 };
 
-use crate::fleet::{ErrorKind, Fleet, FleetError, apply::is_deleting, store::DesiredUpdates};
+use crate::fleet::{ErrorKind, FleetError, VsiHandle, apply::is_deleting, store::DesiredUpdates};
 use crate::{plan::Plan, record::VsiRecord, update_vsi};
 
-impl Fleet {
+impl VsiHandle<'_> {
     /// Has the boot disk of a VSI made anew from its image, and begins with it. UUID, MAC addresses
     /// and data disks stay. Gives back what it takes.
     ///
@@ -17,12 +17,12 @@ impl Fleet {
     /// When there is none of that name, when it is being deleted, or was never made, or when it was
     /// adopted with volumes that are not vsiflow's to make.
     pub async fn rebuild(
-        &self,
+        self,
         namespace: &str,
         name: &str,
         by: By,
     ) -> Result<(EntityId, Plan), FleetError> {
-        let known = self.find(namespace, name, false).await?;
+        let known = self.fleet.find(namespace, name, false).await?;
         let full_name = known.wanted.vsi.full_name();
         if is_deleting(&known.state) {
             return Err(FleetError::going(&full_name));
@@ -33,18 +33,18 @@ impl Fleet {
                 .with_remedy("wait for its first boot, or `vsiflow retry`");
             return Err(FleetError::new(ErrorKind::Blocked, failure));
         }
-        let ids = self.secrets.ids().await?;
+        let ids = self.fleet.secrets.ids().await?;
         let mut wanted = VsiRecord {
             rebuilt: Some(Uuid::new_v4()),
             restore: false,
             power: known.power(),
             before: known.history(),
             turn: None,
-            formats: self.formats(&known).await?,
+            formats: self.fleet.formats(&known).await?,
             ..*known.wanted.clone()
         };
         wanted.retired.retain(|secret| ids.contains(secret));
-        let plan = self.plan_of(&wanted, &known);
+        let plan = self.fleet.plan_of(&wanted, &known);
         if let Some(change) = plan.refused().next() {
             let failure = update_vsi::refused(&wanted, &change.path, &change.why);
             return Err(FleetError::new(ErrorKind::Blocked, failure));
@@ -53,7 +53,7 @@ impl Fleet {
         let mut updates = DesiredUpdates::default();
         let precedence = Precedence::Supersede;
         updates.add(entity, update_vsi::NAME, precedence, &wanted, made_from)?;
-        self.record(updates, by).await?;
+        self.fleet.record(updates, by).await?;
         Ok((known.entity, plan))
     }
 }

@@ -10,7 +10,7 @@ use vsiflow_engine::{
     secret::{Secret, SecretError},
 };
 
-use crate::fleet::{ErrorKind, Fleet, FleetError, index::Known};
+use crate::fleet::{ErrorKind, Fleet, FleetError, VsiHandle, index::Known};
 use crate::{
     record::{self, VsiRecord},
     spec::{Resolved, ResolvedVsi},
@@ -25,31 +25,32 @@ pub struct EarlierVsi {
     pub resolved: Resolved,
 }
 
-impl Fleet {
+impl VsiHandle<'_> {
     /// What was asked of a VSI at that generation; without one, the newest time before now that
     /// something else was asked for. Records nothing.
     ///
     /// # Errors
     /// `VSI0728` where there is no such generation, its secrets were erased, or the VSI is a member
     /// of a pool; when there is no such VSI, or the journal cannot be read.
-    pub async fn earlier_vsi(
-        &self,
+    pub async fn earlier(
+        self,
         namespace: &str,
         name: &str,
         generation: Option<u64>,
     ) -> Result<EarlierVsi, FleetError> {
-        let known = self.find(namespace, name, false).await?;
+        let known = self.fleet.find(namespace, name, false).await?;
         if let Some(of) = &known.wanted.vsi.member_of {
             let why = format!("it is a member of pool/{}", of.pool);
             let next = format!("go back with `vsiflow rollback pool/{}`", of.pool);
             return Err(refused(&known, &why, &next));
         }
-        let (generation, earlier) = self.asked_before(&known, generation).await?;
+        let (generation, earlier) = self.fleet.asked_before(&known, generation).await?;
         let contract = self
+            .fleet
             .secret_of(&known, generation, &earlier.contract)
             .await?;
         let image_url = match &earlier.image_credentials {
-            Some(secret) => Some(self.secret_of(&known, generation, secret).await?),
+            Some(secret) => Some(self.fleet.secret_of(&known, generation, secret).await?),
             None => None,
         };
         let source = format!("generation {generation}");
@@ -63,7 +64,9 @@ impl Fleet {
             resolved,
         })
     }
+}
 
+impl Fleet {
     async fn asked_before(
         &self,
         known: &Known,

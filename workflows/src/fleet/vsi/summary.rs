@@ -18,7 +18,7 @@ use vsiflow_steps::vsi::AwaitReady;
 use super::object::{VsiObject, current_step, metadata, steps_done};
 use crate::{
     fleet::{
-        Fleet, FleetError, Metadata, history::outputs::texts, index::Known,
+        Fleet, FleetError, Metadata, VsiHandle, history::outputs::texts, index::Known,
         unreadable::WantedReading, vsi::conditions,
     },
     phase::Phase,
@@ -102,14 +102,14 @@ struct Changed {
     run: Option<Arc<RunState>>,
 }
 
-impl Fleet {
+impl VsiHandle<'_> {
     /// All VSIs by namespace and name; with `deleted` those that are gone, too.
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn vsi_summaries(&self, deleted: bool) -> Result<Vec<Arc<VsiSummary>>, FleetError> {
-        let (mut all, changed) = self.remembered();
-        let changed = self.in_pieces(changed, |fleet, some| async move {
+    pub async fn summaries(self, deleted: bool) -> Result<Vec<Arc<VsiSummary>>, FleetError> {
+        let (mut all, changed) = self.fleet.remembered();
+        let changed = self.fleet.in_pieces(changed, |fleet, some| async move {
             let mut summarised = Vec::with_capacity(some.len());
             for changed in some {
                 summarised.push(fleet.summarised(changed).await?);
@@ -122,7 +122,7 @@ impl Fleet {
                 Summarised::Nothing => {}
                 // What cannot be read is rare, and shown with all that is known of it.
                 Summarised::Unreadable => {
-                    let objects = self.vsis(deleted).await?;
+                    let objects = self.list(deleted).await?;
                     let all = objects.iter().map(|object| Arc::new(object.into()));
                     return Ok(all.collect());
                 }
@@ -132,7 +132,9 @@ impl Fleet {
         all.sort_by(|one, other| place(one).cmp(&place(other)));
         Ok(all)
     }
+}
 
+impl Fleet {
     /// The summaries that still hold, and what has none.
     fn remembered(&self) -> (Vec<Arc<VsiSummary>>, Vec<Changed>) {
         let unreadable = self.engine.all_unreadable();

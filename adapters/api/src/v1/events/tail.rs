@@ -44,7 +44,7 @@ impl Tail {
         let (sender, pages) = broadcast::channel(HELD);
         // First of all: what is recorded from now on wakes it.
         let notices = fleet.notices();
-        let events = fleet.events(fleet.end())?;
+        let events = fleet.history().events(fleet.history().end())?;
         let task = tokio::spawn(follow(events, notices, sender)).abort_handle();
         Ok(Arc::new(Self { pages, task }))
     }

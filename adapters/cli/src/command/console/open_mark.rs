@@ -88,7 +88,7 @@ pub(crate) async fn record_lost(app: &App) {
             actor: actor::of(user),
             reason: Text::new(""),
         };
-        match app.fleet.note_console_lost(vsi, way, by).await {
+        match app.fleet.vsis().note_console_lost(vsi, way, by).await {
             Ok(()) => {
                 let _ = tokio::fs::remove_file(path).await;
             }

@@ -39,7 +39,11 @@ impl LogReader {
     /// # Errors
     /// Where there is no such VSI, or the journal cannot be read.
     pub(super) async fn open(app: &App, args: &LogsArgs, name: &str) -> Result<Self, ExitProblem> {
-        let log = app.fleet.console_log(&args.namespace, name).await?;
+        let log = app
+            .fleet
+            .history()
+            .console_log(&args.namespace, name)
+            .await?;
         let since = args
             .since
             .and_then(|since| SignedDuration::try_from(since).ok());
@@ -109,7 +113,7 @@ impl LogReader {
 
 /// When a VSI was started last.
 async fn started(app: &App, namespace: &str, name: &str) -> Result<Option<Timestamp>, ExitProblem> {
-    let history = app.fleet.history(namespace, name).await?;
+    let history = app.fleet.history().lines(namespace, name).await?;
     let is_start =
         |kind: &str, step: Option<&str>| kind == "step_succeeded" && step == Some(STARTS);
     let starts = history.iter().rev();

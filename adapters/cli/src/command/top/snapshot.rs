@@ -31,10 +31,10 @@ pub(super) async fn of(common: &Common, from: Option<Offset>) -> Result<Snapshot
 
 async fn look(fleet: &Fleet, from: Option<Offset>) -> Result<Snapshot, FleetError> {
     let now = Timestamp::now();
-    let end = fleet.end();
-    let vsis = fleet.vsi_summaries(false).await?;
-    let images = fleet.images().await?;
-    let (steps, more) = fleet.unfinished_steps(STEPS);
+    let end = fleet.history().end();
+    let vsis = fleet.vsis().summaries(false).await?;
+    let images = fleet.images().list().await?;
+    let (steps, more) = fleet.history().unfinished_steps(STEPS);
     let names = names(fleet, &steps, &images).await?;
     Ok(Snapshot {
         end,
@@ -51,7 +51,7 @@ async fn look(fleet: &Fleet, from: Option<Offset>) -> Result<Snapshot, FleetErro
             .collect(),
         more_steps: u64::try_from(more).unwrap_or(u64::MAX),
         uploads: images.into_iter().filter_map(upload).collect(),
-        hosts: fleet.host_objects().await?.into_iter().map(host).collect(),
+        hosts: fleet.hosts().list().await?.into_iter().map(host).collect(),
     })
 }
 
@@ -59,7 +59,7 @@ async fn look(fleet: &Fleet, from: Option<Offset>) -> Result<Snapshot, FleetErro
 async fn steps_ended(fleet: &Fleet, from: Offset, end: Offset) -> Result<u64, FleetError> {
     let (mut from, mut ended) = (from.max(end.saturating_sub(EVENTS)), 0_u64);
     while from < end {
-        let page = fleet.recorded(from, PAGE).await?;
+        let page = fleet.history().recorded(from, PAGE).await?;
         let Some(last) = page.last().map(|record| record.offset) else {
             break;
         };
@@ -110,12 +110,12 @@ async fn names(
     let mut names = Names::new();
     let has = |what: &str| steps.iter().any(|step| step.entity.kind().as_str() == what);
     let disks = if has(kind::DISK) {
-        fleet.disks(true).await?
+        fleet.disks().list(true).await?
     } else {
         Vec::new()
     };
     let snapshots = if has(kind::SNAPSHOT) {
-        fleet.snapshots(true).await?
+        fleet.snapshots().list(true).await?
     } else {
         Vec::new()
     };
@@ -126,8 +126,8 @@ async fn names(
         let id = entity.id();
         let named = match entity.kind().as_str() {
             kind::VSI => fleet.title(entity).await.ok().flatten(),
-            kind::POOL => fleet.title_of_pool(entity).await.ok(),
-            kind::GROUP => fleet.title_of_group(entity).await.ok(),
+            kind::POOL => fleet.pools().title(entity).await.ok(),
+            kind::GROUP => fleet.groups().title(entity).await.ok(),
             kind::DISK => {
                 let mut metadata = disks.iter().map(|disk| &disk.metadata);
                 let disk = metadata.find(|metadata| metadata.uid == id);

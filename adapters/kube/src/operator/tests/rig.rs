@@ -184,12 +184,12 @@ impl Rig {
             },
             reason: model::Text::new("firmware"),
         };
-        self.fleet.drain_moving(host, by).await.unwrap();
+        self.fleet.hosts().drain_moving(host, by).await.unwrap();
     }
 
     /// What is known of a host.
     pub(super) fn settings(&self, host: &str) -> Option<HostSettings> {
-        self.fleet.host_settings(host).ok()
+        self.fleet.hosts().settings(host).ok()
     }
 
     /// The process dies.
@@ -266,7 +266,7 @@ impl Rig {
 
     /// How many runs there were of VSIs.
     pub(super) fn runs(&self) -> usize {
-        let runs = self.fleet.runs();
+        let runs = self.fleet.history().runs();
         runs.iter()
             .filter(|run| run.entity.starts_with("vsi/"))
             .count()
@@ -279,7 +279,7 @@ impl Rig {
 
     /// Looks at all hosts; what is said of those that could not be looked at.
     pub(super) async fn look(&self) -> Vec<String> {
-        let looked = self.fleet.look(true).await.unwrap();
+        let looked = self.fleet.hosts().scan(true).await.unwrap();
         let failed = looked.unreachable.into_iter();
         failed
             .map(|(_, failure)| failure.message.as_str().to_owned())
@@ -338,7 +338,7 @@ impl Rig {
             actor: model::Actor::Engine,
             reason: model::Text::new("the test"),
         };
-        let _ = self.fleet.look(true).await;
+        let _ = self.fleet.hosts().scan(true).await;
         for entity in self.fleet.unsettled(None).await.unwrap() {
             let _ = self.fleet.retry(entity, by()).await;
         }

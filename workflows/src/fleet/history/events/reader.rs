@@ -6,7 +6,7 @@ use vsiflow_engine::{
 };
 
 use super::{HistoryLine, missing_line, render::HistoryLines};
-use crate::fleet::{Fleet, FleetError};
+use crate::fleet::{Fleet, FleetError, HistoryHandle};
 
 /// Beginnings of runs and attempts that are remembered for their durations; of more, all are
 /// forgotten.
@@ -21,15 +21,15 @@ pub struct EventReader {
     from: Offset,
 }
 
-impl Fleet {
+impl HistoryHandle<'_> {
     /// The events of the whole journal from an offset on.
     ///
     /// # Errors
     /// Never but by a defect.
-    pub fn events(&self, from: Offset) -> Result<EventReader, FleetError> {
+    pub fn events(self, from: Offset) -> Result<EventReader, FleetError> {
         let nobody = EntityId::new(Name::of("engine"), "journal");
         Ok(EventReader {
-            fleet: self.clone(),
+            fleet: self.fleet.clone(),
             lines: HistoryLines::default(),
             nobody: nobody.map_err(|error| FleetError::defect(error.to_string()))?,
             from,
@@ -37,8 +37,8 @@ impl Fleet {
     }
 
     /// The offset that the next event will have.
-    pub fn end(&self) -> Offset {
-        self.engine.end()
+    pub fn end(self) -> Offset {
+        self.fleet.engine.end()
     }
 }
 
@@ -55,7 +55,7 @@ impl EventReader {
     /// # Errors
     /// When the journal cannot be read; the same page is read again then.
     pub async fn page(&mut self, limit: usize) -> Result<Vec<HistoryLine>, FleetError> {
-        let records = self.fleet.recorded(self.from, limit).await?;
+        let records = self.fleet.history().recorded(self.from, limit).await?;
         let Some(last) = records.last().map(|record| record.offset) else {
             return Ok(Vec::new());
         };

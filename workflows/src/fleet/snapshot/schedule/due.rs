@@ -224,7 +224,7 @@ impl Fleet {
         due: Timestamp,
     ) -> Result<String, FleetError> {
         let name = scheduled_name(&one.name, uid, due);
-        if self.snapshot(&one.namespace, &name).await.is_err() {
+        if self.snapshots().find(&one.namespace, &name).await.is_err() {
             return Ok(name);
         }
         let digits = uid.simple().to_string();

@@ -25,7 +25,7 @@ use vsiflow_engine::{
 };
 
 pub use self::seen::SeenSchedules;
-use crate::fleet::{Fleet, FleetError, store::DesiredUpdates};
+use crate::fleet::{Fleet, FleetError, SnapshotHandle, store::DesiredUpdates};
 use crate::record::{ScheduleRecord, kind, schedule_entity};
 
 /// How often it is looked what is due.
@@ -64,11 +64,11 @@ pub enum ScheduleNote {
     },
 }
 
-impl Fleet {
+impl SnapshotHandle<'_> {
     /// Takes the snapshots that are due and deletes those that are too many, as long as it is polled. Nothing
     /// of it is lost when it is dropped.
-    pub async fn keep_snapshot_schedules(
-        &self,
+    pub async fn keep_schedules(
+        self,
         told: impl Fn(Result<Vec<ScheduleNote>, FleetError>),
     ) -> Infallible {
         let mut seen = SeenSchedules::default();
@@ -76,7 +76,7 @@ impl Fleet {
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             due.tick().await;
-            told(Box::pin(self.apply_snapshot_schedules(&mut seen)).await);
+            told(Box::pin(self.apply_schedules(&mut seen)).await);
         }
     }
 
@@ -85,31 +85,34 @@ impl Fleet {
     ///
     /// # Errors
     /// When the journal cannot be read or written.
-    pub async fn apply_snapshot_schedules(
-        &self,
+    pub async fn apply_schedules(
+        self,
         seen: &mut SeenSchedules,
     ) -> Result<Vec<ScheduleNote>, FleetError> {
         let mut notes = Vec::new();
-        let rests = self.engine.observes_only() || self.engine.braked().is_some();
-        if rests || self.engine.takes_wishes().is_err() {
+        let rests = self.fleet.engine.observes_only() || self.fleet.engine.braked().is_some();
+        if rests || self.fleet.engine.takes_wishes().is_err() {
             return Ok(notes);
         }
-        seen.refresh(self).await?;
+        seen.refresh(self.fleet).await?;
         for one in seen.scheduled() {
-            notes.extend(Box::pin(self.look_at_schedule(&one, seen)).await?);
+            notes.extend(Box::pin(self.fleet.look_at_schedule(&one, seen)).await?);
         }
         for record in seen.without_policy() {
             let ended = ScheduleRecord {
                 schedule: None,
                 ..record
             };
-            self.note_schedule(ended, "the VSI has no schedule any more")
+            self.fleet
+                .note_schedule(ended, "the VSI has no schedule any more")
                 .await?;
         }
-        notes.extend(Box::pin(self.prune_scheduled(seen)).await?);
+        notes.extend(Box::pin(self.fleet.prune_scheduled(seen)).await?);
         Ok(notes)
     }
+}
 
+impl Fleet {
     async fn note_schedule(&self, record: ScheduleRecord, why: &str) -> Result<(), FleetError> {
         let mut updates = DesiredUpdates::default();
         add(&record, &mut updates)?;

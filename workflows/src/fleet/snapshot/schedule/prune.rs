@@ -43,7 +43,9 @@ impl Fleet {
         };
         for one in doomed.into_iter().filter(free).take(EACH_LOOK) {
             let (namespace, uid) = (&one.record.namespace, one.entity.id());
-            let deleted = self.delete_snapshot(namespace, uid, false, by("newer ones are kept"));
+            let deleted = self
+                .snapshots()
+                .delete(namespace, uid, false, by("newer ones are kept"));
             let snapshot = one.record.name.clone();
             notes.push(match deleted.await {
                 Ok(_) => ScheduleNote::Pruned { snapshot },
