@@ -28,7 +28,6 @@ mod quota;
 mod server_types;
 mod snapshot;
 mod store;
-mod sweep;
 mod tokens;
 mod unreadable;
 mod verdict;

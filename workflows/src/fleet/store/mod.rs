@@ -1,5 +1,7 @@
 //! Puts what is wanted where it lasts: secrets into the secret store, the rest into wishes.
 
+mod sweep;
+
 use serde::Serialize;
 use uuid::Uuid;
 use vsiflow_engine::{

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use vsiflow_engine::model::Name;
 
-use super::{Fleet, FleetError, index::Known};
+use crate::fleet::{Fleet, FleetError, index::Known};
 use crate::{
     group::GroupRecord,
     phase::is_gone,
@@ -17,7 +17,7 @@ impl Fleet {
     /// journal knows of. Nothing is under way yet when this is called, so none is about to be
     /// named. What the journal does name stays, until its last user says that it is erased. While
     /// something cannot be read nobody knows what it names, and everything stays.
-    pub(super) async fn sweep_secrets(
+    pub(in crate::fleet) async fn sweep_secrets(
         &self,
         known: &[Known],
         is_whole: bool,
