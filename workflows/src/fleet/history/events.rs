@@ -111,7 +111,7 @@ impl Fleet {
     /// What bears that name, deleted ones included; several where each host or pool has one of its own.
     ///
     /// # Errors
-    /// As for [`Fleet::history`].
+    /// As for [`HistoryHandle::lines`].
     pub(in crate::fleet) async fn entities_named(
         &self,
         namespace: &str,

@@ -59,7 +59,7 @@ pub struct GraphStep {
 }
 
 impl HistoryHandle<'_> {
-    /// The runs of a VSI, or of another object as [`Fleet::history`] names it, whose states are at hand, the newest
+    /// The runs of a VSI, or of another object as [`HistoryHandle::lines`] names it, whose states are at hand, the newest
     /// first.
     ///
     /// # Errors

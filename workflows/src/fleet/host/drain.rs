@@ -61,7 +61,7 @@ enum DrainOutcome {
 type Pools = BTreeMap<Uuid, (KnownPool, PoolMembers)>;
 
 impl HostHandle<'_> {
-    /// What [`Fleet::hosts`] would do about each VSI of a host, by namespace and name; records nothing.
+    /// What [`HostHandle::drain_moving`] would do about each VSI of a host, by namespace and name; records nothing.
     ///
     /// # Errors
     /// When the journal knows no such host, or cannot be read.
@@ -73,10 +73,10 @@ impl HostHandle<'_> {
 
     /// Cordons a host and records that members of pools leave it, each with the host where it is made again.
     /// Their pools replace them, never more at a time than `maxUnavailable`. What is done about each VSI
-    /// comes back, and the pools that work on it. [`Fleet::hosts`] stops what has not begun.
+    /// comes back, and the pools that work on it. [`HostHandle::uncordon`] stops what has not begun.
     ///
     /// # Errors
-    /// As for [`Fleet::hosts`].
+    /// As for [`HostHandle::cordon`].
     pub async fn drain_moving(
         self,
         host: &str,

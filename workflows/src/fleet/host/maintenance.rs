@@ -43,7 +43,7 @@ impl HostHandle<'_> {
     /// a drain brought down come to where they were before. Returns both.
     ///
     /// # Errors
-    /// As for [`Fleet::hosts`].
+    /// As for [`HostHandle::cordon`].
     pub async fn uncordon(
         self,
         host: &str,
@@ -75,10 +75,10 @@ impl HostHandle<'_> {
     }
 
     /// Cordons a host and shuts everything of this journal on it down, members that leave it excepted, to be brought back by
-    /// [`Fleet::hosts`]; returns what is to be off.
+    /// [`HostHandle::uncordon`]; returns what is to be off.
     ///
     /// # Errors
-    /// As for [`Fleet::hosts`].
+    /// As for [`HostHandle::cordon`].
     pub async fn drain(
         self,
         host: &str,

@@ -51,7 +51,7 @@ enum HostChange {
 
 impl HostHandle<'_> {
     /// Watches every host with VSIs until the journal fails: looks when it tells that a domain
-    /// changed, and at everything each `every`; acts as [`Fleet::hosts`] does. Each look is sent to
+    /// changed, and at everything each `every`; acts as [`HostHandle::scan`] does. Each look is sent to
     /// `told`.
     ///
     /// # Errors

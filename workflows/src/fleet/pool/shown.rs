@@ -137,7 +137,7 @@ impl PoolHandle<'_> {
     /// Approves the template that a pool waits with, if that is the one of this revision; whether it was.
     ///
     /// # Errors
-    /// As for [`Fleet::pools`].
+    /// As for [`PoolHandle::approve`].
     pub async fn approve_template(
         self,
         uid: Uuid,

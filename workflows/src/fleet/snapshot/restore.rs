@@ -28,7 +28,7 @@ impl SnapshotHandle<'_> {
     /// What it takes to put a VSI back to a snapshot, and what is lost by that; nothing is changed.
     ///
     /// # Errors
-    /// As for [`Fleet::snapshots`].
+    /// As for [`SnapshotHandle::restore`].
     pub async fn plan_restore(
         self,
         namespace: &str,

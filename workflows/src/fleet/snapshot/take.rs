@@ -72,7 +72,7 @@ impl Fleet {
     /// What documents ask of snapshots: each is taken once.
     ///
     /// # Errors
-    /// As for [`Fleet::snapshots`]; when a snapshot of the name is another VSI's, or its VSI is
+    /// As for [`SnapshotHandle::take`]; when a snapshot of the name is another VSI's, or its VSI is
     /// changed by the same documents.
     pub(in crate::fleet) async fn take_in_snapshots(
         &self,

@@ -58,7 +58,7 @@ impl VsiHandle<'_> {
     /// approval of its own. Tells whether it was the one that waits.
     ///
     /// # Errors
-    /// As for [`Fleet::vsis`].
+    /// As for [`VsiHandle::approve`].
     pub async fn approve_this(
         self,
         namespace: &str,
