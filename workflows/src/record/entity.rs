@@ -1,0 +1,120 @@
+//! The names of entities in the journal: their kinds, and an id for each.
+
+use uuid::Uuid;
+use vsiflow_engine::model::{EntityId, Hash, InvalidId, Name};
+
+use crate::spec::Directory;
+
+/// The kinds of entities.
+pub mod kind {
+    /// A virtual server instance; its id is its UID.
+    pub const VSI: &str = "vsi";
+    /// A base image on a pool of a host.
+    pub const IMAGE: &str = "image";
+    /// A host.
+    pub const HOST: &str = "host";
+    /// A data disk; its id is its UID.
+    pub const DISK: &str = "disk";
+    /// Which machine a host is; its id is the host's.
+    pub const MACHINE: &str = "machine";
+    /// What a host has; its id is the host's.
+    pub const CAPACITY: &str = "capacity";
+    /// A pool of virtual servers; its id is its UID.
+    pub const POOL: &str = "pool";
+    /// A group of members and pools in waves; its id is its UID.
+    pub const GROUP: &str = "group";
+    /// A directory of documents; its id is made of its place.
+    pub const DIRECTORY: &str = "directory";
+    /// Who may ask a daemon from another machine; its id is the token's name.
+    pub const TOKEN: &str = "token";
+    /// A snapshot of a VSI's disks; its id is its UID.
+    pub const SNAPSHOT: &str = "snapshot";
+    /// When snapshots of a VSI are due; its id is the VSI's UID.
+    pub const SCHEDULE: &str = "schedule";
+    /// A size of virtual servers; its id is its name.
+    pub const TYPE: &str = "type";
+    /// Limits of a namespace.
+    pub const QUOTA: &str = "quota";
+    /// A network that is made on a host; its id is made of both.
+    pub const NETWORK: &str = "network";
+    /// A VSI or a data disk that nobody can read and that somebody let go; its id is that one's.
+    pub const ORPHAN: &str = "orphan";
+}
+
+/// The entity of a VSI.
+pub fn vsi_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::VSI), uid.to_string())
+}
+
+/// The entity of a data disk.
+pub fn disk_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::DISK), uid.to_string())
+}
+
+/// The entity of a snapshot.
+pub fn snapshot_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::SNAPSHOT), uid.to_string())
+}
+
+/// The entity of a VSI's schedule of snapshots.
+pub fn schedule_entity(vsi: Uuid) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::SCHEDULE), vsi.to_string())
+}
+
+/// The UID of the snapshot of a VSI for a due time: there is one of them at most, however often it is asked
+/// for.
+pub fn scheduled_snapshot(vsi: Uuid, due_ms: u64) -> Uuid {
+    let hash = Hash::of(format!("{vsi}/schedule/{due_ms}").as_bytes());
+    let mut bytes = [0; 16];
+    let places = bytes.iter_mut().zip(hash.0);
+    places.for_each(|(to, from)| *to = from);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+/// The entity of a pool.
+pub fn pool_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::POOL), uid.to_string())
+}
+
+/// The entity of a group.
+pub fn group_entity(uid: Uuid) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::GROUP), uid.to_string())
+}
+
+/// The entity of a network on a host, by its name there.
+pub fn network_entity(host: &str, name: &str) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::NETWORK), digits(&[host, name], 24))
+}
+
+/// The entity of a directory.
+pub fn directory_entity(directory: &Directory) -> Result<EntityId, InvalidId> {
+    let depth = if directory.recursive { "all" } else { "own" };
+    let id = digits(&[&directory.path, &directory.mount, depth], 32);
+    EntityId::new(Name::of(kind::DIRECTORY), id)
+}
+
+/// The entity of a host. Ids that are no plain text are known by their hash.
+pub fn host_entity(host: &str) -> Result<EntityId, InvalidId> {
+    let kind = Name::of(kind::HOST);
+    EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
+}
+
+/// The entity of what a host has.
+pub fn capacity_entity(host: &str) -> Result<EntityId, InvalidId> {
+    let kind = Name::of(kind::CAPACITY);
+    EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
+}
+
+/// The entity of the machine that a host is.
+pub fn machine_entity(host: &str) -> Result<EntityId, InvalidId> {
+    let kind = Name::of(kind::MACHINE);
+    EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
+}
+
+pub(super) fn digits(parts: &[&str], digits: usize) -> String {
+    Hash::of(parts.join("\0").as_bytes())
+        .to_string()
+        .chars()
+        .take(digits)
+        .collect()
+}
