@@ -1,6 +1,8 @@
 //! From documents to desired state: selectors are followed, and what does not fit is said, all of
 //! it at once.
 
+mod addresses;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -13,6 +15,7 @@ use vsiflow_steps::{
     vsi::{define_domain::Secure, require_references::UnresolvedRef},
 };
 
+use self::addresses::{addresses_twice, shared_addresses};
 use super::attach::{AttachedNetwork, AttachedRefs};
 use super::data_disk::DataDiskSpec;
 use super::desired::{DesiredBootDisk, DesiredDataDisk, DesiredImage, DesiredMachine, DesiredVsi};
@@ -524,41 +527,6 @@ fn address(network: &AttachedNetwork) -> Option<(String, Ipv4Addr)> {
 
 fn made_network(network: AttachedNetwork) -> Option<(String, DesiredNetwork)> {
     Some((network.name, network.made?))
-}
-
-/// Members share a template, and no two cards share an address.
-fn shared_addresses(
-    document: &Document<PoolSpec>,
-    template: &DesiredVsi,
-    problems: &mut Vec<Problem>,
-) {
-    if template.addresses.is_empty() || document.spec.replicas == Some(1) {
-        return;
-    }
-    problems.push(document.problem(
-        ProblemCode::WrongValue,
-        FieldPath::of(["spec", "template", "spec", "interfaces"]),
-        "the members of a pool cannot share an address",
-        "remove the addresses: each member gets one of the network's, and keeps it",
-    ));
-}
-
-/// No two VSIs of one host have an address of one network.
-fn addresses_twice(documents: &Documents, vsis: &[ResolvedVsi], problems: &mut Vec<Problem>) {
-    let mut seen = BTreeMap::new();
-    for (document, vsi) in documents.vsis.iter().zip(vsis) {
-        for (network, address) in &vsi.desired.addresses {
-            let place = (&vsi.desired.host, network, address);
-            if let Some(first) = seen.insert(place, &document.at) {
-                problems.push(document.problem(
-                    ProblemCode::Twice,
-                    FieldPath::of(["spec", "interfaces"]),
-                    format!("{address} is the address of another VSI, at {first}"),
-                    "give each VSI an address of its own",
-                ));
-            }
-        }
-    }
 }
 
 /// What the document says by itself; disks and networks come from other documents.
