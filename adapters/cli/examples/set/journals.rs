@@ -111,7 +111,7 @@ impl Open {
     }
 
     async fn ready(&self) -> Answer<u32> {
-        let all = self.fleet.vsi_summaries(false).await?;
+        let all = self.fleet.vsis().summaries(false).await?;
         let ready = all.iter().filter(|vsi| vsi.ready == "True");
         Ok(u32::try_from(ready.count())?)
     }
