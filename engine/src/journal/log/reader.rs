@@ -6,18 +6,22 @@
 use std::sync::Arc;
 
 use super::{
-    frame::{self, Body, FramePosition},
-    scan::position_of,
+    frame,
     segment::Segment,
     shared::{Extent, LogShared},
-    table::{BatchPlace, NOWHERE, SegmentTable},
+    table::{NOWHERE, SegmentTable},
 };
 use crate::{
     journal::{BatchLink, JournalError, Offset, RECORD_MAX, Record, Stored},
     model::StreamId,
 };
 
+mod marks;
 mod queries;
+mod row;
+
+pub(super) use marks::FrameMarks;
+use row::BatchRow;
 
 /// What is read at once where batches are read in a row, in bytes.
 const CHUNK: usize = 256 << 10;
@@ -29,14 +33,6 @@ const RECORD: usize = RECORD_MAX + 4;
 /// See the module's text.
 #[derive(Clone)]
 pub(in crate::journal) struct SegmentReader(Arc<LogShared>);
-
-/// Batches of one segment, to be read in a row.
-struct BatchRow {
-    segment: Arc<Segment>,
-    batches: Vec<BatchPlace>,
-    /// Where the segment's frames end.
-    end: u32,
-}
 
 /// Bytes of a segment that were read at once.
 #[derive(Default)]
@@ -98,7 +94,7 @@ impl SegmentReader {
             for batch in &row.batches {
                 self.pass(next, batch.first)?;
                 next = next.max(batch.first);
-                row.records(batch, &mut window, next, limit, &mut page)?;
+                row.records(&self.0.marks, batch, &mut window, next, limit, &mut page)?;
                 next = batch.last.saturating_add(1);
             }
         }
@@ -247,83 +243,5 @@ fn placed(error: JournalError, stream: &StreamId, seq: u64) -> JournalError {
             why,
         },
         other => other,
-    }
-}
-
-impl BatchRow {
-    /// The bytes of a batch's frame, as far as they are there.
-    fn bytes<'w>(
-        &self,
-        batch: &BatchPlace,
-        window: &'w mut Window,
-    ) -> Result<&'w [u8], JournalError> {
-        let after = self.batches.iter().find(|other| other.at > batch.at);
-        let most = after
-            .map_or(self.end, |after| after.at)
-            .saturating_sub(batch.at);
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let ahead = usize::try_from(self.end.saturating_sub(batch.at))
-            .unwrap_or(CHUNK)
-            .min(CHUNK);
-        let front = window.get(&self.segment, batch.at, frame::HEADER.min(most), ahead)?;
-        let len = frame::claimed_len(front).unwrap_or(most).min(most);
-        let bytes = window.get(&self.segment, batch.at, len, ahead)?;
-        Ok(bytes.get(..len).unwrap_or(bytes))
-    }
-
-    fn place(&self, batch: &BatchPlace) -> FramePosition<'_> {
-        let at = usize::try_from(batch.at).unwrap_or(usize::MAX);
-        FramePosition {
-            salt: &self.segment.header.salt,
-            position: position_of(&self.segment.header, at),
-        }
-    }
-
-    /// Adds a batch's records from `next` on to a page. Of a frame that is not whole each record
-    /// still answers for itself.
-    fn records(
-        &self,
-        batch: &BatchPlace,
-        window: &mut Window,
-        next: Offset,
-        limit: usize,
-        page: &mut Vec<Stored>,
-    ) -> Result<(), JournalError> {
-        let bytes = self.bytes(batch, window)?;
-        let body = bytes.get(frame::HEADER.saturating_add(frame::LINK)..);
-        let (mut offset, wanted) = (batch.first, limit.saturating_sub(page.len()));
-        let mut added = 0;
-        for (_, record) in frame::records(body.unwrap_or_default()) {
-            if offset > batch.last || added >= wanted {
-                break;
-            }
-            if offset >= next {
-                page.push(Stored::parse_at(offset, record.to_vec())?);
-                added = added.saturating_add(1);
-            }
-            offset = offset.saturating_add(1);
-        }
-        if added < wanted && offset <= batch.last {
-            return Err(self.damaged(offset, "the batch that holds it is not whole"));
-        }
-        Ok(())
-    }
-
-    fn link(&self, batch: &BatchPlace, window: &mut Window) -> Result<BatchLink, JournalError> {
-        let place = self.place(batch);
-        match frame::decode(self.bytes(batch, window)?, place).map(|frame| frame.body) {
-            Some(Body::Batch(link, _)) => Ok(link),
-            _ => Err(self.damaged(
-                batch.first,
-                "the link of the batch that begins here was changed",
-            )),
-        }
-    }
-
-    fn damaged(&self, offset: Offset, why: &str) -> JournalError {
-        JournalError::Damaged {
-            place: format!("offset {offset}"),
-            why: format!("{}: {why}", self.segment.name),
-        }
     }
 }

@@ -9,6 +9,7 @@ use std::{
 use super::{
     disk::LogDisk,
     frame::FramePart,
+    reader::FrameMarks,
     scan::position_of,
     segment::{Segment, read_head, read_table},
     table::SegmentTable,
@@ -99,6 +100,8 @@ pub(in crate::journal) struct LogShared {
     pub(super) damage: RwLock<Vec<Damage>>,
     /// Whether readers pass over what is damaged; all of it is known then.
     pub(super) passes_damage: bool,
+    /// Where readers stopped.
+    pub(super) marks: FrameMarks,
 }
 
 pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
@@ -121,6 +124,7 @@ impl LogShared {
             missing: RwLock::default(),
             damage: RwLock::default(),
             passes_damage: false,
+            marks: FrameMarks::default(),
         }
     }
 

@@ -10,7 +10,7 @@ use std::{
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -55,6 +55,8 @@ pub(crate) struct SimDisk {
     on_sync: Arc<Mutex<Option<Arc<OnSync>>>>,
     /// Nothing can be made any more.
     pub(crate) full: Arc<AtomicBool>,
+    /// How many bytes were read.
+    pub(crate) read: Arc<AtomicU64>,
     /// What it began with.
     begun: Vec<Vec<u8>>,
     names: BTreeMap<String, Id>,
@@ -207,6 +209,7 @@ impl DiskFile for SimFile {
         let content = state.files[self.id].get(at..).unwrap_or_default();
         let len = content.len().min(buffer.len());
         buffer[..len].copy_from_slice(&content[..len]);
+        self.disk.read.fetch_add(len as u64, Ordering::Relaxed);
         Ok(len)
     }
 

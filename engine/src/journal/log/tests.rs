@@ -5,6 +5,7 @@ mod damage;
 mod faults;
 mod forged;
 mod mending;
+mod pages;
 mod sabotage;
 
 use std::sync::Arc;

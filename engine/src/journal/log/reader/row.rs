@@ -1,0 +1,147 @@
+//! Batches of one segment, read in a row.
+
+use std::sync::Arc;
+
+use super::{
+    CHUNK, RECORD, Window,
+    marks::{FrameMarks, RecordPosition},
+};
+use crate::journal::{
+    BatchLink, JournalError, Offset, Stored,
+    log::{
+        frame::{self, Body, FramePosition},
+        scan::position_of,
+        segment::Segment,
+        table::BatchPlace,
+    },
+};
+
+/// A frame that is read further than this leaves a mark: walking less of it again is cheaper than
+/// to remember where others are. In bytes.
+const LONG: u32 = 64 << 10;
+
+/// See the module's text.
+pub(super) struct BatchRow {
+    pub(super) segment: Arc<Segment>,
+    pub(super) batches: Vec<BatchPlace>,
+    /// Where the segment's frames end.
+    pub(super) end: u32,
+}
+
+impl BatchRow {
+    /// Adds a batch's records from `next` on to a page. Of a frame that is not whole each record
+    /// still answers for itself.
+    pub(super) fn records(
+        &self,
+        marks: &FrameMarks,
+        batch: &BatchPlace,
+        window: &mut Window,
+        next: Offset,
+        limit: usize,
+        page: &mut Vec<Stored>,
+    ) -> Result<(), JournalError> {
+        let segment = self.segment.header.first;
+        let mut position = match marks.before(segment, batch, next) {
+            Some(position) => position,
+            None => self.first_record(batch, window)?,
+        };
+        while position.offset <= batch.last && page.len() < limit {
+            let record = self.record(position, window)?;
+            let taken = u32::try_from(record.len().saturating_add(4)).unwrap_or(u32::MAX);
+            if position.offset >= next {
+                page.push(Stored::parse_at(position.offset, record.to_vec())?);
+            }
+            position.offset = position.offset.saturating_add(1);
+            position.at = position.at.saturating_add(taken);
+        }
+        if position.offset <= batch.last && position.at.saturating_sub(batch.at) > LONG {
+            marks.leave(segment, batch, position);
+        }
+        Ok(())
+    }
+
+    fn first_record(
+        &self,
+        batch: &BatchPlace,
+        window: &mut Window,
+    ) -> Result<RecordPosition, JournalError> {
+        let before = frame::HEADER.saturating_add(frame::LINK);
+        Ok(RecordPosition {
+            offset: batch.first,
+            at: (batch.at).saturating_add(u32::try_from(before).unwrap_or(u32::MAX)),
+            end: self.frame_end(batch, window)?,
+        })
+    }
+
+    fn record<'w>(
+        &self,
+        position: RecordPosition,
+        window: &'w mut Window,
+    ) -> Result<&'w [u8], JournalError> {
+        let RecordPosition { offset, at, end } = position;
+        let left = usize::try_from(end.saturating_sub(at)).unwrap_or_default();
+        let bytes = window.get(&self.segment, at, left.min(RECORD), self.ahead(at))?;
+        frame::record_at(bytes.get(..left).unwrap_or(bytes))
+            .ok_or_else(|| self.damaged(offset, "the batch that holds it is not whole"))
+    }
+
+    pub(super) fn link(
+        &self,
+        batch: &BatchPlace,
+        window: &mut Window,
+    ) -> Result<BatchLink, JournalError> {
+        let place = self.place(batch);
+        match frame::decode(self.bytes(batch, window)?, place).map(|frame| frame.body) {
+            Some(Body::Batch(link, _)) => Ok(link),
+            _ => Err(self.damaged(
+                batch.first,
+                "the link of the batch that begins here was changed",
+            )),
+        }
+    }
+
+    /// Where a batch's frame ends, as far as it is there.
+    fn frame_end(&self, batch: &BatchPlace, window: &mut Window) -> Result<u32, JournalError> {
+        let after = self.batches.iter().find(|other| other.at > batch.at);
+        let most = after
+            .map_or(self.end, |after| after.at)
+            .saturating_sub(batch.at);
+        let header = frame::HEADER.min(usize::try_from(most).unwrap_or(usize::MAX));
+        let front = window.get(&self.segment, batch.at, header, self.ahead(batch.at))?;
+        let claimed = frame::claimed_len(front).and_then(|len| u32::try_from(len).ok());
+        Ok(batch.at.saturating_add(claimed.unwrap_or(most).min(most)))
+    }
+
+    /// The bytes of a batch's frame, as far as they are there.
+    fn bytes<'w>(
+        &self,
+        batch: &BatchPlace,
+        window: &'w mut Window,
+    ) -> Result<&'w [u8], JournalError> {
+        let len = self.frame_end(batch, window)?.saturating_sub(batch.at);
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        let bytes = window.get(&self.segment, batch.at, len, self.ahead(batch.at))?;
+        Ok(bytes.get(..len).unwrap_or(bytes))
+    }
+
+    /// How many bytes are read at once from a place on.
+    fn ahead(&self, at: u32) -> usize {
+        let left = usize::try_from(self.end.saturating_sub(at));
+        left.unwrap_or(CHUNK).min(CHUNK)
+    }
+
+    fn place(&self, batch: &BatchPlace) -> FramePosition<'_> {
+        let at = usize::try_from(batch.at).unwrap_or(usize::MAX);
+        FramePosition {
+            salt: &self.segment.header.salt,
+            position: position_of(&self.segment.header, at),
+        }
+    }
+
+    fn damaged(&self, offset: Offset, why: &str) -> JournalError {
+        JournalError::Damaged {
+            place: format!("offset {offset}"),
+            why: format!("{}: {why}", self.segment.name),
+        }
+    }
+}
