@@ -11,6 +11,7 @@
 //! after [`Held::quiet`], by when calls that the dead one had sent are over.
 
 use std::{
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicI64, Ordering},
@@ -18,17 +19,25 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, timeout},
+};
 use tokio_postgres::types::ToSql;
 use vsiflow_engine::lease::{Lease, LeaseLost, Moment};
 
-use crate::{JournalAddress, PostgresError, connection::Connection, primaries, schema};
+use crate::{
+    JournalAddress, PostgresError, connection::Connection, primaries, renewing::on_its_thread,
+    schema,
+};
 
 /// How long the right lasts without being renewed.
 pub const LASTS: Duration = Duration::from_secs(6);
 /// After the lease of one that died: its longest control call, and libvirtd's keep-alive, after
 /// which libvirtd has closed the connection of a client that does not answer.
 pub const QUIET: Duration = Duration::from_secs(60);
+/// A process whose work had no turn for that many leases hangs.
+const HUNG: u32 = 10;
 /// How often a connection that fails is tried again.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -78,11 +87,15 @@ impl Held {
         address: &JournalAddress,
         lasts: Duration,
     ) -> Result<Arc<Self>, PostgresError> {
-        let (mut connection, ()) =
-            tokio::try_join!(Connection::to(address), primaries::at_most_one(address))?;
-        let id = ulid::Ulid::from_parts(unix_millis(), rand::random()).to_string();
-        schema::make(&mut connection.client, address, &id, true).await?;
-        Self::take_row(address, connection, lasts, true).await
+        let (address, server) = (address.clone(), address.to_string());
+        let taking = on_its_thread(async move {
+            let (mut connection, ()) =
+                tokio::try_join!(Connection::to(&address), primaries::at_most_one(&address))?;
+            let id = ulid::Ulid::from_parts(unix_millis(), rand::random()).to_string();
+            schema::make(&mut connection.client, &address, &id, true).await?;
+            Self::take_row(&address, connection, lasts, true).await
+        });
+        taking.await.map_err(|error| not_taken(&server, &error))?
     }
 
     /// Makes a journal of that identity, to be filled by a rebuild, and takes the right to it. Nobody
@@ -91,14 +104,18 @@ impl Held {
     /// # Errors
     /// [`PostgresError::Exists`] where there is one already; otherwise see [`PostgresError`].
     pub async fn take_new(address: &JournalAddress, id: &str) -> Result<Arc<Self>, PostgresError> {
-        let mut connection = Connection::to(address).await?;
-        if !schema::make(&mut connection.client, address, id, false).await? {
-            return Err(PostgresError::Exists {
-                server: address.to_string(),
-                name: address.name.clone(),
-            });
-        }
-        Self::take_row(address, connection, LASTS, false).await
+        let (address, server, id) = (address.clone(), address.to_string(), id.to_owned());
+        let taking = on_its_thread(async move {
+            let mut connection = Connection::to(&address).await?;
+            if !schema::make(&mut connection.client, &address, &id, false).await? {
+                return Err(PostgresError::Exists {
+                    server: address.to_string(),
+                    name: address.name.clone(),
+                });
+            }
+            Self::take_row(&address, connection, LASTS, false).await
+        });
+        taking.await.map_err(|error| not_taken(&server, &error))?
     }
 
     async fn take_row(
@@ -184,8 +201,24 @@ impl Held {
         }
     }
 
-    /// Renews the lease until it is lost. Cancel safe.
-    pub async fn keep(&self) -> LeaseLost {
+    /// Renews the lease until it is lost, on a thread that nothing else keeps busy, and
+    /// while the runtime of the caller is not hung. Cancel safe.
+    pub async fn keep(self: &Arc<Self>) -> LeaseLost {
+        let (held, (beat, beats)) = (self.clone(), watch::channel(Instant::now()));
+        let mut kept = pin!(on_its_thread(
+            async move { held.renew_until_lost(&beats).await }
+        ));
+        loop {
+            match timeout(self.lasts, &mut kept).await {
+                Ok(kept) => return kept.unwrap_or(LeaseLost),
+                Err(_) => beat.send_replace(Instant::now()),
+            };
+        }
+    }
+
+    /// `beats` says when the work of this process last had its turn: one that hangs for good must
+    /// not keep others from taking over.
+    async fn renew_until_lost(&self, beats: &watch::Receiver<Instant>) -> LeaseLost {
         let every = self.lasts / 4;
         let taken_by = || self.taken_by.lock().unwrap_or_else(PoisonError::into_inner);
         let mut connection = taken_by().take();
@@ -195,6 +228,10 @@ impl Held {
             let Some(left) = self.lease.left().filter(|left| !left.is_zero()) else {
                 return LeaseLost;
             };
+            if beats.borrow().elapsed() > self.lasts * HUNG {
+                tracing::error!("this process hangs: the lease of the journal is not renewed");
+                return LeaseLost;
+            }
             let asked = Moment::now();
             match timeout(left, self.renew(&mut connection)).await {
                 Ok(Ok(true)) => {
@@ -336,6 +373,13 @@ impl Held {
 
     pub(crate) fn epoch(&self) -> i64 {
         self.epoch.load(Ordering::Acquire)
+    }
+}
+
+fn not_taken(server: &str, error: &tokio::task::JoinError) -> PostgresError {
+    PostgresError::Unreachable {
+        server: server.to_owned(),
+        why: format!("the lease was not taken: {error}"),
     }
 }
 

@@ -36,6 +36,7 @@ pub mod hold;
 mod journal;
 mod primaries;
 mod reader;
+mod renewing;
 mod schema;
 pub mod seal;
 pub mod shards;

@@ -61,6 +61,40 @@ async fn a_journal_that_is_held_is_not_taken_and_passes_at_once_when_it_is_let_g
     assert_eq!(next.quiet(), Duration::ZERO, "nothing of it is under way");
 }
 
+#[tokio::test]
+async fn a_runtime_that_is_busy_for_longer_than_a_lease_does_not_lose_it() {
+    let server = Server::start();
+    let lasts = Duration::from_secs(2);
+    let held = Held::take(&server.journal("a"), lasts).await.unwrap();
+    let journal = PostgresJournal::open(held.clone()).await.unwrap();
+    let renewed = held.clone();
+    let keeper = tokio::spawn(async move { renewed.keep().await });
+    tokio::task::yield_now().await;
+    std::thread::sleep(lasts * 2);
+    journal
+        .append(vec![append(&entity("x"), 0, b"x")])
+        .await
+        .unwrap();
+    assert!(!keeper.is_finished());
+    keeper.abort();
+    let ended = tokio::time::timeout(lasts * 2, held.lease().ended()).await;
+    assert!(ended.is_ok(), "nobody renews it any more");
+}
+
+#[tokio::test]
+async fn a_process_that_hangs_for_good_does_not_keep_its_lease() {
+    let server = Server::start();
+    let lasts = Duration::from_millis(500);
+    let held = Held::take(&server.journal("a"), lasts).await.unwrap();
+    let renewed = held.clone();
+    let keeper = tokio::spawn(async move { renewed.keep().await });
+    tokio::task::yield_now().await;
+    std::thread::sleep(lasts * 14);
+    let left = held.lease().left();
+    assert_eq!(left, Some(Duration::ZERO), "it had no turn for ten leases");
+    keeper.await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_that_was_stopped_and_wakes_writes_nothing() {
     let server = Server::start();
