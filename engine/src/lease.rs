@@ -27,9 +27,9 @@ use tokio::sync::watch;
 
 /// A moment of `CLOCK_BOOTTIME`: time since the machine started, sleep included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(Duration);
+pub struct BootInstant(Duration);
 
-impl Moment {
+impl BootInstant {
     /// This moment.
     pub fn now() -> Self {
         let now = clock_gettime(ClockId::Boottime);
@@ -56,23 +56,23 @@ pub struct LeaseLost;
 #[derive(Debug)]
 pub struct Lease {
     /// None: without an end.
-    until: watch::Sender<Option<Moment>>,
+    until: watch::Sender<Option<BootInstant>>,
     lost: AtomicBool,
-    now: fn() -> Moment,
+    now: fn() -> BootInstant,
 }
 
 impl Lease {
     /// A lease without an end, for an engine that nobody succeeds while it lives.
     pub fn endless() -> Arc<Self> {
-        Self::with_clock(None, Moment::now)
+        Self::with_clock(None, BootInstant::now)
     }
 
     /// A lease that was asked for at `asked` and granted for `lasts`.
-    pub fn new(asked: Moment, lasts: Duration) -> Arc<Self> {
-        Self::with_clock(Some(asked.plus(lasts)), Moment::now)
+    pub fn new(asked: BootInstant, lasts: Duration) -> Arc<Self> {
+        Self::with_clock(Some(asked.plus(lasts)), BootInstant::now)
     }
 
-    fn with_clock(until: Option<Moment>, now: fn() -> Moment) -> Arc<Self> {
+    fn with_clock(until: Option<BootInstant>, now: fn() -> BootInstant) -> Arc<Self> {
         Arc::new(Self {
             until: watch::Sender::new(until),
             lost: AtomicBool::new(false),
@@ -84,7 +84,7 @@ impl Lease {
     ///
     /// # Errors
     /// When the lease was past by then: the grant counts for nothing, and the process has to end.
-    pub fn renew(&self, asked: Moment, lasts: Duration) -> Result<(), LeaseLost> {
+    pub fn renew(&self, asked: BootInstant, lasts: Duration) -> Result<(), LeaseLost> {
         self.check()?;
         // Stopped here, the new end is past as well: it is counted from before the look.
         let until = Some(asked.plus(lasts));
@@ -157,8 +157,8 @@ mod tests {
         static NOW: Cell<u64> = const { Cell::new(1_000) };
     }
 
-    fn at(seconds: u64) -> Moment {
-        Moment(Duration::from_secs(seconds))
+    fn at(seconds: u64) -> BootInstant {
+        BootInstant(Duration::from_secs(seconds))
     }
 
     fn set(seconds: u64) {

@@ -27,7 +27,7 @@ const DEEPEST_LIST: usize = 2;
 
 /// Takes documents one by one and sorts them by kind.
 #[derive(Debug, Default)]
-pub(crate) struct Collector {
+pub(crate) struct DocumentCollector {
     pub(crate) documents: Documents,
     /// Where each document stands, by the index of its reference.
     pub(crate) places: Vec<SourcePosition>,
@@ -45,7 +45,7 @@ struct DocumentHeader {
     api_version: String,
 }
 
-impl Collector {
+impl DocumentCollector {
     /// Takes a document of the file `source`.
     pub(crate) fn take(&mut self, root: &YamlNode, source: usize, lines_before: usize) {
         let place = SourcePosition {

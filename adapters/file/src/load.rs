@@ -7,7 +7,7 @@ use vsiflow_workflows::spec::{
 };
 
 use crate::diagnostic::{Diagnostic, DiagnosticSeverity, Diagnostics};
-use crate::document::Collector;
+use crate::document::DocumentCollector;
 use crate::input::{self, Input, InputText};
 use crate::kubevirt::{self, KubevirtTarget};
 use crate::node::YamlNode;
@@ -158,7 +158,7 @@ impl Loaded {
 type Parsed<'a> = (Chunk<'a>, Result<YamlNode, YamlError>);
 
 struct Loader {
-    collector: Collector,
+    collector: DocumentCollector,
     target: KubevirtTarget,
     /// So many documents it takes.
     most: usize,
@@ -169,7 +169,7 @@ struct Loader {
 impl Default for Loader {
     fn default() -> Self {
         Self {
-            collector: Collector::default(),
+            collector: DocumentCollector::default(),
             target: KubevirtTarget::default(),
             most: MOST_DOCUMENTS,
             nodes: 0,
@@ -284,7 +284,7 @@ impl Loader {
 
     fn finish(mut self) -> Result<Loaded, Diagnostics> {
         kubevirt::translate(&mut self.collector, &self.target);
-        let Collector {
+        let DocumentCollector {
             documents,
             places,
             sources,

@@ -21,7 +21,7 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, api::PostParams};
 use tokio::time::Instant;
-use vsiflow_engine::lease::{Lease as Right, Moment};
+use vsiflow_engine::lease::{BootInstant, Lease as Right};
 
 use crate::api::{CallError, within};
 
@@ -102,7 +102,7 @@ impl Election {
         &self,
         seen: &mut Option<(Sighting, Instant)>,
     ) -> Result<Option<std::sync::Arc<Right>>, CallError> {
-        let asked = Moment::now();
+        let asked = BootInstant::now();
         let right = || Ok(Some(Right::new(asked, self.lasts)));
         let Some(lease) = within(self.api.get_opt(&self.name)).await? else {
             let lease = self.lease(None);
@@ -185,7 +185,7 @@ impl Election {
         let mut wait = self.lasts / RENEWALS;
         loop {
             tokio::time::sleep(wait).await;
-            let asked = Moment::now();
+            let asked = BootInstant::now();
             let left = right.left().unwrap_or(self.lasts);
             let renewed = tokio::time::timeout(left, self.renew()).await;
             wait = match renewed {

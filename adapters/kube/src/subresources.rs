@@ -66,7 +66,7 @@ use vsiflow_workflows::{
 pub(crate) use self::refusal::after;
 pub use self::{
     action::Done,
-    console::{ConsoleRequest, Consoles, NoConsole, PROTOCOL},
+    console::{ConsoleRefused, ConsoleRequest, Consoles, PROTOCOL},
     register::Service,
     trust::Authorities,
 };

@@ -78,13 +78,13 @@ mod tests {
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use vsiflow_engine::lease::Moment;
+    use vsiflow_engine::lease::BootInstant;
 
     use super::*;
 
     #[tokio::test]
     async fn nothing_is_written_once_the_lease_is_past_and_what_comes_is_still_read() {
-        let lease = Lease::new(Moment::now(), Duration::from_secs(3_600));
+        let lease = Lease::new(BootInstant::now(), Duration::from_secs(3_600));
         let (here, mut there) = tokio::io::duplex(64);
         let mut here = Leased::new(here, lease.clone());
         here.write_all(b"before").await.unwrap();

@@ -38,18 +38,18 @@ pub enum AccessError {
 
 /// What goes with each request, and who is believed. Never printed.
 #[derive(Clone, Default)]
-pub struct Access {
+pub struct CollectorAccess {
     pub(crate) headers: HeaderMap,
     pub(crate) authorities: Vec<Certificate>,
 }
 
-impl std::fmt::Debug for Access {
+impl std::fmt::Debug for CollectorAccess {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Access(<secret>)")
+        f.write_str("CollectorAccess(<secret>)")
     }
 }
 
-impl Access {
+impl CollectorAccess {
     /// Sends these headers, too: pairs between commas or lines.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     fn headers(text: &str) -> Result<HeaderMap, AccessError> {
-        Access::default()
+        CollectorAccess::default()
             .with_headers(text)
             .map(|access| access.headers)
     }
@@ -145,9 +145,11 @@ mod tests {
 
     #[test]
     fn nothing_of_them_is_printed() {
-        let access = Access::default().with_headers("api-key=hush").unwrap();
+        let access = CollectorAccess::default()
+            .with_headers("api-key=hush")
+            .unwrap();
         assert!(!format!("{access:?}").contains("hush"));
-        let none = Access::default().with_authorities(b"no certificate");
+        let none = CollectorAccess::default().with_authorities(b"no certificate");
         assert_eq!(none.err(), Some(AccessError::Certificate));
     }
 }

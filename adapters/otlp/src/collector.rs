@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse
 use prost::Message as _;
 use reqwest::{Client, StatusCode, Url, header, redirect::Policy};
 
-use crate::{access::Access, encode, spans::Span};
+use crate::{access::CollectorAccess, encode, spans::Span};
 
 /// How long a request may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,9 +21,9 @@ const TOLD: usize = 200;
 
 /// Where a collector is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoint(Url);
+pub struct CollectorAddress(Url);
 
-impl FromStr for Endpoint {
+impl FromStr for CollectorAddress {
     type Err = String;
 
     /// `http://HOST:PORT`, or with the whole path. As OTLP has it, an address without a path means `/v1/traces` there.
@@ -42,7 +42,7 @@ impl FromStr for Endpoint {
     }
 }
 
-impl fmt::Display for Endpoint {
+impl fmt::Display for CollectorAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -75,7 +75,7 @@ pub enum OtlpError {
 #[derive(Clone, Debug)]
 pub struct Collector {
     client: Client,
-    endpoint: Endpoint,
+    endpoint: CollectorAddress,
     instance: String,
 }
 
@@ -85,7 +85,11 @@ impl Collector {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new(endpoint: Endpoint, instance: &str, access: Access) -> Result<Self, OtlpError> {
+    pub fn new(
+        endpoint: CollectorAddress,
+        instance: &str,
+        access: CollectorAccess,
+    ) -> Result<Self, OtlpError> {
         let client = Client::builder()
             .timeout(PATIENCE)
             .redirect(Policy::none())
@@ -104,7 +108,7 @@ impl Collector {
     }
 
     /// Where it is.
-    pub fn endpoint(&self) -> &Endpoint {
+    pub fn endpoint(&self) -> &CollectorAddress {
         &self.endpoint
     }
 

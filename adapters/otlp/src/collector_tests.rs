@@ -22,8 +22,10 @@ fn spans() -> Vec<Span> {
     }]
 }
 
-fn access() -> Access {
-    Access::default().with_headers("api-key=hush%2C").unwrap()
+fn access() -> CollectorAccess {
+    CollectorAccess::default()
+        .with_headers("api-key=hush%2C")
+        .unwrap()
 }
 
 /// What one answer makes of a request, and the request.
@@ -140,7 +142,7 @@ async fn one_that_is_away_may_be_asked_again() {
 #[test]
 fn an_address_means_the_path_of_traces_and_has_no_password() {
     let shown = |text: &str| {
-        text.parse::<Endpoint>()
+        text.parse::<CollectorAddress>()
             .map(|endpoint| endpoint.to_string())
     };
     assert_eq!(shown("http://c:4318").unwrap(), "http://c:4318/v1/traces");

@@ -30,7 +30,7 @@ const REMEMBERED: usize = 10_000;
 
 /// What an export came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Exported {
+pub struct ExportedSpans {
     /// Spans that were sent.
     pub spans: u64,
     /// Of these, the ones that the collector did not want.
@@ -119,12 +119,12 @@ pub async fn past(
     fleet: &Fleet,
     collector: &Collector,
     from: Offset,
-) -> Result<Exported, ExportError> {
+) -> Result<ExportedSpans, ExportError> {
     let end = fleet.history().end();
     let mut spans = Spans::from(fleet, from)?;
-    let mut exported = Exported {
+    let mut exported = ExportedSpans {
         end: from,
-        ..Exported::default()
+        ..ExportedSpans::default()
     };
     while exported.end < end {
         let Some(page) = spans.page().await? else {

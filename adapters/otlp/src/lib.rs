@@ -17,5 +17,5 @@ mod encode;
 pub mod follow;
 pub mod spans;
 
-pub use access::{Access, AccessError};
-pub use collector::{Collector, Endpoint, OtlpError};
+pub use access::{AccessError, CollectorAccess};
+pub use collector::{Collector, CollectorAddress, OtlpError};

@@ -68,14 +68,14 @@ impl FromStr for JournalAddress {
 
 /// What the client library does not know of an address.
 #[derive(Default)]
-struct Own {
+struct AddressParameters {
     sslmode: Option<String>,
     sslrootcert: Option<String>,
     passfile: Option<String>,
     journal: Option<String>,
 }
 
-impl Own {
+impl AddressParameters {
     /// Takes the parameter, if it is one of these.
     fn take(&mut self, key: &str, value: &str) -> bool {
         let field = match key {
@@ -194,8 +194,8 @@ impl JournalAddress {
 }
 
 /// Takes out of the address what only this program knows.
-fn split(text: &str) -> Result<(String, Own), PostgresError> {
-    let mut own = Own::default();
+fn split(text: &str) -> Result<(String, AddressParameters), PostgresError> {
+    let mut own = AddressParameters::default();
     let Some((place, query)) = text.split_once('?') else {
         return Ok((text.to_owned(), own));
     };
@@ -281,7 +281,7 @@ fn is_here(host: &Host) -> bool {
 }
 
 /// Which certificates are trusted; none where no TLS is spoken.
-fn roots(own: &Own, local: bool) -> Result<Option<Roots>, PostgresError> {
+fn roots(own: &AddressParameters, local: bool) -> Result<Option<Roots>, PostgresError> {
     let roots = match own.sslrootcert.as_deref() {
         None | Some("system") => Roots::System,
         Some(path) => Roots::File(PathBuf::from(path)),

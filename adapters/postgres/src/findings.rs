@@ -6,7 +6,7 @@ use crate::{JournalAddress, PostgresError, connection::Connection};
 
 /// One thing that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct ServerFinding {
     /// What was found.
     pub text: String,
     /// What to do about it; none where all is well.
@@ -15,7 +15,7 @@ pub struct Finding {
     pub grave: bool,
 }
 
-impl Finding {
+impl ServerFinding {
     fn good(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
@@ -44,7 +44,7 @@ impl Finding {
 ///
 /// # Errors
 /// When it does not answer.
-pub async fn of(address: &JournalAddress) -> Result<Vec<Finding>, PostgresError> {
+pub async fn of(address: &JournalAddress) -> Result<Vec<ServerFinding>, PostgresError> {
     let connection = Connection::to(address).await?;
     let select = "SELECT current_setting('server_version'), current_setting('fsync'), \
         current_setting('full_page_writes'), current_setting('synchronous_commit'), \
@@ -84,42 +84,45 @@ impl Server {
     }
 }
 
-fn judge(server: &Server) -> Vec<Finding> {
-    let mut found = vec![Finding::good(format!("PostgreSQL {}", server.version))];
+fn judge(server: &Server) -> Vec<ServerFinding> {
+    let mut found = vec![ServerFinding::good(format!(
+        "PostgreSQL {}",
+        server.version
+    ))];
     if server.fsync != "on" || server.full_page_writes != "on" {
         let text = format!(
             "fsync={}, full_page_writes={}: a power cut may destroy the database",
             server.fsync, server.full_page_writes
         );
-        found.push(Finding::grave(text, "set both to on"));
+        found.push(ServerFinding::grave(text, "set both to on"));
     }
     found.push(match server.synchronous_commit.as_str() {
-        "off" => Finding::grave(
+        "off" => ServerFinding::grave(
             "synchronous_commit=off: what was acknowledged is lost with the server",
             "ALTER ROLE … SET synchronous_commit = on",
         ),
-        "local" if !server.standby_names.is_empty() => Finding::weak(
+        "local" if !server.standby_names.is_empty() => ServerFinding::weak(
             "synchronous_commit=local: what was acknowledged may not be on the standby",
             "ALTER ROLE … SET synchronous_commit = on",
         ),
-        other => Finding::good(format!("synchronous_commit={other}")),
+        other => ServerFinding::good(format!("synchronous_commit={other}")),
     });
     found.push(match (server.standbys, server.synchronous) {
-        (0, _) => Finding::weak(
+        (0, _) => ServerFinding::weak(
             "no standby is connected: the journal is lost with this server",
             "attach a standby and name it in synchronous_standby_names",
         ),
-        (_, 0) => Finding::weak(
+        (_, 0) => ServerFinding::weak(
             "no standby is synchronous: if one is promoted, acknowledged events may be missing, and \
              vsiflow then stops",
             "name the standby in synchronous_standby_names",
         ),
         (all, synchronous) => {
-            Finding::good(format!("{synchronous} of {all} standbys are synchronous"))
+            ServerFinding::good(format!("{synchronous} of {all} standbys are synchronous"))
         }
     });
     if server.checksums != "on" {
-        found.push(Finding::weak(
+        found.push(ServerFinding::weak(
             "data_checksums=off: damage of a page is not noticed by the server",
             "pg_checksums --enable, with the server stopped; `vsiflow audit verify` finds it, too",
         ));

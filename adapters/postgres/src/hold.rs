@@ -24,7 +24,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 use tokio_postgres::types::ToSql;
-use vsiflow_engine::lease::{Lease, LeaseLost, Moment};
+use vsiflow_engine::lease::{BootInstant, Lease, LeaseLost};
 
 use crate::{
     JournalAddress, PostgresError, connection::Connection, primaries, renewing::on_its_thread,
@@ -126,7 +126,7 @@ impl Held {
     ) -> Result<Arc<Self>, PostgresError> {
         let server = address.to_string();
         let failed = |error| PostgresError::of(&server, &error);
-        let asked = Moment::now();
+        let asked = BootInstant::now();
         let holder = name();
         let transaction = connection.client.transaction().await.map_err(failed)?;
         let row = schema::find(transaction.client(), address).await?;
@@ -232,7 +232,7 @@ impl Held {
                 tracing::error!("this process hangs: the lease of the journal is not renewed");
                 return LeaseLost;
             }
-            let asked = Moment::now();
+            let asked = BootInstant::now();
             match timeout(left, self.renew(&mut connection)).await {
                 Ok(Ok(true)) => {
                     if self.lease.renew(asked, self.lasts).is_err() {

@@ -16,13 +16,13 @@ use crate::{Held, PostgresError, PostgresJournal, reader::Reader, seal::Sealer};
 
 /// A store's place, and the right to write there.
 #[derive(Clone)]
-struct Place {
+struct StorePlace {
     reader: Arc<Reader>,
     journal: i32,
     held: Option<Arc<Held>>,
 }
 
-impl Place {
+impl StorePlace {
     fn of(journal: &PostgresJournal) -> Self {
         Self {
             reader: journal.reader().clone(),
@@ -65,12 +65,12 @@ macro_rules! fenced {
 }
 
 /// Payloads too long for an event.
-pub struct PostgresBlobs(Place);
+pub struct PostgresBlobs(StorePlace);
 
 impl PostgresBlobs {
     /// Those of a journal.
     pub fn of(journal: &PostgresJournal) -> Self {
-        Self(Place::of(journal))
+        Self(StorePlace::of(journal))
     }
 }
 
@@ -112,12 +112,12 @@ impl Blobs for PostgresBlobs {
 }
 
 /// Positions within steps.
-pub struct PostgresCheckpoints(Place);
+pub struct PostgresCheckpoints(StorePlace);
 
 impl PostgresCheckpoints {
     /// Those of a journal.
     pub fn of(journal: &PostgresJournal) -> Self {
-        Self(Place::of(journal))
+        Self(StorePlace::of(journal))
     }
 }
 
@@ -162,7 +162,7 @@ impl Checkpoints for PostgresCheckpoints {
 
 /// Secrets, sealed.
 pub struct PostgresSecrets {
-    place: Place,
+    place: StorePlace,
     /// None: nothing can be kept or read.
     sealer: Option<Sealer>,
 }
@@ -171,7 +171,7 @@ impl PostgresSecrets {
     /// Those of a journal. Without a key none can be kept or read.
     pub fn of(journal: &PostgresJournal, sealer: Option<Sealer>) -> Self {
         Self {
-            place: Place::of(journal),
+            place: StorePlace::of(journal),
             sealer,
         }
     }

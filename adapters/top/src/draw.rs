@@ -14,7 +14,7 @@ use crate::{
     Kind, Top, clean,
     rates::shown,
     rows::{self, Mood, Row},
-    state::{Input, Pager},
+    state::{Pager, PromptInput},
     units::bytes,
 };
 
@@ -210,8 +210,8 @@ fn last_line(top: &Top) -> Line<'static> {
     let red = Style::new().fg(Color::Red);
     if let Some(input) = &top.input {
         let text = match input {
-            Input::Filter(text) => format!("/{}", clean(text)),
-            Input::Goto(text) => format!(":{}", clean(text)),
+            PromptInput::Filter(text) => format!("/{}", clean(text)),
+            PromptInput::Goto(text) => format!(":{}", clean(text)),
         };
         return Line::from(format!("{text}▏"));
     }

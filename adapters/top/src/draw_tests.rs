@@ -4,11 +4,11 @@ use proptest::prelude::*;
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::*;
-use crate::{Answer, HostRow, Key, Snapshot, StepRow, UploadRow, VsiRow};
+use crate::{FleetSnapshot, HostRow, KeyPress, StepRow, UploadRow, VsiRow, WorkerAnswer};
 
 const GIB: u64 = 1 << 30;
 
-fn fleet() -> Snapshot {
+fn fleet() -> FleetSnapshot {
     let vsi = |name: &str, phase: &str| VsiRow {
         namespace: "default".to_owned(),
         name: name.to_owned(),
@@ -18,7 +18,7 @@ fn fleet() -> Snapshot {
         age: 61,
         ..VsiRow::default()
     };
-    Snapshot {
+    FleetSnapshot {
         end: 7,
         counted_from: Some(0),
         steps_ended: 3,
@@ -67,7 +67,7 @@ fn fleet() -> Snapshot {
             disk_promised: 12 * GIB,
             message: None,
         }],
-        ..Snapshot::default()
+        ..FleetSnapshot::default()
     }
 }
 
@@ -83,8 +83,11 @@ fn seen(top: &mut Top, width: u16, height: u16) -> String {
 
 fn top() -> Top {
     let mut top = Top::default();
-    top.take(Answer::Look(Box::default(), Duration::ZERO));
-    top.take(Answer::Look(Box::new(fleet()), Duration::from_secs(2)));
+    top.take(WorkerAnswer::Look(Box::default(), Duration::ZERO));
+    top.take(WorkerAnswer::Look(
+        Box::new(fleet()),
+        Duration::from_secs(2),
+    ));
     top
 }
 
@@ -93,7 +96,7 @@ fn each_kind_is_a_list() {
     let mut top = top();
     let kinds = Kind::ALL.map(|_| {
         let seen = seen(&mut top, 110, 9);
-        top.press(Key::Tab);
+        top.press(KeyPress::Tab);
         seen
     });
     insta::assert_snapshot!(kinds.join("\n"));
@@ -104,21 +107,21 @@ fn what_is_typed_said_and_asked_is_seen() {
     let mut top = top();
     let mut all = vec![seen(&mut Top::default(), 60, 6)];
     for key in "/we".chars() {
-        top.press(Key::Char(key));
+        top.press(KeyPress::Char(key));
     }
     all.push(seen(&mut top, 60, 6));
-    top.press(Key::Enter);
-    top.press(Key::Char('d'));
+    top.press(KeyPress::Enter);
+    top.press(KeyPress::Char('d'));
     all.push(seen(&mut top, 60, 6));
     let words = ["describe", "-n", "default", "web"]
         .map(str::to_owned)
         .to_vec();
     let text = "Name: web\nConsole: \x1b]0;title\x07 end\n";
-    top.take(Answer::Text(words, Ok(text.to_owned())));
+    top.take(WorkerAnswer::Text(words, Ok(text.to_owned())));
     all.push(seen(&mut top, 60, 6));
-    top.press(Key::Escape);
-    top.press(Key::Char('?'));
-    top.take(Answer::NoLook("nobody answers".to_owned()));
+    top.press(KeyPress::Escape);
+    top.press(KeyPress::Char('?'));
+    top.take(WorkerAnswer::NoLook("nobody answers".to_owned()));
     all.push(seen(&mut top, 100, 13));
     insta::assert_snapshot!(all.join("\n"));
 }
@@ -131,15 +134,15 @@ fn the_chosen_row_is_always_seen() {
         name: format!("vsi-{number:05}"),
         ..VsiRow::default()
     };
-    let many = Snapshot {
+    let many = FleetSnapshot {
         vsis: (0..10_000).map(row).collect(),
-        ..Snapshot::default()
+        ..FleetSnapshot::default()
     };
-    top.take(Answer::Look(Box::new(many), Duration::from_secs(1)));
+    top.take(WorkerAnswer::Look(Box::new(many), Duration::from_secs(1)));
     seen(&mut top, 80, 10);
-    top.press(Key::End);
+    top.press(KeyPress::End);
     assert!(seen(&mut top, 80, 10).contains("vsi-09999"));
-    top.press(Key::PageUp);
+    top.press(KeyPress::PageUp);
     assert!(seen(&mut top, 80, 10).contains("vsi-09993"));
 }
 
@@ -151,18 +154,19 @@ fn texts() -> impl Strategy<Value = String> {
     ]
 }
 
-fn keys() -> impl Strategy<Value = Key> {
+fn keys() -> impl Strategy<Value = KeyPress> {
     prop_oneof![
-        any::<char>().prop_map(Key::Char),
-        prop::sample::select("/:?dlhgscjkG123q \n".chars().collect::<Vec<_>>()).prop_map(Key::Char),
-        Just(Key::Enter),
-        Just(Key::Escape),
-        Just(Key::Backspace),
-        Just(Key::Tab),
-        Just(Key::Up),
-        Just(Key::PageDown),
-        Just(Key::Home),
-        Just(Key::End),
+        any::<char>().prop_map(KeyPress::Char),
+        prop::sample::select("/:?dlhgscjkG123q \n".chars().collect::<Vec<_>>())
+            .prop_map(KeyPress::Char),
+        Just(KeyPress::Enter),
+        Just(KeyPress::Escape),
+        Just(KeyPress::Backspace),
+        Just(KeyPress::Tab),
+        Just(KeyPress::Up),
+        Just(KeyPress::PageDown),
+        Just(KeyPress::Home),
+        Just(KeyPress::End),
     ]
 }
 
@@ -178,7 +182,7 @@ proptest! {
         (width, height) in (0_u16..120, 0_u16..30),
     ) {
         let t = || text.clone();
-        let snapshot = Snapshot {
+        let snapshot = FleetSnapshot {
             end: numbers.0,
             counted_from: numbers.2,
             steps_ended: numbers.1,
@@ -203,14 +207,14 @@ proptest! {
             }],
         };
         let mut top = Top::default();
-        top.take(Answer::Look(Box::new(snapshot), Duration::from_millis(numbers.1)));
+        top.take(WorkerAnswer::Look(Box::new(snapshot), Duration::from_millis(numbers.1)));
         let mut asked = Vec::new();
         for key in typed {
-            if let Some(crate::Effect::Read(words)) = top.press(key) {
+            if let Some(crate::KeyEffect::Read(words)) = top.press(key) {
                 asked.push(words);
             }
             if let Some(words) = asked.pop() {
-                top.take(Answer::Text(words, Ok(t())));
+                top.take(WorkerAnswer::Text(words, Ok(t())));
             }
             let seen = seen(&mut top, width, height);
             let obeyed = |c: char| c != '\n' && clean(&c.to_string()) != c.to_string();

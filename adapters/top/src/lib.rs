@@ -1,6 +1,6 @@
 //! `top`: the fleet in a terminal, as it is now.
 //!
-//! [`Top`] is what is shown: a [`Snapshot`] of the fleet, the kind that is listed, a filter, a selection, a
+//! [`Top`] is what is shown: a [`FleetSnapshot`] of the fleet, the kind that is listed, a filter, a selection, a
 //! text over it. A key or an answer changes it ([`Top::press`], [`Top::take`]), and [`draw`] paints it
 //! into cells; neither does any input or output, reads a clock, or knows where the fleet is. [`screen`]
 //! has the terminal: it reads keys, hands on what is asked, and paints again.
@@ -23,5 +23,5 @@ mod units;
 
 pub use clean::clean;
 pub use draw::draw;
-pub use snapshot::{HostRow, Snapshot, StepRow, UploadRow, VsiRow};
-pub use state::{Answer, Effect, Key, Kind, Top};
+pub use snapshot::{FleetSnapshot, HostRow, StepRow, UploadRow, VsiRow};
+pub use state::{KeyEffect, KeyPress, Kind, Top, WorkerAnswer};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Snapshot;
+use crate::FleetSnapshot;
 
 /// Rates between two looks, in tenths of a thing a second; none before the second look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,7 +14,11 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
-    pub(crate) fn between(before: Option<&Snapshot>, now: &Snapshot, passed: Duration) -> Self {
+    pub(crate) fn between(
+        before: Option<&FleetSnapshot>,
+        now: &FleetSnapshot,
+        passed: Duration,
+    ) -> Self {
         let sent = now.uploads.iter().filter_map(|upload| upload.rate);
         let bytes = sent.fold(0, u64::saturating_add);
         // Another journal, or one that was restored, has other offsets.
@@ -49,11 +53,11 @@ mod tests {
 
     #[test]
     fn a_rate_needs_two_looks_at_one_journal() {
-        let at = |end, steps_ended| Snapshot {
+        let at = |end, steps_ended| FleetSnapshot {
             end,
             counted_from: Some(0),
             steps_ended,
-            ..Snapshot::default()
+            ..FleetSnapshot::default()
         };
         let second = Duration::from_secs(2);
         let rates = Rates::between(Some(&at(10, 0)), &at(17, 3), second);

@@ -1,7 +1,7 @@
 //! The lists: a row of cells for each object, and how it is asked for.
 
 use crate::{
-    HostRow, Kind, Snapshot, StepRow, UploadRow, VsiRow, clean,
+    FleetSnapshot, HostRow, Kind, StepRow, UploadRow, VsiRow, clean,
     units::{age, bar, bytes},
 };
 
@@ -52,7 +52,7 @@ pub(crate) fn head(kind: Kind) -> &'static [&'static str] {
 }
 
 /// The rows that contain a text, in the order of the look.
-pub(crate) fn rows(snapshot: &Snapshot, kind: Kind, filter: &str) -> Vec<Row> {
+pub(crate) fn rows(snapshot: &FleetSnapshot, kind: Kind, filter: &str) -> Vec<Row> {
     let filter = filter.to_lowercase();
     let meant = |row: &Row| {
         let found = |cell: &String| cell.to_lowercase().contains(&filter);

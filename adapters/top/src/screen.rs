@@ -25,7 +25,7 @@ use ratatui::{
     },
 };
 
-use crate::{Answer, Effect, Key, Snapshot, Top, draw};
+use crate::{FleetSnapshot, KeyEffect, KeyPress, Top, WorkerAnswer, draw};
 
 /// How long a key is waited for until answers and the end are looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -52,7 +52,7 @@ pub trait Asked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Came {
     /// Of a look.
-    Look(Result<Box<Snapshot>, String>),
+    Look(Result<Box<FleetSnapshot>, String>),
     /// Of a command.
     Text(Vec<String>, Result<String, String>),
 }
@@ -94,7 +94,7 @@ fn until_ended(
             stale = true;
             top.take(match came {
                 Came::Look(look) => looks.end(look),
-                Came::Text(words, text) => Answer::Text(words, text),
+                Came::Text(words, text) => WorkerAnswer::Text(words, text),
             });
         }
         if std::mem::take(&mut stale) {
@@ -114,9 +114,9 @@ fn until_ended(
         };
         match top.press(key) {
             None => {}
-            Some(Effect::Quit) => return Ok(()),
-            Some(Effect::Read(words)) => asked.read(words),
-            Some(Effect::HandOver(words)) => {
+            Some(KeyEffect::Quit) => return Ok(()),
+            Some(KeyEffect::Read(words)) => asked.read(words),
+            Some(KeyEffect::HandOver(words)) => {
                 FullScreen::end();
                 let said = asked.hand_over(&words);
                 FullScreen::enter()?;
@@ -146,7 +146,7 @@ impl Looks {
         self.begun = Some(Instant::now());
     }
 
-    fn end(&mut self, look: Result<Box<Snapshot>, String>) -> Answer {
+    fn end(&mut self, look: Result<Box<FleetSnapshot>, String>) -> WorkerAnswer {
         let now = Instant::now();
         let begun = self.begun.take().unwrap_or(now);
         let took = now.saturating_duration_since(begun);
@@ -154,37 +154,37 @@ impl Looks {
         match look {
             Ok(snapshot) => {
                 let before = self.before.replace(begun).unwrap_or(begun);
-                Answer::Look(snapshot, begun.saturating_duration_since(before))
+                WorkerAnswer::Look(snapshot, begun.saturating_duration_since(before))
             }
-            Err(why) => Answer::NoLook(why),
+            Err(why) => WorkerAnswer::NoLook(why),
         }
     }
 }
 
 /// A key as it is meant; none where all is to be painted again.
-fn key(pressed: KeyEvent) -> Option<Key> {
+fn key(pressed: KeyEvent) -> Option<KeyPress> {
     if pressed.kind == KeyEventKind::Release {
-        return Some(Key::Char('\0'));
+        return Some(KeyPress::Char('\0'));
     }
     let control = pressed.modifiers.contains(KeyModifiers::CONTROL);
     Some(match pressed.code {
-        KeyCode::Char('c') if control => Key::Interrupt,
+        KeyCode::Char('c') if control => KeyPress::Interrupt,
         KeyCode::Char('l') if control => return None,
-        KeyCode::Char('f') if control => Key::PageDown,
-        KeyCode::Char('b') if control => Key::PageUp,
-        KeyCode::Char(_) if control => Key::Char('\0'),
-        KeyCode::Char(c) => Key::Char(c),
-        KeyCode::Enter => Key::Enter,
-        KeyCode::Esc => Key::Escape,
-        KeyCode::Backspace => Key::Backspace,
-        KeyCode::Tab => Key::Tab,
-        KeyCode::Up => Key::Up,
-        KeyCode::Down => Key::Down,
-        KeyCode::PageUp => Key::PageUp,
-        KeyCode::PageDown => Key::PageDown,
-        KeyCode::Home => Key::Home,
-        KeyCode::End => Key::End,
-        _ => Key::Char('\0'),
+        KeyCode::Char('f') if control => KeyPress::PageDown,
+        KeyCode::Char('b') if control => KeyPress::PageUp,
+        KeyCode::Char(_) if control => KeyPress::Char('\0'),
+        KeyCode::Char(c) => KeyPress::Char(c),
+        KeyCode::Enter => KeyPress::Enter,
+        KeyCode::Esc => KeyPress::Escape,
+        KeyCode::Backspace => KeyPress::Backspace,
+        KeyCode::Tab => KeyPress::Tab,
+        KeyCode::Up => KeyPress::Up,
+        KeyCode::Down => KeyPress::Down,
+        KeyCode::PageUp => KeyPress::PageUp,
+        KeyCode::PageDown => KeyPress::PageDown,
+        KeyCode::Home => KeyPress::Home,
+        KeyCode::End => KeyPress::End,
+        _ => KeyPress::Char('\0'),
     })
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The fleet at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Snapshot {
+pub struct FleetSnapshot {
     /// The offset that the next event will have.
     pub end: u64,
     /// The offset from which ended steps were counted; none where nothing was asked.

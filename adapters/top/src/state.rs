@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    Snapshot,
+    FleetSnapshot,
     clean::{clean, lines},
     rates::Rates,
     rows::{self, Row},
@@ -64,7 +64,7 @@ impl Kind {
 
 /// A key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key {
+pub enum KeyPress {
     /// A character.
     Char(char),
     /// Return.
@@ -93,7 +93,7 @@ pub enum Key {
 
 /// What a key asks for beside what is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum KeyEffect {
     /// End.
     Quit,
     /// Have a command that only looks print its text.
@@ -104,9 +104,9 @@ pub enum Effect {
 
 /// What came of something that was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum WorkerAnswer {
     /// The fleet, so long after the look before.
-    Look(Box<Snapshot>, Duration),
+    Look(Box<FleetSnapshot>, Duration),
     /// Nobody answered, or with an error.
     NoLook(String),
     /// What the command printed of these words.
@@ -124,7 +124,7 @@ pub(crate) struct Pager {
 
 /// What is being typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Input {
+pub(crate) enum PromptInput {
     Filter(String),
     Goto(String),
 }
@@ -132,11 +132,11 @@ pub(crate) enum Input {
 /// What is shown.
 #[derive(Clone, Debug, Default)]
 pub struct Top {
-    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) snapshot: Option<FleetSnapshot>,
     pub(crate) rates: Rates,
     pub(crate) kind: Kind,
     pub(crate) filter: String,
-    pub(crate) input: Option<Input>,
+    pub(crate) input: Option<PromptInput>,
     pub(crate) chosen: usize,
     /// The row that is chosen: it stays chosen where rows come and go.
     words: Vec<String>,
@@ -165,16 +165,16 @@ impl Top {
     }
 
     /// Takes in an answer.
-    pub fn take(&mut self, answer: Answer) {
+    pub fn take(&mut self, answer: WorkerAnswer) {
         match answer {
-            Answer::Look(snapshot, passed) => {
+            WorkerAnswer::Look(snapshot, passed) => {
                 self.rates = Rates::between(self.snapshot.as_ref(), &snapshot, passed);
                 self.snapshot = Some(*snapshot);
                 self.silent = None;
                 self.settle();
             }
-            Answer::NoLook(why) => self.silent = Some(clean(&why)),
-            Answer::Text(words, text) => {
+            WorkerAnswer::NoLook(why) => self.silent = Some(clean(&why)),
+            WorkerAnswer::Text(words, text) => {
                 // One that was closed meanwhile, or was asked for before another, comes too late.
                 let open = self.pager.as_mut().filter(|pager| pager.words == words);
                 let Some(pager) = open else { return };
@@ -223,9 +223,9 @@ impl Top {
     }
 
     /// Takes in a key.
-    pub fn press(&mut self, key: Key) -> Option<Effect> {
-        if key == Key::Interrupt {
-            return Some(Effect::Quit);
+    pub fn press(&mut self, key: KeyPress) -> Option<KeyEffect> {
+        if key == KeyPress::Interrupt {
+            return Some(KeyEffect::Quit);
         }
         self.said = None;
         if self.input.is_some() {
@@ -243,91 +243,91 @@ impl Top {
         self.command(key)
     }
 
-    fn command(&mut self, key: Key) -> Option<Effect> {
+    fn command(&mut self, key: KeyPress) -> Option<KeyEffect> {
         let page = self.page.max(1);
         match key {
-            Key::Char('q') => return Some(Effect::Quit),
-            Key::Char('?') => self.help = true,
-            Key::Char('/') => self.input = Some(Input::Filter(self.filter.clone())),
-            Key::Char(':') => self.input = Some(Input::Goto(String::new())),
-            Key::Escape if self.filter.is_empty() => {}
-            Key::Escape => {
+            KeyPress::Char('q') => return Some(KeyEffect::Quit),
+            KeyPress::Char('?') => self.help = true,
+            KeyPress::Char('/') => self.input = Some(PromptInput::Filter(self.filter.clone())),
+            KeyPress::Char(':') => self.input = Some(PromptInput::Goto(String::new())),
+            KeyPress::Escape if self.filter.is_empty() => {}
+            KeyPress::Escape => {
                 self.filter.clear();
                 self.settle();
             }
-            Key::Char('d') | Key::Enter => return self.read(&["describe"]),
-            Key::Char('l') => return self.of_vsi(&["logs", "--tail", "1000"]),
-            Key::Char('h') => return self.read(&["history"]),
-            Key::Char('g') => return self.read(&["history", "--graph"]),
-            Key::Char('s') => return self.hand_over("ssh"),
-            Key::Char('c') => return self.hand_over("console"),
-            Key::Tab => self.show(self.kind.next()),
-            Key::Char(digit @ '1'..='4') => {
+            KeyPress::Char('d') | KeyPress::Enter => return self.read(&["describe"]),
+            KeyPress::Char('l') => return self.of_vsi(&["logs", "--tail", "1000"]),
+            KeyPress::Char('h') => return self.read(&["history"]),
+            KeyPress::Char('g') => return self.read(&["history", "--graph"]),
+            KeyPress::Char('s') => return self.hand_over("ssh"),
+            KeyPress::Char('c') => return self.hand_over("console"),
+            KeyPress::Tab => self.show(self.kind.next()),
+            KeyPress::Char(digit @ '1'..='4') => {
                 let at = digit.to_digit(10).and_then(|digit| digit.checked_sub(1));
                 let kind = at.and_then(|at| Kind::ALL.get(usize::try_from(at).ok()?));
                 self.show(kind.copied().unwrap_or_default());
             }
-            Key::Down | Key::Char('j') => self.move_to(self.chosen.saturating_add(1)),
-            Key::Up | Key::Char('k') => self.move_to(self.chosen.saturating_sub(1)),
-            Key::PageDown => self.move_to(self.chosen.saturating_add(page)),
-            Key::PageUp => self.move_to(self.chosen.saturating_sub(page)),
-            Key::Home => self.move_to(0),
-            Key::End | Key::Char('G') => self.move_to(usize::MAX),
+            KeyPress::Down | KeyPress::Char('j') => self.move_to(self.chosen.saturating_add(1)),
+            KeyPress::Up | KeyPress::Char('k') => self.move_to(self.chosen.saturating_sub(1)),
+            KeyPress::PageDown => self.move_to(self.chosen.saturating_add(page)),
+            KeyPress::PageUp => self.move_to(self.chosen.saturating_sub(page)),
+            KeyPress::Home => self.move_to(0),
+            KeyPress::End | KeyPress::Char('G') => self.move_to(usize::MAX),
             _ => {}
         }
         None
     }
 
     /// Scrolls in the text, or closes it.
-    fn turn(&mut self, key: Key) {
+    fn turn(&mut self, key: KeyPress) {
         let page = self.page.max(1);
         let Some(pager) = &mut self.pager else { return };
         let last = pager.lines.len().saturating_sub(page);
         pager.at = match key {
-            Key::Char('q') | Key::Escape => {
+            KeyPress::Char('q') | KeyPress::Escape => {
                 self.pager = None;
                 return;
             }
-            Key::Down | Key::Char('j') => pager.at.saturating_add(1),
-            Key::Up | Key::Char('k') => pager.at.saturating_sub(1),
-            Key::PageDown | Key::Char(' ') => pager.at.saturating_add(page),
-            Key::PageUp => pager.at.saturating_sub(page),
-            Key::Home => 0,
-            Key::End | Key::Char('G') => last,
+            KeyPress::Down | KeyPress::Char('j') => pager.at.saturating_add(1),
+            KeyPress::Up | KeyPress::Char('k') => pager.at.saturating_sub(1),
+            KeyPress::PageDown | KeyPress::Char(' ') => pager.at.saturating_add(page),
+            KeyPress::PageUp => pager.at.saturating_sub(page),
+            KeyPress::Home => 0,
+            KeyPress::End | KeyPress::Char('G') => last,
             _ => pager.at,
         }
         .min(last);
     }
 
-    fn type_in(&mut self, key: Key) {
+    fn type_in(&mut self, key: KeyPress) {
         let Some(input) = &mut self.input else { return };
-        let (Input::Filter(text) | Input::Goto(text)) = input;
+        let (PromptInput::Filter(text) | PromptInput::Goto(text)) = input;
         match key {
-            Key::Char(c) if text.chars().count() < LONGEST_INPUT => text.push(c),
-            Key::Backspace if text.is_empty() => {
+            KeyPress::Char(c) if text.chars().count() < LONGEST_INPUT => text.push(c),
+            KeyPress::Backspace if text.is_empty() => {
                 self.input = None;
                 return;
             }
-            Key::Backspace => {
+            KeyPress::Backspace => {
                 text.pop();
             }
-            Key::Escape => {
-                if matches!(input, Input::Filter(_)) {
+            KeyPress::Escape => {
+                if matches!(input, PromptInput::Filter(_)) {
                     self.filter.clear();
                 }
                 self.input = None;
             }
-            Key::Enter => return self.typed(),
+            KeyPress::Enter => return self.typed(),
             _ => {}
         }
-        if let Some(Input::Filter(text)) = &self.input {
+        if let Some(PromptInput::Filter(text)) = &self.input {
             self.filter.clone_from(text);
         }
         self.settle();
     }
 
     fn typed(&mut self) {
-        let Some(Input::Goto(word)) = self.input.take() else {
+        let Some(PromptInput::Goto(word)) = self.input.take() else {
             return;
         };
         match Kind::named(word.trim().to_lowercase().as_str()) {
@@ -349,17 +349,17 @@ impl Top {
         is_name.then(|| words.collect())
     }
 
-    fn read(&mut self, command: &[&str]) -> Option<Effect> {
+    fn read(&mut self, command: &[&str]) -> Option<KeyEffect> {
         let words = self.words(command)?;
         self.pager = Some(Pager {
             words: words.clone(),
             waits: true,
             ..Pager::default()
         });
-        Some(Effect::Read(words))
+        Some(KeyEffect::Read(words))
     }
 
-    fn of_vsi(&mut self, command: &[&str]) -> Option<Effect> {
+    fn of_vsi(&mut self, command: &[&str]) -> Option<KeyEffect> {
         if self.is_vsi {
             self.read(command)
         } else {
@@ -367,15 +367,15 @@ impl Top {
         }
     }
 
-    fn hand_over(&mut self, command: &str) -> Option<Effect> {
+    fn hand_over(&mut self, command: &str) -> Option<KeyEffect> {
         if self.is_vsi {
-            self.words(&[command]).map(Effect::HandOver)
+            self.words(&[command]).map(KeyEffect::HandOver)
         } else {
             self.refuse(&[command])
         }
     }
 
-    fn refuse(&mut self, command: &[&str]) -> Option<Effect> {
+    fn refuse(&mut self, command: &[&str]) -> Option<KeyEffect> {
         let command = command.first().copied().unwrap_or_default();
         self.say(&format!("`{command}` is for VSIs"));
         None

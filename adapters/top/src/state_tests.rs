@@ -22,9 +22,9 @@ fn top(vsis: &[&str]) -> Top {
     top
 }
 
-fn look(vsis: &[&str]) -> Answer {
+fn look(vsis: &[&str]) -> WorkerAnswer {
     let vsis = vsis.iter().map(|name| vsi("default", name, "Running"));
-    let snapshot = Snapshot {
+    let snapshot = FleetSnapshot {
         vsis: vsis.collect(),
         hosts: vec![HostRow {
             name: "sim".to_owned(),
@@ -43,18 +43,18 @@ fn look(vsis: &[&str]) -> Answer {
                 ..StepRow::default()
             },
         ],
-        ..Snapshot::default()
+        ..FleetSnapshot::default()
     };
-    Answer::Look(Box::new(snapshot), Duration::from_secs(1))
+    WorkerAnswer::Look(Box::new(snapshot), Duration::from_secs(1))
 }
 
-fn press(top: &mut Top, keys: &str) -> Option<Effect> {
+fn press(top: &mut Top, keys: &str) -> Option<KeyEffect> {
     let mut last = None;
     for key in keys.chars() {
         last = top.press(match key {
-            '\n' => Key::Enter,
-            '\x1b' => Key::Escape,
-            key => Key::Char(key),
+            '\n' => KeyPress::Enter,
+            '\x1b' => KeyPress::Escape,
+            key => KeyPress::Char(key),
         });
     }
     last
@@ -69,49 +69,49 @@ fn each_key_asks_for_the_chosen_object() {
     let mut top = top(&["a", "b", "c"]);
     assert_eq!(
         press(&mut top, "jd"),
-        Some(Effect::Read(words("describe -n default b")))
+        Some(KeyEffect::Read(words("describe -n default b")))
     );
     assert_eq!(press(&mut top, "q"), None, "it closes the text");
     assert_eq!(
         press(&mut top, "jl"),
-        Some(Effect::Read(words("logs --tail 1000 -n default c")))
+        Some(KeyEffect::Read(words("logs --tail 1000 -n default c")))
     );
     press(&mut top, "\x1b");
     assert_eq!(
         press(&mut top, "h"),
-        Some(Effect::Read(words("history -n default c")))
+        Some(KeyEffect::Read(words("history -n default c")))
     );
     press(&mut top, "q");
     assert_eq!(
         press(&mut top, "g"),
-        Some(Effect::Read(words("history --graph -n default c")))
+        Some(KeyEffect::Read(words("history --graph -n default c")))
     );
     press(&mut top, "q");
     assert_eq!(
         press(&mut top, "s"),
-        Some(Effect::HandOver(words("ssh -n default c")))
+        Some(KeyEffect::HandOver(words("ssh -n default c")))
     );
     assert_eq!(
         press(&mut top, "c"),
-        Some(Effect::HandOver(words("console -n default c")))
+        Some(KeyEffect::HandOver(words("console -n default c")))
     );
     assert_eq!(
         press(&mut top, ":hosts\nd"),
-        Some(Effect::Read(words("describe host/sim")))
+        Some(KeyEffect::Read(words("describe host/sim")))
     );
     press(&mut top, "q");
     assert_eq!(press(&mut top, "s"), None);
     assert_eq!(top.said.as_deref(), Some("`ssh` is for VSIs"));
     assert_eq!(
         press(&mut top, ":steps\nh"),
-        Some(Effect::Read(words("history image/i")))
+        Some(KeyEffect::Read(words("history image/i")))
     );
     assert_eq!(
         press(&mut top, "qjl"),
-        Some(Effect::Read(words("logs --tail 1000 -n team a")))
+        Some(KeyEffect::Read(words("logs --tail 1000 -n team a")))
     );
-    assert_eq!(press(&mut top, "qq"), Some(Effect::Quit));
-    assert_eq!(top.press(Key::Interrupt), Some(Effect::Quit));
+    assert_eq!(press(&mut top, "qq"), Some(KeyEffect::Quit));
+    assert_eq!(top.press(KeyPress::Interrupt), Some(KeyEffect::Quit));
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_filter_narrows_while_it_is_typed_and_escape_ends_it() {
     assert_eq!(top.rows().len(), 2);
     assert_eq!(top.input, None);
     press(&mut top, "/");
-    top.press(Key::Backspace);
+    top.press(KeyPress::Backspace);
     assert_eq!(top.filter, "WE");
     press(&mut top, "\x1b");
     assert_eq!(top.rows().len(), 3);
@@ -164,17 +164,17 @@ fn a_filter_narrows_while_it_is_typed_and_escape_ends_it() {
 fn a_text_that_comes_too_late_or_for_another_is_not_shown() {
     let mut top = top(&["a"]);
     press(&mut top, "d");
-    top.take(Answer::Text(
+    top.take(WorkerAnswer::Text(
         words("history -n default a"),
         Ok("other".into()),
     ));
     assert!(top.pager.as_ref().is_some_and(|pager| pager.waits));
     let text = (0..100).map(|n| format!("line {n}\n")).collect();
-    top.take(Answer::Text(words("describe -n default a"), Ok(text)));
+    top.take(WorkerAnswer::Text(words("describe -n default a"), Ok(text)));
     press(&mut top, "G");
     assert_eq!(top.pager.as_ref().map(|pager| pager.at), Some(97));
     press(&mut top, "kkjq");
-    top.take(Answer::Text(
+    top.take(WorkerAnswer::Text(
         words("describe -n default a"),
         Err("late".into()),
     ));
@@ -184,7 +184,7 @@ fn a_text_that_comes_too_late_or_for_another_is_not_shown() {
 #[test]
 fn a_silent_fleet_leaves_the_last_look_and_says_so() {
     let mut top = top(&["a"]);
-    top.take(Answer::NoLook("nobody\x1b[2J answers".into()));
+    top.take(WorkerAnswer::NoLook("nobody\x1b[2J answers".into()));
     assert_eq!(top.rows().len(), 1);
     assert_eq!(top.silent.as_deref(), Some("nobody·[2J answers"));
     top.take(look(&["a"]));

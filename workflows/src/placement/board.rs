@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::{
     Decision, Rejected,
     host::{Fullness, Needs, PlacedVsi, PlacementHost},
-    reason::Obstacle,
+    reason::PlacementObstacle,
 };
 use crate::spec::{
     LabelSelector,
@@ -148,7 +148,7 @@ impl PlacementBoard {
         let asked = request.asked();
         let domains = self.domains(request, spread, &candidates);
         let mut fitting = Vec::new();
-        let mut against = BTreeMap::<Obstacle, Vec<usize>>::new();
+        let mut against = BTreeMap::<PlacementObstacle, Vec<usize>>::new();
         for index in candidates {
             match self.judge(index, (request, &asked), avoided, (spread, &domains)) {
                 Ok(score) => fitting.push((score, index)),
@@ -194,20 +194,20 @@ impl PlacementBoard {
         (request, asked): (&PlacementRequest, &Needs),
         avoided: Option<usize>,
         (spread, domains): (Option<usize>, &BTreeMap<&str, u64>),
-    ) -> Result<Score, Obstacle> {
+    ) -> Result<Score, PlacementObstacle> {
         let Some(host) = self.hosts.get(index) else {
-            return Err(Obstacle::Excluded("it is not known".to_owned()));
+            return Err(PlacementObstacle::Excluded("it is not known".to_owned()));
         };
         allowed(host, request)?;
         if let Some(name) = avoided.and_then(|at| self.counted.get(at)?.first.get(&index)) {
-            return Err(Obstacle::Affinity(name.clone()));
+            return Err(PlacementObstacle::Affinity(name.clone()));
         }
         for (namespace, selector, there) in &self.averse {
             let Some(name) = there.get(&index) else {
                 continue;
             };
             if *namespace == request.vsi.namespace && selector.matches(&request.vsi.labels) {
-                return Err(Obstacle::Affinity(name.clone()));
+                return Err(PlacementObstacle::Affinity(name.clone()));
             }
         }
         let (among, here) = self.spread_of(index, host, request, spread, domains)?;
@@ -228,7 +228,7 @@ impl PlacementBoard {
         request: &PlacementRequest,
         spread: Option<usize>,
         domains: &BTreeMap<&str, u64>,
-    ) -> Result<(u64, u64), Obstacle> {
+    ) -> Result<(u64, u64), PlacementObstacle> {
         let Some(counted) = spread.and_then(|at| self.counted.get(at)) else {
             return Ok((0, 0));
         };
@@ -237,7 +237,7 @@ impl PlacementBoard {
             return Ok((here, here));
         };
         let Some(value) = host.labels.get(label) else {
-            return Err(Obstacle::NoLabel(label.to_owned()));
+            return Err(PlacementObstacle::NoLabel(label.to_owned()));
         };
         let among = domains.get(value.as_str()).copied();
         Ok((among.unwrap_or_default(), here))
@@ -317,7 +317,7 @@ impl PlacementBoard {
 
     fn told(
         &self,
-        against: &BTreeMap<Obstacle, Vec<usize>>,
+        against: &BTreeMap<PlacementObstacle, Vec<usize>>,
         request: &PlacementRequest,
     ) -> Vec<Rejected> {
         let ids = |indexes: &[usize]| -> Vec<&str> {
@@ -351,24 +351,24 @@ impl ClassCounts {
 }
 
 /// What speaks against a host whatever else is on it.
-fn allowed(host: &PlacementHost, request: &PlacementRequest) -> Result<(), Obstacle> {
+fn allowed(host: &PlacementHost, request: &PlacementRequest) -> Result<(), PlacementObstacle> {
     if let Some((only, why)) = &request.pinned
         && *only != host.id
     {
-        return Err(Obstacle::Excluded(why.clone()));
+        return Err(PlacementObstacle::Excluded(why.clone()));
     }
     if let Some(why) = &host.cordoned {
-        return Err(Obstacle::Cordoned(why.clone()));
+        return Err(PlacementObstacle::Cordoned(why.clone()));
     }
     if let Some(why) = &host.unreachable {
-        return Err(Obstacle::Unreachable(why.clone()));
+        return Err(PlacementObstacle::Unreachable(why.clone()));
     }
     if host.capacity.archs.get(&request.arch) == Some(&false) {
-        return Err(Obstacle::NoArch(request.arch.clone()));
+        return Err(PlacementObstacle::NoArch(request.arch.clone()));
     }
     match &request.placement.requires.device {
         Some(device) if !host.limits.devices.contains(device) => {
-            Err(Obstacle::NoDevice(device.clone()))
+            Err(PlacementObstacle::NoDevice(device.clone()))
         }
         _ => Ok(()),
     }
@@ -391,20 +391,20 @@ fn spread_class(spread: &Spread, vsi: &PlacedVsi) -> Class {
 }
 
 /// Why one that fits was not chosen.
-fn lost(score: Score, best: Score, pack: bool) -> Obstacle {
+fn lost(score: Score, best: Score, pack: bool) -> PlacementObstacle {
     let (among, here, full) = score;
     match () {
-        () if among != best.0 => Obstacle::MoreOfThem {
+        () if among != best.0 => PlacementObstacle::MoreOfThem {
             here: among,
             there: best.0,
         },
-        () if here != best.1 => Obstacle::MoreOfThem {
+        () if here != best.1 => PlacementObstacle::MoreOfThem {
             here,
             there: best.1,
         },
-        () if full != best.2 && pack => Obstacle::Emptier,
-        () if full != best.2 => Obstacle::Fuller,
-        () => Obstacle::Equal,
+        () if full != best.2 && pack => PlacementObstacle::Emptier,
+        () if full != best.2 => PlacementObstacle::Fuller,
+        () => PlacementObstacle::Equal,
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     CapacityRecord,
-    reason::{Obstacle, Resource},
+    reason::{HostResource, PlacementObstacle},
 };
 use crate::spec::{LabelSelector, host::HostLimits};
 
@@ -96,25 +96,27 @@ impl PlacementHost {
     ///
     /// # Errors
     /// What it lacks.
-    pub(super) fn fullness(&self, needs: &Needs) -> Result<Fullness, Obstacle> {
+    pub(super) fn fullness(&self, needs: &Needs) -> Result<Fullness, PlacementObstacle> {
         let (all, over) = (&self.promised.all, &self.limits.overcommit);
         let cpus = self.capacity.cpus.map(u64::from);
         let cpus = cpus.map(|has| over.cpus.of(has));
         let memory = self.capacity.memory.map(|has| over.memory.of(has));
-        let cpus = share(Resource::Cpus, cpus, all.cpus, needs.cpus)?;
-        let memory = share(Resource::Memory, memory, all.memory, needs.memory)?;
+        let cpus = share(HostResource::Cpus, cpus, all.cpus, needs.cpus)?;
+        let memory = share(HostResource::Memory, memory, all.memory, needs.memory)?;
         for (pool, size) in &needs.pools {
             self.has_room(pool, *size)?;
         }
         Ok(cpus.max(memory))
     }
 
-    fn has_room(&self, pool: &str, size: u64) -> Result<(), Obstacle> {
+    fn has_room(&self, pool: &str, size: u64) -> Result<(), PlacementObstacle> {
         if self.capacity.cpus.is_none() && self.capacity.pools.is_empty() {
-            return Err(Obstacle::Unknown(Resource::Pool(pool.to_owned())));
+            return Err(PlacementObstacle::Unknown(HostResource::Pool(
+                pool.to_owned(),
+            )));
         }
         let Some(has) = self.capacity.pools.get(pool) else {
-            return Err(Obstacle::NoPool(pool.to_owned()));
+            return Err(PlacementObstacle::NoPool(pool.to_owned()));
         };
         let sum = |of: &BTreeMap<String, u64>| of.get(pool).copied().unwrap_or_default();
         let limit = self.limits.overcommit.pool.of(has.capacity);
@@ -122,8 +124,8 @@ impl PlacementHost {
         let there = has.available.saturating_sub(sum(&self.promised.unmade));
         let free = left.min(there);
         if size > free {
-            Err(Obstacle::Lacks {
-                of: Resource::Pool(pool.to_owned()),
+            Err(PlacementObstacle::Lacks {
+                of: HostResource::Pool(pool.to_owned()),
                 needs: size,
                 free,
             })
@@ -134,13 +136,18 @@ impl PlacementHost {
 }
 
 /// The share of `limit` that is promised then.
-fn share(of: Resource, limit: Option<u64>, promised: u64, needs: u64) -> Result<u64, Obstacle> {
+fn share(
+    of: HostResource,
+    limit: Option<u64>,
+    promised: u64,
+    needs: u64,
+) -> Result<u64, PlacementObstacle> {
     let Some(limit) = limit else {
-        return Err(Obstacle::Unknown(of));
+        return Err(PlacementObstacle::Unknown(of));
     };
     let free = limit.saturating_sub(promised);
     if needs > free {
-        return Err(Obstacle::Lacks { of, needs, free });
+        return Err(PlacementObstacle::Lacks { of, needs, free });
     }
     let all = u128::from(promised.saturating_add(needs)).saturating_mul(WHOLE);
     let share = all.checked_div(u128::from(limit)).unwrap_or(WHOLE);

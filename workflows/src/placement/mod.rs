@@ -11,7 +11,7 @@ mod record;
 
 pub use board::{PlacementBoard, PlacementRequest, Unplaced};
 pub use host::{Needs, PlacedVsi, PlacementHost, Promised};
-pub use reason::Obstacle;
+pub use reason::PlacementObstacle;
 pub use record::{CapacityRecord, Decision, PoolCapacity, Rejected};
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use crate::spec::Quantity;
 
 /// What of a host is counted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Resource {
+pub enum HostResource {
     /// Processors.
     Cpus,
     /// Memory in bytes.
@@ -13,7 +13,7 @@ pub enum Resource {
     Pool(String),
 }
 
-impl Resource {
+impl HostResource {
     fn amount(&self, amount: u64) -> String {
         match self {
             Self::Cpus => format!("{amount} CPUs"),
@@ -42,7 +42,7 @@ fn short(bytes: u64) -> String {
 
 /// What speaks against a host. Equal ones are told together.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Obstacle {
+pub enum PlacementObstacle {
     /// It is cordoned; why, in words.
     Cordoned(String),
     /// It does not answer; why, in words.
@@ -58,13 +58,13 @@ pub enum Obstacle {
     /// It has a VSI that must not be beside this one; its name.
     Affinity(String),
     /// Nobody knows how much of that it has.
-    Unknown(Resource),
+    Unknown(HostResource),
     /// It has no such pool.
     NoPool(String),
     /// It has not enough free.
     Lacks {
         /// Of what.
-        of: Resource,
+        of: HostResource,
         /// What is needed.
         needs: u64,
         /// What is free.
@@ -85,7 +85,7 @@ pub enum Obstacle {
     Equal,
 }
 
-impl std::fmt::Display for Obstacle {
+impl std::fmt::Display for PlacementObstacle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Cordoned(why) if why.is_empty() => f.write_str("it is cordoned"),

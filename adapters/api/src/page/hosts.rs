@@ -90,11 +90,11 @@ fn share(what: &str, promised: u64, has: Option<u64>, words: fn(u64) -> String) 
 
 /// A host.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct HostName {
+pub(super) struct HostPath {
     host: String,
 }
 
-pub(super) async fn page(Path(HostName { host: name }): Path<HostName>, looked: Looked) -> Shown {
+pub(super) async fn page(Path(HostPath { host: name }): Path<HostPath>, looked: Looked) -> Shown {
     let hosts = looked.fleet.hosts().list().await?;
     let host = hosts.iter().find(|host| host.name == name);
     let host = host.ok_or_else(|| {

@@ -58,12 +58,12 @@ pub(super) fn upload(upload: &UploadProgress) -> Markup {
 /// Which events.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct EventsQuery {
+pub(super) struct EventsPageQuery {
     /// Those before this offset; the newest where it is none.
     before: Option<u64>,
 }
 
-pub(super) async fn events(looked: Looked, query: Query<EventsQuery>) -> Shown {
+pub(super) async fn events(looked: Looked, query: Query<EventsPageQuery>) -> Shown {
     let end = looked.fleet.history().end();
     let to = query.before.unwrap_or(end).min(end);
     let from = to.saturating_sub(EVENTS);

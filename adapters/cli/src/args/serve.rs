@@ -9,7 +9,7 @@ use std::{
 use clap::{Args, ValueEnum};
 use vsiflow_image::Cidr;
 use vsiflow_kube::subresources::Service;
-use vsiflow_otlp::Endpoint;
+use vsiflow_otlp::CollectorAddress;
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -46,7 +46,7 @@ pub(crate) struct ServeArgs {
         env = "VSIFLOW_OTLP_ENDPOINT",
         hide_env_values = true
     )]
-    pub(crate) otlp_endpoint: Option<Endpoint>,
+    pub(crate) otlp_endpoint: Option<CollectorAddress>,
     /// Sign with this Ed25519 key what the journal says its events come to (`audit verify
     /// --public-key` checks it): a private key file of OpenSSH, or PKCS#8 in PEM, without a
     /// passphrase.

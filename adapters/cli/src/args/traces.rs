@@ -1,7 +1,7 @@
 //! Traces for collectors of OpenTelemetry.
 
 use clap::{Args, Subcommand};
-use vsiflow_otlp::Endpoint;
+use vsiflow_otlp::CollectorAddress;
 
 #[derive(Clone, Debug, Subcommand)]
 pub(crate) enum TracesCommand {
@@ -16,7 +16,7 @@ pub(crate) enum TracesCommand {
 pub(crate) struct TracesExportArgs {
     /// The collector, by OTLP over HTTP with protobuf, such as `http://127.0.0.1:4318`.
     #[arg(long, value_name = "URL", env = "VSIFLOW_OTLP_ENDPOINT")]
-    pub(crate) endpoint: Endpoint,
+    pub(crate) endpoint: CollectorAddress,
     /// Send what ended within this time, such as `24h` [default: everything].
     #[arg(long, value_name = "DURATION", value_parser = super::duration, conflicts_with = "from_offset")]
     pub(crate) since: Option<std::time::Duration>,

@@ -42,13 +42,13 @@ pub(super) async fn run(common: &Common, command: AuditCommand) -> CommandOutcom
 /// A state directory that is only looked at.
 pub(super) enum Inspection {
     /// Nobody else has it.
-    Own(Box<Own>),
+    OwnJournal(Box<OwnJournal>),
     /// Its holder looks, for a caller.
     Held(Box<App>),
 }
 
 /// The journal as it lies there, damaged or not, and what belongs to it.
-pub(super) struct Own {
+pub(super) struct OwnJournal {
     journal_id: String,
     journal: Arc<dyn ChainedJournal>,
     blobs: Arc<dyn Blobs>,
@@ -65,7 +65,7 @@ impl Inspection {
         if let Some(address) = common.journal()? {
             let journal = PostgresJournal::open_to_read(address).await;
             let journal = Arc::new(journal.map_err(elsewhere::problem)?);
-            return Ok(Self::Own(Box::new(Own {
+            return Ok(Self::OwnJournal(Box::new(OwnJournal {
                 journal_id: journal.identity().journal_id.clone(),
                 blobs: Arc::new(PostgresBlobs::of(&journal)),
                 journal,
@@ -77,7 +77,7 @@ impl Inspection {
         let state = compose::look_at_state(common, &path).await?;
         let (journal, blobs) = (state.inspect().await?, state.blobs().await?);
         let journal = Arc::new(journal);
-        Ok(Self::Own(Box::new(Own {
+        Ok(Self::OwnJournal(Box::new(OwnJournal {
             journal_id: state.journal_id().to_owned(),
             journal: journal.clone(),
             blobs: Arc::new(blobs),
@@ -88,7 +88,7 @@ impl Inspection {
     pub(super) fn audit(&self) -> Audit<'_> {
         match self {
             Self::Held(app) => app.audit(),
-            Self::Own(own) => Audit {
+            Self::OwnJournal(own) => Audit {
                 journal: &*own.journal,
                 blobs: &*own.blobs,
                 journal_id: &own.journal_id,
@@ -97,7 +97,7 @@ impl Inspection {
     }
 
     pub(super) async fn close(self) {
-        if let Self::Own(own) = self
+        if let Self::OwnJournal(own) = self
             && let Some((_state, journal)) = &own.files
         {
             journal.close().await;

@@ -35,7 +35,7 @@ pub(super) async fn run(common: &Common, args: LogsArgs) -> CommandOutcome {
 }
 
 /// What is to be printed.
-enum Opened {
+enum LogContent {
     /// The console of a failed boot.
     Failed(Option<keep_evidence::Output>),
     /// One console, as it is.
@@ -44,12 +44,12 @@ enum Opened {
     Lines(Vec<LogReader>),
 }
 
-async fn open(app: &App, args: &LogsArgs) -> Result<Opened, ExitProblem> {
+async fn open(app: &App, args: &LogsArgs) -> Result<LogContent, ExitProblem> {
     let names = names(app, args).await?;
     match names.as_slice() {
         [name] if args.failed => {
             let kept = app.fleet.history().evidence(&args.namespace, name).await?;
-            Ok(Opened::Failed(kept))
+            Ok(LogContent::Failed(kept))
         }
         _ if args.failed => {
             let message = "--failed prints the boot of one VSI";
@@ -62,14 +62,14 @@ async fn open(app: &App, args: &LogsArgs) -> Result<Opened, ExitProblem> {
                 .history()
                 .console_log(&args.namespace, name)
                 .await?;
-            Ok(Opened::Plain(log))
+            Ok(LogContent::Plain(log))
         }
         names => {
             let mut readers = Vec::new();
             for name in names {
                 readers.push(LogReader::open(app, args, name).await?);
             }
-            Ok(Opened::Lines(readers))
+            Ok(LogContent::Lines(readers))
         }
     }
 }
@@ -89,11 +89,11 @@ async fn names(app: &App, args: &LogsArgs) -> Result<Vec<String>, ExitProblem> {
     }
 }
 
-async fn show(opened: Opened, args: &LogsArgs) -> CommandOutcome {
+async fn show(opened: LogContent, args: &LogsArgs) -> CommandOutcome {
     match opened {
-        Opened::Failed(kept) => failed(kept, args),
-        Opened::Plain(log) => print(&log, args).await,
-        Opened::Lines(readers) => lines::print(readers, args.follow).await,
+        LogContent::Failed(kept) => failed(kept, args),
+        LogContent::Plain(log) => print(&log, args).await,
+        LogContent::Lines(readers) => lines::print(readers, args.follow).await,
     }
 }
 

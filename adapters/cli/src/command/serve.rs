@@ -16,7 +16,7 @@ use tokio::{
 };
 use vsiflow_engine::{
     Notice,
-    lease::{Lease, Moment},
+    lease::{BootInstant, Lease},
 };
 use vsiflow_kube::{Operator, leader::Election};
 use vsiflow_postgres::{Held, PostgresError, hold};
@@ -93,7 +93,9 @@ async fn lead(common: &Common, args: &ServeArgs, metrics: &Arc<Metrics>) -> Comm
                 () = work::interrupted() => return Ok(Exit::Done),
             }
         }
-        None => args.lease.map(|lasts| Lease::new(Moment::now(), lasts)),
+        None => args
+            .lease
+            .map(|lasts| Lease::new(BootInstant::now(), lasts)),
     };
     let right = Right {
         lease: lease.clone(),
@@ -413,7 +415,7 @@ async fn renew(right: &Right, lasts: Option<Duration>, election: Option<&Electio
     };
     loop {
         tokio::time::sleep(lasts / RENEWALS).await;
-        if lease.renew(Moment::now(), lasts).is_err() {
+        if lease.renew(BootInstant::now(), lasts).is_err() {
             return;
         }
     }

@@ -95,7 +95,7 @@ struct DaemonConsoles(Api);
 
 #[async_trait]
 impl Consoles for DaemonConsoles {
-    async fn open(&self, console: ConsoleRequest) -> Result<(), subresources::NoConsole> {
+    async fn open(&self, console: ConsoleRequest) -> Result<(), subresources::ConsoleRefused> {
         let ConsoleRequest {
             namespace,
             name,
@@ -106,9 +106,9 @@ impl Consoles for DaemonConsoles {
         let target = (namespace.as_str(), name.as_str());
         let opened = self.0.open_console(target, (force, by), connection).await;
         opened.map_err(|why| match why {
-            NoConsole::Busy | NoConsole::Ends => subresources::NoConsole::Busy,
-            NoConsole::Connection => subresources::NoConsole::Connection,
-            NoConsole::Failed(error) => subresources::NoConsole::Failed(error),
+            NoConsole::Busy | NoConsole::Ends => subresources::ConsoleRefused::Busy,
+            NoConsole::Connection => subresources::ConsoleRefused::Connection,
+            NoConsole::Failed(error) => subresources::ConsoleRefused::Failed(error),
         })
     }
 }

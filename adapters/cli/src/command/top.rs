@@ -15,7 +15,7 @@ use std::{
 
 use tokio::runtime::Handle;
 use vsiflow_top::{
-    Snapshot,
+    FleetSnapshot,
     screen::{self, Asked, Came, FullScreen},
 };
 
@@ -131,7 +131,7 @@ impl Asked for FleetClient {
     }
 }
 
-async fn look(common: &Common, from: Option<u64>) -> Result<Box<Snapshot>, String> {
+async fn look(common: &Common, from: Option<u64>) -> Result<Box<FleetSnapshot>, String> {
     let from = from.map(|from| format!("--from-offset={from}"));
     let words = ["top", "--once"].into_iter().chain(from.as_deref());
     let words: Vec<_> = words.collect();

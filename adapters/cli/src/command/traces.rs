@@ -5,8 +5,8 @@ use std::{convert::Infallible, path::Path, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use vsiflow_engine::journal::Offset;
 use vsiflow_otlp::{
-    Access, Collector, Endpoint, OtlpError,
-    follow::{self, ExportError, Exported, Told},
+    Collector, CollectorAccess, CollectorAddress, OtlpError,
+    follow::{self, ExportError, ExportedSpans, Told},
 };
 use vsiflow_workflows::fleet::Fleet;
 
@@ -26,7 +26,7 @@ pub(super) async fn run(common: &Common, command: TracesCommand) -> CommandOutco
     let app = App::open(common).await?;
     let exported = export(&app, &args).await;
     app.close().await;
-    let Exported {
+    let ExportedSpans {
         spans,
         rejected,
         end,
@@ -41,7 +41,7 @@ pub(super) async fn run(common: &Common, command: TracesCommand) -> CommandOutco
     Ok(Exit::Done)
 }
 
-async fn export(app: &App, args: &TracesExportArgs) -> Result<Exported, ExitProblem> {
+async fn export(app: &App, args: &TracesExportArgs) -> Result<ExportedSpans, ExitProblem> {
     let from = match (args.from_offset, args.since) {
         (Some(from), _) => from,
         (None, Some(since)) => before(&app.fleet, since).await?,
@@ -73,7 +73,7 @@ async fn before(fleet: &Fleet, since: Duration) -> Result<Offset, ExitProblem> {
     Ok(low)
 }
 
-fn collector(app: &App, endpoint: &Endpoint) -> Result<Collector, ExitProblem> {
+fn collector(app: &App, endpoint: &CollectorAddress) -> Result<Collector, ExitProblem> {
     let instance = app.state_path().display().to_string();
     Collector::new(endpoint.clone(), &instance, access()?).map_err(|why| untaken(&why))
 }
@@ -92,8 +92,8 @@ const CERTIFICATE: [&str; 2] = [
 ];
 
 /// What the collector asks for, out of the environment of this process.
-fn access() -> Result<Access, ExitProblem> {
-    let mut access = Access::default();
+fn access() -> Result<CollectorAccess, ExitProblem> {
+    let mut access = CollectorAccess::default();
     if let Some((name, path)) = variable(&[HEADERS_FILE]) {
         let text = std::fs::read_to_string(&path).map_err(|error| unusable(name, &error))?;
         access = access
@@ -133,7 +133,7 @@ fn untaken(why: &OtlpError) -> ExitProblem {
 }
 
 /// Sends what is recorded for good, where a collector is named.
-pub(super) async fn keep(app: &App, endpoint: Option<&Endpoint>) -> ExitProblem {
+pub(super) async fn keep(app: &App, endpoint: Option<&CollectorAddress>) -> ExitProblem {
     let Some(endpoint) = endpoint else {
         return std::future::pending().await;
     };

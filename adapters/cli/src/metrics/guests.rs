@@ -61,9 +61,9 @@ impl EncodeLabelSet for GuestLabels<'_> {
 }
 
 /// What is counted, with its help.
-type Counted = (&'static str, &'static str, fn(&GuestStats) -> Option<u64>);
+type GuestCounter = (&'static str, &'static str, fn(&GuestStats) -> Option<u64>);
 
-const COUNTERS: &[Counted] = &[
+const COUNTERS: &[GuestCounter] = &[
     (
         "guest_disk_read_bytes",
         "Bytes that a guest read from its disks since it was started",
@@ -96,7 +96,7 @@ const COUNTERS: &[Counted] = &[
     ),
 ];
 
-const GAUGES: &[Counted] = &[
+const GAUGES: &[GuestCounter] = &[
     ("guest_memory_bytes", "Memory that a guest has", |stats| {
         stats.memory
     }),

@@ -18,7 +18,7 @@ use self::{
     data_volume::{DataVolume, VolumeSource},
     fields::{Fields, Refusals, object, text},
 };
-use crate::document::Collector;
+use crate::document::DocumentCollector;
 use crate::manifest::strip;
 use crate::node::{Value, YamlMark, YamlNode};
 use crate::source::SourcePosition;
@@ -170,7 +170,7 @@ impl<'n> KubevirtMetadata<'n> {
 }
 
 /// Turns manifests into documents, and has the collector read those.
-pub(crate) fn translate(collector: &mut Collector, given: &KubevirtTarget) {
+pub(crate) fn translate(collector: &mut DocumentCollector, given: &KubevirtTarget) {
     let mut foreign = std::mem::take(&mut collector.foreign);
     for one in &mut foreign {
         strip(&mut one.node);
@@ -212,7 +212,7 @@ pub(crate) fn translate(collector: &mut Collector, given: &KubevirtTarget) {
 
 /// A DataVolume that no machine of these documents names.
 fn lone(
-    collector: &mut Collector,
+    collector: &mut DocumentCollector,
     known: &KnownVolumes<'_>,
     given: &KubevirtTarget,
     made: &mut Vec<MadeDocuments>,
@@ -298,7 +298,7 @@ pub(crate) fn remedy(problem: &Problem, object: &str) -> Option<&'static str> {
     )
 }
 
-fn refuse(collector: &mut Collector, place: &SourcePosition, refusals: Refusals) {
+fn refuse(collector: &mut DocumentCollector, place: &SourcePosition, refusals: Refusals) {
     for one in refusals.0 {
         let what = (one.code, &one.path, one.at_key);
         collector.error(place, what, one.message, one.remedy);

@@ -40,7 +40,7 @@ pub struct ConsoleRequest {
 
 /// Why there is no console.
 #[derive(Debug)]
-pub enum NoConsole {
+pub enum ConsoleRefused {
     /// Too many are open.
     Busy,
     /// The connection cannot change over.
@@ -56,15 +56,15 @@ pub trait Consoles: Send + Sync {
     ///
     /// # Errors
     /// When there is none; the connection does not change over then.
-    async fn open(&self, console: ConsoleRequest) -> Result<(), NoConsole>;
+    async fn open(&self, console: ConsoleRequest) -> Result<(), ConsoleRefused>;
 }
 
-impl From<NoConsole> for Refusal {
-    fn from(why: NoConsole) -> Self {
+impl From<ConsoleRefused> for Refusal {
+    fn from(why: ConsoleRefused) -> Self {
         match why {
-            NoConsole::Busy => Self::busy(),
-            NoConsole::Connection => Self::upgrade(PROTOCOL),
-            NoConsole::Failed(error) => error.into(),
+            ConsoleRefused::Busy => Self::busy(),
+            ConsoleRefused::Connection => Self::upgrade(PROTOCOL),
+            ConsoleRefused::Failed(error) => error.into(),
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::{
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     sync::watch,
 };
-use vsiflow_engine::lease::{Lease, Moment};
+use vsiflow_engine::lease::{BootInstant, Lease};
 use vsiflow_steps::ports::{HostPorts, Transfer, VolumeFormat, VolumeKey, VolumeSpec};
 
 use super::{
@@ -35,12 +35,12 @@ const UPLOADED: &str = "t-fenced-upload.img";
 
 /// A lease that is renewed until this is told to stop, and when it was asked for last.
 fn renewed() -> (Arc<Lease>, Arc<AtomicBool>) {
-    let lease = Lease::new(Moment::now(), LASTS);
+    let lease = Lease::new(BootInstant::now(), LASTS);
     let stop = Arc::new(AtomicBool::new(false));
     let (kept, told) = (lease.clone(), stop.clone());
     tokio::spawn(async move {
         while !told.load(Ordering::Acquire) {
-            let asked = Moment::now();
+            let asked = BootInstant::now();
             if kept.renew(asked, LASTS).is_err() {
                 return;
             }

@@ -11,7 +11,7 @@ use russh::{ChannelOpenFailure, ChannelStream, Disconnect, Preferred, cipher};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::way::{self, Line, Patience};
+use super::way::{self, AttemptTime, Line};
 use super::{HostKeys, SshConfig, auth};
 use vsiflow_engine::lease::Lease;
 
@@ -176,7 +176,7 @@ pub(super) async fn log_in(
 ) -> Result<SshSession, ConnectError> {
     let verifier = HostKeyVerifier::new(config).await?;
     let deadline = time::deadline(config.connect_timeout);
-    let patience = Patience { config, deadline };
+    let patience = AttemptTime { config, deadline };
     let line = Line::open(config, way.as_ref(), lease);
     let line = patience.wait("connecting", line).await??;
     let settings = Arc::new(settings(&verifier));

@@ -87,12 +87,12 @@ impl SshSession {
 }
 
 /// What is left of an attempt's time, for each of its parts.
-pub(super) struct Patience<'a> {
+pub(super) struct AttemptTime<'a> {
     pub(super) config: &'a SshConfig,
     pub(super) deadline: Instant,
 }
 
-impl Patience<'_> {
+impl AttemptTime<'_> {
     pub(super) async fn wait<T>(
         &self,
         waiting_for: &'static str,

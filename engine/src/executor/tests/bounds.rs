@@ -7,7 +7,7 @@ use std::{
 
 use super::*;
 use crate::{
-    lease::Moment,
+    lease::BootInstant,
     model::{RunResult, Timestamp},
     room::{Level, Space},
 };
@@ -146,7 +146,7 @@ async fn a_retry_that_falls_due_on_a_full_disk_waits_for_room() {
 
 #[tokio::test]
 async fn an_engine_past_its_lease_appends_nothing_and_ends() {
-    let lease = Lease::new(Moment::now(), Duration::from_secs(3_600));
+    let lease = Lease::new(BootInstant::now(), Duration::from_secs(3_600));
     let bench = Bench {
         lease: lease.clone(),
         ..Bench::playing([Play::UntilLet])

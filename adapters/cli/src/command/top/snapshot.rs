@@ -7,7 +7,7 @@ use vsiflow_engine::{
     journal::Offset,
     model::{EntityId, EventKind},
 };
-use vsiflow_top::{HostRow, Snapshot, StepRow, UploadRow, VsiRow};
+use vsiflow_top::{FleetSnapshot, HostRow, StepRow, UploadRow, VsiRow};
 use vsiflow_workflows::{
     fleet::{Fleet, FleetError, HostObject, ImageObject, UnfinishedStep, VsiSummary},
     record::kind,
@@ -22,21 +22,24 @@ const EVENTS: u64 = 10_000;
 /// Events in one page.
 const PAGE: usize = 1_000;
 
-pub(super) async fn of(common: &Common, from: Option<Offset>) -> Result<Snapshot, ExitProblem> {
+pub(super) async fn of(
+    common: &Common,
+    from: Option<Offset>,
+) -> Result<FleetSnapshot, ExitProblem> {
     let app = App::open(common).await?;
     let snapshot = look(&app.fleet, from).await;
     app.close().await;
     Ok(snapshot?)
 }
 
-async fn look(fleet: &Fleet, from: Option<Offset>) -> Result<Snapshot, FleetError> {
+async fn look(fleet: &Fleet, from: Option<Offset>) -> Result<FleetSnapshot, FleetError> {
     let now = Timestamp::now();
     let end = fleet.history().end();
     let vsis = fleet.vsis().summaries(false).await?;
     let images = fleet.images().list().await?;
     let (steps, more) = fleet.history().unfinished_steps(STEPS);
     let names = names(fleet, &steps, &images).await?;
-    Ok(Snapshot {
+    Ok(FleetSnapshot {
         end,
         counted_from: from,
         steps_ended: match from {

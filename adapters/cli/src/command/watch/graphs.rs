@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, io::IsTerminal as _};
 
-use vsiflow_top::{Snapshot, VsiRow};
+use vsiflow_top::{FleetSnapshot, VsiRow};
 
 use super::ask;
 use crate::{
@@ -79,7 +79,7 @@ impl LiveGraphs {
         let Ok(look) = Box::pin(ask(common, &["top", "--once"])).await else {
             return;
         };
-        let Ok(fleet) = serde_json::from_str::<Snapshot>(&look) else {
+        let Ok(fleet) = serde_json::from_str::<FleetSnapshot>(&look) else {
             return;
         };
         let worked_on = fleet.vsis.iter().filter(|vsi| vsi.progress.is_some());

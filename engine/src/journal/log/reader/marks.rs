@@ -22,12 +22,12 @@ struct FrameMark {
     segment: Offset,
     /// The place of its frame.
     frame: u32,
-    position: RecordPosition,
+    position: NextRecord,
 }
 
 /// A record that is read next, in places from the beginning of its segment.
 #[derive(Clone, Copy)]
-pub(super) struct RecordPosition {
+pub(super) struct NextRecord {
     /// Its offset.
     pub(super) offset: Offset,
     /// Where its length is.
@@ -47,7 +47,7 @@ impl FrameMarks {
         segment: Offset,
         batch: &BatchPlace,
         next: Offset,
-    ) -> Option<RecordPosition> {
+    ) -> Option<NextRecord> {
         let marks = self.lock();
         let fits = |mark: &&FrameMark| {
             mark.segment == segment && mark.frame == batch.at && mark.position.offset <= next
@@ -57,7 +57,7 @@ impl FrameMarks {
     }
 
     /// Remembers a record of a batch.
-    pub(super) fn leave(&self, segment: Offset, batch: &BatchPlace, position: RecordPosition) {
+    pub(super) fn leave(&self, segment: Offset, batch: &BatchPlace, position: NextRecord) {
         let mut marks = self.lock();
         marks.push_front(FrameMark {
             segment,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     CHUNK, RECORD, Window,
-    marks::{FrameMarks, RecordPosition},
+    marks::{FrameMarks, NextRecord},
 };
 use crate::journal::{
     BatchLink, JournalError, Offset, Stored,
@@ -64,9 +64,9 @@ impl BatchRow {
         &self,
         batch: &BatchPlace,
         window: &mut Window,
-    ) -> Result<RecordPosition, JournalError> {
+    ) -> Result<NextRecord, JournalError> {
         let before = frame::HEADER.saturating_add(frame::LINK);
-        Ok(RecordPosition {
+        Ok(NextRecord {
             offset: batch.first,
             at: (batch.at).saturating_add(u32::try_from(before).unwrap_or(u32::MAX)),
             end: self.frame_end(batch, window)?,
@@ -75,10 +75,10 @@ impl BatchRow {
 
     fn record<'w>(
         &self,
-        position: RecordPosition,
+        position: NextRecord,
         window: &'w mut Window,
     ) -> Result<&'w [u8], JournalError> {
-        let RecordPosition { offset, at, end } = position;
+        let NextRecord { offset, at, end } = position;
         let left = usize::try_from(end.saturating_sub(at)).unwrap_or_default();
         let bytes = window.get(&self.segment, at, left.min(RECORD), self.ahead(at))?;
         frame::record_at(bytes.get(..left).unwrap_or(bytes))

@@ -70,7 +70,7 @@ impl WriteRight {
 
 #[cfg(test)]
 mod tests {
-    use vsiflow_engine::lease::Moment;
+    use vsiflow_engine::lease::BootInstant;
 
     use super::*;
 
@@ -81,7 +81,7 @@ mod tests {
         let clock = HostClock::said("1000.75").unwrap();
         let right = WriteRight::new(Lease::endless(), clock);
         assert_eq!((right.ends(), right.line()), (false, None));
-        let lease = Lease::new(Moment::now(), HOUR);
+        let lease = Lease::new(BootInstant::now(), HOUR);
         let right = WriteRight::new(lease.clone(), clock);
         assert!(right.ends());
         let until = |line: Option<String>| -> u64 {

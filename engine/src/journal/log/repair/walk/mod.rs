@@ -6,7 +6,7 @@ mod segment;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use self::regions::Tail;
+use self::regions::TornTail;
 use super::{
     Finding, IndexedEnd,
     batch::FoundBatch,
@@ -56,7 +56,7 @@ pub(super) struct RepairWalk<'a> {
     position: u64,
     begun: bool,
     front: Option<Front>,
-    tail: Option<Tail>,
+    tail: Option<TornTail>,
     /// Whether something followed the newest segment that is there.
     tail_is_lost: bool,
     bases: HashMap<Offset, (u32, BTreeSet<u32>)>,

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The end of a segment that is not what was written.
-pub(super) struct Tail {
+pub(super) struct TornTail {
     pub(super) first: Offset,
     pub(super) name: String,
     pub(super) bytes: Vec<u8>,

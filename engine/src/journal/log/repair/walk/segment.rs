@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{RepairWalk, found_name, regions::Tail};
+use super::{RepairWalk, found_name, regions::TornTail};
 use crate::{
     journal::{
         JournalError, Offset,
@@ -246,8 +246,8 @@ impl RepairWalk<'_> {
     }
 }
 
-fn tail(open: &OpenSegment<'_>, name: String, at: usize) -> Tail {
-    Tail {
+fn tail(open: &OpenSegment<'_>, name: String, at: usize) -> TornTail {
+    TornTail {
         first: open.first,
         name,
         bytes: open.bytes.to_vec(),
