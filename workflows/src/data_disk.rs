@@ -12,7 +12,7 @@ use vsiflow_steps::{
     },
     ports::{VolumeFormat, VolumeKey},
     vsi::{
-        AwaitDataDisks, AwaitTurn, Release, await_data_disks, await_turn,
+        AwaitDataDisks, AwaitTurn, ReleaseSecrets, await_data_disks, await_turn,
         clone_boot_disk::BASE_IMAGE_NODE, release,
     },
 };
@@ -222,7 +222,7 @@ pub fn delete_graph(
 pub fn forget_graph(wanted: &DiskRecord) -> Result<Graph, Failure> {
     let mut nodes = Nodes::new(FORGET, &wanted.disk.host);
     let secrets = Vec::new();
-    let node = nodes.step::<Release>(&[], &release::Params { secrets })?;
+    let node = nodes.step::<ReleaseSecrets>(&[], &release::Params { secrets })?;
     node.lane = Text::default();
     Ok(nodes.build())
 }

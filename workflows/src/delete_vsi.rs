@@ -9,7 +9,7 @@ use vsiflow_steps::{
     names,
     network::{ReleaseAddresses, ReserveAddresses, release_addresses},
     vsi::{
-        CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes, KeepEvidence, Release,
+        CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes, KeepEvidence, ReleaseSecrets,
         StopDomain, UndefineDomain, WriteCidata, delete_volumes, keep_evidence, release,
         stop_domain, undefine_domain,
     },
@@ -142,6 +142,6 @@ pub fn forget_graph(wanted: &VsiRecord) -> Result<Graph, Failure> {
 fn release(nodes: &mut Nodes, wanted: &VsiRecord, after: &[&str]) -> Result<(), Failure> {
     let secrets = wanted.secrets();
     nodes
-        .step::<Release>(after, &release::Params { secrets })
+        .step::<ReleaseSecrets>(after, &release::Params { secrets })
         .map(drop)
 }

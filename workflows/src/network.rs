@@ -12,7 +12,7 @@ use vsiflow_steps::{
         CheckNetwork, DefineNetwork, DeleteNetwork, StartNetwork, delete_network,
         reserve_addresses::Reservation,
     },
-    vsi::{Release, release},
+    vsi::{ReleaseSecrets, release},
 };
 
 use crate::{
@@ -94,7 +94,7 @@ pub fn delete_graph(wanted: &NetworkRecord, state: &EntityState) -> Result<Graph
 pub fn forget_graph(wanted: &NetworkRecord) -> Result<Graph, Failure> {
     let mut nodes = Nodes::new(FORGET, &wanted.host);
     let secrets = Vec::new();
-    let node = nodes.step::<Release>(&[], &release::Params { secrets })?;
+    let node = nodes.step::<ReleaseSecrets>(&[], &release::Params { secrets })?;
     node.lane = Text::default();
     Ok(nodes.build())
 }

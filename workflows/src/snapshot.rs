@@ -8,7 +8,7 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::{
     snapshot::{CopyDisks, MergeLayers, copy_disks, merge_layers},
-    vsi::{DeleteVolumes, Release, delete_volumes, release},
+    vsi::{DeleteVolumes, ReleaseSecrets, delete_volumes, release},
 };
 
 use crate::{nodes::Nodes, record::SnapshotRecord};
@@ -97,7 +97,7 @@ pub fn delete_graph(
 pub fn forget_graph(wanted: &SnapshotRecord) -> Result<Graph, Failure> {
     let mut nodes = Nodes::new(FORGET, &wanted.host);
     let secrets = Vec::new();
-    let node = nodes.step::<Release>(&[], &release::Params { secrets })?;
+    let node = nodes.step::<ReleaseSecrets>(&[], &release::Params { secrets })?;
     node.lane = Text::default();
     Ok(nodes.build())
 }

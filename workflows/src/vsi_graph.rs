@@ -19,11 +19,11 @@ use vsiflow_steps::{
     ports::{ConsolePosition, VolumeKey},
     vsi::{
         AwaitReady, AwaitTurn, CheckContract, CloneBootDisk, CreateConsoleLog, DefineDomain,
-        FindParts, KeepEvidence, Release, ResolveHost, ResumeDomain, SetAutostart, StartDomain,
-        StopDomain, SuspendDomain, WriteCidata, await_ready, await_turn, check_contract,
-        clone_boot_disk, create_console_log, define_domain, find_parts, keep_evidence, release,
-        resolve_host, resume_domain, set_autostart, start_domain, stop_domain, suspend_domain,
-        write_cidata,
+        FindParts, KeepEvidence, ReleaseSecrets, ResolveHost, ResumeDomain, SetAutostart,
+        StartDomain, StopDomain, SuspendDomain, WriteCidata, await_ready, await_turn,
+        check_contract, clone_boot_disk, create_console_log, define_domain, find_parts,
+        keep_evidence, release, resolve_host, resume_domain, set_autostart, start_domain,
+        stop_domain, suspend_domain, write_cidata,
     },
 };
 
@@ -342,7 +342,7 @@ impl<'a> VsiGraphBuilder<'a> {
             secrets: secrets.to_vec(),
         };
         // It asks no host.
-        self.nodes.step::<Release>(after, &params)?.lane = Text::default();
+        self.nodes.step::<ReleaseSecrets>(after, &params)?.lane = Text::default();
         Ok(())
     }
 }

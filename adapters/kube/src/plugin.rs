@@ -25,7 +25,7 @@ use vsiflow_workflows::spec::{PowerState, meta::RESTARTED_AT};
 
 use self::error::owned;
 pub use self::{
-    access::ClusterAccess,
+    access::KubeconfigFlags,
     error::PluginError,
     events::ClusterEvent,
     serving::PodPlace,

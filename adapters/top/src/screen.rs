@@ -1,6 +1,6 @@
 //! The terminal: keys in, cells out.
 //!
-//! One thread has it ([`show`]) and never waits for the fleet: what is asked goes through [`Asked`], and
+//! One thread has it ([`show`]) and never waits for the fleet: what is asked goes through [`Worker`], and
 //! answers come when they come. A slow or silent fleet leaves the last look on the screen, which says so.
 
 use std::{
@@ -39,7 +39,7 @@ const PAUSE: u32 = 4;
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
 /// What is asked of the fleet. Returns at once; what it comes to is sent as a [`Came`].
-pub trait Asked {
+pub trait Worker {
     /// Looks at the fleet; steps are counted from that offset on.
     fn look(&mut self, from: Option<u64>);
     /// Has a command that only looks print its text.
@@ -66,7 +66,7 @@ pub fn is_terminal() -> bool {
 ///
 /// # Errors
 /// When the terminal cannot be set, read or written. It is as it was before then, too.
-pub fn show(asked: &mut impl Asked, came: &Receiver<Came>, stop: &AtomicBool) -> io::Result<()> {
+pub fn show(asked: &mut impl Worker, came: &Receiver<Came>, stop: &AtomicBool) -> io::Result<()> {
     let in_full = FullScreen::begin()?;
     let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
     let ended = until_ended(&mut terminal, asked, came, stop);
@@ -76,7 +76,7 @@ pub fn show(asked: &mut impl Asked, came: &Receiver<Came>, stop: &AtomicBool) ->
 
 fn until_ended(
     terminal: &mut Terminal<CrosstermBackend<Stdout>>,
-    asked: &mut impl Asked,
+    asked: &mut impl Worker,
     came: &Receiver<Came>,
     stop: &AtomicBool,
 ) -> io::Result<()> {

@@ -239,7 +239,7 @@ async fn delete(world: &World) -> Result<delete_volumes::Output, Failure> {
     world.drive(&undefine, &params).await?;
     let delete = vsi::DeleteVolumes::new(world.hosts.clone());
     let output = world.drive(&delete, &volumes(world)).await?.output;
-    let release = vsi::Release::new(world.secrets.clone());
+    let release = vsi::ReleaseSecrets::new(world.secrets.clone());
     let params = vsi::release::Params {
         secrets: vec![world.contract.clone()],
     };

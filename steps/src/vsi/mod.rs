@@ -48,7 +48,7 @@ pub use grow_data_disks::GrowDataDisks;
 pub use guest_health::{ConsoleMemory, GuestTrouble, ReadyGuest};
 pub use keep_evidence::KeepEvidence;
 pub use ready_report::{Addresses, Card};
-pub use release::Release;
+pub use release::ReleaseSecrets;
 pub use require_references::RequireReferences;
 pub use resolve_host::ResolveHost;
 pub use resolve_networks::ResolveNetworks;

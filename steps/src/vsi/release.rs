@@ -15,25 +15,25 @@ use crate::error;
 /// Erases secrets whose last user is gone.
 ///
 /// A crash in its middle leaves some erased and some not; erasing again is harmless.
-pub struct Release {
+pub struct ReleaseSecrets {
     secrets: Arc<dyn Secrets>,
 }
 
-/// What [`Release`] is told.
+/// What [`ReleaseSecrets`] is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Params {
     /// The secrets, by their random ids.
     pub secrets: Vec<Name>,
 }
 
-/// What [`Release`] did.
+/// What [`ReleaseSecrets`] did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// The secrets that are erased now, by their random ids.
     pub erased: Vec<Name>,
 }
 
-impl Release {
+impl ReleaseSecrets {
     /// The step, erasing from this store.
     pub fn new(secrets: Arc<dyn Secrets>) -> Self {
         Self { secrets }
@@ -41,7 +41,7 @@ impl Release {
 }
 
 #[async_trait]
-impl Step for Release {
+impl Step for ReleaseSecrets {
     const NAME: &'static str = "release";
     type Params = Params;
     type Output = Output;

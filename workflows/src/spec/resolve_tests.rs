@@ -7,11 +7,11 @@ use super::*;
 
 /// Documents built one by one, as a front end does.
 #[derive(Default)]
-struct Given {
+struct GivenDocuments {
     documents: Documents,
 }
 
-impl Given {
+impl GivenDocuments {
     fn document<T>(&self, kind: &'static str, name: &str, labels: Value, spec: T) -> Document<T> {
         let index = self.documents.len();
         let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
@@ -115,8 +115,8 @@ fn values(keys: &[(&str, &str)]) -> KeyValues {
     )
 }
 
-fn one_host() -> Given {
-    Given::default().host(
+fn one_host() -> GivenDocuments {
+    GivenDocuments::default().host(
         "h",
         json!({"host": "one"}),
         &[("HOSTNAME", "h1"), ("KNOWN_HOSTS", "k")],
@@ -169,7 +169,7 @@ fn disks_and_networks_come_in_the_order_of_their_names() {
 
 #[test]
 fn a_given_host_replaces_what_documents_say_of_hosts() {
-    let given = Given::default()
+    let given = GivenDocuments::default()
         .disk("d", "nowhere")
         .vsi("a", json!({"diskSelector": all_hpcr()}));
     let sim: HostSettings = "sim:".parse().unwrap();
@@ -264,7 +264,7 @@ fn all_problems_come_at_once() {
 
 #[test]
 fn a_secret_completes_its_config_map() {
-    let given = Given::default()
+    let given = GivenDocuments::default()
         .host(
             "h",
             json!({"host": "one"}),

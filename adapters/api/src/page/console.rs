@@ -158,7 +158,7 @@ impl Drop for KeptConsole {
 /// How it is opened.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct ConsoleQuery {
+pub(super) struct ConsolePageQuery {
     force: bool,
 }
 
@@ -176,7 +176,7 @@ pub(super) async fn open(
     State(api): State<Api>,
     caller: Option<Extension<Caller>>,
     Path(target): Path<Named>,
-    Query(opening): Query<ConsoleQuery>,
+    Query(opening): Query<ConsolePageQuery>,
 ) -> Result<Response, Problem> {
     let caller = operator(caller.as_deref())?;
     let (typed, shown) = open_queued(&api, &target, opening.force, caller.by("")).await?;

@@ -16,7 +16,7 @@ use std::{
 use tokio::runtime::Handle;
 use vsiflow_top::{
     FleetSnapshot,
-    screen::{self, Asked, Came, FullScreen},
+    screen::{self, Came, FullScreen, Worker},
 };
 
 use super::{CommandOutcome, watch};
@@ -100,7 +100,7 @@ struct FleetClient {
     runtime: Handle,
 }
 
-impl Asked for FleetClient {
+impl Worker for FleetClient {
     fn look(&mut self, from: Option<u64>) {
         let (common, came) = (self.common.clone(), self.came.clone());
         self.runtime.spawn(async move {

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use vsiflow_kube::plugin::ClusterAccess;
+use vsiflow_kube::plugin::KubeconfigFlags;
 
 use crate::args::{HistoryFormat, OutputFormat, TimeArg, duration, without_kind};
 
@@ -59,8 +59,8 @@ pub(super) struct AccessArgs {
 }
 
 impl AccessArgs {
-    pub(super) fn access(&self) -> ClusterAccess {
-        ClusterAccess {
+    pub(super) fn access(&self) -> KubeconfigFlags {
+        KubeconfigFlags {
             kubeconfig: self.kubeconfig.clone(),
             context: self.context.clone(),
             cluster: self.cluster.clone(),

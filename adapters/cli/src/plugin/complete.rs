@@ -9,7 +9,7 @@ use std::{ffi::OsString, process::ExitCode, time::Duration};
 
 use clap::{ArgMatches, Command, CommandFactory as _, FromArgMatches as _};
 use clap_complete::engine::{ArgValueCandidates, CompletionCandidate, complete};
-use vsiflow_kube::plugin::{Cluster, ClusterAccess};
+use vsiflow_kube::plugin::{Cluster, KubeconfigFlags};
 
 use super::args::{AccessArgs, PluginArgs};
 use crate::{exit::Exit, output};
@@ -54,7 +54,7 @@ fn proposals(words: Vec<OsString>) -> Vec<CompletionCandidate> {
 }
 
 /// Which cluster is meant by what was typed so far.
-fn access(words: &[OsString]) -> ClusterAccess {
+fn access(words: &[OsString]) -> KubeconfigFlags {
     let command = PluginArgs::command().ignore_errors(true);
     let read = |found: ArgMatches| AccessArgs::from_arg_matches(&found);
     let found = command.try_get_matches_from(words).and_then(read);
@@ -62,7 +62,7 @@ fn access(words: &[OsString]) -> ClusterAccess {
 }
 
 /// The command line with the names of what is in the cluster.
-fn with_names(command: Command, access: &ClusterAccess) -> Command {
+fn with_names(command: Command, access: &KubeconfigFlags) -> Command {
     let of_vsis = |command: Command| {
         let named = command.get_arguments().map(|arg| arg.get_id().to_string());
         let named: Vec<_> = named.filter(|id| NAMES.contains(&id.as_str())).collect();
@@ -75,7 +75,7 @@ fn with_names(command: Command, access: &ClusterAccess) -> Command {
     command.mut_subcommands(of_vsis)
 }
 
-fn candidates(access: &ClusterAccess) -> Vec<CompletionCandidate> {
+fn candidates(access: &KubeconfigFlags) -> Vec<CompletionCandidate> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();

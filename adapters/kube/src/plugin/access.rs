@@ -12,7 +12,7 @@ use crate::{ApiConnectError, operator::client_of};
 
 /// Which cluster, as whom, and which namespace: as kubectl takes it.
 #[derive(Clone, Debug, Default)]
-pub struct ClusterAccess {
+pub struct KubeconfigFlags {
     /// The kubeconfig; else `$KUBECONFIG` or the one in the home folder.
     pub kubeconfig: Option<PathBuf>,
     /// A context of it.
@@ -32,7 +32,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When address or credentials cannot be read.
-    pub async fn reach(access: &ClusterAccess) -> Result<Self, ApiConnectError> {
+    pub async fn reach(access: &KubeconfigFlags) -> Result<Self, ApiConnectError> {
         let mut config = config(access).await?;
         config.auth_info.impersonate.clone_from(&access.act_as);
         // A person waits, and what was asked may have been done: nothing is asked twice unseen.
@@ -45,7 +45,7 @@ impl Cluster {
     }
 }
 
-async fn config(access: &ClusterAccess) -> Result<Config, ApiConnectError> {
+async fn config(access: &KubeconfigFlags) -> Result<Config, ApiConnectError> {
     let wrong = |error: &dyn std::fmt::Display| ApiConnectError::Config(error.to_string());
     let options = KubeConfigOptions {
         context: access.context.clone(),

@@ -11,7 +11,7 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::{
     guest::GuestType,
-    vsi::{AwaitReady, AwaitTurn, CheckContract, Release},
+    vsi::{AwaitReady, AwaitTurn, CheckContract, ReleaseSecrets},
 };
 
 use crate::fleet::{
@@ -427,7 +427,7 @@ fn console_tail(ready: &Value) -> String {
 }
 
 /// The steps that ask no host.
-const HOSTLESS: [&str; 3] = [CheckContract::NAME, Release::NAME, AwaitTurn::NAME];
+const HOSTLESS: [&str; 3] = [CheckContract::NAME, ReleaseSecrets::NAME, AwaitTurn::NAME];
 
 /// When each node last succeeded, in whichever of these runs.
 fn last_successes(runs: impl Iterator<Item = Arc<RunState>>) -> BTreeMap<Name, Timestamp> {
