@@ -1,9 +1,11 @@
 //! The command line, as clap reads it.
 
+mod apply;
 mod audit;
 mod backup;
 mod bundle;
 mod change;
+mod common;
 mod contract;
 mod create;
 mod disk;
@@ -22,20 +24,15 @@ mod target;
 mod token;
 mod top;
 mod traces;
+mod values;
 mod view;
 mod wait_for;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use vsiflow_postgres::{JournalAddress, PostgresError};
+use clap::{Args, Parser, Subcommand};
 
-use crate::{
-    compose::elsewhere,
-    exit::ExitProblem,
-    shards::{Membership, SetPlace},
-};
-
+pub(crate) use apply::{ApplyArgs, DeleteArgs, Sources, WAIT_TIMEOUT, WaitArgs};
 pub(crate) use audit::{
     AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, CompactArgs,
     JournalCommand, RepairArgs, ReplayArgs,
@@ -45,6 +42,7 @@ pub(crate) use bundle::{BundleApplyArgs, BundleCommand, BundleCreateArgs, Bundle
 pub(crate) use change::{
     ApproveArgs, PauseArgs, PlanArgs, PowerArgs, PruneArgs, RebuildArgs, StopArgs, Targets,
 };
+pub(crate) use common::{Common, Server};
 pub(crate) use contract::{
     ContractCheckArgs, ContractCommand, ContractEncryptArgs, ContractNewArgs,
 };
@@ -68,6 +66,7 @@ pub(crate) use ssh::{SshArgs, SshConfigArgs, SshConfigCommand, SshImportArgs};
 pub(crate) use token::{TokenCommand, TokenCreateArgs};
 pub(crate) use top::TopArgs;
 pub(crate) use traces::{TracesCommand, TracesExportArgs};
+pub(crate) use values::{OutputFormat, duration};
 pub(crate) use view::{
     ConsoleArgs, DescribeArgs, DiffArgs, EventFilter, EventsArgs, GetArgs, HistoryArgs,
     HistoryFormat, ListFormat, LogsArgs, ObjectKind, TargetArg, TimeArg, VncArgs, kind_and_names,
@@ -88,189 +87,6 @@ pub(crate) struct Cli {
     pub(crate) common: Common,
     #[command(subcommand)]
     pub(crate) command: CliCommand,
-}
-
-/// What every command understands.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Common {
-    /// The state directory: journal, checkpoints and secrets
-    /// [default: $XDG_STATE_HOME/vsiflow, or /var/lib/vsiflow for root].
-    #[arg(
-        long,
-        global = true,
-        env = "VSIFLOW_STATE",
-        value_name = "DIR",
-        hide_env_values = true
-    )]
-    pub(crate) state: Option<PathBuf>,
-    /// Accept a state directory on a network file system. If such a file system loses a lock
-    /// unnoticed, two processes write one journal.
-    #[arg(
-        long,
-        global = true,
-        env = "VSIFLOW_ALLOW_NETWORK_FILE_SYSTEM",
-        hide_env_values = true,
-        hide_short_help = true
-    )]
-    pub(crate) allow_network_file_system: bool,
-    /// Keep the journal in a PostgreSQL database instead of the state directory:
-    /// `postgres://USER@HOST/DATABASE?journal=NAME`. The password comes from PGPASSFILE or PGPASSWORD.
-    #[arg(
-        long,
-        global = true,
-        env = "VSIFLOW_JOURNAL",
-        value_name = "URL",
-        hide_env_values = true
-    )]
-    pub(crate) journal: Option<JournalOption>,
-    /// The file of the key that secrets are sealed with before they are kept in the database, as
-    /// `age-keygen` makes it.
-    #[arg(
-        long,
-        global = true,
-        env = "VSIFLOW_JOURNAL_KEY",
-        value_name = "FILE",
-        hide_env_values = true,
-        hide_short_help = true
-    )]
-    pub(crate) journal_key: Option<PathBuf>,
-    /// The host to use instead of the documents' host settings: `sim:`, `unix:/path` or
-    /// `ssh://user@host:port?keyfile=…&known_hosts=…`.
-    #[arg(long, global = true, value_name = "URI")]
-    pub(crate) host: Option<String>,
-    /// A socket for people who may look: `serve` answers there, too; any other command asks there, and
-    /// needs no state directory. Nothing is changed through it.
-    #[arg(
-        long,
-        global = true,
-        env = "VSIFLOW_READ_ONLY",
-        value_name = "SOCKET",
-        hide_env_values = true
-    )]
-    pub(crate) read_only: Option<PathBuf>,
-    /// Have a server do the command instead of working on a state directory: `unix:///PATH` is
-    /// the socket of a `serve` on this machine, `https://HOST:PORT` a `serve --listen` with the
-    /// token in VSIFLOW_TOKEN or --token-file.
-    #[arg(
-        long,
-        global = true,
-        env = "VSIFLOW_SERVER",
-        value_name = "URL",
-        hide_env_values = true,
-        conflicts_with = "read_only"
-    )]
-    pub(crate) server: Option<Server>,
-    /// The file with the token for `--server https://…` [default: the token in VSIFLOW_TOKEN].
-    #[arg(
-        long,
-        global = true,
-        env = "VSIFLOW_TOKEN_FILE",
-        value_name = "FILE",
-        hide_env_values = true,
-        hide_short_help = true
-    )]
-    pub(crate) token_file: Option<PathBuf>,
-    /// The reason, stored in the history.
-    #[arg(
-        long,
-        global = true,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub(crate) reason: String,
-    /// Compress segments of the journal that are older than this, such as `30d`. Their events
-    /// stay readable. `never` compresses nothing.
-    #[arg(
-        long,
-        global = true,
-        env = "VSIFLOW_RETENTION",
-        value_name = "DURATION|never",
-        default_value = "30d",
-        hide_env_values = true,
-        hide_short_help = true,
-        value_parser = retention
-    )]
-    pub(crate) retention: Retention,
-    /// This is run for somebody elsewhere: settings of logs in the environment do not count, and
-    /// what follows something ends with standard input.
-    #[arg(long, global = true, hide = true)]
-    pub(crate) remote_caller: bool,
-    /// The journal of a set that is meant, where one is.
-    #[arg(skip)]
-    pub(crate) shard: Option<Membership>,
-    /// The set whose journals are all meant, where they are.
-    #[arg(skip)]
-    pub(crate) set: Option<SetPlace>,
-    /// Write more to standard error; twice for everything.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
-    /// Write only results and errors.
-    #[arg(short, long, global = true)]
-    pub(crate) quiet: bool,
-}
-
-/// Where the journal is, or what is wrong with what was said: clap would repeat it, and it may hold a
-/// password.
-#[derive(Clone, Debug)]
-pub(crate) struct JournalOption(Result<JournalAddress, PostgresError>);
-
-impl std::str::FromStr for JournalOption {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.parse()))
-    }
-}
-
-impl From<JournalAddress> for JournalOption {
-    fn from(address: JournalAddress) -> Self {
-        Self(Ok(address))
-    }
-}
-
-impl Common {
-    /// The database that the journal is in; none where it is in the state directory.
-    ///
-    /// # Errors
-    /// When its address cannot be read.
-    pub(crate) fn journal(&self) -> Result<Option<&JournalAddress>, ExitProblem> {
-        match &self.journal {
-            None => Ok(None),
-            Some(JournalOption(Ok(address))) => Ok(Some(address)),
-            Some(JournalOption(Err(error))) => Err(elsewhere::problem(error.clone())),
-        }
-    }
-}
-
-/// Who does a command.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Server {
-    /// Whoever listens at that socket.
-    Unix(PathBuf),
-    /// Whoever listens at that `HOST:PORT` with TLS.
-    Https(String),
-}
-
-impl std::str::FromStr for Server {
-    type Err = String;
-
-    fn from_str(url: &str) -> Result<Self, String> {
-        if let Some(address) = url.strip_prefix("https://") {
-            let address = address.trim_end_matches('/');
-            let port = address
-                .rsplit_once(':')
-                .filter(|(host, _)| !host.is_empty());
-            return match port.map(|(_, port)| port.parse::<u16>()) {
-                Some(Ok(_)) => Ok(Self::Https(address.to_owned())),
-                _ => Err("name a daemon as https://HOST:PORT".to_owned()),
-            };
-        }
-        match url.strip_prefix("unix://") {
-            Some(path) if path.starts_with('/') => Ok(Self::Unix(PathBuf::from(path))),
-            _ => Err("name a socket as unix:///PATH, or a daemon as https://HOST:PORT".to_owned()),
-        }
-    }
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -489,129 +305,6 @@ pub(crate) enum CliCommand {
     Openapi,
 }
 
-/// Where documents come from.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Sources {
-    /// A YAML file, a directory of them, or `-` for standard input; may be repeated.
-    #[arg(
-        short = 'f',
-        long = "filename",
-        value_name = "FILE|DIR|-",
-        required = true
-    )]
-    pub(crate) files: Vec<PathBuf>,
-    /// Also read the subdirectories of a directory.
-    #[arg(short = 'R', long)]
-    pub(crate) recursive: bool,
-    /// Where KubeVirt's manifests run: labels of the host's settings, such as `config=lab`; a
-    /// word alone is the value of the label `config`.
-    #[arg(long, value_name = "LABELS", value_parser = target::labels)]
-    target: Option<target::HostLabels>,
-    /// The pool of what KubeVirt's manifests describe.
-    #[arg(long, value_name = "POOL")]
-    pool: Option<String>,
-}
-
-impl Sources {
-    /// These files, and nothing said beside them.
-    pub(crate) fn of(files: &[PathBuf]) -> Self {
-        Self {
-            files: files.to_vec(),
-            recursive: false,
-            target: None,
-            pool: None,
-        }
-    }
-
-    /// Where KubeVirt's manifests run.
-    pub(crate) fn kubevirt(&self) -> vsiflow_file::KubevirtTarget {
-        vsiflow_file::KubevirtTarget {
-            target: self.target.clone().unwrap_or_default().0,
-            pool: self.pool.clone(),
-        }
-    }
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct ApplyArgs {
-    #[command(flatten)]
-    pub(crate) sources: Sources,
-    #[command(flatten)]
-    pub(crate) wait: WaitArgs,
-    #[command(flatten)]
-    pub(crate) upload: UploadArgs,
-    #[command(flatten)]
-    pub(crate) prune: PruneArgs,
-    /// Check everything and show what would be done, without changing anything.
-    #[arg(long)]
-    pub(crate) dry_run: bool,
-    /// The output format.
-    #[arg(short, long, value_enum)]
-    pub(crate) output: Option<OutputFormat>,
-}
-
-/// How long a command stays.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct WaitArgs {
-    /// Wait until the outcome is decided.
-    #[arg(long)]
-    pub(crate) wait: bool,
-    /// Stop waiting after this time, such as `90s` or `10m` (exit code 5). The work continues at
-    /// the next start.
-    #[arg(long, visible_alias = WAIT_TIMEOUT, value_name = "DURATION", value_parser = duration)]
-    pub(crate) timeout: Option<std::time::Duration>,
-}
-
-/// What bounds the wait of every command that waits, also where `--timeout` is something else.
-pub(crate) const WAIT_TIMEOUT: &str = "wait-timeout";
-
-impl WaitArgs {
-    /// Waits whether or not that was asked for.
-    pub(crate) fn always(timeout: Option<std::time::Duration>) -> Self {
-        Self {
-            wait: true,
-            timeout,
-        }
-    }
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct DeleteArgs {
-    /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME…`; data disks as `disk/NAME` or `disk NAME…`, pools as
-    /// `pool/NAME` or `pool NAME…`, groups as `group/NAME` or `group NAME…`.
-    #[arg(
-        value_name = "NAME",
-        required_unless_present_any = ["files", "labels", "field_selector", "all"]
-    )]
-    pub(crate) names: Vec<String>,
-    #[command(flatten)]
-    pub(crate) selection: Selection,
-    /// All VSIs of the namespace; with `disk`, all its data disks; with `pool` or `group`, all its pools or groups.
-    #[arg(long, conflicts_with = "files")]
-    pub(crate) all: bool,
-    #[command(flatten)]
-    pub(crate) destroy: DestroyArgs,
-    /// Delete the VSIs in these documents, then their data disks by their `deletionPolicy`.
-    #[arg(
-        short = 'f',
-        long = "filename",
-        value_name = "FILE|DIR|-",
-        conflicts_with_all = ["names", "labels", "field_selector"]
-    )]
-    pub(crate) files: Vec<PathBuf>,
-    /// The namespace.
-    #[arg(short, long, default_value = "default")]
-    pub(crate) namespace: String,
-    #[command(flatten)]
-    pub(crate) wait: WaitArgs,
-    /// Forget the VSI or data disk and leave everything on its host.
-    #[arg(long)]
-    pub(crate) orphan: bool,
-    /// Ignore names that are not found.
-    #[arg(long)]
-    pub(crate) ignore_not_found: bool,
-}
-
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ResumeArgs {
     /// The VSIs to resume, data disks as `disk/NAME` and images as `image/NAME` [default: all
@@ -682,49 +375,6 @@ pub(crate) struct CancelArgs {
     pub(crate) targets: Targets,
 }
 
-/// The output format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum OutputFormat {
-    /// A table with more columns.
-    Wide,
-    /// JSON.
-    Json,
-    /// YAML.
-    Yaml,
-    /// Only kind and name.
-    Name,
-}
-
-impl OutputFormat {
-    /// As it is given on the command line.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Wide => "wide",
-            Self::Json => "json",
-            Self::Yaml => "yaml",
-            Self::Name => "name",
-        }
-    }
-}
-
-/// How long finished work stays in the journal; none: for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Retention(pub(crate) Option<std::time::Duration>);
-
-fn retention(text: &str) -> Result<Retention, String> {
-    if text == "never" {
-        return Ok(Retention(None));
-    }
-    duration(text).map(|time| Retention(Some(time)))
-}
-
-pub(crate) fn duration(text: &str) -> Result<std::time::Duration, String> {
-    let seconds = text.parse::<u64>().map(std::time::Duration::from_secs);
-    seconds
-        .or_else(|_| humantime::parse_duration(text))
-        .map_err(|error| format!("{error}; write a number with a unit, such as 90s, 10m or 1h30m"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -742,15 +392,5 @@ mod tests {
                 panic!("{words:?}: {error}");
             }
         }
-    }
-
-    #[test]
-    fn durations_are_read_with_and_without_a_unit() {
-        assert_eq!(duration("90"), Ok(std::time::Duration::from_secs(90)));
-        assert_eq!(duration("1h30m"), Ok(std::time::Duration::from_secs(5_400)));
-        assert!(duration("soon").is_err());
-        let day = std::time::Duration::from_secs(86_400);
-        assert_eq!(retention("1d"), Ok(Retention(Some(day))));
-        assert_eq!(retention("never"), Ok(Retention(None)));
     }
 }
