@@ -20,6 +20,7 @@ mod groups;
 mod hosts;
 mod layout;
 mod lists;
+mod live;
 mod pools;
 mod runs;
 mod text;
@@ -77,6 +78,7 @@ pub(crate) fn routes() -> Router<Api> {
         .route("/hosts", get(hosts::list))
         .route("/host/{host}", get(hosts::page))
         .route("/events", get(lists::events))
+        .route("/live", get(live::follow))
         .route("/approvals", get(approvals::list))
         .route("/audit", get(audit::page).post(audit::verify))
         .route("/assets/page.css", get(|| asset("text/css", STYLE)))

@@ -63,6 +63,14 @@ impl Default for Watchers {
     }
 }
 
+impl Watchers {
+    /// A place for one more reader, as long as it is held.
+    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        let place = self.places.clone().try_acquire_owned();
+        place.map_err(|_| Problem::busy("too many readers of events at a time"))
+    }
+}
+
 /// From where.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -84,8 +92,7 @@ async fn events(
     Query(query): Query<EventsQuery>,
     headers: HeaderMap,
 ) -> Result<Streamed<Events, HistoryLine>, Problem> {
-    let place = api.watchers().places.clone().try_acquire_owned();
-    let place = place.map_err(|_| Problem::busy("too many readers of events at a time"))?;
+    let place = api.watchers().place()?;
     // First of all: what is recorded from now on is among these pages.
     let tail = api.watchers().tails.join(api.fleet())?;
     let pages = tail.pages();

@@ -92,7 +92,7 @@ range?.addEventListener("change", () => still ? range.form.requestSubmit() : tra
 // EventSource knows events by their names, and the kinds of events are many: the stream is read as it is.
 const follow = async (from) => {
   try {
-    const answer = await fetch("/v1/events?from=" + from, { headers: { accept: "text/event-stream" } });
+    const answer = await fetch("/live?from=" + from, { headers: { accept: "text/event-stream" } });
     if (!answer.ok) throw new Error(String(answer.status));
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let rest = ""; ;) {

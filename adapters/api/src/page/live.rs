@@ -1,0 +1,100 @@
+//! `GET /live`: how far the journal goes, as server-sent events, for a page of now.
+//!
+//! A page has no use for the events themselves: it asks for itself again when there are some. So it
+//! is told the offset of the newest one alone, at most [`OFTEN`], whatever happens meanwhile: reading
+//! and writing each event for it would cost the engine more than the page.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    body::{Body, Bytes},
+    extract::{Query, State},
+    response::IntoResponse,
+};
+use futures::{StreamExt as _, stream};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use serde::Deserialize;
+use tokio::{
+    sync::{
+        OwnedSemaphorePermit,
+        broadcast::{Receiver, error::RecvError},
+    },
+    time::{sleep, timeout},
+};
+use vsiflow_engine::{Notice, journal::Offset};
+
+use crate::{
+    Problem,
+    router::Api,
+    v1::{Events, Media as _},
+};
+
+/// No page is told twice within this time.
+const OFTEN: Duration = Duration::from_millis(50);
+/// How often something is said where nothing happens.
+const COMMENT: Duration = Duration::from_secs(15);
+
+/// What a page knows.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct LiveQuery {
+    /// The offset behind the newest event that it shows [default: that of the next one].
+    from: Option<Offset>,
+}
+
+pub(super) async fn follow(
+    State(api): State<Api>,
+    Query(query): Query<LiveQuery>,
+) -> Result<impl IntoResponse, Problem> {
+    let place = api.watchers().place()?;
+    let live = Live {
+        notices: api.fleet().notices(),
+        told: query.from.unwrap_or_else(|| api.fleet().history().end()),
+        rests: false,
+        api,
+        _place: place,
+    };
+    // Something at once: whoever asks knows that it is answered.
+    let begin = stream::iter([Ok(Bytes::from_static(b": live\n\n"))]);
+    let newest = stream::unfold(live, |mut live| async move {
+        let said = live.newest().await?;
+        Some((Ok::<_, Infallible>(said), live))
+    });
+    let head = [(CONTENT_TYPE, Events::TYPE), (CACHE_CONTROL, "no-store")];
+    Ok((head, Body::from_stream(begin.chain(newest))))
+}
+
+/// A page that follows.
+struct Live {
+    api: Api,
+    notices: Receiver<Notice>,
+    /// The offset behind the event that it was told of last.
+    told: Offset,
+    /// Whether it was told just now.
+    rests: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Live {
+    /// What is to be said next; none when the engine ended.
+    async fn newest(&mut self) -> Option<Bytes> {
+        if std::mem::take(&mut self.rests) {
+            sleep(OFTEN).await;
+            // What was missed is in the end that is read now.
+            self.notices = self.notices.resubscribe();
+        }
+        loop {
+            let end = self.api.fleet().history().end();
+            if end > self.told {
+                (self.told, self.rests) = (end, true);
+                let newest = end.saturating_sub(1);
+                return Some(format!("id: {newest}\ndata:\n\n").into());
+            }
+            match timeout(COMMENT, self.notices.recv()).await {
+                Err(_elapsed) => return Some(Bytes::from_static(b": \n\n")),
+                Ok(Ok(Notice::Ended) | Err(RecvError::Closed)) => return None,
+                Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}
+            }
+        }
+    }
+}
