@@ -203,9 +203,9 @@ codes! {
     /// The registry's content is not what it is said to be.
     SOURCE_MISMATCH = "VSI0312", Blocked,
         "Push an image whose one disk is in /disk/, or find out who changes content in the registry, then `vsiflow retry`.";
-    /// An OVA or a VMDK that cannot become a disk.
+    /// An OVA, VMDK or VHDX that cannot become a disk.
     SOURCE_APPLIANCE = "VSI0320", Blocked,
-        "Provide an OVA with one disk, a stream-optimised VMDK, and a right manifest, or convert the disk: `qemu-img convert -f vmdk -O qcow2 IN OUT`; then `vsiflow retry`.";
+        "Provide an OVA with one disk and a right manifest, a VMDK or VHDX that is closed and has no parent, on a server that answers ranges, or convert the disk: `qemu-img convert -f vmdk -O qcow2 IN OUT`; then `vsiflow retry`.";
 
     /// The contract is not YAML.
     CONTRACT_YAML = "VSI0401", Blocked,

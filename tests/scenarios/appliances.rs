@@ -58,3 +58,77 @@ fn of_an_ova_with_a_wrong_manifest_nothing_stays() {
     vsiflow.run(&["image", "upload", &url]).exits(0);
     assert!(vsiflow.sim().content("box") == image);
 }
+
+/// A sparse VMDK, whose grains are in the opposite order of their places in the disk.
+fn sparse_vmdk(disk: &[u8]) -> Vec<u8> {
+    const GRAIN: usize = 64 * 1024;
+    let grains = disk.len().div_ceil(GRAIN);
+    let description = format!(
+        "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\n\
+         createType=\"monolithicSparse\"\nRW {} SPARSE \"disk.vmdk\"\n",
+        disk.len() / 512
+    );
+    let mut file = vec![0_u8; GRAIN];
+    let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"KDMV\x01\0\0\0\x01\0\0\0");
+    put(12, &(disk.len() as u64 / 512).to_le_bytes());
+    put(20, &128_u64.to_le_bytes());
+    put(28, &1_u64.to_le_bytes());
+    put(36, &2_u64.to_le_bytes());
+    put(44, &512_u32.to_le_bytes());
+    put(56, &3_u64.to_le_bytes());
+    put(64, &128_u64.to_le_bytes());
+    put(73, b"\n \r\n");
+    put(512, description.as_bytes());
+    put(3 * 512, &4_u32.to_le_bytes());
+    for grain in 0..grains {
+        let sector = 128 * (grains - grain) as u32;
+        put(4 * 512 + 4 * grain, &sector.to_le_bytes());
+    }
+    for grain in disk.chunks(GRAIN).rev() {
+        file.extend_from_slice(grain);
+        file.resize(file.len().next_multiple_of(GRAIN), 0);
+    }
+    file
+}
+
+#[test]
+fn a_sparse_vmdk_whose_upload_was_killed_becomes_its_disk() {
+    let (vsiflow, server) = (Vsiflow::simulated(), Server::new());
+    let disk: Vec<u8> = (0_u32..)
+        .flat_map(u32::to_le_bytes)
+        .take(512 * 1_500)
+        .collect();
+    let vmdk = sparse_vmdk(&disk);
+    let url = server.answers("box.vmdk", Answer::Ranged(vmdk.clone(), "\"1\""));
+    let running = vsiflow.start(&["image", "upload", &url, "--upload-limit", "300Ki"]);
+    until("the upload", 30, || {
+        let listed = vsiflow.run(&["image", "list"]);
+        listed.stdout.contains("Uploading").then_some(())
+    });
+    running.kill();
+    vsiflow
+        .run(&["image", "upload", &url])
+        .exits(0)
+        .says("image/box is whole");
+    assert!(vsiflow.sim().content("box") == disk);
+    assert_eq!(vsiflow.image_phases(), ["Ready"]);
+}
+
+#[test]
+fn of_a_sparse_vmdk_that_cannot_be_entered_or_does_not_stand_alone_nothing_is_sent() {
+    let (vsiflow, server) = (Vsiflow::simulated(), Server::new());
+    let vmdk = sparse_vmdk(&vec![7; 512 * 1_500]);
+    let url = server.answers("box.vmdk", Answer::Tagged(vmdk.clone(), "\"1\""));
+    let upload = vsiflow.run(&["image", "upload", &url]);
+    upload.exits(4).says("VSI0320").says("in its middle");
+    let mut over = vmdk.clone();
+    let parent = over.windows(8).position(|bytes| bytes == b"ffffffff");
+    over[parent.unwrap()] = b'0';
+    server.answers("box.vmdk", Answer::Ranged(over, "\"2\""));
+    let upload = vsiflow.run(&["image", "upload", &url]);
+    upload.exits(4).says("VSI0320").says("needs another file");
+    assert!(vsiflow.sim().volumes().is_empty());
+    server.answers("box.vmdk", Answer::Ranged(vmdk, "\"3\""));
+    vsiflow.run(&["image", "upload", &url]).exits(0);
+}

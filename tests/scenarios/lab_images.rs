@@ -212,3 +212,27 @@ fn lab_an_upload_over_a_local_socket_keeps_to_its_limit() {
     assert!(begun.elapsed() >= Duration::from_millis(1_800));
     upload.is_whole();
 }
+
+#[test]
+fn lab_disks_of_other_programs_are_unpacked_and_go_on_where_the_host_has_them() {
+    let Some(lab) = Lab::enter() else { return };
+    for (seed, format) in [(21, "vhdx"), (22, "vmdk")] {
+        let upload = Upload::of(&lab, &format!("lab-sparse-{format}"), seed);
+        let file = format!("{}.{format}", upload.file.display());
+        let convert = Command::new("qemu-img")
+            .args(["convert", "-q", "-f", "raw", "-O", format])
+            .args([upload.file.to_str().unwrap(), &file])
+            .status();
+        assert!(convert.unwrap().success());
+        let upload = upload.from(file);
+        let running = upload.start_at("60Mi");
+        upload.reaches(SIZE / 2);
+        running.kill();
+        let had = upload.settled();
+        assert!(!upload.is_marked());
+        let ran = upload.run().exits(0);
+        upload.is_whole();
+        let from = position(&ran.stderr).expect("sent anew");
+        assert!(from + INTERVAL >= had, "{format}: {had} there, from {from}");
+    }
+}

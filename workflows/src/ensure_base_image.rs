@@ -16,8 +16,8 @@ pub const NAME: &str = "ensure_base_image";
 
 /// The name of a file once it is unpacked: images are unpacked on their way.
 pub fn unpacked(file_name: &str) -> &str {
-    let stems =
-        [".gz", ".xz", ".zst", ".ova", ".vmdk"].map(|packed| file_name.strip_suffix(packed));
+    let stems = [".gz", ".xz", ".zst", ".ova", ".vmdk", ".vhdx"]
+        .map(|packed| file_name.strip_suffix(packed));
     let stem = stems.into_iter().flatten().next();
     stem.filter(|stem| !stem.is_empty()).unwrap_or(file_name)
 }

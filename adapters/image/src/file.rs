@@ -128,7 +128,7 @@ fn io_error(shown: &ShownError, cause: &io::Error) -> SourceError {
 }
 
 /// What a hole reads as.
-static ZEROS: [u8; PIECE] = [0; PIECE];
+pub(crate) static ZEROS: [u8; PIECE] = [0; PIECE];
 
 /// A file, read in pieces. Each call may wait for the disk.
 pub(crate) struct FileInPieces(pub(crate) File);

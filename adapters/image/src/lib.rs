@@ -30,6 +30,7 @@ mod packing;
 pub mod router;
 pub mod s3;
 mod shared;
+mod sparse;
 
 pub use access::ServerAccess;
 pub use address::{AddressPolicy, Cidr};

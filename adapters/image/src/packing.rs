@@ -4,7 +4,7 @@
 //! cannot be entered in their middle.
 
 mod ova;
-mod vmdk;
+pub(crate) mod vmdk;
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read};
@@ -23,6 +23,7 @@ use vsiflow_steps::ports::{ImageStream, SourceError, SourceErrorKind, SourceInfo
 
 use crate::error::{ShownError, error, invalid};
 use crate::oci::UnfitLayer;
+use crate::sparse::SparseForm;
 use ova::UnfitOva;
 use vmdk::UnfitVmdk;
 
@@ -39,6 +40,13 @@ pub(crate) const MEMORY: u64 = 34 * 1024 * 1024;
 pub(crate) struct Most {
     pub(crate) free: u64,
     pub(crate) times: u64,
+}
+
+impl Most {
+    /// The most that something of so many bytes may become.
+    pub(crate) fn of(self, packed: u64) -> u64 {
+        packed.saturating_mul(self.times).max(self.free)
+    }
 }
 
 /// gzip packs to no less than a thousandth.
@@ -68,44 +76,53 @@ pub(crate) enum Packing {
     Vmdk,
 }
 
-/// The image that a stream gives from its start, unpacked where it is packed.
-///
-/// # Errors
-/// Those of the stream, before its first bytes.
-pub(crate) async fn unpacked(
-    stream: Box<dyn ImageStream>,
-    url: &Url,
-) -> Result<Box<dyn ImageStream>, SourceError> {
-    unpacked_within(stream, url, MOST).await
-}
-
-pub(crate) async fn unpacked_within(
-    mut stream: Box<dyn ImageStream>,
-    url: &Url,
-    most: Most,
-) -> Result<Box<dyn ImageStream>, SourceError> {
-    let (mut head, mut first) = (Vec::new(), VecDeque::new());
-    while head.len() < HEAD
-        && let Some(piece) = stream.next().await?
-    {
-        head.extend(piece.iter().take(HEAD));
-        first.push_back(piece);
-    }
-    let begun = Box::new(PackingBegun { first, stream });
-    Ok(match Packing::of(&head, url) {
-        Some(packing) => Box::new(packing.open(begun, url, most)),
-        None => begun,
-    })
-}
-
 /// A stream whose first pieces were looked at.
-struct PackingBegun {
+pub(crate) struct LookedAt {
+    head: Vec<u8>,
     first: VecDeque<Bytes>,
     stream: Box<dyn ImageStream>,
 }
 
+impl LookedAt {
+    /// The stream, which begins at its start.
+    ///
+    /// # Errors
+    /// Those of the stream, before its first bytes.
+    pub(crate) async fn new(mut stream: Box<dyn ImageStream>) -> Result<Self, SourceError> {
+        let (mut head, mut first) = (Vec::new(), VecDeque::new());
+        while head.len() < HEAD
+            && let Some(piece) = stream.next().await?
+        {
+            head.extend(piece.iter().take(HEAD));
+            first.push_back(piece);
+        }
+        Ok(Self {
+            head,
+            first,
+            stream,
+        })
+    }
+
+    /// The form of a file that cannot be read from its start to its end, if it is one.
+    pub(crate) fn sparse(&self) -> Option<SparseForm> {
+        SparseForm::of(&self.head)
+    }
+
+    /// The image that it gives, unpacked where it is packed.
+    pub(crate) fn unpacked(self, url: &Url) -> Box<dyn ImageStream> {
+        self.unpacked_within(url, MOST)
+    }
+
+    pub(crate) fn unpacked_within(self, url: &Url, most: Most) -> Box<dyn ImageStream> {
+        match Packing::of(&self.head, url) {
+            Some(packing) => Box::new(packing.open(Box::new(self), url, most)),
+            None => Box::new(self),
+        }
+    }
+}
+
 #[async_trait]
-impl ImageStream for PackingBegun {
+impl ImageStream for LookedAt {
     fn info(&self) -> &SourceInfo {
         self.stream.info()
     }
@@ -244,7 +261,7 @@ impl Outlet {
     fn put(&mut self, piece: Vec<u8>) -> io::Result<bool> {
         self.given = self.given.saturating_add(piece.len() as u64);
         let taken = self.taken.load(Ordering::Relaxed);
-        let most = taken.saturating_mul(self.most.times).max(self.most.free);
+        let most = self.most.of(taken);
         if self.given > most {
             Err(io::Error::other(TooMuch(most, self.most.times)))
         } else {

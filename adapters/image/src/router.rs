@@ -6,24 +6,80 @@ use async_trait::async_trait;
 use url::Url;
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceInfo};
 
-use crate::error::{invalid, parse};
+use crate::error::{ShownError, invalid, parse};
 use crate::file::FileSource;
 use crate::http::{HttpOptions, HttpSource};
 use crate::oci::{OciSource, is_oci};
-use crate::packing::{Packing, unpacked};
+use crate::packing::{LookedAt, Packing};
 use crate::s3::{S3Options, S3Source};
 use crate::shared::SharedSource;
+use crate::sparse::{SparseForm, SparseSource};
 
 /// Whether a source is the one for a URL.
 type Predicate = Box<dyn Fn(&Url) -> bool + Send + Sync>;
 
 /// All sources of this crate as one, and room for others.
 pub struct Router {
-    special: Vec<(Predicate, Arc<dyn ImageSource>)>,
-    http: Arc<dyn ImageSource>,
-    oci: Arc<dyn ImageSource>,
-    s3: Arc<dyn ImageSource>,
-    file: Arc<dyn ImageSource>,
+    special: Vec<(Predicate, Way)>,
+    http: Way,
+    oci: Way,
+    s3: Way,
+    file: Way,
+}
+
+/// A source of files, and of the disks that are in them.
+struct Way {
+    files: Arc<dyn ImageSource>,
+    /// Disks whose files are read in another order than they have; none of a source that compares
+    /// digests from start to end.
+    sparse: Option<Arc<dyn ImageSource>>,
+}
+
+impl Way {
+    fn of(files: Arc<dyn ImageSource>) -> Self {
+        let sparse = SharedSource::new(SparseSource::new(files.clone()));
+        Self {
+            files,
+            sparse: Some(Arc::new(sparse)),
+        }
+    }
+
+    fn shared(source: impl ImageSource) -> Self {
+        Self::of(Arc::new(SharedSource::new(source)))
+    }
+
+    fn from_start_to_end(source: impl ImageSource) -> Self {
+        Self {
+            files: Arc::new(SharedSource::new(source)),
+            sparse: None,
+        }
+    }
+
+    /// The image in a stream that begins at its start, from a byte on if that can be.
+    async fn image(
+        &self,
+        stream: Box<dyn ImageStream>,
+        url: &str,
+        offset: u64,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        let parsed = parse(url)?;
+        let stream = LookedAt::new(stream).await?;
+        match (stream.sparse(), &self.sparse) {
+            (None, _) => Ok(stream.unpacked(&parsed)),
+            (Some(form), None) => {
+                let why = "what comes from a registry cannot be read in another order than it has";
+                Err(form.refused(&ShownError::from(&parsed), why))
+            }
+            (Some(_), Some(disks)) => {
+                drop(stream);
+                match validator.filter(|validator| SparseForm::around(validator).is_some()) {
+                    Some(validator) => disks.open_at(url, offset, Some(validator)).await,
+                    None => disks.open(url).await,
+                }
+            }
+        }
+    }
 }
 
 impl Router {
@@ -40,13 +96,10 @@ impl Router {
     pub fn with(http: HttpSource, file: FileSource) -> Self {
         Self {
             special: Vec::new(),
-            oci: Arc::new(SharedSource::new(OciSource::new(http.clone(), None))),
-            s3: Arc::new(SharedSource::new(S3Source::new(
-                http.clone(),
-                S3Options::default(),
-            ))),
-            http: Arc::new(SharedSource::new(http)),
-            file: Arc::new(file),
+            oci: Way::from_start_to_end(OciSource::new(http.clone(), None)),
+            s3: Way::shared(S3Source::new(http.clone(), S3Options::default())),
+            http: Way::shared(http),
+            file: Way::of(Arc::new(file)),
         }
     }
 
@@ -54,14 +107,14 @@ impl Router {
     /// are for the registry: a name, and perhaps a port.
     #[must_use]
     pub fn token_server(mut self, http: HttpSource, server: String) -> Self {
-        self.oci = Arc::new(SharedSource::new(OciSource::new(http, Some(server))));
+        self.oci = Way::from_start_to_end(OciSource::new(http, Some(server)));
         self
     }
 
     /// Asks object storage so.
     #[must_use]
     pub fn object_storage(mut self, source: S3Source) -> Self {
-        self.s3 = Arc::new(SharedSource::new(source));
+        self.s3 = Way::shared(source);
         self
     }
 
@@ -73,11 +126,11 @@ impl Router {
         choose: impl Fn(&Url) -> bool + Send + Sync + 'static,
         source: Arc<dyn ImageSource>,
     ) -> Self {
-        self.special.push((Box::new(choose), source));
+        self.special.push((Box::new(choose), Way::of(source)));
         self
     }
 
-    fn choose(&self, url: &str) -> Result<&Arc<dyn ImageSource>, SourceError> {
+    fn choose(&self, url: &str) -> Result<&Way, SourceError> {
         let url = parse(url)?;
         if let Some((_, source)) = self.special.iter().find(|(choose, _)| choose(&url)) {
             return Ok(source);
@@ -103,8 +156,9 @@ impl ImageSource for Router {
     }
 
     async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
-        let stream = self.choose(url)?.open(url).await?;
-        unpacked(stream, &parse(url)?).await
+        let way = self.choose(url)?;
+        let stream = way.files.open(url).await?;
+        way.image(stream, url, 0, None).await
     }
 
     async fn open_at(
@@ -113,14 +167,15 @@ impl ImageSource for Router {
         offset: u64,
         validator: Option<&str>,
     ) -> Result<Box<dyn ImageStream>, SourceError> {
-        let source = self.choose(url)?;
-        // A packed image cannot be entered in its middle; which one it is may still be said.
-        let stream = match validator.and_then(Packing::around) {
-            Some(packed) => source.open_at(url, 0, Some(packed)).await?,
-            None => source.open_at(url, offset, validator).await?,
+        let way = self.choose(url)?;
+        // The file itself is entered at its start then; which one it is may still be said.
+        let around = |known| Packing::around(known).or_else(|| SparseForm::around(known));
+        let stream = match validator.and_then(around) {
+            Some(file) => way.files.open_at(url, 0, Some(file)).await?,
+            None => way.files.open_at(url, offset, validator).await?,
         };
         match stream.starts_at() {
-            0 => unpacked(stream, &parse(url)?).await,
+            0 => way.image(stream, url, offset, validator).await,
             _ => Ok(stream),
         }
     }

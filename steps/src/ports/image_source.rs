@@ -35,7 +35,8 @@ pub enum SourceErrorKind {
     /// A registry's content is not what it is said to be: other bytes than its digest names, or
     /// a layer that is not one disk.
     Mismatch,
-    /// An OVA or a VMDK that is not one disk that stands alone, or not what its manifest says.
+    /// An OVA, VMDK or VHDX that is not one disk that stands alone, is damaged, or not what its manifest
+    /// says; or one that its source cannot give in the order that it takes.
     Appliance,
 }
 

@@ -46,7 +46,7 @@ pub(crate) struct PoolArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ImageUploadArgs {
     /// The images: http://, https://, oci://, s3:// or file:/// URLs, or files. Packed images (gzip, xz, zstd),
-    /// OVAs and stream-optimised VMDKs are unpacked on the way.
+    /// OVAs, VMDKs and VHDXs are unpacked on the way.
     #[arg(value_name = "URL|FILE", required = true)]
     pub(crate) images: Vec<String>,
     #[command(flatten)]

@@ -11,8 +11,8 @@ use flate2::read::ZlibDecoder;
 use super::{Outlet, PIECE};
 
 /// The first bytes.
-pub(super) const MAGIC: &[u8] = b"KDMV";
-const SECTOR: u64 = 512;
+pub(crate) const MAGIC: &[u8] = b"KDMV";
+pub(crate) const SECTOR: u64 = 512;
 /// Header, description and tables before the first grain are no longer, in bytes.
 const LONGEST_OVERHEAD: u64 = 32 << 20;
 /// A grain is no longer, in bytes.
@@ -22,7 +22,7 @@ const LARGEST: u64 = 64 << 40;
 /// Tables follow the grains.
 const AT_END: u64 = u64::MAX;
 /// Grains are packed, and markers stand before them.
-const STREAM: u32 = 3 << 16;
+pub(crate) const STREAM: u32 = 3 << 16;
 const DEFLATE: u16 = 1;
 
 /// Why a VMDK is not taken.
@@ -146,7 +146,7 @@ impl Extent {
             return Err(unfit(UnfitVmdk::Short));
         }
         let description = section(&before, long(28), long(36).saturating_mul(SECTOR))?;
-        stands_alone(description)?;
+        stands_alone(description, CreateType::StreamOptimized).map_err(unfit)?;
         let grains = match long(56) {
             AT_END => None,
             tables => Some(count(&before, tables, short(44), capacity.div_ceil(grain))?),
@@ -250,11 +250,27 @@ fn section(before: &[u8], sector: u64, length: u64) -> io::Result<&[u8]> {
     found.ok_or_else(|| wrong("a table is outside of the file"))
 }
 
-/// Whether the description names one extent and no parent.
-fn stands_alone(description: &[u8]) -> io::Result<()> {
+/// What a description calls its form.
+#[derive(Clone, Copy)]
+pub(crate) enum CreateType {
+    StreamOptimized,
+    MonolithicSparse,
+}
+
+impl CreateType {
+    fn name(self) -> &'static str {
+        match self {
+            Self::StreamOptimized => "streamoptimized",
+            Self::MonolithicSparse => "monolithicsparse",
+        }
+    }
+}
+
+/// Whether the description names one extent of this form and no parent.
+pub(crate) fn stands_alone(description: &[u8], form: CreateType) -> Result<(), UnfitVmdk> {
     let text = description.split(|byte| *byte == 0).next();
-    let text =
-        std::str::from_utf8(text.unwrap_or_default()).map_err(|_| wrong("its description"))?;
+    let text = std::str::from_utf8(text.unwrap_or_default());
+    let text = text.map_err(|_| UnfitVmdk::Wrong("its description"))?;
     let mut extents = 0_usize;
     for line in text.lines().map(str::trim) {
         let lower = line.to_ascii_lowercase();
@@ -263,13 +279,13 @@ fn stands_alone(description: &[u8]) -> io::Result<()> {
             Some(value.trim().trim_matches('"').to_owned())
         };
         if value("parentfilenamehint").is_some() {
-            return Err(unfit(UnfitVmdk::NotAlone));
+            return Err(UnfitVmdk::NotAlone);
         }
         if value("parentcid").is_some_and(|parent| parent != "ffffffff") {
-            return Err(unfit(UnfitVmdk::NotAlone));
+            return Err(UnfitVmdk::NotAlone);
         }
-        if value("createtype").is_some_and(|kind| kind != "streamoptimized") {
-            return Err(unfit(UnfitVmdk::NotAStream));
+        if value("createtype").is_some_and(|kind| kind != form.name()) {
+            return Err(UnfitVmdk::NotAStream);
         }
         if ["rw ", "rdonly ", "noaccess "]
             .iter()
@@ -280,12 +296,12 @@ fn stands_alone(description: &[u8]) -> io::Result<()> {
     }
     match extents {
         1 => Ok(()),
-        _ => Err(unfit(UnfitVmdk::NotAlone)),
+        _ => Err(UnfitVmdk::NotAlone),
     }
 }
 
 /// A number, the least significant byte first; 0 beyond the end.
-fn number<const N: usize>(bytes: &[u8], at: usize) -> u64 {
+pub(crate) fn number<const N: usize>(bytes: &[u8], at: usize) -> u64 {
     let bytes = bytes.iter().skip(at).take(N);
     bytes.rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }

@@ -1,0 +1,60 @@
+//! Why a sparse file is not read.
+
+use vsiflow_steps::ports::{SourceError, SourceErrorKind};
+
+use super::{SparseForm, map::MOST_BLOCKS};
+use crate::error::{ShownError, error};
+
+/// Why a file is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unfit {
+    #[error("is damaged: {0}")]
+    Wrong(&'static str),
+    #[error("needs another file: it has a parent, or other extents")]
+    NotAlone,
+    #[error("ends before something that its tables name")]
+    Short,
+    #[error(
+        "was not closed, so that its last writes are not in their place; shut down what uses it, or open \
+         and close it once with the program that wrote it (of a VHDX: `qemu-img check -r all FILE`)"
+    )]
+    Open,
+    #[error("has a disk with sectors of 4096 bytes, guests here have 512")]
+    Sectors,
+    #[error("has more than {MOST_BLOCKS} blocks")]
+    Blocks,
+}
+
+/// Why something was not read.
+#[derive(Debug)]
+pub(super) enum Unread {
+    Unfit(Unfit),
+    Source(SourceError),
+}
+
+impl From<Unfit> for Unread {
+    fn from(unfit: Unfit) -> Self {
+        Self::Unfit(unfit)
+    }
+}
+
+impl From<SourceError> for Unread {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error)
+    }
+}
+
+impl Unread {
+    pub(super) fn explained(self, form: SparseForm, shown: &ShownError) -> SourceError {
+        match self {
+            Self::Source(error) if error.kind == SourceErrorKind::Appliance => {
+                form.refused(shown, &error.message)
+            }
+            Self::Source(error) => error,
+            Self::Unfit(unfit) => {
+                let message = format!("the {} {unfit}", form.name());
+                error(SourceErrorKind::Appliance, shown, message)
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Files of the corpus: the sectors of a file that are not zeros, each after its number.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use vsiflow_steps::ports::SourceError;
+
+use super::ranges::Ranges;
+
+const SECTOR: usize = 512;
+const RECORD: usize = 4 + SECTOR;
+
+/// A file that is mostly zeros.
+#[derive(Clone)]
+pub(super) struct KeptFile {
+    length: u64,
+    sectors: BTreeMap<u64, [u8; SECTOR]>,
+    /// Checksums are right, whatever is in the file.
+    pub(super) mended: bool,
+}
+
+impl KeptFile {
+    /// The file's length comes first.
+    pub(super) fn read(bytes: &[u8]) -> Self {
+        let number = |bytes: &[u8]| {
+            let mut whole = [0; 8];
+            whole[..bytes.len()].copy_from_slice(bytes);
+            u64::from_le_bytes(whole)
+        };
+        let (length, records) = bytes.split_at(bytes.len().min(8));
+        let sectors = records.chunks_exact(RECORD).map(|record| {
+            let (at, sector) = record.split_at(4);
+            (number(at), sector.try_into().unwrap())
+        });
+        Self {
+            length: number(length),
+            sectors: sectors.collect(),
+            mended: false,
+        }
+    }
+
+    /// A file of the corpus.
+    pub(super) fn of_corpus(name: &str) -> Self {
+        let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/corpus/sparse");
+        let packed = std::fs::File::open(format!("{corpus}/{name}.gz")).unwrap();
+        let mut bytes = Vec::new();
+        let mut packed = flate2::read::GzDecoder::new(packed);
+        std::io::Read::read_to_end(&mut packed, &mut bytes).unwrap();
+        Self::read(&bytes)
+    }
+
+    /// All of it, which has to be short.
+    pub(super) fn write(&self) -> Vec<u8> {
+        let mut bytes = vec![0; usize::try_from(self.length).unwrap()];
+        self.fill(0, &mut bytes);
+        bytes
+    }
+
+    pub(super) fn put(&mut self, at: u64, bytes: &[u8]) {
+        for (at, byte) in (at..).zip(bytes) {
+            let sector = self.sectors.entry(at / SECTOR as u64);
+            sector.or_insert([0; SECTOR])[at as usize % SECTOR] = *byte;
+        }
+    }
+
+    fn fill(&self, at: u64, into: &mut [u8]) {
+        let end = at + into.len() as u64;
+        let sectors = at / SECTOR as u64..end.div_ceil(SECTOR as u64);
+        for (number, sector) in self.sectors.range(sectors) {
+            let start = number * SECTOR as u64;
+            for (place, byte) in (start..).zip(sector) {
+                if (at..end).contains(&place) {
+                    into[(place - at) as usize] = *byte;
+                }
+            }
+        }
+    }
+}
+
+impl Ranges for KeptFile {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    async fn some(&mut self, at: u64, most: u64) -> Result<Bytes, SourceError> {
+        let left = self.length.saturating_sub(at);
+        let mut bytes = vec![0; left.min(most).min(1 << 20) as usize];
+        self.fill(at, &mut bytes);
+        let has_checksum = bytes.starts_with(b"head") || bytes.starts_with(b"regi");
+        if self.mended && has_checksum {
+            bytes[4..8].fill(0);
+            let sum = crc32c::crc32c(&bytes);
+            bytes[4..8].copy_from_slice(&sum.to_le_bytes());
+        }
+        Ok(bytes.into())
+    }
+}

@@ -1,0 +1,196 @@
+//! Where each block of a disk is in its file.
+
+use std::ops::Range;
+
+use super::error::Unfit;
+
+/// A disk has no more blocks: they are held in memory, in four bytes each.
+pub(super) const MOST_BLOCKS: u64 = 4 << 20;
+/// The largest disk, in bytes.
+pub(super) const LARGEST: u64 = 64 << 40;
+/// The block is a hole.
+pub(super) const HOLE: u32 = 0;
+
+/// The blocks of a disk.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct BlockMap {
+    /// The disk's length in bytes.
+    capacity: u64,
+    /// A block's length in bytes.
+    block: u64,
+    /// What places are counted in, in bytes.
+    unit: u64,
+    /// The place of each block, or [`HOLE`].
+    places: Vec<u32>,
+}
+
+/// What a part of the disk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// So many zeros.
+    Hole(u64),
+    /// So many bytes of the file.
+    Data { at: u64, length: u64 },
+}
+
+/// How many blocks a disk has, if these are not too many.
+pub(super) fn blocks(capacity: u64, block: u64) -> Result<u64, Unfit> {
+    if capacity == 0 || capacity > LARGEST || block == 0 {
+        return Err(Unfit::Wrong("a size is out of bounds"));
+    }
+    let blocks = capacity.div_ceil(block);
+    if blocks > MOST_BLOCKS {
+        return Err(Unfit::Blocks);
+    }
+    Ok(blocks)
+}
+
+impl BlockMap {
+    /// The map of a disk of `capacity` bytes, whose blocks of `block` bytes are at these places, counted
+    /// in `unit` bytes, of a file of `file` bytes. In `tables` the file has other things.
+    pub(super) fn new(
+        (capacity, block, unit): (u64, u64, u64),
+        places: Vec<u32>,
+        file: u64,
+        tables: &[Range<u64>],
+    ) -> Result<Self, Unfit> {
+        if places.len() as u64 != blocks(capacity, block)? || unit == 0 {
+            return Err(Unfit::Wrong("its tables are of another length"));
+        }
+        let map = Self {
+            capacity,
+            block,
+            unit,
+            places,
+        };
+        let mut used = Vec::new();
+        for (number, place) in (0_u64..).zip(&map.places) {
+            if *place != HOLE {
+                map.check(number, *place, file, tables)?;
+                used.push(*place);
+            }
+        }
+        used.sort_unstable();
+        let apart = block.div_ceil(unit);
+        let near = |pair: &[u32]| match pair {
+            [one, next] => u64::from(next.saturating_sub(*one)) < apart,
+            _ => false,
+        };
+        if used.windows(2).any(near) {
+            return Err(Unfit::Wrong("two blocks share a place in the file"));
+        }
+        Ok(map)
+    }
+
+    /// Whether a block is within the file, and nowhere that something else is.
+    fn check(
+        &self,
+        number: u64,
+        place: u32,
+        file: u64,
+        tables: &[Range<u64>],
+    ) -> Result<(), Unfit> {
+        let start = number.saturating_mul(self.block);
+        let needed = self.capacity.saturating_sub(start).min(self.block);
+        let at = u64::from(place).saturating_mul(self.unit);
+        let end = at.saturating_add(needed);
+        if end > file {
+            return Err(Unfit::Short);
+        }
+        if tables
+            .iter()
+            .any(|table| at < table.end && table.start < end)
+        {
+            return Err(Unfit::Wrong("a block is where a table is"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// What begins at a byte of the disk, and at most so much of it; `None` at its end.
+    pub(super) fn extent(&self, position: u64, most: u64) -> Option<Extent> {
+        let first = self.run(position, most)?;
+        let mut length = first.1;
+        while length < most
+            && let Some((place, more)) =
+                self.run(position.saturating_add(length), most.saturating_sub(length))
+            && continues(first.0, length, place)
+        {
+            length = length.saturating_add(more);
+        }
+        Some(match first.0 {
+            Some(at) => Extent::Data { at, length },
+            None => Extent::Hole(length),
+        })
+    }
+
+    /// The byte of the file, or none of a hole, and how much of one block follows from there.
+    fn run(&self, position: u64, most: u64) -> Option<(Option<u64>, u64)> {
+        let left = self
+            .capacity
+            .checked_sub(position)
+            .filter(|left| *left > 0)?;
+        let number = position.checked_div(self.block)?;
+        let within = position.checked_rem(self.block)?;
+        let place = *self.places.get(usize::try_from(number).ok()?)?;
+        let length = self.block.saturating_sub(within).min(left).min(most);
+        let at = u64::from(place).saturating_mul(self.unit);
+        let at = (place != HOLE).then(|| at.saturating_add(within));
+        Some((at, length))
+    }
+}
+
+/// Whether what is at `next` follows what began at `first` after so many bytes.
+fn continues(first: Option<u64>, length: u64, next: Option<u64>) -> bool {
+    match (first, next) {
+        (Some(first), Some(next)) => first.checked_add(length) == Some(next),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(places: &[u32]) -> Result<BlockMap, Unfit> {
+        BlockMap::new(
+            (10 * 512, 1_024, 512),
+            places.to_vec(),
+            20 * 512,
+            std::slice::from_ref(&(0..1_024)),
+        )
+    }
+
+    #[test]
+    fn neighbours_in_disk_and_file_are_one() {
+        let map = map(&[4, 6, 0, 0, 2]).unwrap();
+        let data = |at, length| Some(Extent::Data { at, length });
+        assert_eq!(map.extent(0, 10_000), data(2_048, 2_048));
+        assert_eq!(map.extent(100, 200), data(2_148, 200));
+        assert_eq!(map.extent(2_048, 10_000), Some(Extent::Hole(2_048)));
+        assert_eq!(map.extent(4_000, 96), Some(Extent::Hole(96)));
+        assert_eq!(map.extent(4_096, 10_000), data(1_024, 1_024));
+        assert_eq!(map.extent(5_120, 10_000), None);
+        assert_eq!(map.extent(u64::MAX, 10_000), None);
+    }
+
+    #[test]
+    fn blocks_outside_of_the_file_over_tables_and_over_one_another_are_refused() {
+        assert!(map(&[2, 4, 6, 18, 16]).is_ok());
+        assert_eq!(map(&[0, 0, 0, 0, 19]), Err(Unfit::Short));
+        assert_eq!(map(&[u32::MAX, 0, 0, 0, 0]), Err(Unfit::Short));
+        let table = Err(Unfit::Wrong("a block is where a table is"));
+        assert_eq!(map(&[1, 0, 0, 0, 0]), table);
+        let shared = Err(Unfit::Wrong("two blocks share a place in the file"));
+        assert_eq!(map(&[2, 0, 2, 0, 0]), shared);
+        assert_eq!(map(&[7, 0, 6, 0, 0]), shared);
+        assert!(map(&[2, 4, 6, 8]).is_err());
+        assert_eq!(blocks(LARGEST, 512), Err(Unfit::Blocks));
+        assert!(blocks(0, 512).is_err() && blocks(1, 0).is_err());
+        assert!(blocks(LARGEST + 1, 1 << 28).is_err());
+    }
+}

@@ -1,0 +1,168 @@
+//! Disks in files that say by tables where each block of the disk is: sparse VMDKs and VHDXs.
+//!
+//! Such a file cannot be read from its start to its end, but its source can be entered anywhere. So
+//! its tables are read first, and judged as a whole; then the disk is given from its first byte to its
+//! last, as holes and as blocks that are read where the tables say. It becomes a raw disk on its way,
+//! and an upload that was cut continues at any byte of it.
+//!
+//! `qemu-img convert` on the host would do the same. It would need room for both forms of the disk there
+//! and a second pass over it, begin anew after each cut, and have a program of many formats read a
+//! hostile file next to guests, as the account that owns them. Here nothing of the file reaches the host
+//! but the disk's bytes, and hosts need no program for it.
+//!
+//! # Guarantees
+//! - One file that stands alone: no parent, no further extents, no log with writes that are not in their
+//!   place yet.
+//! - Each block is within the file, outside of its tables, and belongs to one place of the disk alone. So
+//!   no more data comes out than the file has, however it lies.
+//! - Tables of at most [`map::MOST_BLOCKS`] blocks are held in memory, each in four bytes.
+//! - All that is read is of one version of the file, by the source's validator. A source without one, or
+//!   one that cannot be entered in its middle, is refused, and so are registries, whose digests are
+//!   compared by reading from start to end.
+
+mod error;
+mod map;
+mod ranges;
+mod stream;
+mod vhdx;
+mod vmdk;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
+
+use crate::error::{ShownError, error, parse};
+use crate::packing::MOST;
+use error::Unread;
+use map::BlockMap;
+use ranges::{RangeReader, Ranges};
+use stream::SparseStream;
+
+/// The forms of such files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SparseForm {
+    Vmdk,
+    Vhdx,
+}
+
+const FORMS: [SparseForm; 2] = [SparseForm::Vmdk, SparseForm::Vhdx];
+
+impl SparseForm {
+    /// Told by a file's first bytes.
+    pub(crate) fn of(head: &[u8]) -> Option<Self> {
+        if head.starts_with(vhdx::MAGIC) {
+            Some(Self::Vhdx)
+        } else {
+            vmdk::is_sparse(head).then_some(Self::Vmdk)
+        }
+    }
+
+    /// The validator of the file, where one is that of a disk inside.
+    pub(crate) fn around(validator: &str) -> Option<&str> {
+        let mut within = FORMS.iter();
+        within.find_map(|form| validator.strip_prefix(&form.prefix()))
+    }
+
+    fn prefix(self) -> String {
+        format!("Sparse{self:?} of ")
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Vmdk => "VMDK",
+            Self::Vhdx => "VHDX",
+        }
+    }
+
+    /// Where the disk's blocks are.
+    async fn map(self, file: &mut impl Ranges) -> Result<BlockMap, Unread> {
+        match self {
+            Self::Vmdk => vmdk::map(file).await,
+            Self::Vhdx => vhdx::map(file).await,
+        }
+    }
+
+    /// Why such a file is not taken from a source.
+    pub(crate) fn refused(self, shown: &ShownError, why: &str) -> SourceError {
+        let message = format!(
+            "{why}, which a {} needs; convert it where it is: `qemu-img convert -f {} -O qcow2 IN OUT`",
+            self.name(),
+            self.name().to_ascii_lowercase()
+        );
+        error(SourceErrorKind::Appliance, shown, message)
+    }
+}
+
+/// The disks in such files, which are read from another source.
+pub(crate) struct SparseSource(Arc<dyn ImageSource>);
+
+impl SparseSource {
+    pub(crate) fn new(files: Arc<dyn ImageSource>) -> Self {
+        Self(files)
+    }
+
+    async fn read(&self, url: &str) -> Result<SparseStream, SourceError> {
+        let shown = ShownError::from(&parse(url)?);
+        let stream = self.0.open(url).await?;
+        let SourceInfo { length, validator } = stream.info().clone();
+        let mut file = RangeReader::new(self.0.clone(), url, stream, length.unwrap_or(u64::MAX));
+        let head = file.head().await?;
+        let Some(form) = SparseForm::of(&head) else {
+            let message = "the image changed while it was read";
+            return Err(error(SourceErrorKind::Transient, &shown, message));
+        };
+        if length.is_none() || validator.is_none() {
+            let why =
+                "the source does not say how long the file is, or which version of it this is";
+            return Err(form.refused(&shown, why));
+        }
+        let map = form.map(&mut file).await;
+        let map = map.map_err(|unread| unread.explained(form, &shown))?;
+        let entered = file.is_enterable().await;
+        entered.map_err(|cause| Unread::Source(cause).explained(form, &shown))?;
+        let most = MOST.of(length.unwrap_or_default());
+        if map.capacity() > most {
+            let message = format!(
+                "its disk has {} bytes; from a {} of this length no more than {most} are taken",
+                map.capacity(),
+                form.name()
+            );
+            return Err(error(SourceErrorKind::TooLarge, &shown, message));
+        }
+        let info = SourceInfo {
+            length: None,
+            validator: validator.map(|validator| form.prefix() + &validator),
+        };
+        Ok(SparseStream::new(map, file, info))
+    }
+}
+
+#[async_trait]
+impl ImageSource for SparseSource {
+    async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
+        Ok(self.read(url).await?.info().clone())
+    }
+
+    async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
+        Ok(Box::new(self.read(url).await?))
+    }
+
+    async fn open_at(
+        &self,
+        url: &str,
+        offset: u64,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        let stream = self.read(url).await?;
+        let same = validator.is_some() && stream.info().validator.as_deref() == validator;
+        Ok(Box::new(if same { stream.at(offset) } else { stream }))
+    }
+}
+
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod kept;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+//! A file, read at any place.
+
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind};
+
+use super::error::{Unfit, Unread};
+
+/// So many bytes are read past rather than asked for anew, which takes a server longer.
+const NEAR: u64 = 1 << 20;
+/// The form of a file is told by so many of its first bytes.
+const HEAD: usize = 512;
+
+/// A file whose bytes can be had in any order.
+pub(super) trait Ranges: Send {
+    /// The file's length in bytes.
+    fn length(&self) -> u64;
+
+    /// Some of the bytes that begin there; none at the file's end.
+    fn some(
+        &mut self,
+        at: u64,
+        most: u64,
+    ) -> impl Future<Output = Result<Bytes, SourceError>> + Send;
+
+    /// Exactly these bytes.
+    fn exactly(
+        &mut self,
+        at: u64,
+        length: u64,
+    ) -> impl Future<Output = Result<Vec<u8>, Unread>> + Send {
+        async move {
+            let end = at.checked_add(length).filter(|end| *end <= self.length());
+            let end = end.ok_or(Unfit::Short)?;
+            let mut bytes = Vec::new();
+            let mut next = at;
+            while next < end {
+                let some = self.some(next, end.saturating_sub(next)).await?;
+                if some.is_empty() {
+                    return Err(Unfit::Short.into());
+                }
+                next = next.saturating_add(some.len() as u64);
+                bytes.extend_from_slice(&some);
+            }
+            Ok(bytes)
+        }
+    }
+}
+
+/// A file of a source that can be entered in its middle.
+pub(super) struct RangeReader {
+    source: Arc<dyn ImageSource>,
+    url: String,
+    shown: String,
+    validator: Option<String>,
+    length: u64,
+    /// Whether the source was entered in its middle.
+    entered: bool,
+    /// What is being read, as long as nothing else is asked for.
+    open: Option<OpenRange>,
+}
+
+/// A stream, and what it gives next.
+struct OpenRange {
+    stream: Box<dyn ImageStream>,
+    at: u64,
+    rest: Bytes,
+}
+
+impl RangeReader {
+    /// The file that `stream` gives from its start.
+    pub(super) fn new(
+        source: Arc<dyn ImageSource>,
+        url: &str,
+        stream: Box<dyn ImageStream>,
+        length: u64,
+    ) -> Self {
+        Self {
+            source,
+            url: url.to_owned(),
+            shown: crate::error::shown(url),
+            validator: stream.info().validator.clone(),
+            length,
+            entered: false,
+            open: Some(OpenRange {
+                stream,
+                at: 0,
+                rest: Bytes::new(),
+            }),
+        }
+    }
+
+    /// The file's first bytes, or fewer where it has no more. They are read again by who asks next.
+    pub(super) async fn head(&mut self) -> Result<Bytes, SourceError> {
+        let Some(open) = self.open.as_mut().filter(|open| open.at == 0) else {
+            return Ok(Bytes::new());
+        };
+        let mut head = BytesMut::from(open.rest.clone());
+        while head.len() < HEAD
+            && let Some(piece) = open.stream.next().await?
+        {
+            head.extend_from_slice(&piece);
+            open.rest = head.clone().freeze();
+        }
+        Ok(open.rest.clone())
+    }
+
+    /// Whether the source can be entered in its middle, which some say only when they are asked.
+    pub(super) async fn is_enterable(&mut self) -> Result<(), SourceError> {
+        if !self.entered {
+            self.open = Some(self.enter(self.length / 2).await?);
+        }
+        Ok(())
+    }
+
+    /// Ends what is being read: nothing of it is needed for a while, which a server need not wait for.
+    pub(super) fn leave(&mut self) {
+        self.open = None;
+    }
+
+    /// Whether the file is still the one that was opened first.
+    pub(super) async fn unchanged(&mut self) -> Result<(), SourceError> {
+        self.leave();
+        let now = self.source.probe(&self.url).await?;
+        if now.validator == self.validator {
+            Ok(())
+        } else {
+            Err(self.error(SourceErrorKind::Transient, CHANGED))
+        }
+    }
+
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    async fn enter(&mut self, at: u64) -> Result<OpenRange, SourceError> {
+        let validator = self.validator.as_deref();
+        let stream = self.source.open_at(&self.url, at, validator).await?;
+        if stream.info().validator != self.validator {
+            return Err(self.error(SourceErrorKind::Transient, CHANGED));
+        }
+        if stream.starts_at() != at {
+            return Err(self.error(SourceErrorKind::Appliance, NO_RANGES));
+        }
+        self.entered |= at > 0;
+        Ok(OpenRange {
+            stream,
+            at,
+            rest: Bytes::new(),
+        })
+    }
+
+    fn error(&self, kind: SourceErrorKind, message: &str) -> SourceError {
+        SourceError {
+            kind,
+            url: self.shown.clone(),
+            message: message.to_owned(),
+        }
+    }
+}
+
+const CHANGED: &str = "the image changed while it was read";
+const NO_RANGES: &str = "the source cannot be entered in its middle";
+
+impl Ranges for RangeReader {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    async fn some(&mut self, at: u64, most: u64) -> Result<Bytes, SourceError> {
+        let near = |open: &OpenRange| {
+            let ahead = at.checked_sub(open.at);
+            ahead.is_some_and(|ahead| ahead <= NEAR)
+        };
+        let mut open = match self.open.take().filter(near) {
+            Some(open) => open,
+            None => self.enter(at).await?,
+        };
+        loop {
+            let over = at.saturating_sub(open.at).min(open.rest.len() as u64);
+            open.skip(over);
+            if !open.rest.is_empty() {
+                let length = most.min(open.rest.len() as u64);
+                let length = usize::try_from(length).unwrap_or(open.rest.len());
+                let some = open.rest.slice(..length);
+                open.skip(length as u64);
+                self.open = Some(open);
+                return Ok(some);
+            }
+            match open.stream.next().await? {
+                Some(piece) => open.rest = piece,
+                None => return Ok(Bytes::new()),
+            }
+        }
+    }
+}
+
+impl OpenRange {
+    fn skip(&mut self, bytes: u64) {
+        let over = usize::try_from(bytes).map_or(self.rest.len(), |over| over.min(self.rest.len()));
+        self.rest.advance(over);
+        self.at = self.at.saturating_add(over as u64);
+    }
+}

@@ -1,0 +1,90 @@
+//! The disk in a sparse file, from its first byte to its last.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use vsiflow_steps::ports::{ImageStream, SourceError, SourceErrorKind, SourceInfo};
+
+use super::map::{BlockMap, Extent};
+use super::ranges::{RangeReader, Ranges as _};
+use crate::file::ZEROS;
+
+/// No server waits while so many zeros go.
+const LONG_HOLE: u64 = 1 << 30;
+
+/// A disk being read.
+pub(super) struct SparseStream {
+    map: BlockMap,
+    file: RangeReader,
+    info: SourceInfo,
+    starts_at: u64,
+    position: u64,
+    /// The zeros that went since there was data.
+    zeros: u64,
+}
+
+impl SparseStream {
+    pub(super) fn new(map: BlockMap, file: RangeReader, info: SourceInfo) -> Self {
+        Self {
+            map,
+            file,
+            info,
+            starts_at: 0,
+            position: 0,
+            zeros: 0,
+        }
+    }
+
+    /// From a byte on, if the disk has it.
+    pub(super) fn at(mut self, offset: u64) -> Self {
+        if offset <= self.map.capacity() {
+            (self.starts_at, self.position) = (offset, offset);
+        }
+        self
+    }
+
+    fn cut(&self) -> SourceError {
+        SourceError {
+            kind: SourceErrorKind::Transient,
+            url: self.file.shown().to_owned(),
+            message: format!("cut off at byte {} of the disk", self.position),
+        }
+    }
+}
+
+#[async_trait]
+impl ImageStream for SparseStream {
+    fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+
+    fn starts_at(&self) -> u64 {
+        self.starts_at
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        let piece = match self.map.extent(self.position, ZEROS.len() as u64) {
+            None => {
+                self.file.unchanged().await?;
+                return Ok(None);
+            }
+            Some(Extent::Hole(length)) => {
+                self.zeros = self.zeros.saturating_add(length);
+                if self.zeros > LONG_HOLE {
+                    self.file.leave();
+                }
+                let length = usize::try_from(length).unwrap_or(ZEROS.len());
+                Bytes::from_static(&ZEROS).slice(..length.min(ZEROS.len()))
+            }
+            Some(Extent::Data { at, length }) => {
+                self.zeros = 0;
+                let some = self.file.some(at, length).await?;
+                if some.is_empty() {
+                    return Err(self.cut());
+                }
+                some
+            }
+        };
+        self.position = self.position.saturating_add(piece.len() as u64);
+        Ok(Some(piece))
+    }
+}

@@ -1,0 +1,71 @@
+//! The table of the disk's blocks.
+
+use super::MIB;
+use super::metadata::{Disk, SECTOR};
+use super::regions::Regions;
+use crate::packing::vmdk::number;
+use crate::sparse::error::{Unfit, Unread};
+use crate::sparse::map::{BlockMap, HOLE, blocks};
+use crate::sparse::ranges::Ranges;
+
+const ENTRY: u64 = 8;
+/// So much of the table is read at a time.
+const PIECE: u64 = 64 << 10;
+/// The sectors that a block of the bitmap of sectors tells of.
+const SECTORS_OF_BITMAP: u64 = 1 << 23;
+/// The bits of an entry before the block's place in MiB.
+const PLACE: u32 = 20;
+const STATE: u64 = 0b111;
+
+pub(super) async fn read(
+    file: &mut impl Ranges,
+    regions: &Regions,
+    disk: &Disk,
+) -> Result<BlockMap, Unread> {
+    let count = blocks(disk.capacity, disk.block)?;
+    // After so many blocks of the disk there is an entry for one of the bitmap, which only disks over
+    // a parent have.
+    let ratio = SECTORS_OF_BITMAP
+        .saturating_mul(SECTOR)
+        .checked_div(disk.block)
+        .filter(|ratio| *ratio > 0)
+        .ok_or(Unfit::Wrong("a size is out of bounds"))?;
+    let bitmaps = count
+        .saturating_sub(1)
+        .checked_div(ratio)
+        .unwrap_or_default();
+    let length = count.saturating_add(bitmaps).saturating_mul(ENTRY);
+    if length > regions.bat.end.saturating_sub(regions.bat.start) {
+        return Err(Unfit::Wrong("the table of its blocks is too short").into());
+    }
+    let end = regions.bat.start.saturating_add(length);
+    let (mut at, mut number_of, mut places) = (regions.bat.start, 0_u64, Vec::new());
+    while at < end {
+        let piece = file.exactly(at, end.saturating_sub(at).min(PIECE)).await?;
+        at = at.saturating_add(piece.len() as u64);
+        for entry in piece.chunks_exact(8) {
+            number_of = number_of.saturating_add(1);
+            let is_bitmap = number_of.is_multiple_of(ratio.saturating_add(1));
+            if !is_bitmap {
+                places.push(place(number::<8>(entry, 0))?);
+            }
+        }
+    }
+    let sizes = (disk.capacity, disk.block, MIB);
+    Ok(BlockMap::new(sizes, places, file.length(), &regions.taken)?)
+}
+
+/// The place of a block in MiB.
+fn place(entry: u64) -> Result<u32, Unfit> {
+    match entry & STATE {
+        // Not present, undefined, zero, unmapped: what reads as zeros.
+        0..=3 => Ok(HOLE),
+        6 => match u32::try_from(entry >> PLACE) {
+            Ok(HOLE) => Err(Unfit::Wrong("a block has no place")),
+            Ok(place) => Ok(place),
+            Err(_) => Err(Unfit::Short),
+        },
+        7 => Err(Unfit::NotAlone),
+        _ => Err(Unfit::Wrong("a block is in an unknown state")),
+    }
+}

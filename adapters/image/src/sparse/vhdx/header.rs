@@ -1,0 +1,94 @@
+//! The header that counts, and the log that it names.
+
+use std::ops::Range;
+
+use super::{KIB, MIB, has_checksum};
+use crate::packing::vmdk::number;
+use crate::sparse::error::{Unfit, Unread};
+use crate::sparse::ranges::Ranges;
+
+/// Where the two headers are. The one with the larger number counts.
+const PLACES: [u64; 2] = [64 * KIB, 128 * KIB];
+const LENGTH: u64 = 4 * KIB;
+/// Logs that are not empty are no longer, in bytes; all known programs write 1 MiB.
+const LONGEST_LOG: u64 = 64 * MIB;
+/// Entries of the log begin at multiples of so many bytes.
+const LOG_SECTOR: u64 = 4 * KIB;
+/// An entry's name is that of the log, at this byte of it.
+const ENTRY_NAME: Range<usize> = 32..48;
+
+/// A header.
+pub(super) struct Header {
+    sequence: u64,
+    bytes: Vec<u8>,
+    log: Range<u64>,
+}
+
+/// The header that counts.
+pub(super) async fn current(file: &mut impl Ranges) -> Result<Header, Unread> {
+    let mut found: Option<Header> = None;
+    for place in PLACES {
+        let bytes = file.exactly(place, LENGTH).await?;
+        if !bytes.starts_with(b"head") || !has_checksum(&bytes) {
+            continue;
+        }
+        let header = Header::read(bytes)?;
+        match &found {
+            Some(other) if other.sequence == header.sequence && other.bytes != header.bytes => {
+                return Err(Unfit::Wrong("two headers with one number").into());
+            }
+            Some(other) if other.sequence >= header.sequence => {}
+            _ => found = Some(header),
+        }
+    }
+    found.ok_or(Unread::Unfit(Unfit::Wrong(
+        "neither of its headers is whole",
+    )))
+}
+
+impl Header {
+    fn read(bytes: Vec<u8>) -> Result<Self, Unfit> {
+        let (log_version, version) = (number::<2>(&bytes, 64), number::<2>(&bytes, 66));
+        if (log_version, version) != (0, 1) {
+            return Err(Unfit::Wrong("its version is unknown"));
+        }
+        let (length, offset) = (number::<4>(&bytes, 68), number::<8>(&bytes, 72));
+        let end = offset.checked_add(length);
+        let whole = offset.is_multiple_of(MIB) && length.is_multiple_of(MIB);
+        let end = end.filter(|_| whole && (length == 0 || offset >= MIB));
+        let end = end.ok_or(Unfit::Wrong("the place of its log"))?;
+        Ok(Self {
+            sequence: number::<8>(&bytes, 8),
+            log: offset..end,
+            bytes,
+        })
+    }
+
+    /// Where the log is.
+    pub(super) fn log(&self) -> Range<u64> {
+        self.log.clone()
+    }
+
+    /// Whether nothing in the log has to be written to its place first.
+    ///
+    /// A log without a name is empty. In one with a name those entries count that bear it; whether one of
+    /// them is whole is not asked.
+    pub(super) async fn is_closed(&self, file: &mut impl Ranges) -> Result<(), Unread> {
+        let name = self.bytes.get(48..64).unwrap_or_default();
+        if name.iter().all(|byte| *byte == 0) {
+            return Ok(());
+        }
+        if self.log.end.saturating_sub(self.log.start) > LONGEST_LOG {
+            return Err(Unfit::Open.into());
+        }
+        let mut at = self.log.start;
+        while at < self.log.end {
+            let entry = file.exactly(at, 64).await?;
+            if entry.starts_with(b"loge") && entry.get(ENTRY_NAME) == Some(name) {
+                return Err(Unfit::Open.into());
+            }
+            at = at.saturating_add(LOG_SECTOR);
+        }
+        Ok(())
+    }
+}

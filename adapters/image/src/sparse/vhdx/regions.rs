@@ -1,0 +1,80 @@
+//! The table of regions.
+
+use std::ops::Range;
+
+use super::{KIB, MIB, guid, has_checksum};
+use crate::packing::vmdk::number;
+use crate::sparse::error::{Unfit, Unread};
+use crate::sparse::ranges::Ranges;
+
+/// Where the table and its copy are.
+const PLACES: [u64; 2] = [192 * KIB, 256 * KIB];
+const LENGTH: u64 = 64 * KIB;
+/// An entry's length in bytes; as long is what is before the first one, but for half of it.
+const ENTRY: usize = 32;
+const MOST_ENTRIES: u64 = 2_047;
+const BAT: [u8; 16] = guid(0x2dc2_7766_f623_4200_9d64_115e_9bfd_4a08);
+const METADATA: [u8; 16] = guid(0x8b7c_a206_4790_4b9a_b8fe_575f_050f_886e);
+
+/// Where the regions are.
+pub(super) struct Regions {
+    pub(super) bat: Range<u64>,
+    pub(super) metadata: Range<u64>,
+    /// All that is not the disk's: these two, headers and log.
+    pub(super) taken: Vec<Range<u64>>,
+}
+
+pub(super) async fn read(file: &mut impl Ranges, log: Range<u64>) -> Result<Regions, Unread> {
+    for place in PLACES {
+        let table = file.exactly(place, LENGTH).await?;
+        if table.starts_with(b"regi") && has_checksum(&table) {
+            return Ok(regions(&table, log)?);
+        }
+    }
+    Err(Unfit::Wrong("neither of its region tables is whole").into())
+}
+
+fn regions(table: &[u8], log: Range<u64>) -> Result<Regions, Unfit> {
+    let count = number::<4>(table, 8);
+    if count > MOST_ENTRIES {
+        return Err(Unfit::Wrong("it has too many regions"));
+    }
+    let (mut bat, mut metadata) = (None, None);
+    let mut taken = vec![0..MIB, log];
+    let entries = table.get(16..).unwrap_or_default().chunks_exact(ENTRY);
+    for (_, entry) in (0..count).zip(entries) {
+        let region = region(entry)?;
+        let known = match entry.get(..16) {
+            Some(name) if name == BAT => &mut bat,
+            Some(name) if name == METADATA => &mut metadata,
+            // Who does not know a region that is required must not open the file.
+            _ if number::<4>(entry, 28) & 1 != 0 => {
+                return Err(Unfit::Wrong("a region that it requires is unknown"));
+            }
+            _ => continue,
+        };
+        if known.replace(region.clone()).is_some() {
+            return Err(Unfit::Wrong("it has a region twice"));
+        }
+        let overlaps = |other: &Range<u64>| region.start < other.end && other.start < region.end;
+        if taken.iter().any(overlaps) {
+            return Err(Unfit::Wrong("two regions share a place in the file"));
+        }
+        taken.push(region);
+    }
+    let missing = Unfit::Wrong("a region is missing");
+    Ok(Regions {
+        bat: bat.ok_or(missing)?,
+        metadata: metadata.ok_or(missing)?,
+        taken,
+    })
+}
+
+fn region(entry: &[u8]) -> Result<Range<u64>, Unfit> {
+    let (start, length) = (number::<8>(entry, 16), number::<4>(entry, 24));
+    let whole = start.is_multiple_of(MIB) && length.is_multiple_of(MIB);
+    let end = start.checked_add(length);
+    let end = end.filter(|_| whole && start >= MIB && length > 0);
+    let end = end.ok_or(Unfit::Wrong("the place of a region"))?;
+    Ok(start..end)
+}

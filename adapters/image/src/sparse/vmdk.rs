@@ -1,0 +1,149 @@
+//! VMDK in its form for use, sparse in one file (`monolithicSparse`): a directory of tables, and tables
+//! of grains. All of them, and the description, are before the first grain.
+//!
+//! After VMware's "Virtual Disk Format 5.0", which calls such a file a hosted sparse extent.
+
+use super::error::{Unfit, Unread};
+use super::map::{BlockMap, HOLE, blocks};
+use super::ranges::Ranges;
+use crate::packing::vmdk::{CreateType, MAGIC, SECTOR, STREAM, number, stands_alone};
+
+const NEW_LINES_ARE_TESTED: u64 = 1;
+const ZERO_GRAINS: u64 = 1 << 2;
+const NEW_LINES: &[u8] = b"\n \r\n";
+/// A table's entry for a grain of zeros.
+const ZERO_GRAIN: u64 = 1;
+/// Descriptions are no longer, in bytes.
+const LONGEST_DESCRIPTION: u64 = 1 << 20;
+/// The lengths of grains, in bytes.
+const GRAINS: std::ops::RangeInclusive<u64> = 4_096..=1 << 20;
+/// How many entries a table may have; all known programs write 512. Each table may be anywhere before the
+/// grains, so with fewer entries the tables of a large disk would be millions of requests.
+const ENTRIES: std::ops::RangeInclusive<u64> = 512..=4_096;
+
+/// Whether a file that begins so is one whose grains have no order of their own.
+pub(super) fn is_sparse(head: &[u8]) -> bool {
+    let flags = number::<4>(head, 8);
+    head.starts_with(MAGIC) && flags & u64::from(STREAM) != u64::from(STREAM)
+}
+
+/// Where the disk's grains are.
+pub(super) async fn map(file: &mut impl Ranges) -> Result<BlockMap, Unread> {
+    let header = file.exactly(0, SECTOR).await?;
+    let extent = SparseExtent::read(&header, file.length())?;
+    let description = extent.description(file).await?;
+    stands_alone(&description, CreateType::MonolithicSparse).map_err(|_| Unfit::NotAlone)?;
+    let mut places = Vec::new();
+    let mut left = blocks(extent.capacity, extent.grain)?;
+    let tables = left.div_ceil(extent.entries);
+    let directory = extent.before(file, extent.directory, tables.saturating_mul(4));
+    for table in directory.await?.chunks_exact(4) {
+        let here = left.min(extent.entries);
+        left = left.saturating_sub(here);
+        let entries = match number::<4>(table, 0) {
+            0 => vec![0; usize::try_from(here.saturating_mul(4)).unwrap_or_default()],
+            sector => {
+                let table = extent.before(file, sector, here.saturating_mul(4));
+                table.await?
+            }
+        };
+        for entry in entries.chunks_exact(4) {
+            places.push(extent.place(number::<4>(entry, 0))?);
+        }
+    }
+    let sizes = (extent.capacity, extent.grain, SECTOR);
+    let tables = 0..extent.overhead;
+    let tables = std::slice::from_ref(&tables);
+    Ok(BlockMap::new(sizes, places, file.length(), tables)?)
+}
+
+/// What the header says, in bytes unless it names a sector.
+struct SparseExtent {
+    /// The size that a guest sees.
+    capacity: u64,
+    grain: u64,
+    /// Up to here there is no grain.
+    overhead: u64,
+    /// The sector of the directory.
+    directory: u64,
+    /// The entries of each table.
+    entries: u64,
+    description: (u64, u64),
+    has_zero_grains: bool,
+}
+
+impl SparseExtent {
+    fn read(header: &[u8], file: u64) -> Result<Self, Unfit> {
+        let (short, long) = (|at| number::<4>(header, at), |at| number::<8>(header, at));
+        let flags = short(8);
+        let packed = flags & u64::from(STREAM) != 0 || number::<2>(header, 77) != 0;
+        if !header.starts_with(MAGIC) || !(1..=3).contains(&short(4)) || packed {
+            return Err(Unfit::Wrong("its version or flags"));
+        }
+        if flags & NEW_LINES_ARE_TESTED != 0 && header.get(73..77) != Some(NEW_LINES) {
+            return Err(Unfit::Wrong("it was copied as a text"));
+        }
+        if number::<1>(header, 72) != 0 {
+            return Err(Unfit::Open);
+        }
+        let bytes = |sectors: u64| {
+            let bytes = sectors.checked_mul(SECTOR);
+            bytes.ok_or(Unfit::Wrong("a size is out of bounds"))
+        };
+        let (grain, overhead) = (bytes(long(20))?, bytes(long(64))?);
+        if !GRAINS.contains(&grain) || !grain.is_power_of_two() {
+            return Err(Unfit::Wrong("a size is out of bounds"));
+        }
+        if overhead > file {
+            return Err(Unfit::Short);
+        }
+        let entries = short(44);
+        if !ENTRIES.contains(&entries) {
+            return Err(Unfit::Wrong("its tables"));
+        }
+        Ok(Self {
+            capacity: bytes(long(12))?,
+            grain,
+            overhead,
+            directory: long(56),
+            entries,
+            description: (long(28), bytes(long(36))?),
+            has_zero_grains: flags & ZERO_GRAINS != 0,
+        })
+    }
+
+    async fn description(&self, file: &mut impl Ranges) -> Result<Vec<u8>, Unread> {
+        let (sector, length) = self.description;
+        // One of several extents has none: another file has it.
+        if sector == 0 || length == 0 {
+            return Err(Unfit::NotAlone.into());
+        }
+        if length > LONGEST_DESCRIPTION {
+            return Err(Unfit::Wrong("its description is too long").into());
+        }
+        self.before(file, sector, length).await
+    }
+
+    /// So many bytes from a sector on, which is between header and grains.
+    async fn before(
+        &self,
+        file: &mut impl Ranges,
+        sector: u64,
+        length: u64,
+    ) -> Result<Vec<u8>, Unread> {
+        let start = sector.checked_mul(SECTOR).filter(|start| *start >= SECTOR);
+        let end = start.and_then(|start| start.checked_add(length));
+        match (start, end) {
+            (Some(start), Some(end)) if end <= self.overhead => file.exactly(start, length).await,
+            _ => Err(Unfit::Wrong("a table is outside of its place").into()),
+        }
+    }
+
+    /// The place that a table's entry names.
+    fn place(&self, entry: u64) -> Result<u32, Unfit> {
+        if entry == 0 || entry == ZERO_GRAIN && self.has_zero_grains {
+            return Ok(HOLE);
+        }
+        u32::try_from(entry).map_err(|_| Unfit::Short)
+    }
+}
