@@ -227,6 +227,43 @@ fn an_offset_of_the_future_is_refused() {
     http::ask(&socket, head, b"").is(400).is_problem("VSI0022");
 }
 
+/// The ids that came until one is at least `last`.
+fn ids_until(lines: &mut BufReader<std::os::unix::net::UnixStream>, last: usize) -> Vec<usize> {
+    let mut text = String::new();
+    loop {
+        text += &String::from_utf8(http::chunk(lines).expect("it ends")).unwrap();
+        assert!(!text.contains('{'), "{text}");
+        let ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
+        let ids: Vec<usize> = ids.map(|id| id.parse().unwrap()).collect();
+        if ids.last().is_some_and(|id| *id >= last) {
+            return ids;
+        }
+    }
+}
+
+#[test]
+fn a_page_is_told_how_far_the_journal_goes_and_not_of_each_event() {
+    let (vsiflow, _daemon, socket) = serving();
+    let mut stream = http::connect(&socket);
+    stream
+        .write_all(b"GET /live?from=0 HTTP/1.1\r\nhost: a\r\n\r\n")
+        .unwrap();
+    let mut lines = BufReader::new(stream);
+    assert!(http::head(&mut lines).contains("text/event-stream"));
+    let first = ids_until(&mut lines, 1);
+    let (begun, before) = (Instant::now(), vsiflow.history("web").len());
+    vsiflow.run(&["stop", "web", "--wait"]).exits(0);
+    vsiflow.run(&["start", "web", "--wait"]).exits(0);
+    let recorded = vsiflow.history("web").len() - before;
+    let told = ids_until(&mut lines, first[0] + recorded);
+    assert!(told.is_sorted(), "{told:?}");
+    let most = begun.elapsed().as_millis() / 50 + 2;
+    assert!(
+        told.len() as u128 <= most,
+        "{told:?} of {recorded}, at most {most}"
+    );
+}
+
 #[test]
 fn a_reader_that_reads_nothing_holds_up_nobody() {
     let (vsiflow, _daemon, socket) = serving();
