@@ -156,6 +156,8 @@ CREATE TABLE IF NOT EXISTS vsiflow.shard_requests (
     begun_by   text COLLATE "C" NOT NULL DEFAULT '',
     answer     bytea,
     answered   timestamptz,
+    lane       integer NOT NULL DEFAULT 0,
     PRIMARY KEY (set_name, id)
 );
+ALTER TABLE vsiflow.shard_requests ADD COLUMN IF NOT EXISTS lane integer NOT NULL DEFAULT 0;
 CREATE INDEX IF NOT EXISTS shard_requests_open ON vsiflow.shard_requests (set_name, journal, asked) WHERE answer IS NULL;

@@ -44,7 +44,7 @@ pub use group::{
     FoundOutput, GroupItem, GroupMember, GroupObject, GroupOutput, GroupStatus, GroupWave,
 };
 pub use handle::{
-    DiskHandle, GroupHandle, HistoryHandle, HostHandle, ImageHandle, NetworkHandle, PoolHandle,
+    DiskHandle, GroupHandle, HistoryHandle, HostHandle, ImageHandle, NetworkHandle, PlacementHandle, PoolHandle,
     QuotaHandle, ServerTypeHandle, SnapshotHandle, TokenHandle, VsiHandle,
 };
 pub use history::events::{EventReader, HistoryError, HistoryLine, took};
@@ -66,6 +66,9 @@ pub use network::object::{MadeNetwork, NetworkObject, NetworkState};
 pub use past::{
     difference::{Difference, differences, differences_of},
     moment::{InvalidMoment, Moment},
+};
+pub use placement::over_journals::{
+    ChoiceTurn, ChosenHost, ForDecision, JournalReport, ReportQuestions, is_open, put_hosts,
 };
 pub use pool::{Membership, PoolMember, PoolObject, PoolStatus, ShownMember, ShownPool};
 pub use queries::EntityPresence;

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use self::{
     entity::{
         capacity_entity, directory_entity, disk_entity, group_entity, host_entity, kind,
-        machine_entity, network_entity, pool_entity, schedule_entity, scheduled_snapshot,
+        machine_entity, network_entity, pool_entity, promise_entity, schedule_entity, scheduled_snapshot,
         snapshot_entity, vsi_entity,
     },
     host::{HostRecord, JumpSecretNames, LibvirtRecord, MachineRecord},

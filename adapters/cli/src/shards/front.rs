@@ -11,9 +11,11 @@ use vsiflow_postgres::{
 
 use super::{
     SetPlace,
-    ask::{self, CommandAsked},
+    ask::{self, CommandAsked, Part},
     own,
 };
+use vsiflow_workflows::{fleet::is_open, spec::Resolved};
+
 use crate::{
     actor,
     args::{
@@ -26,6 +28,9 @@ use crate::{
     output::{self, sink},
     work::{self, DISK},
 };
+
+/// The journal that decides over all of them.
+const DECIDES: u16 = 0;
 
 /// Where a command goes on.
 pub(crate) enum Routed {
@@ -170,7 +175,7 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
         Meeting::Acts(namespace, names, repeatable) => {
             let sealer = needed_key(&cli.common).await?;
             let journal = of_names(&place, namespace, &names).await?;
-            let asked = asked(&cli, Vec::new());
+            let asked = asked(&cli, Vec::new(), Part::Own);
             let exit = ask::ask(&place.set, &sealer, journal, &asked, repeatable).await?;
             Ok(Routed::Answered(exit))
         }
@@ -318,7 +323,7 @@ async fn of_names(place: &SetPlace, namespace: &str, names: &[String]) -> Result
     }
 }
 
-fn asked(cli: &Cli, files: Vec<CommandFile>) -> CommandAsked {
+fn asked(cli: &Cli, files: Vec<CommandFile>, part: Part) -> CommandAsked {
     CommandAsked {
         request: CommandRequest {
             args: command::words(cli),
@@ -326,6 +331,7 @@ fn asked(cli: &Cli, files: Vec<CommandFile>) -> CommandAsked {
             directory: None,
         },
         actor: actor::by("").actor,
+        part,
     }
 }
 
@@ -333,14 +339,8 @@ fn asked(cli: &Cli, files: Vec<CommandFile>) -> CommandAsked {
 async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exit, ExitProblem> {
     let sealer = needed_key(&cli.common).await?;
     let given = work::gather(&sources.files, sources.recursive).await?;
-    // Their warnings are said where they are applied.
-    let read = work::with_files(given.clone(), work::documents(&cli.common, sources));
-    let read = Box::pin(sink::with(std::sync::Arc::default(), read)).await;
-    let resolved = match read {
-        Ok(resolved) => resolved,
-        // Now they are for the user.
-        Err(_) => work::with_files(given.clone(), work::documents(&cli.common, sources)).await?,
-    };
+    let resolved = work::with_files(given.clone(), read(&cli.common, sources));
+    let resolved = Box::pin(resolved).await?;
     own::refuse_shared(&resolved)?;
     let mut journals = BTreeSet::new();
     for host in own::hosts(&resolved) {
@@ -354,7 +354,12 @@ async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exi
         name: file.name,
         content: file.bytes,
     });
-    let asked = asked(cli, files.collect());
+    let is_decided = resolved.vsis.iter().any(is_open);
+    let part = if is_decided { Part::Decide } else { Part::Own };
+    let asked = asked(cli, files.collect(), part);
+    if is_decided {
+        return ask::ask(&place.set, &sealer, DECIDES, &asked, true).await;
+    }
     let asking = journals
         .iter()
         .map(|journal| ask::ask(&place.set, &sealer, *journal, &asked, true));
@@ -369,6 +374,16 @@ async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exi
         });
     }
     Ok(worst)
+}
+
+/// What documents describe. Their warnings are said where they are applied.
+pub(super) async fn read(common: &Common, sources: &Sources) -> Result<Resolved, ExitProblem> {
+    let silently = sink::with(std::sync::Arc::default(), work::documents(common, sources));
+    match Box::pin(silently).await {
+        Ok(resolved) => Ok(resolved),
+        // Now they are for the user.
+        Err(_) => work::documents(common, sources).await,
+    }
 }
 
 /// The key that requests are sealed with.

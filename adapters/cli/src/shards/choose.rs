@@ -1,0 +1,358 @@
+//! Journal 0 chooses hosts over all journals of a set, and hands over what it chose
+//! (docs/adr/0014-choices-over-journals.md).
+//!
+//! Guarantees:
+//! - **A choice is recorded before anything follows from it.** What is handed over names the request that it was decided
+//!   for, so that the next holder of journal 0 hands over the same again, and nothing new.
+//! - **What is promised is not promised again.** A promise counts until a report made after its last request was answered
+//!   says what became of it. Which requests are open is looked at before the reports are asked for.
+//! - **Who lost the lease of journal 0 hands nothing over.** Its statement to do so is fenced.
+//!
+//! What this room never does: it acts on no host, and records nothing but promises.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep, timeout};
+use vsiflow_workflows::{
+    fleet::{ChosenHost, ForDecision, JournalReport, ReportQuestions, put_hosts},
+    placement::{PlacementHost, PromiseRecord},
+    record::kind,
+    spec::Resolved,
+};
+
+use super::{
+    ask::{self, CommandAnswer, CommandAsked, Part, ReportAnswer},
+    front,
+    journal::{Keeper, unreadable},
+    own, report,
+};
+use crate::{
+    actor,
+    args::{Cli, CliCommand},
+    compose::elsewhere,
+    exit::{Exit, ExitProblem},
+    output,
+};
+
+/// How long a holder may take to begin with a report.
+const BEGIN: Duration = Duration::from_secs(10);
+/// How long a report may take.
+const REPORT: Duration = Duration::from_secs(60);
+/// So long a choice waits for journals without a holder, and for those that leave their hosts alone.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How often it is looked again.
+const AGAIN: Duration = Duration::from_secs(2);
+/// No host fits.
+const NO_HOST: &str = "VSI0737";
+
+/// Chooses hosts for documents, and has every journal that they concern do its part.
+///
+/// # Errors
+/// VSI0763; VSI0737 and the like, where nothing was handed over.
+pub(super) async fn decide(
+    keeper: &Arc<Keeper>,
+    id: &str,
+    asked: &CommandAsked,
+    cli: &Cli,
+) -> Result<Exit, ExitProblem> {
+    let sources = report::sources(&cli.command).ok_or_else(unreadable)?;
+    let mut resolved = Box::pin(front::read(&cli.common, sources)).await?;
+    own::refuse_shared(&resolved)?;
+    let records = matches!(&cli.command, CliCommand::Apply(args) if !args.dry_run);
+    let choice = Choice {
+        keeper,
+        id,
+        asked,
+        cli,
+        resolved: &resolved,
+        records,
+    };
+    let chosen = Box::pin(choice.made()).await?;
+    put_hosts(&mut resolved, &chosen);
+    let mut journals = BTreeSet::new();
+    for host in own::hosts(&resolved) {
+        journals.insert(journal_of_host(keeper, &host).await?);
+    }
+    let asked = CommandAsked {
+        part: Part::HandedOver(chosen),
+        ..asked.clone()
+    };
+    let handing = journals
+        .into_iter()
+        .map(|journal| hand_over(keeper, id, journal, &asked));
+    let mut worst = Exit::Done;
+    for answered in futures::future::join_all(handing).await {
+        let exit = answered.and_then(|answer| answer.print());
+        worst = worst.max(exit.unwrap_or_else(|problem| {
+            output::problem(&problem);
+            problem.exit
+        }));
+    }
+    Ok(worst)
+}
+
+/// The request by which a journal is told of a decision.
+fn hand_over_id(decision: &str, journal: u16) -> String {
+    format!("{decision}-{journal}")
+}
+
+/// Forgets what was handed over for a decision that is answered.
+pub(super) async fn forget(keeper: &Keeper, decision: &str) {
+    let set = keeper.shard.set();
+    let all = 0..set.journals();
+    let all: Vec<_> = all.map(|journal| hand_over_id(decision, journal)).collect();
+    if set.forget(&all).await.is_err() {
+        tracing::debug!("answers are forgotten later");
+    }
+}
+
+async fn journal_of_host(keeper: &Keeper, host: &str) -> Result<u16, ExitProblem> {
+    let journal = keeper.shard.set().assign(host).await;
+    journal.map_err(elsewhere::problem)
+}
+
+async fn hand_over(
+    keeper: &Keeper,
+    decision: &str,
+    journal: u16,
+    asked: &CommandAsked,
+) -> Result<CommandAnswer, ExitProblem> {
+    let (set, sealer) = (keeper.shard.set(), &keeper.service.sealer);
+    let id = hand_over_id(decision, journal);
+    let request = (id.as_str(), journal);
+    ask::send(set, sealer, request, asked, true, Some(&keeper.held)).await?;
+    ask::answer(set, sealer, request, ask::PATIENCE).await
+}
+
+/// A choice that is being made.
+struct Choice<'a> {
+    keeper: &'a Arc<Keeper>,
+    id: &'a str,
+    asked: &'a CommandAsked,
+    cli: &'a Cli,
+    resolved: &'a Resolved,
+    /// Whether it is recorded, or only shown.
+    records: bool,
+}
+
+/// What several journals said.
+#[derive(Default)]
+struct Heard {
+    report: JournalReport,
+    /// Those that said nothing, and why.
+    silent: BTreeMap<u16, ExitProblem>,
+    /// Whether some leave their hosts alone for now.
+    is_quiet: bool,
+}
+
+/// Why nothing was chosen.
+struct NotChosen {
+    problem: ExitProblem,
+    /// Whether hosts were asked a while ago.
+    is_stale: bool,
+    /// Whether it may be otherwise in a while.
+    may_pass: bool,
+}
+
+impl From<ExitProblem> for NotChosen {
+    fn from(problem: ExitProblem) -> Self {
+        Self {
+            problem,
+            is_stale: false,
+            may_pass: false,
+        }
+    }
+}
+
+impl Choice<'_> {
+    async fn made(&self) -> Result<Vec<ChosenHost>, ExitProblem> {
+        let until = Instant::now() + PATIENCE;
+        let mut now = false;
+        loop {
+            match Box::pin(self.attempt(now)).await {
+                Ok(chosen) => return Ok(chosen),
+                Err(failed) if failed.is_stale && !now => now = true,
+                Err(failed) if failed.may_pass && Instant::now() < until => sleep(AGAIN).await,
+                Err(failed) => return Err(failed.problem),
+            }
+        }
+    }
+
+    async fn attempt(&self, now: bool) -> Result<Vec<ChosenHost>, NotChosen> {
+        let placements = self.keeper.app.fleet.placements();
+        let turn = placements.turn().await;
+        let promises = turn.promises().await.map_err(ExitProblem::from)?;
+        let mut hosts: BTreeSet<_> = promises.iter().map(|one| one.host.clone()).collect();
+        let idle = self.idle(promises).await?;
+        let questions = turn.questions(self.resolved);
+        let (asked, whose) = self.by_journal(&questions, &idle, now).await?;
+        let heard = Box::pin(self.hear(&asked)).await;
+        self.refuse_silent(&questions, &whose, &heard)?;
+        let over = idle.into_iter().filter(|promise| {
+            let journal = whose.get(&object_of(promise));
+            journal.is_none_or(|journal| !heard.silent.contains_key(journal))
+        });
+        let over: Vec<_> = over.collect();
+        hosts.extend(questions.hosts);
+        hosts.extend(heard.report.objects.values().cloned());
+        let journals = self.journals_of(&hosts).await?;
+        let hand_over = |host: &str| {
+            let journal = journals.get(host).copied().unwrap_or_default();
+            hand_over_id(self.id, journal)
+        };
+        let of = self.records.then(|| ForDecision {
+            decision: self.id,
+            hand_over: &hand_over,
+            by: actor::by(&self.cli.common.reason),
+        });
+        let chosen = turn.choose(self.resolved, &heard.report, &over, of).await;
+        chosen.map_err(|error| {
+            let is_room = error.failure.code.as_str() == NO_HOST;
+            NotChosen {
+                problem: error.into(),
+                is_stale: is_room && heard.report.is_stale,
+                may_pass: is_room && (heard.is_quiet || !heard.silent.is_empty()),
+            }
+        })
+    }
+
+    /// The promises for which nothing is under way any more.
+    async fn idle(&self, promises: Vec<PromiseRecord>) -> Result<Vec<PromiseRecord>, ExitProblem> {
+        let requests = promises.iter().flat_map(|promise| &promise.requests);
+        let ids = requests.flat_map(|one| [one.decision.clone(), one.hand_over.clone()]);
+        let ids: BTreeSet<_> = ids.collect();
+        let ids: Vec<_> = ids.into_iter().collect();
+        let open = self.keeper.shard.set().open_among(&ids).await;
+        let open = open.map_err(elsewhere::problem)?;
+        let is_idle = |promise: &PromiseRecord| {
+            let mut requests = promise.requests.iter();
+            !requests.any(|one| open.contains(&one.decision) || open.contains(&one.hand_over))
+        };
+        Ok(promises.into_iter().filter(is_idle).collect())
+    }
+
+    async fn journals_of(
+        &self,
+        hosts: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, u16>, ExitProblem> {
+        let mut journals = BTreeMap::new();
+        for host in hosts {
+            journals.insert(host.clone(), journal_of_host(self.keeper, host).await?);
+        }
+        Ok(journals)
+    }
+
+    /// What each journal is asked, and which of them has which name.
+    async fn by_journal(
+        &self,
+        questions: &ReportQuestions,
+        idle: &[PromiseRecord],
+        now: bool,
+    ) -> Result<(BTreeMap<u16, ReportQuestions>, BTreeMap<String, u16>), ExitProblem> {
+        let mut asked = BTreeMap::<u16, ReportQuestions>::new();
+        for (host, journal) in self.journals_of(&questions.hosts).await? {
+            asked.entry(journal).or_default().hosts.insert(host);
+        }
+        let mut whose = BTreeMap::new();
+        let objects = questions.objects.iter().cloned();
+        for object in objects.chain(idle.iter().map(object_of)) {
+            let journal = self.keeper.shard.set().journal_of_name(&object).await;
+            if let Some(journal) = journal.map_err(elsewhere::problem)? {
+                let its = asked.entry(journal).or_default();
+                its.objects.insert(object.clone());
+                whose.insert(object, journal);
+            }
+        }
+        for questions_of_one in asked.values_mut() {
+            questions_of_one.archs.clone_from(&questions.archs);
+            questions_of_one.now = now;
+        }
+        Ok((asked, whose))
+    }
+
+    /// Asks all of them at the same time.
+    async fn hear(&self, asked: &BTreeMap<u16, ReportQuestions>) -> Heard {
+        let asking = asked.iter().map(|(journal, questions)| async move {
+            (*journal, questions, Box::pin(self.ask(*journal, questions)).await)
+        });
+        let mut heard = Heard::default();
+        for (journal, questions, answer) in futures::future::join_all(asking).await {
+            let said = answer.and_then(|answer| {
+                heard.is_quiet |= answer.is_quiet;
+                answer.said.map_err(|said| said.problem())
+            });
+            match said {
+                Ok(report) => heard.report.add(report),
+                Err(problem) => {
+                    let why = format!("journal {journal} does not say what it has: {}", problem.message);
+                    let hosts = questions.hosts.iter().map(|host| PlacementHost {
+                        id: host.clone(),
+                        unreachable: Some(why.clone()),
+                        ..PlacementHost::default()
+                    });
+                    heard.report.hosts.extend(hosts);
+                    heard.silent.insert(journal, problem);
+                }
+            }
+        }
+        heard
+    }
+
+    async fn ask(
+        &self,
+        journal: u16,
+        questions: &ReportQuestions,
+    ) -> Result<ReportAnswer, ExitProblem> {
+        let (set, sealer) = (self.keeper.shard.set(), &self.keeper.service.sealer);
+        let asked = CommandAsked {
+            part: Part::Report(questions.clone()),
+            ..self.asked.clone()
+        };
+        let id = ask::id();
+        let request = (id.as_str(), journal);
+        ask::send(set, sealer, request, &asked, true, Some(&self.keeper.held)).await?;
+        let answer = timeout(REPORT, ask::answer(set, sealer, request, BEGIN)).await;
+        if set.withdraw(&id).await.is_err() {
+            tracing::debug!("a report is forgotten later");
+        }
+        answer.unwrap_or_else(|_| {
+            let message = format!("it did not answer within {} s", REPORT.as_secs());
+            let remedy = "see that `vsiflow serve --shards auto` runs, then ask again";
+            Err(ExitProblem::new(Exit::Failed, "VSI0766", message, remedy))
+        })
+    }
+
+    /// Refuses to decide about what a journal has that does not answer: unknown is not absent.
+    fn refuse_silent(
+        &self,
+        questions: &ReportQuestions,
+        whose: &BTreeMap<String, u16>,
+        heard: &Heard,
+    ) -> Result<(), NotChosen> {
+        let mut objects = questions.objects.iter();
+        let silent = objects.find_map(|object| {
+            let journal = whose.get(object)?;
+            Some((object, journal, heard.silent.get(journal)?))
+        });
+        let Some((object, journal, problem)) = silent else {
+            return Ok(());
+        };
+        let message = format!(
+            "journal {journal} has the name {object} and does not say whether it is there: {}",
+            problem.message
+        );
+        Err(NotChosen {
+            problem: ExitProblem::new(problem.exit, &problem.code, message, &problem.remedy),
+            is_stale: false,
+            may_pass: true,
+        })
+    }
+}
+
+fn object_of(promise: &PromiseRecord) -> String {
+    own::object(kind::VSI, &promise.vsi.namespace, &promise.vsi.name)
+}
