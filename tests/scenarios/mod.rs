@@ -119,6 +119,7 @@ mod selecting;
 mod serial;
 mod service_manager;
 mod shards;
+mod shards_placing;
 mod snapshot_schedules;
 mod snapshots;
 mod state_directory;

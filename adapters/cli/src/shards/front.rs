@@ -342,19 +342,19 @@ async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exi
     let resolved = work::with_files(given.clone(), read(&cli.common, sources));
     let resolved = Box::pin(resolved).await?;
     own::refuse_shared(&resolved)?;
+    let is_decided = resolved.vsis.iter().any(is_open);
     let mut journals = BTreeSet::new();
     for host in own::hosts(&resolved) {
         let journal = place.set.assign(&host).await;
         journals.insert(journal.map_err(elsewhere::problem)?);
     }
-    if journals.is_empty() {
+    if journals.is_empty() && !is_decided {
         output::note("nothing is recorded: the documents describe no VSI and no data disk");
     }
     let files = given.files.into_iter().map(|file| CommandFile {
         name: file.name,
         content: file.bytes,
     });
-    let is_decided = resolved.vsis.iter().any(is_open);
     let part = if is_decided { Part::Decide } else { Part::Own };
     let asked = asked(cli, files.collect(), part);
     if is_decided {
