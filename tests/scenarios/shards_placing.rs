@@ -182,7 +182,7 @@ fn anti_affinity_and_data_disks_hold_over_journals() {
     // A disk pins the VSI that has it, whatever else is emptier.
     let disk = "apiVersion: hpse.ibm.com/v1\nkind: HyperProtectContainerRuntimeOnPremDataDisk\n\
         metadata: {name: data, labels: {disk: data}}\nspec: {size: 1Gi, targetSelector: {matchLabels: {config: c}}}\n---\n";
-    let server = placed("db", BLUE, "{}", "512Mi");
+    let server = placed("db", BLUE, "{}", "512Mi").replace("app: web", "app: db");
     let selector = "  diskSelector: {matchLabels: {disk: data}}\n  placement:";
     let with_disk = hosts() + disk + &server.replace("  placement:", selector);
     site.apply(&with_disk, &["--wait"]).exits(0);
@@ -256,7 +256,8 @@ impl<'a> Stall<'a> {
         site.server.sql(&format!(
             "CREATE OR REPLACE FUNCTION vsiflow.stall() RETURNS trigger LANGUAGE plpgsql AS $$ \
              BEGIN IF {condition} THEN PERFORM pg_advisory_xact_lock_shared(4711); END IF; WHILE {condition} AND EXISTS (SELECT FROM vsiflow.stalled) LOOP PERFORM pg_sleep(0.02); END LOOP; \
-             RETURN NEW; END $$; CREATE TABLE vsiflow.stalled AS SELECT 1 AS one; \
+             RETURN NEW; END $$; CREATE TABLE IF NOT EXISTS vsiflow.stalled (one int); \
+             INSERT INTO vsiflow.stalled VALUES (1); \
              CREATE TRIGGER stall BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION vsiflow.stall()"
         ));
         Self { site, table }
@@ -282,7 +283,7 @@ impl<'a> Stall<'a> {
                 "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711",
             );
         }
-        self.site.server.sql("DROP TABLE vsiflow.stalled");
+        self.site.server.sql("DELETE FROM vsiflow.stalled");
         self.site.server.sql(&format!("DROP TRIGGER stall ON {table}"));
     }
 }
@@ -298,6 +299,11 @@ fn dies_at(site: &Site, point: Point, dies: u16, processes: &mut Vec<Running>) {
     let stall = Stall::at(site, point);
     let asked = start_apply(site, &documents, &[]);
     stall.is_reached();
+    if matches!(point, Point::HandingOver) {
+        let promise = format!("promise/default/{name}");
+        let events = site.run(&["events", "--tail", "0", "-o", "json"]).exits(0);
+        assert!(events.stdout.contains(&promise), "{promise}: {events:?}");
+    }
     let dead = processes.remove(who);
     let pid = dead.pid();
     dead.kill();
@@ -349,6 +355,28 @@ fn a_choice_outlives_the_holder_of_the_chosen_host_wherever_it_dies() {
     use Point::{Answering, Appending, Beginning, Closing, HandingOver, Reporting};
     let points = [Reporting, HandingOver, Beginning, Appending, Answering, Closing];
     through_deaths(&points, 3);
+}
+
+#[test]
+fn what_was_deleted_is_not_made_again_by_who_begins_the_choice_anew() {
+    let site = Site::new();
+    let (first, _second) = two(&site);
+    site.apply(&anchors(), &["--wait"]).exits(0);
+    let documents = hosts() + &placed("short", "config: d", "{}", "128Mi");
+    let stall = Stall::at(&site, Point::Closing);
+    let asked = start_apply(&site, &documents, &[]);
+    stall.is_reached();
+    site.run(&["delete", "short", "--wait"]).exits(0);
+    let pid = first.pid();
+    assert_eq!(site.holder_of(0), pid);
+    first.kill();
+    stall.is_over(true);
+    site.bury(pid);
+    asked.end(240).exits(0).says("created");
+    assert!(!places(&site).contains_key("short"));
+    // The next one is.
+    site.apply(&documents, &["--wait"]).exits(0);
+    assert_eq!(places(&site)["short"].1, "Running");
 }
 
 #[test]
