@@ -255,8 +255,13 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
     let serve = site.named(&member, &["serve"]);
     site.vsiflow.run(&serve).exits(2).says("VSI0762");
 
-    let quota = "apiVersion: vsiflow.io/v1\nkind: VirtualServerQuota\nmetadata: {name: q}\nspec: {hard: {vsis: 3}}\n";
-    site.apply(quota, &[]).exits(2).says("VSI0763");
+    let pool = format!(
+        "apiVersion: vsiflow.io/v1\nkind: VirtualServerPool\nmetadata: {{name: web}}\nspec:\n  replicas: 1\n  \
+         template:\n    spec:\n      imageURL: {SIMULATED_IMAGE}\n      guest: {{type: none}}\n      \
+         machine: {{cpus: 1, memory: 512Mi}}\n      targetSelector: {{matchLabels: {{config: a}}}}\n---\n"
+    );
+    let pool = documents(&["a"]) + &pool;
+    site.apply(&pool, &[]).exits(2).says("VSI0763");
     assert_eq!(site.vsis(), []);
     site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
     site.run(&["stop", "vm-a", "vm-b"])

@@ -19,13 +19,13 @@ fn host(name: &str, more: &str) -> String {
     )
 }
 
-fn hosts() -> String {
+pub(super) fn hosts() -> String {
     let far = ", site: far";
     [host("a", ""), host("b", ""), host("c", far), host("d", far)].concat()
 }
 
 /// A VSI that may be on any host with that label.
-fn placed(name: &str, label: &str, placement: &str, memory: &str) -> String {
+pub(super) fn placed(name: &str, label: &str, placement: &str, memory: &str) -> String {
     format!(
         "apiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: {name}, labels: {{app: web}}}}\nspec:\n  \
          imageURL: {SIMULATED_IMAGE}\n  guest: {{type: none}}\n  machine: {{cpus: 1, memory: {memory}}}\n  \
@@ -34,10 +34,15 @@ fn placed(name: &str, label: &str, placement: &str, memory: &str) -> String {
 }
 
 /// A server on each host, so that every host has a journal of its own: a is in journal 0, d in journal 3.
-fn anchors() -> String {
+pub(super) fn anchors() -> String {
     let one = |name: &str| {
-        placed(&format!("on-{name}"), &format!("config: {name}"), "{}", "512Mi")
-            .replace("  placement: {}\n", "")
+        placed(
+            &format!("on-{name}"),
+            &format!("config: {name}"),
+            "{}",
+            "512Mi",
+        )
+        .replace("  placement: {}\n", "")
     };
     hosts() + &["a", "b", "c", "d"].map(one).concat()
 }
@@ -47,7 +52,7 @@ const ROOM: u64 = 256 * 1024 * 16 / 1000;
 const BLUE: &str = "fleet: blue";
 
 /// Where each VSI is that is not gone, and its phase.
-fn places(site: &Site) -> BTreeMap<String, (String, String)> {
+pub(super) fn places(site: &Site) -> BTreeMap<String, (String, String)> {
     let all = site.vsis();
     let count = all.len();
     let places: BTreeMap<_, _> = all
@@ -81,7 +86,7 @@ fn nothing_is_promised_twice(site: &Site) {
 }
 
 #[track_caller]
-fn all_are_running(site: &Site) {
+pub(super) fn all_are_running(site: &Site) {
     let until = Instant::now() + Duration::from_secs(240);
     loop {
         let places = places(site);
@@ -93,8 +98,11 @@ fn all_are_running(site: &Site) {
     }
 }
 
-fn start_apply(site: &Site, documents: &str, more: &[&str]) -> Running {
-    site.start(&|arguments| site.vsiflow.start_apply(documents, arguments), more)
+pub(super) fn start_apply(site: &Site, documents: &str, more: &[&str]) -> Running {
+    site.start(
+        &|arguments| site.vsiflow.start_apply(documents, arguments),
+        more,
+    )
 }
 
 fn serving(process: &mut Running, journal: u16) {
@@ -103,7 +111,7 @@ fn serving(process: &mut Running, journal: u16) {
 }
 
 /// Two processes: the first has journals 0 and 1, and with them hosts a and b, the second has the others.
-fn two(site: &Site) -> (Running, Running) {
+pub(super) fn two(site: &Site) -> (Running, Running) {
     let mut first = site.process();
     serving(&mut first, 3);
     let mut second = site.process();
@@ -122,7 +130,9 @@ fn hosts_of_all_journals_are_chosen_among_and_what_stands_there_stays() {
         .map(|one| placed(&format!("v{one}"), BLUE, spread, "512Mi"))
         .collect();
     let documents = hosts() + &servers;
-    site.apply(&documents, &["--dry-run"]).exits(0).says("v7 created (dry run)");
+    site.apply(&documents, &["--dry-run"])
+        .exits(0)
+        .says("v7 created (dry run)");
     assert_eq!(places(&site), BTreeMap::new());
     site.apply(&documents, &["--wait"]).exits(0);
     let before = places(&site);
@@ -174,7 +184,9 @@ fn anti_affinity_and_data_disks_hold_over_journals() {
     site.run(&["delete", "on-d", "--wait"]).exits(0);
     let documents = hosts() + &apart("one") + &apart("two");
     site.apply(&documents, &["--wait"]).exits(0);
-    let there: BTreeSet<_> = ["one", "two"].map(|name| places(&site)[name].0.clone()).into();
+    let there: BTreeSet<_> = ["one", "two"]
+        .map(|name| places(&site)[name].0.clone())
+        .into();
     assert_eq!(there.len(), 2);
     let third = hosts() + &apart("three");
     site.apply(&third, &[]).exits(4).says("antiAffinity");
@@ -193,7 +205,7 @@ fn anti_affinity_and_data_disks_hold_over_journals() {
 
 /// Where a request is in its life when somebody dies.
 #[derive(Clone, Copy, Debug)]
-enum Point {
+pub(super) enum Point {
     /// Journal 0 asks the other journal.
     Asking,
     /// The other journal answers.
@@ -226,13 +238,25 @@ impl Point {
         let requests = || "shard_requests".to_owned();
         match self {
             Self::Asking => (requests(), "INSERT", "NEW.lane = 2"),
-            Self::Reporting => (requests(), "UPDATE", "NEW.lane = 2 AND NEW.answer IS NOT NULL"),
+            Self::Reporting => (
+                requests(),
+                "UPDATE",
+                "NEW.lane = 2 AND NEW.answer IS NOT NULL",
+            ),
             Self::Promising => ("fleet.0".to_owned(), "INSERT", "true"),
             Self::HandingOver => (requests(), "INSERT", "NEW.lane = 0"),
             Self::Beginning => (requests(), "UPDATE", "NEW.lane = 0 AND NEW.answer IS NULL"),
             Self::Appending => ("fleet.3".to_owned(), "INSERT", "true"),
-            Self::Answering => (requests(), "UPDATE", "NEW.lane = 0 AND NEW.answer IS NOT NULL"),
-            Self::Closing => (requests(), "UPDATE", "NEW.lane = 1 AND NEW.answer IS NOT NULL"),
+            Self::Answering => (
+                requests(),
+                "UPDATE",
+                "NEW.lane = 0 AND NEW.answer IS NOT NULL",
+            ),
+            Self::Closing => (
+                requests(),
+                "UPDATE",
+                "NEW.lane = 1 AND NEW.answer IS NOT NULL",
+            ),
         }
     }
 }
@@ -248,7 +272,8 @@ impl<'a> Stall<'a> {
         let (table, event, condition) = point.statement();
         let table = match table.strip_prefix("fleet.") {
             Some(_) => {
-                let journal = format!("SELECT journal FROM vsiflow.journals WHERE name = '{table}'");
+                let journal =
+                    format!("SELECT journal FROM vsiflow.journals WHERE name = '{table}'");
                 format!("vsiflow.events_{}", site.server.sql(&journal).trim())
             }
             None => format!("vsiflow.{table}"),
@@ -284,22 +309,29 @@ impl<'a> Stall<'a> {
             );
         }
         self.site.server.sql("DELETE FROM vsiflow.stalled");
-        self.site.server.sql(&format!("DROP TRIGGER stall ON {table}"));
+        self.site
+            .server
+            .sql(&format!("DROP TRIGGER stall ON {table}"));
     }
 }
 
 /// One dies at that point, another one comes, and what was asked for is done once.
-fn dies_at(site: &Site, point: Point, dies: u16, processes: &mut Vec<Running>) {
+pub(super) fn dies_at(
+    site: &Site,
+    (point, dies): (Point, u16),
+    processes: &mut Vec<Running>,
+    document: impl Fn(&str) -> String,
+) {
     // Whoever comes takes what is free, which may be the other half.
     let holder = site.holder_of(dies);
     let of_holder = |process: &Running| process.pid() == holder;
     let who = processes.iter().position(of_holder).unwrap();
     let name = format!("{point:?}-{dies}").to_lowercase();
-    let documents = hosts() + &placed(&name, "config: d", "{}", "128Mi");
+    let documents = hosts() + &document(&name);
     let stall = Stall::at(site, point);
     let asked = start_apply(site, &documents, &[]);
     stall.is_reached();
-    if matches!(point, Point::HandingOver) {
+    if matches!(point, Point::HandingOver) && documents.contains("placement:") {
         let promise = format!("promise/default/{name}");
         let events = site.run(&["events", "--tail", "0", "-o", "json"]).exits(0);
         assert!(events.stdout.contains(&promise), "{promise}: {events:?}");
@@ -316,8 +348,12 @@ fn dies_at(site: &Site, point: Point, dies: u16, processes: &mut Vec<Running>) {
     let there = places(site);
     assert_eq!(there[&name].0, "sim:d", "{point:?} {dies}: {there:?}");
     let made = site.run(&["history", &name, "-o", "json"]).exits(0).stdout;
-    let lines = made.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let journals: BTreeSet<_> = lines.map(|line| line["journal"].as_u64().unwrap()).collect();
+    let lines = made
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let journals: BTreeSet<_> = lines
+        .map(|line| line["journal"].as_u64().unwrap())
+        .collect();
     assert_eq!(journals, BTreeSet::from([3]), "{point:?} {dies}");
     site.apply(&documents, &[]).exits(0).says("unchanged");
 }
@@ -328,7 +364,8 @@ fn through_deaths(points: &[Point], dies: u16) {
     let mut processes = vec![first, second];
     site.apply(&anchors(), &["--wait"]).exits(0);
     for point in points {
-        dies_at(&site, *point, dies, &mut processes);
+        let document = |name: &str| placed(name, "config: d", "{}", "128Mi");
+        dies_at(&site, (*point, dies), &mut processes, document);
     }
     let all = places(&site);
     assert_eq!(all.len(), 4 + points.len(), "{all:?}");
@@ -339,21 +376,38 @@ fn through_deaths(points: &[Point], dies: u16) {
     site.apply(&one, &["--wait"]).exits(0);
     let one = hosts() + &placed("very-last", "config: d", "{}", "128Mi");
     site.apply(&one, &["--wait"]).exits(0);
-    let open = site.server.sql("SELECT count(*) FROM vsiflow.shard_requests WHERE answer IS NULL");
+    let open = site
+        .server
+        .sql("SELECT count(*) FROM vsiflow.shard_requests WHERE answer IS NULL");
     assert_eq!(open.trim(), "0");
 }
 
 #[test]
 fn a_choice_outlives_the_holder_of_journal_0_wherever_it_dies() {
     use Point::{Answering, Asking, Beginning, Closing, HandingOver, Promising, Reporting};
-    let points = [Asking, Reporting, Promising, HandingOver, Beginning, Answering, Closing];
+    let points = [
+        Asking,
+        Reporting,
+        Promising,
+        HandingOver,
+        Beginning,
+        Answering,
+        Closing,
+    ];
     through_deaths(&points, 0);
 }
 
 #[test]
 fn a_choice_outlives_the_holder_of_the_chosen_host_wherever_it_dies() {
     use Point::{Answering, Appending, Beginning, Closing, HandingOver, Reporting};
-    let points = [Reporting, HandingOver, Beginning, Appending, Answering, Closing];
+    let points = [
+        Reporting,
+        HandingOver,
+        Beginning,
+        Appending,
+        Answering,
+        Closing,
+    ];
     through_deaths(&points, 3);
 }
 
@@ -404,7 +458,9 @@ fn two_choices_at_the_same_time_promise_no_room_twice() {
 /// As many commands as they come, and processes that die at any time.
 #[test]
 fn random_game_of_choices_and_deaths() {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = std::env::var("SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or_else(|| rand::rng().random::<u64>());
     println!("SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
@@ -444,11 +500,17 @@ fn random_game_of_choices_and_deaths() {
         }
     }
     nothing_is_promised_twice(&site);
-    let there: BTreeSet<_> = places(&site).into_keys().filter(|name| name.starts_with('v')).collect();
+    let there: BTreeSet<_> = places(&site)
+        .into_keys()
+        .filter(|name| name.starts_with('v'))
+        .collect();
     assert!(made.is_subset(&there), "{made:?} {there:?}");
     for (name, (documents, ended)) in refused {
         assert_eq!(ended.code, Some(4), "{ended:?}");
-        assert!(made.contains(&name) || ended.stderr.contains("VSI0737"), "{ended:?}");
+        assert!(
+            made.contains(&name) || ended.stderr.contains("VSI0737"),
+            "{ended:?}"
+        );
         // It says the same again, or there is room now.
         let again = site.apply(&documents, &[]);
         assert!([Some(0), Some(4)].contains(&again.code), "{again:?}");

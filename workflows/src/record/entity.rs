@@ -19,6 +19,8 @@ pub mod kind {
     pub const MACHINE: &str = "machine";
     /// What a host has; its id is the host's.
     pub const CAPACITY: &str = "capacity";
+    /// What an object of a set of journals may take of quotas; its id is the object's name.
+    pub const ADMISSION: &str = "admission";
     /// A host that is promised to a VSI of a set of journals; its id is namespace and name of the VSI.
     pub const PROMISE: &str = "promise";
     /// A pool of virtual servers; its id is its UID.

@@ -1,4 +1,4 @@
-//! Journal 0 chooses hosts over all journals of a set, and hands over what it chose
+//! Journal 0 chooses hosts over all journals of a set, admits what their quotas permit, and hands over what it decided
 //! (docs/adr/0014-choices-over-journals.md).
 //!
 //! Guarantees:
@@ -8,7 +8,7 @@
 //!   says what became of it. Which requests are open is looked at before the reports are asked for.
 //! - **Who lost the lease of journal 0 hands nothing over.** Its statement to do so is fenced.
 //!
-//! What this room never does: it acts on no host, and records nothing but promises.
+//! What this room never does: it acts on no host, and records nothing but promises and admissions.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,13 +18,13 @@ use std::{
 
 use tokio::time::{Instant, sleep, timeout};
 use vsiflow_workflows::{
-    fleet::{ChosenHost, ForDecision, JournalReport, ReportQuestions, put_hosts},
-    placement::{PlacementHost, PromiseRecord},
-    record::kind,
+    fleet::{ChosenHost, ForDecision, JournalReport, OpenRecord, ReportQuestions, put_hosts},
+    placement::{OpenRequest, PlacementHost},
     spec::Resolved,
 };
 
 use super::{
+    DECIDES,
     ask::{self, CommandAnswer, CommandAsked, Part, ReportAnswer},
     front,
     journal::{Keeper, unreadable},
@@ -63,6 +63,9 @@ pub(super) async fn decide(
     let mut resolved = Box::pin(front::read(&cli.common, sources)).await?;
     own::refuse_shared(&resolved)?;
     let records = matches!(&cli.command, CliCommand::Apply(args) if !args.dry_run);
+    if records && !resolved.quotas.is_empty() {
+        note_limits(keeper, &resolved).await?;
+    }
     let choice = Choice {
         keeper,
         id,
@@ -74,6 +77,9 @@ pub(super) async fn decide(
     let chosen = Box::pin(choice.made()).await?;
     put_hosts(&mut resolved, &chosen);
     let mut journals = BTreeSet::new();
+    if !resolved.quotas.is_empty() {
+        journals.insert(DECIDES);
+    }
     for host in own::hosts(&resolved) {
         journals.insert(journal_of_host(keeper, &host).await?);
     }
@@ -93,6 +99,17 @@ pub(super) async fn decide(
         }));
     }
     Ok(worst)
+}
+
+/// From now on nobody has VSIs made in these namespaces without asking here.
+async fn note_limits(keeper: &Keeper, resolved: &Resolved) -> Result<(), ExitProblem> {
+    let namespaces = resolved.quotas.iter().map(|quota| quota.namespace.clone());
+    let noted = keeper.shard.set();
+    let noted = noted.note_limits(&keeper.held, &namespaces.collect()).await;
+    if noted.map_err(elsewhere::problem)? {
+        return Ok(());
+    }
+    Err(ExitProblem::defect("the lease of journal 0 is past"))
 }
 
 /// The request by which a journal is told of a decision.
@@ -185,18 +202,21 @@ impl Choice<'_> {
     async fn attempt(&self, now: bool) -> Result<Vec<ChosenHost>, NotChosen> {
         let placements = self.keeper.app.fleet.placements();
         let turn = placements.turn().await;
-        let promises = turn.promises().await.map_err(ExitProblem::from)?;
-        let mut hosts: BTreeSet<_> = promises.iter().map(|one| one.host.clone()).collect();
-        let idle = self.idle(promises).await?;
-        let questions = turn.questions(self.resolved);
+        let mut under_way: Vec<_> = open(turn.promises().await.map_err(ExitProblem::from)?);
+        under_way.extend(open(turn.admissions().await.map_err(ExitProblem::from)?));
+        let hosts = under_way.iter().map(|one| one.host.clone());
+        let mut hosts: BTreeSet<_> = hosts.chain(own::hosts(self.resolved)).collect();
+        let idle = self.idle(&under_way).await?;
+        let questions = turn.questions(self.resolved).await;
+        let questions = questions.map_err(ExitProblem::from)?;
         let (asked, whose) = self.by_journal(&questions, &idle, now).await?;
         let heard = Box::pin(self.hear(&asked)).await;
         self.refuse_silent(&questions, &whose, &heard)?;
-        let over = idle.into_iter().filter(|promise| {
-            let journal = whose.get(&object_of(promise));
+        let over = idle.into_iter().filter(|object| {
+            let journal = whose.get(object);
             journal.is_none_or(|journal| !heard.silent.contains_key(journal))
         });
-        let over: Vec<_> = over.collect();
+        let over: BTreeSet<_> = over.collect();
         hosts.extend(questions.hosts);
         hosts.extend(heard.report.objects.values().cloned());
         let journals = self.journals_of(&hosts).await?;
@@ -220,19 +240,24 @@ impl Choice<'_> {
         })
     }
 
-    /// The promises for which nothing is under way any more.
-    async fn idle(&self, promises: Vec<PromiseRecord>) -> Result<Vec<PromiseRecord>, ExitProblem> {
-        let requests = promises.iter().flat_map(|promise| &promise.requests);
+    /// The names of those for which nothing is under way any more.
+    async fn idle(&self, under_way: &[UnderWay]) -> Result<BTreeSet<String>, ExitProblem> {
+        let requests = under_way.iter().flat_map(|one| &one.requests);
         let ids = requests.flat_map(|one| [one.decision.clone(), one.hand_over.clone()]);
         let ids: BTreeSet<_> = ids.collect();
         let ids: Vec<_> = ids.into_iter().collect();
         let open = self.keeper.shard.set().open_among(&ids).await;
         let open = open.map_err(elsewhere::problem)?;
-        let is_idle = |promise: &PromiseRecord| {
-            let mut requests = promise.requests.iter();
-            !requests.any(|one| open.contains(&one.decision) || open.contains(&one.hand_over))
+        let is_busy = |one: &&UnderWay| {
+            let mut requests = one.requests.iter();
+            requests.any(|one| open.contains(&one.decision) || open.contains(&one.hand_over))
         };
-        Ok(promises.into_iter().filter(is_idle).collect())
+        let objects = |all: &mut dyn Iterator<Item = &UnderWay>| -> BTreeSet<_> {
+            all.map(|one| one.object.clone()).collect()
+        };
+        let busy = objects(&mut under_way.iter().filter(is_busy));
+        let all = objects(&mut under_way.iter());
+        Ok(all.difference(&busy).cloned().collect())
     }
 
     async fn journals_of(
@@ -250,7 +275,7 @@ impl Choice<'_> {
     async fn by_journal(
         &self,
         questions: &ReportQuestions,
-        idle: &[PromiseRecord],
+        idle: &BTreeSet<String>,
         now: bool,
     ) -> Result<(BTreeMap<u16, ReportQuestions>, BTreeMap<String, u16>), ExitProblem> {
         let mut asked = BTreeMap::<u16, ReportQuestions>::new();
@@ -259,12 +284,19 @@ impl Choice<'_> {
         }
         let mut whose = BTreeMap::new();
         let objects = questions.objects.iter().cloned();
-        for object in objects.chain(idle.iter().map(object_of)) {
+        for object in objects.chain(idle.iter().cloned()) {
             let journal = self.keeper.shard.set().journal_of_name(&object).await;
             if let Some(journal) = journal.map_err(elsewhere::problem)? {
                 let its = asked.entry(journal).or_default();
                 its.objects.insert(object.clone());
                 whose.insert(object, journal);
+            }
+        }
+        if !questions.namespaces.is_empty() {
+            // Any of them may have something there.
+            for journal in 0..self.keeper.shard.set().journals() {
+                let its = asked.entry(journal).or_default();
+                its.namespaces.clone_from(&questions.namespaces);
             }
         }
         for questions_of_one in asked.values_mut() {
@@ -277,7 +309,11 @@ impl Choice<'_> {
     /// Asks all of them at the same time.
     async fn hear(&self, asked: &BTreeMap<u16, ReportQuestions>) -> Heard {
         let asking = asked.iter().map(|(journal, questions)| async move {
-            (*journal, questions, Box::pin(self.ask(*journal, questions)).await)
+            (
+                *journal,
+                questions,
+                Box::pin(self.ask(*journal, questions)).await,
+            )
         });
         let mut heard = Heard::default();
         for (journal, questions, answer) in futures::future::join_all(asking).await {
@@ -288,7 +324,10 @@ impl Choice<'_> {
             match said {
                 Ok(report) => heard.report.add(report),
                 Err(problem) => {
-                    let why = format!("journal {journal} does not say what it has: {}", problem.message);
+                    let why = format!(
+                        "journal {journal} does not say what it has: {}",
+                        problem.message
+                    );
                     let hosts = questions.hosts.iter().map(|host| PlacementHost {
                         id: host.clone(),
                         unreachable: Some(why.clone()),
@@ -333,6 +372,20 @@ impl Choice<'_> {
         whose: &BTreeMap<String, u16>,
         heard: &Heard,
     ) -> Result<(), NotChosen> {
+        if let (false, Some((journal, problem))) = (
+            questions.namespaces.is_empty(),
+            heard.silent.first_key_value(),
+        ) {
+            let message = format!(
+                "journal {journal} does not say what is taken in namespaces that have quotas: {}",
+                problem.message
+            );
+            return Err(NotChosen {
+                problem: ExitProblem::new(problem.exit, &problem.code, message, &problem.remedy),
+                is_stale: false,
+                may_pass: problem.exit == Exit::Failed,
+            });
+        }
         let mut objects = questions.objects.iter();
         let silent = objects.find_map(|object| {
             let journal = whose.get(object)?;
@@ -348,11 +401,23 @@ impl Choice<'_> {
         Err(NotChosen {
             problem: ExitProblem::new(problem.exit, &problem.code, message, &problem.remedy),
             is_stale: false,
-            may_pass: true,
+            may_pass: problem.exit == Exit::Failed,
         })
     }
 }
 
-fn object_of(promise: &PromiseRecord) -> String {
-    own::object(kind::VSI, &promise.vsi.namespace, &promise.vsi.name)
+/// Something that was promised or admitted, and that counts.
+struct UnderWay {
+    object: String,
+    host: String,
+    requests: Vec<OpenRequest>,
+}
+
+fn open<R: OpenRecord>(records: Vec<R>) -> Vec<UnderWay> {
+    let all = records.iter().map(|record| UnderWay {
+        object: record.object(),
+        host: record.host().to_owned(),
+        requests: record.requests().to_vec(),
+    });
+    all.collect()
 }

@@ -10,7 +10,7 @@ use vsiflow_postgres::{
 };
 
 use super::{
-    SetPlace,
+    DECIDES, SetPlace,
     ask::{self, CommandAsked, Part},
     own,
 };
@@ -29,8 +29,8 @@ use crate::{
     work::{self, DISK},
 };
 
-/// The journal that decides over all of them.
-const DECIDES: u16 = 0;
+/// How a quota is named among other things.
+const QUOTA: &str = "quota/";
 
 /// Where a command goes on.
 pub(crate) enum Routed {
@@ -210,6 +210,9 @@ fn meeting(command: &CliCommand) -> Meeting<'_> {
             Meeting::Refused("an offset is one of a journal")
         }
         CliCommand::Events(_) => Meeting::Looks,
+        CliCommand::Describe(args) if is_quota(&args.names()) => Meeting::Refused(
+            "one journal knows a part of what is used; `get quotas` shows all of it",
+        ),
         CliCommand::Describe(args) => Meeting::LooksAt(&args.namespace, args.names()),
         CliCommand::History(args) => Meeting::LooksAt(&args.namespace, args.names()),
         CliCommand::Logs(args) if args.words.is_empty() => Meeting::Refused(NAMES),
@@ -290,10 +293,18 @@ pub(super) fn is_asked(command: &CliCommand) -> bool {
     matches!(meeting(command), Meeting::Acts(..) | Meeting::Documents(_))
 }
 
+fn is_quota(names: &[String]) -> bool {
+    names.iter().any(|name| name.starts_with(QUOTA))
+}
+
 /// The journal of these objects, which must be one.
 async fn of_names(place: &SetPlace, namespace: &str, names: &[String]) -> Result<u16, ExitProblem> {
     let mut found: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     for name in names {
+        if name.starts_with(QUOTA) {
+            found.entry(DECIDES).or_default().push(name);
+            continue;
+        }
         let (kind, rest) = match name.strip_prefix(DISK) {
             Some(rest) => ("disk", rest),
             None => ("vsi", without_kind(name)),
@@ -342,7 +353,10 @@ async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exi
     let resolved = work::with_files(given.clone(), read(&cli.common, sources));
     let resolved = Box::pin(resolved).await?;
     own::refuse_shared(&resolved)?;
-    let is_decided = resolved.vsis.iter().any(is_open);
+    let limited = place.set.limited_among(&own::namespaces(&resolved)).await;
+    let is_limited = !limited.map_err(elsewhere::problem)?.is_empty();
+    let is_open = resolved.vsis.iter().any(is_open);
+    let is_decided = is_open || is_limited || !resolved.quotas.is_empty();
     let mut journals = BTreeSet::new();
     for host in own::hosts(&resolved) {
         let journal = place.set.assign(&host).await;

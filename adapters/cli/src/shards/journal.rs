@@ -16,7 +16,7 @@ use vsiflow_postgres::{
 };
 
 use super::{
-    Membership,
+    DECIDES, Membership,
     ask::{CommandAnswer, CommandAsked, Part},
     choose, front, own, report,
 };
@@ -97,6 +97,11 @@ async fn open_and_serve(
     });
     let settled = shard.set().settle_all_names(shard.number).await;
     settled.map_err(elsewhere::problem)?;
+    if shard.number == DECIDES {
+        let limited = app.fleet.quotas().namespaces().await?;
+        let kept = shard.set().keep_limits(&keeper.held, &limited).await;
+        kept.map_err(elsewhere::problem)?;
+    }
     output::note(&format!("serving journal {}", shard.number));
     let counted = metrics::follow(service.metrics.clone(), app.fleet.notices());
     let every = service.args.prune_images_every;
@@ -163,7 +168,9 @@ async fn answer(keeper: Arc<Keeper>) -> CommandOutcome {
             ..
         } = &*keeper;
         let begun = shard.set();
-        let begun = begun.begin(&service.sealer, held, shard.number, &open).await;
+        let begun = begun
+            .begin(&service.sealer, held, shard.number, &open)
+            .await;
         match begun {
             Ok(Some(asked)) => {
                 let lane = asked.lane;

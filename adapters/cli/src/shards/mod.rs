@@ -24,7 +24,7 @@
 //!   journal it is all or nothing, as ever; over several it is not.
 //!
 //! What this room never does: it decides nothing about a VSI; it records nothing but through a fleet; it
-//! never half does what needs several journals at once. Pools, groups, quotas, types and snapshots
+//! never half does what needs several journals at once. Pools, groups, types and snapshots
 //! are refused (VSI0763), as are commands that would show or change a part only (VSI0764).
 
 mod ask;
@@ -56,6 +56,9 @@ use crate::{
 };
 
 pub(crate) use holder::serve;
+
+/// The journal that decides over all of them.
+const DECIDES: u16 = 0;
 
 /// A set, and the folder beside it.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ use vsiflow_workflows::{
     spec::{DesiredDataDisk, Resolved},
 };
 
-use super::{Membership, problem};
+use super::{DECIDES, Membership, problem};
 use crate::{
     args::Common,
     compose::{App, elsewhere},
@@ -51,7 +51,6 @@ pub(super) fn refuse_shared(resolved: &Resolved) -> Result<(), ExitProblem> {
     let kinds = [
         (resolved.pools.is_empty(), "a VirtualServerPool"),
         (resolved.groups.is_empty(), "a VirtualServerGroup"),
-        (resolved.quotas.is_empty(), "a VirtualServerQuota"),
         (resolved.types.is_empty(), "a VirtualServerType"),
         (resolved.snapshots.is_empty(), "a VirtualServerSnapshot"),
     ];
@@ -77,14 +76,25 @@ pub(super) fn hosts(resolved: &Resolved) -> BTreeSet<String> {
     all.filter(|host| !host.is_empty()).collect()
 }
 
+/// The namespaces of what documents put somewhere.
+pub(super) fn namespaces(resolved: &Resolved) -> BTreeSet<String> {
+    let vsis = resolved.vsis.iter();
+    let vsis = vsis.map(|vsi| vsi.desired.namespace.clone());
+    let disks = resolved.data_disks.iter();
+    vsis.chain(disks.map(|disk| disk.namespace.clone()))
+        .collect()
+}
+
 /// Leaves of documents what is of this journal's hosts.
 ///
 /// # Errors
 /// VSI0763 as above, and when the database does not answer.
 pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<(), ExitProblem> {
     refuse_shared(resolved)?;
-    let chosen = HANDED_OVER.try_with(Clone::clone);
-    put_hosts(resolved, &chosen.unwrap_or_default());
+    match HANDED_OVER.try_with(Clone::clone) {
+        Ok(chosen) => put_hosts(resolved, &chosen),
+        Err(_) => refuse_undecided(shard, resolved).await?,
+    }
     if let Some(vsi) = resolved.vsis.iter().find(|vsi| is_open(vsi)) {
         let why = format!("nobody chose a host for vsi/{}", vsi.desired.name);
         return Err(not_in_a_set(&why));
@@ -99,9 +109,24 @@ pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<
     resolved.vsis.retain(|vsi| own.contains(&vsi.desired.host));
     resolved.data_disks.retain(|disk| own.contains(&disk.host));
     resolved.hosts.retain(|id, _| own.contains(id));
+    if shard.number != DECIDES {
+        resolved.quotas.clear();
+    }
     // What is not in the documents of a directory is not looked for in a set.
     resolved.directory = None;
     Ok(())
+}
+
+/// Refuses what journal 0 has to decide before: that somebody asked here says that nothing had to be decided then.
+async fn refuse_undecided(shard: &Membership, resolved: &Resolved) -> Result<(), ExitProblem> {
+    let limited = shard.set().limited_among(&namespaces(resolved)).await;
+    let limited = limited.map_err(elsewhere::problem)?;
+    let Some(namespace) = limited.first() else {
+        return Ok(());
+    };
+    let message = format!("namespace {namespace} has had a quota for a moment; nothing was done");
+    let remedy = "apply again";
+    Err(ExitProblem::new(Exit::Failed, "VSI0766", message, remedy))
 }
 
 /// Names that are claimed while something is recorded under them.

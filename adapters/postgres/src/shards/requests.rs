@@ -229,13 +229,7 @@ impl ShardSet {
             .reader()
             .query(
                 take,
-                &[
-                    &self.name(),
-                    &number,
-                    &held.holder,
-                    &held.journal,
-                    &lanes,
-                ],
+                &[&self.name(), &number, &held.holder, &held.journal, &lanes],
             )
             .await?;
         let Some(row) = rows.first() else {

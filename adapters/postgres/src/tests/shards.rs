@@ -287,7 +287,11 @@ fn new<'a>(id: &'a str, text: &'a Secret, repeatable: bool) -> NewRequest<'a> {
 async fn a_lane_that_is_full_keeps_no_other_and_what_is_answered_is_not_open() {
     let server = Server::start();
     let (set, key, text) = (set(&server).await, sealer(), Secret::new("x"));
-    for (id, lane) in [("a", Lane::Command), ("b", Lane::Decision), ("c", Lane::Report)] {
+    for (id, lane) in [
+        ("a", Lane::Command),
+        ("b", Lane::Decision),
+        ("c", Lane::Report),
+    ] {
         let request = NewRequest {
             lane,
             ..new(id, &text, true)
@@ -319,9 +323,13 @@ async fn one_whose_lease_is_past_asks_nothing_of_others() {
     let late = set.ask(&key, new("a", &text, true), Some(&first)).await;
     assert!(matches!(late, Err(ShardError::Full { .. })), "{late:?}");
     assert!(matches!(set.progress(&key, "a").await, Ok(Progress::Gone)));
-    set.ask(&key, new("a", &text, true), Some(&second)).await.unwrap();
+    set.ask(&key, new("a", &text, true), Some(&second))
+        .await
+        .unwrap();
     // One that is there is as if it had been asked.
-    set.ask(&key, new("a", &text, true), Some(&first)).await.unwrap();
+    set.ask(&key, new("a", &text, true), Some(&first))
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -330,8 +338,12 @@ async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
     let (set, key) = (set(&server).await, sealer());
     let text = Secret::new("apply hunter2");
     for (id, repeatable) in [("a", true), ("b", false), ("c", true)] {
-        set.ask(&key, new(id, &text, repeatable), None).await.unwrap();
-        set.ask(&key, new(id, &text, repeatable), None).await.unwrap();
+        set.ask(&key, new(id, &text, repeatable), None)
+            .await
+            .unwrap();
+        set.ask(&key, new(id, &text, repeatable), None)
+            .await
+            .unwrap();
     }
     let seen = "SELECT count(*) FROM vsiflow.shard_requests WHERE position('hunter2'::bytea IN sealed) > 0";
     assert_eq!(server.sql(seen), "0");
@@ -341,9 +353,18 @@ async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
     let lasts = Duration::from_millis(600);
     let first = Held::take(&set.member(1), lasts).await.unwrap();
     let other = Held::take(&set.member(0), hold::LASTS).await.unwrap();
-    assert!(set.begin(&key, &other, 0, &Lane::ALL).await.unwrap().is_none());
+    assert!(
+        set.begin(&key, &other, 0, &Lane::ALL)
+            .await
+            .unwrap()
+            .is_none()
+    );
     for id in ["a", "b"] {
-        let asked = set.begin(&key, &first, 1, &Lane::ALL).await.unwrap().unwrap();
+        let asked = set
+            .begin(&key, &first, 1, &Lane::ALL)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(
             (asked.id.as_str(), asked.begun, asked.again),
             (id, false, false)
@@ -352,20 +373,38 @@ async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
         assert!(!set.withdraw(id).await.unwrap());
         assert!(matches!(set.progress(&key, id).await, Ok(Progress::Begun)));
     }
-    assert!(set.begin(&key, &first, 1, &Lane::ALL).await.unwrap().is_none());
+    assert!(
+        set.begin(&key, &first, 1, &Lane::ALL)
+            .await
+            .unwrap()
+            .is_none()
+    );
 
     // It dies; what it has begun is its successor's.
     let second = Held::win(&set.member(1), hold::LASTS, |_| {})
         .await
         .unwrap();
     set.ask(&key, new("d", &text, true), None).await.unwrap();
-    assert!(set.begin(&key, &first, 1, &Lane::ALL).await.unwrap().is_none());
-    let asked = set.begin(&key, &second, 1, &Lane::ALL).await.unwrap().unwrap();
+    assert!(
+        set.begin(&key, &first, 1, &Lane::ALL)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let asked = set
+        .begin(&key, &second, 1, &Lane::ALL)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         (asked.id.as_str(), asked.begun, asked.again),
         ("a", false, true)
     );
-    let asked = set.begin(&key, &second, 1, &Lane::ALL).await.unwrap().unwrap();
+    let asked = set
+        .begin(&key, &second, 1, &Lane::ALL)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         (asked.id.as_str(), asked.begun, asked.again),
         ("b", true, true)
@@ -384,11 +423,25 @@ async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
     assert_eq!(answer.expose(), b"new");
 
     // One that was sealed with another key holds up no other.
-    set.ask(&sealer(), new("e", &text, true), None).await.unwrap();
-    assert_eq!(set.begin(&key, &second, 1, &Lane::ALL).await.unwrap().unwrap().id, "d");
+    set.ask(&sealer(), new("e", &text, true), None)
+        .await
+        .unwrap();
+    assert_eq!(
+        set.begin(&key, &second, 1, &Lane::ALL)
+            .await
+            .unwrap()
+            .unwrap()
+            .id,
+        "d"
+    );
     let sealed = set.begin(&key, &second, 1, &Lane::ALL).await.map(drop);
     assert!(matches!(sealed, Err(ShardError::Seal { .. })), "{sealed:?}");
-    assert!(set.begin(&key, &second, 1, &Lane::ALL).await.unwrap().is_none());
+    assert!(
+        set.begin(&key, &second, 1, &Lane::ALL)
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

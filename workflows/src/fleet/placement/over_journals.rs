@@ -12,7 +12,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::sync::MutexGuard;
 use vsiflow_engine::{
     executor::By,
@@ -21,12 +21,15 @@ use vsiflow_engine::{
 
 use super::{
     no_host,
-    survey::HostSurvey,
     requests::{host_in_documents, request_with},
+    survey::HostSurvey,
 };
 use crate::{
     fleet::{
-        ErrorKind, Fleet, FleetError, PlacementHandle, store::DesiredUpdates, unreadable::WantedReading,
+        ErrorKind, Fleet, FleetError, PlacementHandle,
+        quota::over_journals::{AdmissionRecord, Admissions, TakenUsage, admission_entity},
+        store::DesiredUpdates,
+        unreadable::WantedReading,
     },
     placement::{
         Decision, OpenRequest, PlacementBoard, PlacementHost, PlacementRequest, PromiseRecord,
@@ -45,6 +48,8 @@ pub struct ReportQuestions {
     pub archs: BTreeSet<String>,
     /// Names such as `vsi/default/web` and `disk/default/data`.
     pub objects: BTreeSet<String>,
+    /// Namespaces of which is to be said what is taken in them.
+    pub namespaces: BTreeSet<String>,
     /// Whether hosts are asked again that were asked a moment ago.
     pub now: bool,
     /// Why hosts are not asked; none where they are.
@@ -59,6 +64,8 @@ pub struct JournalReport {
     pub hosts: Vec<PlacementHost>,
     /// Which of the objects are there and not gone, and on which hosts.
     pub objects: BTreeMap<String, String>,
+    /// What is taken in the namespaces.
+    pub taken: Vec<TakenUsage>,
     /// Whether hosts were not asked again that were asked a moment ago.
     pub is_stale: bool,
 }
@@ -68,6 +75,7 @@ impl JournalReport {
     pub fn add(&mut self, other: Self) {
         self.hosts.extend(other.hosts);
         self.objects.extend(other.objects);
+        self.taken.extend(other.taken);
         self.is_stale |= other.is_stale;
     }
 }
@@ -94,6 +102,57 @@ pub struct ForDecision<'a> {
     pub hand_over: &'a (dyn Fn(&str) -> String + Sync),
     /// Who asks.
     pub by: By,
+}
+
+impl ForDecision<'_> {
+    /// Adds what is handed over to the journal of a host to the requests that are under way.
+    pub(in crate::fleet) fn add_to(&self, requests: &mut Vec<OpenRequest>, host: &str) {
+        let request = OpenRequest {
+            decision: self.decision.to_owned(),
+            hand_over: (self.hand_over)(host),
+        };
+        if !requests.contains(&request) {
+            requests.push(request);
+        }
+    }
+}
+
+/// What counts as long as something is under way.
+pub trait OpenRecord: DeserializeOwned {
+    /// The kind of its entities.
+    const KIND: &'static str;
+
+    /// How it stands.
+    fn state(&self) -> PromiseState;
+
+    /// What is under way for it.
+    fn requests(&self) -> &[OpenRequest];
+
+    /// The name of the object that it is for.
+    fn object(&self) -> String;
+
+    /// The host of that.
+    fn host(&self) -> &str;
+}
+
+impl OpenRecord for PromiseRecord {
+    const KIND: &'static str = kind::PROMISE;
+
+    fn state(&self) -> PromiseState {
+        self.state
+    }
+
+    fn requests(&self) -> &[OpenRequest] {
+        &self.requests
+    }
+
+    fn object(&self) -> String {
+        name_of(kind::VSI, &self.vsi.namespace, &self.vsi.name)
+    }
+
+    fn host(&self) -> &str {
+        &self.host
+    }
 }
 
 /// Whether a host is to be chosen for a VSI.
@@ -169,6 +228,7 @@ impl<'f> PlacementHandle<'f> {
         let mut report = JournalReport {
             hosts,
             objects: BTreeMap::new(),
+            taken: Box::pin(fleet.taken_in(&asked.namespaces)).await?,
             is_stale: survey.is_stale,
         };
         fleet.note_news(survey.news).await?;
@@ -199,7 +259,9 @@ impl Fleet {
         let mut parts = object.splitn(3, '/');
         let (Some(kind), Some(namespace), Some(name)) = (parts.next(), parts.next(), parts.next())
         else {
-            return Err(FleetError::defect(format!("{object} is no name of an object")));
+            return Err(FleetError::defect(format!(
+                "{object} is no name of an object"
+            )));
         };
         let found = match kind {
             kind::DISK => {
@@ -232,17 +294,29 @@ impl ChoiceTurn<'_> {
     /// # Errors
     /// When one of them cannot be read: then nobody knows what is promised.
     pub async fn promises(&self) -> Result<Vec<PromiseRecord>, FleetError> {
+        self.open_records().await
+    }
+
+    /// What was admitted by quotas and counts.
+    ///
+    /// # Errors
+    /// When some of it cannot be read.
+    pub async fn admissions(&self) -> Result<Vec<AdmissionRecord>, FleetError> {
+        self.open_records().await
+    }
+
+    async fn open_records<R: OpenRecord>(&self) -> Result<Vec<R>, FleetError> {
         let (fleet, mut open) = (self.fleet, Vec::new());
-        for (entity, state) in fleet.entities_of(kind::PROMISE) {
+        for (entity, state) in fleet.entities_of(R::KIND) {
             let generation = state.desired.as_ref().map(|desired| desired.generation);
             let generation = generation.unwrap_or_default();
             if fleet.capacities.is_ended(&entity, generation) {
                 continue;
             }
-            let read: WantedReading<PromiseRecord> = fleet.read_wanted(&entity, &state).await?;
+            let read: WantedReading<R> = fleet.read_wanted(&entity, &state).await?;
             match read {
-                WantedReading::Wanted(promise) if promise.state == PromiseState::Open => {
-                    open.push(promise);
+                WantedReading::Wanted(record) if record.state() == PromiseState::Open => {
+                    open.push(record);
                 }
                 WantedReading::Wanted(_) => fleet.capacities.note_end(entity, generation),
                 WantedReading::Nothing => {}
@@ -256,8 +330,14 @@ impl ChoiceTurn<'_> {
     }
 
     /// What the journals are to be asked about documents.
-    pub fn questions(&self, resolved: &Resolved) -> ReportQuestions {
-        let mut asked = ReportQuestions::default();
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn questions(&self, resolved: &Resolved) -> Result<ReportQuestions, FleetError> {
+        let mut asked = ReportQuestions {
+            namespaces: self.fleet.limited(resolved).await?,
+            ..ReportQuestions::default()
+        };
         for vsi in resolved.vsis.iter().filter(|vsi| is_open(vsi)) {
             let its = &vsi.desired;
             let placement = its.placement.iter();
@@ -270,31 +350,32 @@ impl ChoiceTurn<'_> {
             let disks = disks.map(|disk| name_of(kind::DISK, &its.namespace, &disk.name));
             asked.objects.extend(disks.chain([vsi]));
         }
-        asked
+        Ok(asked)
     }
 
-    /// Gives a host to each VSI that asks for one to be chosen, all of them or none, and records the promises. `over`
-    /// are the promises for which nothing was under way any more before the journals were asked, and which these
-    /// answered for. Without a decision nothing is recorded.
+    /// Gives a host to each VSI that asks for one to be chosen, all of them or none, where quotas permit what documents
+    /// ask for, and records it. `over` are the names of objects for which nothing was under way any more before the
+    /// journals were asked, and which these answered for. Without a decision nothing is recorded.
     ///
     /// # Errors
-    /// `VSI0737` when no host fits for one of them; `VSI0768` when another one is promised to it than it is on.
+    /// `VSI0737` when no host fits for one of them; `VSI0768` when another one is promised to it than it is on;
+    /// `VSI0738` and the like where a quota does not permit it.
     pub async fn choose(
         &self,
         resolved: &Resolved,
         report: &JournalReport,
-        over: &[PromiseRecord],
+        over: &BTreeSet<String>,
         of: Option<ForDecision<'_>>,
     ) -> Result<Vec<ChosenHost>, FleetError> {
         let mut changed = BTreeMap::new();
         let mut promises = BTreeMap::new();
         for mut promise in self.promises().await? {
-            let key = key(&promise);
-            if over.iter().any(|one| one.is_of(&promise.vsi)) {
-                promise.end(report);
-                changed.insert(key, promise);
+            if over.contains(&promise.object()) {
+                promise.state = ended(report, &promise.object(), Some(&promise.host));
+                promise.requests.clear();
+                changed.insert(promise.object(), promise);
             } else {
-                promises.insert(key, promise);
+                promises.insert(promise.object(), promise);
             }
         }
         let mut hosts = report.hosts.clone();
@@ -306,7 +387,8 @@ impl ChoiceTurn<'_> {
         let mut all = Vec::new();
         for vsi in resolved.vsis.iter().filter(|vsi| is_open(vsi)) {
             let request = request(&vsi.desired, resolved, report);
-            let promised = promises.remove(&(request.vsi.namespace.clone(), request.vsi.name.clone()));
+            let object = name_of(kind::VSI, &request.vsi.namespace, &request.vsi.name);
+            let promised = promises.remove(&object);
             let mut promise = promised_to(request, promised, report, &mut board)?;
             all.push(ChosenHost {
                 namespace: promise.vsi.namespace.clone(),
@@ -315,26 +397,67 @@ impl ChoiceTurn<'_> {
                 decision: promise.decision.clone(),
             });
             if let Some(of) = &of {
-                promise.wait_for(of);
+                of.add_to(&mut promise.requests, &promise.host);
             }
-            changed.insert(key(&promise), promise);
+            changed.insert(object, promise);
         }
+        let admitted = self.admitted(resolved, report, over, (&all, of.as_ref()));
+        let admitted = Box::pin(admitted).await?;
         let Some(of) = of else {
             return Ok(all);
         };
         let mut updates = DesiredUpdates::default();
-        for ((namespace, name), promise) in changed {
-            let entity = promise_entity(&namespace, &name);
+        for promise in changed.into_values() {
+            let entity = promise_entity(&promise.vsi.namespace, &promise.vsi.name);
             let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
             updates.add(entity, kind::PROMISE, Precedence::Record, &promise, None)?;
+        }
+        for (object, admission) in admitted {
+            let entity = admission_entity(&object)?;
+            updates.add(
+                entity,
+                kind::ADMISSION,
+                Precedence::Record,
+                &admission,
+                None,
+            )?;
         }
         self.fleet.record(updates, of.by).await?;
         Ok(all)
     }
+
+    /// What quotas admit, and the admissions that ended.
+    async fn admitted(
+        &self,
+        resolved: &Resolved,
+        report: &JournalReport,
+        over: &BTreeSet<String>,
+        (chosen, of): (&[ChosenHost], Option<&ForDecision<'_>>),
+    ) -> Result<Admissions, FleetError> {
+        let (mut open, mut all) = (Vec::new(), Admissions::new());
+        for mut admission in self.admissions().await? {
+            if over.contains(&admission.object()) {
+                admission.state = ended(report, &admission.object(), None);
+                admission.requests.clear();
+                all.insert(admission.object(), admission);
+            } else {
+                open.push(admission);
+            }
+        }
+        let mut resolved = resolved.clone();
+        put_hosts(&mut resolved, chosen);
+        let admitted = self.fleet.admit(&resolved, &report.taken, open, of);
+        all.extend(Box::pin(admitted).await?);
+        Ok(all)
+    }
 }
 
-fn key(promise: &PromiseRecord) -> (String, String) {
-    (promise.vsi.namespace.clone(), promise.vsi.name.clone())
+/// What became of an object that nothing can make any more that has not.
+fn ended(report: &JournalReport, object: &str, host: Option<&String>) -> PromiseState {
+    match report.objects.get(object) {
+        Some(there) if host.is_none_or(|host| host == there) => PromiseState::Kept,
+        _ => PromiseState::Dropped,
+    }
 }
 
 /// What documents say of a host's labels and limits, where they do.
@@ -412,26 +535,4 @@ fn promised_elsewhere(name: &str, promised: &str, there: &str) -> FleetError {
         .of_object(format!("vsi/{name}"))
         .with_remedy("apply again when the other command is done");
     FleetError::new(ErrorKind::Blocked, failure)
-}
-
-impl PromiseRecord {
-    /// Nothing can make the VSI any more that has not.
-    fn end(&mut self, report: &JournalReport) {
-        let there = name_of(kind::VSI, &self.vsi.namespace, &self.vsi.name);
-        self.requests.clear();
-        self.state = match report.objects.get(&there) {
-            Some(host) if *host == self.host => PromiseState::Kept,
-            _ => PromiseState::Dropped,
-        };
-    }
-
-    fn wait_for(&mut self, of: &ForDecision<'_>) {
-        let request = OpenRequest {
-            decision: of.decision.to_owned(),
-            hand_over: (of.hand_over)(&self.host),
-        };
-        if !self.requests.contains(&request) {
-            self.requests.push(request);
-        }
-    }
 }

@@ -165,10 +165,7 @@ pub(super) fn host_in_documents(
 }
 
 /// What a VSI asks for; `disks` are the hosts of those of its data disks that have one, by name.
-pub(super) fn request_with(
-    vsi: &DesiredVsi,
-    disks: &BTreeMap<String, String>,
-) -> PlacementRequest {
+pub(super) fn request_with(vsi: &DesiredVsi, disks: &BTreeMap<String, String>) -> PlacementRequest {
     let placement = vsi.placement.clone().unwrap_or_default();
     let mut request = PlacementRequest {
         vsi: placed(vsi),
