@@ -300,7 +300,7 @@ impl<'a> Stall<'a> {
 
     /// What waits there goes on; where the one that asked for it is dead, it never happens, as if that one had died
     /// before.
-    fn is_over(self, never: bool) {
+    fn ends(self, never: bool) {
         let table = &self.table;
         if never {
             // The server may not know yet that nobody is there any more.
@@ -339,7 +339,7 @@ pub(super) fn dies_at(
     let dead = processes.remove(who);
     let pid = dead.pid();
     dead.kill();
-    stall.is_over(point.is_of_journal_0() == (dies == 0));
+    stall.ends(point.is_of_journal_0() == (dies == 0));
     site.bury(pid);
     let process = site.process();
     processes.insert(who, process);
@@ -424,7 +424,7 @@ fn what_was_deleted_is_not_made_again_by_who_begins_the_choice_anew() {
     let pid = first.pid();
     assert_eq!(site.holder_of(0), pid);
     first.kill();
-    stall.is_over(true);
+    stall.ends(true);
     site.bury(pid);
     asked.end(240).exits(0).says("created");
     assert!(!places(&site).contains_key("short"));

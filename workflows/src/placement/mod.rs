@@ -10,9 +10,10 @@ mod promise;
 mod reason;
 mod record;
 
+pub use promise::{OpenRequest, PromiseRecord, PromiseState, count};
+
 pub use board::{PlacementBoard, PlacementRequest, Unplaced};
 pub use host::{Needs, PlacedVsi, PlacementHost, Promised};
-pub use promise::{OpenRequest, PromiseRecord, PromiseState, count};
 pub use reason::Obstacle;
 pub use record::{CapacityRecord, Decision, PoolCapacity, Rejected};
 

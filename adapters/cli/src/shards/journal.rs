@@ -248,9 +248,9 @@ async fn command(keeper: &Arc<Keeper>, asked: Asked) -> CommandAnswer {
         let (actor, given) = (asked.actor.clone(), daemon::given(asked.request.clone()));
         let work = async {
             match asked.part.clone() {
-                Part::Own => command::run_to_end(cli).await,
+                Part::Own => Box::pin(command::run_to_end(cli)).await,
                 Part::HandedOver(chosen) => {
-                    own::with_chosen(chosen, command::run_to_end(cli)).await
+                    Box::pin(own::with_chosen(chosen, command::run_to_end(cli))).await
                 }
                 Part::Decide => {
                     let decided = choose::decide(keeper, &id, &asked, &cli).await;
