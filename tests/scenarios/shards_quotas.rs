@@ -1,8 +1,11 @@
 //! Quotas in a set of journals: they hold over all of it, through every death.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use vsiflow_tests::Ran;
+use vsiflow_tests::{Ran, SIMULATED_IMAGE};
 
 use super::{
     shards::Site,
@@ -124,6 +127,26 @@ fn commands_at_the_same_time_exceed_no_quota() {
     }
     assert_eq!(used(&site), "9/9");
     all_are_running(&site);
+}
+
+#[test]
+fn what_is_there_is_not_counted_again_while_its_command_is_under_way() {
+    let site = Site::new();
+    let (_first, _second) = two(&site);
+    site.apply(&anchors(), &["--wait"]).exits(0);
+    site.apply(&quota("{vsis: 6}"), &[]).exits(0);
+    // Nobody answers there, so that the command waits for as long as it likes.
+    let away = on("d", "one").replace(SIMULATED_IMAGE, "http://127.0.0.1:1/image.qcow2");
+    let waits = start_apply(&site, &(hosts() + &away), &["--wait"]);
+    let until = Instant::now() + Duration::from_secs(60);
+    while used(&site) != "5/6" {
+        assert!(Instant::now() < until, "{}", waits.told());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    site.apply(&(hosts() + &on("a", "other")), &[]).exits(0);
+    assert_eq!(used(&site), "6/6");
+    let open = "SELECT count(*) FROM vsiflow.shard_requests WHERE answer IS NULL AND lane = 0";
+    assert_eq!(site.server.sql(open).trim(), "1");
 }
 
 fn through_deaths(points: &[Point], dies: u16) {
