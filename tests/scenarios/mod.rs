@@ -119,6 +119,8 @@ mod selecting;
 mod serial;
 mod service_manager;
 mod shards;
+mod shards_placing;
+mod shards_quotas;
 mod snapshot_schedules;
 mod snapshots;
 mod state_directory;

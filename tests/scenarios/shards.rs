@@ -15,9 +15,9 @@ const HOSTS: [&str; 4] = ["a", "b", "c", "d"];
 const AFTER_A_DEATH: &str = "180s";
 
 /// A database, and a folder that all processes have.
-struct Site {
-    server: Server,
-    vsiflow: Vsiflow,
+pub(super) struct Site {
+    pub(super) server: Server,
+    pub(super) vsiflow: Vsiflow,
     key: String,
 }
 
@@ -43,7 +43,7 @@ fn documents(names: &[&str]) -> String {
 }
 
 impl Site {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         use age::secrecy::ExposeSecret as _;
         let vsiflow = Vsiflow::of_documents().patient(240);
         let key = age::x25519::Identity::generate().to_string();
@@ -55,23 +55,45 @@ impl Site {
         }
     }
 
-    fn named<'a>(&'a self, url: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
+    pub(super) fn named<'a>(&'a self, url: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
         [arguments, &["--journal", url, "--journal-key", &self.key]].concat()
     }
 
-    fn run(&self, arguments: &[&str]) -> Ran {
+    pub(super) fn run(&self, arguments: &[&str]) -> Ran {
         let url = self.server.url("fleet");
         self.vsiflow.run(&self.named(&url, arguments))
     }
 
-    fn apply(&self, documents: &str, more: &[&str]) -> Ran {
+    pub(super) fn apply(&self, documents: &str, more: &[&str]) -> Ran {
         let url = self.server.url("fleet");
         let arguments = [&["apply", "-f", "-"], more].concat();
         self.vsiflow.feed(&self.named(&url, &arguments), documents)
     }
 
+    /// Starts a command by what is given, with the set named.
+    pub(super) fn start(&self, start: &dyn Fn(&[&str]) -> Running, arguments: &[&str]) -> Running {
+        let url = self.server.url("fleet");
+        start(&self.named(&url, arguments))
+    }
+
+    /// The process that holds a journal.
+    pub(super) fn holder_of(&self, journal: u16) -> u32 {
+        let select = format!("SELECT holder FROM vsiflow.journals WHERE name = 'fleet.{journal}'");
+        let holder = self.server.sql(&select);
+        let pid = holder.trim().strip_prefix("process ").unwrap();
+        pid.split(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// Lets go what a process held that was killed: nothing of it runs on, so that nobody has to wait for its leases.
+    pub(super) fn bury(&self, pid: u32) {
+        self.server.sql(&format!(
+            "UPDATE vsiflow.journals SET holder = '', lease_until = '-infinity' \
+             WHERE holder LIKE 'process {pid} on %'"
+        ));
+    }
+
     /// One that loses no lease on a machine that is busy with other things.
-    fn process(&self) -> Running {
+    pub(super) fn process(&self) -> Running {
         self.process_with("120s")
     }
 
@@ -100,7 +122,7 @@ impl Site {
     }
 
     #[track_caller]
-    fn comes_to(&self, held: usize, processes: usize) {
+    pub(super) fn comes_to(&self, held: usize, processes: usize) {
         let until = Instant::now() + Duration::from_secs(120);
         while self.held() != (held, processes) {
             assert!(Instant::now() < until, "{:?}", self.held());
@@ -109,7 +131,7 @@ impl Site {
     }
 
     /// Names, phases and hosts.
-    fn vsis(&self) -> Vec<(String, String, String)> {
+    pub(super) fn vsis(&self) -> Vec<(String, String, String)> {
         let listed = self.run(&["get", "-o", "json"]).exits(0);
         let list: Value = serde_json::from_str(&listed.stdout).unwrap();
         let text =
@@ -233,10 +255,13 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
     let serve = site.named(&member, &["serve"]);
     site.vsiflow.run(&serve).exits(2).says("VSI0762");
 
-    let placed = documents(&["a"]).replace("\nspec:\n", "\nspec:\n  placement: {}\n");
-    site.apply(&placed, &[]).exits(2).says("VSI0763");
-    let quota = "apiVersion: vsiflow.io/v1\nkind: VirtualServerQuota\nmetadata: {name: q}\nspec: {hard: {vsis: 3}}\n";
-    site.apply(quota, &[]).exits(2).says("VSI0763");
+    let pool = format!(
+        "apiVersion: vsiflow.io/v1\nkind: VirtualServerPool\nmetadata: {{name: web}}\nspec:\n  replicas: 1\n  \
+         template:\n    spec:\n      imageURL: {SIMULATED_IMAGE}\n      guest: {{type: none}}\n      \
+         machine: {{cpus: 1, memory: 512Mi}}\n      targetSelector: {{matchLabels: {{config: a}}}}\n---\n"
+    );
+    let pool = documents(&["a"]) + &pool;
+    site.apply(&pool, &[]).exits(2).says("VSI0763");
     assert_eq!(site.vsis(), []);
     site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
     site.run(&["stop", "vm-a", "vm-b"])

@@ -96,6 +96,13 @@ CREATE TABLE IF NOT EXISTS vsiflow.checkpoints (
     PRIMARY KEY (journal, run, node)
 ) WITH (fillfactor = 50);
 
+-- Namespaces that have quotas, or had some when journal 0 was taken last.
+CREATE TABLE IF NOT EXISTS vsiflow.shard_limits (
+    set_name  text COLLATE "C" NOT NULL,
+    namespace text COLLATE "C" NOT NULL,
+    PRIMARY KEY (set_name, namespace)
+);
+
 -- Sealed before they are sent: the database never sees one.
 CREATE TABLE IF NOT EXISTS vsiflow.secrets (
     journal integer NOT NULL,
@@ -156,6 +163,8 @@ CREATE TABLE IF NOT EXISTS vsiflow.shard_requests (
     begun_by   text COLLATE "C" NOT NULL DEFAULT '',
     answer     bytea,
     answered   timestamptz,
+    lane       integer NOT NULL DEFAULT 0,
     PRIMARY KEY (set_name, id)
 );
+ALTER TABLE vsiflow.shard_requests ADD COLUMN IF NOT EXISTS lane integer NOT NULL DEFAULT 0;
 CREATE INDEX IF NOT EXISTS shard_requests_open ON vsiflow.shard_requests (set_name, journal, asked) WHERE answer IS NULL;

@@ -45,6 +45,8 @@ handles! {
     groups -> GroupHandle;
     /// The fleet's pools.
     pools -> PoolHandle;
+    /// The choice of hosts over several journals.
+    placements -> PlacementHandle;
     /// The fleet's quotas.
     quotas -> QuotaHandle;
     /// The fleet's tokens of the API.

@@ -44,8 +44,9 @@ pub use group::{
     FoundOutput, GroupItem, GroupMember, GroupObject, GroupOutput, GroupStatus, GroupWave,
 };
 pub use handle::{
-    DiskHandle, GroupHandle, HistoryHandle, HostHandle, ImageHandle, NetworkHandle, PoolHandle,
-    QuotaHandle, ServerTypeHandle, SnapshotHandle, TokenHandle, VsiHandle,
+    DiskHandle, GroupHandle, HistoryHandle, HostHandle, ImageHandle, NetworkHandle,
+    PlacementHandle, PoolHandle, QuotaHandle, ServerTypeHandle, SnapshotHandle, TokenHandle,
+    VsiHandle,
 };
 pub use history::events::{EventReader, HistoryError, HistoryLine, took};
 pub use history::evidence::EvidencePlace;
@@ -67,8 +68,13 @@ pub use past::{
     difference::{Difference, differences, differences_of},
     moment::{InvalidMoment, Moment},
 };
+pub use placement::over_journals::{
+    ChoiceTurn, ChosenHost, ForDecision, JournalReport, OpenRecord, ReportQuestions, is_open,
+    put_hosts,
+};
 pub use pool::{Membership, PoolMember, PoolObject, PoolStatus, ShownMember, ShownPool};
 pub use queries::EntityPresence;
+pub use quota::over_journals::{AdmissionRecord, TakenUsage};
 pub use quota::{QuotaObject, QuotaStatus};
 pub use server_types::ServerTypeObject;
 pub use snapshot::{

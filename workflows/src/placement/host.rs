@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     CapacityRecord,
     reason::{HostResource, PlacementObstacle},
@@ -9,7 +11,7 @@ use super::{
 use crate::spec::{LabelSelector, host::HostLimits};
 
 /// What a VSI takes of its host.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Needs {
     /// Processors.
     pub cpus: u64,
@@ -20,12 +22,26 @@ pub struct Needs {
 }
 
 /// What is promised on a host.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Promised {
     /// All of it.
     pub all: Needs,
     /// The part of its pools that is not made yet, and so not missing from what the host says is free.
     pub unmade: BTreeMap<String, u64>,
+}
+
+impl Needs {
+    /// The more of each.
+    #[must_use]
+    pub fn max(mut self, other: &Self) -> Self {
+        self.cpus = self.cpus.max(other.cpus);
+        self.memory = self.memory.max(other.memory);
+        for (pool, size) in &other.pools {
+            let own = self.pools.entry(pool.clone()).or_default();
+            *own = (*own).max(*size);
+        }
+        self
+    }
 }
 
 impl Promised {
@@ -52,7 +68,7 @@ impl Promised {
 }
 
 /// A VSI that is on a host, or on its way there.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacedVsi {
     /// The namespace.
     pub namespace: String,
@@ -67,7 +83,7 @@ pub struct PlacedVsi {
 }
 
 /// A host that may be chosen.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PlacementHost {
     /// The id.
     pub id: String,

@@ -6,8 +6,11 @@
 
 mod board;
 mod host;
+mod promise;
 mod reason;
 mod record;
+
+pub use promise::{OpenRequest, PromiseRecord, PromiseState, count};
 
 pub use board::{PlacementBoard, PlacementRequest, Unplaced};
 pub use host::{Needs, PlacedVsi, PlacementHost, Promised};

@@ -19,6 +19,10 @@ pub mod kind {
     pub const MACHINE: &str = "machine";
     /// What a host has; its id is the host's.
     pub const CAPACITY: &str = "capacity";
+    /// What an object of a set of journals may take of quotas; its id is the object's name.
+    pub const ADMISSION: &str = "admission";
+    /// A host that is promised to a VSI of a set of journals; its id is namespace and name of the VSI.
+    pub const PROMISE: &str = "promise";
     /// A pool of virtual servers; its id is its UID.
     pub const POOL: &str = "pool";
     /// A group of members and pools in waves; its id is its UID.
@@ -103,6 +107,11 @@ pub fn host_entity(host: &str) -> Result<EntityId, InvalidId> {
 pub fn capacity_entity(host: &str) -> Result<EntityId, InvalidId> {
     let kind = Name::of(kind::CAPACITY);
     EntityId::new(kind.clone(), host).or_else(|_| EntityId::new(kind, digits(&[host], 32)))
+}
+
+/// The entity of what is promised to a VSI of a set of journals.
+pub fn promise_entity(namespace: &str, name: &str) -> Result<EntityId, InvalidId> {
+    EntityId::new(Name::of(kind::PROMISE), format!("{namespace}/{name}"))
 }
 
 /// The entity of the machine that a host is.

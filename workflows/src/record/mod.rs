@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use self::{
     entity::{
         capacity_entity, directory_entity, disk_entity, group_entity, host_entity, kind,
-        machine_entity, network_entity, pool_entity, schedule_entity, scheduled_snapshot,
-        snapshot_entity, vsi_entity,
+        machine_entity, network_entity, pool_entity, promise_entity, schedule_entity,
+        scheduled_snapshot, snapshot_entity, vsi_entity,
     },
     host::{HostRecord, JumpSecretNames, LibvirtRecord, MachineRecord},
     snapshot::{FailedDueTime, ScheduleRecord, SnapshotAction, SnapshotOrder, SnapshotRecord},

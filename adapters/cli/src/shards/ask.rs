@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
 use vsiflow_api::CommandRequest;
 use vsiflow_engine::{model::Actor, secret::Secret};
 use vsiflow_postgres::{
+    Held,
     seal::Sealer,
-    shards::{ShardSet, requests::Progress},
+    shards::{
+        ShardError, ShardSet,
+        requests::{Lane, NewRequest, Progress},
+    },
 };
+use vsiflow_workflows::fleet::{ChosenHost, JournalReport, ReportQuestions};
 
 use super::problem;
 use crate::{
@@ -22,15 +27,74 @@ use crate::{
 /// How often it is looked for the answer.
 const POLL: Duration = Duration::from_millis(150);
 /// A holder that died is succeeded sooner.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// From then on the user is told what is waited for.
 const SAID: Duration = Duration::from_secs(3);
 
 /// What is asked.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct CommandAsked {
     pub(super) request: CommandRequest,
     pub(super) actor: Actor,
+    #[serde(default)]
+    pub(super) part: Part,
+}
+
+/// The part of a command that a journal is to do.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(super) enum Part {
+    /// What concerns its own objects.
+    #[default]
+    Own,
+    /// Journal 0: what has to be decided over all journals, and then to have each of them do its part.
+    Decide,
+    /// What concerns its own objects, of which journal 0 chose some hosts.
+    HandedOver(Vec<ChosenHost>),
+    /// To say what has to be known of its hosts and objects, and to do nothing.
+    Report(ReportQuestions),
+}
+
+impl Part {
+    fn lane(&self) -> Lane {
+        match self {
+            Self::Own | Self::HandedOver(_) => Lane::Command,
+            Self::Decide => Lane::Decision,
+            Self::Report(_) => Lane::Report,
+        }
+    }
+}
+
+/// What a journal says of itself.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ReportAnswer {
+    /// What it says, or why it does not.
+    pub(super) said: Result<JournalReport, SaidProblem>,
+    /// Whether it leaves its hosts alone for now.
+    pub(super) is_quiet: bool,
+}
+
+/// A problem as it goes from one process to another.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SaidProblem {
+    exit: u8,
+    code: String,
+    message: String,
+    remedy: String,
+}
+
+impl SaidProblem {
+    pub(super) fn of(problem: &ExitProblem) -> Self {
+        Self {
+            exit: problem.exit as u8,
+            code: problem.code.to_string(),
+            message: problem.message.clone(),
+            remedy: problem.remedy.clone(),
+        }
+    }
+
+    pub(super) fn problem(self) -> ExitProblem {
+        ExitProblem::new(Exit::of(self.exit), &self.code, self.message, &self.remedy)
+    }
 }
 
 /// What it came to.
@@ -50,7 +114,7 @@ impl CommandAnswer {
         }
     }
 
-    fn print(&self) -> Result<Exit, ExitProblem> {
+    pub(super) fn print(&self) -> Result<Exit, ExitProblem> {
         for (to_err, piece) in &self.output {
             let bytes = BASE64_STANDARD.decode(piece).map_err(ExitProblem::defect)?;
             daemon::show(*to_err, &bytes).map_err(ExitProblem::defect)?;
@@ -68,12 +132,10 @@ pub(super) async fn ask(
     repeatable: bool,
 ) -> Result<Exit, ExitProblem> {
     let id = id();
-    let text = serde_json::to_vec(asked).map_err(ExitProblem::defect)?;
-    let text = Secret::new(text);
-    let sent = set.ask(sealer, &id, journal, &text, repeatable).await;
-    sent.map_err(|error| problem(&error))?;
+    let request = (id.as_str(), journal);
+    send(set, sealer, request, asked, repeatable, None).await?;
     tokio::select! {
-        answered = answer(set, sealer, journal, &id) => {
+        answered = answer::<CommandAnswer>(set, sealer, request, PATIENCE) => {
             let answer = answered?;
             if set.withdraw(&id).await.is_err() {
                 tracing::debug!("the answer is forgotten later");
@@ -90,17 +152,40 @@ pub(super) async fn ask(
     }
 }
 
+/// Puts a request where the holder of a journal finds it.
+pub(super) async fn send(
+    set: &ShardSet,
+    sealer: &Sealer,
+    (id, journal): (&str, u16),
+    asked: &CommandAsked,
+    repeatable: bool,
+    by: Option<&Held>,
+) -> Result<(), ExitProblem> {
+    let text = serde_json::to_vec(asked).map_err(ExitProblem::defect)?;
+    let text = Secret::new(text);
+    let request = NewRequest {
+        id,
+        journal,
+        lane: asked.part.lane(),
+        text: &text,
+        repeatable,
+    };
+    let sent = set.ask(sealer, request, by).await;
+    sent.map_err(|error: ShardError| problem(&error))
+}
+
 /// Unlike any other.
 pub(super) fn id() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-async fn answer(
+/// Waits for an answer: for ever once a holder has begun, and `patience` for one to begin.
+pub(super) async fn answer<T: DeserializeOwned>(
     set: &ShardSet,
     sealer: &Sealer,
-    journal: u16,
-    id: &str,
-) -> Result<CommandAnswer, ExitProblem> {
+    (id, journal): (&str, u16),
+    patience: Duration,
+) -> Result<T, ExitProblem> {
     let asked = Instant::now();
     let mut said = false;
     loop {
@@ -110,7 +195,7 @@ async fn answer(
                 return serde_json::from_slice(answer.expose()).map_err(ExitProblem::defect);
             }
             Progress::Gone => return Err(unanswered(journal, "the request is gone")),
-            Progress::Waiting if asked.elapsed() > PATIENCE => {
+            Progress::Waiting if asked.elapsed() > patience => {
                 let withdrawn = set.withdraw(id).await;
                 if withdrawn.map_err(|error| problem(&error.into()))? {
                     return Err(unanswered(journal, "no process holds that journal"));

@@ -10,10 +10,12 @@ use vsiflow_postgres::{
 };
 
 use super::{
-    SetPlace,
-    ask::{self, CommandAsked},
+    DECIDES, SetPlace,
+    ask::{self, CommandAsked, Part},
     own,
 };
+use vsiflow_workflows::{fleet::is_open, spec::Resolved};
+
 use crate::{
     actor,
     args::{
@@ -26,6 +28,9 @@ use crate::{
     output::{self, sink},
     work::{self, DISK},
 };
+
+/// How a quota is named among other things.
+const QUOTA: &str = "quota/";
 
 /// Where a command goes on.
 pub(crate) enum Routed {
@@ -170,7 +175,7 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
         Meeting::Acts(namespace, names, repeatable) => {
             let sealer = needed_key(&cli.common).await?;
             let journal = of_names(&place, namespace, &names).await?;
-            let asked = asked(&cli, Vec::new());
+            let asked = asked(&cli, Vec::new(), Part::Own);
             let exit = ask::ask(&place.set, &sealer, journal, &asked, repeatable).await?;
             Ok(Routed::Answered(exit))
         }
@@ -205,6 +210,9 @@ fn meeting(command: &CliCommand) -> Meeting<'_> {
             Meeting::Refused("an offset is one of a journal")
         }
         CliCommand::Events(_) => Meeting::Looks,
+        CliCommand::Describe(args) if is_quota(&args.names()) => Meeting::Refused(
+            "one journal knows a part of what is used; `get quotas` shows all of it",
+        ),
         CliCommand::Describe(args) => Meeting::LooksAt(&args.namespace, args.names()),
         CliCommand::History(args) => Meeting::LooksAt(&args.namespace, args.names()),
         CliCommand::Logs(args) if args.words.is_empty() => Meeting::Refused(NAMES),
@@ -285,10 +293,18 @@ pub(super) fn is_asked(command: &CliCommand) -> bool {
     matches!(meeting(command), Meeting::Acts(..) | Meeting::Documents(_))
 }
 
+fn is_quota(names: &[String]) -> bool {
+    names.iter().any(|name| name.starts_with(QUOTA))
+}
+
 /// The journal of these objects, which must be one.
 async fn of_names(place: &SetPlace, namespace: &str, names: &[String]) -> Result<u16, ExitProblem> {
     let mut found: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     for name in names {
+        if name.starts_with(QUOTA) {
+            found.entry(DECIDES).or_default().push(name);
+            continue;
+        }
         let (kind, rest) = match name.strip_prefix(DISK) {
             Some(rest) => ("disk", rest),
             None => ("vsi", without_kind(name)),
@@ -318,7 +334,7 @@ async fn of_names(place: &SetPlace, namespace: &str, names: &[String]) -> Result
     }
 }
 
-fn asked(cli: &Cli, files: Vec<CommandFile>) -> CommandAsked {
+fn asked(cli: &Cli, files: Vec<CommandFile>, part: Part) -> CommandAsked {
     CommandAsked {
         request: CommandRequest {
             args: command::words(cli),
@@ -326,6 +342,7 @@ fn asked(cli: &Cli, files: Vec<CommandFile>) -> CommandAsked {
             directory: None,
         },
         actor: actor::by("").actor,
+        part,
     }
 }
 
@@ -333,28 +350,30 @@ fn asked(cli: &Cli, files: Vec<CommandFile>) -> CommandAsked {
 async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exit, ExitProblem> {
     let sealer = needed_key(&cli.common).await?;
     let given = work::gather(&sources.files, sources.recursive).await?;
-    // Their warnings are said where they are applied.
-    let read = work::with_files(given.clone(), work::documents(&cli.common, sources));
-    let read = Box::pin(sink::with(std::sync::Arc::default(), read)).await;
-    let resolved = match read {
-        Ok(resolved) => resolved,
-        // Now they are for the user.
-        Err(_) => work::with_files(given.clone(), work::documents(&cli.common, sources)).await?,
-    };
+    let resolved = work::with_files(given.clone(), read(&cli.common, sources));
+    let resolved = Box::pin(resolved).await?;
     own::refuse_shared(&resolved)?;
+    let limited = place.set.limited_among(&own::namespaces(&resolved)).await;
+    let is_limited = !limited.map_err(elsewhere::problem)?.is_empty();
+    let is_open = resolved.vsis.iter().any(is_open);
+    let is_decided = is_open || is_limited || !resolved.quotas.is_empty();
     let mut journals = BTreeSet::new();
     for host in own::hosts(&resolved) {
         let journal = place.set.assign(&host).await;
         journals.insert(journal.map_err(elsewhere::problem)?);
     }
-    if journals.is_empty() {
+    if journals.is_empty() && !is_decided {
         output::note("nothing is recorded: the documents describe no VSI and no data disk");
     }
     let files = given.files.into_iter().map(|file| CommandFile {
         name: file.name,
         content: file.bytes,
     });
-    let asked = asked(cli, files.collect());
+    let part = if is_decided { Part::Decide } else { Part::Own };
+    let asked = asked(cli, files.collect(), part);
+    if is_decided {
+        return ask::ask(&place.set, &sealer, DECIDES, &asked, true).await;
+    }
     let asking = journals
         .iter()
         .map(|journal| ask::ask(&place.set, &sealer, *journal, &asked, true));
@@ -369,6 +388,16 @@ async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exi
         });
     }
     Ok(worst)
+}
+
+/// What documents describe. Their warnings are said where they are applied.
+pub(super) async fn read(common: &Common, sources: &Sources) -> Result<Resolved, ExitProblem> {
+    let silently = sink::with(std::sync::Arc::default(), work::documents(common, sources));
+    match Box::pin(silently).await {
+        Ok(resolved) => Ok(resolved),
+        // Now they are for the user.
+        Err(_) => work::documents(common, sources).await,
+    }
 }
 
 /// The key that requests are sealed with.

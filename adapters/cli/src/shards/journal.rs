@@ -1,16 +1,24 @@
 //! One journal of a set, while this process has its lease: the engine on it, and what is asked of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio::{task::JoinSet, time::sleep};
+use serde::Serialize;
+use tokio::{
+    task::{self, JoinSet},
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use vsiflow_engine::secret::Secret;
-use vsiflow_postgres::{Held, seal::Sealer, shards::requests::Asked};
+use vsiflow_postgres::{
+    Held,
+    seal::Sealer,
+    shards::requests::{Asked, Lane},
+};
 
 use super::{
-    Membership,
-    ask::{CommandAnswer, CommandAsked},
-    front,
+    DECIDES, Membership,
+    ask::{CommandAnswer, CommandAsked, Part},
+    choose, front, own, report,
 };
 use crate::{
     actor,
@@ -26,7 +34,7 @@ use crate::{
 
 /// How often it is looked for requests.
 const POLL: Duration = Duration::from_millis(200);
-/// Requests that are carried out at the same time.
+/// Requests of one lane that are carried out at the same time.
 const AT_ONCE: usize = 32;
 
 /// What the service of each journal needs.
@@ -73,13 +81,27 @@ async fn open_and_serve(
     stop: &CancellationToken,
 ) -> CommandOutcome {
     let held = right.held.clone();
+    let quiet = held.as_ref().map(|held| held.quiet());
     let bounds = ReadBounds::default();
     let app = App::open_to_serve(common, right, service.metrics.clone(), bounds).await?;
     let Some(held) = held else {
         return Err(ExitProblem::defect("a journal is served without its right"));
     };
+    let keeper = Arc::new(Keeper {
+        service: service.clone(),
+        app: app.clone(),
+        shard: shard.clone(),
+        held,
+        // As the ports of hosts have it, or a little later.
+        acts_from: Instant::now() + quiet.unwrap_or_default(),
+    });
     let settled = shard.set().settle_all_names(shard.number).await;
     settled.map_err(elsewhere::problem)?;
+    if shard.number == DECIDES {
+        let limited = app.fleet.quotas().namespaces().await?;
+        let kept = shard.set().keep_limits(&keeper.held, &limited).await;
+        kept.map_err(elsewhere::problem)?;
+    }
     output::note(&format!("serving journal {}", shard.number));
     let counted = metrics::follow(service.metrics.clone(), app.fleet.notices());
     let every = service.args.prune_images_every;
@@ -89,7 +111,7 @@ async fn open_and_serve(
         ended = drive(&app, &service.args) => ended,
         never = app.fleet.images().keep_policies(every, told_of_images) => match never {},
         never = app.fleet.images().keep_upload_progress() => match never {},
-        ended = answer(service, &app, shard, &held) => ended,
+        ended = answer(keeper) => ended,
         () = async { counted.await; std::future::pending::<()>().await } => Ok(Exit::Done),
     };
     app.close().await;
@@ -101,36 +123,59 @@ async fn drive(app: &App, args: &ServeArgs) -> CommandOutcome {
     look_on(app, args.look_every).await
 }
 
-/// Carries out what is asked of this journal, several at a time. What is under way when this ends is
+/// A journal that is held, as those need it who do what is asked of it.
+pub(super) struct Keeper {
+    pub(super) service: Service,
+    pub(super) app: App,
+    pub(super) shard: Membership,
+    pub(super) held: Arc<Held>,
+    /// Until then hosts are left alone.
+    acts_from: Instant,
+}
+
+impl Keeper {
+    /// How long hosts are still left alone; none where they are not.
+    pub(super) fn is_quiet_for(&self) -> Option<Duration> {
+        let left = self.acts_from.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+}
+
+/// Carries out what is asked of this journal, several of each lane at a time. What is under way when this ends is
 /// begun anew by the next holder, or answered as begun.
-async fn answer(
-    service: &Service,
-    app: &App,
-    shard: &Membership,
-    held: &Arc<Held>,
-) -> CommandOutcome {
+async fn answer(keeper: Arc<Keeper>) -> CommandOutcome {
     let mut under_way = JoinSet::new();
+    let mut lanes = HashMap::new();
     loop {
-        while under_way.try_join_next().is_some() {}
-        if under_way.len() >= AT_ONCE {
-            under_way.join_next().await;
+        while let Some(ended) = under_way.try_join_next_with_id() {
+            lanes.remove(&task(&ended));
+        }
+        let has_room = |lane: &Lane| {
+            let busy = lanes.values().filter(|busy| *busy == lane);
+            busy.count() < AT_ONCE
+        };
+        let open: Vec<_> = Lane::ALL.into_iter().filter(has_room).collect();
+        if open.is_empty() {
+            if let Some(ended) = under_way.join_next_with_id().await {
+                lanes.remove(&task(&ended));
+            }
             continue;
         }
-        let begun = shard.set().begin(&service.sealer, held, shard.number).await;
+        let Keeper {
+            service,
+            shard,
+            held,
+            ..
+        } = &*keeper;
+        let begun = shard.set();
+        let begun = begun
+            .begin(&service.sealer, held, shard.number, &open)
+            .await;
         match begun {
             Ok(Some(asked)) => {
-                let (app, set) = (app.clone(), shard.set().clone());
-                let (sealer, held) = (service.sealer.clone(), held.clone());
-                under_way.spawn(async move {
-                    let id = asked.id.clone();
-                    let answer = Box::pin(carry_out(&app, asked)).await;
-                    let text = Secret::new(serde_json::to_vec(&answer).unwrap_or_default());
-                    // Until it is stored: who asked waits for it, and the lease bounds it.
-                    while let Err(error) = set.answer(&sealer, &held, &id, &text).await {
-                        tracing::warn!(%error, "an answer is not stored yet");
-                        sleep(POLL).await;
-                    }
-                });
+                let lane = asked.lane;
+                let task = under_way.spawn(Box::pin(carry_out(keeper.clone(), asked)));
+                lanes.insert(task.id(), lane);
             }
             Ok(None) => sleep(POLL).await,
             Err(error) => {
@@ -141,9 +186,39 @@ async fn answer(
     }
 }
 
+fn task(ended: &Result<(task::Id, ()), task::JoinError>) -> task::Id {
+    match ended {
+        Ok((id, ())) => *id,
+        Err(error) => error.id(),
+    }
+}
+
+/// Does what is asked, and stores the answer.
+async fn carry_out(keeper: Arc<Keeper>, asked: Asked) {
+    let (id, lane) = (asked.id.clone(), asked.lane);
+    let text = match lane {
+        Lane::Report => text(&report::report(&keeper, asked).await),
+        Lane::Command | Lane::Decision => text(&Box::pin(command(&keeper, asked)).await),
+    };
+    let (set, sealer) = (keeper.shard.set(), &keeper.service.sealer);
+    // Until it is stored: who asked waits for it, and the lease bounds it.
+    while let Err(error) = set.answer(sealer, &keeper.held, &id, &text).await {
+        tracing::warn!(%error, "an answer is not stored yet");
+        sleep(POLL).await;
+    }
+    if lane == Lane::Decision {
+        choose::forget(&keeper, &id).await;
+    }
+}
+
+fn text(answer: &impl Serialize) -> Secret {
+    Secret::new(serde_json::to_vec(answer).unwrap_or_default())
+}
+
 /// Does a command with what this process has open, as the socket's callers have it done.
-async fn carry_out(app: &App, asked: Asked) -> CommandAnswer {
+async fn command(keeper: &Arc<Keeper>, asked: Asked) -> CommandAnswer {
     let Asked {
+        id,
         request,
         begun,
         again,
@@ -159,10 +234,10 @@ async fn carry_out(app: &App, asked: Asked) -> CommandAnswer {
             return refused(unknown());
         }
         let read = serde_json::from_slice::<CommandAsked>(request.expose());
-        let Ok(CommandAsked { request, actor }) = read else {
+        let Ok(asked) = read else {
             return refused(unreadable());
         };
-        let cli = daemon::command_line(&request.args);
+        let cli = daemon::command_line(&asked.request.args);
         let Some(mut cli) = cli.filter(|cli| front::is_asked(&cli.command)) else {
             return refused(unreadable());
         };
@@ -170,9 +245,23 @@ async fn carry_out(app: &App, asked: Asked) -> CommandAnswer {
             // What was begun before may be done.
             args.ignore_not_found = true;
         }
-        let work = work::with_files(daemon::given(request), command::run_to_end(cli));
+        let (actor, given) = (asked.actor.clone(), daemon::given(asked.request.clone()));
+        let work = async {
+            match asked.part.clone() {
+                Part::Own => Box::pin(command::run_to_end(cli)).await,
+                Part::HandedOver(chosen) => {
+                    Box::pin(own::with_chosen(chosen, command::run_to_end(cli))).await
+                }
+                Part::Decide => {
+                    let decided = choose::decide(keeper, &id, &asked, &cli).await;
+                    decided.inspect_err(output::problem)
+                }
+                Part::Report(_) => Ok(refused(unreadable())),
+            }
+        };
+        let work = work::with_files(given, Box::pin(work));
         let work = actor::for_caller(actor, work);
-        let done = Box::pin(app.for_others().lend(work)).await;
+        let done = Box::pin(keeper.app.for_others().lend(work)).await;
         done.unwrap_or_else(|problem| problem.exit)
     };
     let exit = Box::pin(sink::with(said.clone(), work)).await;
@@ -185,7 +274,7 @@ fn unknown() -> ExitProblem {
     ExitProblem::new(Exit::Failed, "VSI0767", message, remedy)
 }
 
-fn unreadable() -> ExitProblem {
+pub(super) fn unreadable() -> ExitProblem {
     let message = "what was asked cannot be read by the process that holds the journal";
     let remedy = "use one release of vsiflow everywhere";
     ExitProblem::new(Exit::Failed, "VSI0766", message, remedy)

@@ -98,7 +98,14 @@ impl Fleets {
     }
 
     pub(crate) async fn quota_objects(&self) -> Result<Vec<QuotaObject>, FleetError> {
-        all!(self, quotas)
+        let mut all = Vec::new();
+        for (at, fleet) in self.0.iter().enumerate() {
+            let others = self.0.iter().enumerate();
+            let others = others.filter(|(other, _)| *other != at);
+            let others: Vec<_> = others.map(|(_, other)| other).collect();
+            all.extend(fleet.quotas().list_over(&others).await?);
+        }
+        Ok(all)
     }
 
     pub(crate) async fn networks(&self) -> Result<Vec<NetworkObject>, FleetError> {

@@ -10,6 +10,8 @@
 //! - [`front`]: what a command on a set comes to: it looks at all journals, or asks the holders of those
 //!   that it concerns; [`ask`] is such a question and its answer.
 //! - [`own`]: what of documents belongs to a journal, and the claims on names.
+//! - [`choose`]: journal 0 chooses hosts over all journals, and hands over; [`report`]: what a journal says of itself
+//!   for that.
 //! - [`merged`]: several fleets, looked at as one.
 //! - [`HostFence`]: the one way of a journal to hosts. It lets through those that are its own.
 //!
@@ -22,15 +24,17 @@
 //!   journal it is all or nothing, as ever; over several it is not.
 //!
 //! What this room never does: it decides nothing about a VSI; it records nothing but through a fleet; it
-//! never half does what needs several journals at once. Pools, groups, quotas, types and the choice
-//! of a host are refused (VSI0763), as are commands that would show or change a part only (VSI0764).
+//! never half does what needs several journals at once. Pools, groups, types and snapshots
+//! are refused (VSI0763), as are commands that would show or change a part only (VSI0764).
 
 mod ask;
+mod choose;
 pub(crate) mod front;
 mod holder;
 mod journal;
 pub(crate) mod merged;
 pub(crate) mod own;
+mod report;
 mod share;
 
 use std::{
@@ -52,6 +56,9 @@ use crate::{
 };
 
 pub(crate) use holder::serve;
+
+/// The journal that decides over all of them.
+const DECIDES: u16 = 0;
 
 /// A set, and the folder beside it.
 #[derive(Clone)]

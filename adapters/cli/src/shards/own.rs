@@ -1,59 +1,88 @@
 //! What of documents belongs to a journal, and the claims on names.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, future::Future};
 
 use vsiflow_postgres::{
     Held,
     shards::{ShardError, owners::Claim},
 };
 use vsiflow_workflows::{
-    fleet::{Applied, ErrorKind, Fleet},
-    spec::Resolved,
+    fleet::{Applied, ChosenHost, ErrorKind, Fleet, is_open, put_hosts},
+    spec::{DesiredDataDisk, Resolved},
 };
 
-use super::{Membership, problem};
+use super::{DECIDES, Membership, problem};
 use crate::{
     args::Common,
     compose::{App, elsewhere},
     exit::{Exit, ExitProblem},
 };
 
-/// Refuses what needs several journals at once.
+tokio::task_local! {
+    static HANDED_OVER: Vec<ChosenHost>;
+}
+
+/// Does some work with hosts that journal 0 chose.
+pub(super) async fn with_chosen<T>(chosen: Vec<ChosenHost>, work: impl Future<Output = T>) -> T {
+    HANDED_OVER.scope(chosen, work).await
+}
+
+/// Refuses what a set of journals does not have. Hosts may be chosen later.
 ///
 /// # Errors
 /// VSI0763.
 pub(super) fn refuse_shared(resolved: &Resolved) -> Result<(), ExitProblem> {
-    let chosen = resolved
-        .vsis
-        .iter()
-        .find(|vsi| vsi.desired.placement.is_some());
-    let chosen = chosen.map(|vsi| format!("vsi/{} has a placement", vsi.desired.name));
-    let nowhere = resolved.vsis.iter().find(|vsi| vsi.desired.host.is_empty());
-    let nowhere = nowhere.map(|vsi| format!("the host of vsi/{} is not known", vsi.desired.name));
-    let lost = resolved.data_disks.iter().find(|disk| disk.host.is_empty());
-    let lost = lost.map(|disk| format!("the host of disk/{} is not known", disk.name));
+    let open = || resolved.vsis.iter().filter(|vsi| is_open(vsi));
+    let nowhere = resolved.vsis.iter();
+    let nowhere = nowhere
+        .filter(|vsi| vsi.desired.host.is_empty() && !is_open(vsi))
+        .map(|vsi| format!("the host of vsi/{} is not known", vsi.desired.name));
+    let goes_along = |disk: &DesiredDataDisk| {
+        let mut vsis = open().map(|vsi| &vsi.desired);
+        vsis.any(|vsi| {
+            let mut disks = vsi.disks.iter();
+            vsi.namespace == disk.namespace && disks.any(|its| its.name == disk.name)
+        })
+    };
+    let lost = resolved.data_disks.iter();
+    let lost = lost
+        .filter(|disk| disk.host.is_empty() && !goes_along(disk))
+        .map(|disk| format!("the host of disk/{} is not known", disk.name));
     let kinds = [
         (resolved.pools.is_empty(), "a VirtualServerPool"),
         (resolved.groups.is_empty(), "a VirtualServerGroup"),
-        (resolved.quotas.is_empty(), "a VirtualServerQuota"),
         (resolved.types.is_empty(), "a VirtualServerType"),
         (resolved.snapshots.is_empty(), "a VirtualServerSnapshot"),
     ];
-    let kind = kinds.into_iter().find(|(absent, _)| !absent);
-    let kind = kind.map(|(_, kind)| format!("the documents hold {kind}"));
-    let Some(why) = kind.or(chosen).or(nowhere).or(lost) else {
-        return Ok(());
-    };
+    let kinds = kinds.into_iter().filter(|(absent, _)| !absent);
+    let kinds = kinds.map(|(_, kind)| format!("the documents hold {kind}"));
+    match kinds.chain(nowhere).chain(lost).next() {
+        Some(why) => Err(not_in_a_set(&why)),
+        None => Ok(()),
+    }
+}
+
+fn not_in_a_set(why: &str) -> ExitProblem {
     let message = format!("{why}, which a set of journals does not have");
-    let remedy = "describe each VSI and name its host, or use one journal without `serve --shards`";
-    Err(ExitProblem::new(Exit::Usage, "VSI0763", message, remedy))
+    let remedy = "describe each VSI, with its host or a placement, or use one journal without `serve --shards`";
+    ExitProblem::new(Exit::Usage, "VSI0763", message, remedy)
 }
 
 /// The hosts that documents put something on.
 pub(super) fn hosts(resolved: &Resolved) -> BTreeSet<String> {
     let vsis = resolved.vsis.iter().map(|vsi| vsi.desired.host.clone());
     let disks = resolved.data_disks.iter().map(|disk| disk.host.clone());
-    vsis.chain(disks).collect()
+    let all = vsis.chain(disks);
+    all.filter(|host| !host.is_empty()).collect()
+}
+
+/// The namespaces of what documents put somewhere.
+pub(super) fn namespaces(resolved: &Resolved) -> BTreeSet<String> {
+    let vsis = resolved.vsis.iter();
+    let vsis = vsis.map(|vsi| vsi.desired.namespace.clone());
+    let disks = resolved.data_disks.iter();
+    vsis.chain(disks.map(|disk| disk.namespace.clone()))
+        .collect()
 }
 
 /// Leaves of documents what is of this journal's hosts.
@@ -62,6 +91,14 @@ pub(super) fn hosts(resolved: &Resolved) -> BTreeSet<String> {
 /// VSI0763 as above, and when the database does not answer.
 pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<(), ExitProblem> {
     refuse_shared(resolved)?;
+    match HANDED_OVER.try_with(Clone::clone) {
+        Ok(chosen) => put_hosts(resolved, &chosen),
+        Err(_) => refuse_undecided(shard, resolved).await?,
+    }
+    if let Some(vsi) = resolved.vsis.iter().find(|vsi| is_open(vsi)) {
+        let why = format!("nobody chose a host for vsi/{}", vsi.desired.name);
+        return Err(not_in_a_set(&why));
+    }
     let mut own = BTreeSet::new();
     for host in hosts(resolved) {
         let journal = shard.set().assign(&host).await;
@@ -72,9 +109,24 @@ pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<
     resolved.vsis.retain(|vsi| own.contains(&vsi.desired.host));
     resolved.data_disks.retain(|disk| own.contains(&disk.host));
     resolved.hosts.retain(|id, _| own.contains(id));
+    if shard.number != DECIDES {
+        resolved.quotas.clear();
+    }
     // What is not in the documents of a directory is not looked for in a set.
     resolved.directory = None;
     Ok(())
+}
+
+/// Refuses what journal 0 has to decide before: that somebody asked here says that nothing had to be decided then.
+async fn refuse_undecided(shard: &Membership, resolved: &Resolved) -> Result<(), ExitProblem> {
+    let limited = shard.set().limited_among(&namespaces(resolved)).await;
+    let limited = limited.map_err(elsewhere::problem)?;
+    let Some(namespace) = limited.first() else {
+        return Ok(());
+    };
+    let message = format!("namespace {namespace} has had a quota for a moment; nothing was done");
+    let remedy = "apply again";
+    Err(ExitProblem::new(Exit::Failed, "VSI0766", message, remedy))
 }
 
 /// Names that are claimed while something is recorded under them.

@@ -8,6 +8,7 @@
 //! - [`ShardSet`]: how many there are, and their addresses.
 //! - [`processes`]: who lives, so that each can tell how many journals are its share.
 //! - [`owners`]: which journal a host, a machine and a name belong to.
+//! - [`limits`]: which namespaces have quotas.
 //! - [`requests`]: what one asks of the holder of a journal, wherever that runs.
 //!
 //! Guarantees:
@@ -25,6 +26,7 @@
 //! neither a document nor an answer: both are sealed with the key of the journal's secrets.
 
 mod error;
+mod limits;
 pub mod owners;
 pub mod processes;
 pub mod requests;

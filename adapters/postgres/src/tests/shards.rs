@@ -14,7 +14,11 @@ use super::server::Server;
 use crate::{
     Held, PostgresError, hold,
     seal::Sealer,
-    shards::{Named, ShardError, ShardSet, owners::Claim, requests::Progress},
+    shards::{
+        Named, ShardError, ShardSet,
+        owners::Claim,
+        requests::{Lane, NewRequest, Progress},
+    },
 };
 
 const JOURNALS: u16 = 4;
@@ -269,14 +273,77 @@ async fn a_name_that_was_claimed_again_since_nothing_had_it_is_not_taken() {
     assert_eq!(set.journal_of_name("vsi/a/b").await, Ok(Some(0)));
 }
 
+fn new<'a>(id: &'a str, text: &'a Secret, repeatable: bool) -> NewRequest<'a> {
+    NewRequest {
+        id,
+        journal: 1,
+        lane: Lane::Command,
+        text,
+        repeatable,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lane_that_is_full_keeps_no_other_and_what_is_answered_is_not_open() {
+    let server = Server::start();
+    let (set, key, text) = (set(&server).await, sealer(), Secret::new("x"));
+    for (id, lane) in [
+        ("a", Lane::Command),
+        ("b", Lane::Decision),
+        ("c", Lane::Report),
+    ] {
+        let request = NewRequest {
+            lane,
+            ..new(id, &text, true)
+        };
+        set.ask(&key, request, None).await.unwrap();
+    }
+    let held = Held::take(&set.member(1), hold::LASTS).await.unwrap();
+    let lanes = [Lane::Report, Lane::Decision];
+    for expected in [("b", Lane::Decision), ("c", Lane::Report)] {
+        let asked = set.begin(&key, &held, 1, &lanes).await.unwrap().unwrap();
+        assert_eq!((asked.id.as_str(), asked.lane), expected);
+    }
+    assert!(set.begin(&key, &held, 1, &lanes).await.unwrap().is_none());
+    set.answer(&key, &held, "c", &text).await.unwrap();
+    let ids = ["a", "b", "c", "d"].map(str::to_owned);
+    let open = set.open_among(&ids).await.unwrap();
+    assert_eq!(open.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_whose_lease_is_past_asks_nothing_of_others() {
+    let server = Server::start();
+    let (set, key, text) = (set(&server).await, sealer(), Secret::new("x"));
+    let lasts = Duration::from_millis(300);
+    let first = Held::take(&set.member(0), lasts).await.unwrap();
+    let second = Held::win(&set.member(0), hold::LASTS, |_| {})
+        .await
+        .unwrap();
+    let late = set.ask(&key, new("a", &text, true), Some(&first)).await;
+    assert!(matches!(late, Err(ShardError::Full { .. })), "{late:?}");
+    assert!(matches!(set.progress(&key, "a").await, Ok(Progress::Gone)));
+    set.ask(&key, new("a", &text, true), Some(&second))
+        .await
+        .unwrap();
+    // One that is there is as if it had been asked.
+    set.ask(&key, new("a", &text, true), Some(&first))
+        .await
+        .unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
     let server = Server::start();
     let (set, key) = (set(&server).await, sealer());
     let text = Secret::new("apply hunter2");
     for (id, repeatable) in [("a", true), ("b", false), ("c", true)] {
-        set.ask(&key, id, 1, &text, repeatable).await.unwrap();
-        set.ask(&key, id, 1, &text, repeatable).await.unwrap();
+        set.ask(&key, new(id, &text, repeatable), None)
+            .await
+            .unwrap();
+        set.ask(&key, new(id, &text, repeatable), None)
+            .await
+            .unwrap();
     }
     let seen = "SELECT count(*) FROM vsiflow.shard_requests WHERE position('hunter2'::bytea IN sealed) > 0";
     assert_eq!(server.sql(seen), "0");
@@ -286,9 +353,18 @@ async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
     let lasts = Duration::from_millis(600);
     let first = Held::take(&set.member(1), lasts).await.unwrap();
     let other = Held::take(&set.member(0), hold::LASTS).await.unwrap();
-    assert!(set.begin(&key, &other, 0).await.unwrap().is_none());
+    assert!(
+        set.begin(&key, &other, 0, &Lane::ALL)
+            .await
+            .unwrap()
+            .is_none()
+    );
     for id in ["a", "b"] {
-        let asked = set.begin(&key, &first, 1).await.unwrap().unwrap();
+        let asked = set
+            .begin(&key, &first, 1, &Lane::ALL)
+            .await
+            .unwrap()
+            .unwrap();
         assert_eq!(
             (asked.id.as_str(), asked.begun, asked.again),
             (id, false, false)
@@ -297,20 +373,38 @@ async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
         assert!(!set.withdraw(id).await.unwrap());
         assert!(matches!(set.progress(&key, id).await, Ok(Progress::Begun)));
     }
-    assert!(set.begin(&key, &first, 1).await.unwrap().is_none());
+    assert!(
+        set.begin(&key, &first, 1, &Lane::ALL)
+            .await
+            .unwrap()
+            .is_none()
+    );
 
     // It dies; what it has begun is its successor's.
     let second = Held::win(&set.member(1), hold::LASTS, |_| {})
         .await
         .unwrap();
-    set.ask(&key, "d", 1, &text, true).await.unwrap();
-    assert!(set.begin(&key, &first, 1).await.unwrap().is_none());
-    let asked = set.begin(&key, &second, 1).await.unwrap().unwrap();
+    set.ask(&key, new("d", &text, true), None).await.unwrap();
+    assert!(
+        set.begin(&key, &first, 1, &Lane::ALL)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let asked = set
+        .begin(&key, &second, 1, &Lane::ALL)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         (asked.id.as_str(), asked.begun, asked.again),
         ("a", false, true)
     );
-    let asked = set.begin(&key, &second, 1).await.unwrap().unwrap();
+    let asked = set
+        .begin(&key, &second, 1, &Lane::ALL)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         (asked.id.as_str(), asked.begun, asked.again),
         ("b", true, true)
@@ -329,11 +423,25 @@ async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
     assert_eq!(answer.expose(), b"new");
 
     // One that was sealed with another key holds up no other.
-    set.ask(&sealer(), "e", 1, &text, true).await.unwrap();
-    assert_eq!(set.begin(&key, &second, 1).await.unwrap().unwrap().id, "d");
-    let sealed = set.begin(&key, &second, 1).await.map(drop);
+    set.ask(&sealer(), new("e", &text, true), None)
+        .await
+        .unwrap();
+    assert_eq!(
+        set.begin(&key, &second, 1, &Lane::ALL)
+            .await
+            .unwrap()
+            .unwrap()
+            .id,
+        "d"
+    );
+    let sealed = set.begin(&key, &second, 1, &Lane::ALL).await.map(drop);
     assert!(matches!(sealed, Err(ShardError::Seal { .. })), "{sealed:?}");
-    assert!(set.begin(&key, &second, 1).await.unwrap().is_none());
+    assert!(
+        set.begin(&key, &second, 1, &Lane::ALL)
+            .await
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

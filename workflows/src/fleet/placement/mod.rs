@@ -1,6 +1,7 @@
 //! Chooses hosts for what has none yet (see [`crate::placement`]): asks the candidates what they have, counts
 //! what is promised on them, and puts the choice into what is about to be recorded.
 
+pub(in crate::fleet) mod over_journals;
 mod promised;
 mod requests;
 mod survey;
@@ -278,6 +279,16 @@ impl Fleet {
         candidates: &BTreeSet<String>,
         survey: &HostSurvey,
     ) -> Result<PlacementBoard, FleetError> {
+        let hosts = self.placement_hosts(candidates, survey).await?;
+        Ok(PlacementBoard::new(hosts))
+    }
+
+    /// Hosts with what they have and what is promised on them.
+    async fn placement_hosts(
+        &self,
+        candidates: &BTreeSet<String>,
+        survey: &HostSurvey,
+    ) -> Result<Vec<PlacementHost>, FleetError> {
         let mut promises = self.promises(candidates).await?;
         let hosts = candidates.iter().filter_map(|id| {
             let settings = self.directory.get(id)?;
@@ -293,7 +304,7 @@ impl Fleet {
                 vsis: promised.vsis,
             })
         });
-        Ok(PlacementBoard::new(hosts.collect()))
+        Ok(hosts.collect())
     }
 }
 

@@ -1,6 +1,6 @@
 //! What VSIs and members of pools ask of a host.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -43,34 +43,13 @@ impl Fleet {
         vsi: &DesiredVsi,
         documents: &[DesiredDataDisk],
     ) -> Result<PlacementRequest, FleetError> {
-        let placement = vsi.placement.clone().unwrap_or_default();
-        let mut request = PlacementRequest {
-            vsi: placed(vsi),
-            placement: placement.request,
-            candidates: placement.candidates,
-            excluded: placement.excluded,
-            pinned: None,
-            arch: vsi.machine.arch.clone(),
-            pool: vsi.pool.clone(),
-            needs: needs(vsi),
-        };
+        let mut hosts = BTreeMap::new();
         for disk in &vsi.disks {
-            match self.host_of_disk(vsi, disk, documents).await? {
-                Some(host) if request.pinned.is_none() => {
-                    let why = format!("its data disk {} is on {host}", disk.name);
-                    request.pinned = Some((host, why));
-                }
-                Some(_) => {}
-                None => {
-                    let DiskOrigin::Made { size, .. } = &disk.source else {
-                        continue;
-                    };
-                    let sum = request.needs.pools.entry(disk.pool.clone()).or_default();
-                    *sum = sum.saturating_add(*size);
-                }
+            if let Some(host) = self.host_of_disk(vsi, disk, documents).await? {
+                hosts.insert(disk.name.clone(), host);
             }
         }
-        Ok(request)
+        Ok(request_with(vsi, &hosts))
     }
 
     /// Where a data disk is already; none of one that is made with its VSI.
@@ -86,11 +65,7 @@ impl Fleet {
             !known.is_deleted() && its.namespace == vsi.namespace && its.name == disk.name
         });
         let of_journal = known.next().map(|known| known.wanted.disk.host);
-        let mut documents = documents.iter();
-        let of_document = documents
-            .find(|one| one.namespace == vsi.namespace && one.name == disk.name)
-            .map(|one| one.host.clone());
-        let found = of_journal.or(of_document);
+        let found = of_journal.or_else(|| host_in_documents(vsi, disk, documents));
         Ok(found.filter(|host| !host.is_empty()))
     }
 
@@ -176,6 +151,49 @@ impl Fleet {
         }
         Ok(all)
     }
+}
+
+/// The host that documents name for a data disk; empty where they leave it to its VSI.
+pub(super) fn host_in_documents(
+    vsi: &DesiredVsi,
+    disk: &DesiredDisk,
+    documents: &[DesiredDataDisk],
+) -> Option<String> {
+    let mut documents = documents.iter();
+    let its = documents.find(|one| one.namespace == vsi.namespace && one.name == disk.name);
+    its.map(|one| one.host.clone())
+}
+
+/// What a VSI asks for; `disks` are the hosts of those of its data disks that have one, by name.
+pub(super) fn request_with(vsi: &DesiredVsi, disks: &BTreeMap<String, String>) -> PlacementRequest {
+    let placement = vsi.placement.clone().unwrap_or_default();
+    let mut request = PlacementRequest {
+        vsi: placed(vsi),
+        placement: placement.request,
+        candidates: placement.candidates,
+        excluded: placement.excluded,
+        pinned: None,
+        arch: vsi.machine.arch.clone(),
+        pool: vsi.pool.clone(),
+        needs: needs(vsi),
+    };
+    for disk in &vsi.disks {
+        match disks.get(&disk.name) {
+            Some(host) if request.pinned.is_none() => {
+                let why = format!("its data disk {} is on {host}", disk.name);
+                request.pinned = Some((host.clone(), why));
+            }
+            Some(_) => {}
+            None => {
+                let DiskOrigin::Made { size, .. } = &disk.source else {
+                    continue;
+                };
+                let sum = request.needs.pools.entry(disk.pool.clone()).or_default();
+                *sum = sum.saturating_add(*size);
+            }
+        }
+    }
+    request
 }
 
 /// A member that leaves its host, as far as the next one is concerned.

@@ -10,7 +10,7 @@ use futures::{StreamExt as _, stream};
 use tokio::time::{Instant, timeout};
 use vsiflow_engine::{
     executor::By,
-    model::{Actor, Precedence, Text},
+    model::{Actor, EntityId, Precedence, Text},
 };
 use vsiflow_steps::ports::{HostPorts, PortResult};
 
@@ -33,6 +33,12 @@ pub(in crate::fleet) struct Capacities {
     measured: Mutex<BTreeMap<String, Measured>>,
     /// Held by whoever chooses.
     choosing: tokio::sync::Mutex<()>,
+    /// Held by whoever chooses over several journals.
+    turn: tokio::sync::Mutex<()>,
+    /// Held by whoever looks at hosts for another journal.
+    looking: tokio::sync::Mutex<()>,
+    /// Promises that ended, and the generations of their records that said so.
+    ended: Mutex<BTreeMap<EntityId, u64>>,
 }
 
 #[derive(Clone)]
@@ -52,6 +58,17 @@ pub(super) struct HostSurvey {
     pub(super) news: Vec<CapacityRecord>,
     /// Whether some were asked a while ago.
     pub(super) is_stale: bool,
+}
+
+impl HostSurvey {
+    /// Of hosts that are left alone.
+    pub(super) fn of_none(hosts: &BTreeSet<String>, why: &str) -> Self {
+        let left = hosts.iter().map(|host| (host.clone(), why.to_owned()));
+        Self {
+            unreachable: left.collect(),
+            ..Self::default()
+        }
+    }
 }
 
 impl Fleet {
@@ -124,11 +141,25 @@ impl Fleet {
             let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
             updates.add(entity, kind::CAPACITY, Precedence::Record, &record, None)?;
         }
-        let by = By {
-            actor: Actor::Engine,
-            reason: Text::new("the host says so of itself"),
-        };
-        self.record(updates, by).await
+        self.record(updates, own_word()).await
+    }
+
+    /// Records what was news of hosts that are recorded, where somebody looked at them for others.
+    pub(super) async fn note_news(&self, news: Vec<CapacityRecord>) -> Result<(), FleetError> {
+        if self.engine.observes_only() {
+            return Ok(());
+        }
+        let mut updates = DesiredUpdates::default();
+        for record in news {
+            let host = crate::record::host_entity(&record.host);
+            if !host.is_ok_and(|entity| self.engine.entity(&entity).is_some()) {
+                continue;
+            }
+            let entity = capacity_entity(&record.host);
+            let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
+            updates.add(entity, kind::CAPACITY, Precedence::Record, &record, None)?;
+        }
+        self.record(updates, own_word()).await
     }
 
     async fn measure(&self, id: &str, archs: &BTreeSet<String>) -> Result<CapacityRecord, String> {
@@ -149,10 +180,39 @@ impl Fleet {
     }
 }
 
+fn own_word() -> By {
+    By {
+        actor: Actor::Engine,
+        reason: Text::new("the host says so of itself"),
+    }
+}
+
 impl Capacities {
     /// The right to choose hosts.
     pub(in crate::fleet) async fn choosing(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.choosing.lock().await
+    }
+
+    /// The right to choose hosts over several journals.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
+    /// The right to look at hosts for another journal.
+    pub(super) async fn looking(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.looking.lock().await
+    }
+
+    /// Whether that generation of a promise is known to be its last one.
+    pub(super) fn is_ended(&self, promise: &EntityId, generation: u64) -> bool {
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.get(promise) == Some(&generation)
+    }
+
+    /// Keeps in mind that a promise ended.
+    pub(super) fn note_end(&self, promise: EntityId, generation: u64) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.insert(promise, generation);
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Measured>> {

@@ -51,6 +51,12 @@ impl UsageByTaker {
         self.0.insert((namespace.to_owned(), taker), usage);
     }
 
+    /// What each of a namespace takes.
+    pub(super) fn in_namespace(&self, namespace: &str) -> impl Iterator<Item = (&Taker, Usage)> {
+        let all = self.0.iter().filter(move |((its, _), _)| its == namespace);
+        all.map(|((_, taker), usage)| (taker, *usage))
+    }
+
     pub(super) fn of(&self, namespace: &str) -> Usage {
         let all = self.0.iter().filter(|((its, _), _)| its == namespace);
         all.fold(Usage::default(), |sum, (_, usage)| sum.plus(*usage))

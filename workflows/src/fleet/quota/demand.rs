@@ -42,6 +42,13 @@ impl Demand {
         demand
     }
 
+    /// What documents ask for that make no pools.
+    pub(super) fn of_singles(resolved: &Resolved, count: &Count) -> Self {
+        let mut demand = Self::default();
+        demand.add_alone(resolved, count);
+        demand
+    }
+
     /// What VSIs and data disks ask for that are no members.
     fn add_alone(&mut self, resolved: &Resolved, count: &Count) {
         for vsi in resolved.vsis.iter().map(|vsi| &vsi.desired) {
@@ -176,7 +183,7 @@ fn unsized_disk(quota: &DesiredQuota, name: &str) -> FleetError {
 }
 
 /// What may not grow while nobody knows what is used or allowed.
-fn unknown(object: &str, why: &Failure) -> FleetError {
+pub(super) fn unknown(object: &str, why: &Failure) -> FleetError {
     let message = format!(
         "the namespace has a quota, and nobody knows what {object} counts for: {}",
         why.message

@@ -11,6 +11,7 @@ mod cache;
 mod count;
 mod demand;
 mod object;
+pub(in crate::fleet) mod over_journals;
 mod record;
 
 use std::collections::BTreeSet;

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::record::quota_entity;
 use crate::{
-    fleet::{FleetError, Metadata, QuotaHandle, vsi::object::rfc3339},
-    quota::{Limit, limits},
+    fleet::{Fleet, FleetError, Metadata, QuotaHandle, vsi::object::rfc3339},
+    quota::{Limit, Usage, limits},
     spec::{documents, quota::QuotaLimits},
 };
 
@@ -53,11 +53,22 @@ impl QuotaHandle<'_> {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn list(self) -> Result<Vec<QuotaObject>, FleetError> {
+        self.list_over(&[]).await
+    }
+
+    /// The same, where others have VSIs of the namespaces as well.
+    ///
+    /// # Errors
+    /// When a journal cannot be read.
+    pub async fn list_over(self, others: &[&Fleet]) -> Result<Vec<QuotaObject>, FleetError> {
         let quotas = self.fleet.quotas_with(&[]).await?;
         if quotas.read.is_empty() {
             return Ok(Vec::new());
         }
-        let taken = self.fleet.count().await?.taken;
+        let mut taken = vec![self.fleet.count().await?.taken];
+        for other in others {
+            taken.push(other.count().await?.taken);
+        }
         let mut objects = Vec::new();
         for quota in quotas.read {
             let entity = quota_entity(&quota.namespace, &quota.name)?;
@@ -65,7 +76,8 @@ impl QuotaHandle<'_> {
             let state = self.fleet.engine.entity(&entity);
             let desired = state.as_ref().and_then(|state| state.desired.as_ref());
             let generation = desired.map_or(0, |desired| desired.generation);
-            let limits = limits(&quota.hard, taken.of(&quota.namespace));
+            let used = taken.iter().map(|taken| taken.of(&quota.namespace));
+            let limits = limits(&quota.hard, used.fold(Usage::default(), Usage::plus));
             let all = |text: fn(Limit) -> String| {
                 let all = limits.iter();
                 all.map(|one| (one.name.to_owned(), text(*one))).collect()

@@ -1,0 +1,316 @@
+//! One choice: asks the journals, and has the fleet of journal 0 decide by what they say.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep, timeout};
+use vsiflow_workflows::{
+    fleet::{ChosenHost, ForDecision, JournalReport, OpenRecord, ReportQuestions},
+    placement::{OpenRequest, PlacementHost},
+    spec::Resolved,
+};
+
+use super::{hand_over_id, journal_of_host};
+use crate::{
+    actor,
+    args::Cli,
+    compose::elsewhere,
+    exit::{Exit, ExitProblem},
+    shards::{
+        ask::{self, CommandAsked, Part, ReportAnswer},
+        journal::Keeper,
+        own,
+    },
+};
+
+/// How long a holder may take to begin with a report.
+const BEGIN: Duration = Duration::from_secs(10);
+/// How long a report may take.
+const REPORT: Duration = Duration::from_secs(60);
+/// So long a choice waits for journals without a holder, and for those that leave their hosts alone.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How often it is looked again.
+const AGAIN: Duration = Duration::from_secs(2);
+/// No host fits.
+const NO_HOST: &str = "VSI0737";
+
+/// A choice that is being made.
+pub(super) struct Choice<'a> {
+    pub(super) keeper: &'a Arc<Keeper>,
+    pub(super) id: &'a str,
+    pub(super) asked: &'a CommandAsked,
+    pub(super) cli: &'a Cli,
+    pub(super) resolved: &'a Resolved,
+    /// Whether it is recorded, or only shown.
+    pub(super) records: bool,
+}
+
+/// What several journals said.
+#[derive(Default)]
+struct Heard {
+    report: JournalReport,
+    /// Those that said nothing, and why.
+    silent: BTreeMap<u16, ExitProblem>,
+    /// Whether some leave their hosts alone for now.
+    is_quiet: bool,
+}
+
+/// Why nothing was chosen.
+struct NotChosen {
+    problem: ExitProblem,
+    /// Whether hosts were asked a while ago.
+    is_stale: bool,
+    /// Whether it may be otherwise in a while.
+    may_pass: bool,
+}
+
+impl From<ExitProblem> for NotChosen {
+    fn from(problem: ExitProblem) -> Self {
+        Self {
+            problem,
+            is_stale: false,
+            may_pass: false,
+        }
+    }
+}
+
+impl Choice<'_> {
+    /// Chooses, and waits for what may come.
+    pub(super) async fn made(&self) -> Result<Vec<ChosenHost>, ExitProblem> {
+        let until = Instant::now() + PATIENCE;
+        let mut now = false;
+        loop {
+            match Box::pin(self.attempt(now)).await {
+                Ok(chosen) => return Ok(chosen),
+                Err(failed) if failed.is_stale && !now => now = true,
+                Err(failed) if failed.may_pass && Instant::now() < until => sleep(AGAIN).await,
+                Err(failed) => return Err(failed.problem),
+            }
+        }
+    }
+
+    async fn attempt(&self, now: bool) -> Result<Vec<ChosenHost>, NotChosen> {
+        let placements = self.keeper.app.fleet.placements();
+        let turn = placements.turn().await;
+        let mut under_way: Vec<_> = open(turn.promises().await.map_err(ExitProblem::from)?);
+        under_way.extend(open(turn.admissions().await.map_err(ExitProblem::from)?));
+        let hosts = under_way.iter().map(|one| one.host.clone());
+        let mut hosts: BTreeSet<_> = hosts.chain(own::hosts(self.resolved)).collect();
+        let idle = self.idle(&under_way).await?;
+        let questions = turn.questions(self.resolved).await;
+        let questions = questions.map_err(ExitProblem::from)?;
+        let (asked, whose) = self.by_journal(&questions, &idle, now).await?;
+        let heard = Box::pin(self.hear(&asked)).await;
+        self.refuse_silent(&questions, &whose, &heard)?;
+        let over = idle.into_iter().filter(|object| {
+            let journal = whose.get(object);
+            journal.is_none_or(|journal| !heard.silent.contains_key(journal))
+        });
+        let over: BTreeSet<_> = over.collect();
+        hosts.extend(questions.hosts);
+        hosts.extend(heard.report.objects.values().cloned());
+        let journals = self.journals_of(&hosts).await?;
+        let hand_over = |host: &str| {
+            let journal = journals.get(host).copied().unwrap_or_default();
+            hand_over_id(self.id, journal)
+        };
+        let of = self.records.then(|| ForDecision {
+            decision: self.id,
+            hand_over: &hand_over,
+            by: actor::by(&self.cli.common.reason),
+        });
+        let chosen = turn.choose(self.resolved, &heard.report, &over, of).await;
+        chosen.map_err(|error| {
+            let is_room = error.failure.code.as_str() == NO_HOST;
+            NotChosen {
+                problem: error.into(),
+                is_stale: is_room && heard.report.is_stale,
+                may_pass: is_room && (heard.is_quiet || !heard.silent.is_empty()),
+            }
+        })
+    }
+
+    /// The names of those for which nothing is under way any more.
+    async fn idle(&self, under_way: &[UnderWay]) -> Result<BTreeSet<String>, ExitProblem> {
+        let requests = under_way.iter().flat_map(|one| &one.requests);
+        let ids = requests.flat_map(|one| [one.decision.clone(), one.hand_over.clone()]);
+        let ids: BTreeSet<_> = ids.collect();
+        let ids: Vec<_> = ids.into_iter().collect();
+        let open = self.keeper.shard.set().open_among(&ids).await;
+        let open = open.map_err(elsewhere::problem)?;
+        let is_busy = |one: &&UnderWay| {
+            let mut requests = one.requests.iter();
+            requests.any(|one| open.contains(&one.decision) || open.contains(&one.hand_over))
+        };
+        let objects = |all: &mut dyn Iterator<Item = &UnderWay>| -> BTreeSet<_> {
+            all.map(|one| one.object.clone()).collect()
+        };
+        let busy = objects(&mut under_way.iter().filter(is_busy));
+        let all = objects(&mut under_way.iter());
+        Ok(all.difference(&busy).cloned().collect())
+    }
+
+    async fn journals_of(
+        &self,
+        hosts: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, u16>, ExitProblem> {
+        let mut journals = BTreeMap::new();
+        for host in hosts {
+            journals.insert(host.clone(), journal_of_host(self.keeper, host).await?);
+        }
+        Ok(journals)
+    }
+
+    /// What each journal is asked, and which of them has which name.
+    async fn by_journal(
+        &self,
+        questions: &ReportQuestions,
+        idle: &BTreeSet<String>,
+        now: bool,
+    ) -> Result<(BTreeMap<u16, ReportQuestions>, BTreeMap<String, u16>), ExitProblem> {
+        let mut asked = BTreeMap::<u16, ReportQuestions>::new();
+        for (host, journal) in self.journals_of(&questions.hosts).await? {
+            asked.entry(journal).or_default().hosts.insert(host);
+        }
+        let mut whose = BTreeMap::new();
+        let objects = questions.objects.iter().cloned();
+        for object in objects.chain(idle.iter().cloned()) {
+            let journal = self.keeper.shard.set().journal_of_name(&object).await;
+            if let Some(journal) = journal.map_err(elsewhere::problem)? {
+                let its = asked.entry(journal).or_default();
+                its.objects.insert(object.clone());
+                whose.insert(object, journal);
+            }
+        }
+        if !questions.namespaces.is_empty() {
+            // Any of them may have something there.
+            for journal in 0..self.keeper.shard.set().journals() {
+                let its = asked.entry(journal).or_default();
+                its.namespaces.clone_from(&questions.namespaces);
+            }
+        }
+        for questions_of_one in asked.values_mut() {
+            questions_of_one.archs.clone_from(&questions.archs);
+            questions_of_one.now = now;
+        }
+        Ok((asked, whose))
+    }
+
+    /// Asks all of them at the same time.
+    async fn hear(&self, asked: &BTreeMap<u16, ReportQuestions>) -> Heard {
+        let asking = asked.iter().map(|(journal, questions)| async move {
+            (
+                *journal,
+                questions,
+                Box::pin(self.ask(*journal, questions)).await,
+            )
+        });
+        let mut heard = Heard::default();
+        for (journal, questions, answer) in futures::future::join_all(asking).await {
+            let said = answer.and_then(|answer| {
+                heard.is_quiet |= answer.is_quiet;
+                answer.said.map_err(|said| said.problem())
+            });
+            match said {
+                Ok(report) => heard.report.add(report),
+                Err(problem) => {
+                    let why = format!(
+                        "journal {journal} does not say what it has: {}",
+                        problem.message
+                    );
+                    let hosts = questions.hosts.iter().map(|host| PlacementHost {
+                        id: host.clone(),
+                        unreachable: Some(why.clone()),
+                        ..PlacementHost::default()
+                    });
+                    heard.report.hosts.extend(hosts);
+                    heard.silent.insert(journal, problem);
+                }
+            }
+        }
+        heard
+    }
+
+    async fn ask(
+        &self,
+        journal: u16,
+        questions: &ReportQuestions,
+    ) -> Result<ReportAnswer, ExitProblem> {
+        let (set, sealer) = (self.keeper.shard.set(), &self.keeper.service.sealer);
+        let asked = CommandAsked {
+            part: Part::Report(questions.clone()),
+            ..self.asked.clone()
+        };
+        let id = ask::id();
+        let request = (id.as_str(), journal);
+        ask::send(set, sealer, request, &asked, true, Some(&self.keeper.held)).await?;
+        let answer = timeout(REPORT, ask::answer(set, sealer, request, BEGIN)).await;
+        if set.withdraw(&id).await.is_err() {
+            tracing::debug!("a report is forgotten later");
+        }
+        answer.unwrap_or_else(|_| {
+            let message = format!("it did not answer within {} s", REPORT.as_secs());
+            let remedy = "see that `vsiflow serve --shards auto` runs, then ask again";
+            Err(ExitProblem::new(Exit::Failed, "VSI0766", message, remedy))
+        })
+    }
+
+    /// Refuses to decide about what a journal has that does not answer: unknown is not absent.
+    fn refuse_silent(
+        &self,
+        questions: &ReportQuestions,
+        whose: &BTreeMap<String, u16>,
+        heard: &Heard,
+    ) -> Result<(), NotChosen> {
+        if let (false, Some((journal, problem))) = (
+            questions.namespaces.is_empty(),
+            heard.silent.first_key_value(),
+        ) {
+            let message = format!(
+                "journal {journal} does not say what is taken in namespaces that have quotas: {}",
+                problem.message
+            );
+            return Err(NotChosen {
+                problem: ExitProblem::new(problem.exit, &problem.code, message, &problem.remedy),
+                is_stale: false,
+                may_pass: problem.exit == Exit::Failed,
+            });
+        }
+        let mut objects = questions.objects.iter();
+        let silent = objects.find_map(|object| {
+            let journal = whose.get(object)?;
+            Some((object, journal, heard.silent.get(journal)?))
+        });
+        let Some((object, journal, problem)) = silent else {
+            return Ok(());
+        };
+        let message = format!(
+            "journal {journal} has the name {object} and does not say whether it is there: {}",
+            problem.message
+        );
+        Err(NotChosen {
+            problem: ExitProblem::new(problem.exit, &problem.code, message, &problem.remedy),
+            is_stale: false,
+            may_pass: problem.exit == Exit::Failed,
+        })
+    }
+}
+
+/// Something that was promised or admitted, and that counts.
+struct UnderWay {
+    object: String,
+    host: String,
+    requests: Vec<OpenRequest>,
+}
+
+fn open<R: OpenRecord>(records: Vec<R>) -> Vec<UnderWay> {
+    let all = records.iter().map(|record| UnderWay {
+        object: record.object(),
+        host: record.host().to_owned(),
+        requests: record.requests().to_vec(),
+    });
+    all.collect()
+}

@@ -1,0 +1,128 @@
+//! Journal 0 chooses hosts over all journals of a set, admits what their quotas permit, and hands over what it decided
+//! (docs/adr/0014-choices-over-journals.md).
+//!
+//! Guarantees:
+//! - **A choice is recorded before anything follows from it.** What is handed over names the request that it was decided
+//!   for, so that the next holder of journal 0 hands over the same again, and nothing new.
+//! - **What is promised is not promised again.** A promise counts until a report made after its last request was answered
+//!   says what became of it. Which requests are open is looked at before the reports are asked for.
+//! - **Who lost the lease of journal 0 hands nothing over.** Its statement to do so is fenced.
+//!
+//! What this room never does: it acts on no host, and records nothing but promises and admissions.
+
+mod attempt;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use vsiflow_workflows::{fleet::put_hosts, spec::Resolved};
+
+use self::attempt::Choice;
+use super::{
+    DECIDES,
+    ask::{self, CommandAnswer, CommandAsked, Part},
+    front,
+    journal::{Keeper, unreadable},
+    own, report,
+};
+use crate::{
+    args::{Cli, CliCommand},
+    compose::elsewhere,
+    exit::{Exit, ExitProblem},
+    output,
+};
+
+/// Chooses hosts for documents, and has every journal that they concern do its part.
+///
+/// # Errors
+/// VSI0763; VSI0737 and the like, where nothing was handed over.
+pub(super) async fn decide(
+    keeper: &Arc<Keeper>,
+    id: &str,
+    asked: &CommandAsked,
+    cli: &Cli,
+) -> Result<Exit, ExitProblem> {
+    let sources = report::sources(&cli.command).ok_or_else(unreadable)?;
+    let mut resolved = Box::pin(front::read(&cli.common, sources)).await?;
+    own::refuse_shared(&resolved)?;
+    let records = matches!(&cli.command, CliCommand::Apply(args) if !args.dry_run);
+    if records && !resolved.quotas.is_empty() {
+        note_limits(keeper, &resolved).await?;
+    }
+    let choice = Choice {
+        keeper,
+        id,
+        asked,
+        cli,
+        resolved: &resolved,
+        records,
+    };
+    let chosen = Box::pin(choice.made()).await?;
+    put_hosts(&mut resolved, &chosen);
+    let mut journals = BTreeSet::new();
+    if !resolved.quotas.is_empty() {
+        journals.insert(DECIDES);
+    }
+    for host in own::hosts(&resolved) {
+        journals.insert(journal_of_host(keeper, &host).await?);
+    }
+    let asked = CommandAsked {
+        part: Part::HandedOver(chosen),
+        ..asked.clone()
+    };
+    let handing = journals
+        .into_iter()
+        .map(|journal| hand_over(keeper, id, journal, &asked));
+    let mut worst = Exit::Done;
+    for answered in futures::future::join_all(handing).await {
+        let exit = answered.and_then(|answer| answer.print());
+        worst = worst.max(exit.unwrap_or_else(|problem| {
+            output::problem(&problem);
+            problem.exit
+        }));
+    }
+    Ok(worst)
+}
+
+/// From now on nobody has VSIs made in these namespaces without asking here.
+async fn note_limits(keeper: &Keeper, resolved: &Resolved) -> Result<(), ExitProblem> {
+    let namespaces = resolved.quotas.iter().map(|quota| quota.namespace.clone());
+    let noted = keeper.shard.set();
+    let noted = noted.note_limits(&keeper.held, &namespaces.collect()).await;
+    if noted.map_err(elsewhere::problem)? {
+        return Ok(());
+    }
+    Err(ExitProblem::defect("the lease of journal 0 is past"))
+}
+
+/// The request by which a journal is told of a decision.
+fn hand_over_id(decision: &str, journal: u16) -> String {
+    format!("{decision}-{journal}")
+}
+
+/// Forgets what was handed over for a decision that is answered.
+pub(super) async fn forget(keeper: &Keeper, decision: &str) {
+    let set = keeper.shard.set();
+    let all = 0..set.journals();
+    let all: Vec<_> = all.map(|journal| hand_over_id(decision, journal)).collect();
+    if set.forget(&all).await.is_err() {
+        tracing::debug!("answers are forgotten later");
+    }
+}
+
+async fn journal_of_host(keeper: &Keeper, host: &str) -> Result<u16, ExitProblem> {
+    let journal = keeper.shard.set().assign(host).await;
+    journal.map_err(elsewhere::problem)
+}
+
+async fn hand_over(
+    keeper: &Keeper,
+    decision: &str,
+    journal: u16,
+    asked: &CommandAsked,
+) -> Result<CommandAnswer, ExitProblem> {
+    let (set, sealer) = (keeper.shard.set(), &keeper.service.sealer);
+    let id = hand_over_id(decision, journal);
+    let request = (id.as_str(), journal);
+    ask::send(set, sealer, request, asked, true, Some(&keeper.held)).await?;
+    ask::answer(set, sealer, request, ask::PATIENCE).await
+}

@@ -1,0 +1,71 @@
+//! What a journal says of its hosts and objects, for journal 0 to choose by. It records nothing but what is news of its
+//! own hosts, and an answer is never older than its question.
+
+use std::sync::Arc;
+
+use vsiflow_postgres::shards::requests::Asked;
+use vsiflow_workflows::fleet::{JournalReport, ReportQuestions};
+
+use super::{
+    ask::{CommandAsked, Part, ReportAnswer, SaidProblem},
+    front,
+    journal::{Keeper, unreadable},
+};
+use crate::{
+    args::{Cli, CliCommand, Sources},
+    daemon,
+    exit::ExitProblem,
+    output::sink,
+    work,
+};
+
+/// Answers the question of journal 0.
+pub(super) async fn report(keeper: &Keeper, asked: Asked) -> ReportAnswer {
+    let quiet = keeper.is_quiet_for();
+    let saying = async {
+        let read = serde_json::from_slice::<CommandAsked>(asked.request.expose());
+        let CommandAsked { request, part, .. } = read.map_err(|_| unreadable())?;
+        let cli = daemon::command_line(&request.args).ok_or_else(unreadable)?;
+        let Part::Report(mut questions) = part else {
+            return Err(unreadable());
+        };
+        questions.left_alone = quiet.map(|left| {
+            let left = left.as_secs().saturating_add(1);
+            format!("it is left alone for {left} s more, after the death of a process")
+        });
+        let saying = work::with_files(daemon::given(request), said(keeper, &cli, &questions));
+        Box::pin(keeper.app.for_others().lend(saying)).await
+    };
+    // What documents may be warned of is said where they are applied.
+    let said = Box::pin(sink::with(Arc::default(), saying)).await;
+    ReportAnswer {
+        said: said.map_err(|problem| SaidProblem::of(&problem)),
+        is_quiet: quiet.is_some(),
+    }
+}
+
+async fn said(
+    keeper: &Keeper,
+    cli: &Cli,
+    questions: &ReportQuestions,
+) -> Result<JournalReport, ExitProblem> {
+    let sources = sources(&cli.command).ok_or_else(unreadable)?;
+    let resolved = front::read(&cli.common, sources).await?;
+    let placements = keeper.app.fleet.placements();
+    // While a host is looked at by other settings than are recorded, nothing is recorded of it.
+    let _turn = if placements.replaces_settings(&resolved, &questions.hosts) {
+        Some(keeper.shard.turn.lock().await)
+    } else {
+        None
+    };
+    Ok(Box::pin(placements.report(&resolved, questions)).await?)
+}
+
+/// The documents of a command that has some.
+pub(super) fn sources(command: &CliCommand) -> Option<&Sources> {
+    match command {
+        CliCommand::Apply(args) => Some(&args.sources),
+        CliCommand::Plan(args) => Some(&args.sources),
+        _ => None,
+    }
+}

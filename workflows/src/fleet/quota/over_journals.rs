@@ -1,0 +1,245 @@
+//! Quotas where VSIs of a namespace are in several journals (docs/adr/0014-choices-over-journals.md). Each journal says
+//! what is taken there; the one that has the quotas admits growth, and records what it admitted before another one takes
+//! it in. What is admitted counts until the object itself does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::model::{EntityId, Failure, FailureClass, Name};
+
+use super::{
+    count::{Count, CountedObjects, Taker, UsageByTaker, of_disk, of_vsi},
+    demand::Demand,
+};
+use crate::{
+    fleet::{
+        ErrorKind, Fleet, FleetError, QuotaHandle,
+        placement::over_journals::{ForDecision, OpenRecord},
+    },
+    placement::{OpenRequest, PromiseState},
+    quota::Usage,
+    record::kind,
+    spec::Resolved,
+};
+
+/// What one object takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenUsage {
+    /// Its namespace.
+    pub namespace: String,
+    /// It, such as `vsi/default/web`.
+    pub object: String,
+    /// How much.
+    pub usage: Usage,
+}
+
+/// What was admitted, and may be taken at any moment. Fields are only ever added, with a default.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdmissionRecord {
+    /// What may be taken.
+    pub taken: TakenUsage,
+    /// The host; empty of what has none of its own.
+    #[serde(default)]
+    pub host: String,
+    /// The requests by which it may be taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<OpenRequest>,
+    /// How it stands.
+    #[serde(default)]
+    pub state: PromiseState,
+}
+
+impl OpenRecord for AdmissionRecord {
+    const KIND: &'static str = kind::ADMISSION;
+
+    fn state(&self) -> PromiseState {
+        self.state
+    }
+
+    fn requests(&self) -> &[OpenRequest] {
+        &self.requests
+    }
+
+    fn object(&self) -> String {
+        self.taken.object.clone()
+    }
+
+    fn host(&self) -> &str {
+        &self.host
+    }
+}
+
+/// What is to be recorded of admissions.
+pub(in crate::fleet) type Admissions = BTreeMap<String, AdmissionRecord>;
+
+impl QuotaHandle<'_> {
+    /// The namespaces that have quotas.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn namespaces(self) -> Result<BTreeSet<String>, FleetError> {
+        let quotas = self.fleet.quotas_with(&[]).await?;
+        let read = quotas.read.into_iter().map(|quota| quota.namespace);
+        let lost = quotas.lost.into_iter().map(|quota| quota.namespace);
+        Ok(read.chain(lost).collect())
+    }
+}
+
+impl Fleet {
+    /// The namespaces of documents that have quotas.
+    pub(in crate::fleet) async fn limited(
+        &self,
+        resolved: &Resolved,
+    ) -> Result<BTreeSet<String>, FleetError> {
+        let quotas = self.quotas_with(&resolved.quotas).await?;
+        let all = super::namespaces(resolved).into_iter();
+        let limited = all.filter(|namespace| quotas.limit(namespace));
+        Ok(limited.map(str::to_owned).collect())
+    }
+
+    /// What is taken in these namespaces, in this journal.
+    ///
+    /// # Errors
+    /// `VSI0748` where something cannot be counted.
+    pub(in crate::fleet) async fn taken_in(
+        &self,
+        namespaces: &BTreeSet<String>,
+    ) -> Result<Vec<TakenUsage>, FleetError> {
+        if namespaces.is_empty() {
+            return Ok(Vec::new());
+        }
+        let count = self.count().await?;
+        let mut all = Vec::new();
+        for namespace in namespaces {
+            if let Some(uncounted) = count.uncounted_in(namespace) {
+                let entity = uncounted.entity.to_string();
+                return Err(super::demand::unknown(&entity, &uncounted.failure));
+            }
+            for (taker, usage) in count.taken.in_namespace(namespace) {
+                let object = match taker {
+                    Taker::Vsi(name) => object(kind::VSI, namespace, name),
+                    Taker::Disk(name) => object(kind::DISK, namespace, name),
+                    Taker::Pool(name) => object(kind::POOL, namespace, name),
+                    Taker::Unread(uid) => object(kind::POOL, namespace, &uid.to_string()),
+                };
+                all.push(TakenUsage {
+                    namespace: namespace.clone(),
+                    object,
+                    usage,
+                });
+            }
+        }
+        Ok(all)
+    }
+
+    /// Admits what documents ask for in namespaces with quotas, or refuses all of it. `open` is what was admitted and
+    /// counts.
+    ///
+    /// # Errors
+    /// `VSI0738`, `VSI0739` and `VSI0748` as with one journal.
+    pub(in crate::fleet) async fn admit(
+        &self,
+        resolved: &Resolved,
+        taken: &[TakenUsage],
+        open: Vec<AdmissionRecord>,
+        of: Option<&ForDecision<'_>>,
+    ) -> Result<Admissions, FleetError> {
+        let limited = self.limited(resolved).await?;
+        if limited.is_empty() {
+            return Ok(Admissions::new());
+        }
+        let mut counted = Count {
+            there: CountedObjects::default(),
+            taken: UsageByTaker::default(),
+        };
+        for one in taken {
+            count_in(&mut counted.taken, one)?;
+        }
+        for one in &open {
+            count_in(&mut counted.taken, &one.taken)?;
+        }
+        let quotas = self.quotas_with(&resolved.quotas).await?;
+        Demand::of_singles(resolved, &counted).judge(&quotas, &counted)?;
+        let mut open: BTreeMap<_, _> = open.into_iter().map(|one| (one.object(), one)).collect();
+        let mut admitted = Admissions::new();
+        for (taken, host) in asked(resolved) {
+            let (Some(of), true) = (of, limited.contains(&taken.namespace)) else {
+                continue;
+            };
+            let mut record = match open.remove(&taken.object) {
+                Some(before) => AdmissionRecord {
+                    taken: TakenUsage {
+                        usage: before.taken.usage.max(taken.usage),
+                        ..taken
+                    },
+                    ..before
+                },
+                None => AdmissionRecord {
+                    taken,
+                    host: host.clone(),
+                    requests: Vec::new(),
+                    state: PromiseState::Open,
+                },
+            };
+            of.add_to(&mut record.requests, &host);
+            admitted.insert(record.object(), record);
+        }
+        Ok(admitted)
+    }
+}
+
+/// What documents ask for, and on which hosts.
+fn asked(resolved: &Resolved) -> impl Iterator<Item = (TakenUsage, String)> {
+    let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired).map(|vsi| {
+        let taken = TakenUsage {
+            namespace: vsi.namespace.clone(),
+            object: object(kind::VSI, &vsi.namespace, &vsi.name),
+            usage: of_vsi(vsi),
+        };
+        (taken, vsi.host.clone())
+    });
+    let disks = resolved.data_disks.iter().map(|disk| {
+        let taken = TakenUsage {
+            namespace: disk.namespace.clone(),
+            object: object(kind::DISK, &disk.namespace, &disk.name),
+            usage: of_disk(disk),
+        };
+        (taken, disk.host.clone())
+    });
+    vsis.chain(disks)
+}
+
+/// The more of what it takes and what it may take.
+fn count_in(all: &mut UsageByTaker, one: &TakenUsage) -> Result<(), FleetError> {
+    let mut parts = one.object.splitn(3, '/');
+    let (kind, name) = (parts.next(), parts.nth(1));
+    let (Some(kind), Some(name)) = (kind, name) else {
+        let why = format!("{} is no name of an object", one.object);
+        return Err(FleetError::defect(why));
+    };
+    let taker = match kind {
+        kind::VSI => Taker::Vsi(name.to_owned()),
+        kind::DISK => Taker::Disk(name.to_owned()),
+        _ => Taker::Pool(name.to_owned()),
+    };
+    let usage = all.get(&one.namespace, &taker).max(one.usage);
+    all.set(&one.namespace, taker, usage);
+    Ok(())
+}
+
+fn object(kind: &str, namespace: &str, name: &str) -> String {
+    format!("{kind}/{namespace}/{name}")
+}
+
+/// The entity of what is admitted for an object.
+pub(in crate::fleet) fn admission_entity(object: &str) -> Result<EntityId, FleetError> {
+    EntityId::new(Name::of(kind::ADMISSION), object).map_err(|_| {
+        let failure = Failure::new(
+            FailureClass::Blocked,
+            "VSI0748",
+            format!("{object} cannot be counted by its name"),
+        )
+        .with_remedy("use another name");
+        FleetError::new(ErrorKind::Blocked, failure)
+    })
+}
