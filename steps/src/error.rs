@@ -207,6 +207,10 @@ codes! {
     SOURCE_APPLIANCE = "VSI0320", Blocked,
         "Provide an OVA with one disk and a right manifest, a VMDK or VHDX that is closed and has no parent, on a server that answers ranges, or convert the disk: `qemu-img convert -f vmdk -O qcow2 IN OUT`; then `vsiflow retry`.";
 
+    /// A file that somebody is to send is not sent.
+    SOURCE_AWAITED = "VSI0331", Blocked,
+        "Send it with `kubectl vsi image upload FILE NAME`, which resumes where it was; outside of a cluster, name it with `file:///`.";
+
     /// The contract is not YAML.
     CONTRACT_YAML = "VSI0401", Blocked,
         "Correct the contract's YAML at the line the message names and apply it again.";
@@ -333,6 +337,7 @@ impl From<SourceError> for Failure {
             SourceErrorKind::TooLarge => SOURCE_TOO_LARGE,
             SourceErrorKind::Mismatch => SOURCE_MISMATCH,
             SourceErrorKind::Appliance => SOURCE_APPLIANCE,
+            SourceErrorKind::Awaited => SOURCE_AWAITED,
         };
         code.failure(&error.message).of_object(&error.url)
     }

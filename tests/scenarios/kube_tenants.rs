@@ -54,6 +54,7 @@ const IMAGES: &[(&str, &str)] = &[
     ("http://127.0.0.1:9090/metrics", "VSI0611"),
     ("http://2130706433/metrics", "VSI0611"),
     ("\"http://[::ffff:127.0.0.1]/metrics\"", "VSI0611"),
+    ("upload://kube-system/disk", "VSI0611"),
 ];
 
 /// What a template could lead to, as a virtual server could.
@@ -91,6 +92,7 @@ const TEMPLATES: &[(&str, &str)] = &[
 const DISK_SOURCES: &[(&str, &str)] = &[
     ("{imageURL: \"file:///etc/passwd\"}", "VSI0611"),
     ("{imageURL: \"http://169.254.169.254/latest\"}", "VSI0611"),
+    ("{imageURL: \"upload://kube-system/disk\"}", "VSI0611"),
     ("{disk: own}", "VSI0226"),
     ("{snapshot: {name: own, disk: own}}", "VSI0226"),
 ];
@@ -144,6 +146,7 @@ const WAVES: &[(&str, &str)] = &[
 /// An image that the template below takes of the release.
 const RELEASES: &[(&str, &str)] = &[
     ("{node: {image: \"file:///etc/passwd\"}}", "VSI0611"),
+    ("{node: {image: \"upload://kube-system/disk\"}}", "VSI0611"),
     (
         "{node: {image: \"http://169.254.169.254/latest\"}}",
         "VSI0611",

@@ -59,6 +59,7 @@ mod kube_quotas;
 mod kube_snapshots;
 mod kube_subresources;
 mod kube_tenants;
+mod kube_uploads;
 mod lab_adopting;
 mod lab_architectures;
 mod lab_bundles;

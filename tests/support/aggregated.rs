@@ -100,6 +100,13 @@ impl<'a> Aggregated<'a> {
         }
     }
 
+    /// Kills the process.
+    pub fn kill(&mut self) {
+        if let Some(serving) = self.serving.take() {
+            serving.kill();
+        }
+    }
+
     /// Waits until the API server finds it.
     #[track_caller]
     pub fn wait(&self) {

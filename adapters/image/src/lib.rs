@@ -21,6 +21,7 @@
 mod access;
 mod address;
 pub mod bundle;
+pub mod desk;
 mod error;
 pub mod file;
 mod folders;
@@ -34,6 +35,7 @@ mod sparse;
 
 pub use access::ServerAccess;
 pub use address::{AddressPolicy, Cidr};
+pub use desk::Desk;
 pub use file::FileSource;
 pub use folders::{FileError, Folders};
 pub use http::{HttpOptions, HttpSource};

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use url::Url;
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceInfo};
 
+use crate::desk::{self, Desk};
 use crate::error::{ShownError, invalid, parse};
 use crate::file::FileSource;
 use crate::http::{HttpOptions, HttpSource};
@@ -25,6 +26,7 @@ pub struct Router {
     oci: Way,
     s3: Way,
     file: Way,
+    upload: Way,
 }
 
 /// A source of files, and of the disks that are in them.
@@ -100,6 +102,7 @@ impl Router {
             s3: Way::shared(S3Source::new(http.clone(), S3Options::default())),
             http: Way::shared(http),
             file: Way::of(Arc::new(file)),
+            upload: Way::of(Arc::new(Desk::default())),
         }
     }
 
@@ -115,6 +118,13 @@ impl Router {
     #[must_use]
     pub fn object_storage(mut self, source: S3Source) -> Self {
         self.s3 = Way::shared(source);
+        self
+    }
+
+    /// Reads what users send from there.
+    #[must_use]
+    pub fn desk(mut self, desk: Desk) -> Self {
+        self.upload = Way::of(Arc::new(desk));
         self
     }
 
@@ -139,6 +149,7 @@ impl Router {
             "http" | "https" => Ok(&self.http),
             "file" => Ok(&self.file),
             "s3" => Ok(&self.s3),
+            desk::SCHEME => Ok(&self.upload),
             _ if is_oci(&url) => Ok(&self.oci),
             other => Err(invalid(
                 &url,

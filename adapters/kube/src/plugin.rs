@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod serving;
 mod subresources;
+mod upload;
 mod vsi;
 
 use k8s_openapi::jiff::Timestamp;
@@ -30,9 +31,10 @@ pub use self::{
     events::ClusterEvent,
     serving::PodPlace,
     subresources::{Action, ActionFailure, ActionResult, Pieces, Reading},
+    upload::{LocalFile, UploadStatus, UploadedImage},
     vsi::VsiResource,
 };
-pub use crate::subresources::Done;
+pub use crate::subresources::{Done, UploadPiece, UploadReader};
 use crate::{
     APPROVE,
     api::{CallError, within},

@@ -6,6 +6,7 @@
 //! GET       …/logs                                        [?follow&from=BYTE] or [?failed&definition]
 //! POST, PUT …/retry, …/cancel                             {"reason": TEXT, "waitSeconds": N}
 //! POST      …/console                                     [?force], Upgrade: vsiflow-console
+//! POST, PUT …/namespaces/NS/images/NAME/upload            (`upload`)
 //! ```
 //!
 //! **Who asks.** Nobody but the cluster's API server, which has authenticated a user and names them in
@@ -44,6 +45,7 @@ mod register;
 mod review;
 mod route;
 mod trust;
+mod upload;
 
 use std::{sync::Arc, time::Duration};
 
@@ -64,16 +66,18 @@ use vsiflow_workflows::{
 };
 
 pub(crate) use self::refusal::after;
+pub(crate) use self::upload::Announcement;
 pub use self::{
     action::Done,
     console::{ConsoleRefused, ConsoleRequest, Consoles, PROTOCOL},
     register::Service,
     trust::Authorities,
+    upload::{NotUploaded, UploadPiece, UploadReader, UploadedFile, Uploads},
 };
 use self::{
     caller::RequestCaller,
     refusal::Refusal,
-    route::{Route, RouteTarget},
+    route::{Route, RouteTarget, UploadTarget},
     trust::Trust,
 };
 use crate::{
@@ -93,6 +97,8 @@ pub const OFFSET: &str = "vsiflow-offset";
 const ANSWER: Duration = Duration::from_secs(50);
 /// What is worked on at a time; what follows is not, while it waits.
 const AT_A_TIME: usize = 32;
+/// Pieces of files that are taken at a time.
+const PIECES_AT_A_TIME: usize = 32;
 /// How long a request waits for its turn.
 const TURN: Duration = Duration::from_secs(5);
 
@@ -111,6 +117,7 @@ struct SubresourceState {
     world: Arc<ResourceCache>,
     trust: watch::Sender<Option<Arc<Trust>>>,
     turns: Semaphore,
+    pieces: Semaphore,
 }
 
 impl Subresources {
@@ -121,6 +128,7 @@ impl Subresources {
             world,
             trust: watch::Sender::new(None),
             turns: Semaphore::new(AT_A_TIME),
+            pieces: Semaphore::new(PIECES_AT_A_TIME),
         };
         Self {
             inner: Arc::new(inner),
@@ -133,14 +141,14 @@ impl Subresources {
         &self,
         certificate: Option<&[u8]>,
         request: Request<B>,
-        consoles: &dyn Consoles,
+        ports: (&dyn Consoles, &dyn Uploads),
     ) -> Response<HttpAnswer>
     where
         B: Body + Unpin,
         B::Error: std::fmt::Display,
     {
         let path = request.uri().path().to_owned();
-        let answered = timeout(ANSWER, self.inner.answered(certificate, request, consoles)).await;
+        let answered = timeout(ANSWER, self.inner.answered(certificate, request, ports)).await;
         let answered = answered.unwrap_or_else(|_| Err(Refusal::late()));
         answered.unwrap_or_else(|refusal| {
             tracing::debug!(path, code = refusal.code(), "refused: {refusal}");
@@ -154,7 +162,7 @@ impl SubresourceState {
         self: &Arc<Self>,
         certificate: Option<&[u8]>,
         request: Request<B>,
-        consoles: &dyn Consoles,
+        (consoles, uploads): (&dyn Consoles, &dyn Uploads),
     ) -> Result<Response<HttpAnswer>, Refusal>
     where
         B: Body + Unpin,
@@ -166,6 +174,15 @@ impl SubresourceState {
             (Route::Group, &Method::GET) => return Ok(json(&discovery::group())),
             (Route::Version, &Method::GET) => return Ok(json(&discovery::resources())),
             (Route::Target(target), _) => target,
+            (Route::Upload(target), method) => {
+                let verb = UploadTarget::verb(method)?;
+                review::ask(&self.client, &caller, &target, verb).await?;
+                let (parts, body) = request.into_parts();
+                let query = parts.uri.query().unwrap_or_default();
+                let sent = (&parts.method, body);
+                let answer = upload::answer(self, uploads, (&target, query), sent, &caller);
+                return Box::pin(answer).await;
+            }
             _ => return Err(Refusal::method(request.method())),
         };
         let verb = target.verb(request.method())?;
@@ -181,7 +198,7 @@ impl SubresourceState {
             }
             action => {
                 route::no_query(&query)?;
-                let wish = action::wish(request.into_body()).await?;
+                let wish = action::read(request.into_body()).await?;
                 action::act(self, entity, action, wish, &caller).await
             }
         }
@@ -206,7 +223,7 @@ impl SubresourceState {
         };
         let missing = || Refusal::no_such_object(target);
         if !self.world.has_listed(&target.namespace) {
-            return Err(Refusal::unlisted(target));
+            return Err(Refusal::unlisted(&target.namespace));
         }
         let resource = self.world.resource(&key).ok_or_else(missing)?;
         let uid = self.world.uid_of_vsi(&resource);
@@ -224,10 +241,14 @@ impl SubresourceState {
 
     /// Waits for a turn to work.
     async fn turn(&self) -> Result<SemaphorePermit<'_>, Refusal> {
-        match timeout(TURN, self.turns.acquire()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            _ => Err(Refusal::busy()),
-        }
+        turn(&self.turns).await
+    }
+}
+
+async fn turn(of: &Semaphore) -> Result<SemaphorePermit<'_>, Refusal> {
+    match timeout(TURN, of.acquire()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        _ => Err(Refusal::busy()),
     }
 }
 

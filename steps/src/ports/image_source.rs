@@ -38,6 +38,8 @@ pub enum SourceErrorKind {
     /// An OVA, VMDK or VHDX that is not one disk that stands alone, is damaged, or not what its manifest
     /// says; or one that its source cannot give in the order that it takes.
     Appliance,
+    /// Somebody is to send it, and nobody does at present.
+    Awaited,
 }
 
 /// An error of a source.

@@ -63,6 +63,7 @@ pub use host::watch::{WATCHERS, WatchOptions};
 pub use image::meter::Meter;
 pub use image::object::ImageObject;
 pub use image::progress::UploadProgress;
+pub use image::sourced::SourcedImage;
 pub use network::object::{MadeNetwork, NetworkObject, NetworkState};
 pub use past::{
     difference::{Difference, differences, differences_of},

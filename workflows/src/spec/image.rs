@@ -1,6 +1,7 @@
 //! Which image a VSI boots from.
 
 mod oci;
+mod upload;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,6 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::Url;
 use vsiflow_engine::{model::Hash, secret::Secret};
+
+pub use upload::upload_url;
 
 /// Where an image comes from. Credentials in the URL are split off: what is stored, compared and
 /// shown never holds them.
@@ -44,6 +47,11 @@ impl ImageUrl {
         is_file.then(|| url.to_file_path().unwrap_or_default())
     }
 
+    /// Namespace and name of what users send, where it is that.
+    pub fn uploaded(&self) -> Option<(&str, &str)> {
+        upload::parts(&self.stored)
+    }
+
     /// The URL with its credentials, where it has any: what to open it by.
     pub fn with_credentials(&self) -> Option<&Secret> {
         self.full.as_ref()
@@ -69,6 +77,7 @@ impl FromStr for ImageUrl {
                 }
                 true
             }
+            "upload" => return upload::image(text.trim()),
             _ if oci::is_oci(&url) => return oci::image(text.trim(), &url),
             _ => {
                 let known = "the URL must begin with http://, https://, oci://, s3:// or file:///";

@@ -63,7 +63,7 @@ pub use disk_source::DiskSource;
 pub use documents::{Document, Documents, KeyValues};
 pub use group::{GroupSpec, ResolvedGroup};
 pub use host::{HostConnection, HostSettings, ImageAccess, ImageSecrets, SshHost, Verification};
-pub use image::{Checksum, ImageUrl};
+pub use image::{Checksum, ImageUrl, upload_url};
 pub use image_policy::ImagePolicy;
 pub use images::NamedImage;
 pub use meta::ObjectMeta;

@@ -4,17 +4,26 @@ use std::{
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use http::Request;
 use hyper::{body::Incoming, service::service_fn};
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    time::{Instant, timeout},
+};
 use vsiflow_api::{
     API, Api, Certificate, Clients, NoConsole, Peer, Security, TlsAcceptor, acceptor,
 };
+use vsiflow_image::{
+    Desk,
+    desk::{NotTaken, Sent, SentFile},
+};
 use vsiflow_kube::subresources::{
-    self, Authorities, ConsoleRequest, Consoles, Service, Subresources,
+    self, Authorities, ConsoleRequest, Consoles, NotUploaded, Service, Subresources, UploadPiece,
+    UploadReader, UploadedFile, Uploads,
 };
 
 use super::serve::deaf;
@@ -33,7 +42,7 @@ pub(super) async fn serve(
     app: &App,
     args: &ClusterArgs,
     subresources: Option<Subresources>,
-    consoles: &Api,
+    (consoles, desk): (&Api, Desk),
 ) -> ExitProblem {
     let place = args
         .subresources_address
@@ -41,7 +50,7 @@ pub(super) async fn serve(
     let (Some(subresources), Some((address, service))) = (subresources, place) else {
         return std::future::pending().await;
     };
-    match serve_at(app, subresources, (address, service), consoles).await {
+    match serve_at(app, subresources, (address, service), (consoles, desk)).await {
         Ok(never) => match never {},
         Err(problem) => problem,
     }
@@ -51,7 +60,7 @@ async fn serve_at(
     app: &App,
     subresources: Subresources,
     (address, service): (SocketAddr, &Service),
-    consoles: &Api,
+    (consoles, desk): (&Api, Desk),
 ) -> Result<Infallible, ExitProblem> {
     let (path, name) = (app.state_path().join(CERTIFICATE), service.host());
     let kept = work::off_runtime(move || Certificate::kept(&path, &[name])).await?;
@@ -68,7 +77,7 @@ async fn serve_at(
         never = subresources.keep_up() => match never {},
         never = subresources.register(service, certificate.pem()) => match never {},
         never = door.keep(&certificate, subresources.authorities()) => match never {},
-        never = answer(listener, security, subresources.clone(), consoles.clone()) => match never {},
+        never = answer(listener, security, subresources.clone(), (consoles.clone(), desk)) => match never {},
     }
 }
 
@@ -76,14 +85,16 @@ async fn answer(
     listener: TcpListener,
     security: Security,
     subresources: Subresources,
-    consoles: Api,
+    (consoles, desk): (Api, Desk),
 ) -> Infallible {
     let service = service_fn(move |request: Request<Incoming>| {
         let (subresources, consoles) = (subresources.clone(), DaemonConsoles(consoles.clone()));
+        let uploads = DeskUploads(desk.clone());
         async move {
             let peer = request.extensions().get::<Peer>().cloned();
             let certificate = peer.and_then(|peer| peer.certificate);
-            let answered = subresources.answer(certificate.as_deref(), request, &consoles);
+            let answered =
+                subresources.answer(certificate.as_deref(), request, (&consoles, &uploads));
             Ok::<_, Infallible>(answered.await)
         }
     });
@@ -110,6 +121,66 @@ impl Consoles for DaemonConsoles {
             NoConsole::Connection => subresources::ConsoleRefused::Connection,
             NoConsole::Failed(error) => subresources::ConsoleRefused::Failed(error),
         })
+    }
+}
+
+/// What is sent for hosts, handed to those who read it.
+struct DeskUploads(Desk);
+
+fn sent(file: &UploadedFile) -> SentFile {
+    SentFile {
+        length: file.length,
+        sha256: file.sha256.clone(),
+    }
+}
+
+fn not_uploaded(why: NotTaken) -> NotUploaded {
+    match why {
+        NotTaken::Busy => NotUploaded::Busy,
+        NotTaken::Another => NotUploaded::Another,
+        NotTaken::TooLong => NotUploaded::TooLong,
+        NotTaken::Unknown | NotTaken::NoReader | NotTaken::Elsewhere(_) => NotUploaded::Elsewhere,
+    }
+}
+
+#[async_trait]
+impl Uploads for DeskUploads {
+    async fn announce(
+        &self,
+        file: &UploadedFile,
+        wait: Duration,
+    ) -> Result<Vec<UploadReader>, NotUploaded> {
+        let url = file.url();
+        self.0.begin(&url, &sent(file)).map_err(not_uploaded)?;
+        let until = Instant::now().checked_add(wait);
+        loop {
+            let moved = self.0.moved();
+            let readers = self.0.readers(&url).unwrap_or_default();
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let left = left.unwrap_or_default();
+            if !readers.is_empty() || left.is_zero() || timeout(left, moved).await.is_err() {
+                let shown = readers.into_iter().map(|reader| UploadReader {
+                    id: reader.id,
+                    from: reader.from,
+                });
+                return Ok(shown.collect());
+            }
+        }
+    }
+
+    async fn feed(
+        &self,
+        file: &UploadedFile,
+        to: UploadReader,
+        piece: UploadPiece,
+    ) -> Result<u64, NotUploaded> {
+        let piece = match piece {
+            UploadPiece::Data(bytes) => Sent::Data(bytes),
+            UploadPiece::Zeros(zeros) => Sent::Zeros(zeros),
+        };
+        let (url, file) = (file.url(), sent(file));
+        let fed = self.0.feed((&url, &file), to.id, to.from, piece).await;
+        fed.map_err(not_uploaded)
     }
 }
 

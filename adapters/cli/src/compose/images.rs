@@ -97,7 +97,8 @@ fn named(url: &str) -> String {
 }
 
 fn routed(http: HttpSource, bounds: &ReadBounds) -> Router {
-    Router::with(http, FileSource::within(bounds.files.clone()))
+    let files = FileSource::within(bounds.files.clone());
+    Router::with(http, files).desk(bounds.desk.clone())
 }
 
 impl Scheme {

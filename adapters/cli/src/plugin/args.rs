@@ -119,6 +119,9 @@ pub(super) enum PluginCommand {
     /// Open the serial console of a VSI; `^]` leaves it
     #[command(after_help = "Example:\n  kubectl vsi console web")]
     Console(PluginConsoleArgs),
+    /// Send local files to the hosts that need them
+    #[command(subcommand)]
+    Image(PluginImageCommand),
     /// Show the plan of a change that waits for approval; with -f, of `kubectl apply -f`
     #[command(after_help = "Example:\n  kubectl vsi plan -f web.yaml")]
     Plan(PluginPlanArgs),
@@ -218,6 +221,37 @@ pub(super) struct PluginConsoleArgs {
     /// Type what comes from standard input, which is no terminal, and leave at its end.
     #[arg(long)]
     pub(super) stdin: bool,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(super) enum PluginImageCommand {
+    /// Send a local file to the hosts whose documents name it upload://NAMESPACE/NAME; run the same command
+    /// again to resume
+    #[command(
+        after_help = "Example:\n  kubectl vsi image upload ./debian.qcow2 debian.qcow2 -n shop"
+    )]
+    Upload(PluginImageUploadArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct PluginImageUploadArgs {
+    /// The file.
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// The name that documents of the namespace call it by.
+    #[arg(value_name = "NAME", value_parser = subdomain)]
+    pub(super) image: String,
+    /// The imageChecksum that is meant, of a packed file.
+    #[arg(long, value_name = "sha256:DIGITS")]
+    pub(super) checksum: Option<vsiflow_workflows::spec::Checksum>,
+    /// Stop after this time, such as `90s` or `10m` (exit code 5).
+    #[arg(long, value_name = "DURATION", visible_alias = crate::args::WAIT_TIMEOUT, value_parser = duration)]
+    pub(super) timeout: Option<Duration>,
+}
+
+fn subdomain(text: &str) -> Result<String, String> {
+    vsiflow_workflows::spec::meta::check_subdomain(text)?;
+    Ok(text.to_owned())
 }
 
 #[derive(Clone, Debug, Args)]

@@ -15,9 +15,11 @@ mod ask;
 mod complete;
 mod console;
 mod describe;
+mod local_file;
 mod plan;
 mod power;
 mod subresources;
+mod upload;
 
 use std::{path::Path, process::ExitCode};
 
@@ -25,7 +27,7 @@ use clap::Parser as _;
 use vsiflow_kube::plugin::{Cluster, PluginError};
 use vsiflow_workflows::record::PowerAction;
 
-use self::args::{AccessArgs, PluginArgs, PluginCommand};
+use self::args::{AccessArgs, PluginArgs, PluginCommand, PluginImageCommand};
 pub(crate) use self::complete::run as complete;
 use crate::{
     command::{CommandOutcome, unusable_cluster},
@@ -89,6 +91,9 @@ async fn dispatch(plugin: PluginArgs) -> CommandOutcome {
         PluginCommand::Logs(args) if in_pod => ask::logs(&there, args).await,
         PluginCommand::Logs(args) => subresources::logs(&there, args).await,
         PluginCommand::Console(args) => console::run(&there, args).await,
+        PluginCommand::Image(PluginImageCommand::Upload(args)) => {
+            Box::pin(upload::run(&there, args)).await
+        }
         PluginCommand::Plan(args) => plan::run(&there, args).await,
         PluginCommand::Approve(args) => plan::approve(&there, args).await,
         PluginCommand::Start(args) => power::run(&there, PowerAction::Start, args).await,

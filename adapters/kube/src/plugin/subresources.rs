@@ -153,9 +153,9 @@ impl Cluster {
         };
         let response = self.asked(name, ask).await?;
         let body = Limited::new(response.into_body(), LONGEST).collect().await;
-        let body = body.map_err(|error| self.odd(name, &error.to_string()))?;
+        let body = body.map_err(|error| self.odd(&self.label(name), &error.to_string()))?;
         let body = serde_json::from_slice(&body.to_bytes());
-        body.map_err(|error| self.odd(name, &error.to_string()))
+        body.map_err(|error| self.odd(&self.label(name), &error.to_string()))
     }
 
     /// Opens the console of a VSI: the connection of the answer is to change over to its bytes. With `force`
@@ -178,7 +178,7 @@ impl Cluster {
         let response = self.asked(name, ask).await?;
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => Ok(response),
-            _ => Err(self.odd(name, "the connection does not change over")),
+            _ => Err(self.odd(&self.label(name), "the connection does not change over")),
         }
     }
 
@@ -193,10 +193,12 @@ impl Cluster {
         name: &str,
         ask: impl Fn(ResourceKind) -> http::Result<Request<Body>>,
     ) -> Result<http::Response<Body>, PluginError> {
-        let first = self.ask(name, ask(ResourceKind::Vsi)).await;
+        let first = self.ask(&self.label(name), ask(ResourceKind::Vsi)).await;
         match first {
             Err(error) if error.is_of_nothing() => {
-                let second = self.ask(name, ask(ResourceKind::VirtualServer)).await;
+                let second = self
+                    .ask(&self.label(name), ask(ResourceKind::VirtualServer))
+                    .await;
                 // Where neither is there, the older kind's words are the ones that are expected.
                 second.or(Err(error))
             }
@@ -204,14 +206,14 @@ impl Cluster {
         }
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
-        name: &str,
+        what: &str,
         request: http::Result<Request<Body>>,
     ) -> Result<http::Response<Body>, PluginError> {
-        let request = request.map_err(|error| self.odd(name, &error.to_string()))?;
+        let request = request.map_err(|error| self.odd(what, &error.to_string()))?;
         let response = self.client.send(request).await;
-        let response = response.map_err(|error| self.odd(name, &error.to_string()))?;
+        let response = response.map_err(|error| self.odd(what, &error.to_string()))?;
         let status = response.status();
         if status.is_success() || status == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
@@ -219,18 +221,18 @@ impl Cluster {
         let code = response.status();
         let body = Limited::new(response.into_body(), LONGEST).collect().await;
         let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-        Err(self.refused(name, code, &body))
+        Err(self.refused(what, code, &body))
     }
 
-    fn odd(&self, name: &str, why: &str) -> PluginError {
+    pub(super) fn odd(&self, what: &str, why: &str) -> PluginError {
         PluginError::Refused {
-            what: format!("what is asked of {}", self.label(name)),
+            what: format!("what is asked of {what}"),
             why: why.to_owned(),
         }
     }
 
     /// Either vsiflow refused, which it says by a code, or the API server itself.
-    fn refused(&self, name: &str, code: StatusCode, body: &[u8]) -> PluginError {
+    fn refused(&self, what: &str, code: StatusCode, body: &[u8]) -> PluginError {
         let status: Status = serde_json::from_slice(body).unwrap_or_default();
         let details = status.details.as_ref();
         let cause = details.and_then(|details| details.causes.first());
@@ -259,7 +261,7 @@ impl Cluster {
                 remedy: format!("have that granted: a rule for the group {GROUP}"),
                 status: code.as_u16(),
             },
-            code => self.odd(name, &format!("{why} ({})", code.as_u16())),
+            code => self.odd(what, &format!("{why} ({})", code.as_u16())),
         }
     }
 }

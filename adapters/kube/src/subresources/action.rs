@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Response;
 use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 use tokio::time::timeout;
 use vsiflow_engine::{
@@ -47,9 +47,10 @@ pub enum Done {
     NothingToDo,
 }
 
-/// Reads a body.
-pub(super) async fn wish<B>(body: B) -> Result<SpecPatch, Refusal>
+/// Reads a body; one that is empty says nothing.
+pub(super) async fn read<T, B>(body: B) -> Result<T, Refusal>
 where
+    T: Default + DeserializeOwned,
     B: Body + Unpin,
     B::Error: std::fmt::Display,
 {
@@ -69,7 +70,7 @@ where
     });
     let bytes = bytes?.to_bytes();
     if bytes.is_empty() {
-        Ok(SpecPatch::default())
+        Ok(T::default())
     } else {
         serde_json::from_slice(&bytes).map_err(|error| Refusal::body(&error.to_string()))
     }
@@ -136,7 +137,7 @@ fn told(done: Done, verdict: Option<Verdict>) -> serde_json::Value {
     })
 }
 
-fn failure_of(failure: &Failure) -> serde_json::Value {
+pub(super) fn failure_of(failure: &Failure) -> serde_json::Value {
     json!({
         "code": failure.code.to_string(),
         "message": failure.message.to_string(),

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{GROUP, VERSION};
+use super::{GROUP, VERSION, route::UploadTarget};
 use crate::kind::ResourceKind;
 
 /// The group.
@@ -31,10 +31,17 @@ pub(super) fn resources() -> Value {
             })
         })
     });
+    let upload = json!({
+        "name": format!("{}/{}", UploadTarget::PLURAL, UploadTarget::WORD),
+        "singularName": "",
+        "namespaced": true,
+        "kind": "Upload",
+        "verbs": UploadTarget::VERBS,
+    });
     json!({
         "kind": "APIResourceList",
         "apiVersion": "v1",
         "groupVersion": format!("{GROUP}/{VERSION}"),
-        "resources": all.collect::<Vec<_>>(),
+        "resources": all.chain([upload]).collect::<Vec<_>>(),
     })
 }

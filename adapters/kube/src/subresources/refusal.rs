@@ -7,7 +7,7 @@ use serde_json::json;
 use vsiflow_engine::model::Failure;
 use vsiflow_workflows::fleet::{ErrorKind, FleetError};
 
-use super::{GROUP, HttpAnswer, RouteTarget, answer};
+use super::{GROUP, HttpAnswer, RouteTarget, answer, route::ReviewedObject};
 
 /// Who asks is not known.
 const STRANGER: &str = "VSI1030";
@@ -17,6 +17,8 @@ const FORBIDDEN: &str = "VSI1031";
 const UNKNOWN: &str = "VSI1032";
 /// What they ask is wrong.
 const WRONG: &str = "VSI1033";
+/// Another file is sent under the name.
+const ANOTHER: &str = "VSI1035";
 
 /// Why a request was not answered.
 #[derive(Debug)]
@@ -79,8 +81,13 @@ impl Refusal {
     }
 
     /// They have no right to it.
-    pub(super) fn forbidden(target: &RouteTarget, user: &str, verb: &str, why: &str) -> Self {
-        let resource = format!("{}/{}", target.kind.plural(), target.subresource.word());
+    pub(super) fn forbidden(
+        target: &ReviewedObject<'_>,
+        user: &str,
+        verb: &str,
+        why: &str,
+    ) -> Self {
+        let resource = format!("{}/{}", target.plural, target.subresource);
         let message = format!(
             "user \"{user}\" cannot {verb} \"{resource}\" of \"{}\" in API group \"{GROUP}\" in the \
              namespace \"{}\"{}{why}",
@@ -92,7 +99,9 @@ impl Refusal {
             "have the verb {verb} on {resource} of the group {GROUP} granted in this namespace"
         );
         let how = (StatusCode::FORBIDDEN, "Forbidden");
-        Self::new(how, FORBIDDEN, message, &remedy).of(target)
+        let mut refusal = Self::new(how, FORBIDDEN, message, &remedy);
+        refusal.failure.object = Some((target.plural.clone(), target.name.to_owned()));
+        refusal
     }
 
     /// Nobody can tell whether they have a right to it.
@@ -104,14 +113,27 @@ impl Refusal {
     }
 
     /// Nobody can tell yet what there is.
-    pub(super) fn unlisted(target: &RouteTarget) -> Self {
+    pub(super) fn unlisted(namespace: &str) -> Self {
         let how = (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable");
-        let message = format!(
-            "what there is in the namespace \"{}\" was not listed yet",
-            target.namespace
-        );
+        let message = format!("what there is in the namespace \"{namespace}\" was not listed yet");
         let remedy = "ask again; see that vsiflow may list what it serves there";
-        Self::new(how, UNKNOWN, message, remedy).of(target)
+        Self::new(how, UNKNOWN, message, remedy)
+    }
+
+    /// Another file is sent under the name.
+    pub(super) fn another_file() -> Self {
+        let how = (StatusCode::CONFLICT, "Conflict");
+        let message = "another file is being sent under this name";
+        let remedy = "send it under another name, or a minute after the other upload ended";
+        Self::new(how, ANOTHER, message, remedy)
+    }
+
+    /// What is said of a file, or sent of it, is wrong.
+    pub(super) fn upload(why: &str) -> Self {
+        Self::bad(
+            format!("the upload is wrong: {why}"),
+            "use `kubectl vsi image upload`",
+        )
     }
 
     /// There is too much to do.

@@ -8,7 +8,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::{Api, Client, api::PostParams};
 use tokio::time::timeout;
 
-use super::{GROUP, Refusal, RequestCaller, RouteTarget, VERSION};
+use super::{GROUP, Refusal, RequestCaller, VERSION, route::ReviewedObject};
 
 /// How long the API server may take to say so.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -17,9 +17,10 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub(super) async fn ask(
     client: &Client,
     caller: &RequestCaller,
-    target: &RouteTarget,
+    target: impl Into<ReviewedObject<'_>>,
     verb: &str,
 ) -> Result<(), Refusal> {
+    let target = &target.into();
     let api: Api<SubjectAccessReview> = Api::all(client.clone());
     let review = review(caller, target, verb);
     let params = PostParams::default();
@@ -35,7 +36,7 @@ pub(super) async fn ask(
     }
 }
 
-fn review(caller: &RequestCaller, target: &RouteTarget, verb: &str) -> SubjectAccessReview {
+fn review(caller: &RequestCaller, target: &ReviewedObject<'_>, verb: &str) -> SubjectAccessReview {
     let some = |text: &str| Some(text.to_owned());
     SubjectAccessReview {
         spec: SubjectAccessReviewSpec {
@@ -46,10 +47,10 @@ fn review(caller: &RequestCaller, target: &RouteTarget, verb: &str) -> SubjectAc
             resource_attributes: Some(ResourceAttributes {
                 group: some(GROUP),
                 version: some(VERSION),
-                namespace: some(&target.namespace),
-                resource: Some(target.kind.plural()),
-                name: some(&target.name),
-                subresource: some(target.subresource.word()),
+                namespace: some(target.namespace),
+                resource: some(&target.plural),
+                name: some(target.name),
+                subresource: some(target.subresource),
                 verb: some(verb),
                 ..ResourceAttributes::default()
             }),

@@ -2,7 +2,7 @@
 
 use http::Method;
 use url::form_urlencoded;
-use vsiflow_workflows::spec::meta::check_subdomain;
+use vsiflow_workflows::spec::meta::{check_label, check_subdomain};
 
 use super::{GROUP, Refusal, VERSION};
 use crate::kind::{ResourceKind, Subresource};
@@ -16,6 +16,63 @@ pub(super) enum Route {
     Version,
     /// An object's.
     Target(RouteTarget),
+    /// A file that is sent.
+    Upload(UploadTarget),
+}
+
+/// A file that is sent into a namespace, under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct UploadTarget {
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+impl UploadTarget {
+    /// As paths and rights name what such files are for.
+    pub(super) const PLURAL: &str = "images";
+    /// As they name what is done with it.
+    pub(super) const WORD: &str = "upload";
+    /// The verbs that rights are asked for: to say that a file is sent, and to send it.
+    pub(super) const VERBS: [&str; 2] = ["create", "update"];
+
+    /// The verb that a right is needed for.
+    pub(super) fn verb(method: &Method) -> Result<&'static str, Refusal> {
+        match *method {
+            Method::POST => Ok("create"),
+            Method::PUT => Ok("update"),
+            _ => Err(Refusal::method(method)),
+        }
+    }
+}
+
+/// What rights are asked on.
+pub(super) struct ReviewedObject<'a> {
+    pub(super) namespace: &'a str,
+    pub(super) plural: String,
+    pub(super) name: &'a str,
+    pub(super) subresource: &'static str,
+}
+
+impl<'a> From<&'a RouteTarget> for ReviewedObject<'a> {
+    fn from(target: &'a RouteTarget) -> Self {
+        Self {
+            namespace: &target.namespace,
+            plural: target.kind.plural(),
+            name: &target.name,
+            subresource: target.subresource.word(),
+        }
+    }
+}
+
+impl<'a> From<&'a UploadTarget> for ReviewedObject<'a> {
+    fn from(target: &'a UploadTarget) -> Self {
+        Self {
+            namespace: &target.namespace,
+            plural: UploadTarget::PLURAL.to_owned(),
+            name: &target.name,
+            subresource: UploadTarget::WORD,
+        }
+    }
 }
 
 /// A subresource of an object.
@@ -54,6 +111,17 @@ pub(super) fn route(path: &str) -> Option<Route> {
     match parts.collect::<Vec<_>>().as_slice() {
         [] => Some(Route::Group),
         [version] if *version == VERSION => Some(Route::Version),
+        [version, "namespaces", namespace, plural, name, subresource]
+            if *version == VERSION
+                && (*plural, *subresource) == (UploadTarget::PLURAL, UploadTarget::WORD) =>
+        {
+            check_label(namespace).ok()?;
+            check_subdomain(name).ok()?;
+            Some(Route::Upload(UploadTarget {
+                namespace: (*namespace).to_owned(),
+                name: (*name).to_owned(),
+            }))
+        }
         [version, "namespaces", namespace, plural, name, subresource] if *version == VERSION => {
             target(namespace, plural, name, subresource).map(Route::Target)
         }

@@ -73,7 +73,13 @@ fn bridge(network: &Document<ServerNetworkSpec>, rules: &TranslationRules<'_>) -
 
 fn image(vsi: &Document<VsiSpec>, rules: &TranslationRules<'_>) -> Option<Problem> {
     let path = FieldPath::of(["spec", "imageURL"]);
-    let why = judged(&vsi.spec.image_url, rules).err()?;
+    let has_checksum = vsi.spec.image_checksum.is_some();
+    let why = judged(
+        &vsi.spec.image_url,
+        (&vsi.meta.namespace, has_checksum),
+        rules,
+    )
+    .err()?;
     Some(vsi.problem(ProblemCode::NotPermitted, path, why, OTHER_IMAGE))
 }
 
@@ -83,11 +89,31 @@ fn source(disk: &Document<DataDiskSpec>, rules: &TranslationRules<'_>) -> Option
     };
     let path = FieldPath::of(["spec", "source", "imageURL"]);
     let url = image.url.parse::<ImageUrl>();
-    let why = url.and_then(|url| judged(&url, rules)).err()?;
+    let of = (disk.meta.namespace.as_str(), image.checksum.is_some());
+    let why = url.and_then(|url| judged(&url, of, rules)).err()?;
     Some(disk.problem(ProblemCode::NotPermitted, path, why, OTHER_IMAGE))
 }
 
-fn judged(url: &ImageUrl, rules: &TranslationRules<'_>) -> Result<(), String> {
+/// What is sent into a namespace is for that one alone, and named with its checksum: whoever sends is not
+/// there each time that it is needed.
+fn judged(
+    url: &ImageUrl,
+    (namespace, has_checksum): (&str, bool),
+    rules: &TranslationRules<'_>,
+) -> Result<(), String> {
+    match url.uploaded() {
+        Some((other, _)) if other != namespace => {
+            return Err(format!(
+                "what is sent into the namespace {other} is for that namespace alone; here it is \
+                 upload://{namespace}/NAME"
+            ));
+        }
+        Some(_) if !has_checksum => {
+            return Err("an image that is sent needs imageChecksum".to_owned());
+        }
+        Some(_) => return Ok(()),
+        None => {}
+    }
     match url.file_path() {
         Some(path) => rules.permits.file(&path),
         None => rules.permits.image(url.stored()),

@@ -5,4 +5,5 @@ pub(super) mod object;
 pub(super) mod policy;
 pub(super) mod progress;
 mod recorded;
+pub(super) mod sourced;
 pub(super) mod upload;

@@ -89,8 +89,8 @@ impl ImageObject {
 }
 
 /// An image that was found whole.
-struct Whole {
-    image: BaseImage,
+pub(super) struct Whole {
+    pub(super) image: BaseImage,
     first: RunId,
     last: RunId,
 }
@@ -215,7 +215,7 @@ impl Fleet {
     }
 
     /// The volumes that were found whole and not removed since, the newest content last.
-    async fn whole(&self, state: &EntityState) -> Result<Vec<Whole>, FleetError> {
+    pub(super) async fn whole(&self, state: &EntityState) -> Result<Vec<Whole>, FleetError> {
         let mut found = BTreeMap::<String, Whole>::new();
         for run in &state.runs {
             if let Some(name) = self.removed_by(*run).await? {
@@ -365,7 +365,7 @@ fn phase(state: &EntityState) -> (String, String) {
 }
 
 /// Whether what was last wanted of the image is that something of it goes.
-fn is_leaving(state: &EntityState) -> bool {
+pub(super) fn is_leaving(state: &EntityState) -> bool {
     let desired = state.desired.as_ref();
     desired.is_some_and(|desired| desired.workflow.as_str() == remove_base_image::NAME)
 }

@@ -1,0 +1,579 @@
+//! Files that somebody sends while they are read: `upload://NAMESPACE/FILE`.
+//!
+//! Whoever has the file begins an upload of it ([`Desk::begin`]): from then on it can be opened, at any
+//! byte and by several hosts. Each of these readers says which byte it needs next
+//! ([`Desk::readers`]), and is given bytes from there ([`Desk::feed`]). So nothing of a file is stored
+//! here, and a reader that begins anew in the middle is simply given the file from there. Who sends and
+//! who reads may both be cut off at any time.
+//!
+//! # Guarantees
+//! - A reader gets the bytes in order, each once: bytes for another place are refused, also where two
+//!   send at the same time.
+//! - At most [`WAITING`] pieces of [`PIECE`] bytes wait for each reader; who sends waits longer. Uploads and
+//!   readers are bounded, in all and for each namespace, so that one of them leaves room for others.
+//! - A file is the one of its length and SHA-256. Another one is refused under its name while it is sent.
+//! - An upload that nobody sends to for [`QUIET`] is over: those who read are told so.
+//!
+//! What it never does: judge who may send (that is asked where requests come in), or believe the SHA-256.
+//! It is compared with what was sent when the image is verified.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, timeout};
+use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
+
+use crate::error::{error, parse};
+use crate::file::ZEROS;
+
+/// The scheme of such files.
+pub const SCHEME: &str = "upload";
+/// The most bytes of a piece.
+const PIECE: usize = 128 * 1024;
+/// Pieces that wait for a reader.
+const WAITING: usize = 4;
+/// An upload to which nobody sends is over; earlier, if nobody reads it.
+const QUIET: Duration = Duration::from_secs(60);
+const UNREAD: Duration = Duration::from_secs(15);
+/// Uploads at a time, in all and of a namespace.
+const MOST_UPLOADS: Bound = Bound { all: 64, own: 8 };
+/// Readers at a time, in all and of an upload.
+const MOST_READERS: Bound = Bound { all: 64, own: 16 };
+
+/// How many there may be.
+struct Bound {
+    all: usize,
+    own: usize,
+}
+
+/// A file that is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentFile {
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its SHA-256: 64 hexadecimal digits in lower case.
+    pub sha256: String,
+}
+
+impl SentFile {
+    fn info(&self) -> SourceInfo {
+        SourceInfo {
+            length: Some(self.length),
+            validator: Some(format!("sha256:{}", self.sha256)),
+        }
+    }
+}
+
+/// Somebody who reads a file, and the byte that they need next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeskReader {
+    /// Its number.
+    pub id: u64,
+    /// The byte.
+    pub from: u64,
+}
+
+/// Why nothing was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// Nobody began that upload here, or it is over.
+    #[error("no such upload was begun, or it is over")]
+    Unknown,
+    /// Nobody reads there any more.
+    #[error("nobody reads it there any more")]
+    NoReader,
+    /// The reader needs another byte next.
+    #[error("byte {0} is needed next")]
+    Elsewhere(u64),
+    /// There is more than the file has.
+    #[error("the file has fewer bytes")]
+    TooLong,
+    /// There are too many uploads.
+    #[error("too many uploads at a time")]
+    Busy,
+    /// Another file is sent under the name.
+    #[error("another file is sent under this name")]
+    Another,
+}
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub enum Sent {
+    /// These bytes.
+    Data(Bytes),
+    /// So many zeros.
+    Zeros(u64),
+}
+
+impl Sent {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Data(bytes) => bytes.len() as u64,
+            Self::Zeros(length) => *length,
+        }
+    }
+
+    /// Cuts off what goes first.
+    fn first(&mut self) -> Self {
+        match self {
+            Self::Data(bytes) => Self::Data(bytes.split_to(bytes.len().min(PIECE))),
+            Self::Zeros(length) => Self::Zeros(std::mem::take(length)),
+        }
+    }
+}
+
+/// Files that are sent at present; clones share them.
+#[derive(Clone, Debug, Default)]
+pub struct Desk(Arc<DeskState>);
+
+#[derive(Debug, Default)]
+struct DeskState {
+    /// By their URLs.
+    uploads: Mutex<BTreeMap<String, Upload>>,
+    /// Somebody reads, or reads no more.
+    moved: Notify,
+}
+
+#[derive(Debug)]
+struct Upload {
+    file: SentFile,
+    /// When somebody sent last, or asked who reads.
+    seen: Instant,
+    readers: Vec<Reader>,
+    numbered: u64,
+}
+
+#[derive(Debug)]
+struct Reader {
+    id: u64,
+    from: u64,
+    give: mpsc::Sender<Sent>,
+}
+
+impl Upload {
+    fn is_over(&self) -> bool {
+        let is_read = self.readers.iter().any(|reader| !reader.give.is_closed());
+        self.seen.elapsed() > if is_read { QUIET } else { UNREAD }
+    }
+
+    fn gone(&mut self) {
+        self.readers.retain(|reader| !reader.give.is_closed());
+    }
+}
+
+impl Desk {
+    fn uploads(&self) -> MutexGuard<'_, BTreeMap<String, Upload>> {
+        let uploads = self.0.uploads.lock();
+        uploads.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on the file is sent under this URL, or still is.
+    ///
+    /// # Errors
+    /// [`NotTaken::Another`] and [`NotTaken::Busy`].
+    pub fn begin(&self, url: &str, file: &SentFile) -> Result<(), NotTaken> {
+        let mut uploads = self.uploads();
+        uploads.retain(|_, upload| !upload.is_over());
+        if let Some(upload) = uploads.get_mut(url) {
+            if upload.file != *file {
+                return Err(NotTaken::Another);
+            }
+            upload.seen = Instant::now();
+            return Ok(());
+        }
+        let own = uploads.keys().filter(|other| place(other) == place(url));
+        if uploads.len() >= MOST_UPLOADS.all || own.count() >= MOST_UPLOADS.own {
+            return Err(NotTaken::Busy);
+        }
+        let upload = Upload {
+            file: file.clone(),
+            seen: Instant::now(),
+            readers: Vec::new(),
+            numbered: 0,
+        };
+        uploads.insert(url.to_owned(), upload);
+        Ok(())
+    }
+
+    /// Who reads the file; none where no such upload was begun, or it is over.
+    pub fn readers(&self, url: &str) -> Option<Vec<DeskReader>> {
+        let mut uploads = self.uploads();
+        let upload = uploads.get_mut(url).filter(|upload| !upload.is_over())?;
+        upload.gone();
+        let shown = |reader: &Reader| DeskReader {
+            id: reader.id,
+            from: reader.from,
+        };
+        Some(upload.readers.iter().map(shown).collect())
+    }
+
+    /// Ends once somebody begins to read something after this was called. Cancel safe.
+    pub fn moved(&self) -> Notified<'_> {
+        self.0.moved.notified()
+    }
+
+    /// Gives a reader what it needs from that byte on, and waits until it took so much that the rest
+    /// has room. What is given before this is dropped stays given; the byte that is needed next tells.
+    ///
+    /// # Errors
+    /// When it was not taken, or not all of it.
+    pub async fn feed(
+        &self,
+        (url, file): (&str, &SentFile),
+        id: u64,
+        from: u64,
+        mut sent: Sent,
+    ) -> Result<u64, NotTaken> {
+        let mut at = from;
+        while sent.len() > 0 {
+            let give = self.reader((url, file), id, at, sent.len())?;
+            let room = give.reserve_owned().await;
+            let room = room.map_err(|_| NotTaken::NoReader)?;
+            // Somebody else may have been faster.
+            let mut uploads = self.uploads();
+            let (upload, index) = found(&mut uploads, (url, file), id, at, sent.len())?;
+            upload.seen = Instant::now();
+            let piece = sent.first();
+            at = at.saturating_add(piece.len());
+            if let Some(reader) = upload.readers.get_mut(index) {
+                reader.from = at;
+            }
+            room.send(piece);
+        }
+        Ok(at)
+    }
+
+    fn reader(
+        &self,
+        sent: (&str, &SentFile),
+        id: u64,
+        from: u64,
+        length: u64,
+    ) -> Result<mpsc::Sender<Sent>, NotTaken> {
+        let mut uploads = self.uploads();
+        let (upload, index) = found(&mut uploads, sent, id, from, length)?;
+        upload.seen = Instant::now();
+        let reader = upload.readers.get(index);
+        let give = reader.map(|reader| reader.give.clone());
+        give.ok_or(NotTaken::NoReader)
+    }
+
+    fn join(&self, url: &str, offset: u64, known: Option<&str>) -> Result<DeskStream, SourceError> {
+        let mut uploads = self.uploads();
+        uploads.values_mut().for_each(Upload::gone);
+        let all: usize = uploads.values().map(|upload| upload.readers.len()).sum();
+        let upload = uploads.get_mut(url).filter(|upload| !upload.is_over());
+        let upload = upload.ok_or_else(|| awaited(url, NOBODY))?;
+        if all >= MOST_READERS.all || upload.readers.len() >= MOST_READERS.own {
+            let message = "too many hosts read this upload at a time";
+            return Err(error(SourceErrorKind::Transient, &parse(url)?, message));
+        }
+        let info = upload.file.info();
+        let same = known.is_some() && known == info.validator.as_deref();
+        let starts_at = if same && offset <= upload.file.length {
+            offset
+        } else {
+            0
+        };
+        upload.numbered = upload.numbered.saturating_add(1);
+        let (give, pieces) = mpsc::channel(WAITING);
+        upload.readers.push(Reader {
+            id: upload.numbered,
+            from: starts_at,
+            give,
+        });
+        drop(uploads);
+        self.0.moved.notify_waiters();
+        Ok(DeskStream {
+            url: url.to_owned(),
+            info,
+            starts_at,
+            read: starts_at,
+            pieces,
+            zeros: 0,
+        })
+    }
+}
+
+/// The upload, and the number of its reader, if that one needs so many bytes from there on.
+fn found<'a>(
+    uploads: &'a mut BTreeMap<String, Upload>,
+    (url, file): (&str, &SentFile),
+    id: u64,
+    from: u64,
+    length: u64,
+) -> Result<(&'a mut Upload, usize), NotTaken> {
+    let upload = uploads.get_mut(url).filter(|upload| !upload.is_over());
+    let upload = upload.ok_or(NotTaken::Unknown)?;
+    if upload.file != *file {
+        return Err(NotTaken::Another);
+    }
+    upload.gone();
+    let index = upload.readers.iter().position(|reader| reader.id == id);
+    let index = index.ok_or(NotTaken::NoReader)?;
+    match upload.readers.get(index) {
+        Some(reader) if reader.from != from => Err(NotTaken::Elsewhere(reader.from)),
+        _ if from
+            .checked_add(length)
+            .is_none_or(|end| end > upload.file.length) =>
+        {
+            Err(NotTaken::TooLong)
+        }
+        _ => Ok((upload, index)),
+    }
+}
+
+/// The namespace that a URL is of.
+fn place(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next().unwrap_or_default()
+}
+
+const NOBODY: &str = "nobody sends the file at present";
+const STOPPED: &str = "whoever sent the file has stopped";
+
+fn awaited(url: &str, why: &str) -> SourceError {
+    SourceError {
+        kind: SourceErrorKind::Awaited,
+        url: crate::error::shown(url),
+        message: why.to_owned(),
+    }
+}
+
+#[async_trait]
+impl ImageSource for Desk {
+    async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
+        let uploads = self.uploads();
+        let upload = uploads.get(url).filter(|upload| !upload.is_over());
+        let upload = upload.ok_or_else(|| awaited(url, NOBODY))?;
+        Ok(upload.file.info())
+    }
+
+    async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
+        Ok(Box::new(self.join(url, 0, None)?))
+    }
+
+    async fn open_at(
+        &self,
+        url: &str,
+        offset: u64,
+        validator: Option<&str>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        Ok(Box::new(self.join(url, offset, validator)?))
+    }
+}
+
+/// A file being sent to a reader.
+struct DeskStream {
+    url: String,
+    info: SourceInfo,
+    starts_at: u64,
+    read: u64,
+    pieces: mpsc::Receiver<Sent>,
+    /// So many zeros come first.
+    zeros: u64,
+}
+
+#[async_trait]
+impl ImageStream for DeskStream {
+    fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+
+    fn starts_at(&self) -> u64 {
+        self.starts_at
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
+        if self.info.length.is_none_or(|length| self.read >= length) {
+            return Ok(None);
+        }
+        let piece = if self.zeros > 0 {
+            Sent::Zeros(self.zeros)
+        } else {
+            let next = timeout(QUIET, self.pieces.recv()).await;
+            let next = next.ok().flatten();
+            next.ok_or_else(|| awaited(&self.url, STOPPED))?
+        };
+        let bytes = match piece {
+            Sent::Data(bytes) => bytes,
+            Sent::Zeros(zeros) => {
+                let now = usize::try_from(zeros).map_or(ZEROS.len(), |now| now.min(ZEROS.len()));
+                self.zeros = zeros.saturating_sub(now as u64);
+                Bytes::from_static(&ZEROS).slice(..now)
+            }
+        };
+        self.read = self.read.saturating_add(bytes.len() as u64);
+        Ok(Some(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const URL: &str = "upload://shop/disk.qcow2";
+
+    fn file(length: u64) -> SentFile {
+        SentFile {
+            length,
+            sha256: "0".repeat(64),
+        }
+    }
+
+    fn data(bytes: &[u8]) -> Sent {
+        Sent::Data(Bytes::copy_from_slice(bytes))
+    }
+
+    async fn rest(mut stream: Box<dyn ImageStream>) -> Result<Vec<u8>, SourceError> {
+        let mut all = Vec::new();
+        while let Some(bytes) = stream.next().await? {
+            all.extend_from_slice(&bytes);
+        }
+        Ok(all)
+    }
+
+    #[tokio::test]
+    async fn a_reader_is_given_the_file_from_where_it_needs_it() {
+        let desk = Desk::default();
+        assert_eq!(
+            desk.open(URL).await.err().unwrap().kind,
+            SourceErrorKind::Awaited
+        );
+        desk.begin(URL, &file(1_000_000)).unwrap();
+        let info = desk.probe(URL).await.unwrap();
+        assert_eq!(info.length, Some(1_000_000));
+        let stream = desk.open_at(URL, 300, info.validator.as_deref());
+        let stream = stream.await.unwrap();
+        assert_eq!(stream.starts_at(), 300);
+        let other = desk.open_at(URL, 300, Some("another")).await.unwrap();
+        assert_eq!(other.starts_at(), 0);
+        let readers = desk.readers(URL).unwrap();
+        assert_eq!(readers.iter().map(|r| r.from).collect::<Vec<_>>(), [300, 0]);
+        let id = readers[0].id;
+        let reading = tokio::spawn(rest(stream));
+        let whole = file(1_000_000);
+        let feed = |from, sent| desk.feed((URL, &whole), id, from, sent);
+        assert_eq!(feed(300, data(&[7; 400_000])).await, Ok(400_300));
+        let elsewhere = NotTaken::Elsewhere(400_300);
+        assert_eq!(feed(300, data(&[7; 10])).await, Err(elsewhere));
+        assert_eq!(feed(400_300, Sent::Zeros(599_600)).await, Ok(999_900));
+        assert_eq!(feed(999_900, data(&[8; 101])).await, Err(NotTaken::TooLong));
+        assert_eq!(feed(999_900, data(&[8; 100])).await, Ok(1_000_000));
+        let read = reading.await.unwrap().unwrap();
+        assert!(read == [vec![7; 400_000], vec![0; 599_600], vec![8; 100]].concat());
+        drop(other);
+        assert_eq!(desk.readers(URL), Some(Vec::new()));
+        assert_eq!(feed(0, data(&[7])).await, Err(NotTaken::NoReader));
+    }
+
+    #[tokio::test]
+    async fn bytes_of_two_who_send_at_once_go_once_and_in_order() {
+        let desk = Desk::default();
+        let whole = file(40 * PIECE as u64);
+        desk.begin(URL, &whole).unwrap();
+        let reading = tokio::spawn(rest(desk.open(URL).await.unwrap()));
+        let id = desk.readers(URL).unwrap()[0].id;
+        let send = async || {
+            loop {
+                let Some(from) = desk.readers(URL).unwrap().first().map(|r| r.from) else {
+                    return;
+                };
+                let next = vec![(from / PIECE as u64) as u8; PIECE];
+                match desk
+                    .feed((URL, &whole), id, from, Sent::Data(next.into()))
+                    .await
+                {
+                    Ok(_) | Err(NotTaken::Elsewhere(_)) => {}
+                    Err(NotTaken::NoReader | NotTaken::TooLong) => return,
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        };
+        tokio::join!(send(), send(), send());
+        let read = reading.await.unwrap().unwrap();
+        let expected: Vec<u8> = (0..40).flat_map(|n| vec![n; PIECE]).collect();
+        assert!(read == expected);
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_a_reader_is_bounded() {
+        let desk = Desk::default();
+        let whole = file(100 << 20);
+        desk.begin(URL, &whole).unwrap();
+        let mut stream = desk.open(URL).await.unwrap();
+        let id = desk.readers(URL).unwrap()[0].id;
+        let sending = desk.feed((URL, &whole), id, 0, data(&vec![1; 4 << 20]));
+        let waits = timeout(Duration::from_millis(200), sending).await;
+        assert!(waits.is_err());
+        let from = desk.readers(URL).unwrap()[0].from;
+        assert_eq!(from, (WAITING * PIECE) as u64);
+        // What was given stays given, and it goes on behind that.
+        stream.next().await.unwrap();
+        let more = desk.feed((URL, &whole), id, from, data(&[2; 10])).await;
+        assert_eq!(more, Ok(from + 10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_nobody_sends_to_is_over_for_those_who_read() {
+        let desk = Desk::default();
+        desk.begin(URL, &file(1_000)).unwrap();
+        let stream = desk.open(URL).await.unwrap();
+        let error = rest(stream).await.unwrap_err();
+        assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
+        tokio::time::advance(QUIET).await;
+        assert_eq!(desk.readers(URL), None);
+        assert!(desk.open(URL).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn another_file_under_the_name_is_never_mixed_with_the_former() {
+        let desk = Desk::default();
+        let (first, second) = (file(1_000), file(2_000));
+        desk.begin(URL, &first).unwrap();
+        let stream = desk.open(URL).await.unwrap();
+        let id = desk.readers(URL).unwrap()[0].id;
+        let feed = |file, from, sent| desk.feed((URL, file), id, from, sent);
+        feed(&first, 0, data(&[1; 10])).await.unwrap();
+        desk.begin(URL, &first).unwrap();
+        assert_eq!(desk.readers(URL).unwrap().len(), 1, "the same file");
+        assert_eq!(desk.begin(URL, &second), Err(NotTaken::Another));
+        let mixed = feed(&second, 10, data(&[1; 10])).await;
+        assert_eq!(mixed, Err(NotTaken::Another));
+        // Once nobody sends the first, it is over, also for who reads it.
+        tokio::time::advance(QUIET * 2).await;
+        desk.begin(URL, &second).unwrap();
+        let error = rest(stream).await.unwrap_err();
+        assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
+        let late = feed(&first, 10, data(&[1; 10])).await;
+        assert_eq!(late, Err(NotTaken::Another));
+    }
+
+    #[tokio::test]
+    async fn uploads_and_readers_at_a_time_are_bounded() {
+        let desk = Desk::default();
+        let url = |place: usize, number: usize| format!("upload://shop{place}/{number}");
+        for number in 0..MOST_UPLOADS.own {
+            desk.begin(&url(0, number), &file(1)).unwrap();
+        }
+        let one_more = url(0, MOST_UPLOADS.own);
+        assert_eq!(desk.begin(&one_more, &file(1)), Err(NotTaken::Busy));
+        for number in MOST_UPLOADS.own..MOST_UPLOADS.all {
+            desk.begin(&url(number, 0), &file(1)).unwrap();
+        }
+        assert_eq!(desk.begin(&url(99, 0), &file(1)), Err(NotTaken::Busy));
+        let mut held = Vec::new();
+        for _ in 0..MOST_READERS.own {
+            held.push(desk.open(&url(0, 0)).await.unwrap());
+        }
+        let error = desk.open(&url(0, 0)).await.err().unwrap();
+        assert_eq!(error.kind, SourceErrorKind::Transient, "{error}");
+        held.pop();
+        assert!(desk.open(&url(0, 0)).await.is_ok());
+    }
+}

@@ -1,0 +1,148 @@
+//! A local file that is sent into the cluster, as whoever uses the plugin.
+
+use http::Request;
+use http_body_util::{BodyExt as _, Limited};
+use kube::client::Body;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use vsiflow_workflows::spec::upload_url;
+
+use super::{ActionFailure, Cluster, PluginError, UploadPiece, UploadReader};
+use crate::subresources::{Announcement, GROUP, VERSION};
+
+/// The longest answer, in bytes.
+const LONGEST: usize = 1024 * 1024;
+
+/// A file that is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalFile {
+    /// The name it is sent under.
+    pub name: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its SHA-256: 64 hexadecimal digits in lower case.
+    pub sha256: String,
+    /// The `imageChecksum` of the image in it; none where any may be meant.
+    pub checksum: Option<String>,
+}
+
+/// Who reads a file, and what became of it.
+#[derive(Clone, Debug, Deserialize)]
+pub struct UploadStatus {
+    /// The hosts that read it now.
+    pub readers: Vec<UploadReader>,
+    /// The images that documents want of it.
+    pub images: Vec<UploadedImage>,
+}
+
+/// An image on a pool.
+#[derive(Clone, Debug, Deserialize)]
+pub struct UploadedImage {
+    /// The host's id.
+    pub host: String,
+    /// The pool.
+    pub pool: String,
+    /// The checksum that documents name, `sha256:…`.
+    pub checksum: Option<String>,
+    /// The SHA-256 of what the host has, where it has it.
+    pub sha256: Option<String>,
+    /// Whether it is there, verified.
+    pub ready: bool,
+    /// Why it is not.
+    pub failure: Option<ActionFailure>,
+}
+
+/// What came of a piece.
+#[derive(Deserialize)]
+struct Taken {
+    next: Option<u64>,
+}
+
+impl Cluster {
+    /// What documents of the namespace call a file that is sent under this name.
+    pub fn upload_url(&self, name: &str) -> String {
+        upload_url(&self.namespace, name)
+    }
+
+    /// Says that the file is sent, and returns who reads it once somebody does, or after so many seconds. With
+    /// `retry` what failed with it before is tried again.
+    ///
+    /// # Errors
+    /// When this user may not, another file is sent under the name, or nobody answers.
+    pub async fn announce(
+        &self,
+        file: &LocalFile,
+        retry: bool,
+        wait_seconds: u64,
+    ) -> Result<UploadStatus, PluginError> {
+        let announcement = Announcement {
+            length: file.length,
+            sha256: file.sha256.clone(),
+            checksum: file.checksum.clone(),
+            retry,
+            wait_seconds,
+        };
+        let body = serde_json::to_vec(&announcement);
+        let body = body.map_err(|error| self.odd(&self.image(file), &error.to_string()))?;
+        let request = Request::post(self.upload_path(&file.name))
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body));
+        self.told(file, request).await
+    }
+
+    /// Sends a reader what it needs next; returns the byte behind, or none where an announcement has to
+    /// tell what it needs.
+    ///
+    /// # Errors
+    /// When this user may not, another file is sent under the name, or nobody answers. A part may
+    /// have come then.
+    pub async fn send(
+        &self,
+        file: &LocalFile,
+        to: UploadReader,
+        piece: UploadPiece,
+    ) -> Result<Option<u64>, PluginError> {
+        let mut path = format!(
+            "{}?length={}&sha256={}&reader={}&from={}",
+            self.upload_path(&file.name),
+            file.length,
+            file.sha256,
+            to.id,
+            to.from
+        );
+        let body = match piece {
+            UploadPiece::Data(bytes) => Body::from(bytes.to_vec()),
+            UploadPiece::Zeros(zeros) => {
+                path.push_str(&format!("&zeros={zeros}"));
+                Body::empty()
+            }
+        };
+        let request = Request::put(path)
+            .header(http::header::CONTENT_TYPE, "application/octet-stream")
+            .body(body);
+        let taken: Taken = self.told(file, request).await?;
+        Ok(taken.next)
+    }
+
+    async fn told<T: DeserializeOwned>(
+        &self,
+        file: &LocalFile,
+        request: http::Result<Request<Body>>,
+    ) -> Result<T, PluginError> {
+        let what = self.image(file);
+        let response = self.ask(&what, request).await?;
+        let body = Limited::new(response.into_body(), LONGEST).collect().await;
+        let body = body.map_err(|error| self.odd(&what, &error.to_string()))?;
+        let read = serde_json::from_slice(&body.to_bytes());
+        read.map_err(|error| self.odd(&what, &error.to_string()))
+    }
+
+    fn image(&self, file: &LocalFile) -> String {
+        format!("image/{} in the namespace {}", file.name, self.namespace)
+    }
+
+    fn upload_path(&self, name: &str) -> String {
+        let namespace = &self.namespace;
+        format!("/apis/{GROUP}/{VERSION}/namespaces/{namespace}/images/{name}/upload")
+    }
+}

@@ -1,0 +1,382 @@
+//! Files that users send for hosts: `images/NAME/upload`.
+//!
+//! ```text
+//! POST …/namespaces/NS/images/NAME/upload  {"length": N, "sha256": HEX, "checksum": "sha256:HEX",
+//!                                           "retry": BOOL, "waitSeconds": N}
+//! PUT  …?length=N&sha256=HEX&reader=ID&from=BYTE            the bytes from there on
+//! PUT  …?length=N&sha256=HEX&reader=ID&from=BYTE&zeros=N    or so many zeros
+//! ```
+//!
+//! An image of that name is no object: it is what documents of the namespace call
+//! `upload://NS/NAME`. Whoever has the file says so (POST), again and again: the answer names the hosts
+//! that read it and the byte that each needs next, and what became of its images. What waits for the file
+//! is tried again then. Bytes are handed to a host as they come (PUT); nothing of them is stored here, and
+//! how many wait is bounded behind the port. Where somebody is cut off, what was answered last
+//! tells nothing: the next answer does.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf as _, Bytes};
+use http::{Method, Response};
+use http_body::Body;
+use http_body_util::{BodyExt as _, Limited};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::time::timeout;
+use url::form_urlencoded;
+use vsiflow_engine::{
+    executor::By,
+    model::{Actor, Text, Who},
+};
+use vsiflow_steps::error::SOURCE_AWAITED;
+use vsiflow_workflows::{
+    fleet::{SourcedImage, Verdict},
+    spec::{Checksum, upload_url},
+};
+
+use super::{
+    GROUP, HttpAnswer, Refusal, RequestCaller, SubresourceState, VERSION, action, json,
+    route::UploadTarget,
+};
+
+/// The longest piece of a file, in bytes.
+const LONGEST_PIECE: usize = 16 << 20;
+/// The largest file, in bytes.
+const LARGEST: u64 = 64 << 40;
+/// How long a reader is waited for, at most.
+const WAIT: Duration = Duration::from_secs(20);
+/// How long the next bytes of a piece may take to come.
+const COMING: Duration = Duration::from_secs(20);
+
+/// A file that is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadedFile {
+    /// The namespace it is sent into.
+    pub namespace: String,
+    /// Its name there.
+    pub name: String,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its SHA-256: 64 hexadecimal digits in lower case.
+    pub sha256: String,
+}
+
+impl UploadedFile {
+    /// As documents name it.
+    pub fn url(&self) -> String {
+        upload_url(&self.namespace, &self.name)
+    }
+}
+
+/// Somebody who reads a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadReader {
+    /// Its number.
+    pub id: u64,
+    /// The byte that it needs next.
+    pub from: u64,
+}
+
+/// What is sent of a file.
+#[derive(Clone, Debug)]
+pub enum UploadPiece {
+    /// Bytes.
+    Data(Bytes),
+    /// So many zeros.
+    Zeros(u64),
+}
+
+/// Why nothing was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotUploaded {
+    /// There are too many uploads.
+    Busy,
+    /// Another file is sent under the name.
+    Another,
+    /// That reader needs something else now, or is gone: an announcement tells.
+    Elsewhere,
+    /// There is more than the file has.
+    TooLong,
+}
+
+/// Whoever hands files to those who read them.
+#[async_trait]
+pub trait Uploads: Send + Sync {
+    /// From now on that file is sent, or still is. Returns its readers once there are some, or after that
+    /// time. Cancel safe.
+    ///
+    /// # Errors
+    /// When it cannot be sent now.
+    async fn announce(
+        &self,
+        file: &UploadedFile,
+        wait: Duration,
+    ) -> Result<Vec<UploadReader>, NotUploaded>;
+
+    /// Hands that reader what it needs from that byte on, and returns the byte behind. If this is
+    /// dropped a part was handed over.
+    ///
+    /// # Errors
+    /// When it was not taken, or not all of it.
+    async fn feed(
+        &self,
+        file: &UploadedFile,
+        to: UploadReader,
+        piece: UploadPiece,
+    ) -> Result<u64, NotUploaded>;
+}
+
+impl From<NotUploaded> for Refusal {
+    fn from(why: NotUploaded) -> Self {
+        match why {
+            NotUploaded::Busy => Self::busy(),
+            NotUploaded::Another | NotUploaded::Elsewhere => Self::another_file(),
+            NotUploaded::TooLong => Self::upload("there is more than the file has"),
+        }
+    }
+}
+
+/// What is said of a file that is sent.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(crate) struct Announcement {
+    /// Its length in bytes.
+    pub(crate) length: u64,
+    /// Its SHA-256.
+    pub(crate) sha256: String,
+    /// The `imageChecksum` of the image in it; none where any may be meant.
+    pub(crate) checksum: Option<String>,
+    /// To try again what failed for another reason than that nobody sent it.
+    pub(crate) retry: bool,
+    /// How long to wait for a reader, in seconds.
+    pub(crate) wait_seconds: u64,
+}
+
+/// Answers.
+pub(super) async fn answer<B>(
+    inner: &SubresourceState,
+    uploads: &dyn Uploads,
+    (target, query): (&UploadTarget, &str),
+    (method, body): (&Method, B),
+    caller: &RequestCaller,
+) -> Result<Response<HttpAnswer>, Refusal>
+where
+    B: Body + Unpin,
+    B::Error: std::fmt::Display,
+{
+    if !inner.world.has_listed(&target.namespace) {
+        return Err(Refusal::unlisted(&target.namespace));
+    }
+    if *method == Method::PUT {
+        let piece = PieceOfFile::of(target, query)?;
+        let _turn = super::turn(&inner.pieces).await?;
+        let next = take(uploads, piece, body).await?;
+        return Ok(json(&json!({
+            "kind": "UploadedPiece",
+            "apiVersion": format!("{GROUP}/{VERSION}"),
+            "next": next,
+        })));
+    }
+    super::route::no_query(query)?;
+    let said: Announcement = action::read(body).await?;
+    let file = file(target, said.length, &said.sha256)?;
+    announce(inner, uploads, (&file, &said), caller).await
+}
+
+fn file(target: &UploadTarget, length: u64, sha256: &str) -> Result<UploadedFile, Refusal> {
+    let checksum = format!("sha256:{sha256}").parse::<Checksum>();
+    let checksum = checksum.map_err(|why| Refusal::upload(&why))?;
+    if !(1..=LARGEST).contains(&length) {
+        return Err(Refusal::upload("a file has 1 byte to 64 TiB"));
+    }
+    Ok(UploadedFile {
+        namespace: target.namespace.clone(),
+        name: target.name.clone(),
+        length,
+        sha256: checksum.hex().to_owned(),
+    })
+}
+
+async fn announce(
+    inner: &SubresourceState,
+    uploads: &dyn Uploads,
+    (file, said): (&UploadedFile, &Announcement),
+    caller: &RequestCaller,
+) -> Result<Response<HttpAnswer>, Refusal> {
+    let is_meant =
+        |image: &SourcedImage| said.checksum.is_none() || said.checksum == image.checksum;
+    let turn = inner.turn().await?;
+    let images = inner.fleet.images().of_source(&file.url()).await?;
+    if !images.is_empty() && !images.iter().any(is_meant) {
+        // The file is not the one that documents mean: it keeps no other from being sent.
+        return Ok(status(&[], &images));
+    }
+    // What is tried again finds that it is sent.
+    uploads.announce(file, Duration::ZERO).await?;
+    let by = By {
+        actor: Actor::Kubernetes(Who::new(caller.user.clone())),
+        reason: Text::new("the file is sent".to_owned()),
+    };
+    for image in images {
+        if is_meant(&image) && (waits(&image) || said.retry && failure(&image).is_some()) {
+            inner.fleet.retry(image.entity, by.clone()).await?;
+        }
+    }
+    // Who waits keeps nobody from working.
+    drop(turn);
+    let wait = Duration::from_secs(said.wait_seconds).min(WAIT);
+    let readers = uploads.announce(file, wait).await?;
+    let _turn = inner.turn().await?;
+    let images = inner.fleet.images().of_source(&file.url()).await?;
+    Ok(status(&readers, &images))
+}
+
+fn status(readers: &[UploadReader], images: &[SourcedImage]) -> Response<HttpAnswer> {
+    json(&json!({
+        "kind": "Upload",
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "readers": readers,
+        "images": images.iter().map(shown).collect::<Vec<_>>(),
+    }))
+}
+
+/// Whether it has failed for want of the file.
+fn waits(image: &SourcedImage) -> bool {
+    failure(image).is_some_and(|failure| failure.code.as_str() == SOURCE_AWAITED.code)
+}
+
+fn failure(image: &SourcedImage) -> Option<&vsiflow_engine::model::Failure> {
+    match &image.verdict {
+        Some(Verdict::Failed(failure) | Verdict::Blocked(failure)) => Some(failure),
+        _ => None,
+    }
+}
+
+fn shown(image: &SourcedImage) -> serde_json::Value {
+    let failure = failure(image).filter(|_| !waits(image));
+    json!({
+        "host": image.host,
+        "pool": image.pool,
+        "checksum": image.checksum,
+        "sha256": image.sha256,
+        "ready": matches!(image.verdict, Some(Verdict::Reached)),
+        "failure": failure.map(action::failure_of),
+    })
+}
+
+/// A piece, as a query names it.
+struct PieceOfFile {
+    file: UploadedFile,
+    to: UploadReader,
+    zeros: Option<u64>,
+}
+
+impl PieceOfFile {
+    fn of(target: &UploadTarget, query: &str) -> Result<Self, Refusal> {
+        let (mut length, mut reader, mut from, mut zeros) = (None, None, None, None);
+        let mut sha256 = String::new();
+        for (key, value) in form_urlencoded::parse(query.as_bytes()) {
+            let number = || value.parse::<u64>().map_err(|_| Refusal::query(&key));
+            match &*key {
+                "length" => length = Some(number()?),
+                "reader" => reader = Some(number()?),
+                "from" => from = Some(number()?),
+                "zeros" => zeros = Some(number()?),
+                "sha256" => sha256 = value.into_owned(),
+                _ => return Err(Refusal::query(&key)),
+            }
+        }
+        let missing = || Refusal::upload("length, sha256, reader and from have to be said");
+        let to = UploadReader {
+            id: reader.ok_or_else(missing)?,
+            from: from.ok_or_else(missing)?,
+        };
+        let file = file(target, length.ok_or_else(missing)?, &sha256)?;
+        Ok(Self { file, to, zeros })
+    }
+}
+
+/// The byte that is needed next; none where an announcement has to tell.
+async fn take<B>(uploads: &dyn Uploads, piece: PieceOfFile, body: B) -> Result<Option<u64>, Refusal>
+where
+    B: Body + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let PieceOfFile {
+        file,
+        mut to,
+        zeros,
+    } = piece;
+    let mut over = false;
+    if let Some(zeros) = zeros {
+        over = !handed(uploads, &file, &mut to, UploadPiece::Zeros(zeros)).await?;
+    }
+    let body = body.map_err(|error| std::io::Error::other(error.to_string()));
+    let mut body = Limited::new(body, LONGEST_PIECE);
+    // What nobody takes is read all the same: a sender that is cut off would not read the answer.
+    loop {
+        let frame = timeout(COMING, body.frame()).await;
+        let Some(frame) = frame.map_err(|_| Refusal::slow())? else {
+            break;
+        };
+        let frame = frame.map_err(|error| Refusal::upload(&error.to_string()))?;
+        if let Ok(mut bytes) = frame.into_data()
+            && !over
+        {
+            let bytes = bytes.copy_to_bytes(bytes.remaining());
+            over = !handed(uploads, &file, &mut to, UploadPiece::Data(bytes)).await?;
+        }
+    }
+    Ok((!over).then_some(to.from))
+}
+
+/// Whether it was taken.
+async fn handed(
+    uploads: &dyn Uploads,
+    file: &UploadedFile,
+    to: &mut UploadReader,
+    piece: UploadPiece,
+) -> Result<bool, Refusal> {
+    match uploads.feed(file, *to, piece).await {
+        Ok(next) => {
+            to.from = next;
+            Ok(true)
+        }
+        Err(NotUploaded::Elsewhere) => Ok(false),
+        Err(why) => Err(why.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target() -> UploadTarget {
+        UploadTarget {
+            namespace: "shop".to_owned(),
+            name: "disk.qcow2".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_piece_that_is_not_named_in_full_is_refused() {
+        let whole = format!("length=10&sha256={}&reader=1&from=3", "ab".repeat(32));
+        let piece = PieceOfFile::of(&target(), &whole).unwrap();
+        assert_eq!(piece.file.url(), "upload://shop/disk.qcow2");
+        assert_eq!((piece.to.id, piece.to.from, piece.zeros), (1, 3, None));
+        for wrong in [
+            whole.replace("length=10", "length=0"),
+            whole.replace("length=10", "length=-1"),
+            whole.replace("length=10&", ""),
+            whole.replace("ab", "zz"),
+            whole.replace("from=3", "from="),
+            whole.clone() + "&zeros=x",
+            whole.clone() + "&more=1",
+        ] {
+            let refused = PieceOfFile::of(&target(), &wrong).err();
+            let refused = refused.unwrap_or_else(|| panic!("{wrong}"));
+            assert_eq!(refused.code(), "VSI1033", "{wrong}");
+        }
+    }
+}

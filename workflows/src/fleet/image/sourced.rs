@@ -1,0 +1,54 @@
+//! What became of a source's image on each pool that needs it.
+
+use vsiflow_engine::model::EntityId;
+
+use crate::{
+    fleet::{Fleet, FleetError, ImageHandle, Verdict},
+    record::{ImageRecord, kind},
+};
+
+use super::object::is_leaving;
+
+/// An image of a source on a pool.
+#[derive(Clone, Debug)]
+pub struct SourcedImage {
+    /// Its entity.
+    pub entity: EntityId,
+    /// The host's id.
+    pub host: String,
+    /// The pool.
+    pub pool: String,
+    /// The checksum that documents name, `sha256:…`.
+    pub checksum: Option<String>,
+    /// The SHA-256 of what the host has, where it has it.
+    pub sha256: Option<String>,
+    /// What came of it, where that is decided.
+    pub verdict: Option<Verdict>,
+}
+
+impl ImageHandle<'_> {
+    /// The images of this URL, but those that are to go.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn of_source(self, url: &str) -> Result<Vec<SourcedImage>, FleetError> {
+        let fleet: &Fleet = self.fleet;
+        let mut found = Vec::new();
+        for (entity, state, wanted) in fleet.all_wanted::<ImageRecord>(kind::IMAGE).await? {
+            if wanted.url != url || is_leaving(&state) {
+                continue;
+            }
+            let whole = fleet.whole(&state).await?;
+            found.push(SourcedImage {
+                verdict: fleet.verdict(&entity),
+                sha256: whole.last().map(|whole| whole.image.sha256.clone()),
+                host: wanted.host,
+                pool: wanted.pool,
+                checksum: wanted.checksum,
+                entity,
+            });
+        }
+        found.sort_by(|a, b| (&a.host, &a.pool, &a.checksum).cmp(&(&b.host, &b.pool, &b.checksum)));
+        Ok(found)
+    }
+}
