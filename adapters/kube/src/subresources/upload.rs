@@ -216,7 +216,7 @@ async fn announce(
     uploads.announce(file, Duration::ZERO).await?;
     let by = By {
         actor: Actor::Kubernetes(Who::new(caller.user.clone())),
-        reason: Text::new("the file is sent".to_owned()),
+        reason: Text::new("the file is sent"),
     };
     for image in images {
         if is_meant(&image) && (waits(&image) || said.retry && failure(&image).is_some()) {
