@@ -319,8 +319,8 @@ fn median(mut all: Vec<f64>) -> f64 {
 fn all(options: &Options) -> Result<()> {
     let mut took: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for round in 0..options.rounds as usize {
-        for way in 0..WAYS.len() {
-            let way = WAYS[(way + round) % WAYS.len()];
+        let begins = round % WAYS.len();
+        for way in WAYS.into_iter().cycle().skip(begins).take(WAYS.len()) {
             took.entry(way).or_default().push(measured(way, options)?);
         }
     }
@@ -328,8 +328,9 @@ fn all(options: &Options) -> Result<()> {
         .into_iter()
         .map(|(way, all)| (way, median(all)))
         .collect();
-    let alone = took["alone"];
-    let percent = |way: &str| ((took[way] / alone - 1.0) * 1_000.0).round() / 10.0;
+    let seconds = |way: &str| took.get(way).copied().unwrap_or_default();
+    let alone = seconds("alone");
+    let percent = |way: &str| ((seconds(way) / alone - 1.0) * 1_000.0).round() / 10.0;
     let (page, readers) = (percent("page"), percent("readers"));
     if options.json {
         let figures = json!({
