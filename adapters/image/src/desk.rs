@@ -9,10 +9,10 @@
 //! # Guarantees
 //! - A reader gets the bytes in order, each once: bytes for another place are refused, also where two
 //!   send at the same time.
-//! - At most [`WAITING`] pieces of [`PIECE`] bytes wait for each reader; who sends waits longer. Uploads and
+//! - At most 4 pieces of 128 KiB wait for each reader; who sends waits longer. Uploads and
 //!   readers are bounded, in all and for each namespace, so that one of them leaves room for others.
 //! - A file is the one of its length and SHA-256. Another one is refused under its name while it is sent.
-//! - An upload that nobody sends to for [`QUIET`] is over: those who read are told so.
+//! - An upload that nobody sends to for 60 s is over: those who read are told so.
 //!
 //! What it never does: judge who may send (that is asked where requests come in), or believe the SHA-256.
 //! It is compared with what was sent when the image is verified.

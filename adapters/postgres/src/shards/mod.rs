@@ -8,7 +8,7 @@
 //! - [`ShardSet`]: how many there are, and their addresses.
 //! - [`processes`]: who lives, so that each can tell how many journals are its share.
 //! - [`owners`]: which journal a host, a machine and a name belong to.
-//! - [`limits`]: which namespaces have quotas.
+//! - `limits`: which namespaces have quotas.
 //! - [`requests`]: what one asks of the holder of a journal, wherever that runs.
 //!
 //! Guarantees:
