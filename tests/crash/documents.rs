@@ -279,19 +279,7 @@ pub fn image(file_name: &str) -> (HostSettings, ImageRecord) {
         file_name: file_name.to_owned(),
         checksum: None,
     };
-    (
-        HostSettings {
-            record,
-            key: None,
-            key_passphrase: None,
-            jump_secrets: Vec::new(),
-            image_secret: None,
-            namespace: None,
-            labels: Default::default(),
-            limits: None,
-        },
-        wanted,
-    )
+    (record.into(), wanted)
 }
 
 pub fn uuid(number: u128) -> Uuid {
@@ -317,16 +305,7 @@ pub fn host(id: &str) -> HostSettings {
         upload_limit: None,
         image_policy: None,
     };
-    HostSettings {
-        record,
-        key: None,
-        key_passphrase: None,
-        jump_secrets: Vec::new(),
-        image_secret: None,
-        namespace: None,
-        labels: Default::default(),
-        limits: None,
-    }
+    record.into()
 }
 
 /// A pool of so many members like that one, whose template is of that edition.
@@ -471,16 +450,8 @@ pub fn resolved(vsis: &[Vsi]) -> Resolved {
     let hosts = ids.map(|id| (id.to_owned(), host(id))).collect();
     Resolved {
         vsis: vsis.iter().map(Vsi::resolved).collect(),
-        pools: Vec::new(),
-        groups: Vec::new(),
-        snapshots: Vec::new(),
-        types: Vec::new(),
-        quotas: Vec::new(),
-        networks: Vec::new(),
         data_disks: vsis.iter().filter_map(Vsi::data_disk).collect(),
         hosts,
-        references: Default::default(),
-        unresolved_refs: Vec::new(),
-        directory: None,
+        ..Resolved::default()
     }
 }

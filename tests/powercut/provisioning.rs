@@ -27,20 +27,12 @@ pub(crate) const VSIS: &str = "VSIFLOW_TEST_POWERCUT_VSIS";
 const HOSTS: u32 = 10;
 
 fn host(number: u32) -> HostSettings {
-    HostSettings {
-        record: HostConnection::Sim {
-            name: Some(format!("host-{number}")),
-            upload_limit: None,
-            image_policy: None,
-        },
-        key: None,
-        key_passphrase: None,
-        jump_secrets: Vec::new(),
-        image_secret: None,
-        namespace: None,
-        labels: Default::default(),
-        limits: None,
-    }
+    let record = HostConnection::Sim {
+        name: Some(format!("host-{number}")),
+        upload_limit: None,
+        image_policy: None,
+    };
+    record.into()
 }
 
 fn uid(number: u32) -> Uuid {
@@ -78,19 +70,10 @@ fn vsi(number: u32) -> ResolvedVsi {
 fn documents(vsis: u32) -> Resolved {
     Resolved {
         vsis: (0..vsis).map(vsi).collect(),
-        pools: Vec::new(),
-        groups: Vec::new(),
-        snapshots: Vec::new(),
-        types: Vec::new(),
-        quotas: Vec::new(),
-        networks: Vec::new(),
-        data_disks: Vec::new(),
         hosts: (0..HOSTS)
             .map(|number| (host(number).id(), host(number)))
             .collect(),
-        references: Default::default(),
-        unresolved_refs: Vec::new(),
-        directory: None,
+        ..Resolved::default()
     }
 }
 

@@ -94,19 +94,7 @@ impl Options {
             upload_limit: None,
             image_policy: None,
         });
-        let settings = |record: HostConnection| HostSettings {
-            record,
-            key: None,
-            key_passphrase: None,
-            jump_secrets: Vec::new(),
-            image_secret: None,
-            namespace: None,
-            labels: Default::default(),
-            limits: None,
-        };
-        hosts
-            .map(|record| (record.id(), settings(record)))
-            .collect()
+        hosts.map(|record| (record.id(), record.into())).collect()
     }
 
     fn vsi(&self, name: String, uid: Option<Uuid>) -> Result<ResolvedVsi> {

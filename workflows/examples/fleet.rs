@@ -104,7 +104,7 @@ fn options() -> Result<Options> {
 
 impl Options {
     fn host(&self, number: u32) -> Result<HostSettings> {
-        Ok(settings(match self.stage {
+        let record = match self.stage {
             // Nobody listens at such ports of this machine.
             Stage::Record => {
                 let ssh =
@@ -116,20 +116,8 @@ impl Options {
                 upload_limit: None,
                 image_policy: None,
             },
-        }))
-    }
-}
-
-fn settings(record: HostConnection) -> HostSettings {
-    HostSettings {
-        record,
-        key: None,
-        key_passphrase: None,
-        jump_secrets: Vec::new(),
-        image_secret: None,
-        namespace: None,
-        labels: Default::default(),
-        limits: None,
+        };
+        Ok(record.into())
     }
 }
 
@@ -182,17 +170,8 @@ fn documents(options: &Options) -> Result<Resolved> {
     let hosts = hosts.map(|host| host.map(|host| (host.id(), host)));
     Ok(Resolved {
         vsis: vsis.collect::<Result<_>>()?,
-        pools: Vec::new(),
-        groups: Vec::new(),
-        snapshots: Vec::new(),
-        types: Vec::new(),
-        quotas: Vec::new(),
-        data_disks: Vec::new(),
-        networks: Vec::new(),
         hosts: hosts.collect::<Result<BTreeMap<_, _>>>()?,
-        references: Default::default(),
-        unresolved_refs: Vec::new(),
-        directory: None,
+        ..Resolved::default()
     })
 }
 

@@ -124,20 +124,12 @@ fn uid(number: u32) -> Uuid {
 }
 
 fn host(number: u32) -> HostSettings {
-    HostSettings {
-        record: HostConnection::Sim {
-            name: Some(format!("host-{number}")),
-            upload_limit: None,
-            image_policy: None,
-        },
-        key: None,
-        key_passphrase: None,
-        jump_secrets: Vec::new(),
-        image_secret: None,
-        namespace: None,
-        labels: Default::default(),
-        limits: None,
-    }
+    let record = HostConnection::Sim {
+        name: Some(format!("host-{number}")),
+        upload_limit: None,
+        image_policy: None,
+    };
+    record.into()
 }
 
 fn vsi(number: u32, hosts: u32) -> Result<ResolvedVsi> {
@@ -173,17 +165,8 @@ fn documents(vsis: u32, hosts: u32) -> Result<Resolved> {
     let settings = (0..hosts).map(host).map(|host| (host.id(), host));
     Ok(Resolved {
         vsis: made.collect::<Result<_>>()?,
-        pools: Vec::new(),
-        groups: Vec::new(),
-        snapshots: Vec::new(),
-        types: Vec::new(),
-        quotas: Vec::new(),
-        data_disks: Vec::new(),
-        networks: Vec::new(),
         hosts: settings.collect::<BTreeMap<_, _>>(),
-        references: Default::default(),
-        unresolved_refs: Vec::new(),
-        directory: None,
+        ..Resolved::default()
     })
 }
 

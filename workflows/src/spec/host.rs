@@ -47,6 +47,22 @@ pub struct HostSettings {
     pub limits: Option<HostLimits>,
 }
 
+/// No secret, and nothing that a document would say.
+impl From<HostConnection> for HostSettings {
+    fn from(record: HostConnection) -> Self {
+        Self {
+            record,
+            key: None,
+            key_passphrase: None,
+            image_secret: None,
+            jump_secrets: Vec::new(),
+            namespace: None,
+            labels: BTreeMap::new(),
+            limits: None,
+        }
+    }
+}
+
 impl HostSettings {
     /// The host's id; see [`HostConnection::id`].
     pub fn id(&self) -> String {

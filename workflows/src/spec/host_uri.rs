@@ -1,6 +1,6 @@
 //! Host settings from a URI on a command line.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::str::FromStr;
 
 use url::Url;
 
@@ -48,16 +48,7 @@ impl FromStr for HostSettings {
             }
             _ => return Err(HostUriError::new("this names no host")),
         };
-        Ok(Self {
-            record,
-            key: None,
-            key_passphrase: None,
-            image_secret: None,
-            jump_secrets: Vec::new(),
-            namespace: None,
-            labels: BTreeMap::new(),
-            limits: None,
-        })
+        Ok(record.into())
     }
 }
 

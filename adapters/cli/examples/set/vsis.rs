@@ -16,20 +16,12 @@ pub(crate) fn uid(number: u32) -> Uuid {
 
 /// A simulated host.
 pub(crate) fn host(number: u32) -> HostSettings {
-    HostSettings {
-        record: HostConnection::Sim {
-            name: Some(format!("host-{number}")),
-            upload_limit: None,
-            image_policy: None,
-        },
-        key: None,
-        key_passphrase: None,
-        jump_secrets: Vec::new(),
-        image_secret: None,
-        namespace: None,
-        labels: Default::default(),
-        limits: None,
-    }
+    let record = HostConnection::Sim {
+        name: Some(format!("host-{number}")),
+        upload_limit: None,
+        image_policy: None,
+    };
+    record.into()
 }
 
 /// The name of a VSI, as the database knows it.
@@ -76,16 +68,7 @@ pub(crate) fn documents(vsis: &[(u32, u32)]) -> Answer<Resolved> {
             .iter()
             .map(|(number, on)| vsi(*number, &host(*on).id()))
             .collect::<Answer<_>>()?,
-        pools: Vec::new(),
-        groups: Vec::new(),
-        snapshots: Vec::new(),
-        types: Vec::new(),
-        quotas: Vec::new(),
-        data_disks: Vec::new(),
-        networks: Vec::new(),
         hosts: hosts.collect::<BTreeMap<_, _>>(),
-        references: Default::default(),
-        unresolved_refs: Vec::new(),
-        directory: None,
+        ..Resolved::default()
     })
 }

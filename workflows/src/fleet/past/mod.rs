@@ -159,14 +159,10 @@ impl Fleet {
             let cordoned = maintenance::why_cordoned(state.state.as_ref());
             self.reach.cordon(&host.record.id(), cordoned);
             self.directory.put(HostSettings {
-                record: host.record,
-                key: None,
-                key_passphrase: None,
-                image_secret: None,
-                jump_secrets: Vec::new(),
                 namespace: host.namespace,
                 labels: host.labels,
                 limits: host.limits,
+                ..host.record.into()
             });
         }
         Ok(())
