@@ -16,7 +16,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -56,6 +56,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const WAYS: [&str; 3] = ["alone", "page", "readers"];
 /// The longest that a page of now waits before it asks again.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The shortest, where more than so many events came since it asked.
+const REST: Duration = Duration::from_millis(500);
+const MANY: u64 = 100;
 
 struct Options {
     json: bool,
@@ -251,33 +254,45 @@ fn get(socket: &Path, path: &str, accept: &str) -> std::io::Result<UnixStream> {
 
 /// Reads until it is ended.
 fn watch(way: &str, readers: u32, socket: &Path) -> Result<()> {
-    let moved = Arc::new(AtomicBool::new(false));
+    let end = Arc::new(AtomicU64::new(0));
     for _ in 0..readers {
         let path = if way == "page" { "/live" } else { "/v1/events" };
         let mut stream = get(socket, path, "text/event-stream")?;
         let mut bytes = vec![0; 64 << 10];
         // The head of the answer: it follows from here on.
         let _ = stream.read(&mut bytes)?;
-        let moved = moved.clone();
+        let end = end.clone();
         thread::Builder::new()
             .stack_size(128 << 10)
             .spawn(move || {
-                while stream.read(&mut bytes).is_ok_and(|read| read > 0) {
-                    moved.store(true, Ordering::Relaxed);
+                while let Ok(read @ 1..) = stream.read(&mut bytes) {
+                    let newest = newest_in(bytes.get(..read).unwrap_or_default());
+                    end.fetch_max(newest, Ordering::Relaxed);
                 }
             })?;
     }
     println!("reads");
+    let mut shown = 0;
     loop {
-        if way != "page" || !moved.swap(false, Ordering::Relaxed) {
+        let came = end.load(Ordering::Relaxed).saturating_sub(shown);
+        if way != "page" || came == 0 {
             thread::sleep(Duration::from_millis(5));
             continue;
         }
+        shown = shown.saturating_add(came);
         let begun = Instant::now();
         let mut page = Vec::new();
         get(socket, "/", "text/html")?.read_to_end(&mut page)?;
-        thread::sleep(begun.elapsed().min(PAUSE));
+        let rest = if came > MANY { REST } else { Duration::ZERO };
+        thread::sleep(begun.elapsed().clamp(rest, PAUSE));
     }
+}
+
+/// The last `id:` among these lines.
+fn newest_in(bytes: &[u8]) -> u64 {
+    let lines = bytes.rsplit(|byte| *byte == b'\n');
+    let mut ids = lines.filter_map(|line| std::str::from_utf8(line.strip_prefix(b"id: ")?).ok());
+    ids.find_map(|id| id.trim().parse().ok()).unwrap_or(0)
 }
 
 /// The same in a process of its own, so that each begins with an empty memory.

@@ -9,10 +9,8 @@ use std::{convert::Infallible, time::Duration};
 use axum::{
     body::{Body, Bytes},
     extract::{Query, State},
-    response::IntoResponse,
 };
 use futures::{StreamExt as _, stream};
-use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use serde::Deserialize;
 use tokio::{
     sync::{
@@ -26,7 +24,7 @@ use vsiflow_engine::{Notice, journal::Offset};
 use crate::{
     Problem,
     router::Api,
-    v1::{Events, Media as _},
+    v1::{Events, Streamed},
 };
 
 /// No page is told twice within this time.
@@ -45,7 +43,7 @@ pub(super) struct LiveQuery {
 pub(super) async fn follow(
     State(api): State<Api>,
     Query(query): Query<LiveQuery>,
-) -> Result<impl IntoResponse, Problem> {
+) -> Result<Streamed<Events, ()>, Problem> {
     let place = api.watchers().place()?;
     let live = Live {
         notices: api.fleet().notices(),
@@ -60,8 +58,7 @@ pub(super) async fn follow(
         let said = live.newest().await?;
         Some((Ok::<_, Infallible>(said), live))
     });
-    let head = [(CONTENT_TYPE, Events::TYPE), (CACHE_CONTROL, "no-store")];
-    Ok((head, Body::from_stream(begin.chain(newest))))
+    Ok(Streamed::of(Body::from_stream(begin.chain(newest))))
 }
 
 /// A page that follows.

@@ -66,12 +66,17 @@ const get = async (url) => {
   return answer.ok ? answer.text() : null;
 };
 
-// A page of now follows the journal. A large one is asked for less often.
+// A page of now follows the journal. A large one is asked for less often, and so is one of which more
+// changes between two looks than anybody can follow.
+const MANY = 100;
+let end = Number(document.body.dataset.end), shown = end, rest = 0;
 const renew = single(async () => {
   if (!live || isTyped()) return;
+  rest = end - shown > MANY ? 500 : 0;
+  shown = end;
   const text = await get(location.href);
   if (text !== null && live) put(text);
-}, (took) => Math.min(took, 1000));
+}, (took) => Math.min(Math.max(took, rest), 1000));
 
 // The slider travels as it is moved; the address says where to.
 const travel = single(async (at) => {
@@ -90,9 +95,9 @@ range?.addEventListener("input", () => still ? undefined : travel(range.value));
 range?.addEventListener("change", () => still ? range.form.requestSubmit() : travel(range.value));
 
 // EventSource knows events by their names, and the kinds of events are many: the stream is read as it is.
-const follow = async (from) => {
+const follow = async () => {
   try {
-    const answer = await fetch("/live?from=" + from, { headers: { accept: "text/event-stream" } });
+    const answer = await fetch("/live?from=" + end, { headers: { accept: "text/event-stream" } });
     if (!answer.ok) throw new Error(String(answer.status));
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     for (let rest = ""; ;) {
@@ -101,11 +106,11 @@ const follow = async (from) => {
       const lines = (rest + value).split("\n");
       rest = lines.pop();
       const ids = lines.filter((line) => line.startsWith("id: "));
-      if (ids.length) { from = Number(ids.pop().slice(4)) + 1; renew(); }
+      if (ids.length) { end = Number(ids.pop().slice(4)) + 1; renew(); }
     }
   } catch { /* The daemon may be starting again. */ }
-  if (live) setTimeout(follow, 2000, from);
+  if (live) setTimeout(follow, 2000);
 };
 // How far an upload or a step is, is no event.
 if (live) setInterval(() => { if (!document.hidden && document.querySelector("#main progress, #main .moves")) renew(); }, 1000);
-if (live) follow(Number(document.body.dataset.end));
+if (live) follow();
