@@ -16,6 +16,7 @@ mod sample;
 
 use std::{
     error::Error,
+    ffi::OsString,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -43,6 +44,8 @@ struct Args {
     only_restart: bool,
     /// Only the appends of so many at once, for a profiler.
     appends: Option<usize>,
+    /// Only the engine's runs of so many at once, for a profiler.
+    engine: Option<usize>,
 }
 
 fn args() -> Args {
@@ -55,13 +58,16 @@ fn args() -> Args {
             // The journal of the restart alone, for a profiler.
             Some("--fill") => args.fill = true,
             Some("--only-restart") => args.only_restart = true,
-            Some("--only-appends") => {
-                args.appends = words.next().and_then(|word| word.to_str()?.parse().ok());
-            }
+            Some("--only-appends") => args.appends = number(words.next()),
+            Some("--only-engine") => args.engine = number(words.next()),
             _ => args.dir = Some(PathBuf::from(word)),
         }
     }
     args
+}
+
+fn number(word: Option<OsString>) -> Option<usize> {
+    word?.to_str()?.parse().ok()
 }
 
 async fn measure(dir: &Path, report: &mut Report, only_restart: bool) -> Answer<()> {
@@ -111,6 +117,11 @@ async fn main() -> Answer<()> {
     let room = tempfile::tempdir_in(dir)?;
     if let Some(count) = args.appends {
         return compare_appends(room.path(), count).await;
+    }
+    if let Some(count) = args.engine {
+        let rate = engine::rate(room.path(), count).await?;
+        println!("{:.0} steps/s, p99 {:.1} ms", rate.steps_per_s, rate.p99_ms);
+        return Ok(());
     }
     measure(room.path(), &mut report, args.only_restart).await?;
     report.print();

@@ -3,7 +3,7 @@
 //!
 //! A base is written beside the loop; the event that commits to it is recorded once it is durable.
 
-use super::{control::Control, recorder::EventCause};
+use super::{control::Control, projection::Projection, recorder::EventCause};
 use crate::{
     audit::sign_base,
     journal::Offset,
@@ -17,8 +17,7 @@ pub(super) struct BaseWritten {
 }
 
 impl Control {
-    /// Has a base written where the journal has outgrown its newest one. To be called when the
-    /// states and the journal agree.
+    /// Has a base of what is durable written where the journal has outgrown its newest one.
     pub(super) fn keep_bases(&mut self) {
         if !self.bases.is_empty() || !self.parts.journal.base_is_due() {
             return;
@@ -27,7 +26,10 @@ impl Control {
         if !self.recorder.world.unreadable.is_empty() {
             return;
         }
-        let (journal, states) = (self.parts.journal.clone(), self.recorder.world.states());
+        let (journal, states) = (
+            self.parts.journal.clone(),
+            self.shared.world(Projection::states),
+        );
         let as_of = states.as_of;
         self.bases.spawn(async move {
             match journal.write_base(states).await {

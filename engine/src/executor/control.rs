@@ -21,6 +21,7 @@ use super::{
     config::EngineConfig,
     disk::RoomWatch,
     effects::Effect,
+    error::EngineError,
     global_pause::GlobalPause,
     launch::InFlight,
     limits::LaneLimits,
@@ -31,8 +32,10 @@ use super::{
     retry::Retry,
     shared::EngineShared,
     timers::{Timers, Waiter},
+    writing::WritingBatch,
 };
 use crate::{
+    journal::{JournalError, Record},
     model::{EntityId, Failure, Name, RunId},
     room::Seen,
 };
@@ -51,7 +54,9 @@ pub(super) struct Control {
     pub(super) timers: Timers,
     pub(super) gate: AdmissionGate,
     pub(super) retries: HashMap<Waiter, Retry>,
+    /// What is done once what is decided is durable.
     pub(super) effects: Vec<Effect>,
+    pub(super) writing: Option<WritingBatch>,
     /// Checkpoints of finished runs on their way out.
     pub(super) forgetting: JoinSet<()>,
     /// The base that is being written, if one is.
@@ -65,6 +70,7 @@ pub(super) struct Control {
 }
 
 enum ControlInput {
+    Written(Result<Vec<Record>, JournalError>),
     Request(EngineRequest),
     End(Result<(tokio::task::Id, AttemptEnd), JoinError>),
     Due(Waiter),
@@ -106,6 +112,7 @@ impl Control {
             recorder: Recorder::new(world, clock),
             retries: HashMap::new(),
             effects: Vec::new(),
+            writing: None,
             forgetting: JoinSet::new(),
             bases: JoinSet::new(),
             dirty_runs: BTreeSet::new(),
@@ -133,21 +140,28 @@ impl Control {
         let _ = self.shared.notices.send(Notice::Ended);
     }
 
-    /// Takes in what is there, decides what follows and makes it durable. Returns whether the loop
+    /// Takes in what is there, decides what follows and has it made durable. Returns whether the loop
     /// goes on.
     async fn batch(&mut self, first: ControlInput) -> bool {
-        self.recorder.note_time();
-        let mut open = self.take_in(first).await;
-        open &= self.take_in_requests().await;
-        self.take_in_ends().await;
-        self.take_in_bases().await;
-        self.settle().await;
-        if let Err(error) = self.commit().await {
+        self.decide(first).await.unwrap_or_else(|error| {
             tracing::error!(%error, "the engine ends");
-            return false;
+            self.refuse_replies(&error);
+            false
+        })
+    }
+
+    async fn decide(&mut self, first: ControlInput) -> Result<bool, EngineError> {
+        self.recorder.note_time();
+        let mut open = self.take_in(first).await?;
+        open &= self.take_in_requests().await;
+        self.take_in_ends();
+        self.take_in_bases();
+        self.settle().await;
+        self.write()?;
+        if !open {
+            self.write_out().await?;
         }
-        self.keep_bases();
-        open
+        Ok(open)
     }
 
     /// What is not forgotten by then stays.
@@ -163,6 +177,7 @@ impl Control {
         tokio::select! {
             biased;
             () = self.parts.lease.ended() => Some(ControlInput::LeaseLost),
+            written = WritingBatch::written(&mut self.writing) => Some(ControlInput::Written(written)),
             seen = self.gate.room.changed() => Some(ControlInput::Room(seen)),
             due = self.timers.due() => Some(ControlInput::Due(due)),
             probed = self.gate.lanes.probed() => Some(ControlInput::Probed(probed)),
@@ -173,11 +188,12 @@ impl Control {
     }
 
     /// Returns whether the loop goes on.
-    async fn take_in(&mut self, input: ControlInput) -> bool {
+    async fn take_in(&mut self, input: ControlInput) -> Result<bool, EngineError> {
         match input {
             ControlInput::Request(EngineRequest::Close)
             | ControlInput::Closed
-            | ControlInput::LeaseLost => return false,
+            | ControlInput::LeaseLost => return Ok(false),
+            ControlInput::Written(written) => self.written(written)?,
             ControlInput::Request(request) => self.answer(request).await,
             ControlInput::End(end) => self.ended(end),
             ControlInput::Due(waiter) => self.due(&waiter),
@@ -185,7 +201,7 @@ impl Control {
             ControlInput::Probed(probed) => self.probed(probed),
             ControlInput::Base(base) => self.base_written(base),
         }
-        true
+        Ok(true)
     }
 
     /// Requests that are there already go into the same batch. Returns whether the loop goes on.
@@ -195,23 +211,26 @@ impl Control {
             let Ok(request) = self.inbox.try_recv() else {
                 break;
             };
-            open &= self.take_in(ControlInput::Request(request)).await;
+            match request {
+                EngineRequest::Close => open = false,
+                request => self.answer(request).await,
+            }
         }
         open
     }
 
     /// Ends that are there already go into the same batch.
-    async fn take_in_ends(&mut self) {
+    fn take_in_ends(&mut self) {
         while let Some(end) = self.attempts.try_join_next_with_id() {
-            self.take_in(ControlInput::End(end)).await;
+            self.ended(end);
         }
     }
 
     /// While attempts end all the time nobody else would look whether a base is written, and no
     /// other would be begun.
-    async fn take_in_bases(&mut self) {
+    fn take_in_bases(&mut self) {
         while let Some(base) = self.bases.try_join_next() {
-            self.take_in(ControlInput::Base(base.ok().flatten())).await;
+            self.base_written(base.ok().flatten());
         }
     }
 

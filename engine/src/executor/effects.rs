@@ -1,11 +1,14 @@
-//! What was decided is made durable, then shown and carried out; nothing of it before.
+//! What was made durable is shown and carried out.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
-use super::{attempt::Job, control::Control, error::EngineError, event_log, notice::Notice};
+use super::{
+    attempt::Job, control::Control, error::EngineError, event_log, notice::Notice,
+    projection::Projection,
+};
 use crate::{
     journal::{Record, StatesUpdate},
-    model::{RunId, StreamId},
+    model::RunId,
 };
 
 /// What is done once the batch is durable.
@@ -17,36 +20,14 @@ pub(super) enum Effect {
 }
 
 impl Control {
-    /// Makes the batch durable and carries out what waits for that; where it cannot be made
-    /// durable whoever waits for an answer is told so.
-    pub(super) async fn commit(&mut self) -> Result<(), EngineError> {
-        let lease = self.parts.lease.clone();
-        let journal = self.parts.journal.clone();
-        let committed = self.recorder.commit(journal.as_ref(), &lease).await;
-        match committed.map_err(EngineError::from) {
-            Ok(records) => {
-                self.show(records);
-                self.carry_out_effects();
-                Ok(())
-            }
-            Err(error) => {
-                self.refuse_replies(&error);
-                Err(error)
-            }
+    /// Shows events, and the states that they led to.
+    pub(super) fn show(&self, states: Projection, records: Vec<Record>) {
+        self.publish(states.whole_update());
+        for record in &records {
+            event_log::tell(record, &states);
         }
-    }
-
-    fn show(&self, records: Vec<Record>) {
-        let streams: BTreeSet<StreamId> =
-            records.iter().map(|record| record.stream.clone()).collect();
-        if !records.is_empty() {
-            let update = self.recorder.world.update(streams.iter());
-            self.publish(update);
-        }
-        self.shared
-            .publish(&self.recorder.world, streams.into_iter());
+        self.shared.publish(states);
         for record in records {
-            event_log::tell(&record, &self.recorder.world);
             let _ = self.shared.notices.send(Notice::Recorded(Arc::new(record)));
         }
     }
@@ -59,7 +40,8 @@ impl Control {
         }
     }
 
-    fn refuse_replies(&mut self, error: &EngineError) {
+    /// Tells whoever waits for an answer that there will be none.
+    pub(super) fn refuse_replies(&mut self, error: &EngineError) {
         for effect in std::mem::take(&mut self.effects) {
             if let Effect::Reply(reply) = effect {
                 reply(Err(error.clone()));
@@ -67,8 +49,8 @@ impl Control {
         }
     }
 
-    fn carry_out_effects(&mut self) {
-        for effect in std::mem::take(&mut self.effects) {
+    pub(super) fn carry_out_effects(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
             match effect {
                 Effect::Attempt(job) => self.start(*job),
                 Effect::Notice(notice) => {

@@ -1,6 +1,6 @@
 //! Why an engine could not do what it was asked.
 
-use super::{projection::LoadError, recorder::Failed};
+use super::projection::LoadError;
 use crate::{
     journal::JournalError,
     model::{Divergence, Failure},
@@ -41,15 +41,12 @@ impl From<LoadError> for EngineError {
     }
 }
 
-impl From<Failed> for EngineError {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::Journal(error) => Self::Journal(error),
-            Failed::Divergence(why) => Self::Divergence {
-                stream: String::new(),
-                seq: 0,
-                why,
-            },
+impl From<Divergence> for EngineError {
+    fn from(why: Divergence) -> Self {
+        Self::Divergence {
+            stream: String::new(),
+            seq: 0,
+            why,
         }
     }
 }

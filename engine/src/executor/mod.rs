@@ -2,8 +2,9 @@
 //!
 //! The [`Engine`] is a handle. Behind it one task (`control`) owns all state: it takes requests,
 //! ends of attempts and due timers, turns them into events, asks [`crate::model::decide`] what
-//! follows, appends everything in one durable batch, and only then starts what was decided.
-//! What it has not appended nobody outside has seen.
+//! follows, appends everything in one durable batch, and only then starts what was decided. While a
+//! batch is written it decides the next one (`writing`). What it has not appended nobody outside has
+//! seen.
 //!
 //! What it never does: it never starts a step before the start is durable; it never runs a step
 //! again whose success was recorded; it never ends a run while one of its attempts is under way.
@@ -40,6 +41,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod writing;
 
 pub use config::{By, Cancelled, Drive, EngineConfig, Retried, Tuning};
 pub use error::EngineError;

@@ -57,6 +57,58 @@ impl Projection {
         self.as_of = record.offset.saturating_add(1);
     }
 
+    /// The states of some streams.
+    pub(super) fn part<'a>(&self, streams: impl Iterator<Item = &'a StreamId>) -> Self {
+        let mut part = Self {
+            as_of: self.as_of,
+            ..Self::default()
+        };
+        for stream in streams {
+            match stream {
+                StreamId::Entity(id) => {
+                    if let Some(state) = self.entities.get(id) {
+                        part.entities.insert(id.clone(), state.clone());
+                    }
+                }
+                StreamId::Run(id) => {
+                    if let Some(state) = self.runs.get(id) {
+                        part.runs.insert(*id, state.clone());
+                    }
+                }
+                StreamId::Journal => part.own = self.own,
+            }
+        }
+        part
+    }
+
+    /// Takes in where the events of a part stand; the states may be further.
+    pub(super) fn note_written(&mut self, part: &Self) {
+        for (id, written) in &part.entities {
+            if let Some(entity) = self.entities.get_mut(id) {
+                entity.note_written(written);
+            }
+        }
+        for (id, written) in &part.runs {
+            if let Some(run) = self.runs.get_mut(id) {
+                run.note_written(written);
+            }
+        }
+        if part.own.0 > 0 {
+            self.own.1 = part.own.1;
+        }
+        self.as_of = part.as_of;
+    }
+
+    /// Takes over the states of a part.
+    pub(super) fn take_over(&mut self, part: Self) {
+        self.entities.extend(part.entities);
+        self.runs.extend(part.runs);
+        if part.own.0 > 0 {
+            self.own = part.own;
+        }
+        self.as_of = part.as_of;
+    }
+
     /// Folds one event. `offset` counts for the first event of a stream.
     pub(super) fn apply(
         &mut self,
@@ -118,6 +170,10 @@ impl<T> Folded<T> {
             self.changed = event.at;
         }
         self.next_seq = self.next_seq.saturating_add(1);
+    }
+
+    fn note_written(&mut self, written: &Self) {
+        (self.hash, self.first) = (written.hash, written.first);
     }
 
     /// Takes in where its newest event stands.

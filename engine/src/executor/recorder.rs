@@ -9,8 +9,7 @@ use std::{
 use super::projection::Projection;
 use crate::{
     clock::Clock,
-    journal::{Append, Journal, JournalError, Offset, Record},
-    lease::Lease,
+    journal::{Append, Offset},
     model::{Actor, Divergence, EntityId, Event, EventKind, RunId, StreamId, Text, Timestamp},
 };
 
@@ -135,33 +134,20 @@ impl Recorder {
         std::mem::take(&mut self.touched)
     }
 
-    /// Makes the batch durable. Afterwards the states and the journal agree again.
-    pub(super) async fn commit(
-        &mut self,
-        journal: &dyn Journal,
-        lease: &Lease,
-    ) -> Result<Vec<Record>, Failed> {
+    /// Ends the batch: what is to be appended, and the states of what it touches.
+    pub(super) fn seal(&mut self) -> Result<(Vec<Append>, Projection), Divergence> {
         if let Some(divergence) = self.divergence.take() {
-            return Err(Failed::Divergence(divergence));
+            return Err(divergence);
         }
         self.index.clear();
-        if self.batch.is_empty() {
-            return Ok(Vec::new());
-        }
-        let held = lease.check().map_err(|_| JournalError::LeaseLost);
-        held.map_err(Failed::Journal)?;
         let batch = std::mem::take(&mut self.batch);
-        let records = journal.append(batch).await.map_err(Failed::Journal)?;
-        for record in &records {
-            self.world.note_recorded(record);
-        }
-        Ok(records)
+        let streams = batch.iter().map(|append| &append.stream);
+        let states = self.world.part(streams);
+        Ok((batch, states))
     }
-}
 
-/// Why a batch was not made durable.
-#[derive(Debug)]
-pub(super) enum Failed {
-    Journal(JournalError),
-    Divergence(Divergence),
+    /// Whether the batch has an event of that run.
+    pub(super) fn is_in_batch(&self, run: RunId) -> bool {
+        self.index.contains_key(&StreamId::Run(run))
+    }
 }

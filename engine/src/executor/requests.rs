@@ -5,7 +5,7 @@ use super::{
     control::Control,
     effects::Effect,
     error::EngineError,
-    projection::awaited_entities,
+    projection::{Projection, awaited_entities},
     recorder::EventCause,
     request::{EngineRequest, GoneTest, Reply},
 };
@@ -105,8 +105,9 @@ impl Control {
 
     /// How many there were.
     fn forget_ended(&mut self, before: Timestamp, is_gone: &GoneTest) -> usize {
-        let streams = self.recorder.world.states().streams;
-        let forgotten = forgettable(&streams, before, &is_gone);
+        let streams = self.shared.world(Projection::states).streams;
+        let mut forgotten = forgettable(&streams, before, &is_gone);
+        forgotten.retain(|run| !self.is_unwritten(*run));
         if !forgotten.is_empty() {
             let update = self.recorder.world.forget(&forgotten);
             self.shared.forget(&forgotten);

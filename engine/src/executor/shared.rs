@@ -10,7 +10,7 @@ use tokio::sync::broadcast;
 use super::{notice::Notice, projection::Projection};
 use crate::{
     audit::SigningKey,
-    model::{EntityId, EntityState, Failure, Name, RunId, StreamId},
+    model::{EntityId, EntityState, Failure, Name, RunId},
     step::{ReconcileStatus, Recorded},
 };
 
@@ -71,26 +71,11 @@ impl EngineShared {
     }
 
     /// Takes over what changed, after it became durable.
-    pub(super) fn publish(&self, from: &Projection, streams: impl Iterator<Item = StreamId>) {
+    pub(super) fn publish(&self, changed: Projection) {
         let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
-        world.as_of = from.as_of;
-        for stream in streams {
-            match stream {
-                StreamId::Entity(id) => {
-                    if let Some(entry) = from.entities.get(&id) {
-                        world.entities.insert(id.clone(), entry.clone());
-                        touched.insert(id);
-                    }
-                }
-                StreamId::Run(id) => {
-                    if let Some(entry) = from.runs.get(&id) {
-                        world.runs.insert(id, entry.clone());
-                    }
-                }
-                StreamId::Journal => {}
-            }
-        }
+        touched.extend(changed.entities.keys().cloned());
+        world.take_over(changed);
     }
 }
 

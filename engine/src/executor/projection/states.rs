@@ -9,11 +9,7 @@ use crate::{
 };
 
 impl Projection {
-    /// What changed, for an index. The journal knows the link.
-    pub(in crate::executor) fn update<'a>(
-        &self,
-        streams: impl Iterator<Item = &'a StreamId>,
-    ) -> StatesUpdate {
+    fn update<'a>(&self, streams: impl Iterator<Item = &'a StreamId>) -> StatesUpdate {
         StatesUpdate {
             as_of: self.as_of,
             link: None,
@@ -45,7 +41,8 @@ impl Projection {
         }
     }
 
-    fn whole_update(&self) -> StatesUpdate {
+    /// All of it as what changed, for an index. The journal knows the link.
+    pub(in crate::executor) fn whole_update(&self) -> StatesUpdate {
         StatesUpdate {
             as_of: self.as_of,
             changed: self.states().streams,
