@@ -1,6 +1,6 @@
 //! Whom the engine works for: the entities that somebody asked for, and what they wait for.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 
 use super::{config::Drive, control::Control};
 use crate::model::{CancelMode, EntityId};
@@ -9,7 +9,7 @@ use crate::model::{CancelMode, EntityId};
 #[derive(Default)]
 pub(super) struct Driven {
     all: bool,
-    these: BTreeSet<EntityId>,
+    these: HashSet<EntityId>,
     /// Whether the runs were looked for that an earlier process left, and nobody waits for.
     unwanted: bool,
 }

@@ -1,5 +1,6 @@
 //! Every entity and run, folded from the journal.
 
+mod entity_states;
 mod load;
 mod queries;
 mod states;
@@ -10,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use self::entity_states::EntityStates;
 pub use self::unreadable::UnreadableEntity;
 pub(super) use self::{load::LoadError, queries::awaited_entities};
 use crate::{
@@ -22,7 +24,7 @@ use crate::{
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Projection {
-    pub(super) entities: BTreeMap<EntityId, Folded<EntityState>>,
+    pub(super) entities: EntityStates,
     pub(super) runs: BTreeMap<RunId, Folded<RunState>>,
     /// Entities that nothing is done for, since not all of their events can be understood.
     pub(super) unreadable: BTreeMap<EntityId, UnreadableEntity>,
@@ -83,7 +85,7 @@ impl Projection {
 
     /// Takes in where the events of a part stand; the states may be further.
     pub(super) fn note_written(&mut self, part: &Self) {
-        for (id, written) in &part.entities {
+        for (id, written) in part.entities.iter() {
             if let Some(entity) = self.entities.get_mut(id) {
                 entity.note_written(written);
             }
@@ -101,7 +103,7 @@ impl Projection {
 
     /// Takes over the states of a part.
     pub(super) fn take_over(&mut self, part: Self) {
-        self.entities.extend(part.entities);
+        self.entities.take_over(part.entities);
         self.runs.extend(part.runs);
         if part.own.0 > 0 {
             self.own = part.own;
@@ -118,7 +120,7 @@ impl Projection {
     ) -> Result<(), Divergence> {
         match stream {
             StreamId::Entity(id) => {
-                let entry = self.entities.entry(id.clone()).or_default();
+                let entry = self.entities.of(id);
                 let moved = gets_another_name(&entry.state, event);
                 Arc::make_mut(&mut entry.state).apply(event)?;
                 entry.follow(event, offset, moved);

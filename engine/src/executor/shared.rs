@@ -1,7 +1,7 @@
 //! What the control loop shows to those who hold the engine.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
 };
 
@@ -19,7 +19,7 @@ pub(super) struct EngineShared {
     world: RwLock<Projection>,
     unopened: Mutex<BTreeMap<EntityId, Failure>>,
     /// Entities that changed since somebody took them; all of them at first.
-    touched: Mutex<BTreeSet<EntityId>>,
+    touched: Mutex<HashSet<EntityId>>,
     pub(super) notices: broadcast::Sender<Notice>,
     /// What bases are signed with.
     pub(super) signer: OnceLock<Arc<SigningKey>>,
@@ -61,7 +61,8 @@ impl EngineShared {
     /// Takes the entities that changed since they were taken last.
     pub(super) fn take_touched(&self) -> BTreeSet<EntityId> {
         let touched = self.touched.lock();
-        std::mem::take(&mut *touched.unwrap_or_else(PoisonError::into_inner))
+        let touched = std::mem::take(&mut *touched.unwrap_or_else(PoisonError::into_inner));
+        touched.into_iter().collect()
     }
 
     /// Drops the states of runs.

@@ -1,8 +1,8 @@
 //! Identifiers of entities, runs, streams and moments.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::Ulid;
 
 use super::text::Name;
@@ -46,7 +46,16 @@ impl Timestamp {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EntityId {
     kind: Name,
-    id: String,
+    #[serde(serialize_with = "write_text", deserialize_with = "read_text")]
+    id: Arc<str>,
+}
+
+fn write_text<S: Serializer>(text: &Arc<str>, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(text)
+}
+
+fn read_text<'de, D: Deserializer<'de>>(from: D) -> Result<Arc<str>, D::Error> {
+    String::deserialize(from).map(Arc::from)
 }
 
 impl EntityId {
@@ -58,7 +67,7 @@ impl EntityId {
     /// # Errors
     /// When `id` is empty, too long or has another character.
     pub fn new(kind: Name, id: impl Into<String>) -> Result<Self, InvalidId> {
-        let id = id.into();
+        let id: Arc<str> = id.into().into();
         let fits = (1..=Self::MAX).contains(&id.len());
         if fits && id.bytes().all(|b| b.is_ascii_graphic()) {
             Ok(Self { kind, id })
@@ -69,7 +78,7 @@ impl EntityId {
 
     /// What stands before all of a kind, and is none of them.
     pub(crate) fn before(kind: Name) -> Self {
-        let id = String::new();
+        let id = Arc::default();
         Self { kind, id }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::id::InvalidId;
@@ -134,7 +135,7 @@ impl fmt::Display for Who {
 /// A name of a node, step, workflow, state or code: 1 to 64 bytes of `[A-Za-z0-9_.-]`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Name(String);
+pub struct Name(CompactString);
 
 impl Name {
     /// The longest name, in bytes.
@@ -151,7 +152,7 @@ impl Name {
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
         if fits && plain {
-            Ok(Self(name))
+            Ok(Self(name.into()))
         } else {
             Err(InvalidId::new("name", &name))
         }
@@ -166,9 +167,9 @@ impl Name {
                 '_'
             }
         };
-        let name: String = name.chars().map(plain).take(Self::MAX).collect();
+        let name: CompactString = name.chars().map(plain).take(Self::MAX).collect();
         Self(if name.is_empty() {
-            "_".to_owned()
+            CompactString::const_new("_")
         } else {
             name
         })
@@ -189,7 +190,7 @@ impl TryFrom<String> for Name {
 
 impl From<Name> for String {
     fn from(name: Name) -> Self {
-        name.0
+        name.0.into()
     }
 }
 

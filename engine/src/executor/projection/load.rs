@@ -169,7 +169,7 @@ impl Projection {
         let next = seq.saturating_add(1);
         match stream {
             StreamId::Entity(id) => {
-                let entity = self.entities.entry(id.clone()).or_default();
+                let entity = self.entities.of(id);
                 (entity.next_seq, entity.hash) = (next, hash);
             }
             StreamId::Run(id) => {
