@@ -35,6 +35,7 @@ mod failures;
 mod lanes;
 mod next_try;
 mod quarantine;
+mod writing;
 
 /// What the test's step does, attempt by attempt; afterwards it succeeds.
 #[derive(Default)]
@@ -229,10 +230,14 @@ impl Bench {
     }
 
     async fn open(&self) -> Engine {
+        self.open_on(self.journal.clone()).await
+    }
+
+    async fn open_on(&self, journal: Arc<dyn Journal>) -> Engine {
         let mut registry = Registry::default();
         registry.add(Act(self.script.clone()));
         let parts = EngineConfig {
-            journal: self.journal.clone(),
+            journal,
             blobs: Arc::new(MemoryBlobs::default()),
             checkpoints: self.checkpoints.clone(),
             registry,

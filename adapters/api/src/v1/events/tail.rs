@@ -2,7 +2,8 @@
 //!
 //! One task reads the journal as events are recorded, as long as somebody follows. What it read goes to everybody as the same
 //! bytes. Only a bounded number of pages is held: whoever falls behind them reads the journal again, so that nothing is lost
-//! and one who is slow holds up nobody.
+//! and one who is slow holds up nobody. A page follows at once on an event after a quiet time; where many come, they are gathered
+//! for a moment, as each page wakes every reader.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -10,15 +11,17 @@ use axum::body::Bytes;
 use tokio::{
     sync::broadcast::{self, Receiver, Sender},
     task::AbortHandle,
-    time::{Duration, timeout},
+    time::{Duration, Instant, sleep_until, timeout},
 };
 use vsiflow_engine::{Notice, journal::Offset};
 use vsiflow_workflows::fleet::{EventReader, Fleet, FleetError, HistoryLine};
 
 /// Pages that are held for those who have not taken them yet.
-const HELD: usize = 32;
+const HELD: usize = 16;
 /// Events in one of them.
-const PAGE: usize = 64;
+const PAGE: usize = 256;
+/// How long after a page events are gathered for the next one.
+const GATHER: Duration = Duration::from_millis(20);
 /// A notice may have been missed.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -78,6 +81,7 @@ impl Tails {
 }
 
 async fn follow(mut events: EventReader, mut notices: Receiver<Notice>, pages: Sender<TailPage>) {
+    let mut gathered = Instant::now();
     loop {
         let from = events.from();
         match events.page(PAGE).await {
@@ -85,12 +89,14 @@ async fn follow(mut events: EventReader, mut notices: Receiver<Notice>, pages: S
                 if woken(&mut notices, from).await.is_none() {
                     return;
                 }
+                sleep_until(gathered).await;
             }
             Ok(lines) => {
                 let bytes = written(&lines);
                 let next = events.from();
                 // The tail itself receives, so that this never fails.
                 let _ = pages.send(TailPage { from, next, bytes });
+                gathered = Instant::now() + GATHER;
             }
             Err(error) => return tracing::warn!(%error, "events end"),
         }

@@ -1,0 +1,231 @@
+//! What the engine does while the journal writes a batch.
+
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinHandle,
+};
+
+use super::*;
+use crate::journal::{Append, JournalError, JournalLayer, StatesUpdate, StreamState};
+
+/// More appends than a test makes.
+const MANY: usize = 1_000;
+
+/// A journal whose appends wait until the test lets them.
+struct Slow {
+    inner: Arc<MemoryJournal>,
+    gate: Semaphore,
+    /// How many appends there were.
+    appends: watch::Sender<usize>,
+    /// What an index was told.
+    published: Mutex<Vec<StatesUpdate>>,
+    fails: std::sync::atomic::AtomicBool,
+}
+
+impl Slow {
+    fn before(bench: &Bench) -> Arc<Self> {
+        Arc::new(Self {
+            inner: bench.journal.clone(),
+            gate: Semaphore::new(MANY),
+            appends: watch::Sender::default(),
+            published: Mutex::default(),
+            fails: false.into(),
+        })
+    }
+
+    fn hold(&self) {
+        self.gate.forget_permits(MANY);
+    }
+
+    fn let_go(&self, appends: usize) {
+        self.gate.add_permits(appends);
+    }
+
+    /// Waits until so many appends were asked for.
+    async fn asked(&self, appends: usize) {
+        let mut seen = self.appends.subscribe();
+        let asked = seen.wait_for(|seen| *seen >= appends);
+        let asked = tokio::time::timeout(Duration::from_secs(60), asked).await;
+        assert!(asked.is_ok(), "{appends} appends");
+    }
+
+    fn so_far(&self) -> usize {
+        *self.appends.borrow()
+    }
+}
+
+#[async_trait]
+impl JournalLayer for Slow {
+    fn inner(&self) -> &dyn Journal {
+        self.inner.as_ref()
+    }
+
+    async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
+        self.appends.send_modify(|appends| *appends += 1);
+        self.gate.acquire().await.unwrap().forget();
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(JournalError::Storage("the test wants it so".into()));
+        }
+        self.inner.append(batch).await
+    }
+
+    fn publish(&self, update: StatesUpdate) {
+        self.published.lock().unwrap().push(update);
+    }
+}
+
+type Answer = JoinHandle<Result<Vec<u64>, EngineError>>;
+
+/// Asks for something that the engine decides while a batch is written.
+async fn decided_meanwhile(engine: &Engine, id: &str) -> Answer {
+    let (other, update) = (engine.clone(), wish(id, "one", Precedence::Supersede));
+    let answer = tokio::spawn(async move { other.submit(vec![update], by()).await });
+    tokio::task::yield_now().await;
+    // What was asked for before is decided when this is answered.
+    let refused = engine.submit(vec![wish("r", "refused", Precedence::Supersede)], by());
+    let refused = tokio::time::timeout(Duration::from_secs(60), refused).await;
+    assert!(matches!(refused, Ok(Err(EngineError::Refused(_)))));
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_decided_while_a_batch_is_written_is_shown_and_carried_out_after_it() {
+    let bench = Bench::default();
+    let journal = Slow::before(&bench);
+    let engine = bench.open_on(journal.clone()).await;
+    journal.hold();
+    let first = decided_meanwhile(&engine, "x").await;
+    journal.asked(1).await;
+    let second = decided_meanwhile(&engine, "x").await;
+    let other = decided_meanwhile(&engine, "y").await;
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!((journal.so_far(), bench.attempts()), (1, 0));
+    assert_eq!(engine.entity(&entity("x")), None);
+
+    journal.let_go(1);
+    assert_eq!(first.await.unwrap(), Ok(vec![1]));
+    journal.asked(2).await;
+    let shown = engine.entity(&entity("x")).unwrap();
+    assert_eq!(shown.desired.as_ref().unwrap().generation, 1);
+    assert_eq!(engine.entity(&entity("y")), None);
+    assert_eq!(engine.end(), bench.events().await.len() as u64);
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert!(!second.is_finished() && !other.is_finished());
+    assert!(bench.attempts() <= 1, "y is attempted");
+
+    journal.let_go(MANY);
+    assert_eq!(second.await.unwrap(), Ok(vec![2]));
+    assert_eq!(other.await.unwrap(), Ok(vec![1]));
+    settled(&engine, "x").await;
+    settled(&engine, "y").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_index_is_told_states_as_the_durable_batch_left_them() {
+    let bench = Bench::default();
+    let journal = Slow::before(&bench);
+    let engine = bench.open_on(journal.clone()).await;
+    journal.hold();
+    let answers = [
+        decided_meanwhile(&engine, "x").await,
+        decided_meanwhile(&engine, "x").await,
+        decided_meanwhile(&engine, "y").await,
+    ];
+    journal.let_go(MANY);
+    for answer in answers {
+        answer.await.unwrap().unwrap();
+    }
+    settled(&engine, "x").await;
+    settled(&engine, "y").await;
+    engine.close().await;
+
+    let events = bench.events().await;
+    let published = std::mem::take(&mut *journal.published.lock().unwrap());
+    assert!(published.len() > 2, "{}", published.len());
+    for update in published {
+        for state in update.changed {
+            let (stream, next_seq, hash) = match &state {
+                StreamState::Entity(_, folded) => (state.stream(), folded.next_seq, folded.hash),
+                StreamState::Run(_, folded) => (state.stream(), folded.next_seq, folded.hash),
+                StreamState::Journal { next_seq, hash } => (state.stream(), *next_seq, *hash),
+            };
+            let its = events.iter().filter(|record| record.stream == stream);
+            let newest = its.filter(|record| record.offset < update.as_of).last();
+            let newest = newest.map(|record| (record.seq + 1, record.hash));
+            assert_eq!(
+                newest,
+                Some((next_seq, hash)),
+                "{stream} as of {}",
+                update.as_of
+            );
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_batch_cannot_be_written_those_who_wait_for_the_next_one_are_told_so_as_well() {
+    let bench = Bench::default();
+    let journal = Slow::before(&bench);
+    let engine = bench.open_on(journal.clone()).await;
+    journal.hold();
+    let first = decided_meanwhile(&engine, "x").await;
+    journal.asked(1).await;
+    let second = decided_meanwhile(&engine, "y").await;
+    journal.fails.store(true, Ordering::SeqCst);
+    journal.let_go(MANY);
+    let failed = |answer: Result<Vec<u64>, EngineError>| {
+        assert!(matches!(
+            answer,
+            Err(EngineError::Journal(JournalError::Storage(_)))
+        ));
+    };
+    failed(first.await.unwrap());
+    failed(second.await.unwrap());
+    assert_eq!((journal.so_far(), bench.events().await.len()), (1, 0));
+    let ended = engine.submit(vec![wish("z", "one", Precedence::Supersede)], by());
+    assert_eq!(ended.await, Err(EngineError::Ended));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_orderly_end_writes_what_was_decided_meanwhile() {
+    let bench = Bench::default();
+    let journal = Slow::before(&bench);
+    let engine = bench.open_on(journal.clone()).await;
+    journal.hold();
+    let first = decided_meanwhile(&engine, "x").await;
+    journal.asked(1).await;
+    let second = decided_meanwhile(&engine, "y").await;
+    let closing = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.close().await }
+    });
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    journal.let_go(MANY);
+    assert_eq!(first.await.unwrap(), Ok(vec![1]));
+    assert_eq!(second.await.unwrap(), Ok(vec![1]));
+    closing.await.unwrap();
+    let again = bench.open().await;
+    again.drive(Drive::All).await.unwrap();
+    settled(&again, "x").await;
+    settled(&again, "y").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_is_not_forgotten_before_its_end_is_durable() {
+    let bench = Bench::playing([Play::UntilLet]);
+    let journal = Slow::before(&bench);
+    let engine = bench.open_on(journal.clone()).await;
+    wanted(&engine, "x", "one").await;
+    while bench.attempts() == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    journal.hold();
+    let before = journal.so_far();
+    bench.script.hold.notify_one();
+    journal.asked(before + 1).await;
+    let never = Timestamp(u64::MAX);
+    assert_eq!(engine.forget_ended(never, |_, _| true).await, Ok(0));
+    journal.let_go(MANY);
+    settled(&engine, "x").await;
+    assert_eq!(engine.forget_ended(never, |_, _| true).await, Ok(1));
+}
