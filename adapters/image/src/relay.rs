@@ -1,8 +1,8 @@
 //! Files that somebody sends while they are read: `upload://NAMESPACE/FILE`.
 //!
-//! Whoever has the file begins an upload of it ([`Desk::begin`]): from then on it can be opened, at any
+//! Whoever has the file begins an upload of it ([`UploadRelay::begin`]): from then on it can be opened, at any
 //! byte and by several hosts. Each of these readers says which byte it needs next
-//! ([`Desk::readers`]), and is given bytes from there ([`Desk::feed`]). So nothing of a file is stored
+//! ([`UploadRelay::readers`]), and is given bytes from there ([`UploadRelay::feed`]). So nothing of a file is stored
 //! here, and a reader that begins anew in the middle is simply given the file from there. Who sends and
 //! who reads may both be cut off at any time.
 //!
@@ -71,7 +71,7 @@ impl SentFile {
 
 /// Somebody who reads a file, and the byte that they need next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeskReader {
+pub struct RelayReader {
     /// Its number.
     pub id: u64,
     /// The byte.
@@ -103,14 +103,14 @@ pub enum NotTaken {
 
 /// What is sent.
 #[derive(Clone, Debug)]
-pub enum Sent {
+pub enum SentPiece {
     /// These bytes.
     Data(Bytes),
     /// So many zeros.
     Zeros(u64),
 }
 
-impl Sent {
+impl SentPiece {
     fn len(&self) -> u64 {
         match self {
             Self::Data(bytes) => bytes.len() as u64,
@@ -129,10 +129,10 @@ impl Sent {
 
 /// Files that are sent at present; clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Desk(Arc<DeskState>);
+pub struct UploadRelay(Arc<RelayState>);
 
 #[derive(Debug, Default)]
-struct DeskState {
+struct RelayState {
     /// By their URLs.
     uploads: Mutex<BTreeMap<String, Upload>>,
     /// Somebody reads, or reads no more.
@@ -152,7 +152,7 @@ struct Upload {
 struct Reader {
     id: u64,
     from: u64,
-    give: mpsc::Sender<Sent>,
+    give: mpsc::Sender<SentPiece>,
 }
 
 impl Upload {
@@ -166,7 +166,7 @@ impl Upload {
     }
 }
 
-impl Desk {
+impl UploadRelay {
     fn uploads(&self) -> MutexGuard<'_, BTreeMap<String, Upload>> {
         let uploads = self.0.uploads.lock();
         uploads.unwrap_or_else(PoisonError::into_inner)
@@ -201,11 +201,11 @@ impl Desk {
     }
 
     /// Who reads the file; none where no such upload was begun, or it is over.
-    pub fn readers(&self, url: &str) -> Option<Vec<DeskReader>> {
+    pub fn readers(&self, url: &str) -> Option<Vec<RelayReader>> {
         let mut uploads = self.uploads();
         let upload = uploads.get_mut(url).filter(|upload| !upload.is_over())?;
         upload.gone();
-        let shown = |reader: &Reader| DeskReader {
+        let shown = |reader: &Reader| RelayReader {
             id: reader.id,
             from: reader.from,
         };
@@ -227,7 +227,7 @@ impl Desk {
         (url, file): (&str, &SentFile),
         id: u64,
         from: u64,
-        mut sent: Sent,
+        mut sent: SentPiece,
     ) -> Result<u64, NotTaken> {
         let mut at = from;
         while sent.len() > 0 {
@@ -254,7 +254,7 @@ impl Desk {
         id: u64,
         from: u64,
         length: u64,
-    ) -> Result<mpsc::Sender<Sent>, NotTaken> {
+    ) -> Result<mpsc::Sender<SentPiece>, NotTaken> {
         let mut uploads = self.uploads();
         let (upload, index) = found(&mut uploads, sent, id, from, length)?;
         upload.seen = Instant::now();
@@ -263,7 +263,12 @@ impl Desk {
         give.ok_or(NotTaken::NoReader)
     }
 
-    fn join(&self, url: &str, offset: u64, known: Option<&str>) -> Result<DeskStream, SourceError> {
+    fn join(
+        &self,
+        url: &str,
+        offset: u64,
+        known: Option<&str>,
+    ) -> Result<RelayStream, SourceError> {
         let mut uploads = self.uploads();
         uploads.values_mut().for_each(Upload::gone);
         let all: usize = uploads.values().map(|upload| upload.readers.len()).sum();
@@ -289,7 +294,7 @@ impl Desk {
         });
         drop(uploads);
         self.0.moved.notify_waiters();
-        Ok(DeskStream {
+        Ok(RelayStream {
             url: url.to_owned(),
             info,
             starts_at,
@@ -346,7 +351,7 @@ fn awaited(url: &str, why: &str) -> SourceError {
 }
 
 #[async_trait]
-impl ImageSource for Desk {
+impl ImageSource for UploadRelay {
     async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
         let uploads = self.uploads();
         let upload = uploads.get(url).filter(|upload| !upload.is_over());
@@ -369,18 +374,18 @@ impl ImageSource for Desk {
 }
 
 /// A file being sent to a reader.
-struct DeskStream {
+struct RelayStream {
     url: String,
     info: SourceInfo,
     starts_at: u64,
     read: u64,
-    pieces: mpsc::Receiver<Sent>,
+    pieces: mpsc::Receiver<SentPiece>,
     /// So many zeros come first.
     zeros: u64,
 }
 
 #[async_trait]
-impl ImageStream for DeskStream {
+impl ImageStream for RelayStream {
     fn info(&self) -> &SourceInfo {
         &self.info
     }
@@ -394,15 +399,15 @@ impl ImageStream for DeskStream {
             return Ok(None);
         }
         let piece = if self.zeros > 0 {
-            Sent::Zeros(self.zeros)
+            SentPiece::Zeros(self.zeros)
         } else {
             let next = timeout(QUIET, self.pieces.recv()).await;
             let next = next.ok().flatten();
             next.ok_or_else(|| awaited(&self.url, STOPPED))?
         };
         let bytes = match piece {
-            Sent::Data(bytes) => bytes,
-            Sent::Zeros(zeros) => {
+            SentPiece::Data(bytes) => bytes,
+            SentPiece::Zeros(zeros) => {
                 let now = usize::try_from(zeros).map_or(ZEROS.len(), |now| now.min(ZEROS.len()));
                 self.zeros = zeros.saturating_sub(now as u64);
                 Bytes::from_static(&ZEROS).slice(..now)
@@ -414,166 +419,4 @@ impl ImageStream for DeskStream {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const URL: &str = "upload://shop/disk.qcow2";
-
-    fn file(length: u64) -> SentFile {
-        SentFile {
-            length,
-            sha256: "0".repeat(64),
-        }
-    }
-
-    fn data(bytes: &[u8]) -> Sent {
-        Sent::Data(Bytes::copy_from_slice(bytes))
-    }
-
-    async fn rest(mut stream: Box<dyn ImageStream>) -> Result<Vec<u8>, SourceError> {
-        let mut all = Vec::new();
-        while let Some(bytes) = stream.next().await? {
-            all.extend_from_slice(&bytes);
-        }
-        Ok(all)
-    }
-
-    #[tokio::test]
-    async fn a_reader_is_given_the_file_from_where_it_needs_it() {
-        let desk = Desk::default();
-        assert_eq!(
-            desk.open(URL).await.err().unwrap().kind,
-            SourceErrorKind::Awaited
-        );
-        desk.begin(URL, &file(1_000_000)).unwrap();
-        let info = desk.probe(URL).await.unwrap();
-        assert_eq!(info.length, Some(1_000_000));
-        let stream = desk.open_at(URL, 300, info.validator.as_deref());
-        let stream = stream.await.unwrap();
-        assert_eq!(stream.starts_at(), 300);
-        let other = desk.open_at(URL, 300, Some("another")).await.unwrap();
-        assert_eq!(other.starts_at(), 0);
-        let readers = desk.readers(URL).unwrap();
-        assert_eq!(readers.iter().map(|r| r.from).collect::<Vec<_>>(), [300, 0]);
-        let id = readers[0].id;
-        let reading = tokio::spawn(rest(stream));
-        let whole = file(1_000_000);
-        let feed = |from, sent| desk.feed((URL, &whole), id, from, sent);
-        assert_eq!(feed(300, data(&[7; 400_000])).await, Ok(400_300));
-        let elsewhere = NotTaken::Elsewhere(400_300);
-        assert_eq!(feed(300, data(&[7; 10])).await, Err(elsewhere));
-        assert_eq!(feed(400_300, Sent::Zeros(599_600)).await, Ok(999_900));
-        assert_eq!(feed(999_900, data(&[8; 101])).await, Err(NotTaken::TooLong));
-        assert_eq!(feed(999_900, data(&[8; 100])).await, Ok(1_000_000));
-        let read = reading.await.unwrap().unwrap();
-        assert!(read == [vec![7; 400_000], vec![0; 599_600], vec![8; 100]].concat());
-        drop(other);
-        assert_eq!(desk.readers(URL), Some(Vec::new()));
-        assert_eq!(feed(0, data(&[7])).await, Err(NotTaken::NoReader));
-    }
-
-    #[tokio::test]
-    async fn bytes_of_two_who_send_at_once_go_once_and_in_order() {
-        let desk = Desk::default();
-        let whole = file(40 * PIECE as u64);
-        desk.begin(URL, &whole).unwrap();
-        let reading = tokio::spawn(rest(desk.open(URL).await.unwrap()));
-        let id = desk.readers(URL).unwrap()[0].id;
-        let send = async || {
-            loop {
-                let Some(from) = desk.readers(URL).unwrap().first().map(|r| r.from) else {
-                    return;
-                };
-                let next = vec![(from / PIECE as u64) as u8; PIECE];
-                match desk
-                    .feed((URL, &whole), id, from, Sent::Data(next.into()))
-                    .await
-                {
-                    Ok(_) | Err(NotTaken::Elsewhere(_)) => {}
-                    Err(NotTaken::NoReader | NotTaken::TooLong) => return,
-                    Err(other) => panic!("{other}"),
-                }
-            }
-        };
-        tokio::join!(send(), send(), send());
-        let read = reading.await.unwrap().unwrap();
-        let expected: Vec<u8> = (0..40).flat_map(|n| vec![n; PIECE]).collect();
-        assert!(read == expected);
-    }
-
-    #[tokio::test]
-    async fn what_waits_for_a_reader_is_bounded() {
-        let desk = Desk::default();
-        let whole = file(100 << 20);
-        desk.begin(URL, &whole).unwrap();
-        let mut stream = desk.open(URL).await.unwrap();
-        let id = desk.readers(URL).unwrap()[0].id;
-        let sending = desk.feed((URL, &whole), id, 0, data(&vec![1; 4 << 20]));
-        let waits = timeout(Duration::from_millis(200), sending).await;
-        assert!(waits.is_err());
-        let from = desk.readers(URL).unwrap()[0].from;
-        assert_eq!(from, (WAITING * PIECE) as u64);
-        // What was given stays given, and it goes on behind that.
-        stream.next().await.unwrap();
-        let more = desk.feed((URL, &whole), id, from, data(&[2; 10])).await;
-        assert_eq!(more, Ok(from + 10));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_upload_that_nobody_sends_to_is_over_for_those_who_read() {
-        let desk = Desk::default();
-        desk.begin(URL, &file(1_000)).unwrap();
-        let stream = desk.open(URL).await.unwrap();
-        let error = rest(stream).await.unwrap_err();
-        assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
-        tokio::time::advance(QUIET).await;
-        assert_eq!(desk.readers(URL), None);
-        assert!(desk.open(URL).await.is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn another_file_under_the_name_is_never_mixed_with_the_former() {
-        let desk = Desk::default();
-        let (first, second) = (file(1_000), file(2_000));
-        desk.begin(URL, &first).unwrap();
-        let stream = desk.open(URL).await.unwrap();
-        let id = desk.readers(URL).unwrap()[0].id;
-        let feed = |file, from, sent| desk.feed((URL, file), id, from, sent);
-        feed(&first, 0, data(&[1; 10])).await.unwrap();
-        desk.begin(URL, &first).unwrap();
-        assert_eq!(desk.readers(URL).unwrap().len(), 1, "the same file");
-        assert_eq!(desk.begin(URL, &second), Err(NotTaken::Another));
-        let mixed = feed(&second, 10, data(&[1; 10])).await;
-        assert_eq!(mixed, Err(NotTaken::Another));
-        // Once nobody sends the first, it is over, also for who reads it.
-        tokio::time::advance(QUIET * 2).await;
-        desk.begin(URL, &second).unwrap();
-        let error = rest(stream).await.unwrap_err();
-        assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
-        let late = feed(&first, 10, data(&[1; 10])).await;
-        assert_eq!(late, Err(NotTaken::Another));
-    }
-
-    #[tokio::test]
-    async fn uploads_and_readers_at_a_time_are_bounded() {
-        let desk = Desk::default();
-        let url = |place: usize, number: usize| format!("upload://shop{place}/{number}");
-        for number in 0..MOST_UPLOADS.own {
-            desk.begin(&url(0, number), &file(1)).unwrap();
-        }
-        let one_more = url(0, MOST_UPLOADS.own);
-        assert_eq!(desk.begin(&one_more, &file(1)), Err(NotTaken::Busy));
-        for number in MOST_UPLOADS.own..MOST_UPLOADS.all {
-            desk.begin(&url(number, 0), &file(1)).unwrap();
-        }
-        assert_eq!(desk.begin(&url(99, 0), &file(1)), Err(NotTaken::Busy));
-        let mut held = Vec::new();
-        for _ in 0..MOST_READERS.own {
-            held.push(desk.open(&url(0, 0)).await.unwrap());
-        }
-        let error = desk.open(&url(0, 0)).await.err().unwrap();
-        assert_eq!(error.kind, SourceErrorKind::Transient, "{error}");
-        held.pop();
-        assert!(desk.open(&url(0, 0)).await.is_ok());
-    }
-}
+mod tests;
