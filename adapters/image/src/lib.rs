@@ -39,6 +39,7 @@ pub use file::FileSource;
 pub use folders::{FileError, Folders};
 pub use http::{HttpOptions, HttpSource};
 pub use oci::OciSource;
+pub use packing::is_packed;
 pub use relay::UploadRelay;
 pub use router::Router;
 pub use s3::{S3Options, S3Source};

@@ -12,6 +12,7 @@ use std::{
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use vsiflow_engine::model::Hash;
+use vsiflow_image::is_packed;
 use vsiflow_kube::plugin::{LocalFile, UploadPiece};
 use vsiflow_workflows::spec::Checksum;
 
@@ -155,19 +156,6 @@ fn open(path: &Path) -> io::Result<(File, Metadata)> {
 
 fn is_zeros(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
-}
-
-/// Whether a file that begins so has the image inside of it, as hosts are sent it.
-fn is_packed(head: &[u8]) -> bool {
-    const MAGICS: [&[u8]; 5] = [
-        b"\x1f\x8b",
-        b"\xfd7zXZ\0",
-        b"\x28\xb5\x2f\xfd",
-        b"KDMV",
-        b"vhdxfile",
-    ];
-    let begins = MAGICS.iter().any(|magic| head.starts_with(magic));
-    begins || head.get(257..262) == Some(b"ustar")
 }
 
 #[cfg(test)]
