@@ -12,7 +12,11 @@
 //! - At most 4 pieces of 128 KiB wait for each reader; who sends waits longer. Uploads and
 //!   readers are bounded, in all and for each namespace, so that one of them leaves room for others.
 //! - A file is the one of its length and SHA-256. Another one is refused under its name while it is sent.
-//! - An upload that nobody sends to for 60 s is over: those who read are told so.
+//! - A reader never waits long in vain, since it holds a host's place for work: one that receives less
+//!   than 4 KiB/s while it waits, or nothing for 15 s, ends. The file is then not read for a while, which
+//!   doubles from 10 s to 10 min each time that happens again before 1 MiB came.
+//! - Who sends never waits longer than 15 s for a reader that takes nothing.
+//! - An upload that nobody sends to for 60 s is over.
 //!
 //! What it never does: judge who may send (that is asked where requests come in), or believe the SHA-256.
 //! It is compared with what was sent when the image is verified.
@@ -40,6 +44,20 @@ const WAITING: usize = 4;
 /// An upload to which nobody sends is over; earlier, if nobody reads it.
 const QUIET: Duration = Duration::from_secs(60);
 const UNREAD: Duration = Duration::from_secs(15);
+/// What a reader may wait for bytes, and the bytes that are worth a second of it.
+const PATIENCE: Duration = Duration::from_secs(15);
+const SLOWEST: u64 = 4 * 1024;
+/// How long a file is not read after its readers waited in vain: at first, at most, and when that is
+/// forgotten.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+const FORGOTTEN: Duration = Duration::from_secs(3_600);
+/// So many such files are known.
+const MOST_PAUSES: usize = 256;
+/// So many bytes show that the file is really sent.
+const PROOF: u64 = 1 << 20;
+/// How long a reader may take nothing.
+const FULL: Duration = Duration::from_secs(15);
 /// Uploads at a time, in all and of a namespace.
 const MOST_UPLOADS: Bound = Bound { all: 64, own: 8 };
 /// Readers at a time, in all and of an upload.
@@ -90,6 +108,9 @@ pub enum NotTaken {
     /// The reader needs another byte next.
     #[error("byte {0} is needed next")]
     Elsewhere(u64),
+    /// The reader took nothing for a while.
+    #[error("the reader takes nothing at present; byte {0} is needed next")]
+    Slow(u64),
     /// There is more than the file has.
     #[error("the file has fewer bytes")]
     TooLong,
@@ -135,6 +156,7 @@ pub struct UploadRelay(Arc<RelayState>);
 struct RelayState {
     /// By their URLs.
     uploads: Mutex<BTreeMap<String, Upload>>,
+    pauses: Mutex<Pauses>,
     /// Somebody reads, or reads no more.
     moved: Notify,
 }
@@ -146,6 +168,8 @@ struct Upload {
     seen: Instant,
     readers: Vec<Reader>,
     numbered: u64,
+    /// The bytes that came since it began, or since a reader waited in vain.
+    came: u64,
 }
 
 #[derive(Debug)]
@@ -172,6 +196,24 @@ impl UploadRelay {
         uploads.unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn pauses(&self) -> MutexGuard<'_, Pauses> {
+        let pauses = self.0.pauses.lock();
+        pauses.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long the file is not read yet, since its readers waited in vain.
+    pub fn pause(&self, url: &str) -> Option<Duration> {
+        self.pauses().left(url)
+    }
+
+    /// A reader waited in vain.
+    fn starved(&self, url: &str) {
+        if let Some(upload) = self.uploads().get_mut(url) {
+            upload.came = 0;
+        }
+        self.pauses().begin(url);
+    }
+
     /// From now on the file is sent under this URL, or still is.
     ///
     /// # Errors
@@ -195,6 +237,7 @@ impl UploadRelay {
             seen: Instant::now(),
             readers: Vec::new(),
             numbered: 0,
+            came: 0,
         };
         uploads.insert(url.to_owned(), upload);
         Ok(())
@@ -232,7 +275,8 @@ impl UploadRelay {
         let mut at = from;
         while sent.len() > 0 {
             let give = self.reader((url, file), id, at, sent.len())?;
-            let room = give.reserve_owned().await;
+            let room = timeout(FULL, give.reserve_owned()).await;
+            let room = room.map_err(|_| NotTaken::Slow(at))?;
             let room = room.map_err(|_| NotTaken::NoReader)?;
             // Somebody else may have been faster.
             let mut uploads = self.uploads();
@@ -240,10 +284,16 @@ impl UploadRelay {
             upload.seen = Instant::now();
             let piece = sent.first();
             at = at.saturating_add(piece.len());
+            upload.came = upload.came.saturating_add(piece.len());
+            let is_proved = upload.came >= PROOF || at >= file.length;
             if let Some(reader) = upload.readers.get_mut(index) {
                 reader.from = at;
             }
             room.send(piece);
+            drop(uploads);
+            if is_proved {
+                self.pauses().end(url);
+            }
         }
         Ok(at)
     }
@@ -269,6 +319,11 @@ impl UploadRelay {
         offset: u64,
         known: Option<&str>,
     ) -> Result<RelayStream, SourceError> {
+        if let Some(left) = self.pause(url) {
+            let seconds = left.as_secs().saturating_add(1);
+            let why = format!("{STARVED}; it is read again in {seconds} s");
+            return Err(awaited(url, &why));
+        }
         let mut uploads = self.uploads();
         uploads.values_mut().for_each(Upload::gone);
         let all: usize = uploads.values().map(|upload| upload.readers.len()).sum();
@@ -295,13 +350,57 @@ impl UploadRelay {
         drop(uploads);
         self.0.moved.notify_waiters();
         Ok(RelayStream {
+            relay: self.clone(),
             url: url.to_owned(),
             info,
             starts_at,
             read: starts_at,
             pieces,
             zeros: 0,
+            patience: PATIENCE,
         })
+    }
+}
+
+/// Files that are not read for a while, since they were announced and not sent.
+#[derive(Debug, Default)]
+struct Pauses(BTreeMap<String, Pause>);
+
+#[derive(Debug)]
+struct Pause {
+    begun: Instant,
+    length: Duration,
+}
+
+impl Pauses {
+    fn left(&self, url: &str) -> Option<Duration> {
+        let pause = self.0.get(url)?;
+        let left = pause.length.saturating_sub(pause.begun.elapsed());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Readers that wait in vain together count once.
+    fn begin(&mut self, url: &str) {
+        if self.left(url).is_some() {
+            return;
+        }
+        self.0.retain(|_, pause| pause.begun.elapsed() < FORGOTTEN);
+        if self.0.len() >= MOST_PAUSES {
+            let oldest = self.0.iter().min_by_key(|(_, pause)| pause.begun);
+            let oldest = oldest.map(|(url, _)| url.clone());
+            oldest.and_then(|oldest| self.0.remove(&oldest));
+        }
+        let last = self.0.get(url).map(|pause| pause.length);
+        let length = last.map_or(FIRST_PAUSE, |last| last.saturating_mul(2));
+        let pause = Pause {
+            begun: Instant::now(),
+            length: length.min(LONGEST_PAUSE),
+        };
+        self.0.insert(url.to_owned(), pause);
+    }
+
+    fn end(&mut self, url: &str) {
+        self.0.remove(url);
     }
 }
 
@@ -340,6 +439,7 @@ fn place(url: &str) -> &str {
 }
 
 const NOBODY: &str = "nobody sends the file at present";
+const STARVED: &str = "a host waited for bytes, and whoever sends the file sent none, or too few";
 const STOPPED: &str = "whoever sent the file has stopped";
 
 fn awaited(url: &str, why: &str) -> SourceError {
@@ -375,6 +475,7 @@ impl ImageSource for UploadRelay {
 
 /// A file being sent to a reader.
 struct RelayStream {
+    relay: UploadRelay,
     url: String,
     info: SourceInfo,
     starts_at: u64,
@@ -382,6 +483,29 @@ struct RelayStream {
     pieces: mpsc::Receiver<SentPiece>,
     /// So many zeros come first.
     zeros: u64,
+    /// How long it still waits: less with each wait, more with each byte.
+    patience: Duration,
+}
+
+impl RelayStream {
+    async fn piece(&mut self) -> Result<SentPiece, SourceError> {
+        let begun = Instant::now();
+        match timeout(self.patience, self.pieces.recv()).await {
+            Ok(Some(piece)) => {
+                let waited = self.patience.saturating_sub(begun.elapsed());
+                let worth = Duration::from_millis(piece.len().saturating_mul(1_000) / SLOWEST);
+                self.patience = waited.saturating_add(worth).min(PATIENCE);
+                Ok(piece)
+            }
+            Ok(None) => Err(awaited(&self.url, STOPPED)),
+            Err(_) => {
+                self.relay.starved(&self.url);
+                let length = self.info.length.unwrap_or_default();
+                let why = format!("{STARVED}: it has {} of {length} bytes", self.read);
+                Err(awaited(&self.url, &why))
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -401,9 +525,7 @@ impl ImageStream for RelayStream {
         let piece = if self.zeros > 0 {
             SentPiece::Zeros(self.zeros)
         } else {
-            let next = timeout(QUIET, self.pieces.recv()).await;
-            let next = next.ok().flatten();
-            next.ok_or_else(|| awaited(&self.url, STOPPED))?
+            self.piece().await?
         };
         let bytes = match piece {
             SentPiece::Data(bytes) => bytes,

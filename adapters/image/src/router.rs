@@ -102,7 +102,7 @@ impl Router {
             s3: Way::shared(S3Source::new(http.clone(), S3Options::default())),
             http: Way::shared(http),
             file: Way::of(Arc::new(file)),
-            upload: Way::of(Arc::new(UploadRelay::default())),
+            upload: Way::shared(UploadRelay::default()),
         }
     }
 
@@ -124,7 +124,7 @@ impl Router {
     /// Reads what users send from there.
     #[must_use]
     pub fn relay(mut self, relay: UploadRelay) -> Self {
-        self.upload = Way::of(Arc::new(relay));
+        self.upload = Way::shared(relay);
         self
     }
 

@@ -22,8 +22,8 @@ use vsiflow_image::{
     relay::{NotTaken, SentFile, SentPiece},
 };
 use vsiflow_kube::subresources::{
-    self, Authorities, ConsoleRequest, Consoles, NotUploaded, Service, Subresources, UploadPiece,
-    UploadReader, UploadedFile, Uploads,
+    self, Announced, Authorities, ConsoleRequest, Consoles, NotUploaded, Service, Subresources,
+    UploadPiece, UploadReader, UploadedFile, Uploads,
 };
 
 use super::serve::deaf;
@@ -139,7 +139,9 @@ fn not_uploaded(why: NotTaken) -> NotUploaded {
         NotTaken::Busy => NotUploaded::Busy,
         NotTaken::Another => NotUploaded::Another,
         NotTaken::TooLong => NotUploaded::TooLong,
-        NotTaken::Unknown | NotTaken::NoReader | NotTaken::Elsewhere(_) => NotUploaded::Elsewhere,
+        NotTaken::Unknown | NotTaken::NoReader | NotTaken::Elsewhere(_) | NotTaken::Slow(_) => {
+            NotUploaded::Elsewhere
+        }
     }
 }
 
@@ -149,7 +151,7 @@ impl Uploads for RelayUploads {
         &self,
         file: &UploadedFile,
         wait: Duration,
-    ) -> Result<Vec<UploadReader>, NotUploaded> {
+    ) -> Result<Announced, NotUploaded> {
         let url = file.url();
         self.0.begin(&url, &sent(file)).map_err(not_uploaded)?;
         let until = Instant::now().checked_add(wait);
@@ -163,7 +165,10 @@ impl Uploads for RelayUploads {
                     id: reader.id,
                     from: reader.from,
                 });
-                return Ok(shown.collect());
+                return Ok(Announced {
+                    readers: shown.collect(),
+                    pause: self.0.pause(&url),
+                });
             }
         }
     }

@@ -109,6 +109,7 @@ async fn an_upload_that_nobody_sends_to_is_over_for_those_who_read() {
     let stream = relay.open(URL).await.unwrap();
     let error = rest(stream).await.unwrap_err();
     assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
+    assert!(error.message.contains("0 of 1000 bytes"), "{error}");
     tokio::time::advance(QUIET).await;
     assert_eq!(relay.readers(URL), None);
     assert!(relay.open(URL).await.is_err());
@@ -158,4 +159,124 @@ async fn uploads_and_readers_at_a_time_are_bounded() {
     assert_eq!(error.kind, SourceErrorKind::Transient, "{error}");
     held.pop();
     assert!(relay.open(&url(0, 0)).await.is_ok());
+}
+
+/// A reader that waits in vain; how long it did.
+async fn in_vain(relay: &UploadRelay) -> Duration {
+    relay.begin(URL, &file(1 << 30)).unwrap();
+    let begun = Instant::now();
+    let stream = relay.open(URL).await.unwrap();
+    let error = rest(stream).await.unwrap_err();
+    assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
+    begun.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_announces_and_sends_nothing_holds_readers_ever_more_rarely() {
+    let relay = UploadRelay::default();
+    let (begun, mut held) = (Instant::now(), Duration::ZERO);
+    while begun.elapsed() < FORGOTTEN {
+        held += in_vain(&relay).await;
+        relay.begin(URL, &file(1 << 30)).unwrap();
+        let error = relay.open(URL).await.err().unwrap();
+        assert!(error.message.contains("read again in"), "{error}");
+        // Another name is another matter.
+        let other = "upload://shop/other";
+        relay.begin(other, &file(1)).unwrap();
+        assert!(relay.open(other).await.is_ok());
+        tokio::time::sleep(relay.pause(URL).unwrap()).await;
+    }
+    assert!(held < FORGOTTEN / 20, "{held:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_byte_a_minute_and_a_byte_a_second_hold_no_reader() {
+    for pause in [60, 1] {
+        let relay = UploadRelay::default();
+        let whole = file(1 << 30);
+        relay.begin(URL, &whole).unwrap();
+        let stream = relay.open(URL).await.unwrap();
+        let id = relay.readers(URL).unwrap()[0].id;
+        let drips = async {
+            let mut at = 0;
+            while let Ok(next) = relay.feed((URL, &whole), id, at, data(&[1])).await {
+                at = next;
+                tokio::time::sleep(Duration::from_secs(pause)).await;
+            }
+        };
+        let begun = Instant::now();
+        let reads = async {
+            let error = rest(stream).await.unwrap_err();
+            assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
+            assert!(begun.elapsed() < 2 * PATIENCE, "{:?}", begun.elapsed());
+            assert!(relay.pause(URL).is_some());
+        };
+        tokio::join!(drips, reads);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_way_and_a_slow_host_are_no_reason_to_end_and_what_comes_ends_a_pause() {
+    let relay = UploadRelay::default();
+    let whole = file(3 << 20);
+    in_vain(&relay).await;
+    let first = relay.pause(URL).unwrap();
+    tokio::time::sleep(first).await;
+    in_vain(&relay).await;
+    assert!(relay.pause(URL).unwrap() > first);
+    tokio::time::sleep(LONGEST_PAUSE).await;
+    relay.begin(URL, &whole).unwrap();
+    let mut stream = relay.open(URL).await.unwrap();
+    let id = relay.readers(URL).unwrap()[0].id;
+    let sends = async {
+        let mut at = 0;
+        while at < whole.length {
+            // 8 KiB/s.
+            tokio::time::sleep(Duration::from_secs(8)).await;
+            let next = relay.feed((URL, &whole), id, at, data(&[3; 64 << 10]));
+            at = next.await.unwrap();
+        }
+    };
+    let reads = async {
+        while let Some(_bytes) = stream.next().await.unwrap() {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+        }
+    };
+    tokio::join!(sends, reads);
+    tokio::time::sleep(QUIET * 2).await;
+    in_vain(&relay).await;
+    assert!(relay.pause(URL).unwrap() <= FIRST_PAUSE, "it begins anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_to_a_reader_that_takes_nothing_is_told_so() {
+    let relay = UploadRelay::default();
+    let whole = file(100 << 20);
+    relay.begin(URL, &whole).unwrap();
+    let mut stream = relay.open(URL).await.unwrap();
+    let id = relay.readers(URL).unwrap()[0].id;
+    let full = (WAITING * PIECE) as u64;
+    let sent = relay.feed((URL, &whole), id, 0, data(&vec![1; 4 << 20]));
+    assert_eq!(sent.await, Err(NotTaken::Slow(full)));
+    stream.next().await.unwrap();
+    let sent = relay.feed((URL, &whole), id, full, data(&[1; 10])).await;
+    assert_eq!(sent, Ok(full + 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_shorter_than_announced_is_never_whole() {
+    let relay = UploadRelay::default();
+    let announced = file(1_000);
+    relay.begin(URL, &announced).unwrap();
+    let reading = tokio::spawn(rest(relay.open(URL).await.unwrap()));
+    let id = relay.readers(URL).unwrap()[0].id;
+    let sent = relay.feed((URL, &announced), id, 0, data(&[1; 900])).await;
+    assert_eq!(sent, Ok(900));
+    let more = relay
+        .feed((URL, &announced), id, 900, data(&[1; 101]))
+        .await;
+    assert_eq!(more, Err(NotTaken::TooLong));
+    let error = reading.await.unwrap().unwrap_err();
+    assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
+    assert!(error.message.contains("900 of 1000 bytes"), "{error}");
 }
