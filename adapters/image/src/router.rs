@@ -153,7 +153,9 @@ impl Router {
             _ if is_oci(&url) => Ok(&self.oci),
             other => Err(invalid(
                 &url,
-                format!("{other}: is not a scheme for images; use http, https, oci, s3 or file"),
+                format!(
+                    "{other}: is not a scheme for images; use http, https, oci, s3, file or upload"
+                ),
             )),
         }
     }
