@@ -223,7 +223,7 @@ async fn announce(
     let is_meant =
         |image: &SourcedImage| said.checksum.is_none() || said.checksum == image.checksum;
     let turn = inner.turn().await?;
-    let images = inner.fleet.images().of_source(&file.url()).await?;
+    let images = meant_or_named(inner, file, is_meant).await?;
     if !images.is_empty() && !images.iter().any(is_meant) {
         // The file is not the one that documents mean: it keeps no other from being sent.
         return Ok(status(&Announced::default(), &images));
@@ -245,8 +245,22 @@ async fn announce(
     let wait = Duration::from_secs(said.wait_seconds).min(WAIT);
     let announced = uploads.announce(file, wait).await?;
     let _turn = inner.turn().await?;
-    let images = inner.fleet.images().of_source(&file.url()).await?;
+    let images = meant_or_named(inner, file, is_meant).await?;
     Ok(status(&announced, &images))
+}
+
+/// The images of the file. What no document names any more is of no account, unless it is the one that
+/// is sent.
+async fn meant_or_named(
+    inner: &SubresourceState,
+    file: &UploadedFile,
+    is_meant: impl Fn(&SourcedImage) -> bool,
+) -> Result<Vec<SourcedImage>, Refusal> {
+    let images = inner.fleet.images().of_source(&file.url()).await?;
+    if images.iter().any(is_meant) {
+        return Ok(images);
+    }
+    Ok(inner.fleet.images().named_today(images).await?)
 }
 
 fn status(announced: &Announced, images: &[SourcedImage]) -> Response<HttpAnswer> {
