@@ -243,6 +243,17 @@ impl UploadRelay {
         Ok(())
     }
 
+    /// All that is wanted of the file has arrived: the name is free for another one, unless somebody reads it.
+    pub fn end(&self, url: &str, file: &SentFile) {
+        let mut uploads = self.uploads();
+        if let Some(upload) = uploads.get_mut(url) {
+            upload.gone();
+            if upload.file == *file && upload.readers.is_empty() {
+                uploads.remove(url);
+            }
+        }
+    }
+
     /// Who reads the file; none where no such upload was begun, or it is over.
     pub fn readers(&self, url: &str) -> Option<Vec<RelayReader>> {
         let mut uploads = self.uploads();

@@ -173,6 +173,10 @@ impl Uploads for RelayUploads {
         }
     }
 
+    fn end(&self, file: &UploadedFile) {
+        self.0.end(&file.url(), &sent(file));
+    }
+
     async fn feed(
         &self,
         file: &UploadedFile,

@@ -56,7 +56,7 @@ pub(super) async fn run(there: &ClusterAccess<'_>, args: PluginImageUploadArgs) 
             begun: Instant::now(),
             noted: None,
         };
-        upload.run(&there.cluster, file).await
+        upload.run(there.cluster, file).await
     };
     let done = tokio::select! {
         done = timeout(limit, sending) => done,

@@ -280,3 +280,25 @@ async fn a_file_that_is_shorter_than_announced_is_never_whole() {
     assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
     assert!(error.message.contains("900 of 1000 bytes"), "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_arrived_leaves_its_name_to_another() {
+    let relay = UploadRelay::default();
+    let (first, second) = (file(1_000), file(2_000));
+    relay.begin(URL, &first).unwrap();
+    let stream = relay.open(URL).await.unwrap();
+    relay.end(URL, &first);
+    assert_eq!(
+        relay.begin(URL, &second),
+        Err(NotTaken::Another),
+        "it is read"
+    );
+    drop(stream);
+    relay.end(URL, &second);
+    assert_eq!(relay.begin(URL, &second), Err(NotTaken::Another));
+    relay.end(URL, &first);
+    // Whoever wants another file under the name waits for that one, and not for bytes of the former.
+    let error = relay.open(URL).await.err().unwrap();
+    assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
+    assert_eq!(relay.begin(URL, &second), Ok(()));
+}

@@ -130,6 +130,9 @@ pub trait Uploads: Send + Sync {
     async fn announce(&self, file: &UploadedFile, wait: Duration)
     -> Result<Announced, NotUploaded>;
 
+    /// All that is wanted of the file has arrived.
+    fn end(&self, file: &UploadedFile);
+
     /// Hands that reader what it needs from that byte on, and returns the byte behind. If this is
     /// dropped a part was handed over.
     ///
@@ -246,6 +249,10 @@ async fn announce(
     let announced = uploads.announce(file, wait).await?;
     let _turn = inner.turn().await?;
     let images = meant_or_named(inner, file, is_meant).await?;
+    let mut meant = images.iter().filter(|image| is_meant(image)).peekable();
+    if meant.peek().is_some() && meant.all(is_ready) {
+        uploads.end(file);
+    }
     Ok(status(&announced, &images))
 }
 
@@ -329,6 +336,10 @@ fn waits(image: &SourcedImage) -> bool {
     failure(image).is_some_and(|failure| failure.code.as_str() == SOURCE_AWAITED.code)
 }
 
+fn is_ready(image: &SourcedImage) -> bool {
+    matches!(image.verdict, Some(Verdict::Reached))
+}
+
 fn failure(image: &SourcedImage) -> Option<&vsiflow_engine::model::Failure> {
     match &image.verdict {
         Some(Verdict::Failed(failure) | Verdict::Blocked(failure)) => Some(failure),
@@ -343,7 +354,7 @@ fn shown(image: &SourcedImage) -> serde_json::Value {
         "pool": image.pool,
         "checksum": image.checksum,
         "sha256": image.sha256,
-        "ready": matches!(image.verdict, Some(Verdict::Reached)),
+        "ready": is_ready(image),
         "failure": failure.map(action::failure_of),
     })
 }
