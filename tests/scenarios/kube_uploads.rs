@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::Write as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -436,4 +437,24 @@ fn kube_uploads_go_to_several_places_by_one_command() {
         .says("host sim, pool second");
     cluster.wait_ready("vsi/web");
     cluster.wait_ready("vsi/web-2");
+}
+
+#[test]
+fn kube_uploads_of_a_packed_file_become_the_image_inside() {
+    served!(cluster, vsiflow, _api);
+    let file = Local::of(&vsiflow, "local.img", 12);
+    let packed = vsiflow.folder().join("local.img.gz");
+    let gzip = Command::new("gzip").args(["-kn", file.path()]).status();
+    assert!(gzip.unwrap().success());
+    cluster.apply(file.vsi(&cluster));
+    let plugin = Plugin::of(&cluster, &vsiflow);
+    let checksum = format!("sha256:{}", file.sha256());
+    let packed = packed.to_str().unwrap();
+    // Of another image inside nothing is sent.
+    let other = format!("sha256:{}", "0".repeat(64));
+    let ran = plugin.run(&["image", "upload", packed, NAME, "--checksum", &other]);
+    ran.exits(4).says("VSI1035");
+    let ran = plugin.run(&["image", "upload", packed, NAME, "--checksum", &checksum]);
+    ran.exits(0).says(&file.sha256());
+    is_there(&cluster, &vsiflow, &file);
 }
