@@ -26,20 +26,23 @@ fn ova(disk: &[u8], said: &[u8]) -> Vec<u8> {
     [files.concat(), vec![0; 1_024]].concat()
 }
 
-#[test]
-fn a_vsi_boots_from_an_ova_whose_upload_was_killed() {
-    let (vsiflow, server, image) = (Vsiflow::simulated(), Server::new(), server::image(LENGTH));
-    let url = server.answers("box.ova", Answer::Tagged(ova(&image, &image), "\"1\""));
-    let running = vsiflow.start(&["image", "upload", &url, "--upload-limit", "300Ki"]);
+/// Uploads it whole after an upload that was killed in its middle.
+fn upload_killed_once(vsiflow: &Vsiflow, url: &str) {
+    let running = vsiflow.start(&["image", "upload", url, "--upload-limit", "300Ki"]);
     until("the upload", 30, || {
         let listed = vsiflow.run(&["image", "list"]);
         listed.stdout.contains("Uploading").then_some(())
     });
     running.kill();
-    vsiflow
-        .run(&["image", "upload", &url])
-        .exits(0)
-        .says("image/box is whole");
+    let whole = vsiflow.run(&["image", "upload", url]).exits(0);
+    whole.says("image/box is whole");
+}
+
+#[test]
+fn a_vsi_boots_from_an_ova_whose_upload_was_killed() {
+    let (vsiflow, server, image) = (Vsiflow::simulated(), Server::new(), server::image(LENGTH));
+    let url = server.answers("box.ova", Answer::Tagged(ova(&image, &image), "\"1\""));
+    upload_killed_once(&vsiflow, &url);
     assert!(vsiflow.sim().content("box") == image);
     vsiflow
         .apply(Vsi::named("web").image(&url), &["--wait"])
@@ -101,16 +104,7 @@ fn a_sparse_vmdk_whose_upload_was_killed_becomes_its_disk() {
         .collect();
     let vmdk = sparse_vmdk(&disk);
     let url = server.answers("box.vmdk", Answer::Ranged(vmdk.clone(), "\"1\""));
-    let running = vsiflow.start(&["image", "upload", &url, "--upload-limit", "300Ki"]);
-    until("the upload", 30, || {
-        let listed = vsiflow.run(&["image", "list"]);
-        listed.stdout.contains("Uploading").then_some(())
-    });
-    running.kill();
-    vsiflow
-        .run(&["image", "upload", &url])
-        .exits(0)
-        .says("image/box is whole");
+    upload_killed_once(&vsiflow, &url);
     assert!(vsiflow.sim().content("box") == disk);
     assert_eq!(vsiflow.image_phases(), ["Ready"]);
 }

@@ -4,12 +4,15 @@ use std::{
     fs::File,
     io::Write as _,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use vsiflow_tests::{Aggregated, Cluster, Lab, Plugin, Ran, Vsi, Vsiflow, server, until};
+use vsiflow_tests::{
+    Aggregated, Answer, Cluster, Lab, Plugin, Ran, Server, Vsi, Vsiflow, server, until,
+};
 
 const MIB: usize = 1 << 20;
 const NAME: &str = "t-upload.img";
@@ -81,6 +84,15 @@ impl<'a> Raw<'a> {
         }
     }
 
+    /// The same of another name.
+    fn named(&self, name: &str) -> Self {
+        Self {
+            cluster: self.cluster,
+            path: self.path.replace(NAME, name),
+            folder: self.folder,
+        }
+    }
+
     fn announce(&self, length: usize, sha256: &str) -> Ran {
         let said = json!({"length": length, "sha256": sha256, "waitSeconds": 2}).to_string();
         let create = ["create", "--raw", &self.path, "-f", "-"];
@@ -140,6 +152,26 @@ impl<'a> Raw<'a> {
     }
 }
 
+impl Raw<'_> {
+    /// Kills the operator in the middle of the file; the byte at which the host reads on.
+    fn resumes_after_a_kill(&self, file: &Local, api: &mut Aggregated<'_>) -> usize {
+        self.send_until(file, 40 * MIB);
+        api.kill();
+        api.start();
+        api.wait();
+        // What the file is like is looked at first.
+        let from = until("the host reads on", 60, || {
+            let (id, from) = self.reader(file);
+            if from <= MIB {
+                self.send(file, (id, from), &file.bytes[from..from + MIB / 16]);
+            }
+            (from > MIB).then_some(from)
+        });
+        assert!(from >= 24 * MIB, "{from}: more than 16 MiB are sent again");
+        from
+    }
+}
+
 fn upload<'a>(file: &'a Local, more: &[&'a str]) -> Vec<&'a str> {
     [&["image", "upload", file.path(), NAME][..], more].concat()
 }
@@ -180,20 +212,7 @@ fn kube_lab_uploads_resume_after_the_operator_and_the_client_died_in_their_middl
             .to_string()
             .contains("VSI0331")
     });
-    raw.send_until(&file, 40 * MIB);
-    api.kill();
-    api.start();
-    api.wait();
-    // What the file is like is looked at first.
-    let from = until("the host reads on", 60, || {
-        let (id, from) = raw.reader(&file);
-        if from <= MIB {
-            raw.send(&file, (id, from), &file.bytes[from..from + MIB / 16]);
-        }
-        (from > MIB).then_some(from)
-    });
-    assert!(from >= 24 * MIB, "{from}: more than 16 MiB are sent again");
-
+    let from = raw.resumes_after_a_kill(&file, &mut api);
     let mut sending = plugin.start(&upload(&file, &[]));
     until("it sends", 60, || (raw.at(&file) > from).then_some(()));
     if !sending.has_ended() {
@@ -245,6 +264,15 @@ fn kube_uploads_of_a_file_that_is_not_the_one_meant_are_refused() {
     std::fs::write(&file.path, &file.bytes).unwrap();
     plugin.run(&upload(&file, &[])).exits(0);
     is_there(&cluster, &vsiflow, &file);
+    // The image stays, and the name is free for another one.
+    cluster
+        .kubectl(&["delete", "vsi/web", "--timeout=90s"])
+        .exits(0);
+    let mut sending = plugin.start(&upload(&other, &[]));
+    let waits = sending.reaches("waiting for documents", 60);
+    assert!(waits, "{:?}", sending.end(10));
+    cluster.apply(other.vsi(&cluster));
+    sending.end(120).exits(0).says(&other.sha256());
 }
 
 #[test]
@@ -314,5 +342,119 @@ fn kube_uploads_whose_bytes_are_not_those_announced_are_no_image() {
     });
     assert_ne!(cluster.condition("vsi/web", "Ready"), "True");
     plugin.run(&upload(&file, &[])).exits(0);
+    is_there(&cluster, &vsiflow, &file);
+}
+
+#[test]
+fn kube_uploads_to_a_simulated_host_resume_after_the_operator_died() {
+    served!(cluster, vsiflow, api);
+    let file = Local::of(&vsiflow, "local.img", 60);
+    let (raw, plugin) = (Raw::of(&cluster, &vsiflow), Plugin::of(&cluster, &vsiflow));
+    cluster.apply(file.vsi(&cluster));
+    raw.resumes_after_a_kill(&file, &mut api);
+    plugin.run(&upload(&file, &[])).exits(0);
+    is_there(&cluster, &vsiflow, &file);
+}
+
+#[test]
+fn kube_uploads_that_are_announced_and_never_sent_hold_up_no_other() {
+    const HOSTILE: usize = 6;
+    served!(cluster, vsiflow, _api);
+    let file = Local::of(&vsiflow, "local.img", 20);
+    let (raw, plugin) = (Raw::of(&cluster, &vsiflow), Plugin::of(&cluster, &vsiflow));
+    let checksum = format!("sha256:{}", file.sha256());
+    let name = |number: usize| format!("hostile-{number}.img");
+    for number in 0..HOSTILE {
+        let url = format!("upload://{}/{}", cluster.namespace(), name(number));
+        let vsi = Vsi::named(&format!("hostile-{number}")).image(url);
+        cluster.apply(vsi.checksum(&checksum));
+    }
+    cluster.apply(file.vsi(&cluster));
+    let all: Vec<_> = (0..HOSTILE)
+        .map(|number| raw.named(&name(number)))
+        .collect();
+    let announce = || {
+        let said = all
+            .iter()
+            .map(|raw| raw.announce(file.bytes.len(), &file.sha256()));
+        said.filter(|ran| ran.code == Some(0))
+            .map(|ran| ran.json())
+            .collect::<Vec<_>>()
+    };
+    let pauses = |said: &Vec<Value>| {
+        let paused = said
+            .iter()
+            .filter(|said| said["pauseSeconds"].as_u64() > Some(0));
+        paused.count()
+    };
+    // Hosts wait for each of them for a short while alone, whoever announces it how often.
+    until("nobody waits for them any more", 180, || {
+        let said = announce();
+        let readers = said.iter().filter(|said| said["readers"] != json!([]));
+        (pauses(&said) == HOSTILE && readers.count() == 0).then_some(())
+    });
+    let mut sending = plugin.start(&upload(&file, &[]));
+    until("the honest one is there", 120, || {
+        announce();
+        sending.has_ended().then_some(())
+    });
+    sending.end(10).exits(0);
+    is_there(&cluster, &vsiflow, &file);
+    cluster.until("they say why they wait", 60, || {
+        let shown = cluster.get("vsi/hostile-0")["status"].to_string();
+        shown.contains("VSI0331") && shown.contains("sent none, or too few")
+    });
+}
+
+#[test]
+fn kube_uploads_go_to_several_places_by_one_command() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let (vsiflow, server) = (Vsiflow::simulated(), Server::new());
+    let url = server.answers("first", Answer::Image(server::image(1_000)));
+    vsiflow.run(&["image", "upload", &url]).exits(0);
+    vsiflow.change_sim(|sim| {
+        let mut pool = sim["pools"]["images"].clone();
+        pool["path"] = json!("/var/lib/second");
+        pool["volumes"] = json!({});
+        sim["pools"]["second"] = pool;
+    });
+    let _api = Aggregated::serve(&cluster, &vsiflow);
+    let file = Local::of(&vsiflow, "local.img", 40);
+    let second = file.vsi(&cluster).pool("second").to_string();
+    cluster.apply(file.vsi(&cluster));
+    cluster.apply(second.replace("name: web", "name: web-2"));
+    for vsi in ["vsi/web", "vsi/web-2"] {
+        cluster.until("it waits for the file", 60, || {
+            let shown = cluster.get(vsi)["status"].to_string();
+            shown.contains("VSI0331")
+        });
+    }
+    let plugin = Plugin::of(&cluster, &vsiflow);
+    let ran = plugin.run(&upload(&file, &[])).exits(0);
+    ran.says("host sim, pool images")
+        .says("host sim, pool second");
+    cluster.wait_ready("vsi/web");
+    cluster.wait_ready("vsi/web-2");
+}
+
+#[test]
+fn kube_uploads_of_a_packed_file_become_the_image_inside() {
+    served!(cluster, vsiflow, _api);
+    let file = Local::of(&vsiflow, "local.img", 12);
+    let packed = vsiflow.folder().join("local.img.gz");
+    let gzip = Command::new("gzip").args(["-kn", file.path()]).status();
+    assert!(gzip.unwrap().success());
+    cluster.apply(file.vsi(&cluster));
+    let plugin = Plugin::of(&cluster, &vsiflow);
+    let checksum = format!("sha256:{}", file.sha256());
+    let packed = packed.to_str().unwrap();
+    // Of another image inside nothing is sent.
+    let other = format!("sha256:{}", "0".repeat(64));
+    let ran = plugin.run(&["image", "upload", packed, NAME, "--checksum", &other]);
+    ran.exits(4).says("VSI1035");
+    let ran = plugin.run(&["image", "upload", packed, NAME, "--checksum", &checksum]);
+    ran.exits(0).says(&file.sha256());
     is_there(&cluster, &vsiflow, &file);
 }

@@ -21,13 +21,13 @@
 mod access;
 mod address;
 pub mod bundle;
-pub mod desk;
 mod error;
 pub mod file;
 mod folders;
 pub mod http;
 pub mod oci;
 mod packing;
+pub mod relay;
 pub mod router;
 pub mod s3;
 mod shared;
@@ -35,10 +35,11 @@ mod sparse;
 
 pub use access::ServerAccess;
 pub use address::{AddressPolicy, Cidr};
-pub use desk::Desk;
 pub use file::FileSource;
 pub use folders::{FileError, Folders};
 pub use http::{HttpOptions, HttpSource};
 pub use oci::OciSource;
+pub use packing::is_packed;
+pub use relay::UploadRelay;
 pub use router::Router;
 pub use s3::{S3Options, S3Source};

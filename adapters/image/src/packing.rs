@@ -76,6 +76,17 @@ pub(crate) enum Packing {
     Vmdk,
 }
 
+/// Whether the image is inside of a file that begins so, which 512 bytes tell: it is unpacked, or
+/// put together, on its way to hosts, and has another checksum than the file.
+///
+/// ```
+/// assert!(vsiflow_image::is_packed(b"\x28\xb5\x2f\xfd and so on"));
+/// assert!(!vsiflow_image::is_packed(b"QFI\xfb"));
+/// ```
+pub fn is_packed(head: &[u8]) -> bool {
+    Packing::by_head(head).is_some() || SparseForm::of(head).is_some()
+}
+
 /// A stream whose first pieces were looked at.
 pub(crate) struct LookedAt {
     head: Vec<u8>,
@@ -139,14 +150,20 @@ impl Packing {
     /// Told by the first bytes. One whose name says that it is packed and that does not look so is
     /// taken to be damaged, unless it is a qcow2.
     fn of(head: &[u8], url: &Url) -> Option<Self> {
+        match Self::by_head(head) {
+            None if !head.starts_with(QCOW2) => Self::named(url),
+            packing => packing,
+        }
+    }
+
+    fn by_head(head: &[u8]) -> Option<Self> {
         match head {
             [0x1f, 0x8b, 8, ..] => Some(Self::Gzip),
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Some(Self::Xz),
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Some(Self::Zstd),
             head if head.starts_with(vmdk::MAGIC) => Some(Self::Vmdk),
             head if ova::is_ova(head) => Some(Self::Ova),
-            head if head.starts_with(QCOW2) => None,
-            _ => Self::named(url),
+            _ => None,
         }
     }
 

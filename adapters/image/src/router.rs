@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use url::Url;
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceInfo};
 
-use crate::desk::{self, Desk};
 use crate::error::{ShownError, invalid, parse};
 use crate::file::FileSource;
 use crate::http::{HttpOptions, HttpSource};
 use crate::oci::{OciSource, is_oci};
 use crate::packing::{LookedAt, Packing};
+use crate::relay::{self, UploadRelay};
 use crate::s3::{S3Options, S3Source};
 use crate::shared::SharedSource;
 use crate::sparse::{SparseForm, SparseSource};
@@ -102,7 +102,7 @@ impl Router {
             s3: Way::shared(S3Source::new(http.clone(), S3Options::default())),
             http: Way::shared(http),
             file: Way::of(Arc::new(file)),
-            upload: Way::of(Arc::new(Desk::default())),
+            upload: Way::shared(UploadRelay::default()),
         }
     }
 
@@ -123,8 +123,8 @@ impl Router {
 
     /// Reads what users send from there.
     #[must_use]
-    pub fn desk(mut self, desk: Desk) -> Self {
-        self.upload = Way::of(Arc::new(desk));
+    pub fn relay(mut self, relay: UploadRelay) -> Self {
+        self.upload = Way::shared(relay);
         self
     }
 
@@ -149,11 +149,13 @@ impl Router {
             "http" | "https" => Ok(&self.http),
             "file" => Ok(&self.file),
             "s3" => Ok(&self.s3),
-            desk::SCHEME => Ok(&self.upload),
+            relay::SCHEME => Ok(&self.upload),
             _ if is_oci(&url) => Ok(&self.oci),
             other => Err(invalid(
                 &url,
-                format!("{other}: is not a scheme for images; use http, https, oci, s3 or file"),
+                format!(
+                    "{other}: is not a scheme for images; use http, https, oci, s3, file or upload"
+                ),
             )),
         }
     }

@@ -158,8 +158,7 @@ impl<S: ImageSource> SharedSource<S> {
 /// Reads for the group until the image ends or nobody is left.
 async fn feed(read: Weak<PendingRead>, mut stream: Box<dyn ImageStream>) {
     let mut sent = 0_u64;
-    loop {
-        let mut next = stream.next().await;
+    while let Some(mut next) = read_for(&read, stream.as_mut()).await {
         loop {
             let rest = match &mut next {
                 Ok(Some(piece)) if piece.len() > PIECE => Some(piece.split_off(PIECE)),
@@ -178,6 +177,26 @@ async fn feed(read: Weak<PendingRead>, mut stream: Box<dyn ImageStream>) {
             match rest {
                 Some(rest) => next = Ok(Some(rest)),
                 None => break,
+            }
+        }
+    }
+}
+
+/// What the source gives next; none once nobody is left to read it. A source may hold something for its
+/// readers while these wait.
+async fn read_for(
+    read: &Weak<PendingRead>,
+    stream: &mut dyn ImageStream,
+) -> Option<Result<Option<Bytes>, SourceError>> {
+    let went_on = read.upgrade()?.went_on.clone();
+    let mut next = stream.next();
+    loop {
+        tokio::select! {
+            next = &mut next => return Some(next),
+            () = went_on.notified() => {
+                if read.strong_count() == 0 {
+                    return None;
+                }
             }
         }
     }
@@ -310,6 +329,28 @@ impl<S: ImageSource> SharedReader<S> {
 mod tests {
     use super::*;
     use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    use crate::relay::{SentFile, UploadRelay};
+
+    #[tokio::test]
+    async fn a_read_that_everybody_left_holds_nothing_of_its_source() {
+        let relay = UploadRelay::default();
+        let (url, length, sha256) = ("upload://a/b", 1_000, "0".repeat(64));
+        relay.begin(url, &SentFile { length, sha256 }).unwrap();
+        let source = SharedSource::new(relay.clone());
+        let (one, two) = (source.open(url).await, source.open(url).await);
+        assert_eq!(relay.readers(url).unwrap().len(), 1, "one for both");
+        drop((one, two));
+        let left = async {
+            while !relay.readers(url).unwrap().is_empty() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let left = tokio::time::timeout(Duration::from_secs(5), left).await;
+        assert!(left.is_ok());
+        assert_eq!(relay.pause(url), None);
+    }
 
     /// Counts how often it is opened.
     struct Counted(AtomicUsize);

@@ -72,13 +72,14 @@ pub use self::{
     console::{ConsoleRefused, ConsoleRequest, Consoles, PROTOCOL},
     register::Service,
     trust::Authorities,
-    upload::{NotUploaded, UploadPiece, UploadReader, UploadedFile, Uploads},
+    upload::{Announced, NotUploaded, UploadPiece, UploadReader, UploadedFile, Uploads},
 };
 use self::{
     caller::RequestCaller,
     refusal::Refusal,
     route::{Route, RouteTarget, UploadTarget},
     trust::Trust,
+    upload::PieceTurns,
 };
 use crate::{
     kind::{ResourceKind, Subresource},
@@ -97,8 +98,6 @@ pub const OFFSET: &str = "vsiflow-offset";
 const ANSWER: Duration = Duration::from_secs(50);
 /// What is worked on at a time; what follows is not, while it waits.
 const AT_A_TIME: usize = 32;
-/// Pieces of files that are taken at a time.
-const PIECES_AT_A_TIME: usize = 32;
 /// How long a request waits for its turn.
 const TURN: Duration = Duration::from_secs(5);
 
@@ -117,7 +116,7 @@ struct SubresourceState {
     world: Arc<ResourceCache>,
     trust: watch::Sender<Option<Arc<Trust>>>,
     turns: Semaphore,
-    pieces: Semaphore,
+    pieces: PieceTurns,
 }
 
 impl Subresources {
@@ -128,7 +127,7 @@ impl Subresources {
             world,
             trust: watch::Sender::new(None),
             turns: Semaphore::new(AT_A_TIME),
-            pieces: Semaphore::new(PIECES_AT_A_TIME),
+            pieces: PieceTurns::default(),
         };
         Self {
             inner: Arc::new(inner),

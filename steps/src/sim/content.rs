@@ -102,6 +102,11 @@ impl Store {
         folder.join(format!("volume-{id}"))
     }
 
+    /// How long a content in a folder is.
+    pub(super) fn length(folder: &std::path::Path, id: u64) -> io::Result<u64> {
+        Ok(fs::metadata(Self::file(folder, id))?.len())
+    }
+
     pub(super) fn write(&self, id: u64, offset: u64, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Memory(map) => {

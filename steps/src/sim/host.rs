@@ -364,10 +364,23 @@ fn state_file(folder: &std::path::Path) -> PathBuf {
 fn load(folder: &std::path::Path) -> io::Result<SimHostState> {
     std::fs::create_dir_all(folder)?;
     match std::fs::read(state_file(folder)) {
-        Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+        Ok(bytes) => Ok(with_lengths(serde_json::from_slice(&bytes)?, folder)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(SimHostState::new()),
         Err(error) => Err(error),
     }
+}
+
+/// An upload under way is persisted in the store alone, and a file is as long as its file system says,
+/// whoever wrote it and was killed.
+fn with_lengths(mut state: SimHostState, folder: &std::path::Path) -> SimHostState {
+    let pools = state.pools.values_mut();
+    let volumes = pools.flat_map(|pool| pool.volumes.values_mut());
+    for volume in volumes.filter(|volume| !volume.synced && volume.busy_until == 0) {
+        if let Content::Stored { id, len, .. } = &mut volume.content {
+            *len = Store::length(folder, *id).unwrap_or(0).max(*len);
+        }
+    }
+    state
 }
 
 /// How a volume is called in errors and in the log of calls.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::{
-    ports::{ConsolePosition, DomainState, NetworkPort as _, contract},
+    ports::{ConsolePosition, DomainState, NetworkPort as _, VolumeFormat, VolumeSpec, contract},
     sim::Content,
 };
 
@@ -52,6 +52,31 @@ async fn a_host_in_a_folder_outlives_its_process() {
         bootable: None,
     };
     contract::all(&place).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upload_whose_process_was_killed_left_what_the_file_took() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::new().await;
+    world.hosts = Arc::new(SimHosts::in_folder(folder.path()));
+    let (key, storage) = (world.boot(), world.ports().await.storage);
+    let spec = VolumeSpec {
+        key: key.clone(),
+        format: VolumeFormat::Raw,
+        capacity: 0,
+        backing: None,
+    };
+    storage.create(&spec).await.unwrap();
+    let mut sink = storage.upload(&key, 0, None).await.unwrap();
+    for _ in 0..3 {
+        sink.send(vec![7; 100_000].into()).await.unwrap();
+    }
+    world.hosts = Arc::new(SimHosts::in_folder(folder.path()));
+    let storage = world.ports().await.storage;
+    let volume = storage.volume(&key).await.unwrap().unwrap();
+    assert_eq!(volume.physical, 300_000);
+    let bytes = storage.read(&key, 299_999, 10).await.unwrap();
+    assert_eq!(bytes.as_ref(), [7]);
 }
 
 #[tokio::test(start_paused = true)]

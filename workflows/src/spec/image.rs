@@ -80,7 +80,8 @@ impl FromStr for ImageUrl {
             "upload" => return upload::image(text.trim()),
             _ if oci::is_oci(&url) => return oci::image(text.trim(), &url),
             _ => {
-                let known = "the URL must begin with http://, https://, oci://, s3:// or file:///";
+                let known = "the URL must begin with http://, https://, oci://, s3://, file:/// or, in a cluster, \
+                             upload://NAMESPACE/";
                 return Err(known.to_owned());
             }
         };

@@ -223,8 +223,8 @@ async fn serve(
     let delivered = operator.as_ref().map(Operator::delivered);
     let subresources = operator.as_ref().map(Operator::subresources);
     let consoles = daemon::api(&app);
-    let desk = cluster
-        .map(|cluster| cluster.bounds().desk)
+    let relay = cluster
+        .map(|cluster| cluster.bounds().relay)
         .unwrap_or_default();
     let outcome = tokio::select! {
         () = &mut interrupted => Ok(Exit::Done),
@@ -238,7 +238,7 @@ async fn serve(
         ended = listen::serve(&app, &args.listen) => Err(ended),
         ended = Box::pin(traces::keep(&app, args.otlp_endpoint.as_ref())) => Err(ended),
         ended = folder::keep(&app, common, &args.folder) => Err(ended),
-        ended = subresources::serve(&app, &args.cluster, subresources, (&consoles, desk)) => Err(ended),
+        ended = subresources::serve(&app, &args.cluster, subresources, (&consoles, relay)) => Err(ended),
         never = measure(&app, args, notices, metrics) => match never {},
         never = measure_guests(&app, args, metrics) => match never {},
         never = keeper::keep(&app) => match never {},

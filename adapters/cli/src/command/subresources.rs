@@ -18,12 +18,12 @@ use vsiflow_api::{
     API, Api, Certificate, Clients, NoConsole, Peer, Security, TlsAcceptor, acceptor,
 };
 use vsiflow_image::{
-    Desk,
-    desk::{NotTaken, Sent, SentFile},
+    UploadRelay,
+    relay::{NotTaken, SentFile, SentPiece},
 };
 use vsiflow_kube::subresources::{
-    self, Authorities, ConsoleRequest, Consoles, NotUploaded, Service, Subresources, UploadPiece,
-    UploadReader, UploadedFile, Uploads,
+    self, Announced, Authorities, ConsoleRequest, Consoles, NotUploaded, Service, Subresources,
+    UploadPiece, UploadReader, UploadedFile, Uploads,
 };
 
 use super::serve::deaf;
@@ -42,7 +42,7 @@ pub(super) async fn serve(
     app: &App,
     args: &ClusterArgs,
     subresources: Option<Subresources>,
-    (consoles, desk): (&Api, Desk),
+    (consoles, relay): (&Api, UploadRelay),
 ) -> ExitProblem {
     let place = args
         .subresources_address
@@ -50,7 +50,7 @@ pub(super) async fn serve(
     let (Some(subresources), Some((address, service))) = (subresources, place) else {
         return std::future::pending().await;
     };
-    match serve_at(app, subresources, (address, service), (consoles, desk)).await {
+    match serve_at(app, subresources, (address, service), (consoles, relay)).await {
         Ok(never) => match never {},
         Err(problem) => problem,
     }
@@ -60,7 +60,7 @@ async fn serve_at(
     app: &App,
     subresources: Subresources,
     (address, service): (SocketAddr, &Service),
-    (consoles, desk): (&Api, Desk),
+    (consoles, relay): (&Api, UploadRelay),
 ) -> Result<Infallible, ExitProblem> {
     let (path, name) = (app.state_path().join(CERTIFICATE), service.host());
     let kept = work::off_runtime(move || Certificate::kept(&path, &[name])).await?;
@@ -77,7 +77,7 @@ async fn serve_at(
         never = subresources.keep_up() => match never {},
         never = subresources.register(service, certificate.pem()) => match never {},
         never = door.keep(&certificate, subresources.authorities()) => match never {},
-        never = answer(listener, security, subresources.clone(), (consoles.clone(), desk)) => match never {},
+        never = answer(listener, security, subresources.clone(), (consoles.clone(), relay)) => match never {},
     }
 }
 
@@ -85,11 +85,11 @@ async fn answer(
     listener: TcpListener,
     security: Security,
     subresources: Subresources,
-    (consoles, desk): (Api, Desk),
+    (consoles, relay): (Api, UploadRelay),
 ) -> Infallible {
     let service = service_fn(move |request: Request<Incoming>| {
         let (subresources, consoles) = (subresources.clone(), DaemonConsoles(consoles.clone()));
-        let uploads = DeskUploads(desk.clone());
+        let uploads = RelayUploads(relay.clone());
         async move {
             let peer = request.extensions().get::<Peer>().cloned();
             let certificate = peer.and_then(|peer| peer.certificate);
@@ -125,7 +125,7 @@ impl Consoles for DaemonConsoles {
 }
 
 /// What is sent for hosts, handed to those who read it.
-struct DeskUploads(Desk);
+struct RelayUploads(UploadRelay);
 
 fn sent(file: &UploadedFile) -> SentFile {
     SentFile {
@@ -139,17 +139,19 @@ fn not_uploaded(why: NotTaken) -> NotUploaded {
         NotTaken::Busy => NotUploaded::Busy,
         NotTaken::Another => NotUploaded::Another,
         NotTaken::TooLong => NotUploaded::TooLong,
-        NotTaken::Unknown | NotTaken::NoReader | NotTaken::Elsewhere(_) => NotUploaded::Elsewhere,
+        NotTaken::Unknown | NotTaken::NoReader | NotTaken::Elsewhere(_) | NotTaken::Slow(_) => {
+            NotUploaded::Elsewhere
+        }
     }
 }
 
 #[async_trait]
-impl Uploads for DeskUploads {
+impl Uploads for RelayUploads {
     async fn announce(
         &self,
         file: &UploadedFile,
         wait: Duration,
-    ) -> Result<Vec<UploadReader>, NotUploaded> {
+    ) -> Result<Announced, NotUploaded> {
         let url = file.url();
         self.0.begin(&url, &sent(file)).map_err(not_uploaded)?;
         let until = Instant::now().checked_add(wait);
@@ -163,9 +165,16 @@ impl Uploads for DeskUploads {
                     id: reader.id,
                     from: reader.from,
                 });
-                return Ok(shown.collect());
+                return Ok(Announced {
+                    readers: shown.collect(),
+                    pause: self.0.pause(&url),
+                });
             }
         }
+    }
+
+    fn end(&self, file: &UploadedFile) {
+        self.0.end(&file.url(), &sent(file));
     }
 
     async fn feed(
@@ -175,8 +184,8 @@ impl Uploads for DeskUploads {
         piece: UploadPiece,
     ) -> Result<u64, NotUploaded> {
         let piece = match piece {
-            UploadPiece::Data(bytes) => Sent::Data(bytes),
-            UploadPiece::Zeros(zeros) => Sent::Zeros(zeros),
+            UploadPiece::Data(bytes) => SentPiece::Data(bytes),
+            UploadPiece::Zeros(zeros) => SentPiece::Zeros(zeros),
         };
         let (url, file) = (file.url(), sent(file));
         let fed = self.0.feed((&url, &file), to.id, to.from, piece).await;

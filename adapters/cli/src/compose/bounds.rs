@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use vsiflow_engine::secret::Secret;
-use vsiflow_image::{AddressPolicy, Cidr, Desk, Folders};
+use vsiflow_image::{AddressPolicy, Cidr, Folders, UploadRelay};
 use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult};
 use vsiflow_workflows::spec::{HostConnection, HostSettings, Permits, host::JumpSecrets};
 
@@ -35,7 +35,7 @@ pub(crate) struct ReadBounds {
     /// The bridges of hosts that guests may be put on.
     pub(crate) bridges: Vec<String>,
     /// What users send.
-    pub(crate) desk: Desk,
+    pub(crate) relay: UploadRelay,
     /// The host that the command line names: what it says is said by whoever runs this.
     pub(crate) own: Option<HostSettings>,
 }
@@ -54,7 +54,7 @@ impl ReadBounds {
             files: Folders::Only(folders.to_vec()),
             addresses: AddressPolicy::PublicAnd(networks.to_vec()),
             bridges: bridges.to_vec(),
-            desk: Desk::default(),
+            relay: UploadRelay::default(),
             own,
         }
     }

@@ -98,7 +98,7 @@ fn named(url: &str) -> String {
 
 fn routed(http: HttpSource, bounds: &ReadBounds) -> Router {
     let files = FileSource::within(bounds.files.clone());
-    Router::with(http, files).desk(bounds.desk.clone())
+    Router::with(http, files).relay(bounds.relay.clone())
 }
 
 impl Scheme {

@@ -1,8 +1,13 @@
 //! The file on this machine that is sent into a cluster.
+//!
+//! It is read in blocks, of which the newest are kept: hosts that need the same bytes at about the same time are
+//! sent what was read once.
 
 use std::{
+    collections::VecDeque,
     fs::{File, Metadata},
     io,
+    ops::Range,
     os::unix::fs::{FileExt as _, FileTypeExt as _},
     path::Path,
     sync::Arc,
@@ -12,6 +17,7 @@ use std::{
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use vsiflow_engine::model::Hash;
+use vsiflow_image::is_packed;
 use vsiflow_kube::plugin::{LocalFile, UploadPiece};
 use vsiflow_workflows::spec::Checksum;
 
@@ -22,6 +28,8 @@ use crate::{
 
 /// So much is read at a time.
 const BLOCK: usize = 1 << 20;
+/// So many blocks are kept.
+const KEPT: usize = 16;
 /// So many zeros are sent as one piece.
 const ZEROS: u64 = 256 << 20;
 
@@ -34,6 +42,10 @@ pub(super) struct OpenFile {
     file: Arc<File>,
     shown: String,
     changed: Option<SystemTime>,
+    /// By their numbers, the newest last.
+    blocks: VecDeque<(u64, Bytes)>,
+    /// A place of which is known that zeros are there.
+    zeros: Range<u64>,
 }
 
 impl OpenFile {
@@ -62,6 +74,8 @@ impl OpenFile {
             file: Arc::new(file),
             shown,
             changed: metadata.modified().ok(),
+            blocks: VecDeque::new(),
+            zeros: 0..0,
         };
         let (mut hash, mut at) = (Sha256::new(), 0);
         while at < open.known.length {
@@ -89,20 +103,67 @@ impl OpenFile {
     }
 
     /// What is at that byte: at most so many bytes, or zeros.
-    pub(super) async fn piece(&self, from: u64, most: usize) -> Result<UploadPiece, ExitProblem> {
-        let bytes = self.block(from, most).await?;
-        if !is_zeros(&bytes) {
-            return Ok(UploadPiece::Data(bytes));
+    pub(super) async fn piece(
+        &mut self,
+        from: u64,
+        most: usize,
+    ) -> Result<UploadPiece, ExitProblem> {
+        self.unchanged().await?;
+        if self.zeros.contains(&from) {
+            return Ok(UploadPiece::Zeros(self.zeros.end.saturating_sub(from)));
         }
-        let mut zeros = bytes.len() as u64;
-        while zeros < ZEROS && from.saturating_add(zeros) < self.known.length {
-            let more = self.block(from.saturating_add(zeros), BLOCK).await?;
+        let mut next = self.rest_of_block(from).await?;
+        next.truncate(most);
+        if is_zeros(&next) {
+            self.zeros = from..self.end_of_zeros(from, next.len()).await?;
+            return Ok(UploadPiece::Zeros(self.zeros.end.saturating_sub(from)));
+        }
+        if next.len() == most {
+            return Ok(UploadPiece::Data(Bytes::copy_from_slice(&next)));
+        }
+        let mut bytes = Vec::with_capacity(most);
+        while !next.is_empty() && !is_zeros(&next) {
+            bytes.extend_from_slice(&next);
+            let at = from.saturating_add(bytes.len() as u64);
+            next = self.rest_of_block(at).await?;
+            next.truncate(most.saturating_sub(bytes.len()));
+        }
+        Ok(UploadPiece::Data(bytes.into()))
+    }
+
+    async fn end_of_zeros(&self, from: u64, known: usize) -> Result<u64, ExitProblem> {
+        let mut end = from.saturating_add(known as u64);
+        while end.saturating_sub(from) < ZEROS && end < self.known.length {
+            let more = self.block(end, BLOCK).await?;
             if !is_zeros(&more) {
                 break;
             }
-            zeros = zeros.saturating_add(more.len() as u64);
+            end = end.saturating_add(more.len() as u64);
         }
-        Ok(UploadPiece::Zeros(zeros))
+        Ok(end)
+    }
+
+    /// From there to the end of the block; nothing at the end of the file.
+    async fn rest_of_block(&mut self, from: u64) -> Result<Bytes, ExitProblem> {
+        if from >= self.known.length {
+            return Ok(Bytes::new());
+        }
+        let number = from / BLOCK as u64;
+        let start = number.saturating_mul(BLOCK as u64);
+        let kept = self.blocks.iter().find(|(known, _)| *known == number);
+        let block = match kept {
+            Some((_, block)) => block.clone(),
+            None => {
+                let block = self.block(start, BLOCK).await?;
+                if self.blocks.len() == KEPT {
+                    self.blocks.pop_front();
+                }
+                self.blocks.push_back((number, block.clone()));
+                block
+            }
+        };
+        let within = usize::try_from(from.saturating_sub(start)).unwrap_or(BLOCK);
+        Ok(block.slice(within.min(block.len())..))
     }
 
     /// At most so many bytes from there on, of the file as it was opened.
@@ -123,10 +184,23 @@ impl OpenFile {
             }
             Err(error) => return Err(unsent(&self.shown, &error.to_string())),
         };
+        self.judge(&now)?;
+        Ok(bytes.into())
+    }
+
+    /// Also what was read before is of the file as it is.
+    async fn unchanged(&self) -> Result<(), ExitProblem> {
+        let file = self.file.clone();
+        let now = off_runtime(move || file.metadata()).await?;
+        let now = now.map_err(|error| unsent(&self.shown, &error.to_string()))?;
+        self.judge(&now)
+    }
+
+    fn judge(&self, now: &Metadata) -> Result<(), ExitProblem> {
         if now.len() != self.known.length || now.modified().ok() != self.changed {
             return Err(unsent(&self.shown, CHANGED));
         }
-        Ok(bytes.into())
+        Ok(())
     }
 }
 
@@ -157,19 +231,6 @@ fn is_zeros(bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| *byte == 0)
 }
 
-/// Whether a file that begins so has the image inside of it, as hosts are sent it.
-fn is_packed(head: &[u8]) -> bool {
-    const MAGICS: [&[u8]; 5] = [
-        b"\x1f\x8b",
-        b"\xfd7zXZ\0",
-        b"\x28\xb5\x2f\xfd",
-        b"KDMV",
-        b"vhdxfile",
-    ];
-    let begins = MAGICS.iter().any(|magic| head.starts_with(magic));
-    begins || head.get(257..262) == Some(b"ustar")
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
@@ -186,7 +247,7 @@ mod tests {
         let path = folder.path().join("disk");
         let bytes = [vec![7; BLOCK], vec![0; 3 * BLOCK], vec![8; 10]].concat();
         std::fs::write(&path, &bytes).unwrap();
-        let file = of(&path).await.unwrap();
+        let mut file = of(&path).await.unwrap();
         assert_eq!(file.known.sha256, Hash::of(&bytes).to_string());
         let (mut at, mut read) = (0, Vec::new());
         while at < file.known.length {
@@ -197,6 +258,18 @@ mod tests {
             at = read.len() as u64;
         }
         assert!(read == bytes);
+        // What was read once is not read again, and a piece goes over the end of a block.
+        let kept = file.blocks.len();
+        let (at, most) = (BLOCK as u64 / 2, BLOCK);
+        let UploadPiece::Data(piece) = file.piece(at, most).await.unwrap() else {
+            panic!("zeros");
+        };
+        assert_eq!(piece.len(), BLOCK / 2, "zeros follow");
+        let UploadPiece::Zeros(zeros) = file.piece(2 * BLOCK as u64, most).await.unwrap() else {
+            panic!("data");
+        };
+        assert_eq!(zeros, 2 * BLOCK as u64);
+        assert_eq!(file.blocks.len(), kept);
         let mut writes = File::options().append(true).open(&path).unwrap();
         writes.write_all(b"more").unwrap();
         let problem = file.piece(0, 10).await.err().unwrap();

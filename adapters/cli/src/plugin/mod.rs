@@ -18,6 +18,7 @@ mod describe;
 mod local_file;
 mod plan;
 mod power;
+mod side_by_side;
 mod subresources;
 mod upload;
 

@@ -1,16 +1,23 @@
 //! `image upload`: a local file into the cluster, by the API of subresources.
 //!
 //! The file is read twice: first for its SHA-256, by which the hosts know it, then piece by piece as hosts
-//! need it. Nothing is kept of how far it came: each host says itself which byte it needs next, so that
+//! need it, which are sent it side by side. Nothing is kept of how far it came: each host says itself which byte it needs next, so that
 //! the same command resumes after this process, the operator or the way between them is gone.
 
 use std::{io::IsTerminal as _, time::Duration};
 
+use futures::{FutureExt as _, future::FusedFuture as _};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use tokio::time::{Instant, sleep, timeout};
-use vsiflow_kube::plugin::{LocalFile, PluginError, UploadReader, UploadStatus, UploadedImage};
+use tokio::time::{Instant, sleep_until, timeout};
+use vsiflow_kube::plugin::{Cluster, LocalFile, PluginError, UploadStatus, UploadedImage};
 
-use super::{ClusterAccess, args::PluginImageUploadArgs, local_file::OpenFile, problem};
+use super::{
+    ClusterAccess,
+    args::PluginImageUploadArgs,
+    local_file::OpenFile,
+    problem,
+    side_by_side::{Heard, SideBySide},
+};
 use crate::{
     command::CommandOutcome,
     exit::{Exit, ExitProblem},
@@ -21,18 +28,17 @@ use crate::{
 const WAIT: u64 = 2;
 /// After so long it is asked again what became of the file.
 const ASK: Duration = Duration::from_secs(5);
-/// A piece has so many bytes at first, at least and at most; more as the way is faster.
-const PIECE: usize = 1 << 20;
-const SHORTEST: usize = 64 << 10;
-const LONGEST: usize = 8 << 20;
-/// The API server cuts off what takes a minute.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// After so long where a reader says that it needs something else, or none needs more.
+const SOON: Duration = Duration::from_millis(250);
+const LATE: Duration = Duration::from_secs(1);
 /// Nobody answers for so long: before the first answer, and later, as an operator that starts again takes
 /// its time.
 const NEVER: Duration = Duration::from_secs(20);
 const LATER: Duration = Duration::from_secs(300);
 /// How long another file under the name is waited for.
 const BROKEN_OFF: Duration = Duration::from_secs(75);
+
+const STARVED: &str = "the hosts waited for bytes of this file in vain; they are asked again, after 10 minutes at the latest";
 
 pub(super) async fn run(there: &ClusterAccess<'_>, args: PluginImageUploadArgs) -> CommandOutcome {
     let limit = args.timeout.unwrap_or(Duration::MAX);
@@ -41,17 +47,16 @@ pub(super) async fn run(there: &ClusterAccess<'_>, args: PluginImageUploadArgs) 
         let file = OpenFile::read(&args.file, &args.image, |read, length| {
             bar.hashes(read, length)
         });
+        let file = file.await?.with_checksum(args.checksum.as_ref());
         let mut upload = Upload {
-            there,
             url: there.cluster.upload_url(&args.image),
-            file: file.await?.with_checksum(args.checksum.as_ref()),
+            known: file.known.clone(),
             bar: &bar,
-            piece: PIECE,
             answered: None,
             begun: Instant::now(),
             noted: None,
         };
-        upload.run().await
+        upload.run(there.cluster, file).await
     };
     let done = tokio::select! {
         done = timeout(limit, sending) => done,
@@ -70,12 +75,10 @@ fn late(exit: Exit, message: &str) -> ExitProblem {
 }
 
 struct Upload<'a> {
-    there: &'a ClusterAccess<'a>,
     url: String,
-    file: OpenFile,
+    /// What the cluster knows the file by.
+    known: LocalFile,
     bar: &'a Bar,
-    /// The length of the next piece.
-    piece: usize,
     /// When the cluster answered last.
     answered: Option<Instant>,
     begun: Instant,
@@ -89,43 +92,79 @@ enum Standing {
 }
 
 impl Upload<'_> {
-    async fn run(&mut self) -> CommandOutcome {
+    /// Asks what became of the file and who reads it, again and again, and sends meanwhile.
+    async fn run(&mut self, cluster: &Cluster, mut file: OpenFile) -> CommandOutcome {
+        let known = file.known.clone();
+        let mut side = SideBySide::new(|to, piece| cluster.send(&known, to, piece).boxed());
+        let mut asking = cluster.announce(&known, true, WAIT).boxed().fuse();
+        let mut ask_at = Instant::now();
         let mut retry = true;
         loop {
-            let announced = self.there.cluster.announce(self.known(), retry, WAIT);
-            let status = match announced.await {
-                Ok(status) => status,
-                Err(error) => {
-                    self.again(error).await?;
-                    continue;
-                }
-            };
-            retry = false;
-            self.answered = Some(Instant::now());
-            match self.standing(&status)? {
-                Standing::Done(images) => {
-                    self.bar.end();
-                    for image in images {
-                        let (host, pool) = (&image.host, &image.pool);
-                        let sha256 = image.sha256.as_deref().unwrap_or_default();
-                        let place = format!("host {host}, pool {pool}");
-                        output::line(&format!("{} is at {place} (sha256:{sha256})", self.url));
+            self.bar.sent(side.least(), known.length);
+            tokio::select! {
+                announced = &mut asking => {
+                    let status = match announced {
+                        Ok(status) => status,
+                        Err(error) => {
+                            ask_at = self.again(error)?;
+                            continue;
+                        }
+                    };
+                    retry = false;
+                    self.answered = Some(Instant::now());
+                    if let Some(exit) = self.judge(&status)? {
+                        return Ok(exit);
                     }
-                    return Ok(Exit::Done);
+                    side.know(&status.readers);
+                    side.start(&mut file).await?;
+                    ask_at = after(match (side.is_sending(), status.readers.is_empty()) {
+                        (true, _) => ASK,
+                        // What they have is verified now.
+                        (false, false) => LATE,
+                        // The cluster has waited for a reader.
+                        (false, true) => Duration::ZERO,
+                    });
                 }
-                Standing::Waits(why) if status.readers.is_empty() => self.note(why),
-                Standing::Waits(_) => {}
+                answer = side.next() => match side.heard(answer) {
+                    Heard::Taken => {
+                        self.answered = Some(Instant::now());
+                        side.start(&mut file).await?;
+                        if !side.is_sending() {
+                            ask_at = ask_at.min(after(SOON));
+                        }
+                    }
+                    Heard::Ask => ask_at = ask_at.min(after(SOON)),
+                    Heard::Failed(error) => ask_at = ask_at.min(self.again(error)?),
+                },
+                () = sleep_until(ask_at), if asking.is_terminated() => {
+                    asking = cluster.announce(&known, retry, WAIT).boxed().fuse();
+                }
             }
-            self.send(status.readers).await?;
         }
     }
 
-    fn known(&self) -> &LocalFile {
-        &self.file.known
+    /// The exit code once nothing is left to do.
+    fn judge(&mut self, status: &UploadStatus) -> Result<Option<Exit>, ExitProblem> {
+        match self.standing(status)? {
+            Standing::Done(images) => {
+                self.bar.end();
+                for image in images {
+                    let (host, pool) = (&image.host, &image.pool);
+                    let sha256 = image.sha256.as_deref().unwrap_or_default();
+                    let place = format!("host {host}, pool {pool}");
+                    output::line(&format!("{} is at {place} (sha256:{sha256})", self.url));
+                }
+                return Ok(Some(Exit::Done));
+            }
+            Standing::Waits(_) if status.pause_seconds > 0 => self.note(STARVED.to_owned()),
+            Standing::Waits(why) if status.readers.is_empty() => self.note(why),
+            Standing::Waits(_) => {}
+        }
+        Ok(None)
     }
 
     fn standing(&self, status: &UploadStatus) -> Result<Standing, ExitProblem> {
-        let checksum = self.known().checksum.as_ref();
+        let checksum = self.known.checksum.as_ref();
         let is_own =
             |image: &&UploadedImage| checksum.is_none() || image.checksum.as_ref() == checksum;
         let own: Vec<_> = status.images.iter().filter(is_own).cloned().collect();
@@ -167,62 +206,8 @@ impl Upload<'_> {
         })
     }
 
-    /// Sends each reader a piece after the other, until it has to be asked again what they need.
-    async fn send(&mut self, mut readers: Vec<UploadReader>) -> Result<(), ExitProblem> {
-        let asked = Instant::now();
-        let length = self.known().length;
-        while !readers.is_empty() && asked.elapsed() < ASK {
-            self.bar
-                .sent(readers.iter().map(|to| to.from).min(), length);
-            if readers.iter().all(|reader| reader.from >= length) {
-                // What they have is verified now.
-                sleep(Duration::from_secs(1)).await;
-                return Ok(());
-            }
-            for reader in readers.iter_mut().filter(|reader| reader.from < length) {
-                // Whoever begins may only look what the file is like.
-                let most = if reader.from == 0 {
-                    SHORTEST
-                } else {
-                    self.piece
-                };
-                let piece = self.file.piece(reader.from, most).await?;
-                let begun = Instant::now();
-                let sending = self.there.cluster.send(&self.file.known, *reader, piece);
-                let sent = match timeout(PATIENCE, sending).await {
-                    Ok(Ok(sent)) => sent,
-                    Ok(Err(error)) => {
-                        self.slower();
-                        return self.again(error).await;
-                    }
-                    Err(_) => {
-                        self.slower();
-                        return Ok(());
-                    }
-                };
-                self.answered = Some(Instant::now());
-                if begun.elapsed() < Duration::from_secs(1) {
-                    self.piece = self.piece.saturating_mul(2).min(LONGEST);
-                } else if begun.elapsed() > Duration::from_secs(8) {
-                    self.slower();
-                }
-                match sent {
-                    Some(next) => reader.from = next,
-                    None => return Ok(()),
-                }
-            }
-        }
-        self.bar
-            .sent(readers.iter().map(|to| to.from).min(), length);
-        Ok(())
-    }
-
-    fn slower(&mut self) {
-        self.piece = (self.piece / 4).max(SHORTEST);
-    }
-
-    /// Waits before it is asked again, where that may help.
-    async fn again(&mut self, error: PluginError) -> Result<(), ExitProblem> {
+    /// When to ask again after this, where that may help.
+    fn again(&mut self, error: PluginError) -> Result<Instant, ExitProblem> {
         // One that was broken off is over after a minute.
         let is_another = matches!(&error, PluginError::Told { code, .. } if code == "VSI1035");
         let passes = match &error {
@@ -240,8 +225,7 @@ impl Upload<'_> {
             return Err(problem(error));
         }
         self.note(format!("asking again: {error}"));
-        sleep(Duration::from_secs(1)).await;
-        Ok(())
+        Ok(after(LATE))
     }
 
     /// Says it, once.
@@ -251,6 +235,11 @@ impl Upload<'_> {
             self.noted = Some(text);
         }
     }
+}
+
+fn after(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or(now)
 }
 
 /// How far it is, on terminals.

@@ -7,7 +7,7 @@ use crate::error::{ShownError, error};
 
 /// Why a file is not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Unfit {
+pub(super) enum SparseFault {
     #[error("is damaged: {0}")]
     Wrong(&'static str),
     #[error("needs another file: it has a parent, or other extents")]
@@ -28,13 +28,13 @@ pub(super) enum Unfit {
 /// Why something was not read.
 #[derive(Debug)]
 pub(super) enum Unread {
-    Unfit(Unfit),
+    Fault(SparseFault),
     Source(SourceError),
 }
 
-impl From<Unfit> for Unread {
-    fn from(unfit: Unfit) -> Self {
-        Self::Unfit(unfit)
+impl From<SparseFault> for Unread {
+    fn from(fault: SparseFault) -> Self {
+        Self::Fault(fault)
     }
 }
 
@@ -51,8 +51,8 @@ impl Unread {
                 form.refused(shown, &error.message)
             }
             Self::Source(error) => error,
-            Self::Unfit(unfit) => {
-                let message = format!("the {} {unfit}", form.name());
+            Self::Fault(fault) => {
+                let message = format!("the {} {fault}", form.name());
                 error(SourceErrorKind::Appliance, shown, message)
             }
         }

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 use vsiflow_fuzz::Target;
 
 use super::kept::KeptFile;
-use super::map::Extent;
+use super::map::SparseExtent;
 use super::*;
 
 #[test]
@@ -52,8 +52,8 @@ fn is_a_disk(map: &BlockMap, file: u64) {
     let (mut position, mut data) = (0, 0);
     while let Some(extent) = map.extent(position, u64::MAX) {
         let length = match extent {
-            Extent::Hole(length) => length,
-            Extent::Data { at, length } => {
+            SparseExtent::Hole(length) => length,
+            SparseExtent::Data { at, length } => {
                 data += length;
                 assert!(at + length <= file);
                 length

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::error::Unfit;
+use super::error::SparseFault;
 
 /// A disk has no more blocks: they are held in memory, in four bytes each.
 pub(super) const MOST_BLOCKS: u64 = 4 << 20;
@@ -26,7 +26,7 @@ pub(super) struct BlockMap {
 
 /// What a part of the disk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Extent {
+pub(super) enum SparseExtent {
     /// So many zeros.
     Hole(u64),
     /// So many bytes of the file.
@@ -34,13 +34,13 @@ pub(super) enum Extent {
 }
 
 /// How many blocks a disk has, if these are not too many.
-pub(super) fn blocks(capacity: u64, block: u64) -> Result<u64, Unfit> {
+pub(super) fn blocks(capacity: u64, block: u64) -> Result<u64, SparseFault> {
     if capacity == 0 || capacity > LARGEST || block == 0 {
-        return Err(Unfit::Wrong("a size is out of bounds"));
+        return Err(SparseFault::Wrong("a size is out of bounds"));
     }
     let blocks = capacity.div_ceil(block);
     if blocks > MOST_BLOCKS {
-        return Err(Unfit::Blocks);
+        return Err(SparseFault::Blocks);
     }
     Ok(blocks)
 }
@@ -53,9 +53,9 @@ impl BlockMap {
         places: Vec<u32>,
         file: u64,
         tables: &[Range<u64>],
-    ) -> Result<Self, Unfit> {
+    ) -> Result<Self, SparseFault> {
         if places.len() as u64 != blocks(capacity, block)? || unit == 0 {
-            return Err(Unfit::Wrong("its tables are of another length"));
+            return Err(SparseFault::Wrong("its tables are of another length"));
         }
         let map = Self {
             capacity,
@@ -77,7 +77,7 @@ impl BlockMap {
             _ => false,
         };
         if used.windows(2).any(near) {
-            return Err(Unfit::Wrong("two blocks share a place in the file"));
+            return Err(SparseFault::Wrong("two blocks share a place in the file"));
         }
         Ok(map)
     }
@@ -89,19 +89,19 @@ impl BlockMap {
         place: u32,
         file: u64,
         tables: &[Range<u64>],
-    ) -> Result<(), Unfit> {
+    ) -> Result<(), SparseFault> {
         let start = number.saturating_mul(self.block);
         let needed = self.capacity.saturating_sub(start).min(self.block);
         let at = u64::from(place).saturating_mul(self.unit);
         let end = at.saturating_add(needed);
         if end > file {
-            return Err(Unfit::Short);
+            return Err(SparseFault::Short);
         }
         if tables
             .iter()
             .any(|table| at < table.end && table.start < end)
         {
-            return Err(Unfit::Wrong("a block is where a table is"));
+            return Err(SparseFault::Wrong("a block is where a table is"));
         }
         Ok(())
     }
@@ -111,7 +111,7 @@ impl BlockMap {
     }
 
     /// What begins at a byte of the disk, and at most so much of it; `None` at its end.
-    pub(super) fn extent(&self, position: u64, most: u64) -> Option<Extent> {
+    pub(super) fn extent(&self, position: u64, most: u64) -> Option<SparseExtent> {
         let first = self.run(position, most)?;
         let mut length = first.1;
         while length < most
@@ -122,8 +122,8 @@ impl BlockMap {
             length = length.saturating_add(more);
         }
         Some(match first.0 {
-            Some(at) => Extent::Data { at, length },
-            None => Extent::Hole(length),
+            Some(at) => SparseExtent::Data { at, length },
+            None => SparseExtent::Hole(length),
         })
     }
 
@@ -156,7 +156,7 @@ fn continues(first: Option<u64>, length: u64, next: Option<u64>) -> bool {
 mod tests {
     use super::*;
 
-    fn map(places: &[u32]) -> Result<BlockMap, Unfit> {
+    fn map(places: &[u32]) -> Result<BlockMap, SparseFault> {
         BlockMap::new(
             (10 * 512, 1_024, 512),
             places.to_vec(),
@@ -168,11 +168,11 @@ mod tests {
     #[test]
     fn neighbours_in_disk_and_file_are_one() {
         let map = map(&[4, 6, 0, 0, 2]).unwrap();
-        let data = |at, length| Some(Extent::Data { at, length });
+        let data = |at, length| Some(SparseExtent::Data { at, length });
         assert_eq!(map.extent(0, 10_000), data(2_048, 2_048));
         assert_eq!(map.extent(100, 200), data(2_148, 200));
-        assert_eq!(map.extent(2_048, 10_000), Some(Extent::Hole(2_048)));
-        assert_eq!(map.extent(4_000, 96), Some(Extent::Hole(96)));
+        assert_eq!(map.extent(2_048, 10_000), Some(SparseExtent::Hole(2_048)));
+        assert_eq!(map.extent(4_000, 96), Some(SparseExtent::Hole(96)));
         assert_eq!(map.extent(4_096, 10_000), data(1_024, 1_024));
         assert_eq!(map.extent(5_120, 10_000), None);
         assert_eq!(map.extent(u64::MAX, 10_000), None);
@@ -181,15 +181,15 @@ mod tests {
     #[test]
     fn blocks_outside_of_the_file_over_tables_and_over_one_another_are_refused() {
         assert!(map(&[2, 4, 6, 18, 16]).is_ok());
-        assert_eq!(map(&[0, 0, 0, 0, 19]), Err(Unfit::Short));
-        assert_eq!(map(&[u32::MAX, 0, 0, 0, 0]), Err(Unfit::Short));
-        let table = Err(Unfit::Wrong("a block is where a table is"));
+        assert_eq!(map(&[0, 0, 0, 0, 19]), Err(SparseFault::Short));
+        assert_eq!(map(&[u32::MAX, 0, 0, 0, 0]), Err(SparseFault::Short));
+        let table = Err(SparseFault::Wrong("a block is where a table is"));
         assert_eq!(map(&[1, 0, 0, 0, 0]), table);
-        let shared = Err(Unfit::Wrong("two blocks share a place in the file"));
+        let shared = Err(SparseFault::Wrong("two blocks share a place in the file"));
         assert_eq!(map(&[2, 0, 2, 0, 0]), shared);
         assert_eq!(map(&[7, 0, 6, 0, 0]), shared);
         assert!(map(&[2, 4, 6, 8]).is_err());
-        assert_eq!(blocks(LARGEST, 512), Err(Unfit::Blocks));
+        assert_eq!(blocks(LARGEST, 512), Err(SparseFault::Blocks));
         assert!(blocks(0, 512).is_err() && blocks(1, 0).is_err());
         assert!(blocks(LARGEST + 1, 1 << 28).is_err());
     }

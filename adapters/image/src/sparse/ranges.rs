@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::{Buf as _, Bytes, BytesMut};
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind};
 
-use super::error::{Unfit, Unread};
+use super::error::{SparseFault, Unread};
 
 /// So many bytes are read past rather than asked for anew, which takes a server longer.
 const NEAR: u64 = 1 << 20;
@@ -32,13 +32,13 @@ pub(super) trait Ranges: Send {
     ) -> impl Future<Output = Result<Vec<u8>, Unread>> + Send {
         async move {
             let end = at.checked_add(length).filter(|end| *end <= self.length());
-            let end = end.ok_or(Unfit::Short)?;
+            let end = end.ok_or(SparseFault::Short)?;
             let mut bytes = Vec::new();
             let mut next = at;
             while next < end {
                 let some = self.some(next, end.saturating_sub(next)).await?;
                 if some.is_empty() {
-                    return Err(Unfit::Short.into());
+                    return Err(SparseFault::Short.into());
                 }
                 next = next.saturating_add(some.len() as u64);
                 bytes.extend_from_slice(&some);

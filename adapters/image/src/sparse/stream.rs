@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use vsiflow_steps::ports::{ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
-use super::map::{BlockMap, Extent};
+use super::map::{BlockMap, SparseExtent};
 use super::ranges::{RangeReader, Ranges as _};
 use crate::file::ZEROS;
 
@@ -67,7 +67,7 @@ impl ImageStream for SparseStream {
                 self.file.unchanged().await?;
                 return Ok(None);
             }
-            Some(Extent::Hole(length)) => {
+            Some(SparseExtent::Hole(length)) => {
                 self.zeros = self.zeros.saturating_add(length);
                 if self.zeros > LONG_HOLE {
                     self.file.leave();
@@ -75,7 +75,7 @@ impl ImageStream for SparseStream {
                 let length = usize::try_from(length).unwrap_or(ZEROS.len());
                 Bytes::from_static(&ZEROS).slice(..length.min(ZEROS.len()))
             }
-            Some(Extent::Data { at, length }) => {
+            Some(SparseExtent::Data { at, length }) => {
                 self.zeros = 0;
                 let some = self.file.some(at, length).await?;
                 if some.is_empty() {

@@ -190,10 +190,10 @@ async fn changed(name: &str, at: u64, bytes: &[u8]) -> Result<BlockMap, Unread> 
 }
 
 async fn refused(name: &str, at: u64, bytes: &[u8], why: &str) {
-    let Err(Unread::Unfit(unfit)) = changed(name, at, bytes).await else {
+    let Err(Unread::Fault(fault)) = changed(name, at, bytes).await else {
         panic!("{name} with {bytes:?} at {at}: {why}");
     };
-    assert!(unfit.to_string().contains(why), "{why}: {unfit}");
+    assert!(fault.to_string().contains(why), "{why}: {fault}");
 }
 
 #[tokio::test]
@@ -376,11 +376,11 @@ async fn a_vhdx_with_a_log_that_has_writes_is_refused_and_an_old_one_is_not() {
     file.put(MIB + 8 * KIB + 32, &[8; 16]);
     assert!(SparseForm::Vhdx.map(&mut file.clone()).await.is_ok());
     file.put(MIB + 8 * KIB + 32, &name);
-    let unfit = SparseForm::Vhdx.map(&mut file).await.unwrap_err();
-    let Unread::Unfit(unfit) = unfit else {
-        panic!("{unfit:?}");
+    let fault = SparseForm::Vhdx.map(&mut file).await.unwrap_err();
+    let Unread::Fault(fault) = fault else {
+        panic!("{fault:?}");
     };
-    let text = unfit.to_string();
+    let text = fault.to_string();
     assert!(
         text.contains("was not closed") && text.contains("qemu-img check"),
         "{text}"
@@ -399,24 +399,24 @@ async fn of_two_headers_and_tables_the_one_that_is_whole_counts() {
     assert!(SparseForm::Vhdx.map(&mut file.clone()).await.is_ok());
     let mut neither = file.clone();
     neither.put(other + log_version, &[9]);
-    let unfit = SparseForm::Vhdx.map(&mut neither).await.unwrap_err();
-    assert!(format!("{unfit:?}").contains("neither of its headers"));
+    let fault = SparseForm::Vhdx.map(&mut neither).await.unwrap_err();
+    assert!(format!("{fault:?}").contains("neither of its headers"));
     let mut mended = file.clone();
     mended.mended = true;
-    let unfit = SparseForm::Vhdx.map(&mut mended).await.unwrap_err();
-    assert!(format!("{unfit:?}").contains("version is unknown"));
+    let fault = SparseForm::Vhdx.map(&mut mended).await.unwrap_err();
+    assert!(format!("{fault:?}").contains("version is unknown"));
     let mut equal = KeptFile::of_corpus("vhdx");
     equal.mended = true;
     equal.put(other + 8, &newest.to_le_bytes());
     equal.put(one + 8, &newest.to_le_bytes());
-    let unfit = SparseForm::Vhdx.map(&mut equal).await.unwrap_err();
-    assert!(format!("{unfit:?}").contains("two headers"), "{unfit:?}");
+    let fault = SparseForm::Vhdx.map(&mut equal).await.unwrap_err();
+    assert!(format!("{fault:?}").contains("two headers"), "{fault:?}");
     let mut tables = KeptFile::of_corpus("vhdx");
     tables.put(192 * KIB + 8, &[9]);
     assert!(SparseForm::Vhdx.map(&mut tables.clone()).await.is_ok());
     tables.put(256 * KIB + 8, &[9]);
-    let unfit = SparseForm::Vhdx.map(&mut tables).await.unwrap_err();
-    assert!(format!("{unfit:?}").contains("region tables"), "{unfit:?}");
+    let fault = SparseForm::Vhdx.map(&mut tables).await.unwrap_err();
+    assert!(format!("{fault:?}").contains("region tables"), "{fault:?}");
 }
 
 #[tokio::test]

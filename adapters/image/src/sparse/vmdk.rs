@@ -3,7 +3,7 @@
 //!
 //! After VMware's "Virtual Disk Format 5.0", which calls such a file a hosted sparse extent.
 
-use super::error::{Unfit, Unread};
+use super::error::{SparseFault, Unread};
 use super::map::{BlockMap, HOLE, blocks};
 use super::ranges::Ranges;
 use crate::packing::vmdk::{CreateType, MAGIC, SECTOR, STREAM, number, stands_alone};
@@ -30,9 +30,9 @@ pub(super) fn is_sparse(head: &[u8]) -> bool {
 /// Where the disk's grains are.
 pub(super) async fn map(file: &mut impl Ranges) -> Result<BlockMap, Unread> {
     let header = file.exactly(0, SECTOR).await?;
-    let extent = SparseExtent::read(&header, file.length())?;
+    let extent = VmdkHeader::read(&header, file.length())?;
     let description = extent.description(file).await?;
-    stands_alone(&description, CreateType::MonolithicSparse).map_err(|_| Unfit::NotAlone)?;
+    stands_alone(&description, CreateType::MonolithicSparse).map_err(|_| SparseFault::NotAlone)?;
     let mut places = Vec::new();
     let mut left = blocks(extent.capacity, extent.grain)?;
     let tables = left.div_ceil(extent.entries);
@@ -58,7 +58,7 @@ pub(super) async fn map(file: &mut impl Ranges) -> Result<BlockMap, Unread> {
 }
 
 /// What the header says, in bytes unless it names a sector.
-struct SparseExtent {
+struct VmdkHeader {
     /// The size that a guest sees.
     capacity: u64,
     grain: u64,
@@ -72,34 +72,34 @@ struct SparseExtent {
     has_zero_grains: bool,
 }
 
-impl SparseExtent {
-    fn read(header: &[u8], file: u64) -> Result<Self, Unfit> {
+impl VmdkHeader {
+    fn read(header: &[u8], file: u64) -> Result<Self, SparseFault> {
         let (short, long) = (|at| number::<4>(header, at), |at| number::<8>(header, at));
         let flags = short(8);
         let packed = flags & u64::from(STREAM) != 0 || number::<2>(header, 77) != 0;
         if !header.starts_with(MAGIC) || !(1..=3).contains(&short(4)) || packed {
-            return Err(Unfit::Wrong("its version or flags"));
+            return Err(SparseFault::Wrong("its version or flags"));
         }
         if flags & NEW_LINES_ARE_TESTED != 0 && header.get(73..77) != Some(NEW_LINES) {
-            return Err(Unfit::Wrong("it was copied as a text"));
+            return Err(SparseFault::Wrong("it was copied as a text"));
         }
         if number::<1>(header, 72) != 0 {
-            return Err(Unfit::Open);
+            return Err(SparseFault::Open);
         }
         let bytes = |sectors: u64| {
             let bytes = sectors.checked_mul(SECTOR);
-            bytes.ok_or(Unfit::Wrong("a size is out of bounds"))
+            bytes.ok_or(SparseFault::Wrong("a size is out of bounds"))
         };
         let (grain, overhead) = (bytes(long(20))?, bytes(long(64))?);
         if !GRAINS.contains(&grain) || !grain.is_power_of_two() {
-            return Err(Unfit::Wrong("a size is out of bounds"));
+            return Err(SparseFault::Wrong("a size is out of bounds"));
         }
         if overhead > file {
-            return Err(Unfit::Short);
+            return Err(SparseFault::Short);
         }
         let entries = short(44);
         if !ENTRIES.contains(&entries) {
-            return Err(Unfit::Wrong("its tables"));
+            return Err(SparseFault::Wrong("its tables"));
         }
         Ok(Self {
             capacity: bytes(long(12))?,
@@ -116,10 +116,10 @@ impl SparseExtent {
         let (sector, length) = self.description;
         // One of several extents has none: another file has it.
         if sector == 0 || length == 0 {
-            return Err(Unfit::NotAlone.into());
+            return Err(SparseFault::NotAlone.into());
         }
         if length > LONGEST_DESCRIPTION {
-            return Err(Unfit::Wrong("its description is too long").into());
+            return Err(SparseFault::Wrong("its description is too long").into());
         }
         self.before(file, sector, length).await
     }
@@ -135,15 +135,15 @@ impl SparseExtent {
         let end = start.and_then(|start| start.checked_add(length));
         match (start, end) {
             (Some(start), Some(end)) if end <= self.overhead => file.exactly(start, length).await,
-            _ => Err(Unfit::Wrong("a table is outside of its place").into()),
+            _ => Err(SparseFault::Wrong("a table is outside of its place").into()),
         }
     }
 
     /// The place that a table's entry names.
-    fn place(&self, entry: u64) -> Result<u32, Unfit> {
+    fn place(&self, entry: u64) -> Result<u32, SparseFault> {
         if entry == 0 || entry == ZERO_GRAIN && self.has_zero_grains {
             return Ok(HOLE);
         }
-        u32::try_from(entry).map_err(|_| Unfit::Short)
+        u32::try_from(entry).map_err(|_| SparseFault::Short)
     }
 }

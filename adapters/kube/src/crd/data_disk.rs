@@ -76,10 +76,11 @@ pub struct DataDiskSpecSchema {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DiskSourceSchema {
-    /// An image, without password or query: `https://`, `oci://`, `s3://`, `file:///`.
+    /// An image, without password or query: `https://`, `oci://`, `s3://`, `file:///`, or
+    /// `upload://NAMESPACE/NAME` for a file that `kubectl vsi image upload` sends.
     #[serde(default, rename = "imageURL", skip_serializing_if = "Option::is_none")]
     pub image_url: Option<String>,
-    /// The SHA-256 the image must have: `sha256:` and 64 hexadecimal digits.
+    /// The SHA-256 the image must have: `sha256:` and 64 hexadecimal digits. Required with `upload://`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_checksum: Option<String>,
     /// A disk of a snapshot of the same namespace.

@@ -66,10 +66,12 @@ pub struct VsiSpecSchema {
     /// The contract, verbatim; encrypted for the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contract: Option<String>,
-    /// Where the boot image comes from: http, https or file.
+    /// Where the boot image comes from: `https://`, `http://`, `oci://`, `s3://`, `file:///`, or
+    /// `upload://NAMESPACE/NAME` for a file that `kubectl vsi image upload` sends.
     #[serde(default, rename = "imageURL", skip_serializing_if = "Option::is_none")]
     pub image_url: Option<String>,
-    /// The SHA-256 the image must have: sha256: and 64 hexadecimal digits.
+    /// The SHA-256 the image must have: sha256: and 64 hexadecimal digits; of a packed image that of the one
+    /// inside. Required with `upload://`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^sha256:[0-9a-fA-F]{64}$"))]
     pub image_checksum: Option<String>,

@@ -33,6 +33,9 @@ pub struct UploadStatus {
     pub readers: Vec<UploadReader>,
     /// The images that documents want of it.
     pub images: Vec<UploadedImage>,
+    /// So many seconds nobody reads it, since those who did were sent nothing.
+    #[serde(default, rename = "pauseSeconds")]
+    pub pause_seconds: u64,
 }
 
 /// An image on a pool.
@@ -111,7 +114,7 @@ impl Cluster {
             to.from
         );
         let body = match piece {
-            UploadPiece::Data(bytes) => Body::from(bytes.to_vec()),
+            UploadPiece::Data(bytes) => Body::from(bytes),
             UploadPiece::Zeros(zeros) => {
                 path.push_str(&format!("&zeros={zeros}"));
                 Body::empty()

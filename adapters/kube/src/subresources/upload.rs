@@ -10,11 +10,15 @@
 //! An image of that name is no object: it is what documents of the namespace call
 //! `upload://NS/NAME`. Whoever has the file says so (POST), again and again: the answer names the hosts
 //! that read it and the byte that each needs next, and what became of its images. What waits for the file
-//! is tried again then. Bytes are handed to a host as they come (PUT); nothing of them is stored here, and
+//! is tried again then, unless its readers waited in vain a short time ago. Bytes are handed to a host as they come (PUT); nothing of them is stored here, and
 //! how many wait is bounded behind the port. Where somebody is cut off, what was answered last
 //! tells nothing: the next answer does.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
@@ -23,7 +27,10 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, Limited};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::time::timeout;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
+    time::timeout,
+};
 use url::form_urlencoded;
 use vsiflow_engine::{
     executor::By,
@@ -46,6 +53,9 @@ const LONGEST_PIECE: usize = 16 << 20;
 const LARGEST: u64 = 64 << 40;
 /// How long a reader is waited for, at most.
 const WAIT: Duration = Duration::from_secs(20);
+/// Pieces that are taken at a time, in all and for a namespace.
+const PIECES: usize = 64;
+const OWN_PIECES: usize = 16;
 /// How long the next bytes of a piece may take to come.
 const COMING: Duration = Duration::from_secs(20);
 
@@ -87,6 +97,15 @@ pub enum UploadPiece {
     Zeros(u64),
 }
 
+/// What an announcement finds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// Who reads the file.
+    pub readers: Vec<UploadReader>,
+    /// How long nobody reads it, since its last readers were sent nothing.
+    pub pause: Option<Duration>,
+}
+
 /// Why nothing was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotUploaded {
@@ -103,16 +122,16 @@ pub enum NotUploaded {
 /// Whoever hands files to those who read them.
 #[async_trait]
 pub trait Uploads: Send + Sync {
-    /// From now on that file is sent, or still is. Returns its readers once there are some, or after that
-    /// time. Cancel safe.
+    /// From now on that file is sent, or still is. Returns once there are readers, or after that time.
+    /// Cancel safe.
     ///
     /// # Errors
     /// When it cannot be sent now.
-    async fn announce(
-        &self,
-        file: &UploadedFile,
-        wait: Duration,
-    ) -> Result<Vec<UploadReader>, NotUploaded>;
+    async fn announce(&self, file: &UploadedFile, wait: Duration)
+    -> Result<Announced, NotUploaded>;
+
+    /// All that is wanted of the file has arrived.
+    fn end(&self, file: &UploadedFile);
 
     /// Hands that reader what it needs from that byte on, and returns the byte behind. If this is
     /// dropped a part was handed over.
@@ -170,7 +189,7 @@ where
     }
     if *method == Method::PUT {
         let piece = PieceOfFile::of(target, query)?;
-        let _turn = super::turn(&inner.pieces).await?;
+        let _turn = inner.pieces.turn(&target.namespace).await?;
         let next = take(uploads, piece, body).await?;
         return Ok(json(&json!({
             "kind": "UploadedPiece",
@@ -207,18 +226,19 @@ async fn announce(
     let is_meant =
         |image: &SourcedImage| said.checksum.is_none() || said.checksum == image.checksum;
     let turn = inner.turn().await?;
-    let images = inner.fleet.images().of_source(&file.url()).await?;
+    let images = meant_or_named(inner, file, is_meant).await?;
     if !images.is_empty() && !images.iter().any(is_meant) {
         // The file is not the one that documents mean: it keeps no other from being sent.
-        return Ok(status(&[], &images));
+        return Ok(status(&Announced::default(), &images));
     }
     // What is tried again finds that it is sent.
-    uploads.announce(file, Duration::ZERO).await?;
+    let announced = uploads.announce(file, Duration::ZERO).await?;
     let by = By {
         actor: Actor::Kubernetes(Who::new(caller.user.clone())),
         reason: Text::new("the file is sent"),
     };
-    for image in images {
+    let tried = images.into_iter().filter(|_| announced.pause.is_none());
+    for image in tried {
         if is_meant(&image) && (waits(&image) || said.retry && failure(&image).is_some()) {
             inner.fleet.retry(image.entity, by.clone()).await?;
         }
@@ -226,24 +246,98 @@ async fn announce(
     // Who waits keeps nobody from working.
     drop(turn);
     let wait = Duration::from_secs(said.wait_seconds).min(WAIT);
-    let readers = uploads.announce(file, wait).await?;
+    let announced = uploads.announce(file, wait).await?;
     let _turn = inner.turn().await?;
-    let images = inner.fleet.images().of_source(&file.url()).await?;
-    Ok(status(&readers, &images))
+    let images = meant_or_named(inner, file, is_meant).await?;
+    let mut meant = images.iter().filter(|image| is_meant(image)).peekable();
+    if meant.peek().is_some() && meant.all(is_ready) {
+        uploads.end(file);
+    }
+    Ok(status(&announced, &images))
 }
 
-fn status(readers: &[UploadReader], images: &[SourcedImage]) -> Response<HttpAnswer> {
+/// The images of the file. What no document names any more is of no account, unless it is the one that
+/// is sent.
+async fn meant_or_named(
+    inner: &SubresourceState,
+    file: &UploadedFile,
+    is_meant: impl Fn(&SourcedImage) -> bool,
+) -> Result<Vec<SourcedImage>, Refusal> {
+    let images = inner.fleet.images().of_source(&file.url()).await?;
+    if images.iter().any(is_meant) {
+        return Ok(images);
+    }
+    Ok(inner.fleet.images().named_today(images).await?)
+}
+
+fn status(announced: &Announced, images: &[SourcedImage]) -> Response<HttpAnswer> {
+    let pause = announced
+        .pause
+        .map_or(0, |pause| pause.as_secs().saturating_add(1));
     json(&json!({
         "kind": "Upload",
         "apiVersion": format!("{GROUP}/{VERSION}"),
-        "readers": readers,
+        "readers": announced.readers,
+        "pauseSeconds": pause,
         "images": images.iter().map(shown).collect::<Vec<_>>(),
     }))
+}
+
+/// Turns to hand over a piece. Who holds theirs, as somebody who sends slowly does, holds no other
+/// namespace's.
+#[derive(Debug)]
+pub(super) struct PieceTurns {
+    all: Semaphore,
+    own: Mutex<HashMap<String, Weak<Semaphore>>>,
+}
+
+/// A turn of both.
+struct PieceTurn<'a> {
+    _own: OwnedSemaphorePermit,
+    _all: SemaphorePermit<'a>,
+}
+
+impl Default for PieceTurns {
+    fn default() -> Self {
+        Self {
+            all: Semaphore::new(PIECES),
+            own: Mutex::default(),
+        }
+    }
+}
+
+impl PieceTurns {
+    async fn turn(&self, namespace: &str) -> Result<PieceTurn<'_>, Refusal> {
+        let own = timeout(super::TURN, self.own(namespace).acquire_owned()).await;
+        let (Ok(Ok(own)), Ok(Ok(all))) = (own, timeout(super::TURN, self.all.acquire()).await)
+        else {
+            return Err(Refusal::busy());
+        };
+        Ok(PieceTurn {
+            _own: own,
+            _all: all,
+        })
+    }
+
+    fn own(&self, namespace: &str) -> Arc<Semaphore> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        own.retain(|_, turns| turns.strong_count() > 0);
+        let known = own.get(namespace).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let turns = Arc::new(Semaphore::new(OWN_PIECES));
+            own.insert(namespace.to_owned(), Arc::downgrade(&turns));
+            turns
+        })
+    }
 }
 
 /// Whether it has failed for want of the file.
 fn waits(image: &SourcedImage) -> bool {
     failure(image).is_some_and(|failure| failure.code.as_str() == SOURCE_AWAITED.code)
+}
+
+fn is_ready(image: &SourcedImage) -> bool {
+    matches!(image.verdict, Some(Verdict::Reached))
 }
 
 fn failure(image: &SourcedImage) -> Option<&vsiflow_engine::model::Failure> {
@@ -260,7 +354,7 @@ fn shown(image: &SourcedImage) -> serde_json::Value {
         "pool": image.pool,
         "checksum": image.checksum,
         "sha256": image.sha256,
-        "ready": matches!(image.verdict, Some(Verdict::Reached)),
+        "ready": is_ready(image),
         "failure": failure.map(action::failure_of),
     })
 }
@@ -378,5 +472,23 @@ mod tests {
             let refused = refused.unwrap_or_else(|| panic!("{wrong}"));
             assert_eq!(refused.code(), "VSI1033", "{wrong}");
         }
+    }
+    #[tokio::test(start_paused = true)]
+    async fn one_namespace_takes_no_other_ones_turns() {
+        let turns = PieceTurns::default();
+        let mut held = Vec::new();
+        for _ in 0..OWN_PIECES {
+            held.push(turns.turn("shop").await.unwrap());
+        }
+        assert!(turns.turn("shop").await.is_err());
+        for place in ["a", "b", "c"] {
+            assert!(turns.turn(place).await.is_ok());
+        }
+        held.pop();
+        assert!(turns.turn("shop").await.is_ok());
+        drop(held);
+        turns.own("a");
+        let own = turns.own.lock().unwrap();
+        assert_eq!(own.len(), 1, "who sends nothing is forgotten");
     }
 }

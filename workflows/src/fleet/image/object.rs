@@ -96,9 +96,9 @@ pub(super) struct Whole {
 }
 
 /// A VSI and the image that its boot disk was made from, where it has one.
-struct User {
+pub(super) struct User {
     /// What it is about to be made from; none where it is made.
-    wants: Option<EntityId>,
+    pub(super) wants: Option<EntityId>,
     from: Option<BaseImage>,
     is_overlay: bool,
 }
@@ -279,7 +279,7 @@ impl Fleet {
 }
 
 /// A data disk that is not made yet needs what it is filled with, and nothing of it afterwards.
-fn waiting(disk: &KnownDisk) -> Option<User> {
+pub(super) fn waiting(disk: &KnownDisk) -> Option<User> {
     let goes = disk.is_deleted() || disk.is_deleting();
     let image = data_disk::image(&disk.wanted.disk).filter(|_| !goes && !disk.is_made())?;
     Some(User {

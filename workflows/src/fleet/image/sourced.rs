@@ -1,13 +1,16 @@
 //! What became of a source's image on each pool that needs it.
 
+use std::collections::BTreeSet;
+
 use vsiflow_engine::model::EntityId;
 
 use crate::{
     fleet::{Fleet, FleetError, ImageHandle, Verdict},
     record::{ImageRecord, kind},
+    vsi_graph,
 };
 
-use super::object::is_leaving;
+use super::object::{is_leaving, waiting};
 
 /// An image of a source on a pool.
 #[derive(Clone, Debug)]
@@ -50,5 +53,25 @@ impl ImageHandle<'_> {
         }
         found.sort_by(|a, b| (&a.host, &a.pool, &a.checksum).cmp(&(&b.host, &b.pool, &b.checksum)));
         Ok(found)
+    }
+    /// Those of them that a VSI or a data disk of today names. An image outlives its documents on its pool, and
+    /// so does one that never came.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn named_today(
+        self,
+        mut images: Vec<SourcedImage>,
+    ) -> Result<Vec<SourcedImage>, FleetError> {
+        let fleet: &Fleet = self.fleet;
+        let mut named = BTreeSet::new();
+        for known in fleet.known().await?.iter().filter(|k| !k.is_deleted()) {
+            named.extend(vsi_graph::image(&known.wanted).entity().ok());
+        }
+        let disks = fleet.known_disks().await?;
+        let waiting = disks.iter().filter_map(waiting);
+        named.extend(waiting.filter_map(|user| user.wants));
+        images.retain(|image| named.contains(&image.entity));
+        Ok(images)
     }
 }

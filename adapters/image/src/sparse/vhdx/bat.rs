@@ -4,7 +4,7 @@ use super::MIB;
 use super::metadata::{Disk, SECTOR};
 use super::regions::Regions;
 use crate::packing::vmdk::number;
-use crate::sparse::error::{Unfit, Unread};
+use crate::sparse::error::{SparseFault, Unread};
 use crate::sparse::map::{BlockMap, HOLE, blocks};
 use crate::sparse::ranges::Ranges;
 
@@ -29,14 +29,14 @@ pub(super) async fn read(
         .saturating_mul(SECTOR)
         .checked_div(disk.block)
         .filter(|ratio| *ratio > 0)
-        .ok_or(Unfit::Wrong("a size is out of bounds"))?;
+        .ok_or(SparseFault::Wrong("a size is out of bounds"))?;
     let bitmaps = count
         .saturating_sub(1)
         .checked_div(ratio)
         .unwrap_or_default();
     let length = count.saturating_add(bitmaps).saturating_mul(ENTRY);
     if length > regions.bat.end.saturating_sub(regions.bat.start) {
-        return Err(Unfit::Wrong("the table of its blocks is too short").into());
+        return Err(SparseFault::Wrong("the table of its blocks is too short").into());
     }
     let end = regions.bat.start.saturating_add(length);
     let (mut at, mut number_of, mut places) = (regions.bat.start, 0_u64, Vec::new());
@@ -56,16 +56,16 @@ pub(super) async fn read(
 }
 
 /// The place of a block in MiB.
-fn place(entry: u64) -> Result<u32, Unfit> {
+fn place(entry: u64) -> Result<u32, SparseFault> {
     match entry & STATE {
         // Not present, undefined, zero, unmapped: what reads as zeros.
         0..=3 => Ok(HOLE),
         6 => match u32::try_from(entry >> PLACE) {
-            Ok(HOLE) => Err(Unfit::Wrong("a block has no place")),
+            Ok(HOLE) => Err(SparseFault::Wrong("a block has no place")),
             Ok(place) => Ok(place),
-            Err(_) => Err(Unfit::Short),
+            Err(_) => Err(SparseFault::Short),
         },
-        7 => Err(Unfit::NotAlone),
-        _ => Err(Unfit::Wrong("a block is in an unknown state")),
+        7 => Err(SparseFault::NotAlone),
+        _ => Err(SparseFault::Wrong("a block is in an unknown state")),
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{KIB, MIB, has_checksum};
 use crate::packing::vmdk::number;
-use crate::sparse::error::{Unfit, Unread};
+use crate::sparse::error::{SparseFault, Unread};
 use crate::sparse::ranges::Ranges;
 
 /// Where the two headers are. The one with the larger number counts.
@@ -35,28 +35,28 @@ pub(super) async fn current(file: &mut impl Ranges) -> Result<Header, Unread> {
         let header = Header::read(bytes)?;
         match &found {
             Some(other) if other.sequence == header.sequence && other.bytes != header.bytes => {
-                return Err(Unfit::Wrong("two headers with one number").into());
+                return Err(SparseFault::Wrong("two headers with one number").into());
             }
             Some(other) if other.sequence >= header.sequence => {}
             _ => found = Some(header),
         }
     }
-    found.ok_or(Unread::Unfit(Unfit::Wrong(
+    found.ok_or(Unread::Fault(SparseFault::Wrong(
         "neither of its headers is whole",
     )))
 }
 
 impl Header {
-    fn read(bytes: Vec<u8>) -> Result<Self, Unfit> {
+    fn read(bytes: Vec<u8>) -> Result<Self, SparseFault> {
         let (log_version, version) = (number::<2>(&bytes, 64), number::<2>(&bytes, 66));
         if (log_version, version) != (0, 1) {
-            return Err(Unfit::Wrong("its version is unknown"));
+            return Err(SparseFault::Wrong("its version is unknown"));
         }
         let (length, offset) = (number::<4>(&bytes, 68), number::<8>(&bytes, 72));
         let end = offset.checked_add(length);
         let whole = offset.is_multiple_of(MIB) && length.is_multiple_of(MIB);
         let end = end.filter(|_| whole && (length == 0 || offset >= MIB));
-        let end = end.ok_or(Unfit::Wrong("the place of its log"))?;
+        let end = end.ok_or(SparseFault::Wrong("the place of its log"))?;
         Ok(Self {
             sequence: number::<8>(&bytes, 8),
             log: offset..end,
@@ -79,13 +79,13 @@ impl Header {
             return Ok(());
         }
         if self.log.end.saturating_sub(self.log.start) > LONGEST_LOG {
-            return Err(Unfit::Open.into());
+            return Err(SparseFault::Open.into());
         }
         let mut at = self.log.start;
         while at < self.log.end {
             let entry = file.exactly(at, 64).await?;
             if entry.starts_with(b"loge") && entry.get(ENTRY_NAME) == Some(name) {
-                return Err(Unfit::Open.into());
+                return Err(SparseFault::Open.into());
             }
             at = at.saturating_add(LOG_SECTOR);
         }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{KIB, MIB, guid};
 use crate::packing::vmdk::number;
-use crate::sparse::error::{Unfit, Unread};
+use crate::sparse::error::{SparseFault, Unread};
 use crate::sparse::ranges::Ranges;
 
 /// The table of items; items are behind it.
@@ -44,31 +44,31 @@ struct Items {
 pub(super) async fn read(file: &mut impl Ranges, region: &Range<u64>) -> Result<Disk, Unread> {
     let table = file.exactly(region.start, TABLE).await?;
     let items = items(&table, region)?;
-    let missing = Unfit::Wrong("a property of its disk is missing");
+    let missing = SparseFault::Wrong("a property of its disk is missing");
     let parameters = items.parameters.ok_or(missing)?;
     let parameters = file.exactly(parameters, 8).await?;
     if number::<4>(&parameters, 4) & HAS_PARENT != 0 {
-        return Err(Unfit::NotAlone.into());
+        return Err(SparseFault::NotAlone.into());
     }
     let size = file.exactly(items.size.ok_or(missing)?, 8).await?;
     let sector = file.exactly(items.sector.ok_or(missing)?, 4).await?;
     match number::<4>(&sector, 0) {
         SECTOR => {}
-        4_096 => return Err(Unfit::Sectors.into()),
-        _ => return Err(Unfit::Wrong("the length of its sectors").into()),
+        4_096 => return Err(SparseFault::Sectors.into()),
+        _ => return Err(SparseFault::Wrong("the length of its sectors").into()),
     }
     let (capacity, block) = (number::<8>(&size, 0), number::<4>(&parameters, 0));
     let fits = block.is_power_of_two() && (MIB..=256 * MIB).contains(&block);
     if !fits || !capacity.is_multiple_of(SECTOR) {
-        return Err(Unfit::Wrong("a size is out of bounds").into());
+        return Err(SparseFault::Wrong("a size is out of bounds").into());
     }
     Ok(Disk { capacity, block })
 }
 
-fn items(table: &[u8], region: &Range<u64>) -> Result<Items, Unfit> {
+fn items(table: &[u8], region: &Range<u64>) -> Result<Items, SparseFault> {
     let count = number::<2>(table, 10);
     if !table.starts_with(b"metadata") || count > MOST_ENTRIES {
-        return Err(Unfit::Wrong("the table of its properties"));
+        return Err(SparseFault::Wrong("the table of its properties"));
     }
     let mut items = Items::default();
     let entries = table.get(ENTRY..).unwrap_or_default().chunks_exact(ENTRY);
@@ -77,7 +77,7 @@ fn items(table: &[u8], region: &Range<u64>) -> Result<Items, Unfit> {
         let name = entry.get(..16).unwrap_or_default();
         let (known, length) = match name {
             _ if flags & IS_USERS != 0 => (None, 0),
-            name if name == PARENT => return Err(Unfit::NotAlone),
+            name if name == PARENT => return Err(SparseFault::NotAlone),
             name if name == PARAMETERS => (Some(&mut items.parameters), 8),
             name if name == SIZE => (Some(&mut items.size), 8),
             name if name == LOGICAL_SECTOR => (Some(&mut items.sector), 4),
@@ -88,12 +88,12 @@ fn items(table: &[u8], region: &Range<u64>) -> Result<Items, Unfit> {
             Some(known) => {
                 let before = known.replace(place(entry, length, region)?);
                 if before.is_some() {
-                    return Err(Unfit::Wrong("it has a property twice"));
+                    return Err(SparseFault::Wrong("it has a property twice"));
                 }
             }
             // Who does not know an item that is required must not open the file.
             None if flags & IS_REQUIRED != 0 => {
-                return Err(Unfit::Wrong("a property that it requires is unknown"));
+                return Err(SparseFault::Wrong("a property that it requires is unknown"));
             }
             None => {}
         }
@@ -102,7 +102,7 @@ fn items(table: &[u8], region: &Range<u64>) -> Result<Items, Unfit> {
 }
 
 /// Where an item of that length is in the file.
-fn place(entry: &[u8], length: u64, region: &Range<u64>) -> Result<u64, Unfit> {
+fn place(entry: &[u8], length: u64, region: &Range<u64>) -> Result<u64, SparseFault> {
     let (offset, said) = (number::<4>(entry, 16), number::<4>(entry, 20));
     let start = region.start.checked_add(offset);
     let within = |start: &u64| {
@@ -111,5 +111,5 @@ fn place(entry: &[u8], length: u64, region: &Range<u64>) -> Result<u64, Unfit> {
             .is_some_and(|end| end <= region.end)
     };
     let start = start.filter(|start| offset >= TABLE && said == length && within(start));
-    start.ok_or(Unfit::Wrong("the place of a property"))
+    start.ok_or(SparseFault::Wrong("the place of a property"))
 }

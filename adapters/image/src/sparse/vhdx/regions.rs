@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{KIB, MIB, guid, has_checksum};
 use crate::packing::vmdk::number;
-use crate::sparse::error::{Unfit, Unread};
+use crate::sparse::error::{SparseFault, Unread};
 use crate::sparse::ranges::Ranges;
 
 /// Where the table and its copy are.
@@ -31,13 +31,13 @@ pub(super) async fn read(file: &mut impl Ranges, log: Range<u64>) -> Result<Regi
             return Ok(regions(&table, log)?);
         }
     }
-    Err(Unfit::Wrong("neither of its region tables is whole").into())
+    Err(SparseFault::Wrong("neither of its region tables is whole").into())
 }
 
-fn regions(table: &[u8], log: Range<u64>) -> Result<Regions, Unfit> {
+fn regions(table: &[u8], log: Range<u64>) -> Result<Regions, SparseFault> {
     let count = number::<4>(table, 8);
     if count > MOST_ENTRIES {
-        return Err(Unfit::Wrong("it has too many regions"));
+        return Err(SparseFault::Wrong("it has too many regions"));
     }
     let (mut bat, mut metadata) = (None, None);
     let mut taken = vec![0..MIB, log];
@@ -49,20 +49,20 @@ fn regions(table: &[u8], log: Range<u64>) -> Result<Regions, Unfit> {
             Some(name) if name == METADATA => &mut metadata,
             // Who does not know a region that is required must not open the file.
             _ if number::<4>(entry, 28) & 1 != 0 => {
-                return Err(Unfit::Wrong("a region that it requires is unknown"));
+                return Err(SparseFault::Wrong("a region that it requires is unknown"));
             }
             _ => continue,
         };
         if known.replace(region.clone()).is_some() {
-            return Err(Unfit::Wrong("it has a region twice"));
+            return Err(SparseFault::Wrong("it has a region twice"));
         }
         let overlaps = |other: &Range<u64>| region.start < other.end && other.start < region.end;
         if taken.iter().any(overlaps) {
-            return Err(Unfit::Wrong("two regions share a place in the file"));
+            return Err(SparseFault::Wrong("two regions share a place in the file"));
         }
         taken.push(region);
     }
-    let missing = Unfit::Wrong("a region is missing");
+    let missing = SparseFault::Wrong("a region is missing");
     Ok(Regions {
         bat: bat.ok_or(missing)?,
         metadata: metadata.ok_or(missing)?,
@@ -70,11 +70,11 @@ fn regions(table: &[u8], log: Range<u64>) -> Result<Regions, Unfit> {
     })
 }
 
-fn region(entry: &[u8]) -> Result<Range<u64>, Unfit> {
+fn region(entry: &[u8]) -> Result<Range<u64>, SparseFault> {
     let (start, length) = (number::<8>(entry, 16), number::<4>(entry, 24));
     let whole = start.is_multiple_of(MIB) && length.is_multiple_of(MIB);
     let end = start.checked_add(length);
     let end = end.filter(|_| whole && start >= MIB && length > 0);
-    let end = end.ok_or(Unfit::Wrong("the place of a region"))?;
+    let end = end.ok_or(SparseFault::Wrong("the place of a region"))?;
     Ok(start..end)
 }

@@ -1,8 +1,8 @@
 //! Files that somebody sends while they are read: `upload://NAMESPACE/FILE`.
 //!
-//! Whoever has the file begins an upload of it ([`Desk::begin`]): from then on it can be opened, at any
+//! Whoever has the file begins an upload of it ([`UploadRelay::begin`]): from then on it can be opened, at any
 //! byte and by several hosts. Each of these readers says which byte it needs next
-//! ([`Desk::readers`]), and is given bytes from there ([`Desk::feed`]). So nothing of a file is stored
+//! ([`UploadRelay::readers`]), and is given bytes from there ([`UploadRelay::feed`]). So nothing of a file is stored
 //! here, and a reader that begins anew in the middle is simply given the file from there. Who sends and
 //! who reads may both be cut off at any time.
 //!
@@ -12,7 +12,11 @@
 //! - At most 4 pieces of 128 KiB wait for each reader; who sends waits longer. Uploads and
 //!   readers are bounded, in all and for each namespace, so that one of them leaves room for others.
 //! - A file is the one of its length and SHA-256. Another one is refused under its name while it is sent.
-//! - An upload that nobody sends to for 60 s is over: those who read are told so.
+//! - A reader never waits long in vain, since it holds a host's place for work: one that receives less
+//!   than 4 KiB/s while it waits, or nothing for 15 s, ends. The file is then not read for a while, which
+//!   doubles from 10 s to 10 min each time that happens again before 1 MiB came.
+//! - Who sends never waits longer than 15 s for a reader that takes nothing.
+//! - An upload that nobody sends to for 60 s is over.
 //!
 //! What it never does: judge who may send (that is asked where requests come in), or believe the SHA-256.
 //! It is compared with what was sent when the image is verified.
@@ -40,6 +44,20 @@ const WAITING: usize = 4;
 /// An upload to which nobody sends is over; earlier, if nobody reads it.
 const QUIET: Duration = Duration::from_secs(60);
 const UNREAD: Duration = Duration::from_secs(15);
+/// What a reader may wait for bytes, and the bytes that are worth a second of it.
+const PATIENCE: Duration = Duration::from_secs(15);
+const SLOWEST: u64 = 4 * 1024;
+/// How long a file is not read after its readers waited in vain: at first, at most, and when that is
+/// forgotten.
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+const FORGOTTEN: Duration = Duration::from_secs(3_600);
+/// So many such files are known.
+const MOST_PAUSES: usize = 256;
+/// So many bytes show that the file is really sent.
+const PROOF: u64 = 1 << 20;
+/// How long a reader may take nothing.
+const FULL: Duration = Duration::from_secs(15);
 /// Uploads at a time, in all and of a namespace.
 const MOST_UPLOADS: Bound = Bound { all: 64, own: 8 };
 /// Readers at a time, in all and of an upload.
@@ -71,7 +89,7 @@ impl SentFile {
 
 /// Somebody who reads a file, and the byte that they need next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DeskReader {
+pub struct RelayReader {
     /// Its number.
     pub id: u64,
     /// The byte.
@@ -90,6 +108,9 @@ pub enum NotTaken {
     /// The reader needs another byte next.
     #[error("byte {0} is needed next")]
     Elsewhere(u64),
+    /// The reader took nothing for a while.
+    #[error("the reader takes nothing at present; byte {0} is needed next")]
+    Slow(u64),
     /// There is more than the file has.
     #[error("the file has fewer bytes")]
     TooLong,
@@ -103,14 +124,14 @@ pub enum NotTaken {
 
 /// What is sent.
 #[derive(Clone, Debug)]
-pub enum Sent {
+pub enum SentPiece {
     /// These bytes.
     Data(Bytes),
     /// So many zeros.
     Zeros(u64),
 }
 
-impl Sent {
+impl SentPiece {
     fn len(&self) -> u64 {
         match self {
             Self::Data(bytes) => bytes.len() as u64,
@@ -129,12 +150,13 @@ impl Sent {
 
 /// Files that are sent at present; clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Desk(Arc<DeskState>);
+pub struct UploadRelay(Arc<RelayState>);
 
 #[derive(Debug, Default)]
-struct DeskState {
+struct RelayState {
     /// By their URLs.
     uploads: Mutex<BTreeMap<String, Upload>>,
+    pauses: Mutex<Pauses>,
     /// Somebody reads, or reads no more.
     moved: Notify,
 }
@@ -146,13 +168,15 @@ struct Upload {
     seen: Instant,
     readers: Vec<Reader>,
     numbered: u64,
+    /// The bytes that came since it began, or since a reader waited in vain.
+    came: u64,
 }
 
 #[derive(Debug)]
 struct Reader {
     id: u64,
     from: u64,
-    give: mpsc::Sender<Sent>,
+    give: mpsc::Sender<SentPiece>,
 }
 
 impl Upload {
@@ -166,10 +190,28 @@ impl Upload {
     }
 }
 
-impl Desk {
+impl UploadRelay {
     fn uploads(&self) -> MutexGuard<'_, BTreeMap<String, Upload>> {
         let uploads = self.0.uploads.lock();
         uploads.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn pauses(&self) -> MutexGuard<'_, Pauses> {
+        let pauses = self.0.pauses.lock();
+        pauses.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long the file is not read yet, since its readers waited in vain.
+    pub fn pause(&self, url: &str) -> Option<Duration> {
+        self.pauses().left(url)
+    }
+
+    /// A reader waited in vain.
+    fn starved(&self, url: &str) {
+        if let Some(upload) = self.uploads().get_mut(url) {
+            upload.came = 0;
+        }
+        self.pauses().begin(url);
     }
 
     /// From now on the file is sent under this URL, or still is.
@@ -195,17 +237,29 @@ impl Desk {
             seen: Instant::now(),
             readers: Vec::new(),
             numbered: 0,
+            came: 0,
         };
         uploads.insert(url.to_owned(), upload);
         Ok(())
     }
 
+    /// All that is wanted of the file has arrived: the name is free for another one, unless somebody reads it.
+    pub fn end(&self, url: &str, file: &SentFile) {
+        let mut uploads = self.uploads();
+        if let Some(upload) = uploads.get_mut(url) {
+            upload.gone();
+            if upload.file == *file && upload.readers.is_empty() {
+                uploads.remove(url);
+            }
+        }
+    }
+
     /// Who reads the file; none where no such upload was begun, or it is over.
-    pub fn readers(&self, url: &str) -> Option<Vec<DeskReader>> {
+    pub fn readers(&self, url: &str) -> Option<Vec<RelayReader>> {
         let mut uploads = self.uploads();
         let upload = uploads.get_mut(url).filter(|upload| !upload.is_over())?;
         upload.gone();
-        let shown = |reader: &Reader| DeskReader {
+        let shown = |reader: &Reader| RelayReader {
             id: reader.id,
             from: reader.from,
         };
@@ -227,12 +281,13 @@ impl Desk {
         (url, file): (&str, &SentFile),
         id: u64,
         from: u64,
-        mut sent: Sent,
+        mut sent: SentPiece,
     ) -> Result<u64, NotTaken> {
         let mut at = from;
         while sent.len() > 0 {
             let give = self.reader((url, file), id, at, sent.len())?;
-            let room = give.reserve_owned().await;
+            let room = timeout(FULL, give.reserve_owned()).await;
+            let room = room.map_err(|_| NotTaken::Slow(at))?;
             let room = room.map_err(|_| NotTaken::NoReader)?;
             // Somebody else may have been faster.
             let mut uploads = self.uploads();
@@ -240,10 +295,16 @@ impl Desk {
             upload.seen = Instant::now();
             let piece = sent.first();
             at = at.saturating_add(piece.len());
+            upload.came = upload.came.saturating_add(piece.len());
+            let is_proved = upload.came >= PROOF || at >= file.length;
             if let Some(reader) = upload.readers.get_mut(index) {
                 reader.from = at;
             }
             room.send(piece);
+            drop(uploads);
+            if is_proved {
+                self.pauses().end(url);
+            }
         }
         Ok(at)
     }
@@ -254,7 +315,7 @@ impl Desk {
         id: u64,
         from: u64,
         length: u64,
-    ) -> Result<mpsc::Sender<Sent>, NotTaken> {
+    ) -> Result<mpsc::Sender<SentPiece>, NotTaken> {
         let mut uploads = self.uploads();
         let (upload, index) = found(&mut uploads, sent, id, from, length)?;
         upload.seen = Instant::now();
@@ -263,7 +324,17 @@ impl Desk {
         give.ok_or(NotTaken::NoReader)
     }
 
-    fn join(&self, url: &str, offset: u64, known: Option<&str>) -> Result<DeskStream, SourceError> {
+    fn join(
+        &self,
+        url: &str,
+        offset: u64,
+        known: Option<&str>,
+    ) -> Result<RelayStream, SourceError> {
+        if let Some(left) = self.pause(url) {
+            let seconds = left.as_secs().saturating_add(1);
+            let why = format!("{STARVED}; it is read again in {seconds} s");
+            return Err(awaited(url, &why));
+        }
         let mut uploads = self.uploads();
         uploads.values_mut().for_each(Upload::gone);
         let all: usize = uploads.values().map(|upload| upload.readers.len()).sum();
@@ -289,14 +360,58 @@ impl Desk {
         });
         drop(uploads);
         self.0.moved.notify_waiters();
-        Ok(DeskStream {
+        Ok(RelayStream {
+            relay: self.clone(),
             url: url.to_owned(),
             info,
             starts_at,
             read: starts_at,
             pieces,
             zeros: 0,
+            patience: PATIENCE,
         })
+    }
+}
+
+/// Files that are not read for a while, since they were announced and not sent.
+#[derive(Debug, Default)]
+struct Pauses(BTreeMap<String, Pause>);
+
+#[derive(Debug)]
+struct Pause {
+    begun: Instant,
+    length: Duration,
+}
+
+impl Pauses {
+    fn left(&self, url: &str) -> Option<Duration> {
+        let pause = self.0.get(url)?;
+        let left = pause.length.saturating_sub(pause.begun.elapsed());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Readers that wait in vain together count once.
+    fn begin(&mut self, url: &str) {
+        if self.left(url).is_some() {
+            return;
+        }
+        self.0.retain(|_, pause| pause.begun.elapsed() < FORGOTTEN);
+        if self.0.len() >= MOST_PAUSES {
+            let oldest = self.0.iter().min_by_key(|(_, pause)| pause.begun);
+            let oldest = oldest.map(|(url, _)| url.clone());
+            oldest.and_then(|oldest| self.0.remove(&oldest));
+        }
+        let last = self.0.get(url).map(|pause| pause.length);
+        let length = last.map_or(FIRST_PAUSE, |last| last.saturating_mul(2));
+        let pause = Pause {
+            begun: Instant::now(),
+            length: length.min(LONGEST_PAUSE),
+        };
+        self.0.insert(url.to_owned(), pause);
+    }
+
+    fn end(&mut self, url: &str) {
+        self.0.remove(url);
     }
 }
 
@@ -335,6 +450,7 @@ fn place(url: &str) -> &str {
 }
 
 const NOBODY: &str = "nobody sends the file at present";
+const STARVED: &str = "a host waited for bytes, and whoever sends the file sent none, or too few";
 const STOPPED: &str = "whoever sent the file has stopped";
 
 fn awaited(url: &str, why: &str) -> SourceError {
@@ -346,7 +462,7 @@ fn awaited(url: &str, why: &str) -> SourceError {
 }
 
 #[async_trait]
-impl ImageSource for Desk {
+impl ImageSource for UploadRelay {
     async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
         let uploads = self.uploads();
         let upload = uploads.get(url).filter(|upload| !upload.is_over());
@@ -369,18 +485,42 @@ impl ImageSource for Desk {
 }
 
 /// A file being sent to a reader.
-struct DeskStream {
+struct RelayStream {
+    relay: UploadRelay,
     url: String,
     info: SourceInfo,
     starts_at: u64,
     read: u64,
-    pieces: mpsc::Receiver<Sent>,
+    pieces: mpsc::Receiver<SentPiece>,
     /// So many zeros come first.
     zeros: u64,
+    /// How long it still waits: less with each wait, more with each byte.
+    patience: Duration,
+}
+
+impl RelayStream {
+    async fn piece(&mut self) -> Result<SentPiece, SourceError> {
+        let begun = Instant::now();
+        match timeout(self.patience, self.pieces.recv()).await {
+            Ok(Some(piece)) => {
+                let waited = self.patience.saturating_sub(begun.elapsed());
+                let worth = Duration::from_millis(piece.len().saturating_mul(1_000) / SLOWEST);
+                self.patience = waited.saturating_add(worth).min(PATIENCE);
+                Ok(piece)
+            }
+            Ok(None) => Err(awaited(&self.url, STOPPED)),
+            Err(_) => {
+                self.relay.starved(&self.url);
+                let length = self.info.length.unwrap_or_default();
+                let why = format!("{STARVED}: it has {} of {length} bytes", self.read);
+                Err(awaited(&self.url, &why))
+            }
+        }
+    }
 }
 
 #[async_trait]
-impl ImageStream for DeskStream {
+impl ImageStream for RelayStream {
     fn info(&self) -> &SourceInfo {
         &self.info
     }
@@ -394,15 +534,13 @@ impl ImageStream for DeskStream {
             return Ok(None);
         }
         let piece = if self.zeros > 0 {
-            Sent::Zeros(self.zeros)
+            SentPiece::Zeros(self.zeros)
         } else {
-            let next = timeout(QUIET, self.pieces.recv()).await;
-            let next = next.ok().flatten();
-            next.ok_or_else(|| awaited(&self.url, STOPPED))?
+            self.piece().await?
         };
         let bytes = match piece {
-            Sent::Data(bytes) => bytes,
-            Sent::Zeros(zeros) => {
+            SentPiece::Data(bytes) => bytes,
+            SentPiece::Zeros(zeros) => {
                 let now = usize::try_from(zeros).map_or(ZEROS.len(), |now| now.min(ZEROS.len()));
                 self.zeros = zeros.saturating_sub(now as u64);
                 Bytes::from_static(&ZEROS).slice(..now)
@@ -414,166 +552,4 @@ impl ImageStream for DeskStream {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const URL: &str = "upload://shop/disk.qcow2";
-
-    fn file(length: u64) -> SentFile {
-        SentFile {
-            length,
-            sha256: "0".repeat(64),
-        }
-    }
-
-    fn data(bytes: &[u8]) -> Sent {
-        Sent::Data(Bytes::copy_from_slice(bytes))
-    }
-
-    async fn rest(mut stream: Box<dyn ImageStream>) -> Result<Vec<u8>, SourceError> {
-        let mut all = Vec::new();
-        while let Some(bytes) = stream.next().await? {
-            all.extend_from_slice(&bytes);
-        }
-        Ok(all)
-    }
-
-    #[tokio::test]
-    async fn a_reader_is_given_the_file_from_where_it_needs_it() {
-        let desk = Desk::default();
-        assert_eq!(
-            desk.open(URL).await.err().unwrap().kind,
-            SourceErrorKind::Awaited
-        );
-        desk.begin(URL, &file(1_000_000)).unwrap();
-        let info = desk.probe(URL).await.unwrap();
-        assert_eq!(info.length, Some(1_000_000));
-        let stream = desk.open_at(URL, 300, info.validator.as_deref());
-        let stream = stream.await.unwrap();
-        assert_eq!(stream.starts_at(), 300);
-        let other = desk.open_at(URL, 300, Some("another")).await.unwrap();
-        assert_eq!(other.starts_at(), 0);
-        let readers = desk.readers(URL).unwrap();
-        assert_eq!(readers.iter().map(|r| r.from).collect::<Vec<_>>(), [300, 0]);
-        let id = readers[0].id;
-        let reading = tokio::spawn(rest(stream));
-        let whole = file(1_000_000);
-        let feed = |from, sent| desk.feed((URL, &whole), id, from, sent);
-        assert_eq!(feed(300, data(&[7; 400_000])).await, Ok(400_300));
-        let elsewhere = NotTaken::Elsewhere(400_300);
-        assert_eq!(feed(300, data(&[7; 10])).await, Err(elsewhere));
-        assert_eq!(feed(400_300, Sent::Zeros(599_600)).await, Ok(999_900));
-        assert_eq!(feed(999_900, data(&[8; 101])).await, Err(NotTaken::TooLong));
-        assert_eq!(feed(999_900, data(&[8; 100])).await, Ok(1_000_000));
-        let read = reading.await.unwrap().unwrap();
-        assert!(read == [vec![7; 400_000], vec![0; 599_600], vec![8; 100]].concat());
-        drop(other);
-        assert_eq!(desk.readers(URL), Some(Vec::new()));
-        assert_eq!(feed(0, data(&[7])).await, Err(NotTaken::NoReader));
-    }
-
-    #[tokio::test]
-    async fn bytes_of_two_who_send_at_once_go_once_and_in_order() {
-        let desk = Desk::default();
-        let whole = file(40 * PIECE as u64);
-        desk.begin(URL, &whole).unwrap();
-        let reading = tokio::spawn(rest(desk.open(URL).await.unwrap()));
-        let id = desk.readers(URL).unwrap()[0].id;
-        let send = async || {
-            loop {
-                let Some(from) = desk.readers(URL).unwrap().first().map(|r| r.from) else {
-                    return;
-                };
-                let next = vec![(from / PIECE as u64) as u8; PIECE];
-                match desk
-                    .feed((URL, &whole), id, from, Sent::Data(next.into()))
-                    .await
-                {
-                    Ok(_) | Err(NotTaken::Elsewhere(_)) => {}
-                    Err(NotTaken::NoReader | NotTaken::TooLong) => return,
-                    Err(other) => panic!("{other}"),
-                }
-            }
-        };
-        tokio::join!(send(), send(), send());
-        let read = reading.await.unwrap().unwrap();
-        let expected: Vec<u8> = (0..40).flat_map(|n| vec![n; PIECE]).collect();
-        assert!(read == expected);
-    }
-
-    #[tokio::test]
-    async fn what_waits_for_a_reader_is_bounded() {
-        let desk = Desk::default();
-        let whole = file(100 << 20);
-        desk.begin(URL, &whole).unwrap();
-        let mut stream = desk.open(URL).await.unwrap();
-        let id = desk.readers(URL).unwrap()[0].id;
-        let sending = desk.feed((URL, &whole), id, 0, data(&vec![1; 4 << 20]));
-        let waits = timeout(Duration::from_millis(200), sending).await;
-        assert!(waits.is_err());
-        let from = desk.readers(URL).unwrap()[0].from;
-        assert_eq!(from, (WAITING * PIECE) as u64);
-        // What was given stays given, and it goes on behind that.
-        stream.next().await.unwrap();
-        let more = desk.feed((URL, &whole), id, from, data(&[2; 10])).await;
-        assert_eq!(more, Ok(from + 10));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_upload_that_nobody_sends_to_is_over_for_those_who_read() {
-        let desk = Desk::default();
-        desk.begin(URL, &file(1_000)).unwrap();
-        let stream = desk.open(URL).await.unwrap();
-        let error = rest(stream).await.unwrap_err();
-        assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
-        tokio::time::advance(QUIET).await;
-        assert_eq!(desk.readers(URL), None);
-        assert!(desk.open(URL).await.is_err());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn another_file_under_the_name_is_never_mixed_with_the_former() {
-        let desk = Desk::default();
-        let (first, second) = (file(1_000), file(2_000));
-        desk.begin(URL, &first).unwrap();
-        let stream = desk.open(URL).await.unwrap();
-        let id = desk.readers(URL).unwrap()[0].id;
-        let feed = |file, from, sent| desk.feed((URL, file), id, from, sent);
-        feed(&first, 0, data(&[1; 10])).await.unwrap();
-        desk.begin(URL, &first).unwrap();
-        assert_eq!(desk.readers(URL).unwrap().len(), 1, "the same file");
-        assert_eq!(desk.begin(URL, &second), Err(NotTaken::Another));
-        let mixed = feed(&second, 10, data(&[1; 10])).await;
-        assert_eq!(mixed, Err(NotTaken::Another));
-        // Once nobody sends the first, it is over, also for who reads it.
-        tokio::time::advance(QUIET * 2).await;
-        desk.begin(URL, &second).unwrap();
-        let error = rest(stream).await.unwrap_err();
-        assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
-        let late = feed(&first, 10, data(&[1; 10])).await;
-        assert_eq!(late, Err(NotTaken::Another));
-    }
-
-    #[tokio::test]
-    async fn uploads_and_readers_at_a_time_are_bounded() {
-        let desk = Desk::default();
-        let url = |place: usize, number: usize| format!("upload://shop{place}/{number}");
-        for number in 0..MOST_UPLOADS.own {
-            desk.begin(&url(0, number), &file(1)).unwrap();
-        }
-        let one_more = url(0, MOST_UPLOADS.own);
-        assert_eq!(desk.begin(&one_more, &file(1)), Err(NotTaken::Busy));
-        for number in MOST_UPLOADS.own..MOST_UPLOADS.all {
-            desk.begin(&url(number, 0), &file(1)).unwrap();
-        }
-        assert_eq!(desk.begin(&url(99, 0), &file(1)), Err(NotTaken::Busy));
-        let mut held = Vec::new();
-        for _ in 0..MOST_READERS.own {
-            held.push(desk.open(&url(0, 0)).await.unwrap());
-        }
-        let error = desk.open(&url(0, 0)).await.err().unwrap();
-        assert_eq!(error.kind, SourceErrorKind::Transient, "{error}");
-        held.pop();
-        assert!(desk.open(&url(0, 0)).await.is_ok());
-    }
-}
+mod tests;

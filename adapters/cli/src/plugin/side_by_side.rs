@@ -1,0 +1,340 @@
+//! A file that is sent to several hosts side by side.
+//!
+//! Each reader has at most one piece under way, and the next one follows its answer. So a reader that is slow, or
+//! dead, holds up no other.
+//!
+//! # Guarantees
+//! - At most [`UNDER_WAY`] bytes are under way, and the least piece for each reader, however many there are.
+//! - A piece is as long as its reader takes in a few seconds: one that takes nothing costs the way
+//!   little.
+//!
+//! What it never does: believe that something arrived. Where a reader does not answer with the next byte that it
+//! needs, it is forgotten until the cluster names it again.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tokio::time::{Instant, timeout};
+use vsiflow_kube::plugin::{PluginError, UploadPiece, UploadReader};
+
+use super::local_file::OpenFile;
+use crate::exit::ExitProblem;
+
+/// A piece has so many bytes at first, at least and at most; more as the way is faster.
+const FIRST: usize = 1 << 20;
+const SHORTEST: usize = 64 << 10;
+const LONGEST: usize = 8 << 20;
+/// So many bytes are under way, for all readers together.
+const UNDER_WAY: usize = 32 << 20;
+/// The API server cuts off what takes a minute.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// So many readers are remembered.
+const MOST_READERS: usize = 256;
+
+/// What became of a piece: the byte behind it, or none where the cluster has to be asked.
+type Sent = Result<Option<u64>, PluginError>;
+/// How a reader is sent a piece.
+type Send<'a> = Box<dyn Fn(UploadReader, UploadPiece) -> BoxFuture<'a, Sent> + 'a>;
+
+/// The readers of a file.
+pub(super) struct SideBySide<'a> {
+    send: Send<'a>,
+    readers: BTreeMap<u64, Reader>,
+    under_way: FuturesUnordered<BoxFuture<'a, Answer>>,
+}
+
+struct Reader {
+    from: u64,
+    /// The length of its next piece.
+    piece: usize,
+    place: Place,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// It waits for a piece.
+    Waits,
+    /// A piece of so many bytes is under way to it.
+    UnderWay(usize),
+    /// The cluster did not name it lately.
+    Unknown,
+}
+
+/// What came of a piece.
+pub(super) struct Answer {
+    id: u64,
+    took: Duration,
+    /// None after too long a time.
+    sent: Option<Sent>,
+}
+
+/// What follows from an answer.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// The reader took it.
+    Taken,
+    /// The cluster has to be asked what it needs.
+    Ask,
+    /// It was not sent.
+    Failed(PluginError),
+}
+
+impl<'a> SideBySide<'a> {
+    pub(super) fn new(
+        send: impl Fn(UploadReader, UploadPiece) -> BoxFuture<'a, Sent> + 'a,
+    ) -> Self {
+        Self {
+            send: Box::new(send),
+            readers: BTreeMap::new(),
+            under_way: FuturesUnordered::new(),
+        }
+    }
+
+    /// These read the file now, as the cluster says.
+    pub(super) fn know(&mut self, readers: &[UploadReader]) {
+        for reader in self.readers.values_mut() {
+            if reader.place == Place::Waits {
+                reader.place = Place::Unknown;
+            }
+        }
+        if self.readers.len() > MOST_READERS {
+            self.readers
+                .retain(|_, reader| reader.place != Place::Unknown);
+        }
+        for named in readers {
+            let reader = self.readers.entry(named.id).or_insert(Reader {
+                from: named.from,
+                piece: FIRST,
+                place: Place::Waits,
+            });
+            if !matches!(reader.place, Place::UnderWay(_)) {
+                (reader.from, reader.place) = (named.from, Place::Waits);
+            }
+        }
+    }
+
+    /// Sends a piece to each reader that waits for one.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or has changed.
+    pub(super) async fn start(&mut self, file: &mut OpenFile) -> Result<(), ExitProblem> {
+        let length = file.known.length;
+        let waits = |reader: &Reader| reader.place == Place::Waits && reader.from < length;
+        let waiting = self.readers.iter().filter(|(_, reader)| waits(reader));
+        let mut waiting: Vec<_> = waiting.map(|(id, reader)| (reader.from, *id)).collect();
+        // Those who are at the same place one after the other, so that it is read once.
+        waiting.sort_unstable();
+        for (from, id) in waiting {
+            let most = self.most(id, from);
+            let piece = file.piece(from, most).await?;
+            let bytes = match &piece {
+                UploadPiece::Data(bytes) => bytes.len(),
+                UploadPiece::Zeros(_) => 0,
+            };
+            if let Some(reader) = self.readers.get_mut(&id) {
+                reader.place = Place::UnderWay(bytes);
+            }
+            let sending = (self.send)(UploadReader { id, from }, piece);
+            self.under_way.push(Box::pin(async move {
+                let begun = Instant::now();
+                let sent = timeout(PATIENCE, sending).await.ok();
+                let took = begun.elapsed();
+                Answer { id, took, sent }
+            }));
+        }
+        Ok(())
+    }
+
+    /// How long the next piece of a reader may be.
+    fn most(&self, id: u64, from: u64) -> usize {
+        // Whoever begins may only look what the file is like.
+        if from == 0 {
+            return SHORTEST;
+        }
+        let own = self
+            .readers
+            .get(&id)
+            .map_or(SHORTEST, |reader| reader.piece);
+        let places = self.readers.values().map(|reader| reader.place);
+        let under_way = places.fold(0_usize, |sum, place| match place {
+            Place::UnderWay(bytes) => sum.saturating_add(bytes),
+            Place::Waits | Place::Unknown => sum,
+        });
+        own.min(UNDER_WAY.saturating_sub(under_way) / 2)
+            .max(SHORTEST)
+    }
+
+    /// Whether something is under way.
+    pub(super) fn is_sending(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
+    /// The next answer; pending for ever where nothing is under way. Cancel safe.
+    pub(super) async fn next(&mut self) -> Answer {
+        match self.under_way.next().await {
+            Some(answer) => answer,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What follows from it.
+    pub(super) fn heard(&mut self, answer: Answer) -> Heard {
+        let Some(reader) = self.readers.get_mut(&answer.id) else {
+            return Heard::Ask;
+        };
+        reader.place = Place::Unknown;
+        match answer.sent {
+            Some(Ok(Some(next))) => {
+                (reader.from, reader.place) = (next, Place::Waits);
+                if answer.took < Duration::from_secs(1) {
+                    reader.piece = reader.piece.saturating_mul(2).min(LONGEST);
+                } else if answer.took > Duration::from_secs(8) {
+                    reader.slower();
+                }
+                Heard::Taken
+            }
+            Some(Ok(None)) => {
+                reader.slower();
+                Heard::Ask
+            }
+            Some(Err(error)) => {
+                reader.slower();
+                Heard::Failed(error)
+            }
+            None => {
+                reader.slower();
+                Heard::Ask
+            }
+        }
+    }
+
+    /// The byte that the last of them needs.
+    pub(super) fn least(&self) -> Option<u64> {
+        let known = |reader: &&Reader| reader.place != Place::Unknown;
+        let readers = self.readers.values().filter(known);
+        readers.map(|reader| reader.from).min()
+    }
+}
+
+impl Reader {
+    fn slower(&mut self) {
+        self.piece = (self.piece / 4).max(SHORTEST);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        path::Path,
+        sync::{
+            Arc, Mutex,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+
+    use futures::FutureExt as _;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    async fn open(folder: &Path, mib: usize) -> OpenFile {
+        let path = folder.join("disk");
+        let bytes: Vec<u8> = (0..mib * MIB).map(|at| (at / 1_000) as u8 | 1).collect();
+        std::fs::write(&path, bytes).unwrap();
+        OpenFile::read(&path, "disk", |_, _| ()).await.unwrap()
+    }
+
+    fn readers(count: u64) -> Vec<UploadReader> {
+        (0..count).map(|id| UploadReader { id, from: 0 }).collect()
+    }
+
+    fn bytes(piece: &UploadPiece) -> usize {
+        match piece {
+            UploadPiece::Data(bytes) => bytes.len(),
+            UploadPiece::Zeros(_) => panic!("zeros"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_and_a_dead_host_hold_up_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = open(folder.path(), 24).await;
+        let length = file.known.length;
+        let mut side = SideBySide::new(|to: UploadReader, piece| {
+            let next = to.from + bytes(&piece) as u64;
+            async move {
+                match to.id {
+                    0 => std::future::pending().await,
+                    1 => sleep(Duration::from_millis(300)).await,
+                    _ => {}
+                }
+                Ok(Some(next))
+            }
+            .boxed()
+        });
+        side.know(&readers(8));
+        let ends = |side: &SideBySide<'_>| {
+            let ended = side.readers.values().filter(|reader| reader.from == length);
+            ended.count()
+        };
+        let all = async {
+            while ends(&side) < 6 {
+                side.start(&mut file).await.unwrap();
+                let answer = side.next().await;
+                assert!(matches!(side.heard(answer), Heard::Taken));
+            }
+        };
+        timeout(Duration::from_secs(30), all).await.unwrap();
+        assert!(side.readers[&1].from < length, "it would have taken longer");
+        assert_eq!((side.readers[&0].from, side.least()), (0, Some(0)));
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_is_bounded_however_many_hosts_there_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = open(folder.path(), 40).await;
+        let length = file.known.length;
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(0)));
+        let mut side = SideBySide::new(|to: UploadReader, piece| {
+            let (now, most, length) = (now.clone(), most.clone(), bytes(&piece));
+            let sum = now.fetch_add(length, Ordering::SeqCst) + length;
+            let mut most = most.lock().unwrap();
+            *most = sum.max(*most);
+            async move {
+                sleep(Duration::from_millis(1)).await;
+                now.fetch_sub(length, Ordering::SeqCst);
+                Ok(Some(to.from + length as u64))
+            }
+            .boxed()
+        });
+        side.know(&readers(40));
+        while side.least() != Some(length) {
+            side.start(&mut file).await.unwrap();
+            let answer = side.next().await;
+            side.heard(answer);
+        }
+        let most = *most.lock().unwrap();
+        assert!(most > 8 * MIB, "{most}: they are side by side");
+        assert!(most <= UNDER_WAY + 40 * SHORTEST, "{most}");
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_is_sent_little_and_only_once_it_is_named_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = open(folder.path(), 4).await;
+        let mut side = SideBySide::new(|_, _| async { Ok(None) }.boxed());
+        let named = [UploadReader { id: 7, from: 9 }];
+        for _ in 0..4 {
+            side.know(&named);
+            side.start(&mut file).await.unwrap();
+            assert!(side.is_sending());
+            let answer = side.next().await;
+            assert!(matches!(side.heard(answer), Heard::Ask));
+            side.start(&mut file).await.unwrap();
+            assert!(!side.is_sending());
+        }
+        assert_eq!(side.readers[&7].piece, SHORTEST);
+    }
+}
