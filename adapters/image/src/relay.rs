@@ -21,19 +21,24 @@
 //! What it never does: judge who may send (that is asked where requests come in), or believe the SHA-256.
 //! It is compared with what was sent when the image is verified.
 
+mod pauses;
+mod sent;
+mod stream;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout};
 use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
 
 use crate::error::{error, parse};
-use crate::file::ZEROS;
+use pauses::Pauses;
+pub use sent::{NotTaken, RelayReader, SentFile, SentPiece};
+use stream::{PATIENCE, RelayStream};
 
 /// The scheme of such files.
 pub const SCHEME: &str = "upload";
@@ -44,16 +49,6 @@ const WAITING: usize = 4;
 /// An upload to which nobody sends is over; earlier, if nobody reads it.
 const QUIET: Duration = Duration::from_secs(60);
 const UNREAD: Duration = Duration::from_secs(15);
-/// What a reader may wait for bytes, and the bytes that are worth a second of it.
-const PATIENCE: Duration = Duration::from_secs(15);
-const SLOWEST: u64 = 4 * 1024;
-/// How long a file is not read after its readers waited in vain: at first, at most, and when that is
-/// forgotten.
-const FIRST_PAUSE: Duration = Duration::from_secs(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(600);
-const FORGOTTEN: Duration = Duration::from_secs(3_600);
-/// So many such files are known.
-const MOST_PAUSES: usize = 256;
 /// So many bytes show that the file is really sent.
 const PROOF: u64 = 1 << 20;
 /// How long a reader may take nothing.
@@ -67,85 +62,6 @@ const MOST_READERS: Bound = Bound { all: 64, own: 16 };
 struct Bound {
     all: usize,
     own: usize,
-}
-
-/// A file that is sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SentFile {
-    /// Its length in bytes.
-    pub length: u64,
-    /// Its SHA-256: 64 hexadecimal digits in lower case.
-    pub sha256: String,
-}
-
-impl SentFile {
-    fn info(&self) -> SourceInfo {
-        SourceInfo {
-            length: Some(self.length),
-            validator: Some(format!("sha256:{}", self.sha256)),
-        }
-    }
-}
-
-/// Somebody who reads a file, and the byte that they need next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RelayReader {
-    /// Its number.
-    pub id: u64,
-    /// The byte.
-    pub from: u64,
-}
-
-/// Why nothing was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotTaken {
-    /// Nobody began that upload here, or it is over.
-    #[error("no such upload was begun, or it is over")]
-    Unknown,
-    /// Nobody reads there any more.
-    #[error("nobody reads it there any more")]
-    NoReader,
-    /// The reader needs another byte next.
-    #[error("byte {0} is needed next")]
-    Elsewhere(u64),
-    /// The reader took nothing for a while.
-    #[error("the reader takes nothing at present; byte {0} is needed next")]
-    Slow(u64),
-    /// There is more than the file has.
-    #[error("the file has fewer bytes")]
-    TooLong,
-    /// There are too many uploads.
-    #[error("too many uploads at a time")]
-    Busy,
-    /// Another file is sent under the name.
-    #[error("another file is sent under this name")]
-    Another,
-}
-
-/// What is sent.
-#[derive(Clone, Debug)]
-pub enum SentPiece {
-    /// These bytes.
-    Data(Bytes),
-    /// So many zeros.
-    Zeros(u64),
-}
-
-impl SentPiece {
-    fn len(&self) -> u64 {
-        match self {
-            Self::Data(bytes) => bytes.len() as u64,
-            Self::Zeros(length) => *length,
-        }
-    }
-
-    /// Cuts off what goes first.
-    fn first(&mut self) -> Self {
-        match self {
-            Self::Data(bytes) => Self::Data(bytes.split_to(bytes.len().min(PIECE))),
-            Self::Zeros(length) => Self::Zeros(std::mem::take(length)),
-        }
-    }
 }
 
 /// Files that are sent at present; clones share them.
@@ -373,48 +289,6 @@ impl UploadRelay {
     }
 }
 
-/// Files that are not read for a while, since they were announced and not sent.
-#[derive(Debug, Default)]
-struct Pauses(BTreeMap<String, Pause>);
-
-#[derive(Debug)]
-struct Pause {
-    begun: Instant,
-    length: Duration,
-}
-
-impl Pauses {
-    fn left(&self, url: &str) -> Option<Duration> {
-        let pause = self.0.get(url)?;
-        let left = pause.length.saturating_sub(pause.begun.elapsed());
-        (!left.is_zero()).then_some(left)
-    }
-
-    /// Readers that wait in vain together count once.
-    fn begin(&mut self, url: &str) {
-        if self.left(url).is_some() {
-            return;
-        }
-        self.0.retain(|_, pause| pause.begun.elapsed() < FORGOTTEN);
-        if self.0.len() >= MOST_PAUSES {
-            let oldest = self.0.iter().min_by_key(|(_, pause)| pause.begun);
-            let oldest = oldest.map(|(url, _)| url.clone());
-            oldest.and_then(|oldest| self.0.remove(&oldest));
-        }
-        let last = self.0.get(url).map(|pause| pause.length);
-        let length = last.map_or(FIRST_PAUSE, |last| last.saturating_mul(2));
-        let pause = Pause {
-            begun: Instant::now(),
-            length: length.min(LONGEST_PAUSE),
-        };
-        self.0.insert(url.to_owned(), pause);
-    }
-
-    fn end(&mut self, url: &str) {
-        self.0.remove(url);
-    }
-}
-
 /// The upload, and the number of its reader, if that one needs so many bytes from there on.
 fn found<'a>(
     uploads: &'a mut BTreeMap<String, Upload>,
@@ -451,7 +325,6 @@ fn place(url: &str) -> &str {
 
 const NOBODY: &str = "nobody sends the file at present";
 const STARVED: &str = "a host waited for bytes, and whoever sends the file sent none, or too few";
-const STOPPED: &str = "whoever sent the file has stopped";
 
 fn awaited(url: &str, why: &str) -> SourceError {
     SourceError {
@@ -481,73 +354,6 @@ impl ImageSource for UploadRelay {
         validator: Option<&str>,
     ) -> Result<Box<dyn ImageStream>, SourceError> {
         Ok(Box::new(self.join(url, offset, validator)?))
-    }
-}
-
-/// A file being sent to a reader.
-struct RelayStream {
-    relay: UploadRelay,
-    url: String,
-    info: SourceInfo,
-    starts_at: u64,
-    read: u64,
-    pieces: mpsc::Receiver<SentPiece>,
-    /// So many zeros come first.
-    zeros: u64,
-    /// How long it still waits: less with each wait, more with each byte.
-    patience: Duration,
-}
-
-impl RelayStream {
-    async fn piece(&mut self) -> Result<SentPiece, SourceError> {
-        let begun = Instant::now();
-        match timeout(self.patience, self.pieces.recv()).await {
-            Ok(Some(piece)) => {
-                let waited = self.patience.saturating_sub(begun.elapsed());
-                let worth = Duration::from_millis(piece.len().saturating_mul(1_000) / SLOWEST);
-                self.patience = waited.saturating_add(worth).min(PATIENCE);
-                Ok(piece)
-            }
-            Ok(None) => Err(awaited(&self.url, STOPPED)),
-            Err(_) => {
-                self.relay.starved(&self.url);
-                let length = self.info.length.unwrap_or_default();
-                let why = format!("{STARVED}: it has {} of {length} bytes", self.read);
-                Err(awaited(&self.url, &why))
-            }
-        }
-    }
-}
-
-#[async_trait]
-impl ImageStream for RelayStream {
-    fn info(&self) -> &SourceInfo {
-        &self.info
-    }
-
-    fn starts_at(&self) -> u64 {
-        self.starts_at
-    }
-
-    async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
-        if self.info.length.is_none_or(|length| self.read >= length) {
-            return Ok(None);
-        }
-        let piece = if self.zeros > 0 {
-            SentPiece::Zeros(self.zeros)
-        } else {
-            self.piece().await?
-        };
-        let bytes = match piece {
-            SentPiece::Data(bytes) => bytes,
-            SentPiece::Zeros(zeros) => {
-                let now = usize::try_from(zeros).map_or(ZEROS.len(), |now| now.min(ZEROS.len()));
-                self.zeros = zeros.saturating_sub(now as u64);
-                Bytes::from_static(&ZEROS).slice(..now)
-            }
-        };
-        self.read = self.read.saturating_add(bytes.len() as u64);
-        Ok(Some(bytes))
     }
 }
 

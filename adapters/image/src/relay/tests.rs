@@ -1,3 +1,6 @@
+use bytes::Bytes;
+
+use super::pauses::{FIRST_PAUSE, FORGOTTEN, LONGEST_PAUSE};
 use super::*;
 
 const URL: &str = "upload://shop/disk.qcow2";

@@ -14,11 +14,9 @@
 //! how many wait is bounded behind the port. Where somebody is cut off, what was answered last
 //! tells nothing: the next answer does.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
-};
+mod turns;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf as _, Bytes};
@@ -27,10 +25,7 @@ use http_body::Body;
 use http_body_util::{BodyExt as _, Limited};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit},
-    time::timeout,
-};
+use tokio::time::timeout;
 use url::form_urlencoded;
 use vsiflow_engine::{
     executor::By,
@@ -42,6 +37,7 @@ use vsiflow_workflows::{
     spec::{Checksum, upload_url},
 };
 
+pub(super) use self::turns::PieceTurns;
 use super::{
     GROUP, HttpAnswer, Refusal, RequestCaller, SubresourceState, VERSION, action, json,
     route::UploadTarget,
@@ -53,9 +49,6 @@ const LONGEST_PIECE: usize = 16 << 20;
 const LARGEST: u64 = 64 << 40;
 /// How long a reader is waited for, at most.
 const WAIT: Duration = Duration::from_secs(20);
-/// Pieces that are taken at a time, in all and for a namespace.
-const PIECES: usize = 64;
-const OWN_PIECES: usize = 16;
 /// How long the next bytes of a piece may take to come.
 const COMING: Duration = Duration::from_secs(20);
 
@@ -283,54 +276,6 @@ fn status(announced: &Announced, images: &[SourcedImage]) -> Response<HttpAnswer
     }))
 }
 
-/// Turns to hand over a piece. Who holds theirs, as somebody who sends slowly does, holds no other
-/// namespace's.
-#[derive(Debug)]
-pub(super) struct PieceTurns {
-    all: Semaphore,
-    own: Mutex<HashMap<String, Weak<Semaphore>>>,
-}
-
-/// A turn of both.
-struct PieceTurn<'a> {
-    _own: OwnedSemaphorePermit,
-    _all: SemaphorePermit<'a>,
-}
-
-impl Default for PieceTurns {
-    fn default() -> Self {
-        Self {
-            all: Semaphore::new(PIECES),
-            own: Mutex::default(),
-        }
-    }
-}
-
-impl PieceTurns {
-    async fn turn(&self, namespace: &str) -> Result<PieceTurn<'_>, Refusal> {
-        let own = timeout(super::TURN, self.own(namespace).acquire_owned()).await;
-        let (Ok(Ok(own)), Ok(Ok(all))) = (own, timeout(super::TURN, self.all.acquire()).await)
-        else {
-            return Err(Refusal::busy());
-        };
-        Ok(PieceTurn {
-            _own: own,
-            _all: all,
-        })
-    }
-
-    fn own(&self, namespace: &str) -> Arc<Semaphore> {
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        own.retain(|_, turns| turns.strong_count() > 0);
-        let known = own.get(namespace).and_then(Weak::upgrade);
-        known.unwrap_or_else(|| {
-            let turns = Arc::new(Semaphore::new(OWN_PIECES));
-            own.insert(namespace.to_owned(), Arc::downgrade(&turns));
-            turns
-        })
-    }
-}
-
 /// Whether it has failed for want of the file.
 fn waits(image: &SourcedImage) -> bool {
     failure(image).is_some_and(|failure| failure.code.as_str() == SOURCE_AWAITED.code)
@@ -472,23 +417,5 @@ mod tests {
             let refused = refused.unwrap_or_else(|| panic!("{wrong}"));
             assert_eq!(refused.code(), "VSI1033", "{wrong}");
         }
-    }
-    #[tokio::test(start_paused = true)]
-    async fn one_namespace_takes_no_other_ones_turns() {
-        let turns = PieceTurns::default();
-        let mut held = Vec::new();
-        for _ in 0..OWN_PIECES {
-            held.push(turns.turn("shop").await.unwrap());
-        }
-        assert!(turns.turn("shop").await.is_err());
-        for place in ["a", "b", "c"] {
-            assert!(turns.turn(place).await.is_ok());
-        }
-        held.pop();
-        assert!(turns.turn("shop").await.is_ok());
-        drop(held);
-        turns.own("a");
-        let own = turns.own.lock().unwrap();
-        assert_eq!(own.len(), 1, "who sends nothing is forgotten");
     }
 }

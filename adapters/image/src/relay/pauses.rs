@@ -1,0 +1,56 @@
+//! Which files are not read for a while.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// How long a file is not read after its readers waited in vain: at first, at most, and when that is
+/// forgotten.
+pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+pub(super) const FORGOTTEN: Duration = Duration::from_secs(3_600);
+/// So many such files are known.
+const MOST_PAUSES: usize = 256;
+
+/// Files that are not read for a while, since they were announced and not sent.
+#[derive(Debug, Default)]
+pub(super) struct Pauses(BTreeMap<String, Pause>);
+
+#[derive(Debug)]
+struct Pause {
+    begun: Instant,
+    length: Duration,
+}
+
+impl Pauses {
+    pub(super) fn left(&self, url: &str) -> Option<Duration> {
+        let pause = self.0.get(url)?;
+        let left = pause.length.saturating_sub(pause.begun.elapsed());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// Readers that wait in vain together count once.
+    pub(super) fn begin(&mut self, url: &str) {
+        if self.left(url).is_some() {
+            return;
+        }
+        self.0.retain(|_, pause| pause.begun.elapsed() < FORGOTTEN);
+        if self.0.len() >= MOST_PAUSES {
+            let oldest = self.0.iter().min_by_key(|(_, pause)| pause.begun);
+            let oldest = oldest.map(|(url, _)| url.clone());
+            oldest.and_then(|oldest| self.0.remove(&oldest));
+        }
+        let last = self.0.get(url).map(|pause| pause.length);
+        let length = last.map_or(FIRST_PAUSE, |last| last.saturating_mul(2));
+        let pause = Pause {
+            begun: Instant::now(),
+            length: length.min(LONGEST_PAUSE),
+        };
+        self.0.insert(url.to_owned(), pause);
+    }
+
+    pub(super) fn end(&mut self, url: &str) {
+        self.0.remove(url);
+    }
+}
