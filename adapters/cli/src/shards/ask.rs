@@ -37,12 +37,12 @@ pub(super) struct CommandAsked {
     pub(super) request: CommandRequest,
     pub(super) actor: Actor,
     #[serde(default)]
-    pub(super) part: Part,
+    pub(super) part: CommandPart,
 }
 
 /// The part of a command that a journal is to do.
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub(super) enum Part {
+pub(super) enum CommandPart {
     /// What concerns its own objects.
     #[default]
     Own,
@@ -54,7 +54,7 @@ pub(super) enum Part {
     Report(ReportQuestions),
 }
 
-impl Part {
+impl CommandPart {
     fn lane(&self) -> Lane {
         match self {
             Self::Own | Self::HandedOver(_) => Lane::Command,

@@ -11,7 +11,7 @@ use vsiflow_postgres::{
 
 use super::{
     DECIDES, SetPlace,
-    ask::{self, CommandAsked, Part},
+    ask::{self, CommandAsked, CommandPart},
     own,
 };
 use vsiflow_workflows::{fleet::is_open, spec::Resolved};
@@ -175,7 +175,7 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
         Meeting::Acts(namespace, names, repeatable) => {
             let sealer = needed_key(&cli.common).await?;
             let journal = of_names(&place, namespace, &names).await?;
-            let asked = asked(&cli, Vec::new(), Part::Own);
+            let asked = asked(&cli, Vec::new(), CommandPart::Own);
             let exit = ask::ask(&place.set, &sealer, journal, &asked, repeatable).await?;
             Ok(Routed::Answered(exit))
         }
@@ -334,7 +334,7 @@ async fn of_names(place: &SetPlace, namespace: &str, names: &[String]) -> Result
     }
 }
 
-fn asked(cli: &Cli, files: Vec<CommandFile>, part: Part) -> CommandAsked {
+fn asked(cli: &Cli, files: Vec<CommandFile>, part: CommandPart) -> CommandAsked {
     CommandAsked {
         request: CommandRequest {
             args: command::words(cli),
@@ -369,7 +369,11 @@ async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exi
         name: file.name,
         content: file.bytes,
     });
-    let part = if is_decided { Part::Decide } else { Part::Own };
+    let part = if is_decided {
+        CommandPart::Decide
+    } else {
+        CommandPart::Own
+    };
     let asked = asked(cli, files.collect(), part);
     if is_decided {
         return ask::ask(&place.set, &sealer, DECIDES, &asked, true).await;

@@ -20,8 +20,8 @@ use crate::{
     compose::elsewhere,
     exit::{Exit, ExitProblem},
     shards::{
-        ask::{self, CommandAsked, Part, ReportAnswer},
-        journal::Keeper,
+        ask::{self, CommandAsked, CommandPart, ReportAnswer},
+        journal::JournalHolder,
         own,
     },
 };
@@ -39,7 +39,7 @@ const NO_HOST: &str = "VSI0737";
 
 /// A choice that is being made.
 pub(super) struct Choice<'a> {
-    pub(super) keeper: &'a Arc<Keeper>,
+    pub(super) holder: &'a Arc<JournalHolder>,
     pub(super) id: &'a str,
     pub(super) asked: &'a CommandAsked,
     pub(super) cli: &'a Cli,
@@ -93,7 +93,7 @@ impl Choice<'_> {
     }
 
     async fn attempt(&self, now: bool) -> Result<Vec<ChosenHost>, NotChosen> {
-        let placements = self.keeper.app.fleet.placements();
+        let placements = self.holder.app.fleet.placements();
         let turn = placements.turn().await;
         let mut under_way: Vec<_> = open(turn.promises().await.map_err(ExitProblem::from)?);
         under_way.extend(open(turn.admissions().await.map_err(ExitProblem::from)?));
@@ -139,7 +139,7 @@ impl Choice<'_> {
         let ids = requests.flat_map(|one| [one.decision.clone(), one.hand_over.clone()]);
         let ids: BTreeSet<_> = ids.collect();
         let ids: Vec<_> = ids.into_iter().collect();
-        let open = self.keeper.shard.set().open_among(&ids).await;
+        let open = self.holder.shard.set().open_among(&ids).await;
         let open = open.map_err(elsewhere::problem)?;
         let is_busy = |one: &&UnderWay| {
             let mut requests = one.requests.iter();
@@ -159,7 +159,7 @@ impl Choice<'_> {
     ) -> Result<BTreeMap<String, u16>, ExitProblem> {
         let mut journals = BTreeMap::new();
         for host in hosts {
-            journals.insert(host.clone(), journal_of_host(self.keeper, host).await?);
+            journals.insert(host.clone(), journal_of_host(self.holder, host).await?);
         }
         Ok(journals)
     }
@@ -178,7 +178,7 @@ impl Choice<'_> {
         let mut whose = BTreeMap::new();
         let objects = questions.objects.iter().cloned();
         for object in objects.chain(idle.iter().cloned()) {
-            let journal = self.keeper.shard.set().journal_of_name(&object).await;
+            let journal = self.holder.shard.set().journal_of_name(&object).await;
             if let Some(journal) = journal.map_err(elsewhere::problem)? {
                 let its = asked.entry(journal).or_default();
                 its.objects.insert(object.clone());
@@ -187,7 +187,7 @@ impl Choice<'_> {
         }
         if !questions.namespaces.is_empty() {
             // Any of them may have something there.
-            for journal in 0..self.keeper.shard.set().journals() {
+            for journal in 0..self.holder.shard.set().journals() {
                 let its = asked.entry(journal).or_default();
                 its.namespaces.clone_from(&questions.namespaces);
             }
@@ -239,14 +239,14 @@ impl Choice<'_> {
         journal: u16,
         questions: &ReportQuestions,
     ) -> Result<ReportAnswer, ExitProblem> {
-        let (set, sealer) = (self.keeper.shard.set(), &self.keeper.service.sealer);
+        let (set, sealer) = (self.holder.shard.set(), &self.holder.service.sealer);
         let asked = CommandAsked {
-            part: Part::Report(questions.clone()),
+            part: CommandPart::Report(questions.clone()),
             ..self.asked.clone()
         };
         let id = ask::id();
         let request = (id.as_str(), journal);
-        ask::send(set, sealer, request, &asked, true, Some(&self.keeper.held)).await?;
+        ask::send(set, sealer, request, &asked, true, Some(&self.holder.held)).await?;
         let answer = timeout(REPORT, ask::answer(set, sealer, request, BEGIN)).await;
         if set.withdraw(&id).await.is_err() {
             tracing::debug!("a report is forgotten later");
