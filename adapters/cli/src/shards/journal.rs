@@ -18,7 +18,7 @@ use vsiflow_postgres::{
 use super::{
     DECIDES, Membership,
     ask::{CommandAnswer, CommandAsked, CommandPart},
-    choose, front, own, report,
+    choose, front, members, own, report,
 };
 use crate::{
     actor,
@@ -92,6 +92,7 @@ async fn open_and_serve(
         app: app.clone(),
         shard: shard.clone(),
         held,
+        common: common.clone(),
         // As the ports of hosts have it, or a little later.
         acts_from: Instant::now() + quiet.unwrap_or_default(),
     });
@@ -101,6 +102,9 @@ async fn open_and_serve(
         let limited = app.fleet.quotas().namespaces().await?;
         let kept = shard.set().keep_limits(&holder.held, &limited).await;
         kept.map_err(elsewhere::problem)?;
+        let (set, held) = (shard.set().clone(), holder.held.clone());
+        let journals = members::Journals::new(set, service.sealer.clone(), held);
+        app.fleet.pools().reach_over(Arc::new(journals));
     }
     output::note(&format!("serving journal {}", shard.number));
     let counted = metrics::follow(service.metrics.clone(), app.fleet.notices());
@@ -129,6 +133,8 @@ pub(super) struct JournalHolder {
     pub(super) app: App,
     pub(super) shard: Membership,
     pub(super) held: Arc<Held>,
+    /// What its commands are opened with.
+    pub(super) common: Common,
     /// Until then hosts are left alone.
     acts_from: Instant,
 }
@@ -196,10 +202,7 @@ fn task(ended: &Result<(task::Id, ()), task::JoinError>) -> task::Id {
 /// Does what is asked, and stores the answer.
 async fn carry_out(holder: Arc<JournalHolder>, asked: Asked) {
     let (id, lane) = (asked.id.clone(), asked.lane);
-    let text = match lane {
-        Lane::Report => text(&report::report(&holder, asked).await),
-        Lane::Command | Lane::Decision => text(&Box::pin(command(&holder, asked)).await),
-    };
+    let text = Box::pin(answer_to(&holder, asked)).await;
     let (set, sealer) = (holder.shard.set(), &holder.service.sealer);
     // Until it is stored: who asked waits for it, and the lease bounds it.
     while let Err(error) = set.answer(sealer, &holder.held, &id, &text).await {
@@ -208,6 +211,28 @@ async fn carry_out(holder: Arc<JournalHolder>, asked: Asked) {
     }
     if lane == Lane::Decision {
         choose::forget(&holder, &id).await;
+    }
+}
+
+/// What is said to it: by what is asked, as who asked reads it.
+async fn answer_to(holder: &Arc<JournalHolder>, asked: Asked) -> Secret {
+    let read = serde_json::from_slice::<CommandAsked>(asked.request.expose());
+    let Ok(read) = read.inspect_err(|error| tracing::warn!(%error, "a request cannot be read"))
+    else {
+        return text(&Box::pin(command(holder, asked)).await);
+    };
+    match &read.part {
+        CommandPart::Report(_) => text(&report::report(holder, read).await),
+        CommandPart::ReportMembers(_) => text(&members::carry_out::report(holder, read).await),
+        CommandPart::DecideMembers(ask) => {
+            text(&Box::pin(members::carry_out::decide(holder, &asked.id, ask)).await)
+        }
+        CommandPart::MembersHandedOver(ask) => {
+            text(&Box::pin(members::carry_out::take_over(holder, ask)).await)
+        }
+        CommandPart::Own | CommandPart::Decide | CommandPart::HandedOver(_) => {
+            text(&Box::pin(command(holder, asked)).await)
+        }
     }
 }
 
@@ -256,7 +281,10 @@ async fn command(holder: &Arc<JournalHolder>, asked: Asked) -> CommandAnswer {
                     let decided = choose::decide(holder, &id, &asked, &cli).await;
                     decided.inspect_err(output::problem)
                 }
-                CommandPart::Report(_) => Ok(refused(unreadable())),
+                CommandPart::Report(_)
+                | CommandPart::ReportMembers(_)
+                | CommandPart::DecideMembers(_)
+                | CommandPart::MembersHandedOver(_) => Ok(refused(unreadable())),
             }
         };
         let work = work::with_files(given, Box::pin(work));

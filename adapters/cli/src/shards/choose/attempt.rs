@@ -13,10 +13,10 @@ use vsiflow_workflows::{
     spec::Resolved,
 };
 
+use vsiflow_engine::executor::By;
+
 use super::{hand_over_id, journal_of_host};
 use crate::{
-    actor,
-    args::Cli,
     compose::elsewhere,
     exit::{Exit, ExitProblem},
     shards::{
@@ -38,14 +38,15 @@ const AGAIN: Duration = Duration::from_secs(2);
 const NO_HOST: &str = "VSI0737";
 
 /// A choice that is being made.
-pub(super) struct Choice<'a> {
-    pub(super) holder: &'a Arc<JournalHolder>,
-    pub(super) id: &'a str,
-    pub(super) asked: &'a CommandAsked,
-    pub(super) cli: &'a Cli,
-    pub(super) resolved: &'a Resolved,
+pub(in crate::shards) struct Choice<'a> {
+    pub(in crate::shards) holder: &'a Arc<JournalHolder>,
+    pub(in crate::shards) id: &'a str,
+    /// What it is about, as journals are asked to report for it.
+    pub(in crate::shards) asked: &'a CommandAsked,
+    pub(in crate::shards) by: By,
+    pub(in crate::shards) resolved: &'a Resolved,
     /// Whether it is recorded, or only shown.
-    pub(super) records: bool,
+    pub(in crate::shards) records: bool,
 }
 
 /// What several journals said.
@@ -79,7 +80,7 @@ impl From<ExitProblem> for NotChosen {
 
 impl Choice<'_> {
     /// Chooses, and waits for what may come.
-    pub(super) async fn made(&self) -> Result<Vec<ChosenHost>, ExitProblem> {
+    pub(in crate::shards) async fn made(&self) -> Result<Vec<ChosenHost>, ExitProblem> {
         let until = Instant::now() + PATIENCE;
         let mut now = false;
         loop {
@@ -120,7 +121,7 @@ impl Choice<'_> {
         let of = self.records.then(|| ForDecision {
             decision: self.id,
             hand_over: &hand_over,
-            by: actor::by(&self.cli.common.reason),
+            by: self.by.clone(),
         });
         let chosen = turn.choose(self.resolved, &heard.report, &over, of).await;
         chosen.map_err(|error| {
@@ -251,11 +252,7 @@ impl Choice<'_> {
         if set.withdraw(&id).await.is_err() {
             tracing::debug!("a report is forgotten later");
         }
-        answer.unwrap_or_else(|_| {
-            let message = format!("it did not answer within {} s", REPORT.as_secs());
-            let remedy = "see that `vsiflow serve --shards auto` runs, then ask again";
-            Err(ExitProblem::new(Exit::Failed, "VSI0766", message, remedy))
-        })
+        answer.unwrap_or_else(|_| Err(ask::silent(journal, REPORT)))
     }
 
     /// Refuses to decide about what a journal has that does not answer: unknown is not absent.

@@ -14,9 +14,10 @@ mod attempt;
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use serde::de::DeserializeOwned;
 use vsiflow_workflows::{fleet::put_hosts, spec::Resolved};
 
-use self::attempt::Choice;
+pub(super) use self::attempt::Choice;
 use super::{
     DECIDES,
     ask::{self, CommandAnswer, CommandAsked, CommandPart},
@@ -25,6 +26,7 @@ use super::{
     own, report,
 };
 use crate::{
+    actor,
     args::{Cli, CliCommand},
     compose::elsewhere,
     exit::{Exit, ExitProblem},
@@ -52,26 +54,45 @@ pub(super) async fn decide(
         holder,
         id,
         asked,
-        cli,
+        by: actor::by(&cli.common.reason),
         resolved: &resolved,
         records,
     };
     let chosen = Box::pin(choice.made()).await?;
     put_hosts(&mut resolved, &chosen);
     let mut journals = BTreeSet::new();
-    if !resolved.quotas.is_empty() {
-        journals.insert(DECIDES);
-    }
     for host in own::hosts(&resolved) {
         journals.insert(journal_of_host(holder, &host).await?);
+    }
+    let has_pools = !resolved.pools.is_empty();
+    if has_pools {
+        journals.remove(&DECIDES);
+    } else if !resolved.quotas.is_empty() {
+        journals.insert(DECIDES);
     }
     let asked = CommandAsked {
         part: CommandPart::HandedOver(chosen),
         ..asked.clone()
     };
+    let handed = Box::pin(hand_over_to(holder, id, journals, &asked)).await;
+    if !has_pools || handed != Exit::Done {
+        return Ok(handed);
+    }
+    // A pool makes members as soon as it is recorded: their journals know the hosts by then.
+    let last = Box::pin(hand_over_to(holder, id, BTreeSet::from([DECIDES]), &asked)).await;
+    Ok(handed.max(last))
+}
+
+/// Has these journals do their parts, and prints what they say.
+async fn hand_over_to(
+    holder: &JournalHolder,
+    id: &str,
+    journals: BTreeSet<u16>,
+    asked: &CommandAsked,
+) -> Exit {
     let handing = journals
         .into_iter()
-        .map(|journal| hand_over(holder, id, journal, &asked));
+        .map(|journal| hand_over::<CommandAnswer>(holder, id, journal, asked));
     let mut worst = Exit::Done;
     for answered in futures::future::join_all(handing).await {
         let exit = answered.and_then(|answer| answer.print());
@@ -80,7 +101,7 @@ pub(super) async fn decide(
             problem.exit
         }));
     }
-    Ok(worst)
+    worst
 }
 
 /// From now on nobody has VSIs made in these namespaces without asking here.
@@ -109,17 +130,21 @@ pub(super) async fn forget(holder: &JournalHolder, decision: &str) {
     }
 }
 
-async fn journal_of_host(holder: &JournalHolder, host: &str) -> Result<u16, ExitProblem> {
+pub(super) async fn journal_of_host(
+    holder: &JournalHolder,
+    host: &str,
+) -> Result<u16, ExitProblem> {
     let journal = holder.shard.set().assign(host).await;
     journal.map_err(elsewhere::problem)
 }
 
-async fn hand_over(
+/// Has a journal do its part of a decision.
+pub(super) async fn hand_over<A: DeserializeOwned>(
     holder: &JournalHolder,
     decision: &str,
     journal: u16,
     asked: &CommandAsked,
-) -> Result<CommandAnswer, ExitProblem> {
+) -> Result<A, ExitProblem> {
     let (set, sealer) = (holder.shard.set(), &holder.service.sealer);
     let id = hand_over_id(decision, journal);
     let request = (id.as_str(), journal);
