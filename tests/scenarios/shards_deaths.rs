@@ -23,7 +23,7 @@ pub(super) enum Asker {
 }
 
 /// Where a request is in its life when somebody dies.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Point {
     /// Journal 0 asks the other journal.
     Asking,
