@@ -237,7 +237,8 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
     site.vsiflow.run(&keyless).exits(2).says("VSI0835");
 
     for refused in [
-        &["scale", "pool/web", "--replicas", "2"][..],
+        &["scale", "group/web", "--pool", "a", "--replicas", "2"][..],
+        &["retry", "pool/web"],
         &["get", "--at", "4"],
         &["get", "--watch"],
         &["delete", "--all", "--yes"],
@@ -255,13 +256,13 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
     let serve = site.named(&member, &["serve"]);
     site.vsiflow.run(&serve).exits(2).says("VSI0762");
 
-    let pool = format!(
-        "apiVersion: vsiflow.io/v1\nkind: VirtualServerPool\nmetadata: {{name: web}}\nspec:\n  replicas: 1\n  \
-         template:\n    spec:\n      imageURL: {SIMULATED_IMAGE}\n      guest: {{type: none}}\n      \
-         machine: {{cpus: 1, memory: 512Mi}}\n      targetSelector: {{matchLabels: {{config: a}}}}\n---\n"
+    let group = format!(
+        "apiVersion: vsiflow.io/v1\nkind: VirtualServerGroup\nmetadata: {{name: web}}\nspec:\n  waves:\n  - name: first\n    members:\n    - name: one\n      \
+         template:\n        spec:\n          imageURL: {SIMULATED_IMAGE}\n          guest: {{type: none}}\n          \
+         machine: {{cpus: 1, memory: 512Mi}}\n          targetSelector: {{matchLabels: {{config: a}}}}\n---\n"
     );
-    let pool = documents(&["a"]) + &pool;
-    site.apply(&pool, &[]).exits(2).says("VSI0763");
+    let group = documents(&["a"]) + &group;
+    site.apply(&group, &[]).exits(2).says("VSI0763");
     assert_eq!(site.vsis(), []);
     site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
     site.run(&["stop", "vm-a", "vm-b"])

@@ -6,10 +6,12 @@ use std::{
 };
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use serde_json::Value;
 use vsiflow_tests::{Ran, Running, SIMULATED_IMAGE};
 
-use super::shards::Site;
+use super::{
+    shards::Site,
+    shards_deaths::{Asker, Point, Stall, through_deaths},
+};
 
 /// A host of which a little more than 4 GiB of memory may be promised.
 fn host(name: &str, more: &str) -> String {
@@ -203,170 +205,9 @@ fn anti_affinity_and_data_disks_hold_over_journals() {
     described.says("its data disk data is on");
 }
 
-/// Where a request is in its life when somebody dies.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Point {
-    /// Journal 0 asks the other journal.
-    Asking,
-    /// The other journal answers.
-    Reporting,
-    /// Journal 0 appends the promise.
-    Promising,
-    /// Journal 0 hands over.
-    HandingOver,
-    /// The other journal begins with it.
-    Beginning,
-    /// The other journal appends the VSI.
-    Appending,
-    /// The other journal answers that.
-    Answering,
-    /// Journal 0 answers the command.
-    Closing,
-}
-
-impl Point {
-    /// Whether it is the holder of journal 0 that does it.
-    fn is_of_journal_0(self) -> bool {
-        matches!(
-            self,
-            Self::Asking | Self::Promising | Self::HandingOver | Self::Closing
-        )
-    }
-
-    /// The statement that waits there: table, event and condition.
-    fn statement(self) -> (String, &'static str, &'static str) {
-        let requests = || "shard_requests".to_owned();
-        match self {
-            Self::Asking => (requests(), "INSERT", "NEW.lane = 2"),
-            Self::Reporting => (
-                requests(),
-                "UPDATE",
-                "NEW.lane = 2 AND NEW.answer IS NOT NULL",
-            ),
-            Self::Promising => ("fleet.0".to_owned(), "INSERT", "true"),
-            Self::HandingOver => (requests(), "INSERT", "NEW.lane = 0"),
-            Self::Beginning => (requests(), "UPDATE", "NEW.lane = 0 AND NEW.answer IS NULL"),
-            Self::Appending => ("fleet.3".to_owned(), "INSERT", "true"),
-            Self::Answering => (
-                requests(),
-                "UPDATE",
-                "NEW.lane = 0 AND NEW.answer IS NOT NULL",
-            ),
-            Self::Closing => (
-                requests(),
-                "UPDATE",
-                "NEW.lane = 1 AND NEW.answer IS NOT NULL",
-            ),
-        }
-    }
-}
-
-/// Lets no statement past a point until it is gone.
-struct Stall<'a> {
-    site: &'a Site,
-    table: String,
-}
-
-impl<'a> Stall<'a> {
-    fn at(site: &'a Site, point: Point) -> Self {
-        let (table, event, condition) = point.statement();
-        let table = match table.strip_prefix("fleet.") {
-            Some(_) => {
-                let journal =
-                    format!("SELECT journal FROM vsiflow.journals WHERE name = '{table}'");
-                format!("vsiflow.events_{}", site.server.sql(&journal).trim())
-            }
-            None => format!("vsiflow.{table}"),
-        };
-        site.server.sql(&format!(
-            "CREATE OR REPLACE FUNCTION vsiflow.stall() RETURNS trigger LANGUAGE plpgsql AS $$ \
-             BEGIN IF {condition} THEN PERFORM pg_advisory_xact_lock_shared(4711); END IF; WHILE {condition} AND EXISTS (SELECT FROM vsiflow.stalled) LOOP PERFORM pg_sleep(0.02); END LOOP; \
-             RETURN NEW; END $$; CREATE TABLE IF NOT EXISTS vsiflow.stalled (one int); \
-             INSERT INTO vsiflow.stalled VALUES (1); \
-             CREATE TRIGGER stall BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION vsiflow.stall()"
-        ));
-        Self { site, table }
-    }
-
-    #[track_caller]
-    fn is_reached(&self) {
-        let until = Instant::now() + Duration::from_secs(120);
-        let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711";
-        while self.site.server.sql(waiting).trim() == "0" {
-            assert!(Instant::now() < until, "nothing came to the point");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    /// What waits there goes on; where the one that asked for it is dead, it never happens, as if that one had died
-    /// before.
-    fn ends(self, never: bool) {
-        let table = &self.table;
-        if never {
-            // The server may not know yet that nobody is there any more.
-            self.site.server.sql(
-                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711",
-            );
-        }
-        self.site.server.sql("DELETE FROM vsiflow.stalled");
-        self.site
-            .server
-            .sql(&format!("DROP TRIGGER stall ON {table}"));
-    }
-}
-
-/// One dies at that point, another one comes, and what was asked for is done once.
-pub(super) fn dies_at(
-    site: &Site,
-    (point, dies): (Point, u16),
-    processes: &mut Vec<Running>,
-    document: impl Fn(&str) -> String,
-) {
-    // Whoever comes takes what is free, which may be the other half.
-    let holder = site.holder_of(dies);
-    let of_holder = |process: &Running| process.pid() == holder;
-    let who = processes.iter().position(of_holder).unwrap();
-    let name = format!("{point:?}-{dies}").to_lowercase();
-    let documents = hosts() + &document(&name);
-    let stall = Stall::at(site, point);
-    let asked = start_apply(site, &documents, &[]);
-    stall.is_reached();
-    if matches!(point, Point::HandingOver) && documents.contains("placement:") {
-        let promise = format!("promise/default/{name}");
-        let events = site.run(&["events", "--tail", "0", "-o", "json"]).exits(0);
-        assert!(events.stdout.contains(&promise), "{promise}: {events:?}");
-    }
-    let dead = processes.remove(who);
-    let pid = dead.pid();
-    dead.kill();
-    stall.ends(point.is_of_journal_0() == (dies == 0));
-    site.bury(pid);
-    let process = site.process();
-    processes.insert(who, process);
-    site.comes_to(4, 2);
-    asked.end(240).exits(0);
-    let there = places(site);
-    assert_eq!(there[&name].0, "sim:d", "{point:?} {dies}: {there:?}");
-    let made = site.run(&["history", &name, "-o", "json"]).exits(0).stdout;
-    let lines = made
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let journals: BTreeSet<_> = lines
-        .map(|line| line["journal"].as_u64().unwrap())
-        .collect();
-    assert_eq!(journals, BTreeSet::from([3]), "{point:?} {dies}");
-    site.apply(&documents, &[]).exits(0).says("unchanged");
-}
-
-fn through_deaths(points: &[Point], dies: u16) {
-    let site = Site::new();
-    let (first, second) = two(&site);
-    let mut processes = vec![first, second];
-    site.apply(&anchors(), &["--wait"]).exits(0);
-    for point in points {
-        let document = |name: &str| placed(name, "config: d", "{}", "128Mi");
-        dies_at(&site, (*point, dies), &mut processes, document);
-    }
+fn through(points: &[Point], dies: u16) {
+    let document = |name: &str| placed(name, "config: d", "{}", "128Mi");
+    let (site, _processes) = through_deaths(points, dies, |_| {}, document);
     let all = places(&site);
     assert_eq!(all.len(), 4 + points.len(), "{all:?}");
     all_are_running(&site);
@@ -394,7 +235,7 @@ fn a_choice_outlives_the_holder_of_journal_0_wherever_it_dies() {
         Answering,
         Closing,
     ];
-    through_deaths(&points, 0);
+    through(&points, 0);
 }
 
 #[test]
@@ -408,7 +249,7 @@ fn a_choice_outlives_the_holder_of_the_chosen_host_wherever_it_dies() {
         Answering,
         Closing,
     ];
-    through_deaths(&points, 3);
+    through(&points, 3);
 }
 
 #[test]
@@ -417,7 +258,7 @@ fn what_was_deleted_is_not_made_again_by_who_begins_the_choice_anew() {
     let (first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     let documents = hosts() + &placed("short", "config: d", "{}", "128Mi");
-    let stall = Stall::at(&site, Point::Closing);
+    let stall = Stall::at(&site, (Point::Closing, Asker::Command));
     let asked = start_apply(&site, &documents, &[]);
     stall.is_reached();
     site.run(&["delete", "short", "--wait"]).exits(0);

@@ -9,9 +9,8 @@ use vsiflow_tests::{Ran, SIMULATED_IMAGE};
 
 use super::{
     shards::Site,
-    shards_placing::{
-        Point, all_are_running, anchors, dies_at, hosts, placed, places, start_apply, two,
-    },
+    shards_deaths::{Point, through_deaths},
+    shards_placing::{all_are_running, anchors, hosts, placed, places, start_apply, two},
 };
 
 fn quota(hard: &str) -> String {
@@ -149,18 +148,14 @@ fn what_is_there_is_not_counted_again_while_its_command_is_under_way() {
     assert_eq!(site.server.sql(open).trim(), "1");
 }
 
-fn through_deaths(points: &[Point], dies: u16) {
-    let site = Site::new();
-    let (first, second) = two(&site);
-    let mut processes = vec![first, second];
-    site.apply(&anchors(), &["--wait"]).exits(0);
+fn through(points: &[Point], dies: u16) {
     // One more would be one too many: what was admitted once is not admitted twice.
     let most = 4 + points.len();
-    site.apply(&quota(&format!("{{vsis: {most}}}")), &[])
-        .exits(0);
-    for point in points {
-        dies_at(&site, (*point, dies), &mut processes, |name| on("d", name));
-    }
+    let limit = |site: &Site| {
+        let quota = quota(&format!("{{vsis: {most}}}"));
+        site.apply(&quota, &[]).exits(0);
+    };
+    let (site, _processes) = through_deaths(points, dies, limit, |name| on("d", name));
     assert_eq!(used(&site), format!("{most}/{most}"));
     let more = hosts() + &on("a", "more");
     site.apply(&more, &[]).exits(4).says("VSI0738");
@@ -180,11 +175,11 @@ fn an_admission_outlives_the_holder_of_journal_0_wherever_it_dies() {
         Answering,
         Closing,
     ];
-    through_deaths(&points, 0);
+    through(&points, 0);
 }
 
 #[test]
 fn an_admission_outlives_the_holder_of_the_host_wherever_it_dies() {
     use Point::{Answering, Appending, Beginning, HandingOver};
-    through_deaths(&[HandingOver, Beginning, Appending, Answering], 3);
+    through(&[HandingOver, Beginning, Appending, Answering], 3);
 }

@@ -73,6 +73,10 @@ pub use placement::over_journals::{
     ChoiceTurn, ChosenHost, ForDecision, JournalReport, OpenRecord, ReportQuestions, is_open,
     put_hosts,
 };
+pub use pool::over_journals::{
+    AskStanding, HeardMembers, MemberDeletion, MemberJournals, MemberQuestions, MembersAsk,
+    MembersReport, Obstacle, OtherJournal, ReportedDisk, ReportedMember,
+};
 pub use pool::{Membership, PoolMember, PoolObject, PoolStatus, ShownMember, ShownPool};
 pub use queries::EntityPresence;
 pub use quota::over_journals::{AdmissionRecord, TakenUsage};

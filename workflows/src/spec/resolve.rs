@@ -64,7 +64,7 @@ pub struct ResolvedVsi {
 impl ResolvedVsi {
     /// What a journal holds, to be applied as if a document said it. What selectors chose then is
     /// what it has. `source` says where it comes from.
-    pub(crate) fn of_record(
+    pub fn of_record(
         desired: DesiredVsi,
         contract: Secret,
         image_url: Option<Secret>,

@@ -1,6 +1,6 @@
 //! `describe`: everything known of a VSI, a pool, a group, a data disk, a snapshot or a host.
 
-use vsiflow_workflows::fleet::{Fleet, QuotaObject};
+use vsiflow_workflows::fleet::{Fleet, OtherJournal, QuotaObject};
 
 use super::CommandOutcome;
 use crate::{
@@ -8,10 +8,14 @@ use crate::{
     compose::App,
     exit::{Exit, ExitProblem},
     output,
+    shards::SetPlace,
     work::{self, DISK, GROUP, POOL, QUOTA, SNAPSHOT},
 };
 
 pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
+    if let Some(place) = &common.set {
+        return pools_of_set(common, place, &args).await;
+    }
     let app = App::open(common).await?;
     let fleet = app.fleet_at(args.at).await?;
     let described = all(&fleet, &args).await;
@@ -19,14 +23,51 @@ pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
     described.map(|()| Exit::Done)
 }
 
+/// Pools, whose members are in all journals of a set.
+async fn pools_of_set(common: &Common, place: &SetPlace, args: &DescribeArgs) -> CommandOutcome {
+    let unheld = super::get::unheld(common).await?;
+    let members = place.members(common);
+    let apps = futures::future::try_join_all(members.iter().map(App::look_at)).await?;
+    let described = async {
+        let mut fleets = Vec::new();
+        for app in &apps {
+            fleets.push(app.fleet_at(args.at).await?);
+        }
+        let Some((first, others)) = fleets.split_first() else {
+            return Ok(());
+        };
+        let others = others.iter().zip(1..).map(|(fleet, number)| OtherJournal {
+            fleet,
+            is_held: !unheld.contains(&number),
+        });
+        let others: Vec<_> = others.collect();
+        for (number, name) in args.names().iter().enumerate() {
+            separate(args, number);
+            let name = name.strip_prefix(POOL).unwrap_or(name);
+            Box::pin(describe_pool((first, &others), args, name)).await?;
+        }
+        Ok(())
+    };
+    let described = Box::pin(described).await;
+    for app in &apps {
+        app.close().await;
+    }
+    described.map(|()| Exit::Done)
+}
+
+/// What stands between two objects.
+fn separate(args: &DescribeArgs, number: usize) {
+    match args.output {
+        _ if number == 0 => {}
+        Some(OutputFormat::Yaml) => output::line("---"),
+        Some(OutputFormat::Json | OutputFormat::Name) => {}
+        None | Some(OutputFormat::Wide) => output::line(""),
+    }
+}
+
 async fn all(fleet: &Fleet, args: &DescribeArgs) -> Result<(), ExitProblem> {
     for (number, name) in args.names().iter().enumerate() {
-        match args.output {
-            _ if number == 0 => {}
-            Some(OutputFormat::Yaml) => output::line("---"),
-            Some(OutputFormat::Json | OutputFormat::Name) => {}
-            None | Some(OutputFormat::Wide) => output::line(""),
-        }
+        separate(args, number);
         one(fleet, args, name).await?;
     }
     Ok(())
@@ -50,7 +91,7 @@ async fn one(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitP
     }
     match (name.strip_prefix(DISK), name.strip_prefix(POOL)) {
         (Some(disk), _) => describe_disk(fleet, args, disk).await,
-        (_, Some(pool)) => describe_pool(fleet, args, pool).await,
+        (_, Some(pool)) => describe_pool((fleet, &[]), args, pool).await,
         (None, None) => describe_vsi(fleet, args, name).await,
     }
 }
@@ -135,9 +176,13 @@ async fn describe_vsi(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<
     Ok(())
 }
 
-async fn describe_pool(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
+async fn describe_pool(
+    (fleet, others): (&Fleet, &[OtherJournal<'_>]),
+    args: &DescribeArgs,
+    name: &str,
+) -> Result<(), ExitProblem> {
     let namespace = &args.namespace;
-    let object = fleet.pools().get(namespace, name).await?;
+    let object = fleet.pools().get_over(namespace, name, others).await?;
     match args.output {
         Some(OutputFormat::Name) => output::line(&format!("{POOL}{name}")),
         Some(OutputFormat::Json | OutputFormat::Yaml) => {

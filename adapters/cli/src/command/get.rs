@@ -63,7 +63,7 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
     for app in &apps {
         fleets.push(app.fleet_at(args.at).await?);
     }
-    let fleet = Fleets::new(fleets);
+    let fleet = Fleets::new(fleets).with_unheld(unheld(common).await?);
     if let Some(paused) = fleet.braked() {
         output::warning(&format!(
             "{}; `vsiflow unpause --all` ends it",
@@ -78,6 +78,16 @@ pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
     let printed = Box::pin(all_of(&fleet, &mut query, kinds)).await;
     App::end(apps, fleet).await;
     printed
+}
+
+/// The journals of a set that no process works on.
+pub(super) async fn unheld(common: &Common) -> Result<Vec<usize>, ExitProblem> {
+    let Some(place) = &common.set else {
+        return Ok(Vec::new());
+    };
+    let free = place.set.free().await;
+    let free = free.map_err(crate::compose::elsewhere::problem)?;
+    Ok(free.into_iter().map(usize::from).collect())
 }
 
 /// The journal that is looked at; of a set all of them.

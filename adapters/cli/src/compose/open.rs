@@ -273,6 +273,9 @@ impl App {
             _ if state.observes_only() => Fleet::observe(parts).await?,
             _ => Fleet::open(parts).await?,
         };
+        if shard.is_some() {
+            fleet.be_of_set();
+        }
         if let Some(folding) = folding {
             folding.end();
             state.say_what_is_done(None);

@@ -15,9 +15,9 @@ use vsiflow_postgres::{
         requests::{Lane, NewRequest, Progress},
     },
 };
-use vsiflow_workflows::fleet::{ChosenHost, JournalReport, ReportQuestions};
+use vsiflow_workflows::fleet::{ChosenHost, JournalReport, MemberQuestions, ReportQuestions};
 
-use super::problem;
+use super::{members::stored::StoredAsk, problem};
 use crate::{
     daemon,
     exit::{Exit, ExitProblem},
@@ -37,12 +37,12 @@ pub(super) struct CommandAsked {
     pub(super) request: CommandRequest,
     pub(super) actor: Actor,
     #[serde(default)]
-    pub(super) part: Part,
+    pub(super) part: CommandPart,
 }
 
 /// The part of a command that a journal is to do.
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub(super) enum Part {
+pub(super) enum CommandPart {
     /// What concerns its own objects.
     #[default]
     Own,
@@ -52,14 +52,20 @@ pub(super) enum Part {
     HandedOver(Vec<ChosenHost>),
     /// To say what has to be known of its hosts and objects, and to do nothing.
     Report(ReportQuestions),
+    /// To say what it has of a pool, and to do nothing.
+    ReportMembers(MemberQuestions),
+    /// Journal 0: what a pool asks for, decided over all journals as documents are.
+    DecideMembers(StoredAsk),
+    /// What of that concerns its own objects.
+    MembersHandedOver(StoredAsk),
 }
 
-impl Part {
+impl CommandPart {
     fn lane(&self) -> Lane {
         match self {
-            Self::Own | Self::HandedOver(_) => Lane::Command,
-            Self::Decide => Lane::Decision,
-            Self::Report(_) => Lane::Report,
+            Self::Own | Self::HandedOver(_) | Self::MembersHandedOver(_) => Lane::Command,
+            Self::Decide | Self::DecideMembers(_) => Lane::Decision,
+            Self::Report(_) | Self::ReportMembers(_) => Lane::Report,
         }
     }
 }
@@ -183,11 +189,30 @@ pub(super) fn id() -> String {
 pub(super) async fn answer<T: DeserializeOwned>(
     set: &ShardSet,
     sealer: &Sealer,
-    (id, journal): (&str, u16),
+    request: (&str, u16),
     patience: Duration,
 ) -> Result<T, ExitProblem> {
+    awaited(set, sealer, request, (patience, true)).await
+}
+
+/// The same, where nobody looks.
+pub(super) async fn answer_quietly<T: DeserializeOwned>(
+    set: &ShardSet,
+    sealer: &Sealer,
+    request: (&str, u16),
+    patience: Duration,
+) -> Result<T, ExitProblem> {
+    awaited(set, sealer, request, (patience, false)).await
+}
+
+async fn awaited<T: DeserializeOwned>(
+    set: &ShardSet,
+    sealer: &Sealer,
+    (id, journal): (&str, u16),
+    (patience, tells): (Duration, bool),
+) -> Result<T, ExitProblem> {
     let asked = Instant::now();
-    let mut said = false;
+    let mut said = !tells;
     loop {
         let progress = set.progress(sealer, id).await;
         match progress.map_err(|error| problem(&error))? {
@@ -216,6 +241,16 @@ pub(super) async fn answer<T: DeserializeOwned>(
 fn unanswered(journal: u16, why: &str) -> ExitProblem {
     let message =
         format!("journal {journal} of the set does not answer: {why}; nothing was done there");
+    let remedy = "see that `vsiflow serve --shards auto` runs, then ask again";
+    ExitProblem::new(Exit::Failed, "VSI0766", message, remedy)
+}
+
+/// It was asked, and did not say anything in time.
+pub(super) fn silent(journal: u16, after: Duration) -> ExitProblem {
+    let message = format!(
+        "journal {journal} did not answer within {} s",
+        after.as_secs()
+    );
     let remedy = "see that `vsiflow serve --shards auto` runs, then ask again";
     ExitProblem::new(Exit::Failed, "VSI0766", message, remedy)
 }

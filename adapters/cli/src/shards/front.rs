@@ -11,7 +11,7 @@ use vsiflow_postgres::{
 
 use super::{
     DECIDES, SetPlace,
-    ask::{self, CommandAsked, Part},
+    ask::{self, CommandAsked, CommandPart},
     own,
 };
 use vsiflow_workflows::{fleet::is_open, spec::Resolved};
@@ -31,6 +31,8 @@ use crate::{
 
 /// How a quota is named among other things.
 const QUOTA: &str = "quota/";
+/// How a pool is.
+const POOL: &str = "pool/";
 
 /// Where a command goes on.
 pub(crate) enum Routed {
@@ -50,6 +52,8 @@ enum Meeting<'a> {
     LooksAt(&'a str, Vec<String>),
     /// It has something recorded for these objects; whether it may be repeated.
     Acts(&'a str, Vec<String>, bool),
+    /// It has something recorded in journal 0; whether it may be repeated.
+    Decides(bool),
     /// The same for what documents describe.
     Documents(&'a Sources),
     /// It looks at the server: any of the journals will do.
@@ -175,8 +179,14 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
         Meeting::Acts(namespace, names, repeatable) => {
             let sealer = needed_key(&cli.common).await?;
             let journal = of_names(&place, namespace, &names).await?;
-            let asked = asked(&cli, Vec::new(), Part::Own);
+            let asked = asked(&cli, Vec::new(), CommandPart::Own);
             let exit = ask::ask(&place.set, &sealer, journal, &asked, repeatable).await?;
+            Ok(Routed::Answered(exit))
+        }
+        Meeting::Decides(repeatable) => {
+            let sealer = needed_key(&cli.common).await?;
+            let asked = asked(&cli, Vec::new(), CommandPart::Own);
+            let exit = ask::ask(&place.set, &sealer, DECIDES, &asked, repeatable).await?;
             Ok(Routed::Answered(exit))
         }
         Meeting::Documents(sources) => {
@@ -213,6 +223,10 @@ fn meeting(command: &CliCommand) -> Meeting<'_> {
         CliCommand::Describe(args) if is_quota(&args.names()) => Meeting::Refused(
             "one journal knows a part of what is used; `get quotas` shows all of it",
         ),
+        CliCommand::Describe(args) if are_pools(&args.names()) && args.at.is_some() => {
+            Meeting::Refused("a moment is one of a journal")
+        }
+        CliCommand::Describe(args) if are_pools(&args.names()) => Meeting::Looks,
         CliCommand::Describe(args) => Meeting::LooksAt(&args.namespace, args.names()),
         CliCommand::History(args) => Meeting::LooksAt(&args.namespace, args.names()),
         CliCommand::Logs(args) if args.words.is_empty() => Meeting::Refused(NAMES),
@@ -255,6 +269,9 @@ fn meeting(command: &CliCommand) -> Meeting<'_> {
         CliCommand::Pause(args) | CliCommand::Unpause(args) if !args.names.is_empty() => {
             Meeting::Acts(&args.namespace, args.names.clone(), true)
         }
+        CliCommand::Retry(args) if names_of(&args.names).iter().any(|name| is_pool(name)) => {
+            Meeting::Refused("members are tried again by their own names")
+        }
         CliCommand::Retry(args) if !args.names.is_empty() => {
             Meeting::Acts(&args.namespace, names_of(&args.names), true)
         }
@@ -270,9 +287,14 @@ fn meeting(command: &CliCommand) -> Meeting<'_> {
         CliCommand::Audit(_) | CliCommand::Replay(_) | CliCommand::Backup(_) => {
             Meeting::Refused("each journal has a chain of its own")
         }
-        CliCommand::Scale(_) | CliCommand::Cordon(_) | CliCommand::Uncordon(_) => {
-            Meeting::Refused("a set has no pools")
+        CliCommand::Scale(args) if args.pool.is_group() || args.of_group.is_some() => {
+            Meeting::Refused("a set has no groups")
         }
+        CliCommand::Scale(_) | CliCommand::Cordon(_) | CliCommand::Uncordon(_) => {
+            Meeting::Decides(true)
+        }
+        CliCommand::Rollback(args) if args.is_of_pool() && !args.dry_run => Meeting::Decides(false),
+        CliCommand::Wait(_) => Meeting::Looks,
         _ => Meeting::Refused("it works on one journal"),
     }
 }
@@ -290,7 +312,18 @@ fn is_data(format: Option<OutputFormat>) -> bool {
 
 /// Whether the holder of a journal does the command if it is asked.
 pub(super) fn is_asked(command: &CliCommand) -> bool {
-    matches!(meeting(command), Meeting::Acts(..) | Meeting::Documents(_))
+    matches!(
+        meeting(command),
+        Meeting::Acts(..) | Meeting::Decides(_) | Meeting::Documents(_)
+    )
+}
+
+fn is_pool(name: &str) -> bool {
+    name.starts_with(POOL)
+}
+
+fn are_pools(names: &[String]) -> bool {
+    !names.is_empty() && names.iter().all(|name| is_pool(name))
 }
 
 fn is_quota(names: &[String]) -> bool {
@@ -301,7 +334,7 @@ fn is_quota(names: &[String]) -> bool {
 async fn of_names(place: &SetPlace, namespace: &str, names: &[String]) -> Result<u16, ExitProblem> {
     let mut found: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     for name in names {
-        if name.starts_with(QUOTA) {
+        if name.starts_with(QUOTA) || name.starts_with(POOL) {
             found.entry(DECIDES).or_default().push(name);
             continue;
         }
@@ -334,7 +367,7 @@ async fn of_names(place: &SetPlace, namespace: &str, names: &[String]) -> Result
     }
 }
 
-fn asked(cli: &Cli, files: Vec<CommandFile>, part: Part) -> CommandAsked {
+fn asked(cli: &Cli, files: Vec<CommandFile>, part: CommandPart) -> CommandAsked {
     CommandAsked {
         request: CommandRequest {
             args: command::words(cli),
@@ -356,7 +389,8 @@ async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exi
     let limited = place.set.limited_among(&own::namespaces(&resolved)).await;
     let is_limited = !limited.map_err(elsewhere::problem)?.is_empty();
     let is_open = resolved.vsis.iter().any(is_open);
-    let is_decided = is_open || is_limited || !resolved.quotas.is_empty();
+    let of_journal_0 = !resolved.quotas.is_empty() || !resolved.pools.is_empty();
+    let is_decided = is_open || is_limited || of_journal_0;
     let mut journals = BTreeSet::new();
     for host in own::hosts(&resolved) {
         let journal = place.set.assign(&host).await;
@@ -369,7 +403,11 @@ async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exi
         name: file.name,
         content: file.bytes,
     });
-    let part = if is_decided { Part::Decide } else { Part::Own };
+    let part = if is_decided {
+        CommandPart::Decide
+    } else {
+        CommandPart::Own
+    };
     let asked = asked(cli, files.collect(), part);
     if is_decided {
         return ask::ask(&place.set, &sealer, DECIDES, &asked, true).await;
@@ -427,6 +465,8 @@ mod tests {
                 let how = if repeatable { "again" } else { "once" };
                 format!("{how} {namespace} {}", names.join(" "))
             }
+            Meeting::Decides(true) => "again in journal 0".to_owned(),
+            Meeting::Decides(false) => "once in journal 0".to_owned(),
             Meeting::Documents(_) => "documents".to_owned(),
             Meeting::Server => "server".to_owned(),
             Meeting::Refused(_) => "refused".to_owned(),
@@ -470,6 +510,20 @@ mod tests {
             ("host drain a --stop", "refused"),
             ("audit verify", "refused"),
             ("resume", "refused"),
+            ("describe pool web -n a", "looks"),
+            ("describe pool web --at 4", "refused"),
+            ("describe pool/web vsi/web", "looks at default pool/web web"),
+            ("history pool/web", "looks at default pool/web"),
+            ("scale pool/web --replicas 4", "again in journal 0"),
+            ("scale group/web --pool a --replicas 4", "refused"),
+            ("cordon web-1", "again in journal 0"),
+            ("rollback pool/web", "once in journal 0"),
+            ("rollback pool/web --dry-run", "refused"),
+            ("rollback web", "refused"),
+            ("approve pool/web", "once default pool/web"),
+            ("delete pool web", "again default pool/web"),
+            ("retry pool/web", "refused"),
+            ("wait pool/web --for delete", "looks"),
         ] {
             assert_eq!(met(line), expected, "{line}");
         }

@@ -17,8 +17,8 @@ use vsiflow_postgres::{
 
 use super::{
     DECIDES, Membership,
-    ask::{CommandAnswer, CommandAsked, Part},
-    choose, front, own, report,
+    ask::{CommandAnswer, CommandAsked, CommandPart},
+    choose, front, members, own, report,
 };
 use crate::{
     actor,
@@ -87,11 +87,12 @@ async fn open_and_serve(
     let Some(held) = held else {
         return Err(ExitProblem::defect("a journal is served without its right"));
     };
-    let keeper = Arc::new(Keeper {
+    let holder = Arc::new(JournalHolder {
         service: service.clone(),
         app: app.clone(),
         shard: shard.clone(),
         held,
+        common: common.clone(),
         // As the ports of hosts have it, or a little later.
         acts_from: Instant::now() + quiet.unwrap_or_default(),
     });
@@ -99,8 +100,11 @@ async fn open_and_serve(
     settled.map_err(elsewhere::problem)?;
     if shard.number == DECIDES {
         let limited = app.fleet.quotas().namespaces().await?;
-        let kept = shard.set().keep_limits(&keeper.held, &limited).await;
+        let kept = shard.set().keep_limits(&holder.held, &limited).await;
         kept.map_err(elsewhere::problem)?;
+        let (set, held) = (shard.set().clone(), holder.held.clone());
+        let journals = members::Journals::new(set, service.sealer.clone(), held);
+        app.fleet.pools().reach_over(Arc::new(journals));
     }
     output::note(&format!("serving journal {}", shard.number));
     let counted = metrics::follow(service.metrics.clone(), app.fleet.notices());
@@ -111,7 +115,7 @@ async fn open_and_serve(
         ended = drive(&app, &service.args) => ended,
         never = app.fleet.images().keep_policies(every, told_of_images) => match never {},
         never = app.fleet.images().keep_upload_progress() => match never {},
-        ended = answer(keeper) => ended,
+        ended = answer(holder) => ended,
         () = async { counted.await; std::future::pending::<()>().await } => Ok(Exit::Done),
     };
     app.close().await;
@@ -124,16 +128,18 @@ async fn drive(app: &App, args: &ServeArgs) -> CommandOutcome {
 }
 
 /// A journal that is held, as those need it who do what is asked of it.
-pub(super) struct Keeper {
+pub(super) struct JournalHolder {
     pub(super) service: Service,
     pub(super) app: App,
     pub(super) shard: Membership,
     pub(super) held: Arc<Held>,
+    /// What its commands are opened with.
+    pub(super) common: Common,
     /// Until then hosts are left alone.
     acts_from: Instant,
 }
 
-impl Keeper {
+impl JournalHolder {
     /// How long hosts are still left alone; none where they are not.
     pub(super) fn is_quiet_for(&self) -> Option<Duration> {
         let left = self.acts_from.saturating_duration_since(Instant::now());
@@ -143,7 +149,7 @@ impl Keeper {
 
 /// Carries out what is asked of this journal, several of each lane at a time. What is under way when this ends is
 /// begun anew by the next holder, or answered as begun.
-async fn answer(keeper: Arc<Keeper>) -> CommandOutcome {
+async fn answer(holder: Arc<JournalHolder>) -> CommandOutcome {
     let mut under_way = JoinSet::new();
     let mut lanes = HashMap::new();
     loop {
@@ -161,12 +167,12 @@ async fn answer(keeper: Arc<Keeper>) -> CommandOutcome {
             }
             continue;
         }
-        let Keeper {
+        let JournalHolder {
             service,
             shard,
             held,
             ..
-        } = &*keeper;
+        } = &*holder;
         let begun = shard.set();
         let begun = begun
             .begin(&service.sealer, held, shard.number, &open)
@@ -174,7 +180,7 @@ async fn answer(keeper: Arc<Keeper>) -> CommandOutcome {
         match begun {
             Ok(Some(asked)) => {
                 let lane = asked.lane;
-                let task = under_way.spawn(Box::pin(carry_out(keeper.clone(), asked)));
+                let task = under_way.spawn(Box::pin(carry_out(holder.clone(), asked)));
                 lanes.insert(task.id(), lane);
             }
             Ok(None) => sleep(POLL).await,
@@ -194,20 +200,39 @@ fn task(ended: &Result<(task::Id, ()), task::JoinError>) -> task::Id {
 }
 
 /// Does what is asked, and stores the answer.
-async fn carry_out(keeper: Arc<Keeper>, asked: Asked) {
+async fn carry_out(holder: Arc<JournalHolder>, asked: Asked) {
     let (id, lane) = (asked.id.clone(), asked.lane);
-    let text = match lane {
-        Lane::Report => text(&report::report(&keeper, asked).await),
-        Lane::Command | Lane::Decision => text(&Box::pin(command(&keeper, asked)).await),
-    };
-    let (set, sealer) = (keeper.shard.set(), &keeper.service.sealer);
+    let text = Box::pin(answer_to(&holder, asked)).await;
+    let (set, sealer) = (holder.shard.set(), &holder.service.sealer);
     // Until it is stored: who asked waits for it, and the lease bounds it.
-    while let Err(error) = set.answer(sealer, &keeper.held, &id, &text).await {
+    while let Err(error) = set.answer(sealer, &holder.held, &id, &text).await {
         tracing::warn!(%error, "an answer is not stored yet");
         sleep(POLL).await;
     }
     if lane == Lane::Decision {
-        choose::forget(&keeper, &id).await;
+        choose::forget(&holder, &id).await;
+    }
+}
+
+/// What is said to it: by what is asked, as who asked reads it.
+async fn answer_to(holder: &Arc<JournalHolder>, asked: Asked) -> Secret {
+    let read = serde_json::from_slice::<CommandAsked>(asked.request.expose());
+    let Ok(read) = read.inspect_err(|error| tracing::warn!(%error, "a request cannot be read"))
+    else {
+        return text(&Box::pin(command(holder, asked)).await);
+    };
+    match &read.part {
+        CommandPart::Report(_) => text(&report::report(holder, read).await),
+        CommandPart::ReportMembers(_) => text(&members::carry_out::report(holder, read).await),
+        CommandPart::DecideMembers(ask) => {
+            text(&Box::pin(members::carry_out::decide(holder, &asked.id, ask)).await)
+        }
+        CommandPart::MembersHandedOver(ask) => {
+            text(&Box::pin(members::carry_out::take_over(holder, ask)).await)
+        }
+        CommandPart::Own | CommandPart::Decide | CommandPart::HandedOver(_) => {
+            text(&Box::pin(command(holder, asked)).await)
+        }
     }
 }
 
@@ -216,7 +241,7 @@ fn text(answer: &impl Serialize) -> Secret {
 }
 
 /// Does a command with what this process has open, as the socket's callers have it done.
-async fn command(keeper: &Arc<Keeper>, asked: Asked) -> CommandAnswer {
+async fn command(holder: &Arc<JournalHolder>, asked: Asked) -> CommandAnswer {
     let Asked {
         id,
         request,
@@ -248,20 +273,23 @@ async fn command(keeper: &Arc<Keeper>, asked: Asked) -> CommandAnswer {
         let (actor, given) = (asked.actor.clone(), daemon::given(asked.request.clone()));
         let work = async {
             match asked.part.clone() {
-                Part::Own => Box::pin(command::run_to_end(cli)).await,
-                Part::HandedOver(chosen) => {
+                CommandPart::Own => Box::pin(command::run_to_end(cli)).await,
+                CommandPart::HandedOver(chosen) => {
                     Box::pin(own::with_chosen(chosen, command::run_to_end(cli))).await
                 }
-                Part::Decide => {
-                    let decided = choose::decide(keeper, &id, &asked, &cli).await;
+                CommandPart::Decide => {
+                    let decided = choose::decide(holder, &id, &asked, &cli).await;
                     decided.inspect_err(output::problem)
                 }
-                Part::Report(_) => Ok(refused(unreadable())),
+                CommandPart::Report(_)
+                | CommandPart::ReportMembers(_)
+                | CommandPart::DecideMembers(_)
+                | CommandPart::MembersHandedOver(_) => Ok(refused(unreadable())),
             }
         };
         let work = work::with_files(given, Box::pin(work));
         let work = actor::for_caller(actor, work);
-        let done = Box::pin(keeper.app.for_others().lend(work)).await;
+        let done = Box::pin(holder.app.for_others().lend(work)).await;
         done.unwrap_or_else(|problem| problem.exit)
     };
     let exit = Box::pin(sink::with(said.clone(), work)).await;

@@ -5,18 +5,23 @@ use std::sync::Arc;
 
 use vsiflow_engine::model::Failure;
 use vsiflow_workflows::fleet::{
-    DiskObject, Fleet, FleetError, GroupObject, HostObject, ImageObject, NetworkObject, PoolObject,
-    QuotaObject, RunObject, ServerTypeObject, SnapshotObject, VsiObject, VsiSummary,
+    DiskObject, Fleet, FleetError, GroupObject, HostObject, ImageObject, NetworkObject,
+    OtherJournal, PoolObject, QuotaObject, RunObject, ServerTypeObject, SnapshotObject, VsiObject,
+    VsiSummary,
 };
 
 /// The fleets of the journals that are looked at: one, but for a set.
-pub(crate) struct Fleets(Vec<Fleet>);
+pub(crate) struct Fleets {
+    all: Vec<Fleet>,
+    /// The places of those that no process works on.
+    unheld: Vec<usize>,
+}
 
 /// What all fleets list of a kind.
 macro_rules! all {
     ($self:ident, $kind:ident $(, $argument:expr)?) => {{
         let mut all = Vec::new();
-        for fleet in &$self.0 {
+        for fleet in &$self.all {
             all.extend(fleet.$kind().list($($argument)?).await?);
         }
         Ok(all)
@@ -27,7 +32,7 @@ macro_rules! all {
 macro_rules! any {
     ($self:ident, $kind:ident, $find:ident, $namespace:ident, $name:ident) => {{
         let mut unknown = Ok(());
-        for fleet in &$self.0 {
+        for fleet in &$self.all {
             match fleet.$kind().$find($namespace, $name).await {
                 Ok(_) => return Ok(()),
                 Err(error) => unknown = Err(error),
@@ -40,12 +45,32 @@ macro_rules! any {
 impl Fleets {
     /// These.
     pub(crate) fn new(fleets: Vec<Fleet>) -> Self {
-        Self(fleets)
+        Self {
+            all: fleets,
+            unheld: Vec::new(),
+        }
+    }
+
+    /// These, of which no process works on those at `unheld`.
+    pub(crate) fn with_unheld(self, unheld: Vec<usize>) -> Self {
+        Self { unheld, ..self }
+    }
+
+    /// All but one, as the one that has pools looks at them.
+    fn others(&self, at: usize) -> Vec<OtherJournal<'_>> {
+        let all = self.all.iter().enumerate();
+        let others = all.filter(|(other, _)| *other != at);
+        others
+            .map(|(other, fleet)| OtherJournal {
+                fleet,
+                is_held: !self.unheld.contains(&other),
+            })
+            .collect()
     }
 
     /// Why no step is started in one of them.
     pub(crate) fn braked(&self) -> Option<Failure> {
-        self.0.iter().find_map(Fleet::braked)
+        self.all.iter().find_map(Fleet::braked)
     }
 
     pub(crate) async fn vsi_summaries(
@@ -53,10 +78,10 @@ impl Fleets {
         deleted: bool,
     ) -> Result<Vec<Arc<VsiSummary>>, FleetError> {
         let mut all: Vec<Arc<VsiSummary>> = Vec::new();
-        for fleet in &self.0 {
+        for fleet in &self.all {
             all.extend(fleet.vsis().summaries(deleted).await?);
         }
-        if self.0.len() > 1 {
+        if self.all.len() > 1 {
             all.sort_by(|a, b| {
                 let key =
                     |one: &VsiSummary| (one.metadata.namespace.clone(), one.metadata.name.clone());
@@ -68,10 +93,10 @@ impl Fleets {
 
     pub(crate) async fn vsis(&self, deleted: bool) -> Result<Vec<VsiObject>, FleetError> {
         let mut all: Vec<VsiObject> = Vec::new();
-        for fleet in &self.0 {
+        for fleet in &self.all {
             all.extend(fleet.vsis().list(deleted).await?);
         }
-        if self.0.len() > 1 {
+        if self.all.len() > 1 {
             all.sort_by(|a, b| {
                 let key =
                     |one: &VsiObject| (one.metadata.namespace.clone(), one.metadata.name.clone());
@@ -82,7 +107,12 @@ impl Fleets {
     }
 
     pub(crate) async fn pools(&self, deleted: bool) -> Result<Vec<PoolObject>, FleetError> {
-        all!(self, pools, deleted)
+        let mut all = Vec::new();
+        for (at, fleet) in self.all.iter().enumerate() {
+            let others = self.others(at);
+            all.extend(Box::pin(fleet.pools().list_over(deleted, &others)).await?);
+        }
+        Ok(all)
     }
 
     pub(crate) async fn groups(&self, deleted: bool) -> Result<Vec<GroupObject>, FleetError> {
@@ -99,8 +129,8 @@ impl Fleets {
 
     pub(crate) async fn quota_objects(&self) -> Result<Vec<QuotaObject>, FleetError> {
         let mut all = Vec::new();
-        for (at, fleet) in self.0.iter().enumerate() {
-            let others = self.0.iter().enumerate();
+        for (at, fleet) in self.all.iter().enumerate() {
+            let others = self.all.iter().enumerate();
             let others = others.filter(|(other, _)| *other != at);
             let others: Vec<_> = others.map(|(_, other)| other).collect();
             all.extend(fleet.quotas().list_over(&others).await?);
@@ -125,7 +155,7 @@ impl Fleets {
     }
 
     pub(crate) fn runs(&self) -> Vec<RunObject> {
-        self.0
+        self.all
             .iter()
             .flat_map(|fleet| fleet.history().runs())
             .collect()

@@ -48,15 +48,33 @@ pub(super) fn refuse_shared(resolved: &Resolved) -> Result<(), ExitProblem> {
     let lost = lost
         .filter(|disk| disk.host.is_empty() && !goes_along(disk))
         .map(|disk| format!("the host of disk/{} is not known", disk.name));
+    let networked = resolved.pools.iter().find(|pool| {
+        let template = &pool.template.desired;
+        !template.made_networks.is_empty()
+    });
+    let networked = networked.map(|pool| {
+        let name = &pool.desired.name;
+        format!("the template of pool/{name} is on a VirtualServerNetwork")
+    });
+    let homeless = resolved.pools.iter().find(|pool| {
+        let template = &pool.template.desired;
+        template.host.is_empty() && template.placement.is_none()
+    });
+    let homeless = homeless.map(|pool| {
+        format!(
+            "the host of the members of pool/{} is not known",
+            pool.desired.name
+        )
+    });
     let kinds = [
-        (resolved.pools.is_empty(), "a VirtualServerPool"),
         (resolved.groups.is_empty(), "a VirtualServerGroup"),
         (resolved.types.is_empty(), "a VirtualServerType"),
         (resolved.snapshots.is_empty(), "a VirtualServerSnapshot"),
     ];
     let kinds = kinds.into_iter().filter(|(absent, _)| !absent);
     let kinds = kinds.map(|(_, kind)| format!("the documents hold {kind}"));
-    match kinds.chain(nowhere).chain(lost).next() {
+    let of_pools = networked.into_iter().chain(homeless);
+    match kinds.chain(of_pools).chain(nowhere).chain(lost).next() {
         Some(why) => Err(not_in_a_set(&why)),
         None => Ok(()),
     }
@@ -68,11 +86,18 @@ fn not_in_a_set(why: &str) -> ExitProblem {
     ExitProblem::new(Exit::Usage, "VSI0763", message, remedy)
 }
 
-/// The hosts that documents put something on.
+/// The hosts that documents put something on, and those that members of pools may be on.
 pub(super) fn hosts(resolved: &Resolved) -> BTreeSet<String> {
     let vsis = resolved.vsis.iter().map(|vsi| vsi.desired.host.clone());
     let disks = resolved.data_disks.iter().map(|disk| disk.host.clone());
-    let all = vsis.chain(disks);
+    let pools = resolved.pools.iter();
+    let pools = pools.flat_map(|pool| {
+        let template = &pool.template.desired;
+        let placement = template.placement.iter();
+        let candidates = placement.flat_map(|one| one.candidates.iter().cloned());
+        candidates.chain([template.host.clone()])
+    });
+    let all = vsis.chain(disks).chain(pools);
     all.filter(|host| !host.is_empty()).collect()
 }
 
@@ -111,6 +136,7 @@ pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<
     resolved.hosts.retain(|id, _| own.contains(id));
     if shard.number != DECIDES {
         resolved.quotas.clear();
+        resolved.pools.clear();
     }
     // What is not in the documents of a directory is not looked for in a set.
     resolved.directory = None;

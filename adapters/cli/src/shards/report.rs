@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 
-use vsiflow_postgres::shards::requests::Asked;
-use vsiflow_workflows::fleet::{JournalReport, ReportQuestions};
+use vsiflow_workflows::{
+    fleet::{JournalReport, ReportQuestions},
+    spec::Resolved,
+};
 
 use super::{
-    ask::{CommandAsked, Part, ReportAnswer, SaidProblem},
+    ask::{CommandAsked, CommandPart, ReportAnswer, SaidProblem},
     front,
-    journal::{Keeper, unreadable},
+    journal::{JournalHolder, unreadable},
 };
 use crate::{
     args::{Cli, CliCommand, Sources},
@@ -20,21 +22,27 @@ use crate::{
 };
 
 /// Answers the question of journal 0.
-pub(super) async fn report(keeper: &Keeper, asked: Asked) -> ReportAnswer {
-    let quiet = keeper.is_quiet_for();
+pub(super) async fn report(holder: &JournalHolder, asked: CommandAsked) -> ReportAnswer {
+    let quiet = holder.is_quiet_for();
     let saying = async {
-        let read = serde_json::from_slice::<CommandAsked>(asked.request.expose());
-        let CommandAsked { request, part, .. } = read.map_err(|_| unreadable())?;
-        let cli = daemon::command_line(&request.args).ok_or_else(unreadable)?;
-        let Part::Report(mut questions) = part else {
+        let CommandAsked { request, part, .. } = asked;
+        // What is asked for pools has no documents with hosts.
+        let cli = match request.args.is_empty() {
+            true => None,
+            false => Some(daemon::command_line(&request.args).ok_or_else(unreadable)?),
+        };
+        let CommandPart::Report(mut questions) = part else {
             return Err(unreadable());
         };
         questions.left_alone = quiet.map(|left| {
             let left = left.as_secs().saturating_add(1);
             format!("it is left alone for {left} s more, after the death of a process")
         });
-        let saying = work::with_files(daemon::given(request), said(keeper, &cli, &questions));
-        Box::pin(keeper.app.for_others().lend(saying)).await
+        let saying = work::with_files(
+            daemon::given(request),
+            said(holder, cli.as_ref(), &questions),
+        );
+        Box::pin(holder.app.for_others().lend(saying)).await
     };
     // What documents may be warned of is said where they are applied.
     let said = Box::pin(sink::with(Arc::default(), saying)).await;
@@ -45,16 +53,21 @@ pub(super) async fn report(keeper: &Keeper, asked: Asked) -> ReportAnswer {
 }
 
 async fn said(
-    keeper: &Keeper,
-    cli: &Cli,
+    holder: &JournalHolder,
+    cli: Option<&Cli>,
     questions: &ReportQuestions,
 ) -> Result<JournalReport, ExitProblem> {
-    let sources = sources(&cli.command).ok_or_else(unreadable)?;
-    let resolved = front::read(&cli.common, sources).await?;
-    let placements = keeper.app.fleet.placements();
+    let resolved = match cli {
+        Some(cli) => {
+            let sources = sources(&cli.command).ok_or_else(unreadable)?;
+            front::read(&cli.common, sources).await?
+        }
+        None => Resolved::default(),
+    };
+    let placements = holder.app.fleet.placements();
     // While a host is looked at by other settings than are recorded, nothing is recorded of it.
     let _turn = if placements.replaces_settings(&resolved, &questions.hosts) {
-        Some(keeper.shard.turn.lock().await)
+        Some(holder.shard.turn.lock().await)
     } else {
         None
     };

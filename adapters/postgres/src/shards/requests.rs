@@ -170,6 +170,20 @@ impl ShardSet {
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
+    /// Whether a request whose id begins so is there and not answered.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub async fn has_open(&self, beginning: &str) -> Result<bool, PostgresError> {
+        let select = "SELECT 1 FROM vsiflow.shard_requests \
+            WHERE set_name = $1 AND starts_with(id, $2) AND answer IS NULL LIMIT 1";
+        let rows = self
+            .reader()
+            .query(select, &[&self.name(), &beginning])
+            .await?;
+        Ok(!rows.is_empty())
+    }
+
     /// How far a request is.
     ///
     /// # Errors

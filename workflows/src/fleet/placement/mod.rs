@@ -151,6 +151,10 @@ impl Fleet {
         pool: &crate::pool::PoolRecord,
         numbers: std::ops::Range<u32>,
     ) -> Result<(), FleetError> {
+        if self.pools.is_of_set() {
+            // Its hosts are those of other journals, too.
+            return Ok(());
+        }
         let members = Box::pin(self.members_of_record(pool, numbers)).await?;
         let open = OpenPlacements {
             members,

@@ -75,7 +75,9 @@ impl Fleet {
         resolved: &Resolved,
     ) -> Result<Vec<PlacementRequest>, FleetError> {
         let mut all = Vec::new();
-        if templates(resolved).all(|template| template.placement.is_none()) {
+        // Of a set, hosts are chosen for members when these are made.
+        let none = templates(resolved).all(|template| template.placement.is_none());
+        if none || self.pools.is_of_set() {
             return Ok(all);
         }
         let known = self.living::<PoolRecord>().await?;

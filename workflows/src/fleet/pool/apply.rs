@@ -157,7 +157,13 @@ impl Fleet {
         resolved: &Resolved,
         known: &[Known],
     ) -> Result<(), FleetError> {
-        if resolved.pools.is_empty() && self.entities_of(kind::POOL).is_empty() {
+        let is_member = |vsi: &DesiredVsi| vsi.member_of.is_some();
+        let made = resolved.vsis.iter().map(|vsi| &vsi.desired);
+        let there = known.iter().map(|known| &known.wanted.vsi);
+        // Of a set, their pools may be in another journal.
+        let concerns_members = made.chain(there).any(is_member);
+        if resolved.pools.is_empty() && !concerns_members && self.entities_of(kind::POOL).is_empty()
+        {
             return Ok(());
         }
         let (mut pools, lost) = self.known_records::<PoolRecord>().await?;

@@ -2,14 +2,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
-use vsiflow_engine::model::EntityId;
+use vsiflow_engine::model::{EntityId, Failure};
 
-use crate::fleet::{Verdict, index::Known};
+use crate::fleet::{Verdict, index::Known, pool::over_journals::MemberJournals};
+
+/// A journal that is taken by another process is silent for less.
+const LONG_SILENT: Duration = Duration::from_secs(30);
 
 /// The pools that are worked on.
 #[derive(Default)]
@@ -19,6 +26,10 @@ pub(in crate::fleet) struct Board {
     pub(in crate::fleet) looking: tokio::sync::Mutex<()>,
     asked: watch::Sender<()>,
     moved: watch::Sender<()>,
+    /// Whether this is a journal of a set.
+    is_of_set: AtomicBool,
+    /// Where members are, if not in this journal alone.
+    journals: OnceLock<Arc<dyn MemberJournals>>,
 }
 
 #[derive(Default)]
@@ -35,6 +46,8 @@ struct State {
     gates: BTreeMap<EntityId, String>,
     /// Those whose objects elsewhere say what they are.
     owned_elsewhere: BTreeSet<EntityId>,
+    /// Since when a journal said nothing of a pool's members.
+    silent_since: BTreeMap<EntityId, Instant>,
     /// What was read of the members of each pool.
     read: BTreeMap<Uuid, ReadMembers>,
 }
@@ -45,6 +58,52 @@ type ReadMembers = BTreeMap<EntityId, Arc<Known>>;
 impl Board {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn be_of_set(&self) {
+        self.is_of_set.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this is a journal of a set.
+    pub(in crate::fleet) fn is_of_set(&self) -> bool {
+        self.is_of_set.load(Ordering::Relaxed)
+    }
+
+    /// Members are in these, too. Said once.
+    pub(super) fn set_journals(
+        &self,
+        journals: Arc<dyn MemberJournals>,
+    ) -> Result<(), Arc<dyn MemberJournals>> {
+        self.journals.set(journals)
+    }
+
+    /// Where members are, if not in this journal alone.
+    pub(super) fn journals(&self) -> Option<&Arc<dyn MemberJournals>> {
+        self.journals.get()
+    }
+
+    /// What to tell of journals that say nothing, once that lasts.
+    pub(super) fn long_silent(
+        &self,
+        pool: &EntityId,
+        silent: &BTreeMap<u16, Failure>,
+    ) -> Option<Failure> {
+        let mut state = self.state();
+        let Some((journal, failure)) = silent.first_key_value() else {
+            state.silent_since.remove(pool);
+            return None;
+        };
+        let since = state.silent_since.entry(pool.clone());
+        let since = since.or_insert_with(Instant::now);
+        tracing::warn!(%pool, journal, %failure, "a journal does not say what members it has");
+        (since.elapsed() >= LONG_SILENT).then(|| failure.clone())
+    }
+
+    /// Work for a pool is in progress. What stood in its way before may do so still.
+    pub(super) fn not_reached(&self, pool: &EntityId, generation: u64) {
+        if let Some(Verdict::Reached) = self.verdict(pool, generation) {
+            self.found(pool, generation, None);
+        }
     }
 
     /// Works on these, too; whether the task is to be started.

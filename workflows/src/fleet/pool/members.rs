@@ -32,6 +32,23 @@ pub(in crate::fleet) struct PoolMembers {
     pub(in crate::fleet) disks: Vec<KnownDisk>,
 }
 
+/// How members are to be.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The revision of their template.
+    pub(super) revision: &'a str,
+    pub(super) power_state: PowerState,
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn of(record: &'a PoolRecord) -> Self {
+        Self {
+            revision: &record.template.revision,
+            power_state: record.template.vsi.power_state,
+        }
+    }
+}
+
 /// What is secret of a template.
 pub(super) struct TemplateSecrets {
     contract: Secret,
@@ -61,7 +78,8 @@ impl Fleet {
             }
         }
         let views = members.iter();
-        let views = views.map(|(number, known)| (*number, self.member_view(record, known)));
+        let views =
+            views.map(|(number, known)| (*number, self.member_view(Wanted::of(record), known)));
         let mut view = PoolView {
             replicas: record.replicas,
             strategy: record.strategy,
@@ -75,7 +93,8 @@ impl Fleet {
         if !view.deleting {
             let end = record.replicas.saturating_add(record.strategy.max_surge);
             let missing = (0..end).filter(|number| !members.contains_key(number));
-            let foreign = self.foreign(record, missing).await?;
+            let own = (record.uid, record.namespace.as_str(), record.name.as_str());
+            let foreign = self.foreign(own, missing).await?;
             view.foreign.extend(foreign.keys());
         }
         let disks = self.disks_of_pool(record.uid).await?;
@@ -101,26 +120,26 @@ impl Fleet {
     /// The VSIs that have a member's name and were not made by the pool.
     pub(super) async fn foreign(
         &self,
-        record: &PoolRecord,
+        (pool, namespace, pool_name): (Uuid, &str, &str),
         numbers: impl Iterator<Item = u32>,
     ) -> Result<BTreeMap<u32, Known>, FleetError> {
-        let names = numbers.map(|number| member_name(&record.name, number));
-        let found = self.known_of_names(&record.namespace, names).await?;
+        let names = numbers.map(|number| member_name(pool_name, number));
+        let found = self.known_of_names(namespace, names).await?;
         let own = |known: &Known| {
             let of = known.wanted.vsi.member_of.as_ref();
-            of.is_some_and(|of| of.uid == record.uid)
+            of.is_some_and(|of| of.uid == pool)
         };
         let foreign = found
             .into_iter()
             .filter(|known| !known.is_deleted() && !own(known));
         let numbered = foreign.filter_map(|known| {
-            let number = number_of(&record.name, &known.wanted.vsi.name)?;
-            (known.wanted.vsi.namespace == record.namespace).then_some((number, known))
+            let number = number_of(pool_name, &known.wanted.vsi.name)?;
+            (known.wanted.vsi.namespace == namespace).then_some((number, known))
         });
         Ok(numbered.collect())
     }
 
-    fn member_view(&self, record: &PoolRecord, known: &Known) -> MemberView {
+    pub(super) fn member_view(&self, wanted: Wanted<'_>, known: &Known) -> MemberView {
         let of = known.wanted.vsi.member_of.as_ref();
         let phase = known.phase();
         let serves_not = [
@@ -131,14 +150,14 @@ impl Fleet {
             Phase::Deleted,
         ];
         MemberView {
-            state: self.member_state(record, known),
+            state: self.member_state(wanted, known),
             may_serve: known.unreadable.is_some()
                 || known.state.reached > 0 && !serves_not.contains(&phase),
-            current: of.is_some_and(|of| of.revision == record.template.revision),
+            current: of.is_some_and(|of| of.revision == wanted.revision),
         }
     }
 
-    fn member_state(&self, record: &PoolRecord, known: &Known) -> MemberState {
+    fn member_state(&self, wanted: Wanted<'_>, known: &Known) -> MemberState {
         // It is asked for where it matters alone: pools are looked at often, and have many members.
         let failed = || {
             let verdict = self.verdict(&known.entity);
@@ -158,7 +177,7 @@ impl Fleet {
             };
         }
         let silent = matches!(self.reach.answers(&known.wanted.vsi.host), Some(Err(_)));
-        let as_wanted = match record.template.vsi.power_state {
+        let as_wanted = match wanted.power_state {
             PowerState::Running => Phase::Running,
             PowerState::Stopped => Phase::Stopped,
             PowerState::Paused => Phase::Paused,
@@ -207,6 +226,21 @@ impl Fleet {
         let source = desired.full_name();
         let vsi = ResolvedVsi::of_record(desired, contract, secrets.image_url.clone(), source);
         Ok((vsi, disks))
+    }
+
+    /// The same of one that may be in another journal, where its UIDs are drawn.
+    pub(super) fn member_anywhere(
+        record: &PoolRecord,
+        template: &TemplateRecord,
+        secrets: &TemplateSecrets,
+        number: u32,
+    ) -> (ResolvedVsi, Vec<DesiredDataDisk>) {
+        let disks = disks(record, template, number);
+        let mut desired = desired(record, template, number, &disks);
+        let contract = fill(record, number, &mut desired, secrets.contract.clone());
+        let source = desired.full_name();
+        let vsi = ResolvedVsi::of_record(desired, contract, secrets.image_url.clone(), source);
+        (vsi, disks)
     }
 }
 

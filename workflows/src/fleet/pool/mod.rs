@@ -12,6 +12,7 @@ pub(in crate::fleet) mod evict;
 pub(in crate::fleet) mod known;
 pub(in crate::fleet) mod members;
 mod object;
+pub(in crate::fleet) mod over_journals;
 pub(in crate::fleet) mod reconcile;
 mod rest;
 mod shown;
@@ -142,7 +143,13 @@ impl Fleet {
     async fn reconcile(&self, entity: &EntityId) -> NextLook {
         let looked = match entity.kind().as_str() {
             kind::GROUP => Box::pin(self.reconcile_group(entity)).await,
-            _ => Box::pin(self.reconcile_pool(entity)).await,
+            _ => match self.pools.journals() {
+                Some(journals) => {
+                    let looked = self.reconcile_over_journals(journals.as_ref(), entity);
+                    Box::pin(looked).await
+                }
+                None => Box::pin(self.reconcile_pool(entity)).await,
+            },
         };
         looked.unwrap_or_else(|error| {
             tracing::warn!(%entity, %error, "it could not be looked at");

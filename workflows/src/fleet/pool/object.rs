@@ -125,9 +125,19 @@ impl PoolHandle<'_> {
 impl Fleet {
     async fn pool_object(&self, pool: &KnownPool) -> Result<PoolObject, FleetError> {
         let found = self.members(pool).await?;
+        Ok(self.pool_object_of(pool, &found, &BTreeMap::new()))
+    }
+
+    /// A pool with these members; and what keeps those of them, by number, that are not this journal's.
+    pub(super) fn pool_object_of(
+        &self,
+        pool: &KnownPool,
+        found: &PoolMembers,
+        obstacles: &BTreeMap<u32, String>,
+    ) -> PoolObject {
         let (created, changed) = self.engine.times(&pool.entity).unwrap_or_default();
         let record = &pool.wanted;
-        Ok(PoolObject {
+        PoolObject {
             api_version: documents::VSIFLOW_API_VERSION,
             kind: documents::POOL,
             metadata: Metadata {
@@ -140,8 +150,8 @@ impl Fleet {
                 annotations: annotations(record),
             },
             spec: spec(record),
-            status: self.pool_status(pool, &found, changed),
-        })
+            status: self.pool_status(pool, (found, obstacles), changed),
+        }
     }
 
     /// The members of a pool.
@@ -152,7 +162,12 @@ impl Fleet {
         Ok(member_objects(&pool.wanted, &self.members(pool).await?))
     }
 
-    fn pool_status(&self, pool: &KnownPool, found: &PoolMembers, changed: Timestamp) -> PoolStatus {
+    fn pool_status(
+        &self,
+        pool: &KnownPool,
+        (found, obstacles): (&PoolMembers, &BTreeMap<u32, String>),
+        changed: Timestamp,
+    ) -> PoolStatus {
         let record = &pool.wanted;
         let outcome = decide(&found.view).outcome;
         let is_ready = |number: &u32| {
@@ -172,7 +187,7 @@ impl Fleet {
         };
         let (ready, updated) = (count(&is_ready), count(&is_current));
         let phase = phase(pool, outcome);
-        let message = self.pool_message(pool, found, outcome, (ready, updated));
+        let message = self.pool_message(pool, (found, obstacles), outcome, (ready, updated));
         let make = |name, holds| condition(name, holds, phase, &message, changed);
         let mut conditions = vec![
             make(
@@ -211,7 +226,7 @@ impl Fleet {
     fn pool_message(
         &self,
         pool: &KnownPool,
-        found: &PoolMembers,
+        (found, obstacles): (&PoolMembers, &BTreeMap<u32, String>),
         outcome: PoolOutcome,
         (ready, updated): (u32, u32),
     ) -> String {
@@ -237,7 +252,8 @@ impl Fleet {
                 let obstacle = known.and_then(|known| self.obstacle(&known.entity));
                 let recorded = known.and_then(|known| known.state.state.as_ref());
                 let recorded = recorded.map(|(_, detail)| detail.to_string());
-                let why = obstacle.map(|failure| failure.to_string()).or(recorded);
+                let why = obstacle.map(|failure| failure.to_string());
+                let why = why.or_else(|| obstacles.get(&number).cloned()).or(recorded);
                 format!("{}: {}", name(number), why.unwrap_or_default())
             }
         }

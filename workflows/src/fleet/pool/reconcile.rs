@@ -1,6 +1,9 @@
 //! One look at a pool: what its members are like, what follows, and its record.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use vsiflow_engine::{
@@ -17,7 +20,9 @@ use crate::fleet::{
 };
 use crate::{
     phase::Phase,
-    pool::{self, PoolAction, PoolDecision, PoolOutcome, PoolRecord, decide, member_name},
+    pool::{
+        self, PoolAction, PoolDecision, PoolOutcome, PoolRecord, PoolView, decide, member_name,
+    },
     record::kind,
     spec::{DeletionPolicy, Resolved},
 };
@@ -73,9 +78,9 @@ impl Fleet {
             return Ok(NextLook::default());
         }
         let mut decision = decide(&found.view);
-        if takes_away(&found, &decision) {
+        if takes_away(&found.view, &decision) {
             // What the journal says of those that run may be old.
-            Box::pin(self.look_at_members(&found)).await?;
+            Box::pin(self.look_at_members(found.members.values())).await?;
             found = Box::pin(self.members(&pool)).await?;
             decision = decide(&found.view);
         }
@@ -131,7 +136,11 @@ impl Fleet {
             Some(Verdict::Failed(failure)) => Verdict::Failed(of_member(failure)),
             Some(Verdict::Blocked(failure)) => Verdict::Blocked(of_member(failure)),
             Some(Verdict::Cancelled) => Verdict::Cancelled,
-            Some(Verdict::Reached) | None => Verdict::Failed(unwell(&name, member)),
+            Some(Verdict::Reached) | None => {
+                let detail = member.and_then(|member| member.state.state.as_ref());
+                let detail = detail.map(|(_, detail)| detail.to_string());
+                Verdict::Failed(unwell(&name, &detail.unwrap_or_default()))
+            }
         }
     }
 
@@ -145,9 +154,12 @@ impl Fleet {
         Ok(())
     }
 
-    async fn look_at_members(&self, found: &PoolMembers) -> Result<(), FleetError> {
+    pub(super) async fn look_at_members(
+        &self,
+        members: impl Iterator<Item = &Arc<Known>>,
+    ) -> Result<(), FleetError> {
         let mut hosts = BTreeMap::<String, Vec<Known>>::new();
-        for known in found.members.values().filter(|known| is_watched(known)) {
+        for known in members.filter(|known| is_watched(known)) {
             let host = known.wanted.vsi.host.clone();
             hosts.entry(host).or_default().push((**known).clone());
         }
@@ -308,7 +320,7 @@ impl Fleet {
     }
 
     /// The last member is gone: the pool is, too, and nobody needs its secrets any more.
-    async fn end_pool(&self, pool: &KnownPool) -> Result<(), FleetError> {
+    pub(super) async fn end_pool(&self, pool: &KnownPool) -> Result<(), FleetError> {
         let by = controller(&pool.label(), "the last member");
         let (entity, phase) = (pool.entity.clone(), Name::of(Phase::Deleted.as_str()));
         self.engine
@@ -326,7 +338,7 @@ impl Fleet {
 
 impl KnownPool {
     /// Whether a member of that number is not to be there.
-    fn is_too_many(&self, number: u32) -> bool {
+    pub(super) fn is_too_many(&self, number: u32) -> bool {
         let strategy = &self.wanted.strategy;
         let end = self.wanted.replicas.saturating_add(strategy.max_surge);
         self.is_deleting() || number >= end
@@ -334,10 +346,10 @@ impl KnownPool {
 }
 
 /// Whether a member that may serve is to be replaced now.
-fn takes_away(found: &PoolMembers, decision: &PoolDecision) -> bool {
+pub(super) fn takes_away(view: &PoolView, decision: &PoolDecision) -> bool {
     decision.actions.iter().any(|action| match action {
         PoolAction::Update(number) | PoolAction::Evict(number) => {
-            let member = found.view.members.get(number);
+            let member = view.members.get(number);
             member.is_some_and(|member| member.may_serve)
         }
         PoolAction::Make(_) | PoolAction::Delete(_) => false,
@@ -355,7 +367,7 @@ pub(in crate::fleet) fn is_passing(failure: &Failure) -> bool {
     passing.contains(&failure.code.as_str())
 }
 
-fn off(name: &str) -> Failure {
+pub(super) fn off(name: &str) -> Failure {
     let message = "it is off or suspended, as somebody asked";
     Failure::new(FailureClass::Blocked, "VSI0724", message)
         .of_object(format!("vsi/{name}"))
@@ -363,11 +375,7 @@ fn off(name: &str) -> Failure {
 }
 
 /// A guest that was ready, and is not any more.
-fn unwell(name: &str, member: Option<&Known>) -> Failure {
-    let detail = member.and_then(|member| member.state.state.as_ref());
-    let detail = detail
-        .map(|(_, detail)| detail.to_string())
-        .unwrap_or_default();
+pub(super) fn unwell(name: &str, detail: &str) -> Failure {
     Failure::new(
         FailureClass::Failed,
         "VSI0724",

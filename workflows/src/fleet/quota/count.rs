@@ -77,6 +77,8 @@ pub(super) struct CountedObjects {
     taken: UsageByTaker,
     /// What members take that are there, and in which namespace, by the UIDs of their pools.
     members: BTreeMap<Uuid, (String, Usage)>,
+    /// Whether members count as VSIs of their own: those of one pool are in several journals.
+    alone: bool,
     uncounted: Vec<Uncounted>,
 }
 
@@ -89,12 +91,12 @@ impl CountedObjects {
 
     fn add(&mut self, counted: CountedUsage) {
         match counted.member_of {
-            Some(pool) => {
+            Some(pool) if !self.alone => {
                 let empty = || (counted.namespace, Usage::default());
                 let (_, sum) = self.members.entry(pool).or_insert_with(empty);
                 *sum = sum.plus(counted.usage);
             }
-            None => self
+            _ => self
                 .taken
                 .add(&counted.namespace, counted.taker, counted.usage),
         }
@@ -120,6 +122,9 @@ impl Fleet {
     pub(super) async fn count(&self) -> Result<Count, FleetError> {
         let mut there = self.there().await?;
         let mut taken = there.taken.clone();
+        if self.pools.is_of_set() {
+            return Ok(Count { there, taken });
+        }
         let made = self.add_pools(&mut there, &mut taken).await?;
         self.add_groups(&made, &mut there, &mut taken).await?;
         Ok(Count { there, taken })
@@ -128,6 +133,7 @@ impl Fleet {
     /// The VSIs and data disks that are not gone.
     async fn there(&self) -> Result<CountedObjects, FleetError> {
         let (mut there, mut lost) = (CountedObjects::default(), Vec::new());
+        there.alone = self.pools.is_of_set();
         for kind in [kind::VSI, kind::DISK] {
             for (entity, state) in self.entities_of(kind) {
                 let is_gone = phase::is_gone(&entity, &state);

@@ -42,17 +42,17 @@ impl Demand {
         demand
     }
 
-    /// What documents ask for that make no pools.
+    /// What documents ask for that make no pools: members as well, each by itself.
     pub(super) fn of_singles(resolved: &Resolved, count: &Count) -> Self {
         let mut demand = Self::default();
-        demand.add_alone(resolved, count);
+        demand.add_alone(resolved, count, true);
         demand
     }
 
-    /// What VSIs and data disks ask for that are no members.
-    fn add_alone(&mut self, resolved: &Resolved, count: &Count) {
+    /// What VSIs and data disks ask for; those of members only where they count by themselves.
+    fn add_alone(&mut self, resolved: &Resolved, count: &Count, members: bool) {
         for vsi in resolved.vsis.iter().map(|vsi| &vsi.desired) {
-            if vsi.member_of.is_some() {
+            if vsi.member_of.is_some() && !members {
                 continue;
             }
             let taker = Taker::Vsi(vsi.name.clone());
@@ -66,7 +66,7 @@ impl Demand {
             self.add(&vsi.namespace, taker, of_vsi(vsi));
         }
         let disks = resolved.data_disks.iter();
-        for disk in disks.filter(|one| one.member_of.is_none()) {
+        for disk in disks.filter(|one| members || one.member_of.is_none()) {
             let taker = Taker::Disk(disk.name.clone());
             self.add(&disk.namespace, taker, of_disk(disk));
         }
@@ -123,7 +123,7 @@ impl Fleet {
         count: &Count,
     ) -> Result<Demand, FleetError> {
         let mut demand = Demand::default();
-        demand.add_alone(resolved, count);
+        demand.add_alone(resolved, count, false);
         let own = resolved.pools.iter();
         let own = own.filter(|pool| pool.desired.of_group.is_none());
         let items = resolved.groups.iter().flat_map(|group| group.items());

@@ -62,7 +62,8 @@ impl Fleet {
         &self,
         resolved: &Resolved,
     ) -> Result<(), FleetError> {
-        if is_admitted(resolved) {
+        // Of a set, what grows is admitted before it is handed over.
+        if is_admitted(resolved) || self.pools.is_of_set() {
             return Ok(());
         }
         let quotas = self.quotas_with(&resolved.quotas).await?;
@@ -83,6 +84,10 @@ impl Fleet {
         &self,
         pool: &PoolRecord,
     ) -> Result<(), FleetError> {
+        if self.pools.is_of_set() {
+            // Its members are admitted when they are made.
+            return Ok(());
+        }
         let quotas = self.quotas_with(&[]).await?;
         if !quotas.limit(&pool.namespace) {
             return Ok(());

@@ -13,15 +13,15 @@ use vsiflow_workflows::{
     spec::Resolved,
 };
 
+use vsiflow_engine::executor::By;
+
 use super::{hand_over_id, journal_of_host};
 use crate::{
-    actor,
-    args::Cli,
     compose::elsewhere,
     exit::{Exit, ExitProblem},
     shards::{
-        ask::{self, CommandAsked, Part, ReportAnswer},
-        journal::Keeper,
+        ask::{self, CommandAsked, CommandPart, ReportAnswer},
+        journal::JournalHolder,
         own,
     },
 };
@@ -38,14 +38,15 @@ const AGAIN: Duration = Duration::from_secs(2);
 const NO_HOST: &str = "VSI0737";
 
 /// A choice that is being made.
-pub(super) struct Choice<'a> {
-    pub(super) keeper: &'a Arc<Keeper>,
-    pub(super) id: &'a str,
-    pub(super) asked: &'a CommandAsked,
-    pub(super) cli: &'a Cli,
-    pub(super) resolved: &'a Resolved,
+pub(in crate::shards) struct Choice<'a> {
+    pub(in crate::shards) holder: &'a Arc<JournalHolder>,
+    pub(in crate::shards) id: &'a str,
+    /// What it is about, as journals are asked to report for it.
+    pub(in crate::shards) asked: &'a CommandAsked,
+    pub(in crate::shards) by: By,
+    pub(in crate::shards) resolved: &'a Resolved,
     /// Whether it is recorded, or only shown.
-    pub(super) records: bool,
+    pub(in crate::shards) records: bool,
 }
 
 /// What several journals said.
@@ -79,7 +80,7 @@ impl From<ExitProblem> for NotChosen {
 
 impl Choice<'_> {
     /// Chooses, and waits for what may come.
-    pub(super) async fn made(&self) -> Result<Vec<ChosenHost>, ExitProblem> {
+    pub(in crate::shards) async fn made(&self) -> Result<Vec<ChosenHost>, ExitProblem> {
         let until = Instant::now() + PATIENCE;
         let mut now = false;
         loop {
@@ -93,7 +94,7 @@ impl Choice<'_> {
     }
 
     async fn attempt(&self, now: bool) -> Result<Vec<ChosenHost>, NotChosen> {
-        let placements = self.keeper.app.fleet.placements();
+        let placements = self.holder.app.fleet.placements();
         let turn = placements.turn().await;
         let mut under_way: Vec<_> = open(turn.promises().await.map_err(ExitProblem::from)?);
         under_way.extend(open(turn.admissions().await.map_err(ExitProblem::from)?));
@@ -120,7 +121,7 @@ impl Choice<'_> {
         let of = self.records.then(|| ForDecision {
             decision: self.id,
             hand_over: &hand_over,
-            by: actor::by(&self.cli.common.reason),
+            by: self.by.clone(),
         });
         let chosen = turn.choose(self.resolved, &heard.report, &over, of).await;
         chosen.map_err(|error| {
@@ -139,7 +140,7 @@ impl Choice<'_> {
         let ids = requests.flat_map(|one| [one.decision.clone(), one.hand_over.clone()]);
         let ids: BTreeSet<_> = ids.collect();
         let ids: Vec<_> = ids.into_iter().collect();
-        let open = self.keeper.shard.set().open_among(&ids).await;
+        let open = self.holder.shard.set().open_among(&ids).await;
         let open = open.map_err(elsewhere::problem)?;
         let is_busy = |one: &&UnderWay| {
             let mut requests = one.requests.iter();
@@ -159,7 +160,7 @@ impl Choice<'_> {
     ) -> Result<BTreeMap<String, u16>, ExitProblem> {
         let mut journals = BTreeMap::new();
         for host in hosts {
-            journals.insert(host.clone(), journal_of_host(self.keeper, host).await?);
+            journals.insert(host.clone(), journal_of_host(self.holder, host).await?);
         }
         Ok(journals)
     }
@@ -178,7 +179,7 @@ impl Choice<'_> {
         let mut whose = BTreeMap::new();
         let objects = questions.objects.iter().cloned();
         for object in objects.chain(idle.iter().cloned()) {
-            let journal = self.keeper.shard.set().journal_of_name(&object).await;
+            let journal = self.holder.shard.set().journal_of_name(&object).await;
             if let Some(journal) = journal.map_err(elsewhere::problem)? {
                 let its = asked.entry(journal).or_default();
                 its.objects.insert(object.clone());
@@ -187,7 +188,7 @@ impl Choice<'_> {
         }
         if !questions.namespaces.is_empty() {
             // Any of them may have something there.
-            for journal in 0..self.keeper.shard.set().journals() {
+            for journal in 0..self.holder.shard.set().journals() {
                 let its = asked.entry(journal).or_default();
                 its.namespaces.clone_from(&questions.namespaces);
             }
@@ -239,23 +240,19 @@ impl Choice<'_> {
         journal: u16,
         questions: &ReportQuestions,
     ) -> Result<ReportAnswer, ExitProblem> {
-        let (set, sealer) = (self.keeper.shard.set(), &self.keeper.service.sealer);
+        let (set, sealer) = (self.holder.shard.set(), &self.holder.service.sealer);
         let asked = CommandAsked {
-            part: Part::Report(questions.clone()),
+            part: CommandPart::Report(questions.clone()),
             ..self.asked.clone()
         };
         let id = ask::id();
         let request = (id.as_str(), journal);
-        ask::send(set, sealer, request, &asked, true, Some(&self.keeper.held)).await?;
+        ask::send(set, sealer, request, &asked, true, Some(&self.holder.held)).await?;
         let answer = timeout(REPORT, ask::answer(set, sealer, request, BEGIN)).await;
         if set.withdraw(&id).await.is_err() {
             tracing::debug!("a report is forgotten later");
         }
-        answer.unwrap_or_else(|_| {
-            let message = format!("it did not answer within {} s", REPORT.as_secs());
-            let remedy = "see that `vsiflow serve --shards auto` runs, then ask again";
-            Err(ExitProblem::new(Exit::Failed, "VSI0766", message, remedy))
-        })
+        answer.unwrap_or_else(|_| Err(ask::silent(journal, REPORT)))
     }
 
     /// Refuses to decide about what a journal has that does not answer: unknown is not absent.

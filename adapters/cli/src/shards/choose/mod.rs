@@ -14,17 +14,19 @@ mod attempt;
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use serde::de::DeserializeOwned;
 use vsiflow_workflows::{fleet::put_hosts, spec::Resolved};
 
-use self::attempt::Choice;
+pub(super) use self::attempt::Choice;
 use super::{
     DECIDES,
-    ask::{self, CommandAnswer, CommandAsked, Part},
+    ask::{self, CommandAnswer, CommandAsked, CommandPart},
     front,
-    journal::{Keeper, unreadable},
+    journal::{JournalHolder, unreadable},
     own, report,
 };
 use crate::{
+    actor,
     args::{Cli, CliCommand},
     compose::elsewhere,
     exit::{Exit, ExitProblem},
@@ -36,7 +38,7 @@ use crate::{
 /// # Errors
 /// VSI0763; VSI0737 and the like, where nothing was handed over.
 pub(super) async fn decide(
-    keeper: &Arc<Keeper>,
+    holder: &Arc<JournalHolder>,
     id: &str,
     asked: &CommandAsked,
     cli: &Cli,
@@ -46,32 +48,51 @@ pub(super) async fn decide(
     own::refuse_shared(&resolved)?;
     let records = matches!(&cli.command, CliCommand::Apply(args) if !args.dry_run);
     if records && !resolved.quotas.is_empty() {
-        note_limits(keeper, &resolved).await?;
+        note_limits(holder, &resolved).await?;
     }
     let choice = Choice {
-        keeper,
+        holder,
         id,
         asked,
-        cli,
+        by: actor::by(&cli.common.reason),
         resolved: &resolved,
         records,
     };
     let chosen = Box::pin(choice.made()).await?;
     put_hosts(&mut resolved, &chosen);
     let mut journals = BTreeSet::new();
-    if !resolved.quotas.is_empty() {
+    for host in own::hosts(&resolved) {
+        journals.insert(journal_of_host(holder, &host).await?);
+    }
+    let has_pools = !resolved.pools.is_empty();
+    if has_pools {
+        journals.remove(&DECIDES);
+    } else if !resolved.quotas.is_empty() {
         journals.insert(DECIDES);
     }
-    for host in own::hosts(&resolved) {
-        journals.insert(journal_of_host(keeper, &host).await?);
-    }
     let asked = CommandAsked {
-        part: Part::HandedOver(chosen),
+        part: CommandPart::HandedOver(chosen),
         ..asked.clone()
     };
+    let handed = Box::pin(hand_over_to(holder, id, journals, &asked)).await;
+    if !has_pools || handed != Exit::Done {
+        return Ok(handed);
+    }
+    // A pool makes members as soon as it is recorded: their journals know the hosts by then.
+    let last = Box::pin(hand_over_to(holder, id, BTreeSet::from([DECIDES]), &asked)).await;
+    Ok(handed.max(last))
+}
+
+/// Has these journals do their parts, and prints what they say.
+async fn hand_over_to(
+    holder: &JournalHolder,
+    id: &str,
+    journals: BTreeSet<u16>,
+    asked: &CommandAsked,
+) -> Exit {
     let handing = journals
         .into_iter()
-        .map(|journal| hand_over(keeper, id, journal, &asked));
+        .map(|journal| hand_over::<CommandAnswer>(holder, id, journal, asked));
     let mut worst = Exit::Done;
     for answered in futures::future::join_all(handing).await {
         let exit = answered.and_then(|answer| answer.print());
@@ -80,14 +101,14 @@ pub(super) async fn decide(
             problem.exit
         }));
     }
-    Ok(worst)
+    worst
 }
 
 /// From now on nobody has VSIs made in these namespaces without asking here.
-async fn note_limits(keeper: &Keeper, resolved: &Resolved) -> Result<(), ExitProblem> {
+async fn note_limits(holder: &JournalHolder, resolved: &Resolved) -> Result<(), ExitProblem> {
     let namespaces = resolved.quotas.iter().map(|quota| quota.namespace.clone());
-    let noted = keeper.shard.set();
-    let noted = noted.note_limits(&keeper.held, &namespaces.collect()).await;
+    let noted = holder.shard.set();
+    let noted = noted.note_limits(&holder.held, &namespaces.collect()).await;
     if noted.map_err(elsewhere::problem)? {
         return Ok(());
     }
@@ -100,8 +121,8 @@ fn hand_over_id(decision: &str, journal: u16) -> String {
 }
 
 /// Forgets what was handed over for a decision that is answered.
-pub(super) async fn forget(keeper: &Keeper, decision: &str) {
-    let set = keeper.shard.set();
+pub(super) async fn forget(holder: &JournalHolder, decision: &str) {
+    let set = holder.shard.set();
     let all = 0..set.journals();
     let all: Vec<_> = all.map(|journal| hand_over_id(decision, journal)).collect();
     if set.forget(&all).await.is_err() {
@@ -109,20 +130,24 @@ pub(super) async fn forget(keeper: &Keeper, decision: &str) {
     }
 }
 
-async fn journal_of_host(keeper: &Keeper, host: &str) -> Result<u16, ExitProblem> {
-    let journal = keeper.shard.set().assign(host).await;
+pub(super) async fn journal_of_host(
+    holder: &JournalHolder,
+    host: &str,
+) -> Result<u16, ExitProblem> {
+    let journal = holder.shard.set().assign(host).await;
     journal.map_err(elsewhere::problem)
 }
 
-async fn hand_over(
-    keeper: &Keeper,
+/// Has a journal do its part of a decision.
+pub(super) async fn hand_over<A: DeserializeOwned>(
+    holder: &JournalHolder,
     decision: &str,
     journal: u16,
     asked: &CommandAsked,
-) -> Result<CommandAnswer, ExitProblem> {
-    let (set, sealer) = (keeper.shard.set(), &keeper.service.sealer);
+) -> Result<A, ExitProblem> {
+    let (set, sealer) = (holder.shard.set(), &holder.service.sealer);
     let id = hand_over_id(decision, journal);
     let request = (id.as_str(), journal);
-    ask::send(set, sealer, request, asked, true, Some(&keeper.held)).await?;
+    ask::send(set, sealer, request, asked, true, Some(&holder.held)).await?;
     ask::answer(set, sealer, request, ask::PATIENCE).await
 }

@@ -1,0 +1,228 @@
+//! What is asked for a pool: decided in journal 0, handed over, and done in each journal that it concerns.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use vsiflow_engine::{
+    executor::By,
+    model::{Actor, Text},
+};
+use vsiflow_workflows::{
+    fleet::{ErrorKind, MemberDeletion, MembersAsk, put_hosts},
+    spec::Resolved,
+};
+
+use super::{
+    asked, failure_of,
+    stored::{MembersAnswer, MembersReportAnswer, StoredAsk},
+};
+use crate::{
+    exit::ExitProblem,
+    shards::{
+        ask::{self, CommandPart, SaidProblem},
+        choose::{self, Choice},
+        journal::{JournalHolder, unreadable},
+        own,
+    },
+};
+
+/// Decides what has to be over all journals, and has each of them do its part.
+pub(in crate::shards) async fn decide(
+    holder: &Arc<JournalHolder>,
+    id: &str,
+    asked_for: &StoredAsk,
+) -> MembersAnswer {
+    let mut answer = MembersAnswer::default();
+    let parts = Box::pin(parts(holder, id, asked_for, &mut answer)).await;
+    let handing = parts.into_iter().map(|(journal, part)| async move {
+        let asked = asked(CommandPart::MembersHandedOver(StoredAsk::of(part)));
+        let handed = choose::hand_over::<MembersAnswer>(holder, id, journal, &asked);
+        Box::pin(handed).await
+    });
+    for handed in futures::future::join_all(handing).await {
+        match handed {
+            Ok(handed) => answer.refused.extend(handed.refused),
+            Err(problem) => answer.refused.push(failure_of(&problem)),
+        }
+    }
+    answer
+}
+
+/// What each journal is to do.
+async fn parts(
+    holder: &Arc<JournalHolder>,
+    id: &str,
+    asked_for: &StoredAsk,
+    answer: &mut MembersAnswer,
+) -> BTreeMap<u16, MembersAsk> {
+    let empty = || MembersAsk {
+        pool: asked_for.pool.clone(),
+        ..MembersAsk::default()
+    };
+    let mut parts = BTreeMap::<u16, MembersAsk>::new();
+    for (journal, deletions) in &asked_for.delete {
+        let part = parts.entry(*journal).or_insert_with(empty);
+        part.delete.insert(*journal, deletions.clone());
+    }
+    let placed = async {
+        let resolved = Box::pin(chosen(holder, id, asked_for)).await?;
+        let mut apply = BTreeMap::<u16, Resolved>::new();
+        for vsi in resolved.vsis {
+            let journal = choose::journal_of_host(holder, &vsi.desired.host).await?;
+            apply.entry(journal).or_default().vsis.push(vsi);
+        }
+        for disk in resolved.data_disks {
+            let journal = choose::journal_of_host(holder, &disk.host).await?;
+            apply.entry(journal).or_default().data_disks.push(disk);
+        }
+        Ok::<_, ExitProblem>(apply)
+    };
+    match Box::pin(placed).await {
+        Ok(apply) => {
+            for (journal, documents) in apply {
+                parts.entry(journal).or_insert_with(empty).apply = documents;
+            }
+        }
+        Err(problem) => answer.refused.push(failure_of(&problem)),
+    }
+    parts
+}
+
+/// The members, each with its host.
+async fn chosen(
+    holder: &Arc<JournalHolder>,
+    id: &str,
+    asked_for: &StoredAsk,
+) -> Result<Resolved, ExitProblem> {
+    let mut resolved = asked_for.resolved().map_err(ExitProblem::defect)?;
+    if resolved.vsis.is_empty() {
+        return Ok(resolved);
+    }
+    let question = asked(CommandPart::Own);
+    let choice = Choice {
+        holder,
+        id,
+        asked: &question,
+        by: by(&asked_for.pool),
+        resolved: &resolved,
+        records: true,
+    };
+    let chosen = Box::pin(choice.made()).await?;
+    put_hosts(&mut resolved, &chosen);
+    Ok(resolved)
+}
+
+fn by(pool: &str) -> By {
+    By {
+        actor: Actor::Engine,
+        reason: Text::new(format!("the members of pool/{pool}")),
+    }
+}
+
+/// Does what was handed over to this journal. What is refused for one member keeps no other from it.
+pub(in crate::shards) async fn take_over(
+    holder: &JournalHolder,
+    handed: &StoredAsk,
+) -> MembersAnswer {
+    let mut answer = MembersAnswer::default();
+    for deletion in handed
+        .delete
+        .get(&holder.shard.number)
+        .into_iter()
+        .flatten()
+    {
+        if let Err(problem) = Box::pin(delete(holder, &handed.pool, deletion)).await {
+            answer.refused.push(failure_of(&problem));
+        }
+    }
+    let resolved = match handed.resolved() {
+        Ok(resolved) => resolved,
+        Err(error) => {
+            let problem = ExitProblem::defect(error);
+            answer.refused.push(failure_of(&problem));
+            return answer;
+        }
+    };
+    if resolved.vsis.is_empty() {
+        return answer;
+    }
+    let count = resolved.vsis.len();
+    let all = own::apply(
+        &holder.app,
+        &holder.common,
+        resolved.clone(),
+        by(&handed.pool),
+    );
+    match Box::pin(all).await {
+        Ok(_) => {}
+        Err(problem) if count == 1 => answer.refused.push(failure_of(&problem)),
+        Err(_) => {
+            for one in each(resolved) {
+                let applied = own::apply(&holder.app, &holder.common, one, by(&handed.pool));
+                if let Err(problem) = Box::pin(applied).await {
+                    answer.refused.push(failure_of(&problem));
+                }
+            }
+        }
+    }
+    answer
+}
+
+/// Each member by itself, with its data disks.
+fn each(resolved: Resolved) -> impl Iterator<Item = Resolved> {
+    let disks = resolved.data_disks;
+    resolved.vsis.into_iter().map(move |vsi| {
+        let number = vsi.desired.member_of.as_ref().map(|of| of.number);
+        let is_its = |of: Option<u32>| of.is_some() && of == number;
+        let own = disks.iter().filter(|disk| {
+            let of = disk.member_of.as_ref();
+            is_its(of.map(|of| of.number))
+        });
+        Resolved {
+            data_disks: own.cloned().collect(),
+            vsis: vec![vsi],
+            ..Resolved::default()
+        }
+    })
+}
+
+async fn delete(
+    holder: &JournalHolder,
+    pool: &str,
+    deletion: &MemberDeletion,
+) -> Result<(), ExitProblem> {
+    let (namespace, orphan) = (&deletion.namespace, deletion.orphan);
+    // By its UID: nobody else can have got its name meanwhile.
+    let uid = deletion.uid.to_string();
+    let fleet = &holder.app.fleet;
+    let deleted = if deletion.is_disk {
+        fleet
+            .disks()
+            .delete(namespace, &uid, orphan, by(pool))
+            .await
+    } else {
+        Box::pin(fleet.vsis().delete(namespace, &uid, orphan, by(pool))).await
+    };
+    match deleted {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What this journal has of a pool.
+pub(in crate::shards) async fn report(
+    holder: &JournalHolder,
+    asked: ask::CommandAsked,
+) -> MembersReportAnswer {
+    let said = match asked.part {
+        CommandPart::ReportMembers(mut questions) => {
+            questions.left_alone = holder.is_quiet_for().is_some();
+            let report = holder.app.fleet.pools().report(&questions);
+            Box::pin(report).await.map_err(ExitProblem::from)
+        }
+        _ => Err(unreadable()),
+    };
+    MembersReportAnswer {
+        said: said.map_err(|problem| SaidProblem::of(&problem)),
+    }
+}

@@ -1,0 +1,212 @@
+//! Members of pools, in whichever journal they are (docs/adr/0015-pools-over-journals.md).
+//!
+//! Journal 0 has the pools. Its controller asks for reports of members, and for what it decided, through the table of
+//! requests ([`Journals`]); [`carry_out`] is what is asked, in journal 0 as a decision and in a member's journal as
+//! what was handed over; [`stored`] is how it travels.
+//!
+//! Guarantees:
+//! - **What a pool asks for is found again by the pool's UID** in the request's id, whichever process asked it. So
+//!   nobody decides about a pool while something of it may still be carried out.
+//! - **Who lost the lease of journal 0 asks nothing.** Its statement to do so is fenced.
+//!
+//! What this room never does: it decides nothing about a pool, and records nothing but through a fleet.
+
+pub(super) mod carry_out;
+pub(super) mod stored;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::time::timeout;
+use uuid::Uuid;
+use vsiflow_engine::model::{Actor, Failure, FailureClass};
+use vsiflow_postgres::{
+    Held, PostgresError,
+    seal::Sealer,
+    shards::{ShardSet, requests::Progress},
+};
+use vsiflow_workflows::fleet::{
+    AskStanding, FleetError, HeardMembers, MemberJournals, MemberQuestions, MembersAsk,
+    MembersReport,
+};
+
+use self::stored::{MembersAnswer, StoredAsk};
+use super::{
+    DECIDES,
+    ask::{self, CommandAsked, CommandPart},
+    own, problem,
+};
+use crate::{compose::elsewhere, exit::ExitProblem};
+
+/// How long a holder may take to begin with a report.
+const BEGIN: Duration = Duration::from_secs(10);
+/// How long a report may take: hosts may be looked at for it.
+const REPORT: Duration = Duration::from_secs(60);
+
+/// The journals of a set, as the pools of journal 0 reach them.
+pub(super) struct Journals {
+    set: Arc<ShardSet>,
+    sealer: Sealer,
+    held: Arc<Held>,
+    /// What this process asked for each pool, and was not told the answer of.
+    asked: Mutex<BTreeMap<Uuid, String>>,
+}
+
+impl Journals {
+    /// Those that the holder of journal 0 reaches.
+    pub(super) fn new(set: Arc<ShardSet>, sealer: Sealer, held: Arc<Held>) -> Self {
+        Self {
+            set,
+            sealer,
+            held,
+            asked: Mutex::default(),
+        }
+    }
+
+    fn last(&self, pool: Uuid) -> Option<String> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.get(&pool).cloned()
+    }
+
+    fn remember(&self, pool: Uuid, id: Option<String>) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        match id {
+            Some(id) => asked.insert(pool, id),
+            None => asked.remove(&pool),
+        };
+    }
+
+    async fn heard(
+        &self,
+        journal: u16,
+        questions: &MemberQuestions,
+    ) -> Result<MembersReport, ExitProblem> {
+        let part = CommandPart::ReportMembers(questions.clone());
+        let id = ask::id();
+        let request = (id.as_str(), journal);
+        let asked = asked(part);
+        ask::send(
+            &self.set,
+            &self.sealer,
+            request,
+            &asked,
+            true,
+            Some(&self.held),
+        )
+        .await?;
+        let answer = ask::answer_quietly::<stored::MembersReportAnswer>(
+            &self.set,
+            &self.sealer,
+            request,
+            BEGIN,
+        );
+        let answer = timeout(REPORT, answer).await;
+        if self.set.withdraw(&id).await.is_err() {
+            tracing::debug!("a report is forgotten later");
+        }
+        let answer = answer.unwrap_or_else(|_| Err(ask::silent(journal, REPORT)));
+        answer?.said.map_err(ask::SaidProblem::problem)
+    }
+}
+
+/// How the ids of what is asked for a pool begin.
+fn beginning(pool: Uuid) -> String {
+    format!("pool-{}-", pool.simple())
+}
+
+/// A request that no command line says.
+pub(super) fn asked(part: CommandPart) -> CommandAsked {
+    CommandAsked {
+        request: Default::default(),
+        actor: Actor::Engine,
+        part,
+    }
+}
+
+#[async_trait]
+impl MemberJournals for Journals {
+    async fn standing(&self, pool: Uuid) -> Result<AskStanding, FleetError> {
+        if let Some(id) = self.last(pool) {
+            let progress = self.set.progress(&self.sealer, &id).await;
+            match progress.map_err(|error| failed(&problem(&error)))? {
+                Progress::Waiting | Progress::Begun => return Ok(AskStanding::Open),
+                Progress::Answered(answer) => {
+                    self.remember(pool, None);
+                    if self.set.withdraw(&id).await.is_err() {
+                        tracing::debug!("the answer is forgotten later");
+                    }
+                    let answer: MembersAnswer = serde_json::from_slice(answer.expose())
+                        .map_err(|error| failed(&ExitProblem::defect(error)))?;
+                    return Ok(AskStanding::Answered(answer.refused));
+                }
+                Progress::Gone => self.remember(pool, None),
+            }
+        }
+        // What another process asked, that had journal 0 before.
+        let open = self.set.has_open(&beginning(pool)).await;
+        Ok(if open.map_err(unanswered)? {
+            AskStanding::Open
+        } else {
+            AskStanding::Nothing
+        })
+    }
+
+    async fn report(&self, questions: &MemberQuestions) -> Result<HeardMembers, FleetError> {
+        let asking = (0..self.set.journals()).map(|journal| async move {
+            (journal, Box::pin(self.heard(journal, questions)).await)
+        });
+        let mut heard = HeardMembers::default();
+        for (journal, said) in futures::future::join_all(asking).await {
+            match said {
+                Ok(report) => _ = heard.reports.insert(journal, report),
+                Err(problem) => {
+                    let message = format!(
+                        "journal {journal} does not say what members it has: {}",
+                        problem.message
+                    );
+                    let failure = Failure::new(FailureClass::Blocked, &problem.code, message)
+                        .with_remedy(&problem.remedy);
+                    heard.silent.insert(journal, failure);
+                }
+            }
+        }
+        Ok(heard)
+    }
+
+    async fn journal_of(&self, namespace: &str, name: &str) -> Result<Option<u16>, FleetError> {
+        let object = own::object("vsi", namespace, name);
+        let journal = self.set.journal_of_name(&object).await;
+        journal.map_err(unanswered)
+    }
+
+    async fn ask(&self, pool: Uuid, ask: MembersAsk) -> Result<(), FleetError> {
+        let id = format!("{}{}", beginning(pool), ask::id());
+        let asked = asked(CommandPart::DecideMembers(StoredAsk::of(ask)));
+        // Before: what is sent and not remembered would be found by its beginning, but not its answer.
+        self.remember(pool, Some(id.clone()));
+        let request = (id.as_str(), DECIDES);
+        let (set, by) = (&self.set, Some(&*self.held));
+        let sent = ask::send(set, &self.sealer, request, &asked, true, by).await;
+        sent.map_err(|problem| failed(&problem))
+    }
+}
+
+fn unanswered(error: PostgresError) -> FleetError {
+    failed(&elsewhere::problem(error))
+}
+
+fn failed(problem: &ExitProblem) -> FleetError {
+    FleetError::from(failure_of(problem))
+}
+
+/// A problem as a pool is told of it.
+pub(super) fn failure_of(problem: &ExitProblem) -> Failure {
+    Failure::new(FailureClass::Blocked, &problem.code, &problem.message)
+        .of_object(&problem.object)
+        .on_host(&problem.host)
+        .with_remedy(&problem.remedy)
+}

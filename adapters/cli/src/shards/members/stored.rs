@@ -1,0 +1,94 @@
+//! What is asked for a pool, as it goes through the database: sealed, as every request is.
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::{model::Failure, secret::Secret};
+use vsiflow_workflows::{
+    fleet::{MemberDeletion, MembersAsk, MembersReport},
+    placement::Decision,
+    spec::{DesiredDataDisk, DesiredVsi, Resolved, ResolvedVsi},
+};
+
+use crate::shards::ask::SaidProblem;
+
+/// What a journal says of a pool's members, or why it does not.
+#[derive(Serialize, Deserialize)]
+pub(in crate::shards) struct MembersReportAnswer {
+    pub(in crate::shards) said: Result<MembersReport, SaidProblem>,
+}
+
+/// What was refused of what was asked.
+#[derive(Default, Serialize, Deserialize)]
+pub(in crate::shards) struct MembersAnswer {
+    #[serde(default)]
+    pub(in crate::shards) refused: Vec<Failure>,
+}
+
+/// What is to be done for a pool.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub(in crate::shards) struct StoredAsk {
+    /// The pool, for people.
+    pub(super) pool: String,
+    vsis: Vec<StoredVsi>,
+    disks: Vec<DesiredDataDisk>,
+    pub(super) delete: BTreeMap<u16, Vec<MemberDeletion>>,
+}
+
+/// A member. Its secrets are secret in a sealed request alone.
+#[derive(Clone, Serialize, Deserialize)]
+struct StoredVsi {
+    desired: DesiredVsi,
+    /// In base64.
+    contract: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    placed: Option<Decision>,
+}
+
+impl StoredVsi {
+    fn of(vsi: ResolvedVsi) -> Self {
+        let encoded = |secret: &Secret| BASE64_STANDARD.encode(secret.expose());
+        Self {
+            contract: encoded(&vsi.contract),
+            image_url: vsi.image_url.as_ref().map(encoded),
+            desired: vsi.desired,
+            placed: vsi.placed,
+        }
+    }
+
+    fn resolved(self) -> Result<ResolvedVsi, base64::DecodeError> {
+        let decoded = |text: String| BASE64_STANDARD.decode(text).map(Secret::new);
+        let source = self.desired.full_name();
+        let (contract, image_url) = (
+            decoded(self.contract)?,
+            self.image_url.map(decoded).transpose()?,
+        );
+        let mut vsi = ResolvedVsi::of_record(self.desired, contract, image_url, source);
+        vsi.placed = self.placed;
+        Ok(vsi)
+    }
+}
+
+impl StoredAsk {
+    pub(super) fn of(ask: MembersAsk) -> Self {
+        Self {
+            pool: ask.pool,
+            vsis: ask.apply.vsis.into_iter().map(StoredVsi::of).collect(),
+            disks: ask.apply.data_disks,
+            delete: ask.delete,
+        }
+    }
+
+    /// The same as documents.
+    pub(in crate::shards) fn resolved(&self) -> Result<Resolved, base64::DecodeError> {
+        let vsis = self.vsis.iter().cloned().map(StoredVsi::resolved);
+        Ok(Resolved {
+            vsis: vsis.collect::<Result<_, _>>()?,
+            data_disks: self.disks.clone(),
+            ..Resolved::default()
+        })
+    }
+}

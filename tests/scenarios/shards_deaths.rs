@@ -1,0 +1,235 @@
+//! Deaths of processes of a set, at every point of a request's life: shared by placing, quotas and pools.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use vsiflow_tests::Running;
+
+use super::{
+    shards::Site,
+    shards_placing::{anchors, hosts, places, start_apply, two},
+};
+
+/// Whose request it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Asker {
+    /// A command's.
+    Command,
+    /// A pool's.
+    Pool,
+}
+
+/// Where a request is in its life when somebody dies.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Point {
+    /// Journal 0 asks the other journal.
+    Asking,
+    /// The other journal answers.
+    Reporting,
+    /// A pool asks journal 0.
+    Deciding,
+    /// Journal 0 appends the promise.
+    Promising,
+    /// Journal 0 hands over.
+    HandingOver,
+    /// The other journal begins with it.
+    Beginning,
+    /// The other journal appends the VSI.
+    Appending,
+    /// The other journal answers that.
+    Answering,
+    /// Journal 0 answers the command.
+    Closing,
+}
+
+impl Point {
+    /// Whether it is the holder of journal 0 that does it.
+    fn is_of_journal_0(self) -> bool {
+        matches!(
+            self,
+            Self::Asking | Self::Deciding | Self::Promising | Self::HandingOver | Self::Closing
+        )
+    }
+
+    /// The statement that waits there: table, event and condition.
+    fn statement(self, asker: Asker) -> (String, &'static str, String) {
+        let requests = || "shard_requests".to_owned();
+        // Journals are asked to report for pools again and again.
+        let of_pool = matches!(asker, Asker::Pool);
+        let own = if of_pool {
+            " AND NEW.id LIKE 'pool-%'"
+        } else {
+            ""
+        };
+        let appends_for = |lane: u8| match asker {
+            Asker::Command => "true".to_owned(),
+            Asker::Pool => format!(
+                "EXISTS (SELECT FROM vsiflow.shard_requests WHERE id LIKE 'pool-%' AND lane = {lane} \
+                 AND begun_by <> '' AND answer IS NULL)"
+            ),
+        };
+        match self {
+            Self::Asking => (requests(), "INSERT", "NEW.lane = 2".to_owned()),
+            Self::Reporting => (
+                requests(),
+                "UPDATE",
+                "NEW.lane = 2 AND NEW.answer IS NOT NULL".to_owned(),
+            ),
+            Self::Deciding => (requests(), "INSERT", format!("NEW.lane = 1{own}")),
+            Self::Promising => ("fleet.0".to_owned(), "INSERT", appends_for(1)),
+            Self::HandingOver => (requests(), "INSERT", format!("NEW.lane = 0{own}")),
+            Self::Beginning => (
+                requests(),
+                "UPDATE",
+                format!("NEW.lane = 0 AND NEW.answer IS NULL{own}"),
+            ),
+            Self::Appending => ("fleet.3".to_owned(), "INSERT", appends_for(0)),
+            Self::Answering => (
+                requests(),
+                "UPDATE",
+                format!("NEW.lane = 0 AND NEW.answer IS NOT NULL{own}"),
+            ),
+            Self::Closing => (
+                requests(),
+                "UPDATE",
+                format!("NEW.lane = 1 AND NEW.answer IS NOT NULL{own}"),
+            ),
+        }
+    }
+}
+
+/// Lets no statement past a point until it is gone.
+pub(super) struct Stall<'a> {
+    site: &'a Site,
+    table: String,
+}
+
+impl<'a> Stall<'a> {
+    pub(super) fn at(site: &'a Site, (point, asker): (Point, Asker)) -> Self {
+        let (table, event, condition) = point.statement(asker);
+        let table = match table.strip_prefix("fleet.") {
+            Some(_) => {
+                let journal =
+                    format!("SELECT journal FROM vsiflow.journals WHERE name = '{table}'");
+                format!("vsiflow.events_{}", site.server.sql(&journal).trim())
+            }
+            None => format!("vsiflow.{table}"),
+        };
+        site.server.sql(&format!(
+            "CREATE OR REPLACE FUNCTION vsiflow.stall() RETURNS trigger LANGUAGE plpgsql AS $$ \
+             BEGIN IF {condition} THEN PERFORM pg_advisory_xact_lock_shared(4711); END IF; WHILE {condition} AND EXISTS (SELECT FROM vsiflow.stalled) LOOP PERFORM pg_sleep(0.02); END LOOP; \
+             RETURN NEW; END $$; CREATE TABLE IF NOT EXISTS vsiflow.stalled (one int); \
+             INSERT INTO vsiflow.stalled VALUES (1); \
+             CREATE TRIGGER stall BEFORE {event} ON {table} FOR EACH ROW EXECUTE FUNCTION vsiflow.stall()"
+        ));
+        Self { site, table }
+    }
+
+    #[track_caller]
+    pub(super) fn is_reached(&self) {
+        let until = Instant::now() + Duration::from_secs(120);
+        let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711";
+        while self.site.server.sql(waiting).trim() == "0" {
+            assert!(Instant::now() < until, "nothing came to the point");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What waits there goes on; where the one that asked for it is dead, it never happens, as if that one had died
+    /// before.
+    pub(super) fn ends(self, never: bool) {
+        let table = &self.table;
+        if never {
+            // The server may not know yet that nobody is there any more.
+            self.site.server.sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711",
+            );
+        }
+        self.site.server.sql("DELETE FROM vsiflow.stalled");
+        self.site
+            .server
+            .sql(&format!("DROP TRIGGER stall ON {table}"));
+    }
+}
+
+/// The holder of a journal dies at that point of what `begin` has asked for, and another process comes. What `begin`
+/// gave comes back once all journals are held again.
+pub(super) fn dies_at<T>(
+    site: &Site,
+    (point, asker): (Point, Asker),
+    dies: u16,
+    processes: &mut Vec<Running>,
+    begin: impl FnOnce() -> T,
+    at_the_point: impl FnOnce(),
+) -> T {
+    // Whoever comes takes what is free, which may be the other half.
+    let holder = site.holder_of(dies);
+    let of_holder = |process: &Running| process.pid() == holder;
+    let who = processes.iter().position(of_holder).unwrap();
+    let stall = Stall::at(site, (point, asker));
+    let begun = begin();
+    stall.is_reached();
+    at_the_point();
+    let dead = processes.remove(who);
+    let pid = dead.pid();
+    dead.kill();
+    stall.ends(point.is_of_journal_0() == (dies == 0));
+    site.bury(pid);
+    let process = site.process();
+    processes.insert(who, process);
+    site.comes_to(4, 2);
+    begun
+}
+
+/// At each of these points of the life of an `apply` one dies, and what was asked for is done once.
+pub(super) fn through_deaths(
+    points: &[Point],
+    dies: u16,
+    prepare: impl FnOnce(&Site),
+    document: impl Fn(&str) -> String,
+) -> (Site, Vec<Running>) {
+    let site = Site::new();
+    let (first, second) = two(&site);
+    let mut processes = vec![first, second];
+    site.apply(&anchors(), &["--wait"]).exits(0);
+    prepare(&site);
+    for point in points {
+        applied_through_a_death(&site, (*point, dies), &mut processes, &document);
+    }
+    (site, processes)
+}
+
+fn applied_through_a_death(
+    site: &Site,
+    (point, dies): (Point, u16),
+    processes: &mut Vec<Running>,
+    document: &impl Fn(&str) -> String,
+) {
+    let name = format!("{point:?}-{dies}").to_lowercase();
+    let documents = hosts() + &document(&name);
+    let is_promised = || {
+        if matches!(point, Point::HandingOver) && documents.contains("placement:") {
+            let promise = format!("promise/default/{name}");
+            let events = site.run(&["events", "--tail", "0", "-o", "json"]).exits(0);
+            assert!(events.stdout.contains(&promise), "{promise}: {events:?}");
+        }
+    };
+    let begin = || start_apply(site, &documents, &[]);
+    let at = (point, Asker::Command);
+    let asked = dies_at(site, at, dies, processes, begin, is_promised);
+    asked.end(240).exits(0);
+    let there = places(site);
+    assert_eq!(there[&name].0, "sim:d", "{point:?} {dies}: {there:?}");
+    let made = site.run(&["history", &name, "-o", "json"]).exits(0).stdout;
+    let lines = made
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let journals: BTreeSet<_> = lines
+        .map(|line| line["journal"].as_u64().unwrap())
+        .collect();
+    assert_eq!(journals, BTreeSet::from([3]), "{point:?} {dies}");
+    site.apply(&documents, &[]).exits(0).says("unchanged");
+}

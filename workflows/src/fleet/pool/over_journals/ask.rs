@@ -1,0 +1,134 @@
+//! What follows from a decision, as it is asked of the journals.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use super::{HeardMembers, MemberDeletion, MembersAsk, ReportedMember};
+use crate::{
+    fleet::{Fleet, FleetError, known::KnownPool},
+    pool::{self, MemberState, PoolAction, PoolDecision},
+    spec::Resolved,
+};
+
+/// So many members are made or changed by one ask.
+const MOST: usize = 100;
+
+/// The members that were heard of, with their journals.
+pub(super) type FoundMembers = BTreeMap<u32, (u16, ReportedMember)>;
+
+impl MembersAsk {
+    pub(super) fn is_empty(&self) -> bool {
+        self.apply.vsis.is_empty() && self.delete.is_empty()
+    }
+
+    fn delete(&mut self, journal: u16, deletion: MemberDeletion) {
+        self.delete.entry(journal).or_default().push(deletion);
+    }
+}
+
+/// What is to be done to the data disks of members that are not to come back.
+pub(super) struct LeavingDisks {
+    /// Those to delete now.
+    pub(super) now: Vec<(u16, uuid::Uuid)>,
+    /// Whether some are still there.
+    pub(super) open: bool,
+    /// What keeps some of them.
+    pub(super) obstacles: Vec<super::Obstacle>,
+}
+
+/// The data disks that go with members that are not to come back.
+pub(super) fn leaving_disks(
+    pool: &KnownPool,
+    heard: &HeardMembers,
+    found: &FoundMembers,
+) -> LeavingDisks {
+    let mut leaving = LeavingDisks {
+        now: Vec::new(),
+        open: false,
+        obstacles: Vec::new(),
+    };
+    for (journal, report) in &heard.reports {
+        let goes = |number: u32| pool.is_too_many(number);
+        for disk in report
+            .disks
+            .iter()
+            .filter(|disk| disk.goes && goes(disk.number))
+        {
+            leaving.open = true;
+            let member = found.get(&disk.number);
+            let is_free = member
+                .is_none_or(|(_, member)| matches!(member.state, MemberState::Deleting { .. }));
+            if disk.deleting || !is_free {
+                leaving.obstacles.extend(disk.obstacle.clone());
+            } else {
+                leaving.now.push((*journal, disk.uid));
+            }
+        }
+    }
+    leaving
+}
+
+impl Fleet {
+    /// What is asked of the journals by a decision.
+    pub(super) async fn ask_of(
+        &self,
+        pool: &KnownPool,
+        found: &FoundMembers,
+        decision: &PoolDecision,
+        disks: &LeavingDisks,
+    ) -> Result<MembersAsk, FleetError> {
+        let mut ask = MembersAsk {
+            pool: pool.label(),
+            ..MembersAsk::default()
+        };
+        let orphan = pool.workflow() == pool::FORGET;
+        let deletion = |is_disk, uid| MemberDeletion {
+            is_disk,
+            namespace: pool.wanted.namespace.clone(),
+            uid,
+            orphan,
+        };
+        let mut wanted = Vec::new();
+        for action in &decision.actions {
+            match action {
+                PoolAction::Make(number) => wanted.push((*number, true)),
+                PoolAction::Update(number) => wanted.push((*number, false)),
+                PoolAction::Delete(number) | PoolAction::Evict(number) => {
+                    if let Some((journal, member)) = found.get(number) {
+                        ask.delete(*journal, deletion(false, member.uid));
+                    }
+                }
+            }
+        }
+        for (journal, uid) in &disks.now {
+            ask.delete(*journal, deletion(true, *uid));
+        }
+        wanted.truncate(MOST);
+        ask.apply = Box::pin(self.members_to_apply(pool, &wanted)).await?;
+        Ok(ask)
+    }
+
+    /// The documents of members, and whether each is new.
+    async fn members_to_apply(
+        &self,
+        pool: &KnownPool,
+        members: &[(u32, bool)],
+    ) -> Result<Resolved, FleetError> {
+        let mut resolved = Resolved::default();
+        // A rollout has two templates at most.
+        let mut secrets = BTreeMap::new();
+        for (number, is_new) in members {
+            let template = match is_new {
+                true => pool.wanted.template_of(*number),
+                false => &pool.wanted.template,
+            };
+            let read = match secrets.entry(template.revision.as_str()) {
+                Entry::Occupied(read) => read.into_mut(),
+                Entry::Vacant(new) => new.insert(self.template_secrets(template).await?),
+            };
+            let (vsi, disks) = Self::member_anywhere(&pool.wanted, template, read, *number);
+            resolved.vsis.push(vsi);
+            resolved.data_disks.extend(disks);
+        }
+        Ok(resolved)
+    }
+}

@@ -1,0 +1,220 @@
+//! One look at a pool whose members are in several journals.
+
+use std::collections::BTreeMap;
+
+use vsiflow_engine::model::{EntityId, Failure};
+
+use super::{
+    AskStanding, HeardMembers, MemberJournals, MemberQuestions, Obstacle,
+    ask::{FoundMembers, LeavingDisks, leaving_disks},
+};
+use crate::{
+    fleet::{
+        Fleet, FleetError, Verdict,
+        known::KnownPool,
+        pool::{
+            NextLook,
+            reconcile::{foreign, is_passing, off, takes_away, unwell},
+        },
+    },
+    pool::{
+        MemberState, MemberView, PoolDecision, PoolOutcome, PoolRecord, PoolView, decide,
+        member_name,
+    },
+};
+
+/// What one look heard.
+struct Look {
+    heard: HeardMembers,
+    found: FoundMembers,
+    view: PoolView,
+    decision: PoolDecision,
+}
+
+impl Fleet {
+    /// Looks at a pool, and asks the journals for what follows.
+    pub(in crate::fleet::pool) async fn reconcile_over_journals(
+        &self,
+        journals: &dyn MemberJournals,
+        entity: &EntityId,
+    ) -> Result<NextLook, FleetError> {
+        let _one_look = self.pools.looking.lock().await;
+        let Some(pool) = self.known_record::<PoolRecord>(entity).await? else {
+            return Ok(NextLook::default());
+        };
+        let generation = pool.generation();
+        if pool.is_deleted() {
+            self.pools.found(entity, generation, Some(Verdict::Reached));
+            return Ok(NextLook::default());
+        }
+        let soon = NextLook {
+            asks: true,
+            ..NextLook::default()
+        };
+        let mut refused = match journals.standing(pool.wanted.uid).await? {
+            AskStanding::Open => {
+                self.pools.not_reached(entity, generation);
+                return Ok(soon);
+            }
+            AskStanding::Answered(refused) => refused,
+            AskStanding::Nothing => Vec::new(),
+        };
+        // What came in between is looked at again.
+        refused.retain(|failure| !is_passing(failure));
+        if let Some(failure) = refused.into_iter().next() {
+            let verdict = Some(Verdict::Blocked(failure));
+            self.pools.found(entity, generation, verdict);
+            return Ok(NextLook::default());
+        }
+        let mut look = Box::pin(self.look_over(journals, &pool, false)).await?;
+        if takes_away(&look.view, &look.decision) {
+            look = Box::pin(self.look_over(journals, &pool, true)).await?;
+        }
+        let disks = leaving_disks(&pool, &look.heard, &look.found);
+        let ask = self.ask_of(&pool, &look.found, &look.decision, &disks);
+        let ask = Box::pin(ask).await?;
+        if !ask.is_empty() {
+            journals.ask(pool.wanted.uid, ask).await?;
+            self.pools.not_reached(entity, generation);
+            return Ok(soon);
+        }
+        let verdict = Box::pin(self.came_to_over(&pool, &look, &disks)).await?;
+        let settled = matches!(verdict, Some(Verdict::Reached));
+        self.pools.found(entity, generation, verdict);
+        Ok(if settled { NextLook::default() } else { soon })
+    }
+
+    /// Hears all journals, and decides by what they say.
+    async fn look_over(
+        &self,
+        journals: &dyn MemberJournals,
+        pool: &KnownPool,
+        look: bool,
+    ) -> Result<Look, FleetError> {
+        let questions = MemberQuestions::of(&pool.wanted, look);
+        let heard = journals.report(&questions).await?;
+        let mut found = FoundMembers::new();
+        for (journal, report) in &heard.reports {
+            for member in &report.members {
+                let before = found.insert(member.number, (*journal, member.clone()));
+                if before.is_some() {
+                    let name = member_name(&pool.wanted.name, member.number);
+                    tracing::error!(%name, "a member is in two journals");
+                }
+            }
+        }
+        let mut view = view_of(pool, &heard, &found);
+        if !heard.silent.is_empty() {
+            let unknown = unknown(journals, &pool.wanted, &heard, &found).await?;
+            view.members.extend(unknown);
+        }
+        let decision = decide(&view);
+        Ok(Look {
+            heard,
+            found,
+            view,
+            decision,
+        })
+    }
+
+    /// Where a pool is, as those that wait for it are told.
+    async fn came_to_over(
+        &self,
+        pool: &KnownPool,
+        look: &Look,
+        disks: &LeavingDisks,
+    ) -> Result<Option<Verdict>, FleetError> {
+        let name = |number: u32| member_name(&pool.wanted.name, number);
+        if let Some(failure) = self.pools.long_silent(&pool.entity, &look.heard.silent) {
+            return Ok(Some(Verdict::Blocked(failure)));
+        }
+        let obstacles = disks.obstacles.iter();
+        let mut obstacles = obstacles.filter_map(|obstacle| match obstacle {
+            Obstacle::Failed(failure) | Obstacle::Blocked(failure) => Some(failure.clone()),
+            Obstacle::Cancelled | Obstacle::Unwell(_) => None,
+        });
+        if let Some(failure) = obstacles.next() {
+            return Ok(Some(Verdict::Blocked(failure)));
+        }
+        Ok(match look.decision.outcome {
+            PoolOutcome::Available | PoolOutcome::Gone
+                if disks.open || !look.heard.silent.is_empty() =>
+            {
+                None
+            }
+            PoolOutcome::Available => Some(Verdict::Reached),
+            PoolOutcome::Progressing => None,
+            PoolOutcome::Gone => {
+                self.end_pool(pool).await?;
+                Some(Verdict::Reached)
+            }
+            PoolOutcome::Stuck(number) => Some(stuck(&name(number), look.found.get(&number))),
+            PoolOutcome::Off(number) => Some(Verdict::Blocked(off(&name(number)))),
+            PoolOutcome::Foreign(number) => Some(Verdict::Blocked(foreign(pool, &name(number)))),
+        })
+    }
+}
+
+fn view_of(pool: &KnownPool, heard: &HeardMembers, found: &FoundMembers) -> PoolView {
+    let record = &pool.wanted;
+    let views = found.iter().map(|(number, (_, member))| {
+        let view = MemberView {
+            state: member.state,
+            may_serve: member.may_serve,
+            current: member.current,
+        };
+        (*number, view)
+    });
+    let foreign = heard.reports.values().flat_map(|report| &report.foreign);
+    let foreign = foreign.filter(|number| !found.contains_key(number));
+    PoolView {
+        replicas: record.replicas,
+        strategy: record.strategy,
+        deleting: pool.is_deleting(),
+        members: views.collect(),
+        foreign: if pool.is_deleting() {
+            Default::default()
+        } else {
+            foreign.copied().collect()
+        },
+        cordoned: record.cordoned.clone(),
+        evicting: Default::default(),
+        emptying: Default::default(),
+    }
+}
+
+/// The numbers that may be in a journal that says nothing.
+async fn unknown(
+    journals: &dyn MemberJournals,
+    record: &PoolRecord,
+    heard: &HeardMembers,
+    found: &FoundMembers,
+) -> Result<BTreeMap<u32, MemberView>, FleetError> {
+    let mut unknown = BTreeMap::new();
+    let end = record.replicas.saturating_add(record.strategy.max_surge);
+    for number in (0..end).filter(|number| !found.contains_key(number)) {
+        let name = member_name(&record.name, number);
+        let journal = journals.journal_of(&record.namespace, &name).await?;
+        if journal.is_some_and(|journal| heard.silent.contains_key(&journal)) {
+            let view = MemberView {
+                state: MemberState::Unknown,
+                may_serve: true,
+                current: true,
+            };
+            unknown.insert(number, view);
+        }
+    }
+    Ok(unknown)
+}
+
+/// What keeps a member from being ready.
+fn stuck(name: &str, member: Option<&(u16, super::ReportedMember)>) -> Verdict {
+    let of_member = |failure: &Failure| failure.clone().of_object(format!("vsi/{name}"));
+    match member.and_then(|(_, member)| member.obstacle.as_ref()) {
+        Some(Obstacle::Failed(failure)) => Verdict::Failed(of_member(failure)),
+        Some(Obstacle::Blocked(failure)) => Verdict::Blocked(of_member(failure)),
+        Some(Obstacle::Cancelled) => Verdict::Cancelled,
+        Some(Obstacle::Unwell(detail)) => Verdict::Failed(unwell(name, detail)),
+        None => Verdict::Failed(unwell(name, "")),
+    }
+}

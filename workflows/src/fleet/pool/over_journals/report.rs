@@ -1,0 +1,92 @@
+//! What a journal says of a pool's members, for the one that has the pool.
+
+use super::{MemberQuestions, MembersReport, Obstacle, ReportedDisk, ReportedMember};
+use crate::{
+    fleet::{
+        Fleet, FleetError, PoolHandle, disk::apply::KnownDisk, index::Known, pool::members::Wanted,
+    },
+    pool::MemberState,
+    spec::DeletionPolicy,
+};
+
+impl PoolHandle<'_> {
+    /// What this journal has of a pool. Of hosts that are looked at it records what is news.
+    ///
+    /// # Errors
+    /// When something of it cannot be read: unknown is not absent.
+    pub async fn report(self, asked: &MemberQuestions) -> Result<MembersReport, FleetError> {
+        let fleet = self.fleet;
+        let mut known = fleet.known_of_pool(asked.pool).await?;
+        if asked.look && !asked.left_alone {
+            Box::pin(fleet.look_at_members(known.iter())).await?;
+            known = fleet.known_of_pool(asked.pool).await?;
+        }
+        let members = known
+            .iter()
+            .filter_map(|known| fleet.reported(asked, known));
+        let members = members.collect();
+        let foreign = fleet
+            .foreign(
+                (asked.pool, &asked.namespace, &asked.name),
+                0..asked.numbers,
+            )
+            .await?;
+        let disks = fleet.disks_of_pool(asked.pool).await?;
+        let disks = disks.iter().filter_map(|disk| fleet.reported_disk(disk));
+        Ok(MembersReport {
+            members,
+            disks: disks.collect(),
+            foreign: foreign.into_keys().collect(),
+        })
+    }
+}
+
+impl Fleet {
+    fn reported(&self, asked: &MemberQuestions, known: &Known) -> Option<ReportedMember> {
+        let number = known.wanted.vsi.member_of.as_ref()?.number;
+        let wanted = Wanted {
+            revision: &asked.revision,
+            power_state: asked.power_state,
+        };
+        let view = self.member_view(wanted, known);
+        let state = match view.state {
+            // Whether it still is, nobody looks.
+            MemberState::Ready if asked.look && asked.left_alone => MemberState::Unknown,
+            state => state,
+        };
+        let is_stuck = matches!(
+            state,
+            MemberState::Stuck | MemberState::Deleting { stuck: true }
+        );
+        Some(ReportedMember {
+            number,
+            uid: known.wanted.uid,
+            phase: known.phase(),
+            state,
+            may_serve: view.may_serve,
+            current: view.current,
+            obstacle: is_stuck.then(|| self.obstacle_of(known)),
+        })
+    }
+
+    fn obstacle_of(&self, known: &Known) -> Obstacle {
+        let verdict = Obstacle::of(self.verdict(&known.entity));
+        let recorded = known.state.state.as_ref();
+        let detail = recorded.map(|(_, detail)| detail.to_string());
+        verdict.unwrap_or_else(|| Obstacle::Unwell(detail.unwrap_or_default()))
+    }
+
+    fn reported_disk(&self, known: &KnownDisk) -> Option<ReportedDisk> {
+        let of = known.wanted.disk.member_of.as_ref()?;
+        if known.is_deleted() {
+            return None;
+        }
+        Some(ReportedDisk {
+            number: of.number,
+            uid: known.uid,
+            goes: known.wanted.disk.deletion_policy == DeletionPolicy::Delete,
+            deleting: known.is_deleting(),
+            obstacle: Obstacle::of(self.own_verdict(&known.entity)),
+        })
+    }
+}

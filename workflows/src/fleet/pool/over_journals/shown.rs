@@ -1,0 +1,110 @@
+//! Pools as they are shown, with members of several journals.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    fleet::{
+        Fleet, FleetError, PoolHandle, PoolObject,
+        known::KnownPool,
+        pool::members::{PoolMembers, Wanted},
+    },
+    pool::{MemberState, PoolRecord},
+};
+
+/// Another journal of the set, as somebody looks at it.
+#[derive(Clone, Copy)]
+pub struct OtherJournal<'f> {
+    /// Its fleet.
+    pub fleet: &'f Fleet,
+    /// Whether a process works on it: otherwise what it says of its members may be old.
+    pub is_held: bool,
+}
+
+impl PoolHandle<'_> {
+    /// All pools, with the members that are in other journals.
+    ///
+    /// # Errors
+    /// When a journal cannot be read.
+    pub async fn list_over(
+        self,
+        deleted: bool,
+        others: &[OtherJournal<'_>],
+    ) -> Result<Vec<PoolObject>, FleetError> {
+        let (pools, lost) = self.fleet.known_records::<PoolRecord>().await?;
+        for (entity, _, failure) in &lost {
+            tracing::warn!(%entity, %failure, "a pool is left out");
+        }
+        let mut objects = Vec::new();
+        for pool in pools.iter().filter(|pool| deleted || !pool.is_deleted()) {
+            objects.push(Box::pin(self.fleet.pool_object_over(pool, others)).await?);
+        }
+        Ok(objects)
+    }
+
+    /// One pool; a deleted one where none of that name is there.
+    ///
+    /// # Errors
+    /// When there is none of that name, or a journal cannot be read.
+    pub async fn get_over(
+        self,
+        namespace: &str,
+        name: &str,
+        others: &[OtherJournal<'_>],
+    ) -> Result<PoolObject, FleetError> {
+        let pool = self
+            .fleet
+            .find_record::<PoolRecord>(namespace, name, true)
+            .await?;
+        Box::pin(self.fleet.pool_object_over(&pool, others)).await
+    }
+}
+
+impl Fleet {
+    async fn pool_object_over(
+        &self,
+        pool: &KnownPool,
+        others: &[OtherJournal<'_>],
+    ) -> Result<PoolObject, FleetError> {
+        let mut found = self.members(pool).await?;
+        let mut obstacles = BTreeMap::new();
+        for other in others {
+            Box::pin(other.add_members(pool, &mut found, &mut obstacles)).await?;
+        }
+        Ok(self.pool_object_of(pool, &found, &obstacles))
+    }
+}
+
+impl OtherJournal<'_> {
+    /// Adds the members that are in this journal.
+    async fn add_members(
+        self,
+        pool: &KnownPool,
+        found: &mut PoolMembers,
+        obstacles: &mut BTreeMap<u32, String>,
+    ) -> Result<(), FleetError> {
+        let record = &pool.wanted;
+        for known in self.fleet.known_of_pool(record.uid).await? {
+            let number = known.wanted.vsi.member_of.as_ref().map(|of| of.number);
+            let Some(number) = number else { continue };
+            let mut view = self.fleet.member_view(Wanted::of(record), &known);
+            if !self.is_held {
+                view.state = MemberState::Unknown;
+            }
+            let obstacle = self.fleet.obstacle(&known.entity);
+            obstacles.extend(obstacle.map(|failure| (number, failure.to_string())));
+            found.view.members.insert(number, view);
+            found.members.insert(number, known);
+        }
+        if !found.view.deleting {
+            let end = record.replicas.saturating_add(record.strategy.max_surge);
+            let own = (record.uid, record.namespace.as_str(), record.name.as_str());
+            let foreign = self.fleet.foreign(own, 0..end).await?;
+            found.view.foreign.extend(foreign.keys());
+        }
+        found
+            .view
+            .foreign
+            .retain(|number| !found.members.contains_key(number));
+        Ok(())
+    }
+}
