@@ -39,7 +39,7 @@ need_standard_library() {
 }
 
 # build_binary MACHINE SOURCE FOLDER: builds that source into FOLDER/MACHINE/vsiflow. Nothing in it says where source, crates and
-# target were.
+# target were, nor in which order a macro met what it put into a hash map.
 build_binary() {
   local machine=$1 source=$2 folder=$3 target compiler packages crates name
   target=$(target_of "$machine") compiler=$(compiler_of "$machine")
@@ -61,6 +61,8 @@ build_binary() {
     export "CC_$name=$compiler" "CFLAGS_$name=${flags_of_c[*]}"
     # Rust brings musl's startup and archive itself and links them with any gcc.
     [ "$machine" = x86_64 ] || export "CARGO_TARGET_${name^^}_LINKER=$compiler"
+    export SAME_SEED=$folder/same_seed.so RUSTC_WRAPPER=$repository/deploy/lib/dist/rustc
+    gcc -O2 -shared -fPIC -o "$SAME_SEED" "$repository/deploy/lib/dist/same_seed.c"
     cd "$source" && cargo build --locked --profile "$profile" --package vsiflow --target "$target"
   )
   # The folder of `dev` is `debug`.
