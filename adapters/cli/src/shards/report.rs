@@ -27,10 +27,9 @@ pub(super) async fn report(holder: &JournalHolder, asked: CommandAsked) -> Repor
     let saying = async {
         let CommandAsked { request, part, .. } = asked;
         // What is asked for pools has no documents with hosts.
-        let cli = match request.args.is_empty() {
-            true => None,
-            false => Some(daemon::command_line(&request.args).ok_or_else(unreadable)?),
-        };
+        let asked = (!request.args.is_empty()).then_some(&request.args);
+        let cli = asked.map(|args| daemon::command_line(args).ok_or_else(unreadable));
+        let cli = cli.transpose()?;
         let CommandPart::Report(mut questions) = part else {
             return Err(unreadable());
         };

@@ -149,8 +149,8 @@ async fn an_index_is_told_states_as_the_durable_batch_left_them() {
                 StreamState::Run(_, folded) => (state.stream(), folded.next_seq, folded.hash),
                 StreamState::Journal { next_seq, hash } => (state.stream(), *next_seq, *hash),
             };
-            let its = events.iter().filter(|record| record.stream == stream);
-            let newest = its.filter(|record| record.offset < update.as_of).last();
+            let mut its = events.iter().filter(|record| record.stream == stream);
+            let newest = its.rfind(|record| record.offset < update.as_of);
             let newest = newest.map(|record| (record.seq + 1, record.hash));
             assert_eq!(
                 newest,
