@@ -64,6 +64,7 @@ impl Point {
         } else {
             ""
         };
+        let other = if of_pool { " AND NEW.journal = 3" } else { "" };
         let appends_for = |lane: u8| match asker {
             Asker::Command => "true".to_owned(),
             Asker::Pool => format!(
@@ -76,7 +77,7 @@ impl Point {
             Self::Reporting => (
                 requests(),
                 "UPDATE",
-                "NEW.lane = 2 AND NEW.answer IS NOT NULL".to_owned(),
+                format!("NEW.lane = 2 AND NEW.answer IS NOT NULL{other}"),
             ),
             Self::Deciding => (requests(), "INSERT", format!("NEW.lane = 1{own}")),
             Self::Promising => ("fleet.0".to_owned(), "INSERT", appends_for(1)),

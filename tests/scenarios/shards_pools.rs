@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::Value;
-use vsiflow_tests::SIMULATED_IMAGE;
+use vsiflow_tests::{Running, SIMULATED_IMAGE};
 
 use super::{
     shards::Site,
@@ -271,6 +271,10 @@ fn members_of_a_journal_without_a_holder_are_unknown_and_nothing_is_doubled() {
     nothing_is_left(&site);
 }
 
+fn start(site: &Site, arguments: &[&str]) -> Running {
+    site.start(&|arguments| site.vsiflow.start(arguments), arguments)
+}
+
 /// A member that was deleted is made again; at each point of that one dies, and it is made once.
 fn made_again_through(points: &[Point], dies: u16) {
     let site = Site::new();
@@ -284,11 +288,11 @@ fn made_again_through(points: &[Point], dies: u16) {
         // Nothing follows from that until it is uncordoned.
         site.run(&["cordon", "web-0"]).exits(0);
         site.run(&["delete", "web-0", "--wait"]).exits(0);
-        let uncordon = || {
-            site.run(&["uncordon", "web-0"]).exits(0);
-        };
+        // What waits at the point may be the connection that would answer it.
+        let uncordon = || start(&site, &["uncordon", "web-0"]);
         let at = (*point, Asker::Pool);
-        dies_at(&site, at, dies, &mut processes, uncordon, || {});
+        let asked = dies_at(&site, at, dies, &mut processes, uncordon, || {});
+        asked.end(240).exits(0);
         is_available(&site);
         let there = places(&site);
         assert_eq!(there.len(), 5, "{point:?} {dies}: {there:?}");
@@ -363,15 +367,15 @@ fn a_pool_shrinks_and_goes_through_deaths_on_both_sides() {
     for (left, (point, dies)) in (0..most).rev().zip(deaths) {
         let fewer = left.to_string();
         let shrink = || {
-            let word = if left == 0 {
-                site.run(&["delete", "pool/web"])
+            if left == 0 {
+                start(&site, &["delete", "pool/web"])
             } else {
-                site.run(&["scale", "pool/web", "--replicas", &fewer])
-            };
-            word.exits(0);
+                start(&site, &["scale", "pool/web", "--replicas", &fewer])
+            }
         };
         let at = (point, Asker::Pool);
-        dies_at(&site, at, dies, &mut processes, shrink, || {});
+        let asked = dies_at(&site, at, dies, &mut processes, shrink, || {});
+        asked.end(240).exits(0);
         let expected = usize::try_from(left).unwrap() + 4;
         until("it does not come to fewer members", || {
             places(&site).len() == expected
