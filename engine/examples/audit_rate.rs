@@ -132,12 +132,12 @@ async fn main() -> Answer<()> {
         number += 1;
     }
     journal.close().await;
-    let (journal, blobs) = (
+    let (reader, blobs) = (
         DiskJournal::open_to_read(dir.path(), "bench").await?,
         MemoryBlobs::new(),
     );
     let audit = Audit {
-        journal: &journal,
+        journal: &reader,
         blobs: &blobs,
         journal_id: "rate",
     };
@@ -149,12 +149,20 @@ async fn main() -> Answer<()> {
         begin.elapsed(),
         report.is_sound()
     );
-    let begin = Instant::now();
-    let told = replay(&journal, true).await?;
-    println!("replay  {} events  {:?}", told.events, begin.elapsed());
-    let begin = Instant::now();
+    let replay_began = Instant::now();
+    let told = replay(&reader, true).await?;
+    println!(
+        "replay  {} events  {:?}",
+        told.events,
+        replay_began.elapsed()
+    );
+    let export_began = Instant::now();
     let exported = audit.export(&mut tokio::io::sink(), Timestamp(0)).await?;
-    println!("export  {} events  {:?}", exported.events, begin.elapsed());
-    journal.close().await;
+    println!(
+        "export  {} events  {:?}",
+        exported.events,
+        export_began.elapsed()
+    );
+    reader.close().await;
     Ok(())
 }

@@ -102,7 +102,7 @@ impl Workflows for Hello {
     fn graph(&self, _: &Situation<'_>, workflow: &Name, desired: &[u8]) -> Result<Graph, Failure> {
         let node = |name: &str, after: &[&str]| Node {
             name: Name::of(name),
-            after: after.iter().map(|name| Name::of(name)).collect(),
+            after: after.iter().map(|before| Name::of(before)).collect(),
             work: Work::Step {
                 step: Name::of(name),
                 version: 1,
@@ -166,7 +166,7 @@ async fn work(dir: &Path) -> Answer<()> {
     let settled = || {
         engine
             .entity(&entity)
-            .is_some_and(|state| state.is_settled())
+            .is_some_and(|known| known.is_settled())
     };
     while !settled() {
         tokio::time::sleep(Duration::from_millis(20)).await;

@@ -95,7 +95,7 @@ mod tests {
         store.close().await;
         let (run, node) = (RunId(Ulid::from_parts(1, 2)), Name::of("a"));
         assert_eq!(store.get(run, &node).await, Err(JournalError::Closed));
-        let store = FileCheckpoints::open(dir.path().join("c")).await.unwrap();
-        assert_eq!(store.get(run, &node).await, Ok(Some("4".into())));
+        let reopened = FileCheckpoints::open(dir.path().join("c")).await.unwrap();
+        assert_eq!(reopened.get(run, &node).await, Ok(Some("4".into())));
     }
 }

@@ -219,8 +219,8 @@ impl Replay {
         for state in &states.streams {
             match state {
                 StreamState::Entity(id, folded) => {
-                    let state = folded.state.as_ref().clone();
-                    self.entities.insert(id.clone(), state);
+                    let projection = folded.state.as_ref().clone();
+                    self.entities.insert(id.clone(), projection);
                 }
                 StreamState::Run(id, folded) => match folded.state.result() {
                     None => drop(self.open.insert(*id, folded.state.as_ref().clone())),

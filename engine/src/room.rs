@@ -253,12 +253,12 @@ impl Room {
         if !has_ballast && free >= to_refill && self.keeps_ballast {
             self.set_aside(LAST, TO_OPEN);
             has_ballast = self.set_aside(BALLAST, bounds.ballast);
-            free = look(&self.dir).map_or(free, |space| space.free);
+            free = look(&self.dir).map_or(free, |refreshed| refreshed.free);
         }
         if has_ballast && free < bounds.reserve && self.keeps_ballast {
             self.give_up(BALLAST);
             has_ballast = false;
-            free = look(&self.dir).map_or(free, |space| space.free);
+            free = look(&self.dir).map_or(free, |refreshed| refreshed.free);
         }
         // Where there is room and none of it can be set aside, there is room all the same.
         let has_room = has_ballast || free >= to_refill;

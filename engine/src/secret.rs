@@ -185,7 +185,7 @@ mod tests {
         let path = dir.path().join("secrets");
         let secrets = DirSecrets::open(&path).await.unwrap();
         keeps_secrets(&secrets).await;
-        let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let mode = |of| std::fs::metadata(of).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(path.clone()), 0o700);
         let files: Vec<_> = std::fs::read_dir(path)
             .unwrap()

@@ -79,8 +79,11 @@ fn run_events(entity: &EntityId, generation: u64, finished: bool) -> Vec<Event> 
     let mut events: Vec<_> = kinds.into_iter().map(sample::event).collect();
     events.push(sample::succeeded(sample::STEPS[0], attempt));
     for step in &sample::STEPS[1..] {
-        let node = Name::of(step);
-        events.push(sample::event(EventKind::StepStarted { node, attempt: 1 }));
+        let started = Name::of(step);
+        events.push(sample::event(EventKind::StepStarted {
+            node: started,
+            attempt: 1,
+        }));
         events.push(sample::succeeded(step, 1));
     }
     let result = RunResult::Succeeded;
@@ -155,9 +158,9 @@ pub(crate) async fn fill(dir: &Path) -> Answer<f64> {
     }
     journal.close().await;
     // As an engine leaves it: with an index.
-    let (engine, journal) = engine::open(dir, Arc::new(|| {})).await?;
+    let (engine, stored) = engine::open(dir, Arc::new(|| {})).await?;
     engine.close().await;
-    journal.close().await;
+    stored.close().await;
     let sizes = ["log", "index", "archive"].map(|folder| size(&dir.join(folder)));
     let sizes: Vec<_> = sizes.into_iter().collect::<Answer<_>>()?;
     Ok(sizes.iter().sum::<u64>() as f64 / count as f64)

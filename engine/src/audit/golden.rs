@@ -83,9 +83,13 @@ async fn hold(file: &Path) -> BTreeSet<&'static str> {
     assert_eq!(told.events, rebuilt.events);
     let mut again = Vec::new();
     audit.export(&mut again, rebuilt.head.time).await.unwrap();
-    let lines = |text: &[u8]| {
-        let text = String::from_utf8(text.to_vec()).unwrap();
-        text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>()
+    let lines = |file_bytes: &[u8]| {
+        let file_bytes = String::from_utf8(file_bytes.to_vec()).unwrap();
+        file_bytes
+            .lines()
+            .skip(1)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     assert_eq!(lines(&again), lines(&text), "{}", file.display());
     let records = journal.read_all(0, usize::MAX).await.unwrap();

@@ -43,7 +43,7 @@ fn inline(text: &str) -> Payload {
 fn step(node: &str, after: &[&str], params: Payload) -> Node {
     Node {
         name: name(node),
-        after: after.iter().map(|node| name(node)).collect(),
+        after: after.iter().map(|before| name(before)).collect(),
         work: Work::Step {
             step: name(node),
             version: 1,

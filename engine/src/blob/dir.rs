@@ -62,9 +62,11 @@ impl DirBlobs {
         let named: HashSet<_> = named.iter().map(ToString::to_string).collect();
         for entry in std::fs::read_dir(&self.dir)? {
             let name = entry?.file_name();
-            let ours = |name: &str| {
-                let hash = name.split_once('.').map_or(name, |(hash, _)| hash);
-                hash.len() == 64 && !named.contains(name)
+            let ours = |entry_name: &str| {
+                let hash = entry_name
+                    .split_once('.')
+                    .map_or(entry_name, |(hash, _)| hash);
+                hash.len() == 64 && !named.contains(entry_name)
             };
             if name.to_str().is_some_and(ours) {
                 std::fs::remove_file(self.dir.join(name))?;

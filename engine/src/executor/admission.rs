@@ -98,7 +98,9 @@ impl AdmissionGate {
         } else {
             Some(lane)
         };
-        if self.pause.keep(waiter) || reaches.is_some_and(|lane| self.lanes.keep(lane, waiter)) {
+        if self.pause.keep(waiter)
+            || reaches.is_some_and(|blocked_lane| self.lanes.keep(blocked_lane, waiter))
+        {
             return Admission::Waits;
         }
         if room == Level::Full || !self.limits.take(lane, waiter.0) {

@@ -40,10 +40,10 @@ impl Control {
             }
             Err(_) if attempt.stop.is_cancelled() && unrecorded.is_some() => {}
             Err(_) if attempt.stop.is_cancelled() => {
-                let attempt = self.catch_up(waiter, None);
+                let next_attempt = self.catch_up(waiter, None);
                 let kind = EventKind::StepInterrupted {
                     node: waiter.1.clone(),
-                    attempt,
+                    attempt: next_attempt,
                 };
                 self.record_engine(waiter.0, kind);
             }
@@ -103,9 +103,9 @@ impl Control {
             return;
         }
         let attempt = self.catch_up(waiter, unrecorded);
-        if let Some(retry) = self.retries.get_mut(waiter) {
-            retry.repeats = 0;
-            retry.attempt = attempt;
+        if let Some(counted) = self.retries.get_mut(waiter) {
+            counted.repeats = 0;
+            counted.attempt = attempt;
         }
         self.record_failure(waiter, attempt, failure, next);
     }

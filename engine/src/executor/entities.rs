@@ -71,7 +71,7 @@ impl Control {
             .entity(&wish.entity)
             .and_then(|e| e.desired.as_ref());
         let generation = newest
-            .map_or(0, |desired| desired.generation)
+            .map_or(0, |newest| newest.generation)
             .saturating_add(1);
         let kind = EventKind::Desired {
             generation,
@@ -352,8 +352,10 @@ impl Control {
         }
         let graph = |run: Option<&Arc<RunState>>| run.and_then(|run| run.graph.clone());
         let awaited = graph(world.run(waiting));
-        let awaited = awaited.as_ref().and_then(|graph| graph.node(node));
-        match (awaited.map(|node| &node.work), graph(ended)) {
+        let awaited = awaited
+            .as_ref()
+            .and_then(|waiting_graph| waiting_graph.node(node));
+        match (awaited.map(|awaited_node| &awaited_node.work), graph(ended)) {
             (Some(Work::Entity { workflow, .. }), Some(ended)) => *workflow == ended.workflow,
             _ => true,
         }

@@ -238,9 +238,9 @@ impl Control {
             },
         );
         if self.recorder.world.waiting_for(entity).is_empty()
-            && let Some(run) = self.recorder.world.active_run(entity)
+            && let Some(active) = self.recorder.world.active_run(entity)
         {
-            self.ask_to_stop(run, CancelMode::Unwanted);
+            self.ask_to_stop(active, CancelMode::Unwanted);
         }
     }
 

@@ -108,8 +108,8 @@ impl Journal for MemoryJournal {
         let mut shelf = self.shelf();
         let mut stage = shelf.stage();
         let records = stage.admit(request, |stream| Ok(shelf.head(stream)))?;
-        if let Some(batch) = stage.seal() {
-            shelf.keep(batch);
+        if let Some(sealed) = stage.seal() {
+            shelf.keep(sealed);
         }
         Ok(records)
     }
@@ -195,9 +195,9 @@ impl ChainedJournal for MemoryJournal {
         let mut shelf = self.shelf();
         let mut stage = shelf.stage();
         stage.admit_stored(request, |stream| Ok(shelf.head(stream)))?;
-        let batch = stage.seal();
-        let link = batch.as_ref().map(|batch| batch.link);
-        batch.into_iter().for_each(|batch| shelf.keep(batch));
+        let sealed = stage.seal();
+        let link = sealed.as_ref().map(|sealed| sealed.link);
+        sealed.into_iter().for_each(|sealed| shelf.keep(sealed));
         Ok(link)
     }
 

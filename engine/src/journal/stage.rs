@@ -154,10 +154,10 @@ impl AppendStage {
         } = draft;
         let mut head = self.head(&stream, known)?;
         expect(&stream, expected_seq, head)?;
-        for draft in events {
+        for event in events {
             let (offset, seq) = (self.next, head.next_seq);
-            let stored = Stored::seal(offset, &stream, seq, head.hash, &draft)?;
-            let (event, hash) = (draft.event, stored.hash);
+            let stored = Stored::seal(offset, &stream, seq, head.hash, &event)?;
+            let (event, hash) = (event.event, stored.hash);
             head = StagedHead {
                 next_seq: seq.saturating_add(1),
                 hash,
@@ -190,11 +190,11 @@ impl AppendStage {
                 why,
             });
         }
-        let head = StagedHead {
+        let next_head = StagedHead {
             next_seq: stored.seq.saturating_add(1),
             hash: stored.hash,
         };
-        self.set_head(stored.stream.clone(), head, undo);
+        self.set_head(stored.stream.clone(), next_head, undo);
         self.push(stored);
         Ok(())
     }

@@ -87,10 +87,7 @@ impl EntityState {
                 precedence,
                 desired,
             } => {
-                let newest = self
-                    .desired
-                    .as_ref()
-                    .map_or(0, |desired| desired.generation);
+                let newest = self.desired.as_ref().map_or(0, |known| known.generation);
                 if *generation <= newest {
                     return Err(Divergence::new(&event.kind, "its generation is not newer"));
                 }

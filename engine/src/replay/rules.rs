@@ -142,8 +142,8 @@ impl Round {
             }
             EventKind::StepInterrupted { node, .. } => {
                 let node = run.graph.as_ref().and_then(|graph| graph.node(node));
-                if let Some(Work::Entity { entity, .. }) = node.map(|node| &node.work) {
-                    self.left.insert(entity.clone());
+                if let Some(Work::Entity { entity: child, .. }) = node.map(|node| &node.work) {
+                    self.left.insert(child.clone());
                 }
             }
             EventKind::RunFinished { result } => {
@@ -271,10 +271,25 @@ fn is_caught_up(
     let waited = matches!(before, Some(NodeState::Ready { attempt: last }) if attempt > *last);
     let next = rest.iter().find(|next| next.stream == record.stream);
     let ended = next.and_then(|next| match &next.event.kind {
-        EventKind::StepSucceeded { node, attempt, .. }
-        | EventKind::StepFailed { node, attempt, .. }
-        | EventKind::StepBlocked { node, attempt, .. }
-        | EventKind::StepInterrupted { node, attempt } => Some((node, *attempt)),
+        EventKind::StepSucceeded {
+            node: done,
+            attempt: tried,
+            ..
+        }
+        | EventKind::StepFailed {
+            node: done,
+            attempt: tried,
+            ..
+        }
+        | EventKind::StepBlocked {
+            node: done,
+            attempt: tried,
+            ..
+        }
+        | EventKind::StepInterrupted {
+            node: done,
+            attempt: tried,
+        } => Some((done, *tried)),
         _ => None,
     });
     waited && ended == Some((node, attempt))

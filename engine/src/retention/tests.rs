@@ -167,21 +167,26 @@ async fn nothing_is_removed_while_something_cannot_be_read() {
     all(&journal, MissingCause::Removed, 53);
     refused(&journal, &blobs).await;
 
-    let (_damaged, blobs, journal) = swept().await;
-    base(&journal).await;
-    all(&journal, MissingCause::Damaged, 53);
-    refused(&journal, &blobs).await;
+    let (_damaged, damaged_blobs, damaged_journal) = swept().await;
+    base(&damaged_journal).await;
+    all(&damaged_journal, MissingCause::Damaged, 53);
+    refused(&damaged_journal, &damaged_blobs).await;
 
-    let (_undecodable, blobs, journal) = swept().await;
-    let event = journal.read_all(0, 1).await.unwrap().remove(0).event;
-    journal.plant_undecodable(&StreamId::Journal, event);
-    refused(&journal, &blobs).await;
+    let (_undecodable, undecodable_blobs, undecodable_journal) = swept().await;
+    let event = undecodable_journal
+        .read_all(0, 1)
+        .await
+        .unwrap()
+        .remove(0)
+        .event;
+    undecodable_journal.plant_undecodable(&StreamId::Journal, event);
+    refused(&undecodable_journal, &undecodable_blobs).await;
 
-    let (lost, blobs, journal) = swept().await;
-    base(&journal).await;
+    let (lost, left_blobs, left_journal) = swept().await;
+    base(&left_journal).await;
     for entry in std::fs::read_dir(lost.path()).unwrap() {
         std::fs::remove_file(entry.unwrap().path()).unwrap();
     }
-    refused(&journal, &blobs).await;
+    refused(&left_journal, &left_blobs).await;
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
 }

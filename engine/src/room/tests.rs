@@ -10,8 +10,8 @@ use crate::{
 
 /// A disk whose free bytes are those the test leaves, and what the ballast does not take.
 fn disk(dir: &Path, free: Arc<AtomicU64>) -> Arc<Room> {
-    let look = move |dir: &Path| {
-        let size = |name| std::fs::metadata(dir.join(name)).map_or(0, |file| file.len());
+    let look = move |looked_at: &Path| {
+        let size = |name| std::fs::metadata(looked_at.join(name)).map_or(0, |file| file.len());
         let ballast = size(BALLAST) + size(LAST);
         let free = free.load(Ordering::SeqCst).saturating_sub(ballast);
         Ok(Space::of(1024 * MIB, free))
@@ -20,8 +20,8 @@ fn disk(dir: &Path, free: Arc<AtomicU64>) -> Arc<Room> {
 }
 
 fn levels(room: &Room, free: &AtomicU64, mib: &[u64]) -> Vec<Level> {
-    let look = |mib: &u64| {
-        free.store(mib * MIB, Ordering::SeqCst);
+    let look = |free_mib: &u64| {
+        free.store(free_mib * MIB, Ordering::SeqCst);
         room.look().level
     };
     mib.iter().map(look).collect()

@@ -143,9 +143,9 @@ impl HeldSecrets {
         let key = match key {
             Some((_, key)) => key,
             None => {
-                let key = VolatileKey::random();
-                stored.put(key.stored()).await?;
-                key
+                let fresh = VolatileKey::random();
+                stored.put(fresh.stored()).await?;
+                fresh
             }
         };
         Self::keyed(journal_id, key).replacing(stored, before).await
@@ -398,10 +398,10 @@ mod tests {
         let (one, other) = (HeldSecrets::new("one"), HeldSecrets::new("other"));
         let id = one.put(Secret::new("key")).await.unwrap();
         let random = super::super::random_id();
-        for id in [id, random] {
+        for put in [id, random] {
             assert_eq!(
-                other.recognise(&id, &Secret::new("key")).await,
-                Err(SecretError::Missing(id.clone()))
+                other.recognise(&put, &Secret::new("key")).await,
+                Err(SecretError::Missing(put.clone()))
             );
         }
     }
@@ -454,16 +454,16 @@ mod tests {
         let id = before.put(secret.clone()).await.unwrap();
         let kept = HeldSecrets::key_of(&stored).await.unwrap();
         for place in [&one, &other] {
-            let stored = DirSecrets::open(place.path()).await.unwrap();
-            let held = HeldSecrets::with_key(&stored, "journal", &kept)
+            let reopened = DirSecrets::open(place.path()).await.unwrap();
+            let held = HeldSecrets::with_key(&reopened, "journal", &kept)
                 .await
                 .unwrap();
             assert_eq!(held.put(secret.clone()).await.unwrap(), id);
             assert_eq!(held.recognise(&id, &Secret::new("no")).await, Ok(false));
-            assert_eq!(stored.ids().await, Ok(Vec::new()), "it is stored no more");
+            assert_eq!(reopened.ids().await, Ok(Vec::new()), "it is stored no more");
         }
-        let stored = DirSecrets::open(one.path()).await.unwrap();
-        let wrong = HeldSecrets::with_key(&stored, "journal", &secret).await;
+        let under_other_key = DirSecrets::open(one.path()).await.unwrap();
+        let wrong = HeldSecrets::with_key(&under_other_key, "journal", &secret).await;
         assert!(matches!(wrong, Err(SecretError::Storage(_))));
     }
 

@@ -32,9 +32,9 @@ fn files_of(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(path)
         .unwrap()
         .map(|entry| entry.unwrap().path());
-    let files = entries.filter(|path| path.is_file() && !path.ends_with(LOCK));
+    let files = entries.filter(|file| file.is_file() && !file.ends_with(LOCK));
     files
-        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .map(|file| (file.clone(), fs::read(file).unwrap()))
         .collect()
 }
 
@@ -55,10 +55,13 @@ async fn a_new_directory_has_all_its_parts_and_is_the_same_when_opened_again() {
     drop((journal, state));
 
     let before = files_of(&path);
-    let state = StateDir::open(&path).unwrap();
-    assert_eq!((state.journal_id(), files_of(&path)), (id.as_str(), before));
+    let reopened = StateDir::open(&path).unwrap();
     assert_eq!(
-        state.journal().await.unwrap().read_all(0, 9).await,
+        (reopened.journal_id(), files_of(&path)),
+        (id.as_str(), before)
+    );
+    assert_eq!(
+        reopened.journal().await.unwrap().read_all(0, 9).await,
         Ok(written)
     );
 }

@@ -86,8 +86,8 @@ impl PublicKey {
         let what = "it is not an Ed25519 public key, neither as OpenSSH nor as PEM";
         let key = ssh_key::PublicKey::from_openssh(text.trim()).map_err(|_| InvalidKey(what))?;
         let bytes = key.key_data().ed25519().ok_or(InvalidKey(what))?;
-        let key = ed25519_dalek::VerifyingKey::from_bytes(&bytes.0);
-        key.map(Self).map_err(|_| InvalidKey(what))
+        let verifying = ed25519_dalek::VerifyingKey::from_bytes(&bytes.0);
+        verifying.map(Self).map_err(|_| InvalidKey(what))
     }
 
     pub(in crate::audit) fn bytes(&self) -> [u8; 32] {

@@ -99,7 +99,8 @@ pub fn check_base(
     }
     let signed = text.strip_prefix("key=ed25519:");
     let signed = signed.and_then(|rest| rest.split_once(" signature="));
-    let signed = signed.and_then(|(key, signature)| Signed::read(key, signature));
+    let signed =
+        signed.and_then(|(base_key, base_signature)| Signed::read(base_key, base_signature));
     let signed = signed.ok_or_else(|| wrong("the base's signature cannot be read"))?;
     signed.check("the base", &base(journal_id, as_of, hash), key)
 }

@@ -193,7 +193,10 @@ impl ExportValidator {
             let what = "a blob before it is named by no event";
             return Err(Violation::of(Flaw::Reordered, what).into());
         }
-        let prev = self.link.map(|link| link.hash).unwrap_or_default();
+        let prev = self
+            .link
+            .map(|last_link| last_link.hash)
+            .unwrap_or_default();
         let hashes = self.batch.iter().map(|record| &record.hash);
         let made = BatchLink::new(prev, link.first, link.last, hashes);
         let first = self.batch.first().map(|record| record.offset);

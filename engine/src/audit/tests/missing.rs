@@ -98,12 +98,12 @@ impl Subject {
         let second = base(&journal, key).await;
         let jumped = EventKind::ClockJumped { by_ms: 1 };
         tell(&journal, StreamId::Journal, jumped).await;
-        let links = journal.read_links(0, usize::MAX).await.unwrap();
+        let batch_links = journal.read_links(0, usize::MAX).await.unwrap();
         Self {
             journal,
             blobs,
             bases: [first, second],
-            links,
+            links: batch_links,
         }
     }
 
@@ -257,8 +257,8 @@ async fn lost_and_damaged_ranges_are_reported_each_time() {
             EventKind::RangeLost { from, to },
         )
         .await;
-        let report = subject.verify(None).await;
-        assert!(!only(&report).what.contains("no event tells"));
+        let restarted = subject.verify(None).await;
+        assert!(!only(&restarted).what.contains("no event tells"));
     }
 }
 
@@ -332,8 +332,8 @@ async fn an_export_whose_base_was_changed_is_refused() {
             .position(|line| line.starts_with(&start))
             .unwrap();
         left.remove(at);
-        let text = left.join("\n") + "\n";
-        assert!(rebuilt(text.as_bytes()).await.is_err(), "{kind}");
+        let shortened = left.join("\n") + "\n";
+        assert!(rebuilt(shortened.as_bytes()).await.is_err(), "{kind}");
     }
 }
 

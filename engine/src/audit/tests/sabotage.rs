@@ -309,12 +309,9 @@ async fn a_link_that_is_gone_or_changed_is_named() {
         (Flaw::Missing, Some(link.first))
     );
     subject.sabotage(|disk| disk.links.get_mut(&link.first).unwrap().hash.0[0] ^= 1);
-    let report = subject.verify(None).await;
-    let found = only(&report);
-    assert_eq!(
-        (found.flaw, found.offset),
-        (Flaw::Changed, Some(link.first))
-    );
+    let replaced = subject.verify(None).await;
+    let flaw = only(&replaced);
+    assert_eq!((flaw.flaw, flaw.offset), (Flaw::Changed, Some(link.first)));
 }
 
 #[tokio::test]

@@ -76,10 +76,10 @@ impl Verifier<'_> {
         for record in &batch.records {
             self.streams.follow(record, false, &mut self.findings);
         }
-        let batch = format!("the link of the batch of offsets {first} to {last}");
+        let subject = format!("the link of the batch of offsets {first} to {last}");
         let violation = match self.links.unsound.pop() {
-            Some(damaged) => Violation::of(damaged.flaw, format!("{batch}: {}", damaged.what)),
-            None => Violation::of(Flaw::Missing, format!("{batch} is missing")),
+            Some(damaged) => Violation::of(damaged.flaw, format!("{subject}: {}", damaged.what)),
+            None => Violation::of(Flaw::Missing, format!("{subject} is missing")),
         };
         self.findings.add(violation.at(first));
         (self.prev, self.newest) = (None, None);
@@ -108,9 +108,9 @@ impl Verifier<'_> {
     /// that is named, and the records are not suspected.
     async fn fits(&mut self, link: &BatchLink, records: &[Stored]) -> Result<bool, JournalError> {
         let prev = self.prev.unwrap_or(link.prev);
-        let made = |prev| {
+        let made = |before| {
             let hashes = records.iter().map(|record| &record.hash);
-            BatchLink::new(prev, link.first, link.last, hashes).hash
+            BatchLink::new(before, link.first, link.last, hashes).hash
         };
         let (due, own) = (made(prev), made(link.prev));
         if own == link.hash && link.prev == prev {

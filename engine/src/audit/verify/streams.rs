@@ -156,7 +156,7 @@ impl Streams {
                 "it is not linked to the record before it",
             );
         }
-        let head = Followed {
+        let followed = Followed {
             next_seq: record.seq.saturating_add(1),
             hash: record.hash,
             gaps: gaps.unwrap_or_default(),
@@ -164,7 +164,7 @@ impl Streams {
             offset: record.offset,
             suspect,
         };
-        self.heads.insert(record.stream.clone(), head);
+        self.heads.insert(record.stream.clone(), followed);
     }
 
     fn gap(&mut self, record: &Stored, from: u64, after: Offset) {

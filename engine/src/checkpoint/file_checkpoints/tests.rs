@@ -55,12 +55,12 @@ async fn what_a_crash_left_half_written_is_removed_and_the_old_value_stays() {
     store.close().await;
     let half = temporary(&store.dir.join(file_name(run(1), &node)));
     fs::write(&half, [1, 2]).unwrap();
-    let store = FileCheckpoints::open(dir.path().join("c")).await.unwrap();
+    let reopened = FileCheckpoints::open(dir.path().join("c")).await.unwrap();
     assert!(!half.exists());
-    assert_eq!(store.get(run(1), &node).await, Ok(Some(vec![7])));
-    store.put(run(1), &node, vec![8]).await.unwrap();
-    store.forget(run(1)).await.unwrap();
-    assert_eq!(fs::read_dir(&store.dir).unwrap().count(), 0);
+    assert_eq!(reopened.get(run(1), &node).await, Ok(Some(vec![7])));
+    reopened.put(run(1), &node, vec![8]).await.unwrap();
+    reopened.forget(run(1)).await.unwrap();
+    assert_eq!(fs::read_dir(&reopened.dir).unwrap().count(), 0);
 }
 
 #[tokio::test]
@@ -93,9 +93,9 @@ async fn files_of_somebody_else_are_left_alone() {
         fs::write(store.dir.join(name), "?").unwrap();
     }
     store.close().await;
-    let store = FileCheckpoints::open(dir.path().join("c")).await.unwrap();
-    store.forget(run(0)).await.unwrap();
-    assert_eq!(fs::read_dir(&store.dir).unwrap().count(), 3);
+    let reopened = FileCheckpoints::open(dir.path().join("c")).await.unwrap();
+    reopened.forget(run(0)).await.unwrap();
+    assert_eq!(fs::read_dir(&reopened.dir).unwrap().count(), 3);
 }
 
 #[tokio::test]

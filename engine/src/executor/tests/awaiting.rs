@@ -53,10 +53,10 @@ async fn work_that_nobody_wanted_any_more_ends_after_a_crash_whoever_is_driven_t
     let is_open = |state: &EntityState| state.active.is_some();
     assert!(is_open(&engine.entity(&entity("image")).unwrap()));
     engine.close().await;
-    let engine = bench.open().await;
+    let reopened = bench.open().await;
     let another = Drive::These(vec![entity("y")]);
-    engine.drive(another).await.unwrap();
-    until(&engine, "image", |state| !is_open(state)).await;
+    reopened.drive(another).await.unwrap();
+    until(&reopened, "image", |state| !is_open(state)).await;
 }
 
 fn workflows_of(engine: &Engine, id: &str) -> Vec<String> {
@@ -74,8 +74,8 @@ async fn what_another_workflow_did_is_not_what_is_waited_for() {
         wanted(&engine, "image", "watch").await;
         until_count(&bench, &engine, "intent", 1).await;
         if queued {
-            let queued = vec![wish("image", "one", Precedence::Queue)];
-            engine.submit(queued, by()).await.unwrap();
+            let follows = vec![wish("image", "one", Precedence::Queue)];
+            engine.submit(follows, by()).await.unwrap();
         }
         wanted(&engine, "x", "needs").await;
         until(&engine, "x", |state| state.active.is_some()).await;

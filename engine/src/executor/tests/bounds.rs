@@ -159,8 +159,8 @@ async fn an_engine_past_its_lease_appends_nothing_and_ends() {
     lease.give_up();
     bench.script.hold.notify_one();
     while !matches!(notices.recv().await, Ok(Notice::Ended)) {}
-    let wanted = wish("y", "one", Precedence::Supersede);
-    let refused = engine.submit(vec![wanted], by()).await;
+    let other = wish("y", "one", Precedence::Supersede);
+    let refused = engine.submit(vec![other], by()).await;
     assert_eq!(refused, Err(EngineError::Ended));
     assert!(bench.events().await.len() <= before.max(4));
     assert_eq!(bench.count("step_succeeded").await, 0);
@@ -242,14 +242,14 @@ async fn a_clock_that_jumped_while_nobody_ran_delays_a_retry_by_no_more_than_its
         }
         engine.close().await;
         clock.off_ms.store(by_ms, Ordering::SeqCst);
-        let engine = bench.open().await;
+        let reopened = bench.open().await;
         let all = vec![entity("x")];
-        engine.drive(Drive::These(all)).await.unwrap();
-        let waited = tokio::time::timeout(Duration::from_secs(600), settled(&engine, "x"));
+        reopened.drive(Drive::These(all)).await.unwrap();
+        let waited = tokio::time::timeout(Duration::from_secs(600), settled(&reopened, "x"));
         waited.await.expect("within the delay that was recorded");
-        let run = engine.entity(&entity("x")).unwrap().runs[0];
+        let run = reopened.entity(&entity("x")).unwrap().runs[0];
         assert_eq!(
-            engine.run(run).unwrap().result(),
+            reopened.run(run).unwrap().result(),
             Some(&RunResult::Succeeded)
         );
         assert_eq!(bench.attempts(), 10);

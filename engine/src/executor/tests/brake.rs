@@ -21,14 +21,14 @@ async fn while_the_brake_is_on_wishes_are_recorded_and_nothing_begins_also_after
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     engine.close().await;
 
-    let engine = bench.open().await;
-    engine.drive(Drive::All).await.unwrap();
+    let reopened = bench.open().await;
+    reopened.drive(Drive::All).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!((bench.attempts(), bench.count("run_opened").await), (0, 0));
 
-    pull(&engine, false).await;
-    until(&engine, "x", EntityState::is_settled).await;
-    assert_eq!((bench.attempts(), engine.braked()), (2, None));
+    pull(&reopened, false).await;
+    until(&reopened, "x", EntityState::is_settled).await;
+    assert_eq!((bench.attempts(), reopened.braked()), (2, None));
 }
 
 #[tokio::test(start_paused = true)]

@@ -64,10 +64,10 @@ async fn a_restarted_engine_goes_on_and_repeats_no_recorded_success() {
     wanted(&engine, "x", "two").await;
     until_count(&bench, &engine, "step_started", 2).await;
     engine.close().await;
-    let engine = bench.open().await;
+    let reopened = bench.open().await;
     assert_eq!(bench.attempts(), 2, "nothing is driven by opening");
-    engine.drive(Drive::All).await.unwrap();
-    settled(&engine, "x").await;
+    reopened.drive(Drive::All).await.unwrap();
+    settled(&reopened, "x").await;
     let started: Vec<_> = bench
         .events()
         .await

@@ -93,7 +93,7 @@ impl Workflows for TestWorkflows {
     fn graph(&self, at: &Situation<'_>, workflow: &Name, desired: &[u8]) -> Result<Graph, Failure> {
         let node = |name: &str, after: &[&str], work: Work| Node {
             name: Name::of(name),
-            after: after.iter().map(|name| Name::of(name)).collect(),
+            after: after.iter().map(|before| Name::of(before)).collect(),
             work,
             lane: lanes::lane(workflow),
             interruptible: workflow.as_str() == "watch" || name == "other",

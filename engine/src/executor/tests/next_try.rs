@@ -64,11 +64,11 @@ async fn the_wait_goes_on_in_another_process_once_its_entity_is_driven() {
     let engine = begin(&bench).await;
     until_failed(&engine, 1).await;
     engine.close().await;
-    let engine = bench.open().await;
+    let reopened = bench.open().await;
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(bench.attempts(), 1, "nothing is driven by opening");
-    engine.drive(Drive::All).await.unwrap();
-    settled(&engine, "x").await;
+    reopened.drive(Drive::All).await.unwrap();
+    settled(&reopened, "x").await;
     assert_eq!(bench.attempts(), 2);
     replay_holds(&bench).await;
 }

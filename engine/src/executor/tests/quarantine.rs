@@ -28,18 +28,21 @@ async fn an_event_that_cannot_be_decoded_concerns_its_own_entity_alone() {
     let stream = StreamId::Entity(entity("poisoned"));
     let offset = bench.journal.plant_undecodable(&stream, strange());
 
-    let engine = bench.open().await;
-    engine.drive(Drive::All).await.unwrap();
-    let why = engine.unreadable(&entity("poisoned")).unwrap();
+    let reopened = bench.open().await;
+    reopened.drive(Drive::All).await.unwrap();
+    let why = reopened.unreadable(&entity("poisoned")).unwrap();
     assert_eq!((why.stream.clone(), why.offset), (stream, offset));
-    assert_eq!(engine.all_unreadable().len(), 1);
+    assert_eq!(reopened.all_unreadable().len(), 1);
     let asked = wish("poisoned", "one", Precedence::Supersede);
-    let refused = engine.submit(vec![asked], by()).await.unwrap_err();
+    let refused = reopened.submit(vec![asked], by()).await.unwrap_err();
     assert!(refused.to_string().starts_with("VSI0018"), "{refused}");
-    let refused = engine.retry(entity("poisoned"), by()).await.unwrap_err();
-    assert!(refused.to_string().contains("thing/poisoned"), "{refused}");
-    done(&engine, "other").await;
-    assert_eq!(engine.entity(&entity("other")).unwrap().runs.len(), 2);
+    let retry_refused = reopened.retry(entity("poisoned"), by()).await.unwrap_err();
+    assert!(
+        retry_refused.to_string().contains("thing/poisoned"),
+        "{retry_refused}"
+    );
+    done(&reopened, "other").await;
+    assert_eq!(reopened.entity(&entity("other")).unwrap().runs.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -58,17 +61,17 @@ async fn who_needs_an_entity_that_cannot_be_read_is_told_so_and_nothing_is_recor
     };
     let before = of_image().await;
 
-    let engine = bench.open().await;
-    wanted(&engine, "waits", "needs").await;
+    let reopened = bench.open().await;
+    wanted(&reopened, "waits", "needs").await;
     let blocked = |state: &EntityState| {
-        let run = engine.run(state.active.as_ref()?.run)?;
+        let run = reopened.run(state.active.as_ref()?.run)?;
         run.nodes.get(&Name::of("other"))?.failure().cloned()
     };
-    until(&engine, "waits", |state| blocked(state).is_some()).await;
-    let failure = blocked(&engine.entity(&entity("waits")).unwrap()).unwrap();
+    until(&reopened, "waits", |state| blocked(state).is_some()).await;
+    let failure = blocked(&reopened.entity(&entity("waits")).unwrap()).unwrap();
     assert_eq!(failure.code.as_str(), "VSI0018");
     assert_eq!(failure.object.as_str(), "thing/image");
-    engine.close().await;
+    reopened.close().await;
     assert_eq!(of_image().await, before);
 }
 
@@ -82,8 +85,8 @@ async fn a_run_whose_event_cannot_be_decoded_makes_its_entity_unreadable() {
     bench
         .journal
         .plant_undecodable(&StreamId::Run(run), strange());
-    let engine = bench.open().await;
-    assert!(engine.unreadable(&entity("x")).is_some());
+    let again = bench.open().await;
+    assert!(again.unreadable(&entity("x")).is_some());
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,7 +115,7 @@ async fn any_moment_of_the_past_can_be_seen() {
     done(&engine, "x").await;
     let past = |at| Past::load(bench.journal.as_ref(), at);
     assert!(past(0).await.unwrap().entities().is_empty());
-    let runs = |past: &Past| past.entities()[&entity("x")].runs.len();
+    let runs = |state: &Past| state.entities()[&entity("x")].runs.len();
     assert_eq!(runs(&past(after_one).await.unwrap()), 1);
     assert_eq!(runs(&past(u64::MAX).await.unwrap()), 2);
 }

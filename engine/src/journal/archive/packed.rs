@@ -210,7 +210,7 @@ impl SegmentSource for PackedSegment {
             }
             rest.iter_mut()
                 .zip(piece)
-                .for_each(|(to, from)| *to = *from);
+                .for_each(|(to, source)| *to = *source);
             done = done.saturating_add(len);
         }
         Ok(done)

@@ -46,12 +46,12 @@ pub(in crate::journal) fn retire(
     disk.rename(PART, &name).map_err(failed)?;
     disk.sync_folder(FOLDER).map_err(failed)?;
     disk.sync_folder("").map_err(failed)?;
-    let packed = PackedSegment::open(disk, &name)?;
+    let retired = PackedSegment::open(disk, &name)?;
     log::moved(
         shared,
         segment,
         name.clone(),
-        Arc::new(packed),
+        Arc::new(retired),
         bytes.len() as u64,
     )
 }

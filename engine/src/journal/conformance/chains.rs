@@ -91,7 +91,7 @@ async fn batches_are_a_chain_over_all_records(subject: &dyn Subject) -> CheckRes
         let records = stored
             .iter()
             .filter(|stored| range.contains(&stored.offset));
-        let wanted = BatchLink::new(prev, next, link.last, records.map(|stored| &stored.hash));
+        let wanted = BatchLink::new(prev, next, link.last, records.map(|record| &record.hash));
         same("a link", link, &wanted)?;
         (prev, next) = (link.hash, link.last.saturating_add(1));
     }
@@ -111,7 +111,7 @@ async fn write_back(from: &dyn ChainedJournal, to: &dyn ChainedJournal) -> Check
         let batch = stored
             .iter()
             .filter(|stored| range.contains(&stored.offset));
-        let bytes = batch.map(|stored| stored.bytes.clone()).collect();
+        let bytes = batch.map(|record| record.bytes.clone()).collect();
         same(
             "the link",
             &to.restore(bytes).await.map_err(said)?,
@@ -157,7 +157,9 @@ async fn writing_back_refuses_what_does_not_follow(subject: &dyn Subject) -> Che
         to.restore(turned).await.is_err(),
     )?;
     let mut flipped = bytes.clone();
-    let byte = flipped.last_mut().and_then(|bytes| bytes.last_mut());
+    let byte = flipped
+        .last_mut()
+        .and_then(|last_record| last_record.last_mut());
     byte.into_iter().for_each(|byte| *byte ^= 1);
     let refused = to.restore(flipped).await;
     let damaged = matches!(refused, Err(JournalError::Damaged { .. }));

@@ -102,8 +102,8 @@ async fn holed(subject: &dyn Subject) -> Result<Option<Arc<dyn ChainedJournal>>,
     }
     journal.write_base(states).await.map_err(said)?;
     let rest = rest.into_iter().map(|stored| stored.bytes).collect();
-    let link = journal.restore(rest).await.map_err(said)?;
-    same("the link", &link, &whole.head().await.map_err(said)?)?;
+    let restored = journal.restore(rest).await.map_err(said)?;
+    same("the link", &restored, &whole.head().await.map_err(said)?)?;
     subject.reopen(journal).await.map(Some)
 }
 

@@ -120,9 +120,9 @@ async fn archived_segments_read_as_before_and_take_less_room() {
     let done = journal.archive(Timestamp(2)).await.unwrap();
     assert!(done.segments > 0 && done.events > 0, "{done:?}");
     let reopened = DiskJournal::open_to_read(dir.path(), ID).await.unwrap();
-    for journal in [&journal, &reopened] {
-        assert_eq!(journal.read_all(0, usize::MAX).await.unwrap(), all);
-        let one = journal.read(&stream(3), 5, 50).await.unwrap();
+    for opened in [&journal, &reopened] {
+        assert_eq!(opened.read_all(0, usize::MAX).await.unwrap(), all);
+        let one = opened.read(&stream(3), 5, 50).await.unwrap();
         assert_eq!(
             one.iter().map(|record| record.seq).collect::<Vec<_>>(),
             (5..55).collect::<Vec<_>>()
@@ -178,10 +178,10 @@ async fn a_damaged_archive_is_named_and_what_is_around_it_is_read() {
         matches!(refused, Some(JournalError::Damaged { .. })),
         "{refused:?}"
     );
-    let journal = DiskJournal::open_to_read(dir.path(), ID).await.unwrap();
-    let damage = journal.damage().await.unwrap();
+    let reader = DiskJournal::open_to_read(dir.path(), ID).await.unwrap();
+    let damage = reader.damage().await.unwrap();
     assert_eq!((damage.len(), damage[0].from), (1, 0));
     assert!(damage[0].file.contains("archive"), "{damage:?}");
-    let after = journal.read_all(damage[0].to, usize::MAX).await.unwrap();
+    let after = reader.read_all(damage[0].to, usize::MAX).await.unwrap();
     assert_eq!(after.len() as u64, 901 - damage[0].to);
 }

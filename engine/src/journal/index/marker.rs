@@ -66,7 +66,7 @@ fn try_lock(path: &Path) -> io::Result<Option<(File, bool)>> {
     let (file, left) = match options.clone().create_new(true).open(path) {
         Ok(file) => (file, false),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => match options.open(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => (opened?, true),
         },
         Err(e) => return Err(e),

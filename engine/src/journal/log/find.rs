@@ -65,8 +65,8 @@ fn look(
     let archived = folder == archive::FOLDER;
     let (source, size): (Arc<dyn SegmentSource>, u64) = if archived {
         let packed = archive::PackedSegment::open(disk, &name)?;
-        let size = packed.len();
-        (Arc::new(packed), size)
+        let packed_size = packed.len();
+        (Arc::new(packed), packed_size)
     } else {
         let file = disk.open(&name, false).map_err(|e| storage(&name, &e))?;
         (Arc::new(file), size)

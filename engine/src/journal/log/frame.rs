@@ -298,8 +298,8 @@ pub(super) fn decode<'a>(bytes: &'a [u8], place: FramePosition<'_>) -> Option<Fr
     if place.crc(covered) != u32::from_be_bytes(*crc) {
         return None;
     }
-    let (kind, rest) = covered.get(4..)?.split_first_chunk::<4>()?;
-    let (synced, body) = rest.split_first_chunk::<8>()?;
+    let (kind, after_kind) = covered.get(4..)?.split_first_chunk::<4>()?;
+    let (synced, body) = after_kind.split_first_chunk::<8>()?;
     Some(Frame {
         synced: u64::from_be_bytes(*synced),
         len: aligned(length.checked_add(PREFIX)?),

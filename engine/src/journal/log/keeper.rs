@@ -85,13 +85,13 @@ impl Keeper {
         loop {
             self.prepare(size);
             let state = lock(&self.desk);
-            let waits = |state: &mut KeeperState| state.spare.is_none() && !state.closing;
+            let waits = |keeper: &mut KeeperState| keeper.spare.is_none() && !keeper.closing;
             let waited = self.desk.1.wait_timeout_while(state, AGAIN, waits);
-            let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-            if let Some(spare) = state.spare.take() {
+            let (mut woken, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if let Some(spare) = woken.spare.take() {
                 return Ok(spare);
             }
-            if state.closing || self.permit.is_closing() {
+            if woken.closing || self.permit.is_closing() {
                 let full = io::Error::from(io::ErrorKind::StorageFull);
                 return Err(storage(NEXT, &full));
             }

@@ -143,10 +143,12 @@ impl SegmentReader {
                 .0
                 .with_table(&segment, |table| Ok(places(table, stream, from_seq, left)))?;
             let mut window = Window::default();
-            for (at, seq) in places.into_iter().zip(seq..) {
+            for (at, record_seq) in places.into_iter().zip(seq..) {
                 match at {
-                    NOWHERE => self.lost(stream, seq)?,
-                    at => page.push(record(&segment, &mut window, at, stream, seq)?.record()?),
+                    NOWHERE => self.lost(stream, record_seq)?,
+                    at => {
+                        page.push(record(&segment, &mut window, at, stream, record_seq)?.record()?)
+                    }
                 }
             }
         }

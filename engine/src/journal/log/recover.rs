@@ -209,13 +209,13 @@ impl Chain {
         self.follow(&found)?;
         let table = (self.read_table)(&*self.shared.disk, &format!("{}.table", found.name));
         let table = table.filter(|_| !self.shared.passes_damage);
-        let fits = |table: &SegmentTable| {
+        let fits = |candidate: &SegmentTable| {
             let end = position_of(
                 &found.header,
-                usize::try_from(table.end).unwrap_or(usize::MAX),
+                usize::try_from(candidate.end).unwrap_or(usize::MAX),
             );
             let there = end == after.position || (after.repaired && end < after.position);
-            there && u64::from(table.end) <= found.size
+            there && u64::from(candidate.end) <= found.size
         };
         let table = table.filter(fits);
         let (first, name) = (found.header.first, found.name.clone());
@@ -227,20 +227,20 @@ impl Chain {
             self.shared.push_segment(Arc::new(segment));
             return Ok(());
         }
-        let table = segment.scan(Some(after))?.table;
-        self.note_damage(&segment.name, &table);
-        self.take_in(first, &table);
-        let lost_to = table.damage.last().map_or(0, |(_, to)| *to);
+        let scanned = segment.scan(Some(after))?.table;
+        self.note_damage(&segment.name, &scanned);
+        self.take_in(first, &scanned);
+        let lost_to = scanned.damage.last().map_or(0, |(_, to)| *to);
         self.next = self.next.max(lost_to);
         self.position = after.position;
-        if !table.damage.is_empty() {
+        if !scanned.damage.is_empty() {
             // What comes after goes on from what it says was there.
             if let Some(before) = after.before {
                 self.shared.set_tip(before);
             }
         }
-        let whole = table.damage.is_empty() && !archived;
-        segment.set_table(table);
+        let whole = scanned.damage.is_empty() && !archived;
+        segment.set_table(scanned);
         let segment = Arc::new(segment);
         self.shared.push_segment(segment.clone());
         if whole {

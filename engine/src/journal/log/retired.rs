@@ -74,8 +74,11 @@ pub(in crate::journal) fn moved(
     write_table(&*shared.disk, &there, &table).map_err(failed)?;
     shared.replace_segment(Arc::new(there));
     let gone = [segment.name.clone(), segment.table_name()];
-    for name in &gone {
-        shared.disk.remove(name).map_err(|e| storage(name, &e))?;
+    for segment_name in &gone {
+        shared
+            .disk
+            .remove(segment_name)
+            .map_err(|e| storage(segment_name, &e))?;
     }
     shared
         .disk

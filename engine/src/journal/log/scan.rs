@@ -39,15 +39,15 @@ pub(super) fn scan(bytes: &[u8], header: &SegmentHeader, after: Option<&SegmentH
     // was acknowledged.
     let mut end = header::LEN;
     let mut table = Building::new(header.first);
-    for found in &found {
-        if found.at > end {
+    for scanned in &found {
+        if scanned.at > end {
             if position(end) >= synced {
                 break;
             }
-            table.damage(found);
+            table.damage(scanned);
         }
-        table.add(found);
-        end = found.at.saturating_add(found.frame.len);
+        table.add(scanned);
+        end = scanned.at.saturating_add(scanned.frame.len);
     }
     // What was acknowledged at the very end may be bad, too; a repair has taken care of that.
     let after = after.filter(|after| !after.repaired && position(end) < after.position);
@@ -56,7 +56,7 @@ pub(super) fn scan(bytes: &[u8], header: &SegmentHeader, after: Option<&SegmentH
     }
     let unsure = found.iter().find(|found| position(found.at) >= synced);
     Scan {
-        unsure: unsure.map_or(end, |found| found.at),
+        unsure: unsure.map_or(end, |frame| frame.at),
         torn: bytes.get(end..).unwrap_or_default().iter().any(|b| *b != 0),
         table: table.finish(end),
     }

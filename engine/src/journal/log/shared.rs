@@ -162,7 +162,7 @@ impl LogShared {
     pub(super) fn replace_segment(&self, segment: Arc<Segment>) {
         let mut all = write(&self.segments);
         let first = segment.header.first;
-        if let Ok(at) = all.binary_search_by_key(&first, |segment| segment.header.first)
+        if let Ok(at) = all.binary_search_by_key(&first, |other| other.header.first)
             && let Some(slot) = all.get_mut(at)
         {
             *slot = segment;

@@ -305,11 +305,11 @@ impl StoredTable {
         let mut before = (0_u64, 0_u32);
         let batches = self.batches.into_iter().map(|(first, count, at)| {
             before = (before.0.saturating_add(first), before.1.saturating_add(at));
-            let (first, at) = before;
+            let (batch_first, batch_at) = before;
             BatchPlace {
-                first,
-                last: first.saturating_add(count),
-                at,
+                first: batch_first,
+                last: batch_first.saturating_add(count),
+                at: batch_at,
             }
         });
         let batches: Vec<_> = batches.collect();

@@ -170,10 +170,10 @@ impl LogWriter {
             hash,
         };
         let mut frame = Vec::new();
-        let encode = |frame: &mut Vec<u8>, writer: &Self| {
-            frame.clear();
+        let encode = |gap: &mut Vec<u8>, writer: &Self| {
+            gap.clear();
             frame::encode_gap(
-                frame,
+                gap,
                 writer.place(),
                 writer.position(),
                 &link,

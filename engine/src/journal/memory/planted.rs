@@ -27,13 +27,15 @@ impl MemoryJournal {
         let gone = shelf.links.range(range.clone());
         let (first, last) = (gone.clone().next().unwrap().1, gone.last().unwrap().1);
         assert_eq!((first.first, last.last + 1), (missing.from, missing.to));
-        shelf.links.retain(|first, _| !range.contains(first));
+        shelf
+            .links
+            .retain(|batch_first, _| !range.contains(batch_first));
         shelf.records.retain(|offset, _| !range.contains(offset));
         for places in shelf.streams.values_mut() {
             places.retain(|_, offset| !range.contains(offset));
         }
         shelf.missing.push(missing);
-        shelf.missing.sort_by_key(|missing| missing.from);
+        shelf.missing.sort_by_key(|gap| gap.from);
     }
 
     /// Appends an event to a stream that reads as one which cannot be decoded.
@@ -46,9 +48,7 @@ impl MemoryJournal {
         };
         let mut stage = shelf.stage();
         let request = StagedDraft::all(vec![append]).unwrap();
-        stage
-            .admit(request, |stream| Ok(shelf.head(stream)))
-            .unwrap();
+        stage.admit(request, |of| Ok(shelf.head(of))).unwrap();
         let mut batch = stage.seal().unwrap();
         let stored = undecodable(&batch.records[0]);
         let BatchLink {

@@ -53,10 +53,10 @@ async fn a_head_that_was_changed_after_signing_is_found() {
     head.sign(&SigningKey::read(OPENSSH).unwrap());
     let key = PublicKey::read(OPENSSH_PUBLIC).unwrap();
     let changes: [fn(&mut AuditAnchor); 4] = [
-        |head| head.offset = Some(50),
-        |head| head.link.0[0] ^= 1,
-        |head| head.time.0 += 1,
-        |head| head.journal.push('X'),
+        |anchor| anchor.offset = Some(50),
+        |anchor| anchor.link.0[0] ^= 1,
+        |anchor| anchor.time.0 += 1,
+        |anchor| anchor.journal.push('X'),
     ];
     for change in changes {
         let mut changed = head.clone();
@@ -87,8 +87,8 @@ async fn what_is_said_another_way_is_no_head() {
         text.to_uppercase(),
         text.chars().rev().collect(),
     ];
-    for text in wrong {
-        assert!(text.parse::<AuditAnchor>().is_err(), "{text}");
+    for malformed in wrong {
+        assert!(malformed.parse::<AuditAnchor>().is_err(), "{malformed}");
     }
 }
 

@@ -98,8 +98,8 @@ fn permit_without_room(place: &Place) -> (Arc<std::sync::atomic::AtomicU64>, Per
     let free = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let seen = Arc::clone(&free);
     let look = move |_: &Path| {
-        let free = seen.load(std::sync::atomic::Ordering::Acquire);
-        Ok(Space::of(1 << 40, free))
+        let left = seen.load(std::sync::atomic::Ordering::Acquire);
+        Ok(Space::of(1 << 40, left))
     };
     let room = Room::open_with(place.dir.parent().unwrap(), Arc::new(look));
     (free, Permit::new(room, Lease::endless()))

@@ -49,12 +49,15 @@ fn figures_of_ten_thousand_entities() {
         status("VmRSS"),
         status("VmHWM"),
     );
-    let start = Instant::now();
+    let step_began = Instant::now();
     match step.as_str() {
         "fill" => {
-            let before = status("VmRSS");
+            let rss_before = status("VmRSS");
             let states = fleet(10_000);
-            println!("the states alone: RSS {before} -> {} KiB", status("VmRSS"));
+            println!(
+                "the states alone: RSS {rss_before} -> {} KiB",
+                status("VmRSS")
+            );
             opened.index.publish(all(&states));
         }
         "update" => {
@@ -64,11 +67,11 @@ fn figures_of_ten_thousand_entities() {
         }
         _ => {}
     }
-    let published = start.elapsed();
+    let published = step_began.elapsed();
     drop(opened.index);
     println!(
         "{step} in {published:?}, closed in {:?}; RSS {} KiB, peak {}; {} KiB on disk",
-        start.elapsed(),
+        step_began.elapsed(),
         status("VmRSS"),
         status("VmHWM"),
         size(&dir) / 1024,

@@ -50,8 +50,8 @@ pub(super) fn fill(
 ) -> Vec<FillItem> {
     let mut front = follow(next, prev, end, trusted, others);
     let mut back = Vec::new();
-    let reached = |front: &[FoundBatch]| {
-        let last = front.last();
+    let reached = |found: &[FoundBatch]| {
+        let last = found.last();
         last.map_or((next, prev), |batch| (batch.next(), batch.link.hash))
     };
     let (to, hash) = match end {

@@ -162,10 +162,14 @@ fn made(journal: &str, new: &New, heads: &mut Heads) -> LogChange {
         .bases
         .iter()
         .map(|(_, bytes)| frame::part_len(bytes.len()));
-    let items = new.items.iter().zip(&told).map(|(item, heads)| match item {
-        FillItem::Gap(_) => frame::gap_len(heads),
-        FillItem::Batch(batch) => batch.frame_len(),
-    });
+    let items = new
+        .items
+        .iter()
+        .zip(&told)
+        .map(|(item, lost_heads)| match item {
+            FillItem::Gap(_) => frame::gap_len(lost_heads),
+            FillItem::Batch(batch) => batch.frame_len(),
+        });
     let len = bases.chain(items).sum::<usize>() as u64;
     let position = new
         .until
@@ -180,16 +184,16 @@ fn made(journal: &str, new: &New, heads: &mut Heads) -> LogChange {
     };
     let mut bytes = header.encode();
     for (part, content) in &new.bases {
-        let position = position_of(&header, bytes.len());
+        let payload_at = position_of(&header, bytes.len());
         let place = FramePosition {
             salt: &header.salt,
-            position,
+            position: payload_at,
         };
-        frame::encode_part(&mut bytes, place, position, *part, content);
+        frame::encode_part(&mut bytes, place, payload_at, *part, content);
     }
-    for (item, told) in new.items.iter().zip(&told) {
+    for (item, lost_heads) in new.items.iter().zip(&told) {
         let at = position_of(&header, bytes.len());
-        put(&mut bytes, &header.salt, at, item, told, 0);
+        put(&mut bytes, &header.salt, at, item, lost_heads, 0);
     }
     if new.until.is_none() {
         let size = usize::try_from(FIRST_SIZE).unwrap_or_default();

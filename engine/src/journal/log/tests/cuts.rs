@@ -114,9 +114,9 @@ async fn look(
     }
     // What came after may be what an earlier check appended.
     let known = usize::try_from(acknowledged).unwrap();
-    for (stored, hash) in stored.iter().zip(&recorded.hashes).take(known) {
-        if stored.hash != *hash {
-            return Err(format!("{} is another", stored.place()));
+    for (read, hash) in stored.iter().zip(&recorded.hashes).take(known) {
+        if read.hash != *hash {
+            return Err(format!("{} is another", read.place()));
         }
     }
     links(&journal, &stored).await?;
@@ -148,7 +148,7 @@ async fn links(journal: &DiskJournal, stored: &[Stored]) -> Result<(), String> {
         let records = stored
             .iter()
             .filter(|s| (link.first..=link.last).contains(&s.offset));
-        if link != BatchLink::new(prev, next, link.last, records.map(|stored| &stored.hash)) {
+        if link != BatchLink::new(prev, next, link.last, records.map(|record| &record.hash)) {
             return Err(format!("the chain breaks at offset {next}"));
         }
         (prev, next) = (link.hash, link.last + 1);
@@ -179,11 +179,11 @@ fn try_cuts(recorded: &Recorded, cuts: Option<usize>, seed: u64) -> usize {
         // What recovery wrote may be cut, too.
         if tried % 16 == 0 {
             let mut second = Device::of(&left);
-            for op in left.ops() {
-                second.play(&op);
-                let image = second.cut(&mut rng);
+            for left_op in left.ops() {
+                second.play(&left_op);
+                let second_image = second.cut(&mut rng);
                 if rng.random_bool(0.2) {
-                    check(image, device.marked, recorded).unwrap_or_else(|why| {
+                    check(second_image, device.marked, recorded).unwrap_or_else(|why| {
                         panic!("recovery after instant {instant} of seed {seed}: {why}")
                     });
                 }

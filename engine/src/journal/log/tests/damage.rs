@@ -162,10 +162,10 @@ fn segments_of_two_journals_and_empty_ones_are_refused() {
         OpenMode::Append,
         Permit::always(),
     );
-    let said = place(other);
+    let other_said = place(other);
     assert!(
-        said.contains("it is a segment of the journal 01J"),
-        "{said}"
+        other_said.contains("it is a segment of the journal 01J"),
+        "{other_said}"
     );
     let mut newer = files;
     let content = newer.get_mut(&names[0]).unwrap();

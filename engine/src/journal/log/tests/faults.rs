@@ -37,8 +37,8 @@ fn a_sync_that_fails_ends_all_writing_and_says_what_to_do() {
         assert_eq!(journal.read_all(0, 9).await.unwrap_err(), error);
         drop(journal);
         disk.on_sync(|_| Ok(()));
-        let journal = open(&disk, OpenMode::Append).unwrap();
-        assert_eq!(journal.read_all(0, 1).await.unwrap(), kept);
+        let reopened = open(&disk, OpenMode::Append).unwrap();
+        assert_eq!(reopened.read_all(0, 1).await.unwrap(), kept);
     });
 }
 
@@ -57,9 +57,9 @@ fn what_a_failed_sync_left_is_written_again_before_it_is_believed() {
             .unwrap_err();
         drop(journal);
         disk.on_sync(|_| Ok(()));
-        let journal = open(&disk, OpenMode::Append).unwrap();
-        let seen = all(&journal).await;
-        journal.close().await;
+        let reopened = open(&disk, OpenMode::Append).unwrap();
+        let seen = all(&reopened).await;
+        reopened.close().await;
         seen
     });
     // Whatever was shown is there when the power goes right after.
@@ -134,11 +134,11 @@ fn what_has_no_room_in_a_segment_without_events_makes_it_longer() {
         let written = all(&journal).await;
         journal.close().await;
         for mode in [OpenMode::Inspect, OpenMode::Append, OpenMode::Append] {
-            let journal = open(&disk, mode).unwrap();
-            assert_eq!(journal.damage().await.unwrap(), []);
-            assert_eq!(all(&journal).await, written);
-            assert_eq!(journal.states(None).await.unwrap(), states);
-            journal.close().await;
+            let reopened = open(&disk, mode).unwrap();
+            assert_eq!(reopened.damage().await.unwrap(), []);
+            assert_eq!(all(&reopened).await, written);
+            assert_eq!(reopened.states(None).await.unwrap(), states);
+            reopened.close().await;
         }
     });
 }

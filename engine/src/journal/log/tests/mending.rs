@@ -55,7 +55,7 @@ fn whole(files: &Files) -> (Vec<Stored>, Vec<FoundBatch>) {
         let batch = |link: crate::journal::BatchLink| {
             let records = stored.iter();
             let records = records.filter(|s| (link.first..=link.last).contains(&s.offset));
-            FoundBatch::offered(link, records.map(|stored| stored.bytes.clone()).collect())
+            FoundBatch::offered(link, records.map(|record| record.bytes.clone()).collect())
         };
         let batches = links.into_iter().map(batch).collect();
         (stored, batches)
@@ -91,8 +91,8 @@ fn hold(disk: &SimDisk, lost: &[Range<u64>], before: &[Stored]) {
         let next = head.map_or(0, |head| head.last + 1);
         let stored = journal.read_stored(0, usize::MAX).await.unwrap();
         let mut there = stored.iter().peekable();
-        for expected in before.iter().filter(|stored| stored.offset < next) {
-            let found = there.next_if(|stored| stored.offset == expected.offset);
+        for expected in before.iter().filter(|record| record.offset < next) {
+            let found = there.next_if(|candidate| candidate.offset == expected.offset);
             assert!(found == Some(expected) || (found.is_none() && after(expected.offset)));
         }
         let missing = journal.missing().await.unwrap();
@@ -104,23 +104,25 @@ fn hold(disk: &SimDisk, lost: &[Range<u64>], before: &[Stored]) {
         assert_eq!(missing.len(), lost.len(), "{missing:?} {lost:?}");
         let number = 1 << 40;
         let heads = journal.streams().await.unwrap();
-        let head = heads.iter().find(|head| head.stream == stream(number));
-        let seq = head.map_or(0, |head| head.next_seq);
+        let stream_head = heads
+            .iter()
+            .find(|candidate| candidate.stream == stream(number));
+        let seq = stream_head.map_or(0, |stream_head| stream_head.next_seq);
         let more = journal.append(vec![append(number, seq, &[9])]).await;
         assert_eq!(more.unwrap()[0].offset, next);
         // What streams lack does not keep them from going on.
-        for head in heads.iter().take(3) {
-            let more = Append {
-                stream: head.stream.clone(),
-                expected_seq: head.next_seq,
+        for rewritten_head in heads.iter().take(3) {
+            let rewritten = Append {
+                stream: rewritten_head.stream.clone(),
+                expected_seq: rewritten_head.next_seq,
                 events: vec![event(9)],
             };
-            journal.append(vec![more]).await.unwrap();
+            journal.append(vec![rewritten]).await.unwrap();
         }
         journal.close().await;
-        let journal = open(disk, OpenMode::Inspect).unwrap();
-        assert_eq!(journal.damage().await.unwrap(), []);
-        journal.close().await;
+        let inspected = open(disk, OpenMode::Inspect).unwrap();
+        assert_eq!(inspected.damage().await.unwrap(), []);
+        inspected.close().await;
     });
 }
 
@@ -253,10 +255,14 @@ fn a_missing_segment_is_closed_wherever_it_stood_or_comes_from_a_backup() {
                 let (findings, _) = mended(&damaged, &[], &before);
                 assert_eq!(findings.len(), 1, "{findings:?}");
                 assert!(lost(&findings) >= 1);
-                let (findings, _) = mended(&damaged, &offered, &before);
+                let (offered_findings, _) = mended(&damaged, &offered, &before);
                 let last = segments(&files).last() == Some(&name);
                 // How far the newest went nobody can tell.
-                assert_eq!(lost(&findings), u64::from(last), "{name}: {findings:?}");
+                assert_eq!(
+                    lost(&offered_findings),
+                    u64::from(last),
+                    "{name}: {offered_findings:?}"
+                );
             }
         }
     }
@@ -278,8 +284,8 @@ fn an_archive_that_is_damaged_is_replaced_by_a_segment_of_the_log() {
         let (findings, after) = mended(&damaged, &offered, &before);
         assert_eq!(lost(&findings), 0, "{at}: {findings:?}");
         assert!(!after.contains_key(name));
-        let (findings, _) = mended(&damaged, &[], &before);
-        assert!(lost(&findings) > 0);
+        let (left_findings, _) = mended(&damaged, &[], &before);
+        assert!(lost(&left_findings) > 0);
     }
 }
 

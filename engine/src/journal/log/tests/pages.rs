@@ -26,8 +26,8 @@ fn long() -> (SimDisk, DiskJournal) {
     run(journal.append(batch.collect())).unwrap();
     run(journal.append(vec![append(STREAMS + 2, 0, &[9])])).unwrap();
     drop(journal);
-    let journal = open(&disk, OpenMode::Read).unwrap();
-    (disk, journal)
+    let reader = open(&disk, OpenMode::Read).unwrap();
+    (disk, reader)
 }
 
 #[test]
@@ -39,11 +39,11 @@ fn a_long_batch_is_read_in_pages_without_its_beginning_each_time() {
     assert_eq!(whole.len() as u64, STREAMS * EACH + 2);
 
     let mut pages = Vec::new();
-    let before = disk.read.load(Ordering::Relaxed);
+    let whole_before = disk.read.load(Ordering::Relaxed);
     while pages.len() < whole.len() {
         pages.extend(run(journal.read_all(pages.len() as u64, PAGE)).unwrap());
     }
-    let paged = disk.read.load(Ordering::Relaxed) - before;
+    let paged = disk.read.load(Ordering::Relaxed) - whole_before;
     assert!(pages == whole);
     // Each page reads 256 KiB ahead. From the beginning it would be half the batch each time.
     assert!(paged < once * 6, "{paged} bytes in pages, {once} at once");

@@ -120,7 +120,7 @@ impl SabotagedFile {
                 (place + frame.len() as u64).min(at + read as u64),
             );
             if from < to {
-                let index = |place: u64| usize::try_from(place).unwrap();
+                let index = |offset: u64| usize::try_from(offset).unwrap();
                 let part = &frame[index(from - place)..index(to - place)];
                 buffer[index(from - at)..index(to - at)].copy_from_slice(part);
             }

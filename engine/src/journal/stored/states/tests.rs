@@ -46,8 +46,8 @@ fn a_state_of_a_later_format_is_newer_and_one_of_none_damaged() {
         Err(Unreadable::Newer { found: 3, known: 2 })
     ));
     bytes[0] = 0;
-    for bytes in [bytes.as_slice(), &[]] {
-        let damaged = decode_state(bytes);
+    for broken in [bytes.as_slice(), &[]] {
+        let damaged = decode_state(broken);
         assert!(
             matches!(damaged, Err(Unreadable::Damaged(_))),
             "{damaged:?}"

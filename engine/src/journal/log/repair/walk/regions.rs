@@ -124,8 +124,8 @@ impl RepairWalk<'_> {
                 place = (tail.name, why.to_owned());
             }
         }
-        for first in pending {
-            let files: Vec<_> = self.files.get(first).into_iter().collect();
+        for batch_first in pending {
+            let files: Vec<_> = self.files.get(batch_first).into_iter().collect();
             for file in files.iter().flat_map(|files| files.files()) {
                 let bytes = file.bytes(self.disk)?;
                 trusted.extend(batch::in_a_row(&bytes, header::LEN).0);
@@ -210,7 +210,7 @@ impl RepairWalk<'_> {
         let (next, link, position) = (self.next, self.link, self.position);
         let streams = std::mem::take(&mut self.streams);
         (self.next, self.link, self.position) = (0, None, 0);
-        let hash = header.before.map(|link| link.hash).unwrap_or_default();
+        let hash = header.before.map(|before| before.hash).unwrap_or_default();
         let goal = RangeEnd::At(header.first, hash);
         self.region(goal, &pending, Some(header.position))?;
         (self.next, self.link, self.position) = (next, link, position);

@@ -157,7 +157,7 @@ impl RepairWalk<'_> {
         }
         let last = row
             .last()
-            .map_or(begin, |found| found.at.saturating_add(found.frame.len));
+            .map_or(begin, |batch| batch.at.saturating_add(batch.frame.len));
         match open.after {
             // What was in between goes on behind this segment.
             Some(after) if self.is_apart(open.first, after.first) => {
@@ -168,7 +168,7 @@ impl RepairWalk<'_> {
                 }
             }
             Some(after) => {
-                let hash = after.before.map(|link| link.hash).unwrap_or_default();
+                let hash = after.before.map(|before| before.hash).unwrap_or_default();
                 let goal = RangeEnd::At(after.first, hash);
                 let place = place_of(open.header, after.position);
                 match (one, after.repaired) {
