@@ -32,11 +32,11 @@ impl Files {
     pub(crate) async fn at(ports: &HostPorts, paths: BTreeSet<String>) -> Result<Self, Failure> {
         let paths: Vec<String> = paths.into_iter().collect();
         let mut files = Self::default();
-        for paths in paths.chunks(AT_ONCE) {
-            let Some(found) = ports.storage.files(paths).await? else {
+        for chunk in paths.chunks(AT_ONCE) {
+            let Some(found) = ports.storage.files(chunk).await? else {
                 return Ok(Self::default());
             };
-            files.0.extend(paths.iter().cloned().zip(found));
+            files.0.extend(chunk.iter().cloned().zip(found));
         }
         Ok(files)
     }
@@ -61,7 +61,7 @@ impl Files {
 /// A path without doubled slashes and dots that change nothing.
 pub(crate) fn plain(path: &str) -> String {
     let parts = path.split('/').filter(|part| !["", "."].contains(part));
-    parts.fold(String::new(), |path, part| format!("{path}/{part}"))
+    parts.fold(String::new(), |plain, part| format!("{plain}/{part}"))
 }
 
 /// The path of a backing file as the file that names it means it.

@@ -95,7 +95,7 @@ fn archive(files: &[PackedFile]) -> Result<String, Finding> {
     }
     let packed = tar
         .into_inner()
-        .and_then(|gzip| gzip.finish())
+        .and_then(|packer| packer.finish())
         .map_err(fault)?;
     Ok(BASE64.encode(packed))
 }

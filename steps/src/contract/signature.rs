@@ -31,14 +31,14 @@ pub(super) fn check(
 ) {
     let own = own_key(document, &mut report.findings);
     let key = given.or(own.as_ref());
-    for (key, given) in [(own.as_ref(), false), (given, true)] {
-        let Some(lifetime) = key.and_then(|key| key.lifetime) else {
+    for (signer, from_contract) in [(own.as_ref(), false), (given, true)] {
+        let Some(lifetime) = signer.and_then(|signer| signer.lifetime) else {
             continue;
         };
         report.certificate = Some(lifetime);
         let finding = now.and_then(|now| expiry(lifetime, now));
         report.findings.extend(finding.map(|finding| {
-            if given {
+            if from_contract {
                 finding
             } else {
                 finding.of("env").at(document.line(&["env", SIGNING_KEY]))

@@ -160,7 +160,10 @@ pub fn plain(line: &[u8]) -> String {
         if c == '\u{1b}' {
             if chars.next_if_eq(&'[').is_some() {
                 // A control sequence ends with its first letter or other final byte.
-                while chars.next_if(|c| matches!(c, ' '..='?')).is_some() {}
+                while chars
+                    .next_if(|intermediate| matches!(intermediate, ' '..='?'))
+                    .is_some()
+                {}
             }
             chars.next();
         } else if c == '\t' {

@@ -51,7 +51,7 @@ impl Bounds {
             Some(_) => None,
             None => ports.storage.pool(pool).await?,
         };
-        let left = found.map(|pool| most(pool.available, pool.capacity));
+        let left = found.map(|info| most(info.available, info.capacity));
         Ok(Self {
             left,
             allowed: left.unwrap_or_default(),

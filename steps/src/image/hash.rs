@@ -42,8 +42,8 @@ impl RunningHash {
     /// Takes it up again; `None` for a text that is no state.
     pub(super) fn at(state: &str) -> Option<Self> {
         let bytes = BASE64.decode(state).ok()?;
-        let state = SerializedState::<Sha256>::try_from(bytes.as_slice()).ok()?;
-        Sha256::deserialize(&state).ok().map(Self)
+        let serialized = SerializedState::<Sha256>::try_from(bytes.as_slice()).ok()?;
+        Sha256::deserialize(&serialized).ok().map(Self)
     }
 
     pub(super) fn end(self) -> Hash {

@@ -92,9 +92,9 @@ impl Step for RemoveImage {
         if cx.recorded.is_awaited(&cx.entity) {
             return Err(about_to_be_used(&ports, key));
         }
-        for key in [key, &sidecar::key(key)] {
+        for volume in [key, &sidecar::key(key)] {
             let doomed = DeletionCandidate {
-                key,
+                key: volume,
                 recorded: true,
                 owner: None,
             };

@@ -116,8 +116,8 @@ pub(crate) fn claim_of(cx: &StepContext, identity: &str) -> SidecarClaim {
 fn length(journal: &str) -> u64 {
     let own = Hash::of(journal.as_bytes()).0;
     let [a, b, c, ..] = own;
-    let own = u64::from_be_bytes([0, 0, 0, 0, 0, a, b, c]) & 0x000f_ffff;
-    own.saturating_add(2 * LENGTH as u64)
+    let place = u64::from_be_bytes([0, 0, 0, 0, 0, a, b, c]) & 0x000f_ffff;
+    place.saturating_add(2 * LENGTH as u64)
 }
 
 /// Reads the sidecar of an image.

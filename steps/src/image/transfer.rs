@@ -219,8 +219,8 @@ impl Upload<'_> {
         };
         self.cx.save(&()).await?;
         self.remove().await?;
-        let claim = sidecar::claim_of(self.cx, &identity);
-        sidecar::write(self.ports, self.key, &claim, None).await?;
+        let new_claim = sidecar::claim_of(self.cx, &identity);
+        sidecar::write(self.ports, self.key, &new_claim, None).await?;
         let spec = VolumeSpec {
             key: self.key.clone(),
             format: VolumeFormat::Raw,
@@ -371,7 +371,7 @@ impl Upload<'_> {
             track.room(length).await;
             let reading = async {
                 match first.next() {
-                    Some(piece) => Ok(Some(piece)),
+                    Some(first) => Ok(Some(first)),
                     None => begun.pieces.next().await,
                 }
             };

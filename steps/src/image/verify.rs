@@ -152,9 +152,10 @@ impl Step for VerifyImage {
         let image = match judge(&ports, params, found, identity).await {
             // Somebody said `retry`: the source may have the right image by now.
             Err(unfit) if unfit.class == FailureClass::Blocked && cx.attempt > 1 => {
-                let (found, identity) = self.send_again(cx, &ports, params, &key).await?;
-                note = found.note();
-                judge(&ports, params, found, identity).await?
+                let (found_again, identity_again) =
+                    self.send_again(cx, &ports, params, &key).await?;
+                note = found_again.note();
+                judge(&ports, params, found_again, identity_again).await?
             }
             judged => judged?,
         };

@@ -124,7 +124,7 @@ async fn free(ports: &HostPorts, params: &Params) -> Result<(), Failure> {
     };
     for network in ports.networks.networks().await? {
         let subnets = network.shape.subnets.iter();
-        let mut subnets = subnets.filter_map(|subnet| subnet.parse::<Ipv4Net>().ok());
+        let mut subnets = subnets.filter_map(|cidr| cidr.parse::<Ipv4Net>().ok());
         if let Some(other) = subnets.find(|other| overlap(&own, other)) {
             let by = format!("{} of network {}", other.trunc(), network.name);
             return taken(by);

@@ -132,13 +132,13 @@ impl SimHost {
             let words = format!("{}: {error}", file.display());
             PortError::new(PortErrorKind::Other, name, "simulated host", words)
         })?;
-        let Store::Folder(folder) = &store else {
+        let Store::Folder(root) = &store else {
             return Ok(Self::in_memory(name));
         };
         Ok(Self::new(
             name,
             HostTime::Wall,
-            Some(folder.clone()),
+            Some(root.clone()),
             store,
             state,
         ))
@@ -282,14 +282,14 @@ impl SimHost {
             return fail(PortErrorKind::OtherMachine, "it is another machine");
         }
         drop(pinned);
-        let pinned = self
+        let pinned_uuid = self
             .pinned_uuid
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if pinned.is_some() && *pinned != state.uuid {
+        if pinned_uuid.is_some() && *pinned_uuid != state.uuid {
             return fail(PortErrorKind::OtherMachine, "libvirt names another machine");
         }
-        drop(pinned);
+        drop(pinned_uuid);
         match fault {
             Some(Fault::Unreachable) => fail(PortErrorKind::Unreachable, "connection refused"),
             Some(Fault::Timeout) => fail(PortErrorKind::Timeout, "the call was not sent in time"),

@@ -125,10 +125,10 @@ impl NetworkPort for SimHost {
         self.call(call, |state, _| {
             let network = state.networks.get_mut(name);
             let own = network.filter(|network| shape(network).uuid == Some(uuid));
-            let network = own.ok_or_else(|| {
+            let own_network = own.ok_or_else(|| {
                 self.error(PortErrorKind::NetworkMissing, &object, "no such network")
             })?;
-            apply(network, change)
+            apply(own_network, change)
                 .map_err(|words| self.error(PortErrorKind::WrongState, &object, words))
         })
         .await

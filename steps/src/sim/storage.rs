@@ -131,7 +131,9 @@ impl SimHost {
                 let id = state.change();
                 let volume = self.idle(state, key, now)?;
                 let (old, len) = match &volume.content {
-                    Content::Stored { id, len, .. } => (Some(*id), *len),
+                    Content::Stored {
+                        id: source_id, len, ..
+                    } => (Some(*source_id), *len),
                     Content::Inline(bytes) => (None, bytes.len() as u64),
                 };
                 let id = old.unwrap_or(id);
@@ -235,7 +237,7 @@ impl StoragePort for SimHost {
             Ok(pool
                 .volumes
                 .iter()
-                .map(|(name, volume)| info(pool, &key(name), volume))
+                .map(|(volume_name, volume)| info(pool, &key(volume_name), volume))
                 .collect())
         })
         .await
@@ -285,8 +287,8 @@ impl StoragePort for SimHost {
                 ..original
             };
             let info = self.insert(state, &spec.key, copy)?;
-            let original = self.volume_of(state, source)?;
-            original.busy_until = original.busy_until.max(until);
+            let copied = self.volume_of(state, source)?;
+            copied.busy_until = copied.busy_until.max(until);
             Ok(info)
         });
         let info = made.await?;

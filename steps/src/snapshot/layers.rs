@@ -67,7 +67,7 @@ impl Disks<'_> {
             let Some(path) = self.path_of(disk, layer).await? else {
                 continue;
             };
-            let named = |domain: &DomainInfo| target(domain, &path).is_some();
+            let named = |of: &DomainInfo| target(of, &path).is_some();
             if domain.as_ref().is_some_and(named) {
                 return Ok(true);
             }

@@ -95,6 +95,6 @@ async fn a_guest_that_was_moved_to_another_host_is_not_started_twice() {
     assert_eq!(sim.count("start").await, 0);
     // Nor is it taken for one that is off, whose disks may be taken away.
     let stop = vsi::StopDomain::new(world.hosts.clone());
-    let refused = world.attempt(&stop, &stop_params(&world)).await;
-    assert_eq!(code(refused.map(|done| done.output)), "VSI0217");
+    let stop_refused = world.attempt(&stop, &stop_params(&world)).await;
+    assert_eq!(code(stop_refused.map(|done| done.output)), "VSI0217");
 }

@@ -176,11 +176,11 @@ async fn the_warning_before_the_end_says_why_and_what_to_do() {
         "{}",
         failure.remedy
     );
-    let failure = failed(Text::of("HPL05001E: x\nHPL11003E: 100 MiB\n")).await;
+    let short_of_memory = failed(Text::of("HPL05001E: x\nHPL11003E: 100 MiB\n")).await;
     assert!(
-        failure.remedy.as_str().contains("4 GiB"),
+        short_of_memory.remedy.as_str().contains("4 GiB"),
         "{}",
-        failure.remedy
+        short_of_memory.remedy
     );
 }
 
@@ -216,18 +216,18 @@ async fn a_boot_that_stands_still_says_where() {
         text.contains("it was at: root disk encryption; its last line: anything else"),
         "{text}"
     );
-    let failure = failed(Text::of("")).await;
+    let silent = failed(Text::of("")).await;
     assert!(
-        failure.message.as_str().contains("its console is empty"),
-        "{failure}"
+        silent.message.as_str().contains("its console is empty"),
+        "{silent}"
     );
     assert!(
-        failure.remedy.as_str().contains("virtlogd"),
+        silent.remedy.as_str().contains("virtlogd"),
         "{}",
-        failure.remedy
+        silent.remedy
     );
-    let failure = failed(Text::of("Kernel panic - not syncing: x\n")).await;
-    assert_eq!(failure.code.as_str(), "VSI0501");
+    let panicked = failed(Text::of("Kernel panic - not syncing: x\n")).await;
+    assert_eq!(panicked.code.as_str(), "VSI0501");
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,12 +293,12 @@ async fn a_log_that_was_rotated_during_the_boot_is_read_on() {
             .contains("VSI has started")
     );
     let keep = vsi::KeepEvidence::new(world.hosts.clone());
-    let params = keep_evidence::Params {
+    let evidence = keep_evidence::Params {
         host: HOST.to_owned(),
         uuid: world.uuid,
         console: world.console(),
     };
-    let kept = world.attempt(&keep, &params).await.unwrap().output;
+    let kept = world.attempt(&keep, &evidence).await.unwrap().output;
     assert!(kept.console_tail.contains("VSI has started") && kept.console_tail.len() <= 64 * 1024);
 }
 

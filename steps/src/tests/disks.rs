@@ -116,8 +116,8 @@ async fn a_disk_grows_beside_its_guest_or_through_it_and_never_shrinks() {
     assert_eq!(smaller.unwrap().output.capacity, 2 * GIB);
     assert_eq!(sim.count("resize").await, 1);
     guest(&world, true, DomainState::Running).await;
-    let grown = world.attempt(&step, &grow(key, 3 * GIB)).await;
-    assert_eq!(grown.unwrap().output.capacity, 3 * GIB);
+    let grown_again = world.attempt(&step, &grow(key, 3 * GIB)).await;
+    assert_eq!(grown_again.unwrap().output.capacity, 3 * GIB);
     assert_eq!(
         (sim.count("resize").await, sim.count("grow_disk").await),
         (1, 1)

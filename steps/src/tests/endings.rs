@@ -194,9 +194,9 @@ async fn a_guest_is_asked_before_it_is_ended() {
     booted.unwrap();
     assert_eq!(stop(&world).await, StopMode::Shutdown);
     assert_eq!(stop(&world).await, StopMode::Already);
-    let (world, booted) = boot("workload: w\nenv: lab-deaf\n").await;
-    booted.unwrap();
-    assert_eq!(stop(&world).await, StopMode::Destroyed);
+    let (deaf_world, deaf_booted) = boot("workload: w\nenv: lab-deaf\n").await;
+    deaf_booted.unwrap();
+    assert_eq!(stop(&deaf_world).await, StopMode::Destroyed);
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,10 +240,10 @@ async fn delete(world: &World) -> Result<delete_volumes::Output, Failure> {
     let delete = vsi::DeleteVolumes::new(world.hosts.clone());
     let output = world.drive(&delete, &volumes(world)).await?.output;
     let release = vsi::ReleaseSecrets::new(world.secrets.clone());
-    let params = vsi::release::Params {
+    let erasure = vsi::release::Params {
         secrets: vec![world.contract.clone()],
     };
-    world.drive(&release, &params).await?;
+    world.drive(&release, &erasure).await?;
     Ok(output)
 }
 

@@ -44,20 +44,20 @@ async fn a_fault_at_any_call_changes_nothing_in_the_end() {
             continue;
         }
         for fault in FAULTS {
-            let world = World::new().await;
-            world
+            let second_world = World::new().await;
+            second_world
                 .sim()
                 .await
                 .set_faults(Faults::none().at(call.name, *nth, fault))
                 .await;
-            let booted = world.provision().await;
+            let booted = second_world.provision().await;
             assert!(
                 booted.is_ok(),
                 "{fault:?} at {} {nth}: {booted:?}",
                 call.name
             );
             assert_eq!(
-                outcome(&world).await,
+                outcome(&second_world).await,
                 expected,
                 "{fault:?} at {} {nth}",
                 call.name
@@ -77,20 +77,31 @@ async fn a_restart_of_the_host_at_any_call_before_the_start_loses_nothing() {
     for call in calls.iter().take(before) {
         let nth = seen.entry(call.name).or_default();
         *nth += 1;
-        let world = World::new().await;
-        world
+        let second_world = World::new().await;
+        second_world
             .sim()
             .await
             .set_faults(Faults::none().at(call.name, *nth, Fault::HostRestart))
             .await;
-        let booted = world.provision().await;
+        let booted = second_world.provision().await;
         assert!(booted.is_ok(), "at {} {nth}: {booted:?}", call.name);
-        assert_eq!(outcome(&world).await, expected, "at {} {nth}", call.name);
-        let image = world.key("hpcr.qcow2");
-        let hash = world.ports().await.storage.sha256(&image).await.unwrap();
+        assert_eq!(
+            outcome(&second_world).await,
+            expected,
+            "at {} {nth}",
+            call.name
+        );
+        let image = second_world.key("hpcr.qcow2");
+        let hash = second_world
+            .ports()
+            .await
+            .storage
+            .sha256(&image)
+            .await
+            .unwrap();
         assert_eq!(
             hash,
-            vsiflow_engine::model::Hash::of(&world.source.image(URL))
+            vsiflow_engine::model::Hash::of(&second_world.source.image(URL))
         );
     }
 }
@@ -146,13 +157,13 @@ async fn what_steps_told_as_done_outlives_a_power_cut_whatever_failed_on_the_way
             continue;
         }
         for fault in FAULTS {
-            let world = World::new().await;
-            let sim = world.sim().await;
+            let faulty_world = World::new().await;
+            let sim = faulty_world.sim().await;
             sim.set_faults(Faults::none().at(call.name, *nth, fault))
                 .await;
-            world.define().await.unwrap();
+            faulty_world.define().await.unwrap();
             sim.with(|state| state.restart()).await;
-            let found = on_disk(&world).await;
+            let found = on_disk(&faulty_world).await;
             assert_eq!(found, expected, "{fault:?} at {} {nth}", call.name);
         }
     }

@@ -67,8 +67,8 @@ async fn a_disk_that_its_host_calls_whole_is_never_filled_again() {
     // Whatever this journal remembers of runs: somebody may have written to it.
     write(&world, &key, "a user's").await;
     world.next_run(None).await;
-    let done = world.attempt(&step, &params).await.unwrap();
-    assert_eq!(done.outcome, Outcome::AlreadyPresent);
+    let again = world.attempt(&step, &params).await.unwrap();
+    assert_eq!(again.outcome, Outcome::AlreadyPresent);
     assert_eq!(content(&world, &key).await, "a user's");
 
     // One that is not called whole is half a copy as far as anybody can tell.
@@ -76,8 +76,8 @@ async fn a_disk_that_its_host_calls_whole_is_never_filled_again() {
     world.record("ensure_base_image", &image);
     let beside = sidecar::key(&key);
     world.ports().await.storage.delete(&beside).await.unwrap();
-    let done = world.attempt(&step, &params).await.unwrap();
-    assert_eq!(done.outcome, Outcome::Created);
+    let refilled = world.attempt(&step, &params).await.unwrap();
+    assert_eq!(refilled.outcome, Outcome::Created);
     assert_eq!(content(&world, &key).await, filled);
 
     let delete = delete_volume::Params {
@@ -139,8 +139,8 @@ async fn a_disk_that_is_too_small_is_not_made() {
         checksum: None,
         size: 1 << 30,
     };
-    let failure = world.attempt(&check, &asked).await.map(|done| done.output);
-    assert_eq!(failure.unwrap_err().code.as_str(), "VSI0227");
+    let checked = world.attempt(&check, &asked).await.map(|done| done.output);
+    assert_eq!(checked.unwrap_err().code.as_str(), "VSI0227");
     asked.size = SIZE;
     let found = world.attempt(&check, &asked).await.unwrap().output;
     assert_eq!(found.virtual_size, Some(100 << 30));

@@ -243,14 +243,14 @@ async fn a_hyper_protect_guest_says_that_it_is_ready_and_its_probes_come_on_top(
         .await
         .unwrap();
     assert!(output.ready_line.contains("VSI has started successfully"));
-    let output = ready(&world, GuestType::HyperProtect, vec![Probe::Address {}])
+    let addressed = ready(&world, GuestType::HyperProtect, vec![Probe::Address {}])
         .await
         .unwrap();
     assert!(
-        output
+        addressed
             .ready_line
             .contains("started successfully.; address 192."),
-        "{output:?}"
+        "{addressed:?}"
     );
 }
 
@@ -292,14 +292,14 @@ async fn ignition_comes_by_the_firmware_or_by_a_disk() {
             .with(|state| state.domains[&world.uuid].spec.clone())
             .await;
         let Some(Platform {
-            ignition,
+            ignition: reported,
             agent: true,
             ..
         }) = spec.machine.platform
         else {
             panic!("it has a platform");
         };
-        assert_eq!(ignition.is_some(), seed == Seed::IgnitionFwCfg);
+        assert_eq!(reported.is_some(), seed == Seed::IgnitionFwCfg);
     }
 }
 

@@ -39,9 +39,8 @@ async fn attach(world: &World, disk: Disk) -> Result<VolumeFormat, String> {
         ..world.attach_data_disks()
     };
     let done = world.attempt(&step, &params).await;
-    let format = |done: &vsiflow_engine::step::Done<vsi::attach_data_disks::Output>| {
-        done.output.disks[0].format
-    };
+    let format =
+        |of: &vsiflow_engine::step::Done<vsi::attach_data_disks::Output>| of.output.disks[0].format;
     done.as_ref()
         .map(format)
         .map_err(|failure| failure.code.to_string())
@@ -71,8 +70,11 @@ async fn a_raw_disk_stays_raw_whatever_its_guest_writes_into_it() {
         ..disk.clone()
     };
     writes(&world, &key, reaching("/etc/shadow")).await;
-    for disk in [&disk, &pinned] {
-        assert_eq!(attach(&world, disk.clone()).await, Err("VSI0218".into()));
+    for attached in [&disk, &pinned] {
+        assert_eq!(
+            attach(&world, attached.clone()).await,
+            Err("VSI0218".into())
+        );
     }
     // Without a file of somebody else it still is not what it was.
     writes(&world, &key, qcow2_header(1 << 30)).await;
@@ -125,8 +127,8 @@ async fn no_document_takes_a_volume_of_vsiflows_own_for_its_data_disk() {
             "{key}: {refused}"
         );
     }
-    let image = reference(&other, world.key("hpcr.qcow2")).await;
-    assert_eq!(attach(&other, image).await, Err("VSI0219".into()));
+    let other_image = reference(&other, world.key("hpcr.qcow2")).await;
+    assert_eq!(attach(&other, other_image).await, Err("VSI0219".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,7 +156,7 @@ async fn what_stands_beside_an_image_is_believed_only_as_far_as_it_was_recorded(
         .unwrap();
     world.next_run(None).await;
     let again = world.ensure_image(&params).await;
-    let again = again.map(|image| image.sha256);
+    let again = again.map(|ensured| ensured.sha256);
     assert_ne!(
         again.ok(),
         Some(mark.sha256),
@@ -209,9 +211,16 @@ async fn a_user_is_found_by_whatever_path_it_names_the_volume() {
         .await;
     assert_eq!(removable(&world, &key).await, Err("VSI0210".into()));
 
-    let (world, key) = used_by("/var/lib//libvirt/./images/used").await;
-    world.sim().await.with(|state| state.shell = false).await;
-    assert_eq!(removable(&world, &key).await, Err("VSI0210".into()));
+    let (unnormalised_world, unnormalised_key) = used_by("/var/lib//libvirt/./images/used").await;
+    unnormalised_world
+        .sim()
+        .await
+        .with(|state| state.shell = false)
+        .await;
+    assert_eq!(
+        removable(&unnormalised_world, &unnormalised_key).await,
+        Err("VSI0210".into())
+    );
 }
 
 #[tokio::test(start_paused = true)]

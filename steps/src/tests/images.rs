@@ -247,8 +247,8 @@ async fn with_disk_error(nth: u32) -> (World, u64) {
         Err(_) => {
             failed += 1;
             attempt(2);
-            let verified = world.attempt(&verify, &params).await;
-            verified.unwrap().output.image
+            let verified_again = world.attempt(&verify, &params).await;
+            verified_again.unwrap().output.image
         }
     };
     // Nothing of it is in the host's memory alone.

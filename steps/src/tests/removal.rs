@@ -118,8 +118,8 @@ async fn a_guest_is_not_given_a_disk_that_a_snapshot_lies_over() {
     };
     assert!(world.attempt(&find, &parts).await.is_ok());
     snapshot(&world, &names::boot_disk(POOL, world.uuid)).await;
-    let refused = world.attempt(&find, &parts).await;
-    assert_eq!(code(refused.map(|done| done.output)), "VSI0210");
+    let find_refused = world.attempt(&find, &parts).await;
+    assert_eq!(code(find_refused.map(|done| done.output)), "VSI0210");
 }
 
 #[tokio::test(start_paused = true)]

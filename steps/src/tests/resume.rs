@@ -162,8 +162,8 @@ async fn an_image_is_removed_only_while_nothing_uses_it() {
     assert_eq!(left, 0, "its claim went with it");
     // What somebody else put there stays.
     foreign(&world, &params.volume, b"somebody's").await;
-    let done = world.attempt(&remove, &unwanted).await.unwrap();
-    assert_eq!(done.output.removed, None);
+    let again = world.attempt(&remove, &unwanted).await.unwrap();
+    assert_eq!(again.output.removed, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -72,10 +72,10 @@ async fn an_upload_whose_process_was_killed_left_what_the_file_took() {
         sink.send(vec![7; 100_000].into()).await.unwrap();
     }
     world.hosts = Arc::new(SimHosts::in_folder(folder.path()));
-    let storage = world.ports().await.storage;
-    let volume = storage.volume(&key).await.unwrap().unwrap();
+    let stored = world.ports().await.storage;
+    let volume = stored.volume(&key).await.unwrap().unwrap();
     assert_eq!(volume.physical, 300_000);
-    let bytes = storage.read(&key, 299_999, 10).await.unwrap();
+    let bytes = stored.read(&key, 299_999, 10).await.unwrap();
     assert_eq!(bytes.as_ref(), [7]);
 }
 

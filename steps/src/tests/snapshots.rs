@@ -156,8 +156,8 @@ async fn a_guest_that_must_be_off_or_has_no_agent_is_refused_and_nothing_is_left
         quiesce: true,
         ..taking(&world)
     };
-    let refused = world.attempt(&step, &quiesced).await.unwrap_err();
-    assert_eq!(refused.code.as_str(), "VSI0222");
+    let quiesced_refused = world.attempt(&step, &quiesced).await.unwrap_err();
+    assert_eq!(quiesced_refused.code.as_str(), "VSI0222");
     assert!(leftovers(&world).await.is_empty());
     assert_eq!(state(&world).await, DomainState::Running);
 }
@@ -174,8 +174,8 @@ async fn a_layer_of_our_own_is_told_from_a_foreign_one_of_such_a_name() {
         backing: Some((below.path.clone(), VolumeFormat::Qcow2)),
     };
     ports.storage.create(&spec).await.unwrap();
-    let code = |world: &World| {
-        let (cx, ports, below) = (world.cx("test", false), ports.clone(), below.clone());
+    let code = |on: &World| {
+        let (cx, ports, below) = (on.cx("test", false), ports.clone(), below.clone());
         async move {
             let over = guards::nothing_over(&cx, &ports, &[&below]).await;
             over.unwrap_err().code.to_string()

@@ -141,7 +141,7 @@ impl Step for DefineDomain {
         let mark = Some(ownership::mark(cx, params.uuid));
         let defined = domain.filter(|domain| domain.mark == mark && domain.persistent);
         // The mark is this very run's: so is all of the definition.
-        Ok(defined.map_or(Observed::Needed, |domain| Observed::Present(output(domain))))
+        Ok(defined.map_or(Observed::Needed, |own| Observed::Present(output(own))))
     }
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
@@ -317,8 +317,8 @@ fn disks(cx: &StepContext, params: &Params) -> Result<Vec<DiskSpec>, Failure> {
             .into_iter()
             .map(|d| disk(d.path, d.format, &d.serial, false, None)),
     );
-    for (index, disk) in disks.iter_mut().enumerate() {
-        disk.target = names::disk_target(index);
+    for (index, spec) in disks.iter_mut().enumerate() {
+        spec.target = names::disk_target(index);
     }
     Ok(disks)
 }

@@ -119,12 +119,12 @@ async fn delete(
         }
         return Ok(());
     }
-    let doomed = DeletionCandidate {
+    let candidate = DeletionCandidate {
         key: &key,
         recorded,
         owner: Some(uid),
     };
-    if guards::remove(cx, ports, doomed).await? == Removed::Removed {
+    if guards::remove(cx, ports, candidate).await? == Removed::Removed {
         output.removed.push(key);
     }
     Ok(())

@@ -76,7 +76,7 @@ impl<'a> Addresses<'a> {
         let mut leases = Vec::new();
         for card in cards {
             let network = self.leases_of(&card.network).await;
-            let own = cards.iter().filter_map(|card| network.get(&lower(card)));
+            let own = cards.iter().filter_map(|mac| network.get(&lower(mac)));
             leases.extend(own.flatten().cloned());
         }
         let given = in_order(&leases, cards);

@@ -32,7 +32,7 @@ pub(super) async fn decided(
     let begin = Instant::now();
     loop {
         let domain = ownership::own_domain(cx, ports, uid).await?;
-        let is_starting = |domain: &DomainInfo| domain.state == DomainState::Starting;
+        let is_starting = |of: &DomainInfo| of.state == DomainState::Starting;
         if !domain.as_ref().is_some_and(is_starting) {
             return Ok(domain);
         }

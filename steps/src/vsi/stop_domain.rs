@@ -117,8 +117,8 @@ impl Step for StopDomain {
         };
         if params.boots_anew {
             // Somebody may have saved it instead, meanwhile.
-            let domain = look(cx, &ports, params.uuid).await?;
-            without_memory(&ports, params, domain.as_ref())?;
+            let again = look(cx, &ports, params.uuid).await?;
+            without_memory(&ports, params, again.as_ref())?;
         }
         Ok(Done::updated(Output { how }))
     }

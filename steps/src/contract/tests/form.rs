@@ -108,11 +108,14 @@ fn errors_name_the_line_and_never_the_content() {
     let failure = check(format!("workload: {secret}\nenv:\n  - {secret}\n").as_bytes());
     let text = format!("{:?}", failure.unwrap_err());
     assert!(text.contains("line 2") && !text.contains(secret), "{text}");
-    let text = format!(
+    let nested = format!(
         "{:?}",
         check(b"workload: x\nenv: hunter2: [\n").unwrap_err()
     );
-    assert!(text.contains("line") && !text.contains(secret), "{text}");
+    assert!(
+        nested.contains("line") && !nested.contains(secret),
+        "{nested}"
+    );
     let bomb = format!("a: &a [x,x]\n{}workload: *a\nenv: x\n", "b: [*a]\n");
     assert!(check(bomb.as_bytes()).is_err());
 }

@@ -178,9 +178,9 @@ fn what_ibms_scripts_make_is_accepted() {
         .replace("env: ", "x: ")
         .replace("workload: ", "env: ")
         .replace("x: ", "workload: ");
-    let report = inspect(swapped.as_bytes(), &desk.given("public.pem"));
-    assert_eq!(report.signature, SignatureState::Invalid);
-    assert_eq!(report.errors().next().unwrap().code, "VSI0407");
+    let swapped_report = inspect(swapped.as_bytes(), &desk.given("public.pem"));
+    assert_eq!(swapped_report.signature, SignatureState::Invalid);
+    assert_eq!(swapped_report.errors().next().unwrap().code, "VSI0407");
 }
 
 #[test]
@@ -258,8 +258,8 @@ fn a_certificate_is_looked_at_by_the_day() {
         let days = day * i32::unsigned_abs(at);
         let now = SystemTime::now();
         given.now = Some(if at > 0 { now + days } else { now - days });
-        let report = inspect(contract.as_bytes(), &given);
-        let error = report.errors().next().unwrap();
+        let again = inspect(contract.as_bytes(), &given);
+        let error = again.errors().next().unwrap();
         assert!(
             error.code == "VSI0408" && error.message.contains(word),
             "{error:?}"

@@ -120,8 +120,12 @@ async fn define(place: &Place, spec: &DomainSpec) -> Verdict {
     equal("arch", marked.arch, spec.machine.arch.clone())?;
     for on in [true, false] {
         ok("set_autostart", domains.set_autostart(spec.uuid, on).await)?;
-        let found = ok("domain", domains.domain(spec.uuid).await)?;
-        equal("autostart", found.map(|domain| domain.autostart), Some(on))?;
+        let switched = ok("domain", domains.domain(spec.uuid).await)?;
+        equal(
+            "autostart",
+            switched.map(|domain| domain.autostart),
+            Some(on),
+        )?;
     }
     fails(
         "destroy",

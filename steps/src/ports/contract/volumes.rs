@@ -128,10 +128,10 @@ pub async fn read_along(place: &Place) -> Verdict {
     if let Some(hash) = ok("sha256_along", hash)? {
         equal("hash", hash, Hash::of(&bytes))?;
     }
-    let (tell, synced) = watch::channel(Synced::Prefix(500_000));
-    let giving_up = async { drop(tell) };
-    let (hash, ()) = tokio::join!(storage(place).sha256_along(&key, synced), giving_up);
-    equal("given up", ok("sha256_along", hash)?, None)?;
+    let (teller, partly_synced) = watch::channel(Synced::Prefix(500_000));
+    let giving_up = async { drop(teller) };
+    let (given_up, ()) = tokio::join!(storage(place).sha256_along(&key, partly_synced), giving_up);
+    equal("given up", ok("sha256_along", given_up)?, None)?;
     clean(place, &[&key]).await
 }
 
@@ -173,8 +173,12 @@ pub async fn holes(place: &Place) -> Verdict {
     let mut sink = ok("upload", storage(place).upload(&key, 0, Some(3)).await)?;
     ok("send", sink.send(Bytes::from_static(b"abc")).await)?;
     ok("finish", sink.finish().await)?;
-    let found = ok("volume", storage(place).volume(&key).await)?;
-    equal("length", found.map(|volume| volume.physical), Some(10_000))?;
+    let regrown = ok("volume", storage(place).volume(&key).await)?;
+    equal(
+        "length",
+        regrown.map(|volume| volume.physical),
+        Some(10_000),
+    )?;
     clean(place, &[&key]).await
 }
 
@@ -271,8 +275,8 @@ pub async fn qcow2_is_recognised(place: &Place) -> Verdict {
     let mut sink = ok("fill", opened)?;
     ok("send", sink.send(whole).await)?;
     ok("finish", sink.finish().await)?;
-    for copy in [&copy, &image] {
-        let found = looked_into(place, copy).await?;
+    for uploaded in [&copy, &image] {
+        let found = looked_into(place, uploaded).await?;
         equal("format", found.format.as_str(), "qcow2")?;
         equal("capacity", found.capacity, 5 << 20)?;
         if found.modified.is_none() {

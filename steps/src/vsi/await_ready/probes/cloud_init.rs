@@ -81,7 +81,7 @@ impl StatusCommand {
         };
         let status = format!(r#"{{"execute":"guest-exec-status","arguments":{{"pid":{pid}}}}}"#);
         let answer = agent(ports, uuid, &status).await?;
-        let running = |answer: &Value| answer.get("exited") == Some(&Value::Bool(false));
+        let running = |of: &Value| of.get("exited") == Some(&Value::Bool(false));
         if answer.as_ref().is_some_and(running) {
             return Ok(None);
         }
