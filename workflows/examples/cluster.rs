@@ -71,8 +71,8 @@ fn options() -> Result<Options> {
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut number = || -> Result<u32> {
-            let word = words.next().ok_or("a number is missing")?;
-            Ok(word.parse::<u32>()?.max(1))
+            let count = words.next().ok_or("a number is missing")?;
+            Ok(count.parse::<u32>()?.max(1))
         };
         match word.as_str() {
             "--json" => options.json = true,
@@ -180,8 +180,8 @@ impl Options {
                 let vsis =
                     numbers.map(|number| self.vsi(format!("web-{number}"), Some(uid(number))));
                 resolved.vsis = vsis.collect::<Result<_>>()?;
-                let numbers = 0..self.vsis;
-                let entities = numbers.map(|number| vsi_entity(uid(number)));
+                let all = 0..self.vsis;
+                let entities = all.map(|number| vsi_entity(uid(number)));
                 entities.collect::<std::result::Result<_, _>>()?
             }
             "pool" => {
@@ -328,9 +328,9 @@ fn all(options: &Options) -> Result<Map<String, Value>> {
     }
     for way in WAYS.into_iter().skip(1) {
         for (ratio, key) in [("ratio", "s"), ("cpu_ratio", "cpu_s")] {
-            let of = |way: &str| {
+            let of = |other_way: &str| {
                 medians
-                    .get(&format!("{way}_{key}"))
+                    .get(&format!("{other_way}_{key}"))
                     .copied()
                     .unwrap_or(f64::NAN)
             };

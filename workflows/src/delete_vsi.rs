@@ -97,12 +97,12 @@ pub fn graph(wanted: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
     let mut last = vec![DeleteVolumes::NAME];
     let cards = network::reservations(wanted);
     if !cards.is_empty() {
-        let params = release_addresses::Params {
+        let address_params = release_addresses::Params {
             host: wanted.vsi.host.clone(),
             cards,
             recorded: made(ReserveAddresses::NAME),
         };
-        nodes.step::<ReleaseAddresses>(&[UndefineDomain::NAME], &params)?;
+        nodes.step::<ReleaseAddresses>(&[UndefineDomain::NAME], &address_params)?;
         last.push(ReleaseAddresses::NAME);
     }
     release(&mut nodes, wanted, &last)?;

@@ -235,9 +235,9 @@ fn words(state: DomainState) -> &'static str {
 
 fn shapes(which: &str, written: &DomainShape, found: &DomainShape) -> Vec<DriftFinding> {
     let mut all = Vec::new();
-    let mut compare = |what: &str, expected: String, found: String| {
-        if expected != found {
-            all.push(finding(&format!("{which}{what}"), expected, found));
+    let mut compare = |what: &str, expected: String, actual: String| {
+        if expected != actual {
+            all.push(finding(&format!("{which}{what}"), expected, actual));
         }
     };
     compare("cpus", written.cpus.to_string(), found.cpus.to_string());

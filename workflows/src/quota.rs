@@ -103,12 +103,12 @@ pub fn limits(hard: &QuotaLimits, used: Usage) -> Vec<Limit> {
         ("memory", true, used.memory, size(hard.memory)),
         ("disk", true, used.disk, size(hard.disk)),
     ];
-    let set = all.into_iter().filter_map(|(name, is_size, used, hard)| {
+    let set = all.into_iter().filter_map(|(name, is_size, taken, most)| {
         Some(Limit {
             name,
             is_size,
-            used,
-            hard: hard?,
+            used: taken,
+            hard: most?,
         })
     });
     set.collect()
@@ -141,10 +141,10 @@ impl fmt::Display for Excess {
 pub fn excesses(hard: &QuotaLimits, before: Usage, after: Usage) -> Vec<Excess> {
     let (now, then) = (limits(hard, before), limits(hard, after));
     let both = now.into_iter().zip(then);
-    let over = both.filter(|(now, then)| then.used > now.used && then.used > now.hard);
-    over.map(|(now, then)| Excess {
-        limit: now,
-        asked: then.used.saturating_sub(now.used),
+    let over = both.filter(|(is, would_be)| would_be.used > is.used && would_be.used > is.hard);
+    over.map(|(is, would_be)| Excess {
+        limit: is,
+        asked: would_be.used.saturating_sub(is.used),
     })
     .collect()
 }
@@ -153,7 +153,7 @@ pub fn excesses(hard: &QuotaLimits, before: Usage, after: Usage) -> Vec<Excess> 
 pub fn grows(hard: &QuotaLimits, before: Usage, after: Usage) -> bool {
     let (now, then) = (limits(hard, before), limits(hard, after));
     let mut both = now.into_iter().zip(then);
-    both.any(|(now, then)| then.used > now.used)
+    both.any(|(is, would_be)| would_be.used > is.used)
 }
 
 #[cfg(test)]
@@ -211,7 +211,7 @@ mod tests {
             let hard = QuotaLimits { vsis: Some(vsis), disk: Some(Quantity(disk)), ..QuotaLimits::default() };
             let over = excesses(&hard, before, after);
             let names: Vec<_> = over.iter().map(|one| one.limit.name).collect();
-            let grows = |before: u64, after: u64, hard: u64| after > before && after > hard;
+            let grows = |old: u64, new: u64, limit: u64| new > old && new > limit;
             prop_assert_eq!(names.contains(&"vsis"), grows(before.vsis, after.vsis, u64::from(vsis)));
             prop_assert_eq!(names.contains(&"disk"), grows(before.disk, after.disk, disk));
             prop_assert!(excesses(&hard, before, before).is_empty());

@@ -115,7 +115,7 @@ impl Reach {
         ports.host.pin(machine.as_deref());
         let libvirt = self.read(|marks| marks.libvirts.get(id).cloned());
         let stays = libvirt.filter(|libvirt| libvirt.stays);
-        ports.host.pin_uuid(stays.map(|libvirt| libvirt.uuid));
+        ports.host.pin_uuid(stays.map(|pinned| pinned.uuid));
         Ok(ports)
     }
 

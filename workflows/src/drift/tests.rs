@@ -113,8 +113,8 @@ fn a_screen_that_listens_elsewhere_is_drift_and_one_that_nobody_looked_for_is_no
     let words = "screen: expected vnc on 127.0.0.1, found vnc on 0.0.0.0";
     assert_eq!(edited, [words]);
     let removed = found(|domain| domain.live.as_mut().unwrap().screens = Some(Vec::new()));
-    let words = "running screen: expected vnc on 127.0.0.1, found none";
-    assert_eq!(removed, [words]);
+    let absent = "running screen: expected vnc on 127.0.0.1, found none";
+    assert_eq!(removed, [absent]);
     // An older version recorded none, whatever there was.
     let mut before = shape();
     before.screens = None;

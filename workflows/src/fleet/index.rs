@@ -249,9 +249,9 @@ impl Fleet {
 
     /// Remembers which secret belongs to which image URL.
     pub(super) fn take_in_credentials(&self, known: &[Known]) {
-        for known in known.iter().filter(|known| !known.is_deleted()) {
-            if let Some(secret) = &known.wanted.image_credentials {
-                let vsi = &known.wanted.vsi;
+        for vsi in known.iter().filter(|known| !known.is_deleted()) {
+            if let Some(secret) = &vsi.wanted.image_credentials {
+                let vsi = &vsi.wanted.vsi;
                 self.credentials
                     .put(&vsi.host, &vsi.image.url, secret.clone());
             }
@@ -304,13 +304,13 @@ impl Fleet {
     /// The secrets of jump hosts; `None` where one of them is not at hand.
     async fn jump_secrets(&self, names: &[JumpSecretNames]) -> Option<Vec<JumpSecrets>> {
         let mut all = Vec::with_capacity(names.len());
-        for names in names {
+        for host_names in names {
             let (key, key_passphrase) = (
-                self.secret(&names.key).await,
-                self.secret(&names.key_passphrase).await,
+                self.secret(&host_names.key).await,
+                self.secret(&host_names.key_passphrase).await,
             );
-            let is_whole = key.is_some() == names.key.is_some()
-                && key_passphrase.is_some() == names.key_passphrase.is_some();
+            let is_whole = key.is_some() == host_names.key.is_some()
+                && key_passphrase.is_some() == host_names.key_passphrase.is_some();
             all.push(is_whole.then_some(JumpSecrets {
                 key,
                 key_passphrase,
@@ -332,10 +332,10 @@ impl Fleet {
 fn first_there(known: &[Known]) -> BTreeMap<String, String> {
     let alive = known.iter().filter(|known| !known.is_deleted());
     let mut alive: Vec<_> = alive.collect();
-    alive.sort_by_key(|known| known.state.runs.first().copied());
+    alive.sort_by_key(|vsi| vsi.state.runs.first().copied());
     let mut first = BTreeMap::new();
-    for known in alive {
-        let vsi = &known.wanted.vsi;
+    for vsi in alive {
+        let vsi = &vsi.wanted.vsi;
         first
             .entry(vsi.host.clone())
             .or_insert_with(|| vsi.namespace.clone());

@@ -92,17 +92,17 @@ impl DiskHandle<'_> {
     pub async fn users(self, uid: Uuid) -> Result<Vec<String>, FleetError> {
         let known = self.fleet.known_with(uid).await?;
         let volume = uid.to_string();
-        let has = |known: &Known, disk: &DesiredDisk| {
+        let has = |vsi: &Known, disk: &DesiredDisk| {
             // What came with a VSI that was adopted is known by its volume alone.
-            vsi_graph::volume(&known.wanted, disk).name == volume
+            vsi_graph::volume(&vsi.wanted, disk).name == volume
                 || matches!(disk.source, DiskOrigin::Made { uid: own, .. } if own == Some(uid))
         };
-        let uses = |known: &&Known| {
-            let now = known.wanted.vsi.disks.iter();
-            let before = known.wanted.before.iter();
+        let uses = |vsi: &&Known| {
+            let now = vsi.wanted.vsi.disks.iter();
+            let before = vsi.wanted.before.iter();
             let before = before.flat_map(|asked| &asked.vsi.disks);
-            let before = before.filter(|_| !known.state.is_settled());
-            !known.is_deleted() && now.chain(before).any(|disk| has(known, disk))
+            let before = before.filter(|_| !vsi.state.is_settled());
+            !vsi.is_deleted() && now.chain(before).any(|disk| has(vsi, disk))
         };
         Ok(known.iter().filter(uses).map(Known::label).collect())
     }

@@ -382,8 +382,8 @@ impl Fleet {
             _ => None,
         });
         let bytes = self.blobs.get(params.next()?).await.ok()?;
-        let params: Value = serde_json::from_slice(&bytes).ok()?;
-        let (namespace, name) = params.get("title")?.as_str()?.split_once('/')?;
+        let parsed: Value = serde_json::from_slice(&bytes).ok()?;
+        let (namespace, name) = parsed.get("title")?.as_str()?.split_once('/')?;
         Some((namespace.to_owned(), name.to_owned()))
     }
 
@@ -400,7 +400,7 @@ impl Fleet {
         let head = self.journal.streams().await?;
         let end = head.iter().find(|head| head.stream == *stream);
         let mut all = Vec::new();
-        for seq in 0..end.map_or(0, |head| head.next_seq) {
+        for seq in 0..end.map_or(0, |stream_head| stream_head.next_seq) {
             if let Ok(found) = self.journal.read(stream, seq, 1).await {
                 all.extend(found);
             }

@@ -79,7 +79,7 @@ impl Class {
     fn has(&self, vsi: &PlacedVsi) -> bool {
         match self {
             Self::Labelled(namespace, selector) => {
-                let fits = |selector: &LabelSelector| selector.matches(&vsi.labels);
+                let fits = |its: &LabelSelector| its.matches(&vsi.labels);
                 vsi.namespace == *namespace && selector.as_ref().is_none_or(fits)
             }
             Self::Pool(namespace, pool) => {

@@ -151,10 +151,12 @@ fn anti_affinity_holds_for_both_whoever_comes_first() {
         refused.to_string().contains("antiAffinity: v0 is there"),
         "{refused}"
     );
-    let refused = board.choose(&request("meek", &all, json!({}))).unwrap_err();
+    let meek_refused = board.choose(&request("meek", &all, json!({}))).unwrap_err();
     assert!(
-        refused.to_string().contains("antiAffinity: v1 is there"),
-        "{refused}"
+        meek_refused
+            .to_string()
+            .contains("antiAffinity: v1 is there"),
+        "{meek_refused}"
     );
     // In another namespace nobody minds.
     let mut other = request("other", &all, averse);

@@ -221,7 +221,7 @@ mod tests {
                 prop_assert!(ephemeral && disks.is_empty());
             }
             if of(true).keeps().is_none() {
-                prop_assert!(disks.iter().all(|(_, policy)| *policy == DeletionPolicy::Delete));
+                prop_assert!(disks.iter().all(|(_, disk_policy)| *disk_policy == DeletionPolicy::Delete));
             }
         }
     }

@@ -450,11 +450,11 @@ mod tests {
             .disks
             .push(serde_json::from_value(disk("d3", 3)).unwrap());
         assert_eq!(paths(&newer), ["disks[d1]", "disks[d3]"]);
-        let mut newer = vsi();
-        newer.disks[1] = serde_json::from_value(disk("d2", 3)).unwrap();
-        assert_eq!(paths(&newer), ["disks[d2].source.size"]);
-        let mut newer = vsi();
-        newer.disks.reverse();
-        assert_eq!(paths(&newer), ["disks"]);
+        let mut resized = vsi();
+        resized.disks[1] = serde_json::from_value(disk("d2", 3)).unwrap();
+        assert_eq!(paths(&resized), ["disks[d2].source.size"]);
+        let mut reordered = vsi();
+        reordered.disks.reverse();
+        assert_eq!(paths(&reordered), ["disks"]);
     }
 }

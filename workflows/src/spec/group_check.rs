@@ -357,7 +357,7 @@ fn comes_before(
     if wave < own {
         return Ok(());
     }
-    let name = |wave: usize| group.waves.get(wave).map_or("", |wave| wave.name.as_str());
+    let name = |of: usize| group.waves.get(of).map_or("", |of| of.name.as_str());
     let message = if wave == own {
         format!(
             "$({reference}) is known only once wave {} is up, to which this belongs",
@@ -434,7 +434,7 @@ fn gate_probe(
         spec.tcp.is_some(),
         spec.http.is_some(),
     ];
-    let of_guest = of_guest.iter().filter(|given| **given).count();
+    let of_guest = of_guest.iter().filter(|is_given| **is_given).count();
     let one = "write one of ready, console, agent, tcp, http and agentCommand in each";
     match given.saturating_add(of_guest) {
         0 => return Err(("", "this probe is empty".to_owned(), one)),

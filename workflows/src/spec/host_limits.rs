@@ -109,7 +109,7 @@ const MOST: u32 = 1000;
 
 fn parse(text: &str) -> Option<Ratio> {
     let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
     if whole.is_empty() || whole.len() > 4 || rest.len() > 3 || !digits(whole) || !digits(rest) {
         return None;
     }

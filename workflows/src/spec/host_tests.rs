@@ -289,8 +289,8 @@ fn with_jumps(more: &[(&str, &str)]) -> Result<HostSettings, HostKeyError> {
 fn jump_hosts_are_named_in_the_order_of_the_way_and_leave_the_hosts_id_alone() {
     let settings = with_jumps(&[("KEY", "secret")]).unwrap();
     assert_eq!(settings.id(), "root@inner.example.com:22");
-    let shown = |settings: &HostSettings| -> Vec<_> {
-        let jumps = settings.record.jumps().iter();
+    let shown = |of: &HostSettings| -> Vec<_> {
+        let jumps = of.record.jumps().iter();
         jumps.map(ToString::to_string).collect()
     };
     let way = ["root@bastion.example.com:22", "me@[fd00::1]:2222"];
@@ -300,10 +300,10 @@ fn jump_hosts_are_named_in_the_order_of_the_way_and_leave_the_hosts_id_alone() {
     assert_eq!(read, settings.record);
     // What was recorded before there were any is read, and written, as it was.
     let direct = from_uri("ssh://h?insecure=1").unwrap();
-    let text = serde_json::to_string(&direct.record).unwrap();
-    assert!(!text.contains("jumps"), "{text}");
+    let direct_text = serde_json::to_string(&direct.record).unwrap();
+    assert!(!direct_text.contains("jumps"), "{direct_text}");
     assert_eq!(
-        serde_json::from_str::<HostConnection>(&text).unwrap(),
+        serde_json::from_str::<HostConnection>(&direct_text).unwrap(),
         direct.record
     );
 }
@@ -330,13 +330,13 @@ fn a_jump_hosts_own_login_counts_before_that_of_all() {
         (bytes(&second.key), bytes(&second.key_passphrase)),
         (None, None)
     );
-    let [first, second] = settings.record.jumps() else {
+    let [first_jump, second_jump] = settings.record.jumps() else {
         panic!("{settings:?}")
     };
-    assert_eq!(first.known_hosts.as_deref(), Some("lines"));
-    assert_eq!(second.key_file.as_deref(), Some("/keys/2"));
-    assert_eq!(second.known_hosts, None);
-    assert_eq!(second.known_hosts_file.as_deref(), Some("/known/2"));
+    assert_eq!(first_jump.known_hosts.as_deref(), Some("lines"));
+    assert_eq!(second_jump.key_file.as_deref(), Some("/keys/2"));
+    assert_eq!(second_jump.known_hosts, None);
+    assert_eq!(second_jump.known_hosts_file.as_deref(), Some("/known/2"));
     let shown = format!(
         "{settings:?} {}",
         serde_json::to_string(&settings.record).unwrap()
@@ -431,12 +431,12 @@ fn a_uri_repeats_jump_with_a_login_for_each() {
         (second.to_string(), second.known_hosts_file.as_deref()),
         ("root@b:22".to_owned(), Some("/kb"))
     );
-    for uri in [
+    for malformed in [
         "ssh://h?insecure=1&jump_keyfile=/k&jump=a",
         "ssh://h?insecure=1&jump=",
         "ssh://h?insecure=1&jump=a&jump=b&jump=c&jump=d&jump=e",
     ] {
-        assert!(from_uri(uri).is_err(), "{uri}");
+        assert!(from_uri(malformed).is_err(), "{malformed}");
     }
 }
 

@@ -60,7 +60,7 @@ impl ImagePolicy {
             return Some(Due::Age);
         }
         let full = self.watermark.zip(used);
-        full.is_some_and(|(mark, used)| used > mark)
+        full.is_some_and(|(mark, percent)| percent > mark)
             .then_some(Due::Watermark)
     }
 }
@@ -151,8 +151,8 @@ mod tests {
     }
 
     fn aged(days: &[u64]) -> Vec<UnusedImage> {
-        let at = |days: &u64| UnusedImage {
-            verified_ms: 100 * DAY_MS - days * DAY_MS,
+        let at = |age: &u64| UnusedImage {
+            verified_ms: 100 * DAY_MS - age * DAY_MS,
         };
         days.iter().map(at).collect()
     }

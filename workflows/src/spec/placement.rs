@@ -141,8 +141,8 @@ pub(super) fn check(document: &Document<VsiSpec>) -> Vec<super::Problem> {
         return Vec::new();
     };
     let path = FieldPath::of(["spec", "placement"]);
-    let wrong = |path: FieldPath, message: &str, remedy: &str| {
-        document.problem(ProblemCode::WrongValue, path, message, remedy)
+    let wrong = |at: FieldPath, message: &str, remedy: &str| {
+        document.problem(ProblemCode::WrongValue, at, message, remedy)
     };
     let mut problems = Vec::new();
     if let Some(spread) = &placement.spread {

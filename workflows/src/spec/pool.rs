@@ -179,7 +179,7 @@ pub struct ResolvedPool {
 /// With what is wrong, in words.
 pub fn check_replicas(replicas: i128) -> Result<u32, String> {
     let fits = u32::try_from(replicas).ok();
-    fits.filter(|replicas| *replicas <= MOST_REPLICAS)
+    fits.filter(|count| *count <= MOST_REPLICAS)
         .ok_or_else(|| format!("a pool has between 0 and {MOST_REPLICAS} members, not {replicas}"))
 }
 

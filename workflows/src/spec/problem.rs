@@ -204,7 +204,7 @@ mod tests {
             path.to_string(),
             r#"metadata.labels["app.kubernetes.io/name"]"#
         );
-        let path = FieldPath::of(["items"]).index(3).key("spec");
-        assert_eq!(path.to_string(), "items[3].spec");
+        let indexed = FieldPath::of(["items"]).index(3).key("spec");
+        assert_eq!(indexed.to_string(), "items[3].spec");
     }
 }

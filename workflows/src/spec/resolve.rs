@@ -108,11 +108,11 @@ impl References {
         let network_documents: BTreeSet<_> = network_documents.chain(made_networks).collect();
         let disks: BTreeSet<_> = made.chain(existing).collect();
         let networks = networks.map(|n| (n.meta.namespace.clone(), n.spec.network_name.clone()));
-        let made = documents.networks.iter().map(|document| {
-            let made = DesiredNetwork::of(document);
-            (made.namespace.clone(), made.on_host())
+        let made_names = documents.networks.iter().map(|document| {
+            let network = DesiredNetwork::of(document);
+            (network.namespace.clone(), network.on_host())
         });
-        let networks: BTreeSet<_> = networks.chain(made).collect();
+        let networks: BTreeSet<_> = networks.chain(made_names).collect();
         Self {
             disks: disks.into(),
             networks: networks.into(),
@@ -218,12 +218,14 @@ pub fn resolve(
     let groups = groups.map(|document| resolver.group(document, &mut of_pools));
     let groups: Vec<_> = groups.collect();
     let Resolver {
-        targets, attached, ..
+        targets: resolved_targets,
+        attached: resolved_refs,
+        ..
     } = resolver;
     // Nothing of a pool or a group is made while its documents lack something.
     let pools_are_whole = of_pools.is_empty();
     problems.append(&mut of_pools);
-    attached.check_shared(documents, &mut problems);
+    resolved_refs.check_shared(documents, &mut problems);
     addresses_twice(documents, &vsis, &mut problems);
     problems.sort_by(|a, b| (a.document.index, &a.path).cmp(&(b.document.index, &b.path)));
     problems.dedup();
@@ -246,7 +248,7 @@ pub fn resolve(
             quotas,
             data_disks,
             networks: documents.networks.iter().map(DesiredNetwork::of).collect(),
-            hosts: targets.into_hosts(),
+            hosts: resolved_targets.into_hosts(),
             references: References::of(documents),
             unresolved_refs: problems,
             directory: None,
@@ -402,8 +404,8 @@ impl Resolver<'_> {
         let placed: Vec<_> = placed.collect();
         let outputs = GroupCheck { document, problems }.outputs(&placed);
         resolved.outputs = outputs;
-        for (place, (wave, paths)) in resolved.waves.iter().zip(&paths).enumerate() {
-            for (item, path) in wave.items.iter().zip(paths) {
+        for (place, (wave, item_paths)) in resolved.waves.iter().zip(&paths).enumerate() {
+            for (item, path) in wave.items.iter().zip(item_paths) {
                 GroupCheck { document, problems }.references(&resolved, place, item, path);
             }
         }

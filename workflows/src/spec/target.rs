@@ -211,7 +211,7 @@ fn settings<'a, T>(
     });
     labelled.map_err(|error| {
         // Of two Secrets the one is to blame that has the key.
-        let holds = |secret: &&Document<KeyValues>| secret.spec.0.contains_key(error.key);
+        let holds = |holder: &&Document<KeyValues>| holder.spec.0.contains_key(error.key);
         let secret = [secret, pull].into_iter().flatten().find(holds).or(secret);
         Box::new(unusable(error, config_map, secret, selecting))
     })

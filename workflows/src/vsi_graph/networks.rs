@@ -53,8 +53,8 @@ impl VsiGraphBuilder<'_> {
             return Ok(ResolveNetworks::NAME);
         }
         let host = self.host();
-        let params = reserve_addresses::Params { host, cards };
-        self.step::<ReserveAddresses>(&[ResolveNetworks::NAME], &params)?;
+        let reservation = reserve_addresses::Params { host, cards };
+        self.step::<ReserveAddresses>(&[ResolveNetworks::NAME], &reservation)?;
         Ok(ReserveAddresses::NAME)
     }
 

@@ -166,22 +166,22 @@ impl Fleet {
         let mut updates = DesiredUpdates::default();
         let mut addressed = resolved.clone();
         Box::pin(self.give_addresses(&mut addressed)).await?;
-        let resolved = &addressed;
-        let networks = Box::pin(self.take_in_networks(resolved, &mut updates)).await?;
-        let disks = self.take_in_disks(resolved, &known, &mut updates);
+        let addressed = &addressed;
+        let networks = Box::pin(self.take_in_networks(addressed, &mut updates)).await?;
+        let disks = self.take_in_disks(addressed, &known, &mut updates);
         let (disks, planned) = disks.await?;
         let mut batch = ApplyBatch::new(self, known, disks, true);
-        let mut all = Box::pin(batch.take_in(resolved.clone())).await?;
+        let mut all = Box::pin(batch.take_in(addressed.clone())).await?;
         all.extend(planned);
         all.extend(networks);
-        let pools = self.take_in_pools(resolved, &mut updates, true);
+        let pools = self.take_in_pools(addressed, &mut updates, true);
         all.extend(Box::pin(pools).await?);
-        let groups = self.take_in_groups(resolved, &mut updates, true);
+        let groups = self.take_in_groups(addressed, &mut updates, true);
         all.extend(Box::pin(groups).await?);
         let mut nothing = DesiredUpdates::default();
-        Box::pin(self.take_in_snapshots(&resolved.snapshots, &mut all, &mut nothing)).await?;
-        all.extend(self.take_in_types(&resolved.types, &mut updates).await?);
-        let quotas = self.take_in_quotas(&resolved.quotas, &mut updates);
+        Box::pin(self.take_in_snapshots(&addressed.snapshots, &mut all, &mut nothing)).await?;
+        all.extend(self.take_in_types(&addressed.types, &mut updates).await?);
+        let quotas = self.take_in_quotas(&addressed.quotas, &mut updates);
         all.extend(quotas.await?);
         Ok(all)
     }

@@ -80,10 +80,10 @@ impl Fleet {
         let vsis = known.into_iter();
         let vsis = vsis.filter(|vsi| is_member(&vsi.entity) && stays(vsi));
         let vsis = vsis.filter(|vsi| !describes_vsi(resolved, vsi));
-        let vsis = vsis.map(|known| LeftOut {
+        let vsis = vsis.map(|known_vsi| LeftOut {
             kind: kind::VSI,
-            namespace: known.wanted.vsi.namespace,
-            name: known.wanted.vsi.name,
+            namespace: known_vsi.wanted.vsi.namespace,
+            name: known_vsi.wanted.vsi.name,
             keeps_volume: false,
             count: 1,
         });
@@ -91,12 +91,12 @@ impl Fleet {
         let disks = disks.filter(|d| is_member(&d.entity) && !d.is_deleted() && !d.is_deleting());
         let disks = disks.filter(|disk| !describes_disk(resolved, disk));
         let disks = disks.filter(|disk| !staying.iter().any(|vsi| disk.is_used_by(vsi)));
-        let disks = disks.map(|known| LeftOut {
+        let disks = disks.map(|known_disk| LeftOut {
             kind: kind::DISK,
-            keeps_volume: known.wanted.disk.deletion_policy == DeletionPolicy::Retain,
+            keeps_volume: known_disk.wanted.disk.deletion_policy == DeletionPolicy::Retain,
             count: 1,
-            namespace: known.wanted.disk.namespace,
-            name: known.wanted.disk.name,
+            namespace: known_disk.wanted.disk.namespace,
+            name: known_disk.wanted.disk.name,
         });
         let mut left: Vec<_> = vsis.chain(disks).collect();
         left.extend(self.pools_left_out(directory, resolved).await?);
@@ -112,8 +112,8 @@ impl Fleet {
         let mut left = Vec::new();
         for pool in self.living::<PoolRecord>().await? {
             let its = &pool.wanted;
-            let described = resolved.pools.iter().any(|pool| {
-                let document = &pool.desired;
+            let described = resolved.pools.iter().any(|document| {
+                let document = &document.desired;
                 document.namespace == its.namespace && document.name == its.name
             });
             let is_member = directory.members.contains(&pool.entity.to_string());

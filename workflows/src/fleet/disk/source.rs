@@ -96,8 +96,8 @@ impl Fleet {
         same_host(disk, &snapshot.wanted.host)?;
         let own = [which.to_owned(), format!("{}/{which}", kind::DISK)];
         let disks = &snapshot.wanted.disks;
-        let found = disks.iter().find(|one| own.contains(&one.disk));
-        found.map(|one| one.copy.clone()).ok_or_else(|| {
+        let own_copy = disks.iter().find(|one| own.contains(&one.disk));
+        own_copy.map(|one| one.copy.clone()).ok_or_else(|| {
             let all: Vec<_> = disks.iter().map(|one| one.disk.as_str()).collect();
             let all = all.join(", ");
             refused(

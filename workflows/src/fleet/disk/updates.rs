@@ -174,16 +174,22 @@ pub(in crate::fleet) fn plan_of(disk: &DesiredDataDisk, known: &KnownDisk) -> Pl
         (How::Refused, plan::NEVER_SHRINKS)
     };
     compare("size", before.size.into(), disk.size.into(), how, why);
-    let source = |disk: &DesiredDataDisk| {
-        let source = disk.source.as_ref().map(DiskSource::shown);
+    let source = |of: &DesiredDataDisk| {
+        let source = of.source.as_ref().map(DiskSource::shown);
         source.unwrap_or_default()
     };
-    let (how, why) = if refills(disk, known) {
+    let (refill_how, refill_why) = if refills(disk, known) {
         (How::InPlace, "the disk is not made yet")
     } else {
         (How::Recorded, "a data disk is filled once, when it is made")
     };
-    compare("source", source(before), source(disk), how, why);
+    compare(
+        "source",
+        source(before),
+        source(disk),
+        refill_how,
+        refill_why,
+    );
     let json = |value: &DesiredDataDisk| {
         let policy = serde_json::to_value(value.deletion_policy).unwrap_or_default();
         (

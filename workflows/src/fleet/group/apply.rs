@@ -389,9 +389,9 @@ fn fields(before: &GroupRecord, after: &GroupRecord) -> Vec<FieldChange> {
     let why = "it says how vsiflow treats the group; what members get of it is listed with them";
     let own = ["labels", "release", "outputs"].into_iter();
     let own = own.filter_map(|key| Some((key, old.get(key)?, new.get(key)?)));
-    let own = own.filter(|(_, old, new)| old != new);
+    let own = own.filter(|(_, own_old, own_new)| own_old != own_new);
     let mut all: Vec<_> = own
-        .map(|(key, old, new)| change(key.to_owned(), (old, new), why))
+        .map(|(key, own_old, own_new)| change(key.to_owned(), (own_old, own_new), why))
         .collect();
     for wave in &after.waves {
         let earlier = before
@@ -399,7 +399,8 @@ fn fields(before: &GroupRecord, after: &GroupRecord) -> Vec<FieldChange> {
             .iter()
             .find(|earlier| earlier.name == wave.name);
         let gates = (
-            serde_json::to_value(earlier.map(|wave| &wave.gate)).unwrap_or_default(),
+            serde_json::to_value(earlier.map(|earlier_wave| &earlier_wave.gate))
+                .unwrap_or_default(),
             serde_json::to_value(Some(&wave.gate)).unwrap_or_default(),
         );
         if gates.0 != gates.1 {
@@ -411,8 +412,8 @@ fn fields(before: &GroupRecord, after: &GroupRecord) -> Vec<FieldChange> {
             ));
         }
         for item in &wave.items {
-            if let Some(earlier) = before.item(&item.name) {
-                all.extend(item_fields(earlier, item));
+            if let Some(earlier_item) = before.item(&item.name) {
+                all.extend(item_fields(earlier_item, item));
             }
         }
     }
@@ -429,11 +430,11 @@ fn item_fields(before: &ItemRecord, after: &ItemRecord) -> Vec<FieldChange> {
     let (old, new) = (value(before), value(after));
     let own = ["replicas", "strategy", "removeAfter", "template.evictable"].into_iter();
     let own = own.filter_map(|key| Some((key, old.get(key)?, new.get(key)?)));
-    let own = own.filter(|(_, old, new)| old != new);
+    let own = own.filter(|(_, own_old, own_new)| own_old != own_new);
     let why = "it says how vsiflow treats the pool, not what its members are";
     let path = |key: &str| format!("{}.{key}", after.name);
     let mut all: Vec<_> = own
-        .map(|(key, old, new)| change(path(key), (old, new), why))
+        .map(|(key, own_old, own_new)| change(path(key), (own_old, own_new), why))
         .collect();
     let plan = template::plan(&before.template, &after.template);
     let within = plan.changes.into_iter();

@@ -56,10 +56,10 @@ impl GroupHandle<'_> {
             .find_record::<GroupRecord>(namespace, name, false)
             .await?;
         let pool = group::pool_name(&known.wanted.name, pool);
-        let namespace = &known.wanted.namespace;
+        let recorded_namespace = &known.wanted.namespace;
         self.fleet
             .pools()
-            .scale(namespace, &pool, replicas, by)
+            .scale(recorded_namespace, &pool, replicas, by)
             .await?;
         self.fleet.work_on_pools([known.entity.clone()]);
         Ok(known.entity)

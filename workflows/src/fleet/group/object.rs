@@ -188,7 +188,7 @@ impl Fleet {
         let mut waves = Vec::new();
         for (wave, view) in group.wanted.waves.iter().zip(&found.view.waves) {
             let mut items = Vec::new();
-            for (item, view) in wave.items.iter().zip(&view.items) {
+            for (item, item_view) in wave.items.iter().zip(&view.items) {
                 let pool = found.pools.get(&item.name);
                 let members = match pool {
                     Some(pool) => self.pool_members(pool).await?,
@@ -198,9 +198,9 @@ impl Fleet {
                 items.push(GroupItem {
                     name: item.name.clone(),
                     pool: group::pool_name(&group.wanted.name, &item.name),
-                    phase: item_phase(view.state, view.removed),
-                    updated: view.current,
-                    replicas: if view.removed { 0 } else { asked },
+                    phase: item_phase(item_view.state, item_view.removed),
+                    updated: item_view.current,
+                    replicas: if item_view.removed { 0 } else { asked },
                     members,
                 });
             }

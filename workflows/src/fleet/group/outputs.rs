@@ -69,7 +69,9 @@ impl GroupHandle<'_> {
             Some(OutputValue::Shown(text)) => {
                 Ok(FoundOutput(Secret::new(text.clone().into_bytes())))
             }
-            Some(OutputValue::Secret(name)) => Ok(FoundOutput(self.fleet.secrets.get(name).await?)),
+            Some(OutputValue::Secret(secret)) => {
+                Ok(FoundOutput(self.fleet.secrets.get(secret).await?))
+            }
             None => Err(refused(
                 format!("output {key} was not read yet: its wave is not up"),
                 format!(

@@ -157,9 +157,9 @@ impl Fleet {
             }),
         };
         let at = template.at.clone();
-        let desired = pool;
+        let pool_desired = pool;
         Ok(ResolvedPool {
-            desired,
+            desired: pool_desired,
             template,
             at,
         })
@@ -180,8 +180,8 @@ impl Fleet {
 pub(super) fn address_references(template: &ResolvedVsi) -> Vec<String> {
     let words = texts(template).into_iter().filter_map(|text| text.words());
     let mut all = Vec::new();
-    for words in words {
-        let references = substitute::references(&words);
+    for text_words in words {
+        let references = substitute::references(&text_words);
         let addresses = references.filter(|reference| reference.ends_with(".address"));
         all.extend(addresses.map(ToOwned::to_owned));
     }
@@ -202,9 +202,9 @@ fn value(
         ["group", "release", name, what] => of_release(&group.wanted.release, name, what).ok(),
         ["group", "members", name, what @ ("name" | "index")] => {
             let mut items = group.wanted.items();
-            items.find_map(|item| {
-                let number = number_of(&item.name, name)?;
-                let pool = group::pool_name(&group.wanted.name, &item.name);
+            items.find_map(|group_item| {
+                let number = number_of(&group_item.name, name)?;
+                let pool = group::pool_name(&group.wanted.name, &group_item.name);
                 Some(match *what {
                     "name" => member_name(&pool, number),
                     _ => number.to_string(),

@@ -162,7 +162,7 @@ impl Fleet {
             .iter()
             .filter(|known| !known.is_deleted() && known.wanted.vsi.host == host);
         let archs: BTreeSet<_> = there
-            .map(|known| known.wanted.vsi.machine.arch.clone())
+            .map(|vsi| vsi.wanted.vsi.machine.arch.clone())
             .collect();
         Ok(if archs.is_empty() {
             BTreeSet::from([SECURE_ARCH.to_owned()])

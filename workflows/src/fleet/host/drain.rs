@@ -130,17 +130,20 @@ impl Fleet {
             let number = known.wanted.vsi.member_of.as_ref().map(|of| of.number);
             let found = pool.and_then(|uid| pools.get(&uid));
             let mut outcome = DrainOutcome::kept(&KeepReason::NoMember);
-            if let (Some((pool, found)), Some(number)) = (found, number) {
+            if let (Some((own_pool, found)), Some(number)) = (found, number) {
                 let state = found.view.members.get(&number).map(|member| member.state);
                 let reason =
-                    state.and_then(|state| evict::keeps(pool, &known, state, &found.disks));
-                let decided = self.decided_eviction(pool, &known, &found.disks);
+                    state.and_then(|state| evict::keeps(own_pool, &known, state, &found.disks));
+                let decided = self.decided_eviction(own_pool, &known, &found.disks);
                 match (reason, decided) {
                     (Some(reason), _) => outcome = DrainOutcome::kept(&reason),
                     // What was decided before stays so.
                     (None, Some(to)) => outcome = DrainOutcome::Moves(number, to.clone()),
                     (None, None) => {
-                        requests.push(self.eviction_request(&pool.wanted, number, host).await?);
+                        requests.push(
+                            self.eviction_request(&own_pool.wanted, number, host)
+                                .await?,
+                        );
                         open.push((looks.len(), number));
                     }
                 }

@@ -91,8 +91,8 @@ impl Fleet {
             let changed = self.look_at_guests(host, known).await?;
             if !changed.is_empty() {
                 // Meanwhile a run may have begun on some of them.
-                let known = self.watched_of(&changed).await?;
-                self.look_and_tell(host, known, false, told).await?;
+                let changed_vsis = self.watched_of(&changed).await?;
+                self.look_and_tell(host, changed_vsis, false, told).await?;
             }
         }
     }
@@ -161,18 +161,18 @@ impl Fleet {
             .iter()
             .map(|trouble| drift::of_guest(&trouble.what, &trouble.found))
             .collect();
-        let what = |found: &[DriftFinding]| -> Vec<String> {
-            found.iter().map(|one| one.what.clone()).collect()
+        let what = |findings: &[DriftFinding]| -> Vec<String> {
+            findings.iter().map(|one| one.what.clone()).collect()
         };
         let is_news = what(&found) != what(&before);
-        let record = GuestRecord {
+        let health = GuestRecord {
             host: known.wanted.vsi.host.clone(),
             run: newest(&known.state),
             ready,
             memory,
             found,
         };
-        self.health.all().insert(uid, record);
+        self.health.all().insert(uid, health);
         Ok(is_news.then_some(uid))
     }
 

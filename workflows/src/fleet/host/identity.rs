@@ -45,13 +45,13 @@ impl HostHandle<'_> {
         ports.host.pin(machine.as_deref());
         let mut going_on = Vec::new();
         let known = self.fleet.known().await?.into_iter();
-        for known in known.filter(|known| known.wanted.vsi.host == host) {
-            if self.fleet.waits_for(&known, error::OTHER_MACHINE) {
+        for vsi in known.filter(|known| known.wanted.vsi.host == host) {
+            if self.fleet.waits_for(&vsi, error::OTHER_MACHINE) {
                 self.fleet
                     .engine
-                    .retry(known.entity.clone(), by.clone())
+                    .retry(vsi.entity.clone(), by.clone())
                     .await?;
-                going_on.push(known.entity);
+                going_on.push(vsi.entity);
             }
         }
         Ok((accepted, going_on))

@@ -153,8 +153,8 @@ impl Fleet {
         let domains: HashMap<_, _> = domains.iter().map(|one| (one.uuid, one)).collect();
         let mut addresses = Addresses::on(&ports);
         let mut all = Vec::new();
-        for known in known {
-            let mut seen = self.see(&ports, &facts, &domains, known).await?;
+        for vsi in known {
+            let mut seen = self.see(&ports, &facts, &domains, vsi).await?;
             let wanted = &seen.known.wanted;
             let domain = domains.get(&wanted.uid);
             let runs = domain.is_some_and(|domain| domain.state.is_active());
@@ -237,23 +237,23 @@ impl Fleet {
         updates: &mut DesiredUpdates,
     ) -> Result<(), FleetError> {
         let mut rising: Vec<Known> = Vec::new();
-        for seen in seen {
-            let name = seen.known.label();
-            if seen.restarted {
+        for seen_vsi in seen {
+            let name = seen_vsi.known.label();
+            if seen_vsi.restarted {
                 looked.restarted.push(name);
-                rising.push(seen.known);
+                rising.push(seen_vsi.known);
                 continue;
             }
-            self.note(&seen).await?;
-            if seen.findings.is_empty() {
+            self.note(&seen_vsi).await?;
+            if seen_vsi.findings.is_empty() {
                 continue;
             }
-            let mendable = drift::is_mendable(&seen.findings);
-            if act != ScanMode::Nothing && mendable && self.may_restore(&seen.known) {
-                self.restore(&seen.known, updates).await?;
+            let mendable = drift::is_mendable(&seen_vsi.findings);
+            if act != ScanMode::Nothing && mendable && self.may_restore(&seen_vsi.known) {
+                self.restore(&seen_vsi.known, updates).await?;
                 looked.restored.push(name.clone());
             }
-            looked.drifted.push((name, seen.findings));
+            looked.drifted.push((name, seen_vsi.findings));
         }
         if act == ScanMode::All {
             self.raise(&rising, updates).await?;

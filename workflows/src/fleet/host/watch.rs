@@ -104,8 +104,10 @@ impl Fleet {
             }
             self.look_and_tell(host, known, true, told).await?;
             while let HostChange::Of(domains) = changed(&mut changes, next).await {
-                let known = self.watched_of(&domains).await?;
-                if !known.is_empty() && self.look_and_tell(host, known, false, told).await? {
+                let changed_vsis = self.watched_of(&domains).await?;
+                if !changed_vsis.is_empty()
+                    && self.look_and_tell(host, changed_vsis, false, told).await?
+                {
                     break;
                 }
             }

@@ -83,9 +83,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_rate_is_that_of_the_last_seconds_and_of_this_process() {
         let (mut meter, start) = (Meter::default(), Instant::now());
-        let at = |meter: &mut Meter, seconds: u64, done| {
+        let at = |of: &mut Meter, seconds: u64, done| {
             let now = start.checked_add(Duration::from_secs(seconds)).unwrap();
-            meter.note(now, &progress("uploading", done));
+            of.note(now, &progress("uploading", done));
         };
         at(&mut meter, 0, 5_000);
         assert_eq!((meter.rate(), meter.seconds_left()), (None, None));

@@ -156,7 +156,7 @@ impl Fleet {
             other => {
                 self.give_up_removal(&entity, by).await?;
                 let verdict = other.ok().and_then(Result::ok);
-                let undecided = |verdict: &Verdict| *verdict != Verdict::Reached;
+                let undecided = |reached: &Verdict| *reached != Verdict::Reached;
                 Ok(verdict.filter(undecided).unwrap_or(Verdict::Cancelled))
             }
         }
@@ -192,13 +192,13 @@ impl Fleet {
                 places.entry(place).or_default().push(image);
             }
         }
-        for ((host, _), mut images) in places {
+        for ((host, _), mut pool_images) in places {
             let Some(policy) = policies.get(&host) else {
                 continue;
             };
-            images.sort_by_key(|image| std::cmp::Reverse(image.verified_by));
+            pool_images.sort_by_key(|image| std::cmp::Reverse(image.verified_by));
             let mut newer = 0_usize;
-            for image in images {
+            for image in pool_images {
                 if self.was_refused(image) {
                     let refused = "could not be removed; tried again after a day";
                     image.policy = Some(refused.to_owned());

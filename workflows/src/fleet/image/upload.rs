@@ -240,12 +240,12 @@ impl Fleet {
     ) -> Result<Option<UnwantedImage>, FleetError> {
         let wanted: Option<ImageRecord> = self.wanted(state).await?;
         let found = wanted.zip(image.volume.clone());
-        Ok(found.map(|(image, name)| UnwantedImage {
+        Ok(found.map(|(unwanted, name)| UnwantedImage {
             volume: VolumeKey {
-                pool: image.pool.clone(),
+                pool: unwanted.pool.clone(),
                 name,
             },
-            image,
+            image: unwanted,
         }))
     }
 }

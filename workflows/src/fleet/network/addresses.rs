@@ -43,8 +43,8 @@ impl Fleet {
         for host in hosts {
             let known = self.known_on(&host).await?;
             let mut ledgers = BTreeMap::<String, Ledger>::new();
-            for known in &known {
-                remember(&mut ledgers, known);
+            for neighbour in &known {
+                remember(&mut ledgers, neighbour);
             }
             let vsis = resolved.vsis.iter_mut().map(|vsi| &mut vsi.desired);
             let mut vsis: Vec<_> = vsis.filter(|vsi| vsi.host == host).collect();
@@ -166,7 +166,7 @@ mod tests {
         ledger.held.insert(address(2), "default/a".into());
         ledger.current.insert("default/a".into(), address(2));
         ledger.remembered.insert("default/b".into(), address(4));
-        let drawn = |ledger: &Ledger, name: &str| ledger.drawn(name, &network());
+        let drawn = |of: &Ledger, name: &str| of.drawn(name, &network());
         assert_eq!(drawn(&ledger, "default/a"), Some(address(2)));
         assert_eq!(drawn(&ledger, "default/b"), Some(address(4)));
         // One that nobody had.

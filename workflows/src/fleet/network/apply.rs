@@ -76,11 +76,11 @@ impl NetworkHandle<'_> {
         let open = known.filter(|known| {
             known.is_open() && self.fleet.engine.unreadable(&known.entity).is_none()
         });
-        let named = open.map(|known| {
+        let named = open.map(|named_network| {
             let DesiredNetwork {
                 namespace, name, ..
-            } = known.wanted.network;
-            (known.entity, namespace, name)
+            } = named_network.wanted.network;
+            (named_network.entity, namespace, name)
         });
         Ok(named.collect())
     }
@@ -175,22 +175,25 @@ impl Fleet {
         }
         let alive = known.iter().filter(|known| !known.is_deleted());
         let mut there: BTreeMap<_, _> = alive
-            .map(|known| (known.entity.clone(), known.wanted.clone()))
+            .map(|network| (network.entity.clone(), network.wanted.clone()))
             .collect();
         let mut all = Vec::new();
-        for (entity, asked) in asked {
+        for (entity, request) in asked {
             let known_one = known.iter().find(|known| known.entity == entity);
-            let wanted = &asked.wanted;
-            let change = match (known_one.filter(|known| !known.is_deleted()), asked.by) {
+            let wanted = &request.wanted;
+            let change = match (
+                known_one.filter(|network| !network.is_deleted()),
+                request.by,
+            ) {
                 // Its members wait until it is gone.
-                (Some(known), AskedBy::Template) if known.is_deleting() => continue,
-                (Some(known), _) if known.is_deleting() => {
+                (Some(deleting), AskedBy::Template) if deleting.is_deleting() => continue,
+                (Some(deleting), _) if deleting.is_deleting() => {
                     let name = wanted.network.full_name();
                     return Err(FleetError::going_of(kind::NETWORK, &name));
                 }
                 // What a pool remembers may be older than the network.
                 (Some(_), AskedBy::Member) => continue,
-                (Some(known), _) => changed(known, wanted, updates)?,
+                (Some(present), _) => changed(present, wanted, updates)?,
                 // It is made with the first member.
                 (None, AskedBy::Template) => continue,
                 (None, _) => {
@@ -222,9 +225,9 @@ impl Fleet {
             return Ok(all);
         }
         let wanted = self.wanted::<VsiRecord>(&state).await?;
-        if let Some(VsiRecord { vsi, .. }) = wanted {
-            let networks = vsi.made_networks.keys();
-            let networks = networks.filter_map(|name| network_entity(&vsi.host, name).ok());
+        if let Some(VsiRecord { vsi: used, .. }) = wanted {
+            let networks = used.made_networks.keys();
+            let networks = networks.filter_map(|name| network_entity(&used.host, name).ok());
             all.extend(networks.filter(|network| self.engine.entity(network).is_some()));
         }
         Ok(all)
@@ -309,7 +312,7 @@ impl Fleet {
         let uses = |vsi: &&Known| {
             let proposed = vsi.wanted.proposed.iter().map(|proposed| &proposed.vsi);
             let mut all = std::iter::once(&vsi.wanted.vsi).chain(proposed);
-            all.any(|vsi| network.is_used_by(vsi))
+            all.any(|other| network.is_used_by(other))
         };
         let vsis = on_host.iter().filter(stays).filter(uses);
         let mut users: Vec<_> = vsis.map(Known::label).collect();
@@ -395,11 +398,11 @@ fn on_their_hosts(
     known: &[KnownNetwork],
 ) -> Vec<(EntityId, NetworkRecord)> {
     let alive = known.iter().filter(|known| !known.is_deleted());
-    let said = alive.filter_map(|known| {
-        let its = |network: &&DesiredNetwork| known.is_named(&network.namespace, &network.name);
+    let said = alive.filter_map(|recorded| {
+        let its = |network: &&DesiredNetwork| recorded.is_named(&network.namespace, &network.name);
         let network = documents.iter().find(its)?.clone();
-        let host = known.wanted.host.clone();
-        Some((known.entity.clone(), NetworkRecord { host, network }))
+        let host = recorded.wanted.host.clone();
+        Some((recorded.entity.clone(), NetworkRecord { host, network }))
     });
     said.collect()
 }

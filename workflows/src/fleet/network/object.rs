@@ -174,7 +174,7 @@ impl NetworkHandle<'_> {
             let why = failure.map(|failure| format!("{failure}. {}", failure.remedy));
             states.push(NetworkState {
                 host: known.wanted.host.clone(),
-                phase: recorded.map_or("Pending".to_owned(), |(name, _)| name.to_string()),
+                phase: recorded.map_or("Pending".to_owned(), |(phase, _)| phase.to_string()),
                 message: why
                     .or_else(|| recorded.map(|(_, detail)| detail.to_string()))
                     .unwrap_or_default(),

@@ -74,7 +74,7 @@ impl Fleet {
         let known = self.known_networks().await?;
         asked.retain(|wanted| !is_there(wanted, &known));
         let alive = known.iter().filter(|known| !known.is_deleted());
-        let alive: Vec<_> = alive.map(|known| &known.wanted).collect();
+        let alive: Vec<_> = alive.map(|network| &network.wanted).collect();
         for wanted in &asked {
             let others = alive.iter().copied().chain(&asked);
             free_of(wanted, others.filter(|other| !is_same(other, wanted)))?;
@@ -149,10 +149,10 @@ fn of_template<'a>(
 /// Whether the network is there, or on its way as it is wanted: its own run looks at the host.
 fn is_there(wanted: &NetworkRecord, known: &[KnownNetwork]) -> bool {
     let mut alive = known.iter().filter(|known| !known.is_deleted());
-    alive.any(|known| {
-        is_same(&known.wanted, wanted)
-            && (network::is_recorded(&known.state)
-                || known.wanted.network.lasting() == wanted.network.lasting())
+    alive.any(|network| {
+        is_same(&network.wanted, wanted)
+            && (network::is_recorded(&network.state)
+                || network.wanted.network.lasting() == wanted.network.lasting())
     })
 }
 

@@ -148,10 +148,10 @@ mod tests {
             ("spec.arch", Value::Null, json!("s390x")),
             ("spec.cpus", json!(2), json!(4)),
         ];
-        let expected = expected.map(|(path, before, after)| Difference {
+        let expected = expected.map(|(path, old, new)| Difference {
             path: path.to_owned(),
-            before,
-            after,
+            before: old,
+            after: new,
         });
         assert_eq!(found, expected);
     }

@@ -37,7 +37,7 @@ impl HistoryHandle<'_> {
             return Ok(None);
         };
         let found = self.fleet.recorded_from(offset, Offset::MAX).await?;
-        Ok(found.map(|(offset, at)| (offset, rfc3339(at))))
+        Ok(found.map(|(event_offset, at)| (event_offset, rfc3339(at))))
     }
 
     /// The offset behind the newest event that a moment includes.

@@ -87,7 +87,7 @@ impl Fleet {
                 let its = &known.wanted;
                 its.namespace == desired.namespace && its.name == desired.name
             });
-            let present = same.map_or(1, |known| known.wanted.replicas);
+            let present = same.map_or(1, |same_pool| same_pool.wanted.replicas);
             let members = MembersToPlace {
                 pool: &desired.name,
                 template: &pool.template.desired,
@@ -143,7 +143,7 @@ impl Fleet {
         let names = names.map(|number| member_name(members.pool, number));
         let known = self.known_of_names(&template.namespace, names).await?;
         let there = known.into_iter().filter(|known| !known.is_deleted());
-        let there: BTreeSet<_> = there.map(|known| known.wanted.vsi.name).collect();
+        let there: BTreeSet<_> = there.map(|member| member.wanted.vsi.name).collect();
         let mut all = Vec::new();
         for number in members.numbers.clone() {
             let vsi = member(members, number);

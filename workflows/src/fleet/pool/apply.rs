@@ -277,8 +277,8 @@ impl Fleet {
                 let its = &known.wanted.disk;
                 !known.is_deleted() && its.namespace == disk.namespace && its.name == disk.name
             });
-            let Some(known) = named else { continue };
-            let allowed = match (&disk.member_of, &known.wanted.disk.member_of) {
+            let Some(known_disk) = named else { continue };
+            let allowed = match (&disk.member_of, &known_disk.wanted.disk.member_of) {
                 (None, None) => true,
                 (None, Some(of)) => !lives(of.uid),
                 (Some(_), None) => false,
@@ -352,11 +352,11 @@ fn own_fields(before: &PoolRecord, after: &PoolRecord) -> Vec<FieldChange> {
     ]
     .into_iter();
     let changed = keys.filter_map(|key| Some((key, before.get(key)?, after.get(key)?)));
-    let changed = changed.filter(|(_, before, after)| before != after);
-    let change = changed.map(|(key, before, after)| FieldChange {
+    let changed = changed.filter(|(_, old, new)| old != new);
+    let change = changed.map(|(key, old, new)| FieldChange {
         path: key.to_owned(),
-        before: Some(before.clone()),
-        after: Some(after.clone()),
+        before: Some(old.clone()),
+        after: Some(new.clone()),
         how: How::Recorded,
         why: "it says how vsiflow treats the pool, not what its members are".to_owned(),
     });
@@ -365,9 +365,9 @@ fn own_fields(before: &PoolRecord, after: &PoolRecord) -> Vec<FieldChange> {
 
 /// A document of what a pool has made, or makes, is not taken.
 fn refuse_member(vsi: &DesiredVsi, known: &[Known], pools: &[KnownPool]) -> Result<(), FleetError> {
-    let same = |known: &&Known| {
-        let its = &known.wanted.vsi;
-        !known.is_deleted() && its.namespace == vsi.namespace && its.name == vsi.name
+    let same = |candidate: &&Known| {
+        let its = &candidate.wanted.vsi;
+        !candidate.is_deleted() && its.namespace == vsi.namespace && its.name == vsi.name
     };
     let known = known.iter().find(same);
     let of = known.and_then(|known| known.wanted.vsi.member_of.as_ref());

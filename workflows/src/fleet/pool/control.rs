@@ -43,10 +43,10 @@ impl PoolHandle<'_> {
                 .with_remedy("choose a number within these bounds; nothing was changed");
             FleetError::new(ErrorKind::Blocked, failure)
         })?;
-        let (uid, namespace) = (known.wanted.uid, &known.wanted.namespace);
+        let (uid, recorded_namespace) = (known.wanted.uid, &known.wanted.namespace);
         let (more, pool) = (known.wanted.replicas..replicas, &known.wanted.name);
         self.fleet
-            .refuse_foreign(uid, namespace, pool, more)
+            .refuse_foreign(uid, recorded_namespace, pool, more)
             .await?;
         let mut wanted = PoolRecord {
             replicas,

@@ -315,8 +315,8 @@ pub(in crate::fleet) fn keeps(
         stays: number < record.replicas && !pool.is_deleting(),
     };
     let disks = living(number, disks);
-    let disks = disks.map(|known| {
-        let disk = &known.wanted.disk;
+    let disks = disks.map(|disk| {
+        let disk = &disk.wanted.disk;
         (disk.name.clone(), disk.deletion_policy)
     });
     let view = EvictionView {

@@ -45,10 +45,10 @@ impl PoolHandle<'_> {
             };
             let entity = pool_entity(of.uid).map_err(|e| FleetError::defect(e.to_string()))?;
             let pool = self.fleet.known_record::<PoolRecord>(&entity).await?;
-            let makes = |pool: &KnownPool| {
-                let stays = !pool.is_deleted() && !pool.is_deleting();
-                let left_out = pool.wanted.cordoned.contains(&of.number);
-                stays && !left_out && of.number < pool.wanted.replicas
+            let makes = |maker: &KnownPool| {
+                let stays = !maker.is_deleted() && !maker.is_deleting();
+                let left_out = maker.wanted.cordoned.contains(&of.number);
+                stays && !left_out && of.number < maker.wanted.replicas
             };
             if let Some(pool) = pool.filter(makes) {
                 found.insert(entity, (pool.wanted.namespace, pool.wanted.name));

@@ -266,8 +266,8 @@ impl Fleet {
         disk: &DesiredDataDisk,
     ) -> Result<Option<Uuid>, FleetError> {
         let known = self.disks_named(&disk.namespace, &disk.name).await?;
-        let is_it = |known: &&KnownDisk| {
-            let its = &known.wanted.disk;
+        let is_it = |candidate: &&KnownDisk| {
+            let its = &candidate.wanted.disk;
             (&its.namespace, &its.name) == (&disk.namespace, &disk.name)
         };
         if known.iter().filter(is_it).any(|known| !known.is_deleted()) {

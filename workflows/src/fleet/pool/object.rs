@@ -201,9 +201,15 @@ impl Fleet {
             ),
         ];
         if record.proposed.is_some() {
-            let message = "a change of the template waits for `vsiflow approve`";
+            let approval = "a change of the template waits for `vsiflow approve`";
             let reason = "AwaitingApproval";
-            conditions.push(condition("UpdateApproved", false, reason, message, changed));
+            conditions.push(condition(
+                "UpdateApproved",
+                false,
+                reason,
+                approval,
+                changed,
+            ));
         }
         PoolStatus {
             phase,

@@ -140,10 +140,10 @@ mod tests {
         let rest = Rest::after(Duration::from_millis(10), members(4));
         assert!(!rest.ends(&mut notices, |_| true).await);
         assert_eq!(begun.elapsed(), Duration::from_millis(200));
-        let rest = Rest::after(Duration::from_secs(1), Vec::new());
-        let begun = Instant::now();
-        assert!(!rest.ends(&mut notices, |_| true).await);
-        assert_eq!(begun.elapsed(), LONGEST);
+        let undisturbed = Rest::after(Duration::from_secs(1), Vec::new());
+        let long_begun = Instant::now();
+        assert!(!undisturbed.ends(&mut notices, |_| true).await);
+        assert_eq!(long_begun.elapsed(), LONGEST);
     }
 
     #[tokio::test(start_paused = true)]

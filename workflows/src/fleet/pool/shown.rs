@@ -90,7 +90,7 @@ impl PoolHandle<'_> {
             let known = self.fleet.known_of_pool(pool.wanted.uid).await?;
             let there = known.iter();
             let group = pool.wanted.of_group.as_ref().map(|of| of.uid);
-            let members = there.filter_map(|known| shown(known, group));
+            let members = there.filter_map(|vsi| shown(vsi, group));
             let mut members: Vec<_> = members.collect();
             members.sort_by_key(|member| member.of.number);
             all.push(ShownPool {
@@ -114,11 +114,11 @@ impl PoolHandle<'_> {
         let entity = vsi_entity(vsi).map_err(|error| FleetError::defect(error.to_string()))?;
         let known = self.fleet.known_of(&entity).await?;
         Ok(known.and_then(|known| {
-            let vsi = known.wanted.vsi;
+            let found = known.wanted.vsi;
             Some(Membership {
-                namespace: vsi.namespace,
-                name: vsi.name,
-                of: vsi.member_of?,
+                namespace: found.namespace,
+                name: found.name,
+                of: found.member_of?,
             })
         }))
     }

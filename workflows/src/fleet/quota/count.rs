@@ -147,13 +147,13 @@ impl Fleet {
                 }
             }
         }
-        for lost in self.named(lost).await {
-            match self.counted_before(&lost.entity).await {
+        for object in self.named(lost).await {
+            match self.counted_before(&object.entity).await {
                 Some(counted) => there.add(counted),
                 None => there.uncounted.push(Uncounted {
-                    entity: lost.entity,
-                    namespace: lost.name.map(|(namespace, _)| namespace),
-                    failure: lost.failure,
+                    entity: object.entity,
+                    namespace: object.name.map(|(namespace, _)| namespace),
+                    failure: object.failure,
                 }),
             }
         }

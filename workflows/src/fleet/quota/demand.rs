@@ -135,7 +135,12 @@ impl Fleet {
                 let its = &known.wanted;
                 its.namespace == desired.namespace && its.name == desired.name
             });
-            add_pool(pool, same.map(|known| &known.wanted), count, &mut demand);
+            add_pool(
+                pool,
+                same.map(|same_pool| &same_pool.wanted),
+                count,
+                &mut demand,
+            );
         }
         Ok(demand)
     }

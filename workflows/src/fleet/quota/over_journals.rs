@@ -162,20 +162,20 @@ impl Fleet {
         Demand::of_singles(resolved, &counted).judge(&quotas, &counted)?;
         let mut open: BTreeMap<_, _> = open.into_iter().map(|one| (one.object(), one)).collect();
         let mut admitted = Admissions::new();
-        for (taken, host) in asked(resolved) {
-            let (Some(of), true) = (of, limited.contains(&taken.namespace)) else {
+        for (usage, host) in asked(resolved) {
+            let (Some(of), true) = (of, limited.contains(&usage.namespace)) else {
                 continue;
             };
-            let mut record = match open.remove(&taken.object) {
+            let mut record = match open.remove(&usage.object) {
                 Some(before) => AdmissionRecord {
                     taken: TakenUsage {
-                        usage: before.taken.usage.max(taken.usage),
-                        ..taken
+                        usage: before.taken.usage.max(usage.usage),
+                        ..usage
                     },
                     ..before
                 },
                 None => AdmissionRecord {
-                    taken,
+                    taken: usage,
                     host: host.clone(),
                     requests: Vec::new(),
                     state: PromiseState::Open,

@@ -155,8 +155,8 @@ impl Fleet {
             // Nothing is worked on for it, so that nobody waits for it.
             let mut applied = Applied::unplanned(kind::QUOTA, namespace, name, None, change);
             if change == Change::Configured {
-                let change = changed(&before, &quota.hard)?;
-                applied.plan.changes.push(change);
+                let changed_hard = changed(&before, &quota.hard)?;
+                applied.plan.changes.push(changed_hard);
             }
             if change != Change::Unchanged {
                 record(updates, namespace, name, Some(quota.hard.clone()))?;

@@ -36,14 +36,14 @@ impl SnapshotHandle<'_> {
             let remedy = "wait until it is Ready (`vsiflow get snapshots`), or choose another";
             return Err(refused(&object, &message, remedy));
         }
-        let namespace = snapshot.wanted.namespace.clone();
-        if self.fleet.find(&namespace, name, false).await.is_ok() {
-            let object = format!("vsi/{name}");
+        let its_namespace = snapshot.wanted.namespace.clone();
+        if self.fleet.find(&its_namespace, name, false).await.is_ok() {
+            let existing = format!("vsi/{name}");
             let message = "a VSI of this name exists";
-            return Err(refused(&object, message, "choose another name"));
+            return Err(refused(&existing, message, "choose another name"));
         }
         let uid = snapshot.wanted.vsi.to_string();
-        let original = match self.fleet.find(&namespace, &uid, false).await {
+        let original = match self.fleet.find(&its_namespace, &uid, false).await {
             Ok(known) => known.wanted,
             Err(_) => {
                 let message = "its VSI is gone, and its contract or user-data with it";

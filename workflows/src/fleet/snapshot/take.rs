@@ -80,17 +80,17 @@ impl Fleet {
         applied: &mut Vec<Applied>,
         updates: &mut DesiredUpdates,
     ) -> Result<(), FleetError> {
-        for asked in asked {
-            let (namespace, name) = (&asked.namespace, &asked.name);
+        for snapshot in asked {
+            let (namespace, name) = (&snapshot.namespace, &snapshot.name);
             let change = match self.find_snapshot(namespace, name, false).await {
-                Ok(known) if asked.uid.is_some_and(|uid| uid != known.uid) => {
+                Ok(known) if snapshot.uid.is_some_and(|uid| uid != known.uid) => {
                     let message = "another snapshot has this name";
                     let object = format!("snapshot/{name}");
                     let remedy =
                         "choose another name, or delete that one: `vsiflow snapshot delete`";
                     return Err(refused(&object, message, remedy));
                 }
-                Ok(known) if known.wanted.vsi_name == asked.spec.virtual_server => {
+                Ok(known) if known.wanted.vsi_name == snapshot.spec.virtual_server => {
                     Change::Unchanged
                 }
                 Ok(known) => {
@@ -100,7 +100,7 @@ impl Fleet {
                 }
                 Err(error) if error.kind != ErrorKind::NotFound => return Err(error),
                 Err(_) => {
-                    self.take_in_snapshot(asked, applied, updates).await?;
+                    self.take_in_snapshot(snapshot, applied, updates).await?;
                     Change::Created
                 }
             };
@@ -269,8 +269,8 @@ impl Fleet {
         for uid in own {
             let users = self.known_with(uid).await?;
             let has = |vsi: &&Known| {
-                let mut disks = vsi.wanted.vsi.disks.iter();
-                let its = disks.any(|d| vsi_graph::disk_uid(&vsi.wanted, d) == Some(uid));
+                let mut its_disks = vsi.wanted.vsi.disks.iter();
+                let its = its_disks.any(|d| vsi_graph::disk_uid(&vsi.wanted, d) == Some(uid));
                 its && !vsi.is_deleted() && vsi.entity != known.entity
             };
             if let Some(other) = users.iter().find(has) {

@@ -89,8 +89,8 @@ impl Fleet {
         let image_credentials = match vsi.image_url {
             Some(url) => {
                 let secret = self.secrets.put(url).await?;
-                let (host, url) = (&vsi.desired.host, &vsi.desired.image.url);
-                self.credentials.put(host, url, secret.clone());
+                let (host, image_url) = (&vsi.desired.host, &vsi.desired.image.url);
+                self.credentials.put(host, image_url, secret.clone());
                 Some(secret)
             }
             None => None,
@@ -98,11 +98,11 @@ impl Fleet {
         let namespace = &vsi.desired.namespace;
         let uid_of = |name: &String| disks.get(&(namespace.clone(), name.clone()));
         let names = vsi.desired.disks.iter().map(|disk| &disk.name);
-        let disks = names.filter_map(|name| Some((name.clone(), *uid_of(name)?)));
-        let disks = disks.collect();
+        let named_disks = names.filter_map(|name| Some((name.clone(), *uid_of(name)?)));
+        let named_disks = named_disks.collect();
         Ok(VsiRecord {
             image_credentials,
-            disks,
+            disks: named_disks,
             unresolved_refs: vsi.unresolved_refs,
             placed: vsi.placed,
             ..VsiRecord::new(uid, contract, vsi.desired)

@@ -31,13 +31,13 @@ impl Fleet {
         let of_pools = self.secrets_of_pools().await?;
         let of_groups = self.secrets_of_groups().await?;
         let all = of_hosts.zip(of_pools).zip(of_groups);
-        let Some(((of_hosts, of_pools), of_groups)) = all.filter(|_| is_whole) else {
+        let Some(((host_secrets, pool_secrets), group_secrets)) = all.filter(|_| is_whole) else {
             tracing::warn!("no secret is erased: something cannot be read, which may name it");
             return Ok(());
         };
         let of_vsis = known.iter().flat_map(|known| known.wanted.secrets());
-        let named = of_vsis.chain(of_hosts).chain(of_pools);
-        let named: BTreeSet<_> = named.chain(of_groups).collect();
+        let named = of_vsis.chain(host_secrets).chain(pool_secrets);
+        let named: BTreeSet<_> = named.chain(group_secrets).collect();
         for id in kept.iter().filter(|id| !named.contains(id)) {
             self.secrets.erase(id).await?;
         }

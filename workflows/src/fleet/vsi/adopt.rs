@@ -108,11 +108,11 @@ impl VsiHandle<'_> {
         }
         let found = self.fleet.found(&ports, domain).await?;
         let wanted = self.fleet.adopted(&what, &host, found, known).await?;
-        let mut updates = DesiredUpdates::default();
+        let mut takeover = DesiredUpdates::default();
         let (workflow, precedence) = (adopt_vsi::NAME, Precedence::Supersede);
         let made_from = known.and_then(Known::made_from);
-        updates.add(entity.clone(), workflow, precedence, &wanted, made_from)?;
-        self.fleet.record(updates, by).await?;
+        takeover.add(entity.clone(), workflow, precedence, &wanted, made_from)?;
+        self.fleet.record(takeover, by).await?;
         Ok(Adoption::Begun(entity))
     }
 }

@@ -152,7 +152,7 @@ fn approved(known: &Known) -> Result<VsiRecord, FleetError> {
     let powered = proposed.vsi.power_state != known.wanted.vsi.power_state;
     let restart = proposed.power.filter(|power| power.action.is_some());
     let power = known.power().filter(|_| !powered);
-    let goes_on = |power: &Power| power.state == PowerState::Running;
+    let goes_on = |going_power: &Power| going_power.state == PowerState::Running;
     Ok(VsiRecord {
         retired,
         power: match power {

@@ -48,7 +48,7 @@ pub(in crate::fleet) fn of(
         .unwrap_or_default();
     let reason = obstacle.map_or_else(|| phase.to_string(), |failure| failure.code.to_string());
     let make =
-        |name, holds, reason: &str, message: &str| condition(name, holds, reason, message, since);
+        |name, holds, why_not: &str, message: &str| condition(name, holds, why_not, message, since);
     let why = why_degraded(known);
     let ready = is_ready(known);
     let busy = known.state.active.is_some();
@@ -67,7 +67,7 @@ pub(in crate::fleet) fn of(
         conditions.push(make("JournalBehind", true, code, &failure.to_string()));
     }
     let told = known.state.state.as_ref();
-    let told = told.and_then(|(_, detail)| drift::message(detail));
+    let told = told.and_then(|(_, of_drift)| drift::message(of_drift));
     let (_, of_host) = told.map(drift::apart).unwrap_or_default();
     if !of_host.is_empty() {
         let found = of_host.join("; ");
@@ -92,8 +92,8 @@ pub(in crate::fleet) fn of(
     }
     let has_contract = known.wanted.vsi.guest_type().is_hyper_protect();
     let nodes = NODES.iter();
-    for (name, nodes) in nodes.filter(|(name, _)| has_contract || *name != CONTRACT_ACCEPTED) {
-        conditions.push(by_node(name, nodes, run, done, since));
+    for (name, step_nodes) in nodes.filter(|(name, _)| has_contract || *name != CONTRACT_ACCEPTED) {
+        conditions.push(by_node(name, step_nodes, run, done, since));
     }
     conditions
 }

@@ -171,7 +171,7 @@ impl VsiHandle<'_> {
     /// The jump hosts on the way to a host, as far as its settings are known.
     pub fn jumps_to(self, host: &str) -> Vec<String> {
         let settings = self.fleet.directory.get(host);
-        let jumps = settings.iter().flat_map(|host| host.record.jumps());
+        let jumps = settings.iter().flat_map(|setting| setting.record.jumps());
         jumps.map(ToString::to_string).collect()
     }
 }
@@ -225,7 +225,10 @@ impl Fleet {
         let newest = newest.or(state.last.as_ref().map(|run| run.run));
         let run = newest.and_then(|run| self.engine.run(run));
         let (created, changed) = self.engine.times(&known.entity).unwrap_or_default();
-        let runs = state.runs.iter().filter_map(|run| self.engine.run(*run));
+        let runs = state
+            .runs
+            .iter()
+            .filter_map(|earlier| self.engine.run(*earlier));
         let done = last_successes(runs);
         let heard = done
             .iter()
@@ -281,7 +284,7 @@ impl Fleet {
                     .unwrap_or_else(|| texts(&ready, "addresses")),
             },
             warnings,
-            run_id: newest.map(|run| run.to_string()),
+            run_id: newest.map(|id| id.to_string()),
             proposal,
             host: known.wanted.vsi.host.clone(),
             placement: known.wanted.placed.clone(),

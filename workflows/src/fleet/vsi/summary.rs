@@ -111,8 +111,8 @@ impl VsiHandle<'_> {
         let (mut all, changed) = self.fleet.remembered();
         let changed = self.fleet.in_pieces(changed, |fleet, some| async move {
             let mut summarised = Vec::with_capacity(some.len());
-            for changed in some {
-                summarised.push(fleet.summarised(changed).await?);
+            for uid in some {
+                summarised.push(fleet.summarised(uid).await?);
             }
             Ok(summarised)
         });
@@ -123,8 +123,8 @@ impl VsiHandle<'_> {
                 // What cannot be read is rare, and shown with all that is known of it.
                 Summarised::Unreadable => {
                     let objects = self.list(deleted).await?;
-                    let all = objects.iter().map(|object| Arc::new(object.into()));
-                    return Ok(all.collect());
+                    let summaries = objects.iter().map(|object| Arc::new(object.into()));
+                    return Ok(summaries.collect());
                 }
             }
         }

@@ -95,9 +95,9 @@ fn a_change_goes_through_the_pools_one_after_another() {
         (vec![], GroupOutcome::Stuck(0, 0)),
         "the next one is not touched"
     );
-    let second = [item(Available), outdated(Stuck)];
+    let stuck = [item(Available), outdated(Stuck)];
     assert_eq!(
-        decided(waves(&second, false)).0,
+        decided(waves(&stuck, false)).0,
         [GroupAction::Update(0, 1)],
         "what is stuck may be mended"
     );
@@ -153,8 +153,8 @@ fn a_deletion_takes_the_newest_wave_first() {
     let waits = vec![wave(true, &there), wave(false, &leaving)];
     assert_eq!(deleted(waits), (vec![], GroupOutcome::Progressing(1)));
     let stuck = [item(ItemState::Deleting { stuck: true })];
-    let waits = vec![wave(true, &there), wave(false, &stuck)];
-    assert_eq!(deleted(waits).1, GroupOutcome::Stuck(1, 0));
+    let stuck_below = vec![wave(true, &there), wave(false, &stuck)];
+    assert_eq!(deleted(stuck_below).1, GroupOutcome::Stuck(1, 0));
     let last = vec![wave(true, &there), wave(false, &[item(Missing)])];
     assert_eq!(deleted(last).1, GroupOutcome::Progressing(0));
     let none = vec![wave(true, &[item(Missing)])];

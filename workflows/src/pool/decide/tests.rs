@@ -113,11 +113,11 @@ fn a_cordoned_member_is_neither_updated_nor_made_again() {
     let mut view = pool(3, ready(false));
     view.cordoned.insert(2);
     assert_eq!(decide(&view).actions, [PoolAction::Update(1)]);
-    let mut view = pool(3, ready(true));
-    view.members.remove(&2);
-    view.cordoned.insert(2);
-    assert_eq!(decide(&view).actions, []);
-    assert_eq!(decide(&view).outcome, PoolOutcome::Available);
+    let mut cordoned = pool(3, ready(true));
+    cordoned.members.remove(&2);
+    cordoned.cordoned.insert(2);
+    assert_eq!(decide(&cordoned).actions, []);
+    assert_eq!(decide(&cordoned).outcome, PoolOutcome::Available);
 }
 
 #[test]
@@ -220,10 +220,10 @@ fn a_member_that_came_up_nowhere_keeps_the_others_where_they_are() {
     assert_eq!(decide(&view).actions, []);
     assert_eq!(decide(&view).outcome, PoolOutcome::Stuck(3));
     // One that is stuck where it is leaves.
-    let mut view = pool(2, ready(true));
-    view.evicting.insert(0);
-    let view = with(view, 0, member(MemberState::Stuck, false, true));
-    assert_eq!(decide(&view).actions, [PoolAction::Evict(0)]);
+    let mut evicting = pool(2, ready(true));
+    evicting.evicting.insert(0);
+    let evicting = with(evicting, 0, member(MemberState::Stuck, false, true));
+    assert_eq!(decide(&evicting).actions, [PoolAction::Evict(0)]);
 }
 
 fn any_member() -> impl Generates<Value = MemberView> {

@@ -163,8 +163,8 @@ pub fn put_hosts(resolved: &mut Resolved, chosen: &[ChosenHost]) {
                 ..found.decision.clone().unwrap_or_default()
             };
             settle(resolved, index, decision);
-            if let (Some(vsi), None) = (resolved.vsis.get_mut(index), &found.decision) {
-                vsi.placed = None;
+            if let (Some(unplaced), None) = (resolved.vsis.get_mut(index), &found.decision) {
+                unplaced.placed = None;
             }
         }
     }

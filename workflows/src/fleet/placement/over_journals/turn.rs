@@ -102,10 +102,10 @@ impl ChoiceTurn<'_> {
                 .hosts
                 .extend(placement.flat_map(|one| one.candidates.iter().cloned()));
             asked.archs.insert(its.machine.arch.clone());
-            let vsi = name_of(kind::VSI, &its.namespace, &its.name);
+            let vsi_name = name_of(kind::VSI, &its.namespace, &its.name);
             let disks = its.disks.iter();
             let disks = disks.map(|disk| name_of(kind::DISK, &its.namespace, &disk.name));
-            asked.objects.extend(disks.chain([vsi]));
+            asked.objects.extend(disks.chain([vsi_name]));
         }
         Ok(asked)
     }

@@ -76,7 +76,7 @@ impl Fleet {
         let schedule = Schedule::recorded(&policy.schedule).ok();
         let (Some(record), Some(schedule)) = (record, schedule) else {
             let message = "the schedule begins once `vsiflow serve` has seen it";
-            let (_, changed) = self.engine.times(&known.entity).unwrap_or_default();
+            let (_, record_changed) = self.engine.times(&known.entity).unwrap_or_default();
             let status = SnapshotScheduleStatus {
                 last_schedule_time: None,
                 next_schedule_time: None,
@@ -84,7 +84,7 @@ impl Fleet {
             };
             return Ok(Some((
                 status,
-                condition(CURRENT, false, "NotBegun", message, changed),
+                condition(CURRENT, false, "NotBegun", message, record_changed),
             )));
         };
         let now = self.clock.now();
