@@ -304,7 +304,7 @@ pub(crate) fn closest<'a>(word: &str, words: &[&'a str]) -> Option<&'a str> {
         |other: &str| strsim::damerau_levenshtein(&word.to_lowercase(), &other.to_lowercase());
     let allowed = |other: &str| (other.chars().count() / 3).max(1);
     let near = words.iter().map(|other| (distance(other), *other));
-    near.filter(|(distance, other)| *distance <= allowed(other))
+    near.filter(|(near_by, other)| *near_by <= allowed(other))
         .min()
         .map(|(_, other)| other)
 }

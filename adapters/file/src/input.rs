@@ -91,14 +91,14 @@ pub fn gather(
 pub fn manifests(path: &Path, recursive: bool) -> Result<Vec<PathBuf>, Diagnostic> {
     let mut files = Vec::new();
     let walked = walk(path, recursive, &mut files);
-    walked.map_err(|(path, error)| cannot_read(&path.display().to_string(), &error))?;
+    walked.map_err(|(unread, error)| cannot_read(&unread.display().to_string(), &error))?;
     Ok(files)
 }
 
 /// Reads each file with documents in a folder; what cannot be read is a diagnostic of its own.
 pub fn read_folder(path: &Path, recursive: bool) -> Vec<Result<InputText, Diagnostic>> {
     match manifests(path, recursive) {
-        Ok(files) => files.iter().map(|path| file(path)).collect(),
+        Ok(files) => files.iter().map(|manifest| file(manifest)).collect(),
         Err(diagnostic) => vec![Err(diagnostic)],
     }
 }
@@ -161,7 +161,7 @@ fn directory(path: &Path, recursive: bool) -> Vec<Result<InputText, Diagnostic>>
             remedy,
         ))];
     }
-    files.iter().map(|path| file(path)).collect()
+    files.iter().map(|manifest| file(manifest)).collect()
 }
 
 /// Collects files by name; files before directories of the same name, and nothing hidden: mounted
@@ -178,14 +178,14 @@ fn walk(
         .collect::<Result<_, _>>()
         .map_err(failed)?;
     paths.sort();
-    for path in paths.into_iter().filter(|path| !is_hidden(path)) {
-        if path.is_dir() {
+    for entry in paths.into_iter().filter(|entry| !is_hidden(entry)) {
+        if entry.is_dir() {
             // A link to a directory may lead back here.
-            if recursive && !path.is_symlink() {
-                walk(&path, recursive, files)?;
+            if recursive && !entry.is_symlink() {
+                walk(&entry, recursive, files)?;
             }
-        } else if is_manifest(&path) {
-            files.push(path);
+        } else if is_manifest(&entry) {
+            files.push(entry);
         }
     }
     Ok(())

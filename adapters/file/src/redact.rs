@@ -191,7 +191,7 @@ fn hide_except(node: &YamlNode, harmless: &[&str], spans: &mut Vec<(usize, usize
 
 fn hide(node: &YamlNode, spans: &mut Vec<(usize, usize)>) -> bool {
     match &node.value {
-        Value::List(nodes) => nodes.iter().all(|node| hide(node, spans)),
+        Value::List(nodes) => nodes.iter().all(|item| hide(item, spans)),
         Value::Map(entries) => entries
             .iter()
             .all(|entry| push(entry.key_at, spans) && hide(&entry.node, spans)),
@@ -210,10 +210,10 @@ pub(crate) fn suspects(text: &str) -> Vec<(usize, usize)> {
     let (mut offset, mut seen) = (0, false);
     for line in text.split_inclusive('\n') {
         let key = key_of(line);
-        let harmless = |key: &str| {
+        let harmless = |of: &str| {
             [HARMLESS_KEYS, HARMLESS_FIELDS, HARMLESS_ANYWHERE]
                 .iter()
-                .any(|list| list.contains(&key))
+                .any(|list| list.contains(&of))
         };
         let known = key.is_some_and(harmless);
         let touchy = !known && key.is_some() || is_touchy(line, key);

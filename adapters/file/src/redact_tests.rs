@@ -37,9 +37,9 @@ fn a_contract_is_hidden_however_it_is_written() {
 fn keys_are_hidden_in_config_maps_and_everything_in_secrets() {
     let text = "kind: ConfigMap\ndata:\n  HOSTNAME: shown\n  KEY: |\n    SECRET\n  other: SECRET\n";
     assert!(!shown(text).join("").contains("SECRET"));
-    let text =
+    let misspelt =
         "kind: Secret\nmetadata: {name: shown}\nstringdata:\n  HOSTNAME: SECRET\ndata: SECRET\n";
-    assert!(!shown(text).join("").contains("SECRET"));
+    assert!(!shown(misspelt).join("").contains("SECRET"));
 }
 
 #[test]

@@ -49,9 +49,9 @@ impl SubstituteWalk<'_> {
                 }
             }
             Value::List(nodes) => {
-                for (place, node) in nodes.iter_mut().enumerate() {
+                for (place, item) in nodes.iter_mut().enumerate() {
                     path.push(PathSegment::Index(place));
-                    self.node(node, path);
+                    self.node(item, path);
                     path.pop();
                 }
             }

@@ -282,7 +282,7 @@ fn an_image_in_a_registry_is_booted_from() {
     assert_eq!(mode, "Copy");
     let unused = all.split("---\n").skip(1).collect::<Vec<_>>().join("---\n");
     let boot = "dataVolume: {name: centos-dv}";
-    for (image, url) in [
+    for (image, expected) in [
         (
             "quay.example/disks/centos:7",
             "oci://quay.example/disks/centos:7",
@@ -295,7 +295,7 @@ fn an_image_in_a_registry_is_booted_from() {
             .vsis
             .remove(0)
             .desired;
-        assert_eq!(vsi.image.url, format!("{url}?arch=x86_64"));
+        assert_eq!(vsi.image.url, format!("{expected}?arch=x86_64"));
         // What a guest writes there is gone at its next start.
         assert_eq!(format!("{:?}", vsi.boot_disk.mode), "Ephemeral");
     }

@@ -120,7 +120,7 @@ fn words(fields: &mut Fields<'_>, key: &str, only: &[&str], refusals: &mut Refus
     let fits = match &node.value {
         Value::List(nodes) => nodes
             .iter()
-            .all(|node| node.text().is_some_and(|text| only.contains(&text))),
+            .all(|item| item.text().is_some_and(|text| only.contains(&text))),
         _ => false,
     };
     if !fits {
@@ -142,7 +142,7 @@ pub(super) fn disk(
     server: Option<&str>,
     place: &Placement,
 ) -> YamlNode {
-    let label = |server: &str| object([(DISK_OF, Some(text(server)))]);
+    let label = |disk_owner: &str| object([(DISK_OF, Some(text(disk_owner)))]);
     let metadata = object([
         ("name", Some(text(name))),
         ("namespace", namespace.cloned()),

@@ -26,7 +26,8 @@ pub(super) fn no_cloud(mut volume: Fields<'_>, refusals: &mut Refusals) -> Confi
     let mut reference = volume.object("secretRef", refusals);
     let name = reference.text("name", refusals).cloned();
     reference.end(refusals);
-    let key_ref = |name| object([("name", Some(name)), ("key", Some(text(SECRET_KEY)))]);
+    let key_ref =
+        |secret_name| object([("name", Some(secret_name)), ("key", Some(text(SECRET_KEY)))]);
     let from = name
         .filter(|_| from)
         .map(|name| object([("secretKeyRef", Some(key_ref(name)))]));
@@ -81,7 +82,7 @@ fn plain_or_encoded(
     let mut bytes = node.text().unwrap_or_default().to_owned();
     bytes.retain(|c| !c.is_ascii_whitespace());
     let decoded = BASE64.decode(bytes).ok();
-    match decoded.and_then(|bytes| String::from_utf8(bytes).ok()) {
+    match decoded.and_then(|decoded_bytes| String::from_utf8(decoded_bytes).ok()) {
         Some(text) => Some(instead(node, Value::Text(text))),
         None => {
             let remedy = format!("write it as text: {plain}: |");
@@ -105,8 +106,8 @@ pub(super) fn probes(mut probe: Fields<'_>, refusals: &mut Refusals) -> Option<Y
         let (port, path) = (port(&mut http, refusals), http.text("path", refusals));
         super::data_volume::word(&mut http, "scheme", "HTTP", refusals);
         http.end(refusals);
-        let http = |port| object([("port", Some(port)), ("path", path.cloned())]);
-        all.extend(port.map(|port| object([("http", Some(http(port)))])));
+        let http_get = |number| object([("port", Some(number)), ("path", path.cloned())]);
+        all.extend(port.map(|port| object([("http", Some(http_get(port)))])));
     }
     if probe.has("guestAgentPing") {
         probe.object("guestAgentPing", refusals).end(refusals);

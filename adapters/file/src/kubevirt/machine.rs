@@ -237,24 +237,24 @@ fn machine(mut domain: Fields<'_>, server: &mut KubevirtServer, refusals: &mut R
     guest_memory.end(refusals);
     let mut resources = domain.object("resources", refusals);
     let mut requests = resources.object("requests", refusals);
-    let path = requests.path("memory");
+    let memory_path = requests.path("memory");
     match (requests.take("memory"), guest) {
         (Some(_), Some(_)) => refusals.wrong(
-            path,
+            memory_path,
             "memory.guest and resources.requests.memory are both given",
             "write memory.guest alone: a host keeps no memory for others",
         ),
-        (Some(node), None) => server.memory = memory(node, path, refusals),
+        (Some(node), None) => server.memory = memory(node, memory_path, refusals),
         (None, _) => {}
     }
-    let path = requests.path("cpu");
+    let cpu_path = requests.path("cpu");
     match (requests.take("cpu"), counted) {
         (Some(_), Some(_)) => refusals.wrong(
-            path,
+            cpu_path,
             "cpu.cores and resources.requests.cpu are both given",
             "write cpu.cores alone: a host keeps no processors for others",
         ),
-        (Some(node), None) => server.cpus = whole(node, path, refusals),
+        (Some(node), None) => server.cpus = whole(node, cpu_path, refusals),
         (None, counted) => {
             server.cpus = counted.map(|node| instead(node, Value::Int(cpus)));
         }
@@ -262,8 +262,8 @@ fn machine(mut domain: Fields<'_>, server: &mut KubevirtServer, refusals: &mut R
     requests.end(refusals);
     resources.end(refusals);
     if server.memory.is_none() && refusals.0.is_empty() {
-        let path = domain.path("memory").key("guest");
-        refusals.missing(path, "write the guest's memory, for example: 2Gi");
+        let guest_path = domain.path("memory").key("guest");
+        refusals.missing(guest_path, "write the guest's memory, for example: 2Gi");
     }
     firmware(&mut domain, server, refusals);
     let mut kind = domain.object("machine", refusals);
@@ -319,11 +319,11 @@ fn firmware(domain: &mut Fields<'_>, server: &mut KubevirtServer, refusals: &mut
         server.firmware = Some(text("bios"));
     }
     if efi {
-        let mut efi = loader.object("efi", refusals);
-        let path = efi.path("secureBoot");
+        let mut efi_settings = loader.object("efi", refusals);
+        let path = efi_settings.path("secureBoot");
         // Where it is absent, KubeVirt would verify what boots.
         if !matches!(
-            efi.take("secureBoot").map(|node| &node.value),
+            efi_settings.take("secureBoot").map(|node| &node.value),
             Some(Value::Bool(false))
         ) {
             refusals.wrong(
@@ -332,7 +332,7 @@ fn firmware(domain: &mut Fields<'_>, server: &mut KubevirtServer, refusals: &mut
                 "write efi: {secureBoot: false}",
             );
         }
-        efi.end(refusals);
+        efi_settings.end(refusals);
         server.firmware = Some(text("uefi"));
     }
     if bios && efi {
@@ -434,7 +434,7 @@ fn with_labels(metadata: &KubevirtMetadata<'_>, labels: Vec<(String, YamlNode)>)
             let new: Vec<_> = labels
                 .iter()
                 .filter(|(key, _)| !own.iter().any(|label| label.key == *key))
-                .map(|(key, node)| entry(key, node.clone()))
+                .map(|(key, value)| entry(key, value.clone()))
                 .collect();
             own.extend(new);
         }

@@ -158,9 +158,10 @@ impl<'n> KubevirtMetadata<'n> {
             .into_iter()
             .map(|(key, value)| fields::entry(&key, value))
             .collect();
-        let labels = data_volume::map(entries);
+        let target_labels = data_volume::map(entries);
         Placement {
-            target: labels.map(|labels| object([("matchLabels", Some(labels))])),
+            target: target_labels
+                .map(|target_labels| object([("matchLabels", Some(target_labels))])),
             pool: match &given.pool {
                 Some(pool) => Some(text(pool)),
                 None => self.label(POOL).cloned(),
@@ -283,7 +284,7 @@ fn settle(node: &mut YamlNode, start: YamlMark) {
                 settle(&mut entry.node, start);
             }
         }
-        Value::List(nodes) => nodes.iter_mut().for_each(|node| settle(node, start)),
+        Value::List(nodes) => nodes.iter_mut().for_each(|item| settle(item, start)),
         _ => {}
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn volumes(
             if volume.has(key) {
                 let mut claim = volume.object(key, refusals);
                 let claimed = claim.text(field, refusals).and_then(YamlNode::text);
-                holds = claimed.map(|name| KubevirtVolume::Data(name.to_owned()));
+                holds = claimed.map(|claim_name| KubevirtVolume::Data(claim_name.to_owned()));
                 claim.end(refusals);
             }
         }
