@@ -120,8 +120,8 @@ proptest! {
             prop_assert!(span.name.chars().count() <= LONGEST);
             prop_assert!(span.id != [0; 8] && span.trace != [0; 16]);
             for (_, value) in &span.attributes {
-                if let Value::Text(text) = value {
-                    prop_assert!(text.chars().count() <= LONGEST);
+                if let Value::Text(shown) = value {
+                    prop_assert!(shown.chars().count() <= LONGEST);
                 }
             }
         }
