@@ -90,9 +90,9 @@ fn until_ended(
             looks.begin();
             asked.look(top.counts_from());
         }
-        for came in came.try_iter() {
+        for next in came.try_iter() {
             stale = true;
-            top.take(match came {
+            top.take(match next {
                 Came::Look(look) => looks.end(look),
                 Came::Text(words, text) => WorkerAnswer::Text(words, text),
             });

@@ -320,8 +320,8 @@ impl Top {
             KeyPress::Enter => return self.typed(),
             _ => {}
         }
-        if let Some(PromptInput::Filter(text)) = &self.input {
-            self.filter.clone_from(text);
+        if let Some(PromptInput::Filter(filter)) = &self.input {
+            self.filter.clone_from(filter);
         }
         self.settle();
     }

@@ -118,9 +118,9 @@ fn each_key_asks_for_the_chosen_object() {
 fn nothing_is_asked_of_an_empty_list_or_of_a_name_like_an_option() {
     let mut top = top(&[]);
     assert_eq!(press(&mut top, "d"), None);
-    let mut top = self::top(&["--server=https://x:1"]);
-    assert_eq!(press(&mut top, "d"), None);
-    assert_eq!(press(&mut top, "s"), None);
+    let mut remote = self::top(&["--server=https://x:1"]);
+    assert_eq!(press(&mut remote, "d"), None);
+    assert_eq!(press(&mut remote, "s"), None);
 }
 
 #[test]
