@@ -79,8 +79,8 @@ fn options(words: &[String]) -> Result<Options> {
     let mut words = words.iter();
     while let Some(word) = words.next() {
         let mut number = || -> Result<u32> {
-            let word = words.next().ok_or("a number is missing")?;
-            Ok(word.parse::<u32>()?.max(1))
+            let count = words.next().ok_or("a number is missing")?;
+            Ok(count.parse::<u32>()?.max(1))
         };
         match word.as_str() {
             "--json" => options.json = true,

@@ -263,11 +263,11 @@ pub(crate) async fn run(
         actor: caller.actor,
     };
     let lines = begin(&api, command, about, (held, turn));
-    let body = stream::unfold(lines, |mut lines| async move {
+    let streamed = stream::unfold(lines, |mut lines| async move {
         let line: Bytes = lines.recv().await?;
         Some((Ok::<_, std::io::Error>(line), lines))
     });
-    Ok(Streamed::of(Body::from_stream(body)))
+    Ok(Streamed::of(Body::from_stream(streamed)))
 }
 
 /// Begins with a command; its lines come out here.
@@ -280,11 +280,11 @@ fn begin(
     let (to_lines, lines) = mpsc::channel(LINES);
     let commands = api.commands().clone();
     api.tasks().spawn(async move {
-        let print = async |to_lines: mpsc::Sender<Bytes>| {
+        let print = async |output_lines: mpsc::Sender<Bytes>| {
             let (output, printed) = mpsc::channel(LINES);
             let work = commands.run(command, output);
-            let (end, ()) = tokio::join!(work, tell(printed, &to_lines));
-            let _ = to_lines.send(line(&CommandLine::Exit(end.exit))).await;
+            let (end, ()) = tokio::join!(work, tell(printed, &output_lines));
+            let _ = output_lines.send(line(&CommandLine::Exit(end.exit))).await;
         };
         let gone = to_lines.clone();
         tokio::select! {
@@ -368,12 +368,12 @@ async fn read(
         return Err(too_long(longest));
     };
     let body = bytes(request.into_body(), longest).await?;
-    let request = serde_json::from_slice(&body);
-    let request = request.map_err(|error| {
+    let parsed = serde_json::from_slice(&body);
+    let parsed = parsed.map_err(|error| {
         let detail = format!("the body cannot be read: {error}");
         Problem::wrong(StatusCode::BAD_REQUEST, detail)
     })?;
-    Ok((request, held))
+    Ok((parsed, held))
 }
 
 /// A body that is bounded in length and time.

@@ -37,6 +37,6 @@ pub(crate) fn only<O: OperationOutput>(
     let answer = O::operation_response(ctx, operation);
     let answers = answer.into_iter();
     answers
-        .map(|answer| (status.map(Status::Code), answer))
+        .map(|response| (status.map(Status::Code), response))
         .collect()
 }

@@ -250,16 +250,16 @@ async fn show(
     let acceptor = acceptor.ok_or_else(|| format!("{address}: nobody can be verified yet"))?;
     let shown = timeout(limits.handshake, acceptor.accept(stream)).await;
     let shown = shown.map_err(|_| format!("{address}: it did not say in time who it is"))?;
-    let stream = shown.map_err(|error| format!("{address}: {error}"))?;
-    let shown = stream.get_ref().1.peer_certificates();
-    let certificate = shown
+    let secured = shown.map_err(|error| format!("{address}: {error}"))?;
+    let certificates = secured.get_ref().1.peer_certificates();
+    let certificate = certificates
         .and_then(|all| all.first())
         .map(|one| one.as_ref().into());
     let peer = Peer {
         certificate,
         ..plain
     };
-    Ok((Box::new(stream), peer))
+    Ok((Box::new(secured), peer))
 }
 
 async fn converse<S, B>(wire: Box<dyn Wire>, peer: Peer, service: S, limits: Limits)

@@ -231,8 +231,8 @@ pub(crate) fn routes() -> ApiRouter<Api> {
 async fn bounded(request: Request, next: Next) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let body = commands::bytes(body, LONGEST).await?;
-    let request = Request::from_parts(head, Body::from(body));
-    let answered = tokio::time::timeout(ANSWER, next.run(request)).await;
+    let whole = Request::from_parts(head, Body::from(body));
+    let answered = tokio::time::timeout(ANSWER, next.run(whole)).await;
     answered.map_err(|_| Problem::late())
 }
 

@@ -83,9 +83,9 @@ impl FromStr for Token {
         let [PREFIX, name, secret, fingerprint] = parts.as_slice() else {
             return Err(InvalidToken);
         };
-        let is_hex = |text: &str, length: usize| {
+        let is_hex = |part: &str, length: usize| {
             let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-            text.len() == length && text.bytes().all(hex)
+            part.len() == length && part.bytes().all(hex)
         };
         let whole =
             is_hex(name, NAME) && is_hex(secret, SECRET) && is_hex(fingerprint, FINGERPRINT);

@@ -21,9 +21,9 @@ async fn ask(answer: &'static [u8]) -> (Vec<CommandLine>, io::Result<Answer>) {
         lines.push(line);
         Ok(())
     };
-    let answer = run(&Place::Socket(socket), &CommandRequest::default(), take).await;
+    let answered = run(&Place::Socket(socket), &CommandRequest::default(), take).await;
     answering.await.unwrap();
-    (lines, answer)
+    (lines, answered)
 }
 
 fn out(text: &str) -> CommandLine {

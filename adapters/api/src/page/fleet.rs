@@ -49,10 +49,10 @@ pub(super) async fn page(looked: Looked, filter: Query<Filter>) -> Shown {
         (form(&filter, &phases, &looked))
         p { (found.len()) " of " (total) " VSIs" }
         @if ["host", "pool"].contains(&filter.group.as_str()) {
-            @for (name, rows) in filter.grouped(&rows) {
+            @for (name, members) in filter.grouped(&rows) {
                 h2 { @if name.is_empty() { "In no " (filter.group) } @else { (text::visible(name)) }
-                    " (" (rows.len()) ")" }
-                (table(&rows, &looked))
+                    " (" (members.len()) ")" }
+                (table(&members, &looked))
             }
         } @else {
             (table(&rows, &looked))

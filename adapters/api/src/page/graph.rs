@@ -94,7 +94,10 @@ fn places(steps: &[GraphStep]) -> (BTreeMap<String, (f64, f64)>, f64, f64) {
             part.iter().map(|(_, at)| which(at)).fold(0.0, f64::max)
         };
         let (wide, high) = (most(|at| at.0) + WIDTH, most(|at| at.1) + HEIGHT);
-        found.extend(part.into_iter().map(|(name, (x, y))| (name, (x + left, y))));
+        found.extend(
+            part.into_iter()
+                .map(|(step_name, (x, y))| (step_name, (x + left, y))),
+        );
         left += wide + GAP;
         height = height.max(high);
     }

@@ -52,18 +52,18 @@ pub(super) async fn page(Path(target): Path<Named>, looked: Looked) -> Shown {
     let own = format!("group/{name}");
     let history = Box::pin(looked.fleet.history().lines(namespace, &own)).await?;
     let status = &group.status;
-    let namespace = &group.metadata.namespace;
+    let own_namespace = &group.metadata.namespace;
     let main = html! {
         h1 { "Group " (text::visible(&group.metadata.name)) " " (state(status.phase)) }
         @if !status.message.is_empty() { p { (text::visible(&status.message)) } }
         dl {
-            dt { "Namespace" } dd { (text::visible(namespace)) }
+            dt { "Namespace" } dd { (text::visible(own_namespace)) }
             dt { "UID" } dd { (group.metadata.uid) }
             dt { "Wave" } dd { (text::visible(&status.wave)) }
             dt { "Members" } dd { (status.ready_replicas) " of " (status.replicas) " ready" }
         }
         h2 { "Waves" }
-        ol.tree { @for wave in &status.waves { (wave_shown(namespace, wave, &looked)) } }
+        ol.tree { @for wave in &status.waves { (wave_shown(own_namespace, wave, &looked)) } }
         (outputs(&group))
         (vsi::condition_table(&status.conditions))
         h2 { "Definition" }

@@ -243,7 +243,7 @@ async fn begin(
     let (opened, answer) = oneshot::channel();
     api.tasks().spawn(session.run(force, line, opened));
     match answer.await {
-        Ok(opened) => opened.map_err(NoConsole::Failed),
+        Ok(asked) => asked.map_err(NoConsole::Failed),
         Err(_) => Err(NoConsole::Ends),
     }
 }

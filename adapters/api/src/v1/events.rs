@@ -111,11 +111,11 @@ async fn events(
     };
     // Something at once: whoever asks knows that it is answered.
     let begin = stream::iter([Ok(Bytes::from_static(b": events\n\n"))]);
-    let pages = stream::unfold(watch, |mut watch| async move {
+    let following = stream::unfold(watch, |mut watch| async move {
         let page = watch.page().await?;
         Some((Ok::<_, Infallible>(page), watch))
     });
-    Ok(Streamed::of(Body::from_stream(begin.chain(pages))))
+    Ok(Streamed::of(Body::from_stream(begin.chain(following))))
 }
 
 /// The offset after the one that a reader had last.

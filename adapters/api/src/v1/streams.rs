@@ -158,9 +158,9 @@ async fn logs(
         .await?;
     let first = log.read(ConsolePosition { offset: query.from }).await?;
     let more = stream::unfold(Some((log, first.next)), move |state| async move {
-        let (log, at) = state?;
-        match next(&log, at, query.follow).await {
-            Ok(Some(chunk)) => Some((Ok(Bytes::from(chunk.bytes)), Some((log, chunk.next)))),
+        let (open_log, at) = state?;
+        match next(&open_log, at, query.follow).await {
+            Ok(Some(chunk)) => Some((Ok(Bytes::from(chunk.bytes)), Some((open_log, chunk.next)))),
             Ok(None) => None,
             // There may be more: whoever reads it must not take this for the end.
             Err(error) => Some((Err(error), None)),
