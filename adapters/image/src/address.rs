@@ -181,13 +181,13 @@ impl AddressPolicy {
     pub fn judge_text(&self, url: &str) -> Result<(), String> {
         let parsed = Url::parse(url).map_err(|error| error.to_string())?;
         // Only in these schemes is an address an address, however it is written.
-        let url = if !is_oci(&parsed) {
+        let judged = if !is_oci(&parsed) {
             parsed
         } else {
             let server = parsed.host_str().unwrap_or_default();
             Url::parse(&format!("https://{server}/")).map_err(|error| error.to_string())?
         };
-        self.judge(&url).map_err(|AddressRefused(why)| why)
+        self.judge(&judged).map_err(|AddressRefused(why)| why)
     }
 
     /// Looks names up, and gives only what may be connected to.

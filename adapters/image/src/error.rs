@@ -61,7 +61,7 @@ pub(crate) fn shown(url: &str) -> String {
 pub(crate) fn parse(url: &str) -> Result<Url, SourceError> {
     Url::parse(url).map_err(|cause| {
         let scheme = url.split_once(':').map(|(scheme, _)| scheme);
-        let plain = |scheme: &&str| scheme.chars().all(|c| c.is_ascii_alphanumeric());
+        let plain = |part: &&str| part.chars().all(|c| c.is_ascii_alphanumeric());
         let shown = format!("{}:…", scheme.filter(plain).unwrap_or_default());
         invalid(ShownError(shown), format!("this is not a URL: {cause}"))
     })

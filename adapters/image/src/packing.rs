@@ -403,16 +403,16 @@ impl ImageStream for Unpacked {
 
 pub(crate) fn unfit(shown: &ShownError, cause: &io::Error) -> SourceError {
     let inner = cause.get_ref();
-    if let Some(too_much) = inner.and_then(|cause| cause.downcast_ref::<TooMuch>()) {
+    if let Some(too_much) = inner.and_then(|source| source.downcast_ref::<TooMuch>()) {
         return error(SourceErrorKind::TooLarge, shown, too_much.to_string());
     }
-    let ova = inner.and_then(|cause| cause.downcast_ref::<UnfitOva>());
-    let vmdk = inner.and_then(|cause| cause.downcast_ref::<UnfitVmdk>());
+    let ova = inner.and_then(|source| source.downcast_ref::<UnfitOva>());
+    let vmdk = inner.and_then(|source| source.downcast_ref::<UnfitVmdk>());
     let appliance = ova.map(ToString::to_string);
     if let Some(why) = appliance.or(vmdk.map(ToString::to_string)) {
         return error(SourceErrorKind::Appliance, shown, why);
     }
-    match inner.and_then(|cause| cause.downcast_ref::<UnfitLayer>()) {
+    match inner.and_then(|source| source.downcast_ref::<UnfitLayer>()) {
         Some(unfit) => error(SourceErrorKind::Mismatch, shown, unfit.to_string()),
         None => invalid(shown, why(cause)),
     }

@@ -147,7 +147,7 @@ impl<S: ImageSource> SharedSource<S> {
             went_on: Arc::default(),
         });
         let mut reads = locked(&self.reads);
-        reads.retain(|_, read| read.strong_count() > 0);
+        reads.retain(|_, other| other.strong_count() > 0);
         reads.insert(asked, Arc::downgrade(&read));
         drop(reads);
         tokio::spawn(feed(Arc::downgrade(&read), stream));
@@ -192,7 +192,7 @@ async fn read_for(
     let mut next = stream.next();
     loop {
         tokio::select! {
-            next = &mut next => return Some(next),
+            piece = &mut next => return Some(piece),
             () = went_on.notified() => {
                 if read.strong_count() == 0 {
                     return None;

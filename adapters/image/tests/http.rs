@@ -145,8 +145,11 @@ async fn an_image_arrives_whole() {
             validator: Some("etag \"one\"".into())
         }
     );
-    let (info, bytes) = get("/chunked").await.unwrap();
-    assert_eq!((info.length, bytes.as_slice()), (None, b"some".as_slice()));
+    let (chunked_info, chunked_bytes) = get("/chunked").await.unwrap();
+    assert_eq!(
+        (chunked_info.length, chunked_bytes.as_slice()),
+        (None, b"some".as_slice())
+    );
 }
 
 #[tokio::test]

@@ -174,12 +174,12 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     } else {
         format!("Content-Length: {}\r\n", reply.body.len())
     };
-    let head = format!(
+    let answer = format!(
         "HTTP/1.1 {} X\r\nConnection: close\r\n{length}{}\r\n",
         reply.status, reply.headers
     );
     let body = &reply.body[..reply.cut.unwrap_or(reply.body.len())];
-    let _ = stream.write_all(&[head.as_bytes(), body].concat()).await;
+    let _ = stream.write_all(&[answer.as_bytes(), body].concat()).await;
     while reply.endless && stream.write_all(&[b' '; 65_536]).await.is_ok() {}
 }
 
@@ -248,8 +248,8 @@ async fn an_artifact_arrives_and_is_entered_where_it_is_the_same() {
         .await
         .unwrap();
     assert!(at == 100_000 && rest == disk[100_000..] && same == info);
-    let (_, _, bytes) = read(&registry.url(":v1")).await.unwrap();
-    assert_eq!(bytes, b"QFI\xfbother");
+    let (_, _, moved_bytes) = read(&registry.url(":v1")).await.unwrap();
+    assert_eq!(moved_bytes, b"QFI\xfbother");
     // The first is collected: what there is now is told by its validator.
     registry.at(
         &format!("/v2/a/blobs/{}", digest(&disk)),
@@ -258,10 +258,10 @@ async fn an_artifact_arrives_and_is_entered_where_it_is_the_same() {
             ..Reply::default()
         },
     );
-    let (other, at, _) = from(&source(), &registry.url(":v1"), 100_000, known)
+    let (other, other_at, _) = from(&source(), &registry.url(":v1"), 100_000, known)
         .await
         .unwrap();
-    assert!(at == 0 && other.validator != info.validator);
+    assert!(other_at == 0 && other.validator != info.validator);
 }
 
 #[tokio::test]
@@ -298,8 +298,11 @@ async fn a_container_disk_arrives_by_architecture_and_stays_what_it_was() {
         },
     );
     let known = info.validator.as_deref();
-    let (_, at, bytes) = from(&router, &url, 4_096, known).await.unwrap();
-    assert!(at == 0 && bytes == image, "it is read from its start");
+    let (_, at, resumed_bytes) = from(&router, &url, 4_096, known).await.unwrap();
+    assert!(
+        at == 0 && resumed_bytes == image,
+        "it is read from its start"
+    );
     registry.gives(
         "/v2/a/manifests/all",
         serde_json::json!({"manifests": []}).to_string().as_bytes(),
@@ -318,10 +321,10 @@ async fn a_packed_disk_in_a_registry_is_unpacked_and_found_again() {
     assert!(bytes == disk);
     registry.tag("v1", b"QFI\xfbother", Some("disk.qcow2"));
     let known = info.validator.as_deref();
-    let (same, at, bytes) = from(&router, &registry.url(":v1"), 50, known)
+    let (same, at, resumed_bytes) = from(&router, &registry.url(":v1"), 50, known)
         .await
         .unwrap();
-    assert!(same == info && at == 0 && bytes == disk);
+    assert!(same == info && at == 0 && resumed_bytes == disk);
 }
 
 #[tokio::test]
@@ -355,13 +358,13 @@ async fn what_lies_is_refused() {
     // The same in a layer.
     let tar = layer("disk/a", &disk);
     registry.tag("v2", &tar, None);
-    let path = format!("/v2/a/blobs/{}", digest(&tar));
-    registry.change(&path, |reply| reply.body[200_000] ^= 1);
+    let tar_path = format!("/v2/a/blobs/{}", digest(&tar));
+    registry.change(&tar_path, |reply| reply.body[200_000] ^= 1);
     refused(&registry.url(":v2"), lying).await;
     // A manifest that is not the one of the digest.
     let named = registry.tag("v3", &disk, Some("disk.qcow2"));
-    let path = format!("/v2/a/manifests/{named}");
-    registry.change(&path, |reply| reply.body.push(b' '));
+    let manifest_path = format!("/v2/a/manifests/{named}");
+    registry.change(&manifest_path, |reply| reply.body.push(b' '));
     refused(&registry.url(&format!(":v3@{named}")), lying).await;
     // Layers and manifests that are none.
     registry.tag("v4", &layer("etc/passwd", b"x"), None);
@@ -513,8 +516,8 @@ async fn a_token_is_got_for_the_password_and_for_no_more_than_is_needed() {
         1
     );
     // Over plain HTTP it is not shown unless that is permitted.
-    let source = with_password(&registry, None, false);
-    let error = from(&source, &registry.url(":v1"), 0, None)
+    let without = with_password(&registry, None, false);
+    let error = from(&without, &registry.url(":v1"), 0, None)
         .await
         .unwrap_err();
     assert_eq!(error.kind, SourceErrorKind::Refused, "{error}");
@@ -534,15 +537,19 @@ async fn another_server_for_tokens_sees_no_password_unless_it_is_named() {
     tokens.change("/token", |reply| {
         reply.asks = Some("Basic bWU6UzNDUkVU".to_owned())
     });
-    let source = with_password(&registry, None, true);
-    let error = from(&source, &registry.url(":v1"), 0, None)
+    let permitted = with_password(&registry, None, true);
+    let error = from(&permitted, &registry.url(":v1"), 0, None)
         .await
         .unwrap_err();
     assert_eq!(error.kind, SourceErrorKind::Forbidden, "{error}");
     assert!(error.message.contains("IMAGE_TOKEN_SERVER"), "{error}");
     assert_eq!(tokens.shown("/token"), ["", ""]);
-    let source = with_password(&registry, Some(at), true);
-    assert!(from(&source, &registry.url(":v1"), 0, None).await.is_ok());
+    let at_server = with_password(&registry, Some(at), true);
+    assert!(
+        from(&at_server, &registry.url(":v1"), 0, None)
+            .await
+            .is_ok()
+    );
     assert_eq!(tokens.shown("/token").last().unwrap(), "Basic bWU6UzNDUkVU");
 }
 

@@ -112,8 +112,8 @@ async fn an_object_arrives_signed_and_resumes_while_it_is_the_same() {
     let (at, _, rest) = read(&source, 5, known.as_deref()).await.unwrap();
     assert_eq!((at, rest.as_slice()), (5, b"bytes".as_slice()));
     storage.answers(200, "etag: \"two\"\r\n", b"other bytes");
-    let (at, now, bytes) = read(&source, 5, known.as_deref()).await.unwrap();
-    assert!(at == 0 && now != known && bytes == b"other bytes");
+    let (changed_at, now, changed_bytes) = read(&source, 5, known.as_deref()).await.unwrap();
+    assert!(changed_at == 0 && now != known && changed_bytes == b"other bytes");
     for head in storage.heads.lock().unwrap().iter() {
         assert!(head.starts_with("get /images/a%20b.qcow2?"), "{head}");
         assert!(
@@ -145,11 +145,11 @@ async fn a_refusal_names_its_code_and_a_clock_that_is_off() {
     }
     assert_eq!(error.url, "s3://images/a b.qcow2".replace(' ', "%20"));
     storage.answers(404, "", b"<Error><Code>NoSuchKey</Code></Error>");
-    let error = read(&source, 0, None).await.unwrap_err();
-    assert_eq!(error.kind, SourceErrorKind::NotFound, "{error}");
+    let missing = read(&source, 0, None).await.unwrap_err();
+    assert_eq!(missing.kind, SourceErrorKind::NotFound, "{missing}");
     assert!(
-        error.message.contains("NoSuchKey") && !error.message.contains("clock"),
-        "{error}"
+        missing.message.contains("NoSuchKey") && !missing.message.contains("clock"),
+        "{missing}"
     );
 }
 

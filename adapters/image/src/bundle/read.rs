@@ -260,7 +260,7 @@ impl<F: ReadAt> Walk<'_, F> {
         let text = self.short(&entry, LONGEST_LINE)?;
         let text = String::from_utf8(text).ok();
         let seal = text.as_deref().and_then(|text| text.strip_suffix('\n'));
-        let seal = seal.and_then(|text| Seal::read(MARK, text));
+        let seal = seal.and_then(|line| Seal::read(MARK, line));
         let seal = seal.ok_or_else(|| BundleError::malformed("its seal cannot be read"))?;
         let end = entry::after(entry.start, entry.length)?;
         self.zeros(end, END)?;

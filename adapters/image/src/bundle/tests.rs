@@ -119,7 +119,7 @@ fn a_bundle_reads_as_it_was_written_and_equal_input_makes_equal_bytes() {
     assert_eq!(bundle.document(0).unwrap(), b"kind: x\n");
     bundle.seal().check("the bundle", &key().public()).unwrap();
     let mut read = 0;
-    bundle.check_image(0, |bytes| read += bytes).unwrap();
+    bundle.check_image(0, |count| read += count).unwrap();
     assert_eq!(read, 1024);
 }
 
@@ -430,7 +430,7 @@ async fn an_image_of_a_bundle_is_read_from_any_byte_and_no_other_is() {
     assert_eq!(info.length, Some(700_000));
     assert!(all(whole).await == image);
     let validator = info.validator.as_deref();
-    for (offset, validator, starts_at) in [
+    for (offset, known, starts_at) in [
         (0, validator, 0),
         (300_001, validator, 300_001),
         (700_000, validator, 700_000),
@@ -438,7 +438,7 @@ async fn an_image_of_a_bundle_is_read_from_any_byte_and_no_other_is() {
         (5, Some("sha256:other"), 0),
         (5, None, 0),
     ] {
-        let stream = source.open_at(URL, offset, validator).await.unwrap();
+        let stream = source.open_at(URL, offset, known).await.unwrap();
         assert_eq!(stream.starts_at(), starts_at);
         let from = usize::try_from(starts_at).unwrap();
         assert!(all(stream).await == image[from..]);
@@ -447,8 +447,11 @@ async fn an_image_of_a_bundle_is_read_from_any_byte_and_no_other_is() {
     assert_eq!(error.message, "no network");
     // Another file of that name is not the bundle.
     std::fs::write(&path, vec![7; 800_000]).unwrap();
-    let error = source.open(URL).await.err().unwrap();
-    assert!(error.message.contains("site.vsiflow"), "{error}");
+    let changed_error = source.open(URL).await.err().unwrap();
+    assert!(
+        changed_error.message.contains("site.vsiflow"),
+        "{changed_error}"
+    );
 }
 
 proptest! {

@@ -130,8 +130,8 @@ fn of_layers(mut layers: Vec<Descriptor>) -> Result<OciManifest, String> {
         ([], _) if layers.is_empty() => Err("the image has no layers".to_owned()),
         ([], _) => {
             let topmost_first = layers.iter().rev();
-            let layers: Result<_, _> = topmost_first.map(Descriptor::blob).collect();
-            Ok(OciManifest::Layers(layers?))
+            let blobs: Result<_, _> = topmost_first.map(Descriptor::blob).collect();
+            Ok(OciManifest::Layers(blobs?))
         }
         ([file], _) => Ok(OciManifest::Disk(file.blob()?)),
         (_, [disk]) => Ok(OciManifest::Disk(disk.blob()?)),
@@ -148,8 +148,8 @@ fn of_index(images: Vec<Descriptor>, platform: Option<&str>) -> Result<OciManife
         return Err(format!("the index has more than {MOST_IMAGES} images"));
     }
     let name = |image: &Descriptor| {
-        let platform = image.platform.as_ref();
-        platform.map_or(String::new(), |platform| platform.architecture.clone())
+        let offered = image.platform.as_ref();
+        offered.map_or(String::new(), |offered| offered.architecture.clone())
     };
     // What attests an image is of no architecture.
     let real = |image: &&Descriptor| name(image) != "unknown";
@@ -166,7 +166,7 @@ fn of_index(images: Vec<Descriptor>, platform: Option<&str>) -> Result<OciManife
             there.sort();
             there.dedup();
             there.truncate(16);
-            let there: Vec<_> = there.iter().map(|name| words(name)).collect();
+            let there: Vec<_> = there.iter().map(|of| words(of)).collect();
             let there = there.join(", ");
             Err(match platform {
                 Some(platform) => {

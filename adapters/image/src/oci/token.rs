@@ -124,8 +124,8 @@ impl RegistryCall<'_> {
                 return Ok(response);
             }
             renewed = true;
-            let pass = self.pass(&response).await?;
-            self.passes.put(self.reference, pass);
+            let new_pass = self.pass(&response).await?;
+            self.passes.put(self.reference, new_pass);
         }
     }
 
@@ -177,7 +177,7 @@ impl RegistryCall<'_> {
         if status != StatusCode::OK {
             let kind = crate::http::answer::kind_of(status);
             let hint = match self.access() {
-                Some(access) if access.is_password() && !permitted => format!(
+                Some(given) if given.is_password() && !permitted => format!(
                     "; it gets no password of the registry's: IMAGE_TOKEN_SERVER: {server} permits it"
                 ),
                 _ => String::new(),

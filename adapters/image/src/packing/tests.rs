@@ -41,9 +41,9 @@ async fn packed_images_are_unpacked_and_damaged_ones_refused() {
         let shell = shell
             .arg("-c")
             .arg(format!("cat {} | {greedy}", plain.display()));
-        let greedy = shell.output().unwrap().stdout;
-        if !greedy.is_empty() {
-            std::fs::write(&file, greedy).unwrap();
+        let unpacked = shell.output().unwrap().stdout;
+        if !unpacked.is_empty() {
+            std::fs::write(&file, unpacked).unwrap();
             let error = all(&url).await.unwrap_err();
             assert!(
                 error.message.contains("34 MiB of memory"),

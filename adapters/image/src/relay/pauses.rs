@@ -38,7 +38,7 @@ impl Pauses {
         self.0.retain(|_, pause| pause.begun.elapsed() < FORGOTTEN);
         if self.0.len() >= MOST_PAUSES {
             let oldest = self.0.iter().min_by_key(|(_, pause)| pause.begun);
-            let oldest = oldest.map(|(url, _)| url.clone());
+            let oldest = oldest.map(|(key, _)| key.clone());
             oldest.and_then(|oldest| self.0.remove(&oldest));
         }
         let last = self.0.get(url).map(|pause| pause.length);

@@ -262,8 +262,8 @@ async fn who_sends_to_a_reader_that_takes_nothing_is_told_so() {
     let sent = relay.feed((URL, &whole), id, 0, data(&vec![1; 4 << 20]));
     assert_eq!(sent.await, Err(NotTaken::Slow(full)));
     stream.next().await.unwrap();
-    let sent = relay.feed((URL, &whole), id, full, data(&[1; 10])).await;
-    assert_eq!(sent, Ok(full + 10));
+    let resumed = relay.feed((URL, &whole), id, full, data(&[1; 10])).await;
+    assert_eq!(resumed, Ok(full + 10));
 }
 
 #[tokio::test(start_paused = true)]

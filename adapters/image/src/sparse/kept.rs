@@ -22,9 +22,9 @@ pub(super) struct KeptFile {
 impl KeptFile {
     /// The file's length comes first.
     pub(super) fn read(bytes: &[u8]) -> Self {
-        let number = |bytes: &[u8]| {
+        let number = |field: &[u8]| {
             let mut whole = [0; 8];
-            whole[..bytes.len()].copy_from_slice(bytes);
+            whole[..field.len()].copy_from_slice(field);
             u64::from_le_bytes(whole)
         };
         let (length, records) = bytes.split_at(bytes.len().min(8));
@@ -57,9 +57,9 @@ impl KeptFile {
     }
 
     pub(super) fn put(&mut self, at: u64, bytes: &[u8]) {
-        for (at, byte) in (at..).zip(bytes) {
-            let sector = self.sectors.entry(at / SECTOR as u64);
-            sector.or_insert([0; SECTOR])[at as usize % SECTOR] = *byte;
+        for (place, byte) in (at..).zip(bytes) {
+            let sector = self.sectors.entry(place / SECTOR as u64);
+            sector.or_insert([0; SECTOR])[place as usize % SECTOR] = *byte;
         }
     }
 

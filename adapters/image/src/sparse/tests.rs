@@ -42,14 +42,14 @@ fn written(file: &KeptFile) -> (tempfile::TempDir, std::path::PathBuf) {
 /// What was written into the disks of the corpus.
 fn disk(length: u64) -> Vec<u8> {
     let mut disk = vec![0; length as usize];
-    for (byte, at, length) in [
+    for (byte, at, part) in [
         (7, 600 * KIB, 3 * KIB),
         (8, 0, KIB),
         (9, 1_000 * KIB, 24 * KIB),
         (6, 300 * KIB, 512),
         (5, 2_100 * KIB, 2 * KIB),
     ] {
-        if let Some(place) = disk.get_mut(at as usize..(at + length) as usize) {
+        if let Some(place) = disk.get_mut(at as usize..(at + part) as usize) {
             place.fill(byte);
         }
     }
@@ -403,20 +403,26 @@ async fn of_two_headers_and_tables_the_one_that_is_whole_counts() {
     assert!(format!("{fault:?}").contains("neither of its headers"));
     let mut mended = file.clone();
     mended.mended = true;
-    let fault = SparseForm::Vhdx.map(&mut mended).await.unwrap_err();
-    assert!(format!("{fault:?}").contains("version is unknown"));
+    let mended_fault = SparseForm::Vhdx.map(&mut mended).await.unwrap_err();
+    assert!(format!("{mended_fault:?}").contains("version is unknown"));
     let mut equal = KeptFile::of_corpus("vhdx");
     equal.mended = true;
     equal.put(other + 8, &newest.to_le_bytes());
     equal.put(one + 8, &newest.to_le_bytes());
-    let fault = SparseForm::Vhdx.map(&mut equal).await.unwrap_err();
-    assert!(format!("{fault:?}").contains("two headers"), "{fault:?}");
+    let equal_fault = SparseForm::Vhdx.map(&mut equal).await.unwrap_err();
+    assert!(
+        format!("{equal_fault:?}").contains("two headers"),
+        "{equal_fault:?}"
+    );
     let mut tables = KeptFile::of_corpus("vhdx");
     tables.put(192 * KIB + 8, &[9]);
     assert!(SparseForm::Vhdx.map(&mut tables.clone()).await.is_ok());
     tables.put(256 * KIB + 8, &[9]);
-    let fault = SparseForm::Vhdx.map(&mut tables).await.unwrap_err();
-    assert!(format!("{fault:?}").contains("region tables"), "{fault:?}");
+    let tables_fault = SparseForm::Vhdx.map(&mut tables).await.unwrap_err();
+    assert!(
+        format!("{tables_fault:?}").contains("region tables"),
+        "{tables_fault:?}"
+    );
 }
 
 #[tokio::test]
@@ -533,12 +539,15 @@ async fn a_source_without_ranges_or_length_is_refused_before_the_first_byte() {
             error.message.contains("qemu-img convert"),
             "{name}: {error}"
         );
-        let odd = Odd {
+        let unsized_file = Odd {
             has_length: false,
             ..Odd::new(&file)
         };
-        let error = open_odd(odd).await.unwrap_err();
-        assert!(error.message.contains("how long"), "{name}: {error}");
+        let open_error = open_odd(unsized_file).await.unwrap_err();
+        assert!(
+            open_error.message.contains("how long"),
+            "{name}: {open_error}"
+        );
     }
 }
 
@@ -552,11 +561,11 @@ async fn a_file_that_changes_while_it_is_read_is_not_taken_for_one() {
     let openings = odd.opened.lock().unwrap().len();
     assert!(openings > 2, "this file is read in one piece");
     for after in 1..openings {
-        let odd = Odd {
+        let changing = Odd {
             changes: Some(after),
             ..Odd::new(&file)
         };
-        let error = open_odd(odd).await.unwrap_err();
+        let error = open_odd(changing).await.unwrap_err();
         assert_eq!(error.kind, SourceErrorKind::Transient, "{after}: {error}");
         assert!(error.message.contains("changed"), "{after}: {error}");
     }

@@ -43,8 +43,8 @@ pub(super) async fn map(file: &mut impl Ranges) -> Result<BlockMap, Unread> {
         let entries = match number::<4>(table, 0) {
             0 => vec![0; usize::try_from(here.saturating_mul(4)).unwrap_or_default()],
             sector => {
-                let table = extent.before(file, sector, here.saturating_mul(4));
-                table.await?
+                let entries = extent.before(file, sector, here.saturating_mul(4));
+                entries.await?
             }
         };
         for entry in entries.chunks_exact(4) {
@@ -52,9 +52,9 @@ pub(super) async fn map(file: &mut impl Ranges) -> Result<BlockMap, Unread> {
         }
     }
     let sizes = (extent.capacity, extent.grain, SECTOR);
-    let tables = 0..extent.overhead;
-    let tables = std::slice::from_ref(&tables);
-    Ok(BlockMap::new(sizes, places, file.length(), tables)?)
+    let overhead = 0..extent.overhead;
+    let overhead = std::slice::from_ref(&overhead);
+    Ok(BlockMap::new(sizes, places, file.length(), overhead)?)
 }
 
 /// What the header says, in bytes unless it names a sector.
