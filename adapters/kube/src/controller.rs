@@ -289,10 +289,10 @@ impl Controller {
         self.give_groups(all, claims, pools, translation).await;
         self.approve_templates(all).await;
         // What was given just now is part of it.
-        let pools = self.shown_pools().await;
-        let owners = self.owners(all, &pools).await;
+        let shown_pools = self.shown_pools().await;
+        let owners = self.owners(all, &shown_pools).await;
         let mut of_members = BTreeMap::new();
-        for pool in &pools {
+        for pool in &shown_pools {
             if let Some(owner) = owners.get(&pool.uid) {
                 let key = &owner.resource.key;
                 of_members.extend(pool.members.iter().map(|one| (one.uid, key.clone())));
@@ -301,7 +301,7 @@ impl Controller {
         self.desk.set_owners(of_members);
         let owned = owners.values().map(|owner| owner.uid);
         self.fleet.pools().set_owned_elsewhere(owned);
-        self.show_members(&pools, &owners, all, claims).await;
+        self.show_members(&shown_pools, &owners, all, claims).await;
     }
 
     /// What the world asks for, once hosts are free that only somebody has who is gone.
@@ -406,10 +406,10 @@ impl Controller {
             (resource, wanted, done)
         });
         let mut calls = stream::iter(calls).buffer_unordered(AT_ONCE);
-        while let Some((resource, wanted, done)) = calls.next().await {
+        while let Some((resource, has_finalizer, done)) = calls.next().await {
             self.health.gets_on("controller");
             match done {
-                Ok(Some(patched)) if wanted => self.world.update(patched),
+                Ok(Some(patched)) if has_finalizer => self.world.update(patched),
                 // Gone, or going: the watch tells.
                 Ok(_) | Err(CallError::Gone) => {}
                 // Perhaps by its status alone, of which the watch tells without a word to this.

@@ -70,11 +70,11 @@ pub(crate) fn read<T: DeserializeOwned>(
 ///
 /// # Errors
 /// With what is wrong with the resource.
-pub(crate) fn vsi(resource: &Resource, at: DocumentRef) -> Result<Read<VsiSpec>, Box<Problem>> {
+pub(crate) fn vsi(resource: &Resource, place: DocumentRef) -> Result<Read<VsiSpec>, Box<Problem>> {
     if resource.key.kind != ResourceKind::VirtualServer {
-        return read(resource, at);
+        return read(resource, place);
     }
-    let (document, warnings) = read::<VirtualServerSpec>(resource, at)?;
+    let (document, warnings) = read::<VirtualServerSpec>(resource, place)?;
     let Document {
         at,
         kind,
@@ -142,9 +142,9 @@ fn meta(resource: &Resource) -> ObjectMeta {
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
-            let said = fields.into_iter().filter(|(_, value)| !value.is_null());
+            let said = fields.into_iter().filter(|(_, field)| !field.is_null());
             Value::Object(
-                said.map(|(key, value)| (key, without_nulls(value)))
+                said.map(|(key, field)| (key, without_nulls(field)))
                     .collect(),
             )
         }

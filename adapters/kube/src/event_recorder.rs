@@ -79,9 +79,9 @@ impl EventRecorder {
         match sent {
             Ok(()) => {}
             Err(TrySendError::Closed(waiting)) => self.begin(namespace, waiting),
-            Err(TrySendError::Full((resource, _))) => tracing::warn!(
+            Err(TrySendError::Full((dropped, _))) => tracing::warn!(
                 "an Event of {} is dropped: too many of its namespace wait",
-                resource.key
+                dropped.key
             ),
         }
     }

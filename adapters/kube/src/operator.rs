@@ -72,9 +72,9 @@ pub async fn connect(
     let wrong = |error: &dyn std::fmt::Display| ApiConnectError::Config(error.to_string());
     let mut config = match kubeconfig {
         Some(path) => {
-            let kubeconfig = Kubeconfig::read_from(path).map_err(|error| wrong(&error))?;
+            let read = Kubeconfig::read_from(path).map_err(|error| wrong(&error))?;
             let options = KubeConfigOptions::default();
-            let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+            let config = Config::from_custom_kubeconfig(read, &options).await;
             config.map_err(|error| wrong(&error))?
         }
         None => Config::infer().await.map_err(|error| wrong(&error))?,

@@ -120,7 +120,7 @@ impl Cluster {
         let listed = listed.map_err(|error| self.unlistable(&error))?;
         // A server may be without the newer kind, and this user without the right to it.
         let newer = list(ResourceKind::VirtualServer).await.ok();
-        let newer = newer.iter().flat_map(|listed| listed.iter());
+        let newer = newer.iter().flat_map(|cluster| cluster.iter());
         let all = listed.iter().chain(newer);
         Ok(all.map(ResourceExt::name_any).collect())
     }

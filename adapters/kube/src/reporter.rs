@@ -100,8 +100,8 @@ impl Reporter {
                 .buffer_unordered(AT_ONCE)
                 .collect()
                 .await;
-            for (key, done) in done {
-                match done {
+            for (key, outcome) in done {
+                match outcome {
                     ReportDone::Settled => {}
                     ReportDone::Written => _ = self.written.insert(key, Instant::now()),
                     ReportDone::Later(delay) => self.later(key, delay),

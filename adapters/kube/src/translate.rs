@@ -345,8 +345,8 @@ impl TranslationPass {
     }
 
     fn finish(mut self, mut resolved: Resolved, host: Option<&HostSettings>) -> Translation {
-        for (id, host) in &mut resolved.hosts {
-            host.namespace = self.owned.get(id).cloned();
+        for (id, record) in &mut resolved.hosts {
+            record.namespace = self.owned.get(id).cloned();
         }
         self.users(&resolved.vsis);
         self.hosts(host);

@@ -91,8 +91,8 @@ fn namespaces(all: &Documents) -> BTreeSet<String> {
     let disks = all.data_disks.iter().map(|one| &one.meta);
     let references = all.data_disk_refs.iter().map(|one| &one.meta);
     let networks = all.network_refs.iter().map(|one| &one.meta);
-    let all = vsis.chain(disks).chain(references).chain(networks);
-    all.map(|meta| meta.namespace.clone()).collect()
+    let metas = vsis.chain(disks).chain(references).chain(networks);
+    metas.map(|meta| meta.namespace.clone()).collect()
 }
 
 fn add_settings(

@@ -122,12 +122,12 @@ impl Controller {
             }
         }
         let mut refusals = QuotaRefusals::default();
-        for (_, mut wishes) in new {
-            while !wishes.is_empty() {
-                let rest = wishes.split_off(wishes.len().min(BATCH));
-                self.apply_together(wishes, &translation.rest, &mut refusals)
+        for (_, mut batches) in new {
+            while !batches.is_empty() {
+                let rest = batches.split_off(batches.len().min(BATCH));
+                self.apply_together(batches, &translation.rest, &mut refusals)
                     .await;
-                wishes = rest;
+                batches = rest;
             }
         }
         for wish in alone {
@@ -227,24 +227,17 @@ fn references(snapshot: &Snapshot) -> BTreeMap<String, Hash> {
 /// Everything that matters for one VSI, secrets included, as a hash that is never stored.
 fn fingerprint(vsi: &ResolvedVsi, rest: &Resolved, references: &BTreeMap<String, Hash>) -> Hash {
     let mut bytes = serde_json::to_vec(&vsi.desired).unwrap_or_default();
-    let mut add = |part: &[u8]| {
-        bytes.push(0);
-        bytes.extend_from_slice(part);
-    };
-    add(vsi.contract.expose());
+    put_part(&mut bytes, vsi.contract.expose());
     if let Some(url) = &vsi.image_url {
-        add(url.expose());
+        put_part(&mut bytes, url.expose());
     }
     for host in vsi.desired.possible_hosts() {
         host_bytes(&mut bytes, host, rest);
     }
-    let mut add = |part: &[u8]| {
-        bytes.push(0);
-        bytes.extend_from_slice(part);
-    };
     if vsi.selects_disks || vsi.selects_networks {
         let all = references.get(&vsi.desired.namespace);
-        add(all.map(ToString::to_string).unwrap_or_default().as_bytes());
+        let hash = all.map(ToString::to_string).unwrap_or_default();
+        put_part(&mut bytes, hash.as_bytes());
     }
     Hash::of(&bytes)
 }
@@ -258,7 +251,11 @@ pub(super) fn host_bytes(bytes: &mut Vec<u8>, host: &str, rest: &Resolved) {
         serde_json::to_vec(&(&host.record, &host.labels, &host.limits)).unwrap_or_default(),
     );
     for secret in host.secrets() {
-        bytes.push(0);
-        bytes.extend_from_slice(secret.expose());
+        put_part(bytes, secret.expose());
     }
+}
+
+fn put_part(bytes: &mut Vec<u8>, part: &[u8]) {
+    bytes.push(0);
+    bytes.extend_from_slice(part);
 }

@@ -158,7 +158,7 @@ impl Controller {
                 findings.vsi = Some(*vsi);
                 let of_pool = pools.iter().find(|one| one.uid == *pool);
                 // One that goes deletes its members in its own order.
-                let stays = of_pool.filter(|pool| !pool.deleting && !leaves(pool, snapshot));
+                let stays = of_pool.filter(|living| !living.deleting && !leaves(living, snapshot));
                 resource.is_deleting() && self.member_may_go(resource, *vsi, stays).await
             }
             MemberClaim::Refused(failure) => {

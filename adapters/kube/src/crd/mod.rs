@@ -98,7 +98,7 @@ fn without(value: &mut Value, key: &str) {
     match value {
         Value::Object(fields) => {
             fields.remove(key);
-            fields.values_mut().for_each(|value| without(value, key));
+            fields.values_mut().for_each(|field| without(field, key));
         }
         Value::Array(items) => items.iter_mut().for_each(|item| without(item, key)),
         _ => {}

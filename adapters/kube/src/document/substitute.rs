@@ -37,13 +37,13 @@ fn walk(
 ) -> Result<(), SubstituteRefusal> {
     match value {
         Value::Object(fields) => {
-            for (key, value) in fields {
-                walk(value, release, &path.clone().key(key))?;
+            for (key, field) in fields {
+                walk(field, release, &path.clone().key(key))?;
             }
         }
         Value::Array(items) => {
-            for (place, value) in items.iter_mut().enumerate() {
-                walk(value, release, &path.clone().index(place))?;
+            for (place, item) in items.iter_mut().enumerate() {
+                walk(item, release, &path.clone().index(place))?;
             }
         }
         Value::String(text) if has(path, &["template", "diskTemplates"]) => {

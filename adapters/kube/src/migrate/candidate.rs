@@ -85,7 +85,7 @@ pub(super) fn candidate(kind: ResourceKind, object: DynamicObject) -> Option<Can
 /// The write that takes a resource over.
 pub(super) fn patch(one: &Candidate) -> Value {
     let mut finalizers = one.finalizers.clone();
-    if is_made(one.of) && !finalizers.iter().any(|one| one == FINALIZER) {
+    if is_made(one.of) && !finalizers.iter().any(|present| present == FINALIZER) {
         finalizers.push(FINALIZER.to_owned());
     }
     let annotations = if is_made(one.of) {

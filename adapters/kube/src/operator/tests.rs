@@ -103,9 +103,9 @@ async fn read_with(others: u8) -> (usize, usize) {
     assert_eq!(rig.runs(), usize::from(others) + 1);
     let changed = rig.read() - before;
     rig.restart().await;
-    let before = rig.read();
+    let settled = rig.read();
     rig.settle().await;
-    (changed, rig.read() - before)
+    (changed, rig.read() - settled)
 }
 
 /// Each apply read what was wanted of all others, and every tick of a run what was to be said of all.
@@ -467,7 +467,7 @@ async fn a_disk_that_took_the_name_of_one_in_use_is_not_in_use_itself() {
     let orphan = json!({"metadata": {"annotations": {crate::ORPHAN: "true"}}});
     rig.server.apply("onprem-datadisks", "data", uid(9), orphan);
     rig.server.delete("onprem-datadisks", "data");
-    let disk = |rig: &Rig| rig.server.get("onprem-datadisks", "data");
+    let disk = |of: &Rig| of.server.get("onprem-datadisks", "data");
     rig.until("the disk is let go", || disk(&rig).is_none())
         .await;
     rig.disk("data", 10);

@@ -152,10 +152,10 @@ impl Cluster {
                 .body(Body::from(body.clone().into_bytes()))
         };
         let response = self.asked(name, ask).await?;
-        let body = Limited::new(response.into_body(), LONGEST).collect().await;
-        let body = body.map_err(|error| self.odd(&self.label(name), &error.to_string()))?;
-        let body = serde_json::from_slice(&body.to_bytes());
-        body.map_err(|error| self.odd(&self.label(name), &error.to_string()))
+        let answer = Limited::new(response.into_body(), LONGEST).collect().await;
+        let answer = answer.map_err(|error| self.odd(&self.label(name), &error.to_string()))?;
+        let answer = serde_json::from_slice(&answer.to_bytes());
+        answer.map_err(|error| self.odd(&self.label(name), &error.to_string()))
     }
 
     /// Opens the console of a VSI: the connection of the answer is to change over to its bytes. With `force`

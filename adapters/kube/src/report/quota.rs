@@ -30,8 +30,8 @@ pub(crate) fn quota(
     });
     status.conditions.extend(accepted);
     if let Some(hold) = &findings.hold {
-        let (name, reason, message) = held(hold);
-        status.conditions.push(made(name, true, reason, &message));
+        let (name, reason, why) = held(hold);
+        status.conditions.push(made(name, true, reason, &why));
     }
     status.message = if message.is_empty() {
         exceeded(&status).map(|one| one.message.clone())

@@ -80,10 +80,10 @@ fn an_older_copy_is_not_taken_and_another_object_of_the_name_is() {
     let changes = world.changes();
     world.put(source().0, told("a", 1, "10"));
     assert!(changes.has_changed().unwrap());
-    let changes = world.changes();
+    let later = world.changes();
     world.put(source().0, told("a", 1, "9"));
     world.put(source().0, told("a", 1, "10"));
-    assert!(!changes.has_changed().unwrap());
+    assert!(!later.has_changed().unwrap());
     world.put(source().0, told("a", 2, "11"));
     assert!(world.vsi(uid(1)).is_none() && world.vsi(uid(2)).is_some());
 }

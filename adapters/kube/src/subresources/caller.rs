@@ -77,7 +77,7 @@ fn unescaped(key: &str) -> Option<String> {
             bytes.push(byte);
             continue;
         }
-        let digit = |byte: u8| char::from(byte).to_digit(16);
+        let digit = |digit_byte: u8| char::from(digit_byte).to_digit(16);
         let value = digit(rest.next()?)?.checked_mul(16)?;
         let value = value.checked_add(digit(rest.next()?)?)?;
         bytes.push(u8::try_from(value).ok()?);

@@ -44,13 +44,13 @@ pub(super) async fn history(
     let until = deadline();
     let first = history.lines().await?;
     let (first, state) = (pieces(first), (history, options.follow));
-    let more = stream::unfold(state, move |(mut history, follow)| async move {
+    let more = stream::unfold(state, move |(mut following, follow)| async move {
         if !follow || !pause(until).await {
             return None;
         }
         // What cannot be read now is asked for again.
-        let lines = history.lines().await.ok()?;
-        Some((pieces(lines), (history, follow)))
+        let lines = following.lines().await.ok()?;
+        Some((pieces(lines), (following, follow)))
     });
     let all = first.map(Ok).chain(more.flatten().map(Ok));
     Ok(streamed(all, LINES_OF_JSON, None))
@@ -119,17 +119,17 @@ pub(super) async fn logs(
     log.at = first.next.offset;
     let state = (log, first.bytes.is_empty());
     let more = stream::unfold(Some(state), move |state| async move {
-        let (mut log, was_at_end) = state?;
+        let (mut open_log, was_at_end) = state?;
         if was_at_end && (!options.follow || !pause(until).await) {
             return None;
         }
-        match timeout_at(until, log.read()).await {
+        match timeout_at(until, open_log.read()).await {
             // Another log has taken its place: it is begun anew.
-            Ok(Ok(chunk)) if begins(&chunk) != log.at => None,
+            Ok(Ok(chunk)) if begins(&chunk) != open_log.at => None,
             Ok(Ok(chunk)) => {
-                log.at = chunk.next.offset;
+                open_log.at = chunk.next.offset;
                 let at_end = chunk.bytes.is_empty();
-                Some((Ok(Bytes::from(chunk.bytes)), Some((log, at_end))))
+                Some((Ok(Bytes::from(chunk.bytes)), Some((open_log, at_end))))
             }
             _ if was_at_end => None,
             // There was more of it.

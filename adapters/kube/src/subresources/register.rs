@@ -74,7 +74,7 @@ impl Subresources {
         let found = within(api.get(&name)).await.map_err(wrong)?;
         let spec = found.data.get("spec").cloned().unwrap_or_default();
         let of = |key: &str| {
-            let value = spec.get("service").and_then(|service| service.get(key));
+            let value = spec.get("service").and_then(|named| named.get(key));
             value.and_then(Value::as_str).unwrap_or_default().to_owned()
         };
         let (namespace, its) = (of("namespace"), of("name"));

@@ -239,14 +239,17 @@ async fn announce(
     // Who waits keeps nobody from working.
     drop(turn);
     let wait = Duration::from_secs(said.wait_seconds).min(WAIT);
-    let announced = uploads.announce(file, wait).await?;
+    let awaited = uploads.announce(file, wait).await?;
     let _turn = inner.turn().await?;
-    let images = meant_or_named(inner, file, is_meant).await?;
-    let mut meant = images.iter().filter(|image| is_meant(image)).peekable();
+    let known_images = meant_or_named(inner, file, is_meant).await?;
+    let mut meant = known_images
+        .iter()
+        .filter(|image| is_meant(image))
+        .peekable();
     if meant.peek().is_some() && meant.all(is_ready) {
         uploads.end(file);
     }
-    Ok(status(&announced, &images))
+    Ok(status(&awaited, &known_images))
 }
 
 /// The images of the file. What no document names any more is of no account, unless it is the one that

@@ -68,7 +68,9 @@ impl TranslationPass {
         let counting = own.first().map(|claim| claim.settings.clone());
         let counting = counting.or_else(|| (rules.known)(id));
         let differs = |claim: &&HostClaim| {
-            let same = counting.as_ref().map(|own| own.same_as(&claim.settings));
+            let same = counting
+                .as_ref()
+                .map(|counted| counted.same_as(&claim.settings));
             !same.unwrap_or(false)
         };
         let refused: Vec<_> = others.into_iter().filter(differs).collect();
@@ -91,8 +93,9 @@ impl TranslationPass {
         let told = own.iter().map(|claim| (claim.index, warning.clone()));
         found.warnings.extend(told);
         for claim in refused {
-            let what = what_differs(counting.as_ref(), &claim.settings);
-            let message = format!("namespace {owner} had host {id} first, and names {what} of it");
+            let difference = what_differs(counting.as_ref(), &claim.settings);
+            let message =
+                format!("namespace {owner} had host {id} first, and names {difference} of it");
             found.wrong.extend(self.problem_of(claim.index, message));
         }
     }
@@ -181,7 +184,8 @@ impl TranslationPass {
         };
         let (maps, secrets) = (&self.documents.config_maps, &self.documents.secrets);
         let spec = |all: &'_ [Document<KeyValues>], at: Option<usize>| {
-            at.and_then(|at| all.get(at)).map(|one| one.spec.clone())
+            at.and_then(|at| all.get(at))
+                .map(|found| found.spec.clone())
         };
         let (map, secret) = (spec(maps, one(maps)?), spec(secrets, one(secrets)?));
         HostSettings::from_keys(map.as_ref(), secret.as_ref()).ok()

@@ -32,7 +32,10 @@ impl TranslationPass {
         problems.extend(networks.filter_map(|network| bridge(network, rules)));
         let members = self.within_pools().into_iter();
         let members = members.filter(|(member, _)| is_asked(member));
-        problems.extend(members.flat_map(|(member, disks)| templates(&member, &disks, rules)));
+        problems.extend(
+            members
+                .flat_map(|(member, templates_disks)| templates(&member, &templates_disks, rules)),
+        );
         if rules.host.is_none() {
             let maps = &self.documents.config_maps;
             let all = maps.iter().chain(&self.documents.secrets);

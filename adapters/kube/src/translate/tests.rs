@@ -198,9 +198,9 @@ fn kube_defect_19_expressions_with_values_match() {
     let translation = translate(&world(all), None);
     assert_eq!(translation.vsis[&uid(1)].desired.disks.len(), 1);
 
-    let all = vec![vsi("web", 1, expressions("value")), disk("d", 3)];
-    let translation = translate(&world(all), None);
-    assert!(told(&translation, "web").contains("needs at least one of `values`"));
+    let mended = vec![vsi("web", 1, expressions("value")), disk("d", 3)];
+    let unmet = translate(&world(mended), None);
+    assert!(told(&unmet, "web").contains("needs at least one of `values`"));
 }
 
 #[test]

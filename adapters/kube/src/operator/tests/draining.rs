@@ -83,12 +83,10 @@ async fn members_leave_a_drained_host_and_their_objects_follow() {
     assert!(!leaving.is_empty(), "{before:?}");
 
     rig.drain(FIRST).await;
-    let moved = |rig: &Rig| {
-        leaving.iter().all(|name| {
-            places(rig)
-                .get(name)
-                .is_some_and(|(host, _)| host == SECOND)
-        })
+    let moved = |of: &Rig| {
+        leaving
+            .iter()
+            .all(|name| places(of).get(name).is_some_and(|(host, _)| host == SECOND))
     };
     // Killed in the middle of it, the next process goes on.
     rig.settle().await;

@@ -93,9 +93,9 @@ async fn a_restart_is_done_once_for_each_time_it_is_asked_for() {
     let mut rig = Rig::new().await;
     rig.vsi("web", 1);
     rig.until_ready("web").await;
-    let ask = |rig: &Rig, at: &str| {
+    let ask = |of: &Rig, at: &str| {
         let rest = json!({"metadata": {"annotations": {"vsiflow.io/restartedAt": at}}});
-        rig.server.apply("onprem-hpcrs", "web", uid(1), rest);
+        of.server.apply("onprem-hpcrs", "web", uid(1), rest);
     };
     let before = rig.guests().await;
     ask(&rig, "2027-01-01T00:00:00Z");
@@ -128,8 +128,8 @@ async fn a_disk_that_a_lost_journal_made_is_not_let_go_of_in_silence() {
     let mut rig = Rig::new().await;
     made_disk(&rig).await;
     rig.lose_journal().await;
-    let lost = |rig: &Rig| {
-        let disk = rig.server.get("onprem-datadisks", "data").unwrap();
+    let lost = |of: &Rig| {
+        let disk = of.server.get("onprem-datadisks", "data").unwrap();
         disk["status"]["conditions"]
             .to_string()
             .contains("JournalLost")

@@ -379,8 +379,8 @@ async fn a_pool_that_a_lost_journal_made_waits_and_nothing_is_made_again() {
     until_available(&rig, 2).await;
     let domains = rig.domains().await;
     rig.lose_journal().await;
-    let lost = |rig: &Rig, kind, name| {
-        condition(rig.server.get(kind, name), "JournalLost")["status"] == "True"
+    let lost = |of: &Rig, kind, name| {
+        condition(of.server.get(kind, name), "JournalLost")["status"] == "True"
     };
     rig.until("it says so", || {
         lost(&rig, POOLS, "web") && lost(&rig, SERVERS, "web-0")

@@ -224,14 +224,14 @@ fn the_same_settings_are_shared_and_nobody_is_told_anything() {
 #[test]
 fn a_host_stays_its_namespaces_over_restarts_whoever_is_listed_first() {
     let world = both(json!({"KNOWN_HOSTS": OTHER_KEYS}));
-    let with = |owner: &str, known: &dyn Fn(&str) -> Option<HostSettings>, world: &Snapshot| {
+    let with = |owner: &str, known: &dyn Fn(&str) -> Option<HostSettings>, of: &Snapshot| {
         let owners = BTreeMap::from([(HOST.to_owned(), owner.to_owned())]);
         let rules = TranslationRules {
             owners,
             known,
             ..rules(None)
         };
-        translate_by(world, &rules)
+        translate_by(of, &rules)
     };
     let nothing = |_: &str| None;
     // The journal knows that it was `b` that had it.
@@ -242,11 +242,11 @@ fn a_host_stays_its_namespaces_over_restarts_whoever_is_listed_first() {
     let mut later = world.clone();
     later.resources.remove(0);
     later.config_maps.pop();
-    let translation = with("a", &nothing, &later);
-    assert!(translation.vsis.is_empty() && translation.rest.hosts.is_empty());
-    assert_eq!(translation.stale, [(HOST.to_owned(), "a".to_owned())]);
+    let first_claim = with("a", &nothing, &later);
+    assert!(first_claim.vsis.is_empty() && first_claim.rest.hosts.is_empty());
+    assert_eq!(first_claim.stale, [(HOST.to_owned(), "a".to_owned())]);
     // It is known to be the same, so that nothing is lost by going on.
     let same = HostSettings::from_keys(Some(&later.config_maps[0].values), None).unwrap();
-    let translation = with("a", &move |_| Some(same.clone()), &later);
-    assert_eq!(translation.vsis.len(), 1);
+    let unchanged = with("a", &move |_| Some(same.clone()), &later);
+    assert_eq!(unchanged.vsis.len(), 1);
 }
