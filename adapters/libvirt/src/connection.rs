@@ -212,7 +212,7 @@ impl Connection {
             Err(_) => return Err(not_sent(timed_out)),
         }
         match timeout_at(deadline, reply).await {
-            Ok(Ok(answer)) => answer.map_err(|failure| failure.into_error(procedure)),
+            Ok(Ok(answered)) => answered.map_err(|failure| failure.into_error(procedure)),
             Ok(Err(_)) => Err(not_sent(self.ended())),
             Err(_) if waiting.take_back() => Err(not_sent(timed_out)),
             Err(_) => Err(Error::OutcomeUnknown {

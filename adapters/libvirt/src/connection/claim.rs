@@ -57,8 +57,8 @@ mod tests {
         let (claim, waiting) = ConnectionClaim::new();
         assert!(claim.write());
         assert!(!waiting.take_back());
-        let (claim, waiting) = ConnectionClaim::new();
-        drop(waiting);
-        assert!(!claim.write());
+        let (given_up, abandoned) = ConnectionClaim::new();
+        drop(abandoned);
+        assert!(!given_up.write());
     }
 }

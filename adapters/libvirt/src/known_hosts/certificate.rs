@@ -23,8 +23,8 @@ impl KnownHost {
     pub fn check_certificate(&self, shown: &Certificate) -> Result<(), ConnectError> {
         let key = PublicKey::from(shown.public_key().clone());
         let authority = PublicKey::from(shown.signature_key().clone());
-        for key in [&key, &authority] {
-            self.refuse_revoked(key)?;
+        for trusted in [&key, &authority] {
+            self.refuse_revoked(trusted)?;
         }
         let Err(why) = self.judge(shown) else {
             return Ok(());
@@ -95,11 +95,11 @@ mod tests {
         let line = format!("@cert-authority *.lab {AUTHORITY}");
         assert_eq!(check(&line, "a.lab", 22, VALID), Ok(()));
         assert_eq!(check(&line, "A.b.lab", 22, VALID), Ok(()));
-        let line = format!("@cert-authority [a.lab]:2222 {AUTHORITY}");
-        assert_eq!(check(&line, "a.lab", 2222, VALID), Ok(()));
-        let line = format!("@cert-authority a.lab {RSA_AUTHORITY}");
+        let with_port = format!("@cert-authority [a.lab]:2222 {AUTHORITY}");
+        assert_eq!(check(&with_port, "a.lab", 2222, VALID), Ok(()));
+        let by_rsa = format!("@cert-authority a.lab {RSA_AUTHORITY}");
         let signed = include_str!("certificates/rsa.pub");
-        assert_eq!(check(&line, "a.lab", 22, signed), Ok(()));
+        assert_eq!(check(&by_rsa, "a.lab", 22, signed), Ok(()));
     }
 
     #[test]
@@ -135,8 +135,8 @@ mod tests {
         }
         let other = format!("@cert-authority other.lab {AUTHORITY}");
         assert!(refused(&other, "a.lab", VALID).contains("no known authority"));
-        let other = format!("@cert-authority a.lab {HOST}");
-        assert!(refused(&other, "a.lab", VALID).contains("no known authority"));
+        let not_authority = format!("@cert-authority a.lab {HOST}");
+        assert!(refused(&not_authority, "a.lab", VALID).contains("no known authority"));
     }
 
     #[test]

@@ -191,9 +191,9 @@ async fn lab_a_link_in_the_place_of_a_volumes_file_gets_nothing() {
     let refused = sink.finish().await.unwrap_err();
     assert_eq!(refused.kind, PortErrorKind::Replaced, "{refused}");
     // Before the next one.
-    let refused = ports.storage.fill(&key, 0, None, Transfer::Packed).await;
-    let refused = refused.map(drop).unwrap_err();
-    assert_eq!(refused.kind, PortErrorKind::Replaced, "{refused}");
+    let fill_refused = ports.storage.fill(&key, 0, None, Transfer::Packed).await;
+    let fill_refused = fill_refused.map(drop).unwrap_err();
+    assert_eq!(fill_refused.kind, PortErrorKind::Replaced, "{fill_refused}");
     assert_eq!(std::fs::read(&victim).unwrap(), b"somebody's");
     std::fs::remove_file(&path).unwrap();
     let _ = ports.storage.delete(&key).await;

@@ -64,8 +64,8 @@ async fn lab_all_domains_tell_what_they_use_in_one_call() {
         assert!(used.cpu_time.is_some(), "{way}: {used:?}");
         assert_eq!(used.balloon, Some(64 * 1024), "{way}: {used:?}");
         calls.domain_destroy_flags(&domain, 0).await.unwrap();
-        let all = calls.connect_get_all_domain_stats().await.unwrap();
-        assert!(!all.iter().any(|one| one.domain.uuid.0 == uuid), "{way}");
+        let rest = calls.connect_get_all_domain_stats().await.unwrap();
+        assert!(!rest.iter().any(|one| one.domain.uuid.0 == uuid), "{way}");
         calls.domain_undefine_flags(&domain, 0).await.unwrap();
         session.close().await;
     }
@@ -190,18 +190,18 @@ async fn lab_a_domain_lives_and_dies_and_events_tell() {
         }
         // Whoever subscribed may do so again.
         drop(events);
-        let mut events = calls.domain_events().await.unwrap();
-        let domain = calls
+        let mut renewed = calls.domain_events().await.unwrap();
+        let redefined = calls
             .domain_define_xml_flags(&domain_xml(&name, uuid), 1)
             .await
             .unwrap();
         let told = async {
-            while !matches!(events.next().await, EventReceived::Event(e) if e.domain.uuid == domain.uuid)
+            while !matches!(renewed.next().await, EventReceived::Event(e) if e.domain.uuid == redefined.uuid)
             {
             }
         };
         timeout(SHORT, told).await.unwrap();
-        calls.domain_undefine_flags(&domain, 0).await.unwrap();
+        calls.domain_undefine_flags(&redefined, 0).await.unwrap();
         session.close().await;
     }
 }

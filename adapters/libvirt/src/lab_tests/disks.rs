@@ -191,12 +191,17 @@ async fn lab_a_guest_that_writes_a_header_into_its_raw_disk_reaches_no_other_fil
     for pinned in [None, Some(VolumeFormat::Raw)] {
         assert_eq!(attach(&ports, &key, pinned).await, Err("VSI0218".into()));
     }
-    let spec = guest(&ports, &volume.path).await;
-    ports.domains.define(&spec).await.unwrap();
-    let started = ports.domains.start(spec.uuid).await;
-    let info = ports.domains.domain(spec.uuid).await.unwrap().unwrap();
-    let _ = ports.domains.destroy(spec.uuid).await;
-    ports.domains.undefine(spec.uuid).await.unwrap();
+    let guest_spec = guest(&ports, &volume.path).await;
+    ports.domains.define(&guest_spec).await.unwrap();
+    let started = ports.domains.start(guest_spec.uuid).await;
+    let info = ports
+        .domains
+        .domain(guest_spec.uuid)
+        .await
+        .unwrap()
+        .unwrap();
+    let _ = ports.domains.destroy(guest_spec.uuid).await;
+    ports.domains.undefine(guest_spec.uuid).await.unwrap();
     write(&ports, &key, vec![0; 512]).await;
     let again = attach(&ports, &key, Some(VolumeFormat::Raw)).await;
     ports.storage.delete(&key).await.unwrap();

@@ -51,26 +51,26 @@ async fn lab_a_killed_libvirtd_is_seen_at_once_and_found_again() {
         assert!(!error.is_absent());
         connection.closed().await;
         assert!(matches!(events.next().await, EventReceived::Ended(_)));
-        let error = stream.send(Bytes::from_static(b"after")).await.unwrap_err();
-        assert!(error.is_outcome_unknown(), "{error}");
-        let error = calls.connect_get_hostname().await.unwrap_err();
-        assert!(matches!(error, Error::NotSent { .. }), "{error}");
-        let error = session.control().await.unwrap_err();
+        let send_error = stream.send(Bytes::from_static(b"after")).await.unwrap_err();
+        assert!(send_error.is_outcome_unknown(), "{send_error}");
+        let call_error = calls.connect_get_hostname().await.unwrap_err();
+        assert!(matches!(call_error, Error::NotSent { .. }), "{call_error}");
+        let session_error = session.control().await.unwrap_err();
         assert!(
-            matches!(error, ConnectError::SocketDead { .. }),
-            "{way}: {error}"
+            matches!(session_error, ConnectError::SocketDead { .. }),
+            "{way}: {session_error}"
         );
 
         lab.daemon("libvirtd", "start");
         let start = Instant::now();
-        let calls = loop {
+        let regained = loop {
             match session.control().await {
-                Ok(connection) => break connection.within(SHORT),
+                Ok(reconnected) => break reconnected.within(SHORT),
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
             assert!(start.elapsed() < LONG);
         };
-        calls.storage_vol_delete(&volume).await.unwrap();
+        regained.storage_vol_delete(&volume).await.unwrap();
         session.close().await;
     }
 }

@@ -28,8 +28,8 @@ pub(super) async fn sshd(lab: &Lab, port: u16, line: &str) -> Running {
     let config = std::fs::read_to_string(lab.ssh_file("sshd_config")).unwrap();
     let config: String = config
         .lines()
-        .filter(|line| !line.starts_with("Port ") && !line.starts_with("PidFile "))
-        .map(|line| format!("{line}\n"))
+        .filter(|kept| !kept.starts_with("Port ") && !kept.starts_with("PidFile "))
+        .map(|kept| format!("{kept}\n"))
         .collect();
     let dir = tempfile::tempdir().unwrap().keep();
     let file = dir.join("sshd_config");
@@ -142,10 +142,10 @@ async fn lab_refusals_are_told_apart() {
         host_keys: HostKeys::Known(other.to_owned()),
         ..good.clone()
     };
-    let error = refused(changed).await;
+    let changed_error = refused(changed).await;
     assert!(
-        matches!(error, ConnectError::HostKeyChanged { .. }),
-        "{error}"
+        matches!(changed_error, ConnectError::HostKeyChanged { .. }),
+        "{changed_error}"
     );
 
     let dir = tempfile::tempdir().unwrap();
@@ -160,40 +160,46 @@ async fn lab_refusals_are_told_apart() {
         path: stranger,
         passphrase: None,
     };
-    let error = refused(SshConfig {
+    let identity_error = refused(SshConfig {
         identity,
         ..good.clone()
     })
     .await;
     assert!(
-        matches!(&error, ConnectError::AuthRefused { tried, .. } if tried.len() == 1),
-        "{error}"
+        matches!(&identity_error, ConnectError::AuthRefused { tried, .. } if tried.len() == 1),
+        "{identity_error}"
     );
 
-    let identity = Identity::KeyFile {
+    let missing_key = Identity::KeyFile {
         path: "/nowhere".into(),
         passphrase: None,
     };
-    let error = refused(SshConfig {
-        identity,
+    let key_error = refused(SshConfig {
+        identity: missing_key,
         ..good.clone()
     })
     .await;
-    assert!(matches!(error, ConnectError::Key(_)), "{error}");
+    assert!(matches!(key_error, ConnectError::Key(_)), "{key_error}");
 
-    let error = refused(SshConfig {
+    let port_error = refused(SshConfig {
         port: 1,
         ..good.clone()
     })
     .await;
-    assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
+    assert!(
+        matches!(port_error, ConnectError::Unreachable { .. }),
+        "{port_error}"
+    );
 
-    let error = refused(SshConfig {
+    let name_error = refused(SshConfig {
         host: "nowhere.invalid".to_owned(),
         ..good.clone()
     })
     .await;
-    assert!(matches!(error, ConnectError::UnknownHost { .. }), "{error}");
+    assert!(
+        matches!(name_error, ConnectError::UnknownHost { .. }),
+        "{name_error}"
+    );
 
     let socket = "/run/libvirt/nowhere".to_owned();
     let session = HostSession::new(
@@ -203,10 +209,10 @@ async fn lab_refusals_are_told_apart() {
         },
         SessionOptions::default(),
     );
-    let error = session.control().await.unwrap_err();
+    let socket_error = session.control().await.unwrap_err();
     assert!(
-        matches!(error, ConnectError::SocketAbsent { .. }),
-        "{error}"
+        matches!(socket_error, ConnectError::SocketAbsent { .. }),
+        "{socket_error}"
     );
     session.close().await;
 }
@@ -228,14 +234,14 @@ async fn lab_a_server_that_forbids_forwarding_or_commands_is_recognised() {
         "{error}"
     );
 
-    let _sshd = sshd(&lab, 2302, "ForceCommand exit 77").await;
-    let host_keys = HostKeys::InsecureAcceptAny;
-    let config = SshConfig {
+    let _commandless = sshd(&lab, 2302, "ForceCommand exit 77").await;
+    let any_keys = HostKeys::InsecureAcceptAny;
+    let commandless = SshConfig {
         port: 2302,
-        host_keys,
+        host_keys: any_keys,
         ..lab.ssh_config("id_ed25519")
     };
-    let session = ssh_session(config);
+    let session = ssh_session(commandless);
     control(&session).await;
     assert_eq!(
         session.exec("true", 10, SHORT).await.unwrap().status,
@@ -305,12 +311,12 @@ async fn lab_commands_run_with_bounds() {
             (&output.stdout[..], &output.stderr[..]),
             (&b"out\n"[..], &b"err\n"[..])
         );
-        let output = session
+        let killed = session
             .exec("head -c 1000000 /dev/zero; kill -9 $$", 10, SHORT)
             .await
             .unwrap();
         assert_eq!(
-            (output.status, output.stdout.len(), output.truncated),
+            (killed.status, killed.stdout.len(), killed.truncated),
             (None, 10, true)
         );
         let within = Duration::from_millis(200);

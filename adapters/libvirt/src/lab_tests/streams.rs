@@ -67,9 +67,9 @@ async fn lab_what_was_uploaded_is_read_back() {
         speed("upload", way, SIZE, start);
         let info = calls.storage_vol_get_info_flags(&volume, storage_flags::GET_PHYSICAL);
         assert_eq!(info.await.unwrap().allocation, SIZE);
-        let start = Instant::now();
+        let download_start = Instant::now();
         let (length, hash) = download(&session, &volume).await;
-        speed("download and hash", way, length, start);
+        speed("download and hash", way, length, download_start);
         assert!(length == SIZE && hash == expected, "{way}");
         let sum = format!(
             "sha256sum {}",
@@ -139,12 +139,12 @@ async fn lab_an_upload_goes_on_where_it_was_cut() {
         .unwrap();
     assert!(info.allocation <= 5_000_000);
     let rest = data.slice(usize::try_from(info.allocation).unwrap()..);
-    let mut stream = bulk
+    let mut stopped = bulk
         .storage_vol_upload(&volume, info.allocation, 0, 0, SHORT)
         .await
         .unwrap();
-    stream.send(rest).await.unwrap();
-    stream.finish().await.unwrap();
+    stopped.send(rest).await.unwrap();
+    stopped.finish().await.unwrap();
     let (length, hash) = download(&session, &volume).await;
     assert!(length == 8 << 20 && hash == Sha256::digest(&data).to_vec());
     calls.storage_vol_delete(&volume).await.unwrap();

@@ -76,10 +76,12 @@ impl LibvirtHost {
             .await?;
         let next = offset.saturating_add(bytes.len() as u64);
         // At the end of the old file the new one follows from its start.
-        let offset = if next >= end { 0 } else { next };
+        let next_offset = if next >= end { 0 } else { next };
         Ok(Some(ConsoleChunk {
             bytes,
-            next: ConsolePosition { offset },
+            next: ConsolePosition {
+                offset: next_offset,
+            },
         }))
     }
 

@@ -151,9 +151,9 @@ impl DomainPort for LibvirtHost {
                 Err(error) if error.code().is_some() => continue,
                 Err(error) => return Err(self.of_domain(uuid, &error)),
             };
-            let told: Vec<_> = cards.into_iter().flat_map(of_card).collect();
-            if !told.is_empty() {
-                return Ok(told);
+            let addresses: Vec<_> = cards.into_iter().flat_map(of_card).collect();
+            if !addresses.is_empty() {
+                return Ok(addresses);
             }
         }
         Ok(Vec::new())
@@ -318,9 +318,9 @@ impl LibvirtHost {
         let moved = was_moved(state.state, state.reason);
         let state = state_of(state.state, state.reason);
         let saved = !state.is_active() && self.has_saved_memory(calls, found).await?;
-        let (uuid, name, mark) = (definition.uuid, definition.name, definition.mark);
+        let (defined_uuid, name, mark) = (definition.uuid, definition.name, definition.mark);
         Ok(DomainInfo {
-            uuid,
+            uuid: defined_uuid,
             name,
             title: definition.title,
             arch: definition.arch,

@@ -95,12 +95,12 @@ impl HostPort for LibvirtHost {
             return Ok(None);
         };
         let (machine, kind) = (support.machine.clone(), support.domain_type.clone());
-        let xml = calls
+        let capabilities = calls
             .connect_get_domain_capabilities(Some(arch), Some(&machine), Some(&kind))
             .await
             .map_err(|e| at.of(&e))?;
         support.secure_execution =
-            capabilities::has_secure_execution(&xml).map_err(|e| at.unreadable(&e))?;
+            capabilities::has_secure_execution(&capabilities).map_err(|e| at.unreadable(&e))?;
         Ok(Some(support))
     }
 

@@ -192,11 +192,11 @@ async fn a_host_that_lies_ends_in_an_error_and_costs_no_other_host_anything() {
         Lie::LongXml,
         Lie::EndlessStream,
     ] {
-        let (lying, serving) = host(&dir, lie);
+        let (lying, lying_serving) = host(&dir, lie);
         let found = timeout(Duration::from_secs(60), look(&lying)).await;
         assert!(matches!(found, Ok(Err(_))), "{lie:?}: {found:?}");
         assert_eq!(look(&honest).await, Ok(9), "beside {lie:?}");
-        serving.abort();
+        lying_serving.abort();
     }
     let (doubling, also) = host(&dir, Lie::Doubled);
     assert_eq!(

@@ -112,7 +112,9 @@ impl LibvirtHost {
         };
         // An attempt whose answer was lost may have done it.
         let now = calls.network_get_xml_desc(&network).await;
-        let shape = now.ok().and_then(|xml| xml::network::shape(&xml).ok());
+        let shape = now
+            .ok()
+            .and_then(|definition| xml::network::shape(&definition).ok());
         let done = shape.is_some_and(|shape| match change {
             NetworkChange::AddHost(host) => shape.hosts.contains(host),
             NetworkChange::RemoveHost(host) => !shape.hosts.contains(host),
@@ -190,9 +192,9 @@ fn routes(text: &str) -> Vec<HostRoute> {
             "peer" => "its default route, vsiflow",
             _ => return None,
         };
-        let address: Ipv4Addr = words.next()?.parse().ok()?;
-        (!address.is_loopback()).then(|| HostRoute {
-            to: address.into(),
+        let to: Ipv4Addr = words.next()?.parse().ok()?;
+        (!to.is_loopback()).then(|| HostRoute {
+            to: to.into(),
             device: device.to_owned(),
         })
     };

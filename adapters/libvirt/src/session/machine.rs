@@ -94,10 +94,10 @@ pub(super) fn ask(answer: Result<ExecOutput, ExecError>) -> Result<Option<String
         }
     };
     let said = String::from_utf8_lossy(&output.stdout);
-    let known = |said: &&str| {
+    let known = |line: &&str| {
         ["machine-id ", "product-uuid "]
             .iter()
-            .any(|k| said.starts_with(k))
+            .any(|k| line.starts_with(k))
     };
     Ok(Some(said.trim()).filter(known).map(str::to_owned))
 }

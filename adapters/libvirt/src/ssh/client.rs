@@ -214,9 +214,9 @@ pub(super) async fn dial(host: &str, port: u16) -> Result<TcpStream, ConnectErro
                 return Ok(socket);
             }
             Err(error) => {
-                let address = format!("{host}:{port}");
+                let tried = format!("{host}:{port}");
                 last = ConnectError::Unreachable {
-                    address,
+                    address: tried,
                     message: error.to_string(),
                 };
             }

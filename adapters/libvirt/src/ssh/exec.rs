@@ -216,10 +216,10 @@ mod tests {
             (&output.stdout[..], &output.stderr[..]),
             (&b"out\n"[..], &b"err\n"[..])
         );
-        let output = run_locally("yes | head -c 100000", 10, second * 10)
+        let endless = run_locally("yes | head -c 100000", 10, second * 10)
             .await
             .unwrap();
-        assert_eq!((output.stdout.len(), output.truncated), (10, true));
+        assert_eq!((endless.stdout.len(), endless.truncated), (10, true));
         let late = run_locally("sleep 60", 10, Duration::from_millis(50)).await;
         assert_eq!(late, Err(ExecError::TimedOut(Duration::from_millis(50))));
     }

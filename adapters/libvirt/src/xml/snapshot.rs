@@ -12,7 +12,7 @@ pub(crate) fn describe(domain: &str, layers: &[LayerSpec]) -> Result<String, Xml
     let devices = root.child("devices").into_iter();
     let disks = devices.flat_map(|devices| devices.all("disk"));
     let targets = disks.filter_map(|disk| disk.child("target")?.attribute("dev"));
-    let disks = targets.map(|target| {
+    let layers_of = targets.map(|target| {
         let layer = layers.iter().find(|layer| layer.target == target);
         let disk = Tag::new("disk").with("name", target);
         match layer {
@@ -24,7 +24,7 @@ pub(crate) fn describe(domain: &str, layers: &[LayerSpec]) -> Result<String, Xml
         }
     });
     Ok(Tag::new("domainsnapshot")
-        .child(Tag::new("disks").children(disks))
+        .child(Tag::new("disks").children(layers_of))
         .build())
 }
 

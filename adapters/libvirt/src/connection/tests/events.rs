@@ -42,11 +42,11 @@ async fn whoever_subscribes_again_needs_no_second_registration() {
     let (events, call) = tokio::join!(calls.domain_events(), peer.answer_next(5_i32));
     drop(events.unwrap());
     // Nobody answers a second one.
-    let mut events = calls.domain_events().await.unwrap();
+    let mut received = calls.domain_events().await.unwrap();
     let header = told(call.header);
     let payload = xdr::to_bytes(&(5, domain("a"), 2, 0)).unwrap();
     peer.send(header, &payload).await;
-    assert!(matches!(events.next().await, EventReceived::Event(_)));
+    assert!(matches!(received.next().await, EventReceived::Event(_)));
 }
 
 #[tokio::test]

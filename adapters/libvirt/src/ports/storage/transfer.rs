@@ -33,8 +33,8 @@ impl LibvirtHost {
             .map_err(|e| self.unconnected(&e))?;
         // Zero means no limit to libvirt; an upload of nothing is not sent anything.
         let length = length.unwrap_or(0);
-        let calls = bulk.within(QUICK);
-        let open = |flags| calls.storage_vol_upload(&volume, offset, length, flags, STALL);
+        let bulk_calls = bulk.within(QUICK);
+        let open = |flags| bulk_calls.storage_vol_upload(&volume, offset, length, flags, STALL);
         let (opened, sparse) = match open(storage_flags::UPLOAD_SPARSE).await {
             Err(error) if is_unsupported(&error) => (open(0).await, false),
             opened => (opened, true),

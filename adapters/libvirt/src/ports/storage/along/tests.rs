@@ -99,8 +99,8 @@ fn what_is_told_is_read_once_and_in_order_while_the_file_grows() {
     let mut volume = std::fs::File::options().write(true).open(&path).unwrap();
     volume.write_all(b"behind").unwrap();
     let rest = vec![7; 1_000];
-    let mut volume = std::fs::File::options().append(true).open(&path).unwrap();
-    volume.write_all(&rest).unwrap();
+    let mut appended = std::fs::File::options().append(true).open(&path).unwrap();
+    appended.write_all(&rest).unwrap();
     bytes.extend(rest);
     script.say("0");
     script.say("2");
@@ -169,8 +169,8 @@ fn it_is_told_no_more_than_is_synced_and_little_ahead() {
     assert_eq!(reading.next(much), None, "it has not read the first yet");
     reading.read();
     assert_eq!(reading.next(much), Some(STRIDE));
-    let (mut reading, whole) = (AlongReading::default(), Synced::Whole(BLOCK + 1));
-    assert_eq!(reading.next(whole), Some(2));
-    assert_eq!(reading.next(whole), None);
+    let (mut of_whole, whole) = (AlongReading::default(), Synced::Whole(BLOCK + 1));
+    assert_eq!(of_whole.next(whole), Some(2));
+    assert_eq!(of_whole.next(whole), None);
     assert_eq!(AlongReading::default().next(Synced::Whole(0)), None);
 }

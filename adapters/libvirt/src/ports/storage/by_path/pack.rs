@@ -280,19 +280,19 @@ mod tests {
         );
         packing.sent(length, ms(5));
         assert!(!packing.tries(&large(length)), "the way is fast");
-        let mut packing = Packing::new(Transfer::Auto, true);
-        packing.sent(1 << 20, ms(1_000));
+        let mut quick = Packing::new(Transfer::Auto, true);
+        quick.sent(1 << 20, ms(1_000));
         assert!(
-            !packing.tries(&large(length)),
+            !quick.tries(&large(length)),
             "what is sent ahead tells nothing"
         );
-        packing.sent(length, ms(40));
-        assert!(packing.tries(&large(length)));
-        packing.packed(&outcome(true, ms(15)));
-        assert!(packing.tries(&large(length)));
+        quick.sent(length, ms(40));
+        assert!(quick.tries(&large(length)));
+        quick.packed(&outcome(true, ms(15)));
+        assert!(quick.tries(&large(length)));
         for not_worth_it in [outcome(true, ms(30)), outcome(false, ms(5))] {
-            packing.packed(&not_worth_it);
-            let until = (1..100).find(|_| packing.tries(&large(length)));
+            quick.packed(&not_worth_it);
+            let until = (1..100).find(|_| quick.tries(&large(length)));
             assert_eq!(until, Some(PAUSE as usize));
         }
     }

@@ -82,8 +82,8 @@ mod tests {
         let right = WriteRight::new(Lease::endless(), clock);
         assert_eq!((right.ends(), right.line()), (false, None));
         let lease = Lease::new(BootInstant::now(), HOUR);
-        let right = WriteRight::new(lease.clone(), clock);
-        assert!(right.ends());
+        let lent = WriteRight::new(lease.clone(), clock);
+        assert!(lent.ends());
         let until = |line: Option<String>| -> u64 {
             let line = line.unwrap();
             line.strip_prefix("until ")
@@ -96,11 +96,11 @@ mod tests {
         let about = |expected: u64, found: u64| {
             assert!((expected - 60..=expected).contains(&found), "{found}")
         };
-        about(1_000 + 3_600 + 15, until(right.line()));
+        about(1_000 + 3_600 + 15, until(lent.line()));
         tokio::time::advance(Duration::from_secs(100)).await;
-        about(1_100 + 3_600 + 15, until(right.line()));
+        about(1_100 + 3_600 + 15, until(lent.line()));
         lease.give_up();
-        assert_eq!(until(right.line()), 0);
+        assert_eq!(until(lent.line()), 0);
     }
 
     #[test]

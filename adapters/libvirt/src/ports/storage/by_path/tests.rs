@@ -149,10 +149,10 @@ fn data_and_holes_are_written_in_order_and_a_rest_goes_on() {
     assert!(file.ends_with(" 5300002"), "{file}");
     let volume = pool.volume();
     assert!(volume.metadata().unwrap().blocks() * 512 < 1 << 20);
-    let mut script = pool.start().ready();
-    script.data(6_000_000, &image);
-    let (file, _) = script.end();
-    assert!(file.ends_with(" 6700003"), "{file}");
+    let mut second = pool.start().ready();
+    second.data(6_000_000, &image);
+    let (second_file, _) = second.end();
+    assert!(second_file.ends_with(" 6700003"), "{second_file}");
     let mut expected = image[..300_002].to_vec();
     expected.resize(6_000_000, 0);
     expected.extend(&image);
@@ -285,8 +285,8 @@ fn what_the_host_lacks_is_named_before_anything_is_sent() {
     let pool = Pool::with("v");
     let tools = tempfile::tempdir().unwrap();
     let path = tools.path().to_str().unwrap();
-    let no = |command: &str, path: &str| {
-        let said = Script::with_tools(command, path).line();
+    let no = |command: &str, tools_path: &str| {
+        let said = Script::with_tools(command, tools_path).line();
         assert!(matches!(opened(&said), Opened::No(_)), "{said}");
         said
     };
@@ -332,10 +332,10 @@ fn it_ends_when_it_hears_nothing_any_more_and_at_words_without_sense() {
     assert_eq!(script.line(), "", "nothing that ends an upload in order");
     assert_ne!(script.child.wait().unwrap().code(), Some(0));
     for rubbish in ["rubbish\n", "data x y\n", "data 0\n", "\n"] {
-        let mut script = pool.start().ready();
-        script.put(rubbish.as_bytes());
+        let mut crowded = pool.start().ready();
+        crowded.put(rubbish.as_bytes());
         sleep(Duration::from_millis(1));
-        assert_eq!(script.line(), "", "{rubbish}");
+        assert_eq!(crowded.line(), "", "{rubbish}");
     }
     assert_eq!(read(&pool.volume()), b"");
 }
@@ -368,11 +368,11 @@ fn packed_bytes_are_unpacked_to_their_place_and_cut_at_any_byte_leave_a_prefix()
     let whole = [&text[..], &noise].concat();
     for part in 0..20 {
         let cut = sent.len() * part / 20;
-        let pool = Pool::with("v");
-        let mut script = pool.start().ready();
-        script.put(&sent[..cut]);
-        script.cut();
-        let found = read(&pool.volume());
+        let pool_of_one = Pool::with("v");
+        let mut cut_off = pool_of_one.start().ready();
+        cut_off.put(&sent[..cut]);
+        cut_off.cut();
+        let found = read(&pool_of_one.volume());
         assert!(found == whole[..found.len()], "{cut}");
     }
 }
