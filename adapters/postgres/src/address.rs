@@ -208,12 +208,12 @@ fn split(text: &str) -> Result<(String, AddressParameters), PostgresError> {
             rest.push(pair);
         }
     }
-    let text = if rest.is_empty() {
+    let shown = if rest.is_empty() {
         place.to_owned()
     } else {
         format!("{place}?{}", rest.join("&"))
     };
-    Ok((text, own))
+    Ok((shown, own))
 }
 
 /// The text of percent-encoded text.
@@ -339,7 +339,7 @@ fn password_in(text: &str, config: &Config) -> Option<String> {
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.map(fields).find_map(|fields| {
         let (password, keys) = fields.split_last()?;
-        let fits = |(key, wanted): (&String, &String)| key == "*" || key == wanted;
+        let fits = |(key, part): (&String, &String)| key == "*" || key == part;
         (keys.len() == wanted.len() && keys.iter().zip(&wanted).all(fits)).then(|| password.clone())
     })
 }
@@ -366,7 +366,7 @@ fn fields(line: &str) -> Vec<String> {
 
 fn shown(config: &Config, name: &str) -> String {
     let hosts = config.get_hosts().iter().map(|host| match host {
-        Host::Tcp(name) => name.clone(),
+        Host::Tcp(tcp_name) => tcp_name.clone(),
         Host::Unix(path) => path.display().to_string(),
     });
     let hosts: Vec<_> = hosts.collect();

@@ -59,8 +59,10 @@ pub(crate) async fn read(
     let as_of: i64 = row.get(4);
     let states = "SELECT state FROM vsiflow.base_states \
         WHERE journal = $1 AND as_of = $2 ORDER BY number";
-    let rows = reader.rows(states, &[&journal, &as_of]).await?;
-    let streams = rows.iter().map(|row| decode_state(row.get(0)));
+    let streams = reader.rows(states, &[&journal, &as_of]).await?;
+    let streams = streams
+        .iter()
+        .map(|state_row| decode_state(state_row.get(0)));
     Ok(States {
         as_of: unsigned(as_of),
         link: row.get::<_, bool>(5).then(|| link_of(row)),
@@ -109,14 +111,14 @@ pub(crate) async fn write(
     let last = link.map(|link| signed(link.last));
     let prev = link.map(|link| link.prev.0.to_vec());
     let newest = link.map(|link| link.hash.0.to_vec());
-    let insert = "WITH fence AS (SELECT journal FROM vsiflow.journals WHERE journal = $1 \
+    let insert_base = "WITH fence AS (SELECT journal FROM vsiflow.journals WHERE journal = $1 \
         AND holder = $8 AND lease_until > clock_timestamp() FOR SHARE) \
         INSERT INTO vsiflow.bases (journal, as_of, size, link_first, link_last, link_prev, link_hash) \
         SELECT journal, $2, $3, $4, $5, $6, $7 FROM fence \
         ON CONFLICT (journal, as_of) DO UPDATE SET size = excluded.size";
     let rows = transaction
         .execute(
-            insert,
+            insert_base,
             &[
                 &held.journal,
                 &as_of,

@@ -131,8 +131,11 @@ impl PostgresError {
 
     pub(crate) fn of(server: &str, error: &tokio_postgres::Error) -> Self {
         let (server, why) = (server.to_owned(), said(error));
-        if let Some(why) = tls::distrusted(error) {
-            return Self::Untrusted { server, why };
+        if let Some(distrust) = tls::distrusted(error) {
+            return Self::Untrusted {
+                server,
+                why: distrust,
+            };
         }
         match error.as_db_error() {
             Some(error) if !is_passing(error.code()) => Self::Refused { server, why },
@@ -178,9 +181,9 @@ pub(crate) fn said(error: &tokio_postgres::Error) -> String {
     }
     let mut text = error.to_string();
     let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
     }
     text
 }

@@ -144,8 +144,11 @@ impl Held {
         let held = held.map_err(failed)?;
         let left = lasting(held.get(1));
         if !left.is_zero() {
-            let holder = held.get(0);
-            return Err(PostgresError::InUse { holder, left });
+            let other_holder = held.get(0);
+            return Err(PostgresError::InUse {
+                holder: other_holder,
+                left,
+            });
         }
         // A holder that ended in order left no name behind. After a promotion the row may be older
         // than what the last holder was told.

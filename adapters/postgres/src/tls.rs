@@ -18,20 +18,20 @@ use crate::{PostgresError, address::Roots};
 /// Why a server was not trusted, if an error says so.
 pub(crate) fn distrusted(error: &tokio_postgres::Error) -> Option<String> {
     let mut cause = error.source();
-    while let Some(error) = cause {
-        let inner = error.downcast_ref::<io::Error>();
+    while let Some(layer) = cause {
+        let inner = layer.downcast_ref::<io::Error>();
         // An error of input and output passes over what it was made of.
-        let inner = inner.and_then(|error| error.get_ref());
-        let found = error.downcast_ref::<rustls::Error>();
+        let inner = inner.and_then(|boxed| boxed.get_ref());
+        let found = layer.downcast_ref::<rustls::Error>();
         let found = found.or_else(|| inner?.downcast_ref::<rustls::Error>());
         if let Some(rustls::Error::InvalidCertificate(why)) = found {
             return Some(words(why));
         }
         // The client's own words: it has no other sign of this.
-        if error.to_string() == "server does not support TLS" {
+        if layer.to_string() == "server does not support TLS" {
             return Some("it speaks no TLS".to_owned());
         }
-        cause = error.source();
+        cause = layer.source();
     }
     None
 }

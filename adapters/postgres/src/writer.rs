@@ -276,8 +276,14 @@ impl End {
             link: Some(link),
         };
         let heads = heads.into_iter().map(|head| {
-            let (next_seq, hash) = (head.next_seq, head.hash);
-            (head.stream, StagedHead { next_seq, hash })
+            let (next_seq, next_hash) = (head.next_seq, head.hash);
+            (
+                head.stream,
+                StagedHead {
+                    next_seq,
+                    hash: next_hash,
+                },
+            )
         });
         self.write(Write {
             tip,
@@ -439,11 +445,11 @@ async fn execute(
     let row = match &write.what {
         What::Records(records) => {
             let offsets: Vec<_> = records.iter().map(|r| signed(r.offset)).collect();
-            let streams: Vec<_> = records.iter().map(|r| r.stream.to_string()).collect();
-            let seqs: Vec<_> = records.iter().map(|r| signed(r.seq)).collect();
+            let record_streams: Vec<_> = records.iter().map(|r| r.stream.to_string()).collect();
+            let record_seqs: Vec<_> = records.iter().map(|r| signed(r.seq)).collect();
             let bytes: Vec<_> = records.iter().map(|r| r.bytes.as_slice()).collect();
             let more: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-                [&offsets, &streams, &seqs, &bytes];
+                [&offsets, &record_streams, &record_seqs, &bytes];
             params.extend(more);
             open.connection
                 .client

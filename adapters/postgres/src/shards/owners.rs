@@ -141,11 +141,11 @@ impl ShardSet {
         }
         let select = "SELECT journal, busy_by <> '', claims FROM vsiflow.shard_names \
             WHERE set_name = $1 AND object = $2";
-        let rows = self
+        let taken = self
             .reader()
             .query(select, &[&self.name(), &object])
             .await?;
-        Ok(match rows.first() {
+        Ok(match taken.first() {
             Some(row) => Claim::Other {
                 journal: number(row.get(0)),
                 busy: row.get(1),

@@ -138,9 +138,9 @@ async fn an_export_is_rebuilt_in_the_other_kind_of_journal_and_back() {
     let first = exported(&memory, &blobs).await;
     let mut made = None;
     let rebuilt = rebuild_into(&mut first.as_slice(), async |id| {
-        let (held, journal, blobs) = on_postgres(&server, &id).await?;
+        let (held, journal, stored_blobs) = on_postgres(&server, &id).await?;
         made = Some((held, journal.clone()));
-        Ok::<(Arc<dyn ChainedJournal>, Arc<dyn Blobs>), JournalError>((journal, blobs))
+        Ok::<(Arc<dyn ChainedJournal>, Arc<dyn Blobs>), JournalError>((journal, stored_blobs))
     })
     .await
     .unwrap();
@@ -156,17 +156,17 @@ async fn an_export_is_rebuilt_in_the_other_kind_of_journal_and_back() {
     let found = PostgresJournal::open_to_read(&server.journal("rebuilt"))
         .await
         .unwrap();
-    let blobs = PostgresBlobs::of(&found);
-    let second = exported(&found, &blobs).await;
+    let stored_blobs = PostgresBlobs::of(&found);
+    let second = exported(&found, &stored_blobs).await;
     assert_eq!(String::from_utf8(second.clone()), String::from_utf8(first));
     let again = Arc::new(MemoryJournal::new());
-    let journal: Arc<dyn ChainedJournal> = again.clone();
+    let target: Arc<dyn ChainedJournal> = again.clone();
     let mut lines = second.as_slice();
-    let rebuilt = rebuild_into(&mut lines, async |_| {
-        let blobs: Arc<dyn Blobs> = Arc::new(MemoryBlobs::new());
-        Ok((journal, blobs))
+    let rebuilt_again = rebuild_into(&mut lines, async |_| {
+        let target_blobs: Arc<dyn Blobs> = Arc::new(MemoryBlobs::new());
+        Ok((target, target_blobs))
     });
-    rebuilt.await.unwrap();
+    rebuilt_again.await.unwrap();
     assert_eq!(again.head().await, memory.head().await);
     assert!(
         found

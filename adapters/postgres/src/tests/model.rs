@@ -178,11 +178,11 @@ impl World {
                 known,
                 doing,
             } => {
-                let held = |doing| Process::Holds {
+                let held = |what| Process::Holds {
                     epoch: *epoch,
                     left: *left,
                     known: *known,
-                    doing,
+                    doing: what,
                 };
                 if self.holder == number && self.holds() {
                     let mut world = self.clone();
@@ -262,12 +262,12 @@ impl World {
         else {
             return;
         };
-        let mut process = |epoch, known, doing| {
+        let mut process = |next_epoch, next_known, next_doing| {
             self.processes[place].1 = Process::Holds {
-                epoch,
+                epoch: next_epoch,
                 left,
-                known,
-                doing,
+                known: next_known,
+                doing: next_doing,
             };
         };
         match (statement, doing) {
@@ -290,24 +290,24 @@ impl World {
                     self.processes[place].1 = Process::Ended;
                 } else if found == known + 1 && self.log.last() == Some(&value) {
                     self.acknowledged.push(value);
-                    let epoch = self.epoch;
+                    let granted_epoch = self.epoch;
                     self.processes[place].1 = Process::Holds {
-                        epoch,
+                        epoch: granted_epoch,
                         left,
                         known: found,
                         doing: Doing::Nothing,
                     };
                 } else if found == known {
-                    let epoch = self.epoch;
+                    let granted_epoch = self.epoch;
                     self.processes[place].1 = Process::Holds {
-                        epoch,
+                        epoch: granted_epoch,
                         left,
                         known,
                         doing: Doing::Awaits(value),
                     };
                     self.send(Statement::Append {
                         by,
-                        epoch,
+                        epoch: granted_epoch,
                         after: known,
                         value,
                     });

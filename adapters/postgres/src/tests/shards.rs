@@ -52,8 +52,8 @@ async fn a_set_is_made_once_and_its_size_never_changes() {
     assert_eq!(other, Err(ShardError::Size { asked: 5, found: 4 }));
     assert_eq!(ShardSet::named(&address).await, Ok(Named::Set(4)));
     let named = |name| {
-        let address = server.journal(name);
-        async move { ShardSet::named(&address).await.unwrap() }
+        let of_name = server.journal(name);
+        async move { ShardSet::named(&of_name).await.unwrap() }
     };
     assert_eq!(named("fleet.3").await, Named::Member(3));
     assert_eq!(named("fleet.4").await, Named::Journal);
@@ -192,8 +192,8 @@ async fn no_two_journals_have_an_object_of_the_same_name() {
     let working: Vec<_> = working.collect();
     let all = futures::future::join_all(working);
     let ended = tokio::time::timeout(Duration::from_secs(60), all).await;
-    for ended in ended.unwrap() {
-        ended.unwrap();
+    for one in ended.unwrap() {
+        one.unwrap();
     }
 }
 
@@ -400,13 +400,17 @@ async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
         (asked.id.as_str(), asked.begun, asked.again),
         ("a", false, true)
     );
-    let asked = set
+    let second_asked = set
         .begin(&key, &second, 1, &Lane::ALL)
         .await
         .unwrap()
         .unwrap();
     assert_eq!(
-        (asked.id.as_str(), asked.begun, asked.again),
+        (
+            second_asked.id.as_str(),
+            second_asked.begun,
+            second_asked.again
+        ),
         ("b", true, true)
     );
     // The dead one's answer comes too late.
@@ -459,8 +463,8 @@ async fn who_lives_is_counted_in_the_order_of_coming() {
     server.sql(
         "UPDATE vsiflow.shard_processes SET silent_at = now() - interval '1 s' WHERE process = 'z'",
     );
-    let standing = set.live("m").await.unwrap();
-    assert_eq!((standing.rank, standing.living), (0, 1));
+    let alone = set.live("m").await.unwrap();
+    assert_eq!((alone.rank, alone.living), (0, 1));
     assert_eq!(set.free().await.unwrap(), [0, 1, 2, 3]);
     let held = Held::take(&set.member(2), hold::LASTS).await.unwrap();
     assert_eq!(set.free().await.unwrap(), [0, 1, 3]);

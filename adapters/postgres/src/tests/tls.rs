@@ -129,7 +129,7 @@ impl Site {
             if let Some((user, group)) = user() {
                 chown(&key, Some(user), Some(group)).unwrap();
             }
-            let file = |name: &str| dir.path().join(name).display().to_string();
+            let file = |file_name: &str| dir.path().join(file_name).display().to_string();
             settings.push("ssl=on".to_owned());
             settings.push(format!("ssl_cert_file={}", file("server.pem")));
             settings.push(format!("ssl_key_file={}", key.display()));
