@@ -26,11 +26,11 @@ pub(crate) async fn count(url: &str, set: &str) -> Answer<Stored> {
     };
     for row in journals {
         let table = format!("vsiflow.events_{}", row.get::<_, i32>(0));
-        let select = format!(
+        let sizes = format!(
             "SELECT count(*), coalesce(sum(octet_length(bytes)), 0)::int8, pg_total_relation_size('{table}') FROM {table}"
         );
-        let row = client.query_one(&select, &[]).await?;
-        let number = |at: usize| u64::try_from(row.get::<_, i64>(at));
+        let table_row = client.query_one(&sizes, &[]).await?;
+        let number = |at: usize| u64::try_from(table_row.get::<_, i64>(at));
         stored.events += number(0)?;
         stored.bytes += number(1)?;
         stored.on_disk += number(2)?;

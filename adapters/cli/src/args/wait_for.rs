@@ -107,10 +107,10 @@ impl WaitGoal {
             }
             Self::Path { path, value } => {
                 let found = jsonpath::found(object, path);
-                let is_wanted = |found: &&Value| {
+                let is_wanted = |of: &&Value| {
                     value
                         .as_ref()
-                        .is_none_or(|value| jsonpath::text_of(found) == *value)
+                        .is_none_or(|value| jsonpath::text_of(of) == *value)
                 };
                 !found.is_empty() && found.iter().all(is_wanted)
             }

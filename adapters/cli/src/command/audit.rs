@@ -172,10 +172,10 @@ fn told_sound(
     if *bases > 0 {
         output::line(&format!("{bases} bases match the events before them"));
     }
-    for removed in removed {
+    for segment in removed {
         output::note(&format!(
             "{}: the events were removed; the base as of offset {} replaces them",
-            removed.range, removed.base
+            segment.range, segment.base
         ));
     }
     match (kept, signed) {

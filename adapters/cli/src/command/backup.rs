@@ -119,8 +119,8 @@ async fn write_part(
         let written = backup.write(&mut sealed, now).await.map_err(of_backup)?;
         // Seals the last piece; without it the file counts as cut off.
         sealed.shutdown().await.map_err(failed)?;
-        let file = OpenOptions::new().write(true).open(part).await;
-        (written, BufWriter::new(file.map_err(failed)?))
+        let opened = OpenOptions::new().write(true).open(part).await;
+        (written, BufWriter::new(opened.map_err(failed)?))
     };
     file.flush().await.map_err(failed)?;
     file.get_ref().sync_all().await.map_err(failed)?;

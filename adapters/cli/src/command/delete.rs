@@ -422,7 +422,7 @@ fn of_words(args: &DeleteArgs) -> Vec<DeletionTarget> {
     }
     let of = |name: &str| {
         let before = name.split_once('/');
-        let prefix = before.and_then(|(word, rest)| Some((kind_named(word)?, rest)));
+        let prefix = before.and_then(|(kind_word, rest)| Some((kind_named(kind_word)?, rest)));
         let (kind, name) = prefix.unwrap_or((kind.unwrap_or(kind::VSI), name));
         DeletionTarget {
             kind,

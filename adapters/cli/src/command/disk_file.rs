@@ -143,9 +143,9 @@ mod tests {
         let file = open("one");
         assert_eq!(file.length(), 6);
         drop(file);
-        let file = open("two");
-        assert_eq!(file.length(), 0);
-        drop(file.add(b"second").unwrap());
+        let reopened = open("two");
+        assert_eq!(reopened.length(), 0);
+        drop(reopened.add(b"second").unwrap());
         let (length, hash) = open("two").finish(&sha256(b"second")).unwrap();
         assert_eq!((length, hash), (6, sha256(b"second")));
         assert_eq!(std::fs::read(&path).unwrap(), b"second");

@@ -354,7 +354,7 @@ mod tests {
         let after = earliest(&args.filter);
         let shown = all
             .iter()
-            .filter(|(_, line)| is_meant(&args.filter, after, line));
+            .filter(|(_, of)| is_meant(&args.filter, after, of));
         shown.map(|(kind, _)| *kind).collect()
     }
 

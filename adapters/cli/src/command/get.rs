@@ -562,9 +562,9 @@ fn choose<'n, T>(
     meta: fn(&T) -> &Metadata,
 ) -> Vec<&'n String> {
     let labels = args.selection.labels.as_ref();
-    let is_selected = |meta: &Metadata| {
-        let labels = labels.is_none_or(|labels| labels.matches(&meta.labels));
-        is_here(args, meta) && labels
+    let is_selected = |of: &Metadata| {
+        let labels = labels.is_none_or(|labels| labels.matches(&of.labels));
+        is_here(args, of) && labels
     };
     objects.retain(|object| {
         if names.is_empty() {

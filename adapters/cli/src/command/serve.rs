@@ -111,8 +111,8 @@ async fn lead(common: &Common, args: &ServeArgs, metrics: &Arc<Metrics>) -> Comm
     if lease.as_ref().is_some_and(|lease| lease.check().is_err()) {
         return Ok(give_way());
     }
-    if let Some(held) = &right.held {
-        held.release().await;
+    if let Some(won) = &right.held {
+        won.release().await;
     }
     if let (Some(election), Some(lease)) = (election, lease) {
         lease.give_up();

@@ -168,8 +168,8 @@ pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
         .await?;
     app.fleet.apply(resolved, by()).await?;
     let made = work::targets_named(&app, namespace, std::slice::from_ref(&args.name)).await?;
-    let exit = work::until_decided(&app, common, &wait, &made, until, "").await?;
-    if exit == Exit::Done {
+    let taken_exit = work::until_decided(&app, common, &wait, &made, until, "").await?;
+    if taken_exit == Exit::Done {
         let entity = app
             .fleet
             .snapshots()
@@ -178,7 +178,7 @@ pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
         app.fleet.decided(&entity).await?;
     }
     app.close().await;
-    Ok(exit)
+    Ok(taken_exit)
 }
 
 fn bare(name: &str) -> &str {

@@ -99,11 +99,11 @@ async fn way(
         } else {
             format!("ssh://{jump}")
         };
-        let settings = asked(Command::new("ssh").args(["-G", "--", &uri])).await?;
-        if values(&settings, "proxyjump").any(|further| further != "none") {
+        let jump_settings = asked(Command::new("ssh").args(["-G", "--", &uri])).await?;
+        if values(&jump_settings, "proxyjump").any(|further| further != "none") {
             output::warning(&format!("the ProxyJump of {jump} itself is not taken over"));
         }
-        let login = Login::of(&settings, jump).await?;
+        let login = Login::of(&jump_settings, jump).await?;
         let host = if login.host.contains(':') {
             format!("[{}]", login.host)
         } else {

@@ -208,7 +208,7 @@ async fn journal(common: &Common, state: &Path) -> Result<Vec<u8>, String> {
         Err(problem) if problem.code == IN_USE => {
             let words = ["vsiflow", "audit", "export", "-"].map(str::to_owned);
             let printed = daemon::ask(state, words.to_vec()).await;
-            let printed = printed.map_err(|problem| told(&problem))?;
+            let printed = printed.map_err(|failure| told(&failure))?;
             printed.ok_or_else(|| "whoever holds the state directory does not answer".to_owned())
         }
         done => done.map_err(|problem| told(&problem)),

@@ -200,13 +200,13 @@ mod tests {
                 ("PROXY_JUMP_1_KNOWN_HOSTS_FILE", key),
             ])
         };
-        let read = bounds.with_files_read(jump(inside.path())).await.unwrap();
-        let [secrets] = &read.jump_secrets[..] else {
-            panic!("{read:?}")
+        let through_jump = bounds.with_files_read(jump(inside.path())).await.unwrap();
+        let [secrets] = &through_jump.jump_secrets[..] else {
+            panic!("{through_jump:?}")
         };
         assert_eq!(secrets.key.as_ref().unwrap().expose(), b"hunter2");
-        let [jump_host] = read.record.jumps() else {
-            panic!("{read:?}")
+        let [jump_host] = through_jump.record.jumps() else {
+            panic!("{through_jump:?}")
         };
         assert_eq!(jump_host.known_hosts.as_deref(), Some("hunter2"));
         assert_eq!(
@@ -214,17 +214,17 @@ mod tests {
             (&None, &None)
         );
         let refused = bounds.with_files_read(jump(outside.path())).await;
-        assert!(refused.is_err_and(|error| error.message.contains("--allow-files")));
+        assert!(refused.is_err_and(|problem| problem.message.contains("--allow-files")));
         // What the command line names is whoever's who runs this.
         let own = with(outside.path());
-        let bounds = ReadBounds::of_cluster(&folders, &[], &[], Some(own.clone()));
+        let with_own = ReadBounds::of_cluster(&folders, &[], &[], Some(own.clone()));
         assert!(
-            bounds
+            with_own
                 .with_files_read(own)
                 .await
                 .unwrap()
                 .same_as(&with(outside.path()))
         );
-        assert!(!bounds.trusts(&with(inside.path())));
+        assert!(!with_own.trusts(&with(inside.path())));
     }
 }

@@ -276,10 +276,10 @@ mod tests {
         assert_eq!(way, expected);
         assert_eq!((file(&config), known(&config)), (Some("/k"), Some("/kh")));
         // What a jump host is known by counts, whatever the host is.
-        let uri = "ssh://h?keyfile=/k&insecure=1&jump=a&jump_known_hosts=/kha&jump=b";
-        let config = endpoint(uri, true).unwrap();
-        let way: Vec<_> = config.jumps.iter().map(known).collect();
-        assert_eq!(way, [Some("/kha"), None]);
+        let second_uri = "ssh://h?keyfile=/k&insecure=1&jump=a&jump_known_hosts=/kha&jump=b";
+        let second_config = endpoint(second_uri, true).unwrap();
+        let hosts: Vec<_> = second_config.jumps.iter().map(known).collect();
+        assert_eq!(hosts, [Some("/kha"), None]);
         let refused = endpoint("ssh://h?known_hosts=/kh&jump=a&jump=b", false).unwrap_err();
         assert_eq!(refused.kind, PortErrorKind::AuthRefused);
         assert!(refused.message.contains("no SSH key"), "{refused}");

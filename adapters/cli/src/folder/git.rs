@@ -256,7 +256,7 @@ mod tests {
             assert!(contents(cut, &files, name).is_err(), "{end}");
         }
         let missing = format!("{id} missing\n");
-        let read = contents(missing.as_bytes(), &files, name).unwrap();
-        assert!(read[0].is_err());
+        let incomplete = contents(missing.as_bytes(), &files, name).unwrap();
+        assert!(incomplete[0].is_err());
     }
 }

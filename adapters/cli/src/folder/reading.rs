@@ -114,10 +114,10 @@ impl Folder {
 fn hash_of(path: &Path, recursive: bool) -> Result<Hash, Diagnostic> {
     let files = vsiflow_file::manifests(path, recursive)?;
     let mut all = String::new();
-    let mut add = |path: &Path| -> Result<(), Diagnostic> {
-        let name = path.display().to_string();
+    let mut add = |entry: &Path| -> Result<(), Diagnostic> {
+        let name = entry.display().to_string();
         // A file that is gone or cannot be looked at is told when it is read.
-        let Ok(meta) = fs::metadata(path) else {
+        let Ok(meta) = fs::metadata(entry) else {
             return Ok(());
         };
         let parts = (

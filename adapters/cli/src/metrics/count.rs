@@ -117,11 +117,11 @@ fn finished(
         .run_seconds
         .get_or_create(&labels)
         .observe(seconds(begun, at));
-    let labels = RunLabels {
+    let run_labels = RunLabels {
         workflow,
         result: result.to_owned(),
     };
-    metrics.runs.get_or_create(&labels).inc();
+    metrics.runs.get_or_create(&run_labels).inc();
 }
 
 fn ended(metrics: &Metrics, open: &mut OpenCount, run: RunId, node: &Name, outcome: &str) {

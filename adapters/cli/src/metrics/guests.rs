@@ -131,22 +131,23 @@ impl Collector for Guests {
                 ConstCounter::new(seconds).encode(family.encode_family(&labels)?)?;
             }
         }
-        for (name, help, of) in COUNTERS {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (name, counter_help, of) in COUNTERS {
+            let mut counter =
+                encoder.encode_descriptor(name, counter_help, None, MetricType::Counter)?;
             for usage in &all {
                 if let Some(value) = of(&usage.stats) {
                     let labels = GuestLabels(usage);
-                    ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+                    ConstCounter::new(value).encode(counter.encode_family(&labels)?)?;
                 }
             }
         }
-        for (name, help, of) in GAUGES {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (name, gauge_help, of) in GAUGES {
+            let mut gauge = encoder.encode_descriptor(name, gauge_help, None, MetricType::Gauge)?;
             for usage in &all {
                 if let Some(value) = of(&usage.stats) {
                     let labels = GuestLabels(usage);
                     let value = i64::try_from(value).unwrap_or(i64::MAX);
-                    ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+                    ConstGauge::new(value).encode(gauge.encode_family(&labels)?)?;
                 }
             }
         }
@@ -188,8 +189,8 @@ mod tests {
         encode(&mut text, &registry).unwrap();
         insta::assert_snapshot!(text);
         guests.set(Vec::new());
-        let mut text = String::new();
-        encode(&mut text, &registry).unwrap();
-        assert_eq!(text, "# EOF\n");
+        let mut empty = String::new();
+        encode(&mut empty, &registry).unwrap();
+        assert_eq!(empty, "# EOF\n");
     }
 }

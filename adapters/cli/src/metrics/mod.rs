@@ -131,19 +131,23 @@ impl Metrics {
         let help = "How long runs took, in seconds";
         all.register("run_seconds", help, self.run_seconds.clone());
         all.register("steps", "Attempts of steps that ended", self.steps.clone());
-        let help = "How long attempts of steps took that succeeded, in seconds";
-        all.register("step_seconds", help, self.step_seconds.clone());
-        let help = "Attempts of steps that were not the first one";
-        all.register("retries", help, self.retries.clone());
-        let help = "Bytes of images that were uploaded";
-        all.register("upload_bytes", help, self.uploaded.clone());
-        let help = "How long it took until a batch was durable in the journal, in seconds";
-        all.register("journal_append_seconds", help, self.append_seconds.clone());
+        let step_help = "How long attempts of steps took that succeeded, in seconds";
+        all.register("step_seconds", step_help, self.step_seconds.clone());
+        let retry_help = "Attempts of steps that were not the first one";
+        all.register("retries", retry_help, self.retries.clone());
+        let upload_help = "Bytes of images that were uploaded";
+        all.register("upload_bytes", upload_help, self.uploaded.clone());
+        let append_help = "How long it took until a batch was durable in the journal, in seconds";
+        all.register(
+            "journal_append_seconds",
+            append_help,
+            self.append_seconds.clone(),
+        );
         all.register("vsis", "VSIs by phase", self.vsis.clone());
-        let help = "Whether a host answered the last scan";
-        all.register("host_reachable", help, self.reachable.clone());
-        let help = "Days until the certificate ends that signs a contract";
-        all.register("contract_days_left", help, self.contract_days.clone());
+        let reachable_help = "Whether a host answered the last scan";
+        all.register("host_reachable", reachable_help, self.reachable.clone());
+        let days_help = "Days until the certificate ends that signs a contract";
+        all.register("contract_days_left", days_help, self.contract_days.clone());
         all.register_collector(Box::new(self.guests.clone()));
     }
 

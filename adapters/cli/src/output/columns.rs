@@ -48,7 +48,12 @@ impl Columns {
                 text => text,
             }
         };
-        let heads = head.then(|| self.columns.iter().map(|(head, _)| head.clone()).collect());
+        let heads = head.then(|| {
+            self.columns
+                .iter()
+                .map(|(title, _)| title.clone())
+                .collect()
+        });
         let rows = objects.iter().map(|object| {
             self.columns
                 .iter()

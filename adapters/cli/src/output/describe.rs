@@ -210,8 +210,8 @@ pub(crate) fn group(object: &GroupObject, history: &[HistoryLine], times: Times)
     let ready = format!("{} of {}", status.ready_replicas, status.replicas);
     field("Ready", &ready);
     if let Some(release) = object.spec.get("release").and_then(Value::as_object) {
-        for (name, release) in release {
-            let image = release.get("image").and_then(Value::as_str);
+        for (name, released) in release {
+            let image = released.get("image").and_then(Value::as_str);
             field("Release", &format!("{name}: {}", image.unwrap_or_default()));
         }
     }
@@ -274,14 +274,14 @@ fn branch(item: &GroupItem, last: bool) {
         item.pool, item.phase
     ));
     for (place, member) in item.members.iter().enumerate() {
-        let fork = if place.saturating_add(1) == item.members.len() {
+        let member_fork = if place.saturating_add(1) == item.members.len() {
             "└─"
         } else {
             "├─"
         };
         let ready = if member.ready { "ready" } else { "not ready" };
         line(&format!(
-            "  {stem} {fork} vsi/{} {}, {ready}",
+            "  {stem} {member_fork} vsi/{} {}, {ready}",
             member.name, member.phase
         ));
     }
@@ -397,10 +397,8 @@ fn spec(spec: &Value) {
 fn pruned(value: &Value) -> Value {
     match value {
         Value::Object(fields) => {
-            let fields = fields
-                .iter()
-                .map(|(key, value)| (key.clone(), pruned(value)));
-            Value::Object(fields.filter(|(_, value)| !is_empty(value)).collect())
+            let fields = fields.iter().map(|(key, item)| (key.clone(), pruned(item)));
+            Value::Object(fields.filter(|(_, item)| !is_empty(item)).collect())
         }
         value => value.clone(),
     }

@@ -33,10 +33,10 @@ fn sized(key: &str, value: &Value) -> Value {
         },
         Value::Object(fields) => {
             let fields = fields.iter();
-            let fields = fields.map(|(key, value)| (key.clone(), sized(key, value)));
+            let fields = fields.map(|(field, content)| (field.clone(), sized(field, content)));
             Value::Object(fields.collect())
         }
-        Value::Array(all) => all.iter().map(|value| sized(key, value)).collect(),
+        Value::Array(all) => all.iter().map(|item| sized(key, item)).collect(),
         value => value.clone(),
     }
 }

@@ -208,8 +208,11 @@ fn in_pod(
 /// the Lease that the VSI's status names.
 async fn pod_of(there: &ClusterAccess<'_>, name: Option<&str>) -> Result<PodPlace, ExitProblem> {
     if let Some(pod) = &there.access.pod {
-        let (namespace, name) = place(pod, "--pod NAMESPACE/POD")?;
-        return Ok(PodPlace { namespace, name });
+        let (namespace, pod_name) = place(pod, "--pod NAMESPACE/POD")?;
+        return Ok(PodPlace {
+            namespace,
+            name: pod_name,
+        });
     }
     let lease = match (&there.access.operator, name) {
         (Some(lease), _) => lease.clone(),

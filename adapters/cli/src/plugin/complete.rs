@@ -63,13 +63,15 @@ fn access(words: &[OsString]) -> KubeconfigFlags {
 
 /// The command line with the names of what is in the cluster.
 fn with_names(command: Command, access: &KubeconfigFlags) -> Command {
-    let of_vsis = |command: Command| {
-        let named = command.get_arguments().map(|arg| arg.get_id().to_string());
+    let of_vsis = |subcommand: Command| {
+        let named = subcommand
+            .get_arguments()
+            .map(|arg| arg.get_id().to_string());
         let named: Vec<_> = named.filter(|id| NAMES.contains(&id.as_str())).collect();
-        named.into_iter().fold(command, |command, id| {
+        named.into_iter().fold(subcommand, |subcommand, id| {
             let access = access.clone();
             let names = ArgValueCandidates::new(move || candidates(&access));
-            command.mut_arg(id, |arg| arg.add(names))
+            subcommand.mut_arg(id, |arg| arg.add(names))
         })
     };
     command.mut_subcommands(of_vsis)

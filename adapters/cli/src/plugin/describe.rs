@@ -54,10 +54,10 @@ fn show(vsi: &VsiResource) {
     field("Served by", &text(&status.served_by));
     line("Spec:");
     for (key, value) in vsi.spec.as_object().into_iter().flatten() {
-        let text = value
+        let shown = value
             .as_str()
             .map_or_else(|| value.to_string(), str::to_owned);
-        indented(&format!("{key:<17} {text}"));
+        indented(&format!("{key:<17} {shown}"));
     }
     line("Conditions:");
     for one in &status.conditions {

@@ -252,7 +252,7 @@ mod tests {
         let (mut at, mut read) = (0, Vec::new());
         while at < file.known.length {
             match file.piece(at, BLOCK).await.unwrap() {
-                UploadPiece::Data(bytes) => read.extend_from_slice(&bytes),
+                UploadPiece::Data(data) => read.extend_from_slice(&data),
                 UploadPiece::Zeros(zeros) => read.resize(read.len() + zeros as usize, 0),
             }
             at = read.len() as u64;
@@ -260,8 +260,8 @@ mod tests {
         assert!(read == bytes);
         // What was read once is not read again, and a piece goes over the end of a block.
         let kept = file.blocks.len();
-        let (at, most) = (BLOCK as u64 / 2, BLOCK);
-        let UploadPiece::Data(piece) = file.piece(at, most).await.unwrap() else {
+        let (middle, most) = (BLOCK as u64 / 2, BLOCK);
+        let UploadPiece::Data(piece) = file.piece(middle, most).await.unwrap() else {
             panic!("zeros");
         };
         assert_eq!(piece.len(), BLOCK / 2, "zeros follow");

@@ -275,8 +275,8 @@ mod tests {
             .boxed()
         });
         side.know(&readers(8));
-        let ends = |side: &SideBySide<'_>| {
-            let ended = side.readers.values().filter(|reader| reader.from == length);
+        let ends = |of: &SideBySide<'_>| {
+            let ended = of.readers.values().filter(|reader| reader.from == length);
             ended.count()
         };
         let all = async {
@@ -298,14 +298,14 @@ mod tests {
         let length = file.known.length;
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(0)));
         let mut side = SideBySide::new(|to: UploadReader, piece| {
-            let (now, most, length) = (now.clone(), most.clone(), bytes(&piece));
-            let sum = now.fetch_add(length, Ordering::SeqCst) + length;
+            let (now, most, sent) = (now.clone(), most.clone(), bytes(&piece));
+            let sum = now.fetch_add(sent, Ordering::SeqCst) + sent;
             let mut most = most.lock().unwrap();
             *most = sum.max(*most);
             async move {
                 sleep(Duration::from_millis(1)).await;
-                now.fetch_sub(length, Ordering::SeqCst);
-                Ok(Some(to.from + length as u64))
+                now.fetch_sub(sent, Ordering::SeqCst);
+                Ok(Some(to.from + sent as u64))
             }
             .boxed()
         });

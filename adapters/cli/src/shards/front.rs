@@ -358,7 +358,7 @@ async fn of_names(place: &SetPlace, namespace: &str, names: &[String]) -> Result
         _ => {
             let parts = found.iter();
             let parts =
-                parts.map(|(journal, names)| format!("{} (journal {journal})", names.join(" ")));
+                parts.map(|(journal, here)| format!("{} (journal {journal})", here.join(" ")));
             let parts = parts.collect::<Vec<_>>().join(", ");
             let message = format!("the objects are in several journals: {parts}");
             let remedy = "name those of one journal at a time";

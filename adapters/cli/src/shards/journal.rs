@@ -102,8 +102,8 @@ async fn open_and_serve(
         let limited = app.fleet.quotas().namespaces().await?;
         let kept = shard.set().keep_limits(&holder.held, &limited).await;
         kept.map_err(elsewhere::problem)?;
-        let (set, held) = (shard.set().clone(), holder.held.clone());
-        let journals = members::Journals::new(set, service.sealer.clone(), held);
+        let (set, set_held) = (shard.set().clone(), holder.held.clone());
+        let journals = members::Journals::new(set, service.sealer.clone(), set_held);
         app.fleet.pools().reach_over(Arc::new(journals));
     }
     output::note(&format!("serving journal {}", shard.number));
@@ -259,10 +259,10 @@ async fn command(holder: &Arc<JournalHolder>, asked: Asked) -> CommandAnswer {
             return refused(unknown());
         }
         let read = serde_json::from_slice::<CommandAsked>(request.expose());
-        let Ok(asked) = read else {
+        let Ok(command) = read else {
             return refused(unreadable());
         };
-        let cli = daemon::command_line(&asked.request.args);
+        let cli = daemon::command_line(&command.request.args);
         let Some(mut cli) = cli.filter(|cli| front::is_asked(&cli.command)) else {
             return refused(unreadable());
         };
@@ -270,15 +270,18 @@ async fn command(holder: &Arc<JournalHolder>, asked: Asked) -> CommandAnswer {
             // What was begun before may be done.
             args.ignore_not_found = true;
         }
-        let (actor, given) = (asked.actor.clone(), daemon::given(asked.request.clone()));
+        let (actor, given) = (
+            command.actor.clone(),
+            daemon::given(command.request.clone()),
+        );
         let work = async {
-            match asked.part.clone() {
+            match command.part.clone() {
                 CommandPart::Own => Box::pin(command::run_to_end(cli)).await,
                 CommandPart::HandedOver(chosen) => {
                     Box::pin(own::with_chosen(chosen, command::run_to_end(cli))).await
                 }
                 CommandPart::Decide => {
-                    let decided = choose::decide(holder, &id, &asked, &cli).await;
+                    let decided = choose::decide(holder, &id, &command, &cli).await;
                     decided.inspect_err(output::problem)
                 }
                 CommandPart::Report(_)

@@ -27,8 +27,8 @@ pub(super) async fn report(holder: &JournalHolder, asked: CommandAsked) -> Repor
     let saying = async {
         let CommandAsked { request, part, .. } = asked;
         // What is asked for pools has no documents with hosts.
-        let asked = (!request.args.is_empty()).then_some(&request.args);
-        let cli = asked.map(|args| daemon::command_line(args).ok_or_else(unreadable));
+        let arguments = (!request.args.is_empty()).then_some(&request.args);
+        let cli = arguments.map(|args| daemon::command_line(args).ok_or_else(unreadable));
         let cli = cli.transpose()?;
         let CommandPart::Report(mut questions) = part else {
             return Err(unreadable());

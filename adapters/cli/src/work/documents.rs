@@ -43,10 +43,13 @@ pub(crate) async fn gather(
     }
     let inputs: Vec<_> = files.iter().map(|path| input(path)).collect();
     let read = move || {
-        let files = vsiflow_file::gather(&inputs, recursive, &mut std::io::stdin())?;
+        let gathered = vsiflow_file::gather(&inputs, recursive, &mut std::io::stdin())?;
         // One that cannot be looked at is none: nothing is ever pruned by it.
         let directory = vsiflow_file::directory(&inputs, recursive).unwrap_or_default();
-        Ok(GivenDocuments { files, directory })
+        Ok(GivenDocuments {
+            files: gathered,
+            directory,
+        })
     };
     off_runtime(read).await?.map_err(said)
 }

@@ -107,11 +107,11 @@ pub(crate) async fn group_named(
     name: &str,
 ) -> Result<Target, FleetError> {
     let entity = app.fleet.groups().find(namespace, name).await?;
-    let (namespace, name) = app.fleet.groups().title(&entity).await?;
+    let (recorded_namespace, recorded_name) = app.fleet.groups().title(&entity).await?;
     Ok(Target {
         entity,
-        namespace,
-        name,
+        namespace: recorded_namespace,
+        name: recorded_name,
     })
 }
 
@@ -205,7 +205,7 @@ pub(crate) async fn targets_named(
             }
         };
         let (namespace, name) = match name.split_once('/') {
-            Some((namespace, name)) => (namespace.to_owned(), name.to_owned()),
+            Some((own_namespace, name)) => (own_namespace.to_owned(), name.to_owned()),
             None => (namespace.to_owned(), name),
         };
         targets.push(Target {

@@ -127,9 +127,9 @@ pub(crate) async fn await_pools_of(
     if app.stays() || pools.is_empty() {
         return Ok(Exit::Done);
     }
-    let entities = pools.iter().map(|pool| pool.entity.clone()).collect();
+    let pool_entities = pools.iter().map(|pool| pool.entity.clone()).collect();
     app.fleet
-        .resume(entities, crate::actor::by(&common.reason))
+        .resume(pool_entities, crate::actor::by(&common.reason))
         .await?;
     until_decided(app, common, wait, &pools, Until::Decided, "").await
 }

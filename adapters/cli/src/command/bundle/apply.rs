@@ -93,8 +93,8 @@ async fn checked(args: &BundleApplyArgs, quiet: bool) -> Result<Arc<Bundle<File>
     let bundle = Arc::new(bundle);
     let (shared, path) = (Arc::clone(&bundle), args.file.clone());
     let compared = off_runtime(move || {
-        let mut images = 0..shared.manifest().images.len();
-        images.try_for_each(|image| shared.check_image(image, |_| {}))
+        let mut numbers = 0..shared.manifest().images.len();
+        numbers.try_for_each(|image| shared.check_image(image, |_| {}))
     });
     compared.await?.map_err(|error| unfit(&path, &error))?;
     Ok(bundle)
@@ -219,7 +219,7 @@ fn only_pinned(applied: &Applied) -> Vec<String> {
             .path
             .strip_suffix("imageChecksum")
             .filter(|_| nothing)?;
-        let moved = fields().any(|field| field.path.strip_suffix("imageURL") == Some(place));
+        let moved = fields().any(|other| other.path.strip_suffix("imageURL") == Some(place));
         let item = place
             .trim_end_matches("template.spec.")
             .trim_end_matches('.');

@@ -142,9 +142,9 @@ fn judge(part: &DocumentPart, all: bool) -> Result<(), ExitProblem> {
                 "write the Secret as a document of its own, or pack it with --include-secrets";
             return Err(ExitProblem::new(Exit::Usage, "VSI0327", message, remedy));
         }
-        for secret in &part.secrets {
+        for packed_secret in &part.secrets {
             output::warning(&format!(
-                "{secret} is packed in plain: whoever has the bundle can read it"
+                "{packed_secret} is packed in plain: whoever has the bundle can read it"
             ));
         }
     }
@@ -231,7 +231,9 @@ fn find_hosts(images: &mut BTreeMap<String, ImageToPack>, resolved: &Resolved) {
         host.clone_into(&mut image.host);
         let parsed = url::Url::parse(url).ok();
         let reserved = parsed.as_ref().and_then(url::Url::host_str);
-        if known.record.is_simulated() && reserved.is_some_and(|host| host.ends_with(".test")) {
+        if known.record.is_simulated()
+            && reserved.is_some_and(|simulated_host| simulated_host.ends_with(".test"))
+        {
             image.url = format!("{SIMULATED}{}", image.url);
         }
     };

@@ -142,7 +142,7 @@ impl Fetching {
     ) -> Result<(BundleWriter, WrittenImage), ExitProblem> {
         let mut writer = self.writer;
         let ended = off_runtime(move || writer.end_image().map(|image| (writer, image)));
-        let (writer, image) = ended.await?.map_err(failed)?;
+        let (ended_writer, image) = ended.await?.map_err(failed)?;
         let judged = format::of_whole(&self.head, image.length);
         judged.map_err(|why| no_disk(wanted, &why))?;
         let ImageToPack {
@@ -166,7 +166,7 @@ impl Fetching {
             let remedy = "find out who changes content at the source, then run the command again";
             return Err(ExitProblem::new(Exit::Failed, "VSI0312", message, remedy));
         }
-        Ok((writer, image))
+        Ok((ended_writer, image))
     }
 }
 

@@ -45,12 +45,12 @@ fn objects(bundle: &Bundle<File>) -> Result<Vec<Vec<String>>, vsiflow_image::bun
 fn shown(bundle: &Bundle<File>, objects: Vec<Vec<String>>, checked: bool) -> Value {
     let (manifest, seal) = (bundle.manifest(), bundle.seal());
     let documents = manifest.documents.iter().zip(objects);
-    let documents = documents.map(|(document, objects)| {
+    let documents = documents.map(|(document, names)| {
         json!({
             "name": document.name,
             "bytes": document.length,
             "sha256": document.sha256,
-            "objects": objects,
+            "objects": names,
         })
     });
     let images = manifest

@@ -55,9 +55,9 @@ fn packed(file: File, mut files: Vec<(String, Vec<u8>)>) -> io::Result<File> {
         header.set_size(bytes.len() as u64);
         tar.append_data(&mut header, format!("{FOLDER}/{name}"), bytes.as_slice())?;
     }
-    let mut gzip = tar.into_inner()?.finish()?;
-    gzip.flush()?;
-    gzip.into_inner().map_err(io::IntoInnerError::into_error)
+    let mut encoder = tar.into_inner()?.finish()?;
+    encoder.flush()?;
+    encoder.into_inner().map_err(io::IntoInnerError::into_error)
 }
 
 #[cfg(test)]

@@ -350,7 +350,7 @@ pub(crate) fn hosts(hosts: &[HostObject], form: TableForm) -> Table {
             _ => "<none>",
         };
         let labels = host.labels.iter();
-        let labels = labels.map(|(key, value)| format!("{key}={value}"));
+        let labels = labels.map(|(label, value)| format!("{label}={value}"));
         let labels = or_none(labels.collect::<Vec<_>>().join(","));
         let mut cells = vec![
             host.name.clone(),

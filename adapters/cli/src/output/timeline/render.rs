@@ -66,11 +66,11 @@ impl Timeline {
 fn woven(rows: &[Vec<String>], below: &[Vec<String>], view: TimelineView) -> String {
     let table = rendered(rows.iter());
     let mut text = String::new();
-    for (line, below) in table.lines().zip(below) {
+    for (line, under) in table.lines().zip(below) {
         text.push_str(&cut(line, view.width));
         text.push('\n');
-        for line in below {
-            text.push_str(line);
+        for detail in under {
+            text.push_str(detail);
             text.push('\n');
         }
     }

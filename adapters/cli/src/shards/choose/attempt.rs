@@ -143,8 +143,10 @@ impl Choice<'_> {
         let open = self.holder.shard.set().open_among(&ids).await;
         let open = open.map_err(elsewhere::problem)?;
         let is_busy = |one: &&UnderWay| {
-            let mut requests = one.requests.iter();
-            requests.any(|one| open.contains(&one.decision) || open.contains(&one.hand_over))
+            let mut own_requests = one.requests.iter();
+            own_requests.any(|open_request| {
+                open.contains(&open_request.decision) || open.contains(&open_request.hand_over)
+            })
         };
         let objects = |all: &mut dyn Iterator<Item = &UnderWay>| -> BTreeSet<_> {
             all.map(|one| one.object.clone()).collect()
