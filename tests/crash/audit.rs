@@ -377,7 +377,7 @@ fn used_by_others(
             ));
         }
     }
-    let volumes = state.pools.values().flat_map(|pool| &pool.volumes);
+    let volumes = state.pools.values().flat_map(|place| &place.volumes);
     let mut over = volumes.filter(|(_, volume)| volume.backing.as_deref() == Some(&*path));
     let over = over
         .next()

@@ -180,14 +180,14 @@ fn copy(from: &Path, to: &Path, wanted: &dyn Fn(&str) -> bool) {
     for entry in std::fs::read_dir(from).into_iter().flatten() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        let (from, to) = (entry.path(), to.join(&name));
+        let (source, to) = (entry.path(), to.join(&name));
         if !wanted(&name) {
             continue;
         }
-        if from.is_dir() {
-            copy(&from, &to, &|_| true);
+        if source.is_dir() {
+            copy(&source, &to, &|_| true);
         } else {
-            match std::fs::copy(&from, &to) {
+            match std::fs::copy(&source, &to) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
                 _ => {}
             }

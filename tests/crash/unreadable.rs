@@ -218,16 +218,16 @@ fn a_record_that_nobody_can_decode_concerns_its_own_vsi_alone_over_restarts() {
             .unwrap();
         fleet.close().await;
         plant(&world).await;
-        let mut fleet = start(&world).await;
+        let mut started_again = start(&world).await;
         for _ in 0..2 {
-            is_unreadable(&fleet).await;
-            nothing_is_taken_away(&fleet).await;
+            is_unreadable(&started_again).await;
+            nothing_is_taken_away(&started_again).await;
             // What is written to the index meanwhile must not go past it.
-            fleet = restarted(&world, fleet).await;
+            started_again = restarted(&world, started_again).await;
         }
-        all_else_works(&fleet).await;
-        let fleet = restarted(&world, fleet).await;
-        is_unreadable(&fleet).await;
+        all_else_works(&started_again).await;
+        started_again = restarted(&world, started_again).await;
+        is_unreadable(&started_again).await;
         assert!(world.secrets.get(&stray).await.is_ok(), "it may be needed");
     });
 }

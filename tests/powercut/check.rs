@@ -72,8 +72,9 @@ async fn positions(state: &StateDir) -> Result<(), String> {
         let (run, node) = writer::position_of(task);
         let kept = checkpoints.get(run, &node).await;
         let kept = kept.map_err(|e| format!("a position: {e}"))?;
-        let whole = |kept: &Vec<u8>| {
-            kept.len() == writer::POSITION && kept.iter().all(|byte| Some(byte) == kept.first())
+        let whole = |position: &Vec<u8>| {
+            position.len() == writer::POSITION
+                && position.iter().all(|byte| Some(byte) == position.first())
         };
         if kept.is_some_and(|kept| !whole(&kept)) {
             return Err(format!("half a position of task {task}"));
@@ -89,7 +90,11 @@ fn acknowledged(all: &[Stored], acks: &[&Ack]) -> Result<(), String> {
             .get(usize::try_from(ack.offset).unwrap())
             .map(|stored| stored.hash.to_string());
         if found.as_deref() != Some(&ack.hash) {
-            let newest = acks.iter().map(|ack| ack.offset).max().unwrap_or_default();
+            let newest = acks
+                .iter()
+                .map(|known| known.offset)
+                .max()
+                .unwrap_or_default();
             return Err(format!(
                 "event {} was acknowledged and is {}; {} events are there, {newest} is the newest acknowledged",
                 ack.offset,

@@ -259,10 +259,10 @@ fn what_was_acknowledged_outlives_a_power_cut() {
         let mut second = |number: usize,
                           image: &Image,
                           acks: &[&trace::Ack],
-                          rng: &mut StdRng,
-                          tally: &mut Tally| {
+                          seeded: &mut StdRng,
+                          counted: &mut Tally| {
             if number % SECOND_EVERY == SECOND_EVERY - 1 {
-                cut_again(image, acks, rng, tally);
+                cut_again(image, acks, seeded, counted);
             }
         };
         try_cuts(&trace, &instants, &mut rng, &mut tally, &mut second);

@@ -295,8 +295,8 @@ impl Trace {
                 let position = self.positions.get(&fd).copied().flatten();
                 let at = position.unwrap_or_else(|| *self.lens.get(file).unwrap());
                 self.write(line, file, at);
-                if let Some(Some(position)) = self.positions.get_mut(&fd) {
-                    *position += usize::try_from(line.result).unwrap();
+                if let Some(Some(known_position)) = self.positions.get_mut(&fd) {
+                    *known_position += usize::try_from(line.result).unwrap();
                 }
             }
             ("pwrite64", Some(file)) => self.write(line, file, line.number(3)),
@@ -335,9 +335,15 @@ impl Trace {
         }
         let file = match file {
             None if flags.contains("O_CREAT") => {
-                let file = self.new_file(&path, 0);
-                self.push(line, Op::Create { path, file });
-                file
+                let created = self.new_file(&path, 0);
+                self.push(
+                    line,
+                    Op::Create {
+                        path,
+                        file: created,
+                    },
+                );
+                created
             }
             // A folder.
             None => return,

@@ -24,7 +24,7 @@ fn made_by_another() -> Vsiflow {
     let (maker, vsiflow) = (Vsiflow::simulated(), Vsiflow::simulated());
     maker.apply(documents(), &[]).exits(0);
     vsiflow.apply(Disk::named("unrelated"), &[]).exits(0);
-    let sim = |vsiflow: &Vsiflow| vsiflow.state().join("sim").join("host-sim");
+    let sim = |of: &Vsiflow| of.state().join("sim").join("host-sim");
     for entry in std::fs::read_dir(sim(&maker)).unwrap() {
         let entry = entry.unwrap();
         std::fs::copy(entry.path(), sim(&vsiflow).join(entry.file_name())).unwrap();
@@ -223,8 +223,8 @@ fn defect_20_disks_of_an_adopted_vsi_keep_the_order_in_which_they_stand() {
         domain["mark"] = Value::Null;
         for definition in ["spec", "running"] {
             let disks = domain[definition]["disks"].as_array_mut().unwrap();
-            let text = disks[2].to_string().replace(DISK, second);
-            let mut disk: Value = serde_json::from_str(&text).unwrap();
+            let second_text = disks[2].to_string().replace(DISK, second);
+            let mut disk: Value = serde_json::from_str(&second_text).unwrap();
             (disk["target"], disk["serial"]) = ("vdd".into(), "second".into());
             disks.push(disk);
         }

@@ -120,8 +120,11 @@ fn of_a_sparse_vmdk_that_cannot_be_entered_or_does_not_stand_alone_nothing_is_se
     let parent = over.windows(8).position(|bytes| bytes == b"ffffffff");
     over[parent.unwrap()] = b'0';
     server.answers("box.vmdk", Answer::Ranged(over, "\"2\""));
-    let upload = vsiflow.run(&["image", "upload", &url]);
-    upload.exits(4).says("VSI0320").says("needs another file");
+    let second_upload = vsiflow.run(&["image", "upload", &url]);
+    second_upload
+        .exits(4)
+        .says("VSI0320")
+        .says("needs another file");
     assert!(vsiflow.sim().volumes().is_empty());
     server.answers("box.vmdk", Answer::Ranged(vmdk, "\"3\""));
     vsiflow.run(&["image", "upload", &url]).exits(0);

@@ -222,8 +222,8 @@ fn connections_that_stop_in_the_middle_of_a_head_are_closed() {
     let begun = Instant::now();
     let said = ends(&mut half);
     assert!(!String::from_utf8_lossy(&said).contains("200 OK"));
-    let said = ends(&mut hello);
-    assert!(said.len() < 64, "{said:?}");
+    let hello_said = ends(&mut hello);
+    assert!(hello_said.len() < 64, "{hello_said:?}");
     assert!(begun.elapsed() < Duration::from_secs(45));
     served.works_on();
 }
@@ -298,9 +298,9 @@ fn moments_and_offsets_of_the_future_are_refused_everywhere() {
         assert_eq!(status, 400, "{body}");
         is_problem(&body, "VSI0024");
         for page in ["/", "/hosts", "/images", "/events", "/vsi/default/web"] {
-            let (status, body) = served.curl(&token, &format!("{page}?at={offset}"), &[]);
-            assert!((400..500).contains(&status), "{page}: {status}");
-            assert!(body.contains("VSI0024"), "{page}: {body}");
+            let (past_status, past_body) = served.curl(&token, &format!("{page}?at={offset}"), &[]);
+            assert!((400..500).contains(&past_status), "{page}: {past_status}");
+            assert!(past_body.contains("VSI0024"), "{page}: {past_body}");
         }
         served
             .vsiflow

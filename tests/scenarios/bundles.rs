@@ -203,7 +203,7 @@ fn a_bundle_is_listed_without_being_applied() {
         .says("guest.qcow2")
         .says("--verify-key FILE checks that");
     let key = &carried.key;
-    let ran = carried.site.run(&[
+    let inspected = carried.site.run(&[
         "bundle",
         "inspect",
         &carried.bundle,
@@ -212,7 +212,7 @@ fn a_bundle_is_listed_without_being_applied() {
         "-o",
         "json",
     ]);
-    let shown = ran.exits(0).json();
+    let shown = inspected.exits(0).json();
     assert_eq!(shown["signatureChecked"], true);
     assert_eq!(shown["images"][0]["bytes"], LENGTH);
     let sha256 = shown["images"][0]["sha256"].as_str().unwrap();

@@ -86,8 +86,8 @@ fn a_rebuild_keeps_identity_and_data_disks_and_runs_only_the_steps_of_its_plan()
     assert_eq!(after["metadata"]["uid"], data);
     assert_eq!(after["metadata"]["generation"], 2);
     assert_eq!(after["status"]["observedGeneration"], 2);
-    let part = |sim: &vsiflow_tests::Sim, key: &str| {
-        let spec = &sim.domain("default/web")["spec"];
+    let part = |of: &vsiflow_tests::Sim, key: &str| {
+        let spec = &of.domain("default/web")["spec"];
         spec[key].clone()
     };
     assert_eq!(part(&now, "nics"), part(&sim, "nics"));

@@ -134,9 +134,9 @@ fn there_is_a_manual_page_for_each_command() {
     let folder_name = folder.to_str().unwrap();
     vsiflow.run(&["man", "--output-dir", folder_name]).exits(0);
     for command in ["vsiflow-apply", "vsiflow-host-drain"] {
-        let page = std::fs::read_to_string(folder.join(format!("{command}.1"))).unwrap();
-        assert!(page.contains(".SH SYNOPSIS"), "{page}");
-        assert!(page.contains("Example"), "{page}");
+        let command_page = std::fs::read_to_string(folder.join(format!("{command}.1"))).unwrap();
+        assert!(command_page.contains(".SH SYNOPSIS"), "{command_page}");
+        assert!(command_page.contains("Example"), "{command_page}");
     }
     let taken = vsiflow.write("file", "");
     vsiflow

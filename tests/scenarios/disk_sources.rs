@@ -68,8 +68,8 @@ fn a_data_disk_is_filled_from_an_image_once() {
     assert_eq!(mark.unwrap()["status"]["owner"], "Owned");
 
     // The guest wrote since: nothing makes that undone.
-    vsiflow.change_sim(|sim| {
-        let volumes = &mut sim["pools"]["images"]["volumes"];
+    vsiflow.change_sim(|stored| {
+        let volumes = &mut stored["pools"]["images"]["volumes"];
         volumes[DATA]["content"] = serde_json::json!({"Inline": "d3JpdHRlbiBsYXRlcg=="});
     });
     let later = vsiflow.sim().volume(DATA)["content"].clone();
@@ -82,7 +82,7 @@ fn a_data_disk_is_filled_from_an_image_once() {
     assert!(
         !volumes(&vsiflow)
             .iter()
-            .any(|name| name.contains("debian-other"))
+            .any(|volume| volume.contains("debian-other"))
     );
 
     // It needs its image no more.
@@ -99,7 +99,7 @@ fn a_data_disk_is_filled_from_an_image_once() {
     vsiflow.apply(disk_alone, &[]).exits(0);
     vsiflow.run(&["delete", "disk/data", "--wait"]).exits(0);
     let left = marks(&vsiflow);
-    assert!(!left.iter().any(|name| name.contains(DATA)), "{left:?}");
+    assert!(!left.iter().any(|volume| volume.contains(DATA)), "{left:?}");
     vsiflow.run(&["replay", "--verify"]).exits(0);
 }
 

@@ -345,7 +345,7 @@ fn a_data_disk_is_described_with_its_users_and_newest_events() {
         let told = vsiflow.run(words).exits(0);
         let lines = told.stdout.lines().map(|line| line.split_whitespace());
         let lines: Vec<String> = lines
-            .map(|words| words.collect::<Vec<_>>().join(" "))
+            .map(|columns| columns.collect::<Vec<_>>().join(" "))
             .collect();
         let volume = format!("Volume: images/{UID}");
         for line in [
@@ -356,7 +356,7 @@ fn a_data_disk_is_described_with_its_users_and_newest_events() {
             "Phase: Ready",
         ] {
             assert!(
-                lines.iter().any(|told| told == line),
+                lines.iter().any(|printed| printed == line),
                 "no {line}: {told:#?}"
             );
         }

@@ -28,12 +28,12 @@ fn what_is_in_order_and_what_is_not_stands_on_one_page() {
 
     let mode = fs::Permissions::from_mode(0o755);
     fs::set_permissions(vsiflow.state(), mode).unwrap();
-    let found = vsiflow.run(&["doctor"]).exits(0);
-    found.says("open to other users").says("chmod 700");
+    let open_state = vsiflow.run(&["doctor"]).exits(0);
+    open_state.says("open to other users").says("chmod 700");
     vsiflow.apply(Vsi::named("bad").doing("panic"), &[]);
     fs::remove_dir_all(vsiflow.state().join("log")).unwrap();
-    let found = doctor().exits(1);
-    assert_eq!(grade(&found, "journal"), "bad");
+    let damaged = doctor().exits(1);
+    assert_eq!(grade(&damaged, "journal"), "bad");
     fs::remove_file(vsiflow.state().join("FORMAT")).unwrap();
     doctor().exits(1).says("no state directory");
 }

@@ -126,8 +126,8 @@ fn local_data_stays_where_it_is_unless_its_owner_permits_that_it_is_lost() {
         )
     };
     let documents = |own: &str, of: &str, spec: &str| hosts() + &pool(2, own, of, spec);
-    let reason = |vsiflow: &Vsiflow| {
-        let (_, told) = planned(vsiflow, "sim:a").pop_first().unwrap();
+    let reason = |of: &Vsiflow| {
+        let (_, told) = planned(of, "sim:a").pop_first().unwrap();
         assert_eq!(told["moves"], told["to"].is_string(), "{told}");
         told["reason"].as_str().unwrap().to_owned()
     };
@@ -171,12 +171,12 @@ fn local_data_stays_where_it_is_unless_its_owner_permits_that_it_is_lost() {
         !volumes.volumes().contains(&volume.as_str()),
         "it went with it"
     );
-    let disk = format!("data-{member}");
-    let disk = vsiflow
-        .run(&["get", "disk", &disk, "-o", "json"])
+    let member_disk = format!("data-{member}");
+    let member_disk = vsiflow
+        .run(&["get", "disk", &member_disk, "-o", "json"])
         .exits(0)
         .json();
-    assert_eq!(disk["status"]["host"], "sim:b");
+    assert_eq!(member_disk["status"]["host"], "sim:b");
 }
 
 #[test]
@@ -256,8 +256,8 @@ fn an_eviction_that_has_not_begun_ends_when_the_host_is_uncordoned() {
             .exits(0)
             .json()
     };
-    let leaves = |pool: &Value| {
-        let members = pool["status"]["members"].as_array().unwrap().iter();
+    let leaves = |of: &Value| {
+        let members = of["status"]["members"].as_array().unwrap().iter();
         members.filter(|one| one["leaves"] == "sim:a").count()
     };
     assert_eq!(leaves(&pool()), 1);
@@ -313,10 +313,10 @@ fn the_pools_of_a_group_leave_a_host_through_a_daemon() {
         .lines()
         .map(|line| format!("    {line}\n"))
         .collect();
-    let group =
+    let in_group =
         format!("{head}spec:\n  waves:\n  - name: all\n    pools:\n    - name: web\n{spec}---\n");
     let daemon = vsiflow.serve(&[]);
-    vsiflow.apply(&(hosts() + &group), &["--wait"]).exits(0);
+    vsiflow.apply(&(hosts() + &in_group), &["--wait"]).exits(0);
     assert_eq!(on(&vsiflow, "sim:a").len(), 1);
     let socket = vsiflow.state().join("vsiflow.sock");
     let drain = |body: Value| {

@@ -149,10 +149,10 @@ fn a_detached_disk_and_a_deleted_boot_volume_are_told() {
         let volumes = state["pools"]["images"]["volumes"].as_object_mut().unwrap();
         volumes.retain(|name, _| !name.starts_with("boot-"));
     });
-    let (_, drift) = looked(&vsiflow);
+    let (_, drift_after) = looked(&vsiflow);
     assert!(
-        drift.contains("boot disk: expected images/boot-"),
-        "{drift}"
+        drift_after.contains("boot disk: expected images/boot-"),
+        "{drift_after}"
     );
 }
 
@@ -172,8 +172,8 @@ fn watch_until(vsiflow: &Vsiflow, words: &str) {
 #[test]
 fn what_was_changed_is_restored_where_the_document_asks_for_it() {
     let vsiflow = running(Vsi::named("web").with("onDrift: Restore"));
-    let clones = |vsiflow: &Vsiflow| {
-        let history = vsiflow.history("web");
+    let clones = |of: &Vsiflow| {
+        let history = of.history("web");
         history
             .iter()
             .filter(|e| e.step() == "clone_boot_disk")

@@ -68,9 +68,9 @@ fn events_of_several_say_whose_they_are() {
     };
     let (web, db) = (offsets(&["history", "web"]), offsets(&["history", "db"]));
     let all: BTreeSet<_> = web.iter().chain(&db).copied().collect();
-    let both = offsets(&["history", "vsi", "web", "db"]);
+    let by_kind = offsets(&["history", "vsi", "web", "db"]);
     assert_eq!(
-        both,
+        by_kind,
         all.into_iter().collect::<Vec<_>>(),
         "in order, each once"
     );
@@ -108,9 +108,9 @@ fn the_steps_of_the_newest_run_are_drawn_each_above_those_that_wait_for_it() {
     assert!(steps.clone().skip(1).all(|line| line.contains("●")));
 
     vsiflow.run(&["stop", "web", "--wait"]).exits(0);
-    let drawn = lines(&["history", "vsi/web", "--graph"]);
-    assert!(drawn[0].starts_with("update_vsi"), "{drawn:#?}");
-    assert!(drawn[2].contains("stop_domain"), "{drawn:#?}");
+    let of_kind = lines(&["history", "vsi/web", "--graph"]);
+    assert!(of_kind[0].starts_with("update_vsi"), "{of_kind:#?}");
+    assert!(of_kind[2].contains("stop_domain"), "{of_kind:#?}");
     vsiflow
         .run(&["history", "web", "--graph", "--failed"])
         .exits(2);

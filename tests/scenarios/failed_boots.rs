@@ -102,8 +102,8 @@ fn a_failed_boot_is_tried_again_by_whoever_stays() {
         .exits(5)
         .says("the next try is due in 20 s")
         .says("HPL11003E");
-    let status = &vsiflow.vsi("stays")["status"];
-    assert_eq!(status["failedBoots"], 2, "{status:#}");
+    let restarted_status = &vsiflow.vsi("stays")["status"];
+    assert_eq!(restarted_status["failedBoots"], 2, "{restarted_status:#}");
     vsiflow
         .run(&["describe", "stays"])
         .exits(0)
@@ -113,8 +113,8 @@ fn a_failed_boot_is_tried_again_by_whoever_stays() {
         .exits(1)
         .says("due in 10 s");
     vsiflow.apply(Vsi::named("stays"), &["--wait"]).exits(0);
-    let status = &vsiflow.vsi("stays")["status"];
-    assert_eq!(status["phase"], "Running");
-    assert!(status["nextTry"].is_null() && status["failedBoots"].is_null());
+    let running_status = &vsiflow.vsi("stays")["status"];
+    assert_eq!(running_status["phase"], "Running");
+    assert!(running_status["nextTry"].is_null() && running_status["failedBoots"].is_null());
     vsiflow.run(&["replay", "--verify"]).exits(0);
 }

@@ -154,10 +154,10 @@ fn a_file_that_was_never_read_whole_keeps_anything_from_being_deleted() {
     daemon.terminate();
     daemon.end(30).exits(0);
     kept.write("b.yaml", "kind: [");
-    let mut daemon = kept.serve(&["--prune=9"]);
-    assert!(daemon.reaches("a file that was never read whole may hold it", 60));
+    let mut restarted = kept.serve(&["--prune=9"]);
+    assert!(restarted.reaches("a file that was never read whole may hold it", 60));
     assert_eq!(kept.vsiflow.phase("b"), "Running");
-    daemon.kill();
+    restarted.kill();
 }
 
 #[test]

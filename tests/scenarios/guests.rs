@@ -103,13 +103,13 @@ fn guests_of_each_type_run_beside_one_another() {
     vsiflow
         .run(&[&["delete"], names.as_slice()].concat())
         .exits(0);
-    let sim = vsiflow.sim();
-    let left = sim
+    let stored = vsiflow.sim();
+    let left = stored
         .volumes()
         .into_iter()
         .filter(|name| name.contains('-') && !name.starts_with("hpcr"));
     assert_eq!(left.collect::<Vec<_>>(), Vec::<&str>::new());
-    assert!(sim.domains().is_empty());
+    assert!(stored.domains().is_empty());
 }
 
 #[test]
@@ -294,9 +294,9 @@ fn a_user_data_secret_that_is_away_for_a_moment_changes_nothing() {
     let larger = referring("machine: {cpus: 2}");
     vsiflow.apply(&larger, &[]).exits(0);
     assert_eq!(user_data(&vsiflow), "#cloud-config\n");
-    let opened = runs();
+    let opened_again = runs();
     vsiflow.apply(format!("{larger}{secret}"), &[]).exits(0);
-    assert_eq!(runs(), opened, "it is the same again");
+    assert_eq!(runs(), opened_again, "it is the same again");
     let conditions = vsiflow.vsi("web")["status"]["conditions"].to_string();
     assert!(!conditions.contains("ReferencesResolved"), "{conditions}");
 }

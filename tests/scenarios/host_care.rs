@@ -169,15 +169,15 @@ fn a_daemon_that_is_paused_stays_so_when_it_is_started_again() {
     daemon.terminate();
     daemon.end(30).exits(0);
 
-    let daemon = vsiflow.serve(&[]);
+    let restarted = vsiflow.serve(&[]);
     vsiflow
         .apply(Vsi::named("later"), &["--wait"])
         .exits(4)
         .says("everything is paused");
     vsiflow.run(&["unpause", "--all"]).exits(0);
     vsiflow.until_phase("later", "Running", 60);
-    daemon.terminate();
-    daemon.end(30).exits(0);
+    restarted.terminate();
+    restarted.end(30).exits(0);
 }
 
 #[test]

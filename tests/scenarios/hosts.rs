@@ -58,16 +58,16 @@ fn defect_14_a_host_that_is_silent_keeps_no_other_waiting_and_is_never_ready() {
     let quick = names.map(|name| Vsi::named(name).to_string()).join("---\n");
     let wait = ["--host", "sim:", "--wait", "--timeout", "30s"];
     vsiflow.apply(quick, &wait).exits(0);
-    let stuck = vsiflow.vsi("stuck")["status"].clone();
+    let stuck_status = vsiflow.vsi("stuck")["status"].clone();
     assert_eq!(
-        (&stuck["status"], &stuck["ready"]),
+        (&stuck_status["status"], &stuck_status["ready"]),
         (&json!(0), &json!(null))
     );
-    let ready = &stuck["conditions"][0];
+    let ready = &stuck_status["conditions"][0];
     assert_eq!(
         (&ready["type"], &ready["status"]),
         (&json!("Ready"), &json!("False")),
-        "{stuck:#}"
+        "{stuck_status:#}"
     );
     serving.terminate();
     serving.end(30).exits(0);
@@ -232,12 +232,14 @@ fn the_keys_of_jump_hosts_are_kept_only_where_secrets_are_and_erased_when_replac
         let texts = holding
             .iter()
             .map(|file| std::fs::read_to_string(file).unwrap());
-        texts.filter(|text| text.trim_end() == secret).count()
+        texts
+            .filter(|file_text| file_text.trim_end() == secret)
+            .count()
     };
     assert_eq!(holding(&vsiflow.state()).len(), 3);
     // The first key changes its place, the second is replaced.
-    let ran = vsiflow.apply(with("other", &one), &["--timeout", "1s"]);
-    ran.exits(5).keeps_quiet_about(SECRET);
+    let renamed = vsiflow.apply(with("other", &one), &["--timeout", "1s"]);
+    renamed.exits(5).keeps_quiet_about(SECRET);
     assert_eq!(held(&two), 0, "what nothing names is erased");
     assert_eq!(held(&one), 1);
     assert_eq!(held(&format!("{SECRET}-3")), 1);

@@ -34,8 +34,8 @@ fn a_program_lists_what_the_command_lists() {
     let one = http::get(&socket, WEB).is(200).json();
     assert_eq!(one, listed["items"][0]);
     for kind in ["hosts", "images", "runs", "datadisks", "networks"] {
-        let listed = http::get(&socket, &format!("/v1/{kind}")).is(200).json();
-        assert!(listed["items"].is_array(), "{kind}: {listed}");
+        let of_kind = http::get(&socket, &format!("/v1/{kind}")).is(200).json();
+        assert!(of_kind["items"].is_array(), "{kind}: {of_kind}");
     }
 }
 
@@ -158,9 +158,9 @@ impl Watching {
         let head = format!("GET /v1/events{query} HTTP/1.1\r\nhost: a\r\n{more}\r\n");
         stream.write_all(head.as_bytes()).unwrap();
         let mut lines = BufReader::new(stream);
-        let head = http::head(&mut lines);
-        assert!(head.contains("200 ok"), "{head}");
-        assert!(head.contains("text/event-stream"), "{head}");
+        let answer_head = http::head(&mut lines);
+        assert!(answer_head.contains("200 ok"), "{answer_head}");
+        assert!(answer_head.contains("text/event-stream"), "{answer_head}");
         Self(lines)
     }
 
@@ -280,13 +280,15 @@ fn a_body_that_is_too_long_is_refused_before_it_is_read() {
     let (_vsiflow, _daemon, socket) = serving();
     let head = "POST /v1/commands HTTP/1.1\r\ncontent-length: 1073741824\r\n";
     http::ask(&socket, head, b"{").is(413).is_problem("VSI0022");
-    let head = "POST /v1/commands HTTP/1.1\r\ntransfer-encoding: chunked\r\n\
+    let chunked_head = "POST /v1/commands HTTP/1.1\r\ntransfer-encoding: chunked\r\n\
                 x-content-length: none\r\n";
-    http::ask(&socket, head, b"0\r\n\r\n")
+    http::ask(&socket, chunked_head, b"0\r\n\r\n")
         .is(411)
         .is_problem("VSI0022");
-    let head = "POST /v1/apply HTTP/1.1\r\ncontent-length: 1073741824\r\n";
-    http::ask(&socket, head, b"{").is(413).is_problem("VSI0022");
+    let long_head = "POST /v1/apply HTTP/1.1\r\ncontent-length: 1073741824\r\n";
+    http::ask(&socket, long_head, b"{")
+        .is(413)
+        .is_problem("VSI0022");
 }
 
 #[test]

@@ -99,9 +99,9 @@ fn defect_13_an_older_content_of_a_url_is_listed_until_it_is_pruned() {
             .collect();
         found.sort();
         assert_eq!(found.len(), wanted.len(), "{ran:#?}");
-        let fits = |(found, wanted): (&String, &&str)| match wanted.split_once('*') {
-            Some((begin, end)) => found.starts_with(begin) && found.ends_with(end),
-            None => found == wanted,
+        let fits = |(line, pattern): (&String, &&str)| match pattern.split_once('*') {
+            Some((begin, end)) => line.starts_with(begin) && line.ends_with(end),
+            None => line == pattern,
         };
         assert!(found.iter().zip(wanted).all(fits), "{ran:#?}");
     };
@@ -135,8 +135,8 @@ fn defect_24_another_content_of_an_image_is_a_change_by_its_checksum() {
         let vsi = Vsi::named("web").image(&url);
         vsi.checksum(&server::checksum(image))
     };
-    let plan = |vsi: &Vsi, code: i32| {
-        let path = vsiflow.write("plan.yaml", &vsi.to_string());
+    let plan = |planned: &Vsi, code: i32| {
+        let path = vsiflow.write("plan.yaml", &planned.to_string());
         let plan = vsiflow.run(&["plan", "-f", path.to_str().unwrap(), "-o", "json"]);
         plan.exits(code).json()["items"][0].clone()
     };

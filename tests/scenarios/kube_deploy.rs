@@ -109,11 +109,11 @@ fn kube_pods_keep_to_the_restricted_standard() {
             assert!(pod[shared].is_null(), "{shared}");
         }
         for container in pod["containers"].as_array().unwrap() {
-            let context = &container["securityContext"];
-            assert_eq!(context["allowPrivilegeEscalation"], false);
-            assert_eq!(context["readOnlyRootFilesystem"], true);
-            assert_eq!(context["capabilities"]["drop"][0], "ALL");
-            assert!(context["capabilities"]["add"].is_null());
+            let own_context = &container["securityContext"];
+            assert_eq!(own_context["allowPrivilegeEscalation"], false);
+            assert_eq!(own_context["readOnlyRootFilesystem"], true);
+            assert_eq!(own_context["capabilities"]["drop"][0], "ALL");
+            assert!(own_context["capabilities"]["add"].is_null());
             assert!(container["ports"][0]["hostPort"].is_null());
         }
         for volume in pod["volumes"].as_array().unwrap() {

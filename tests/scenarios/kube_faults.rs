@@ -35,14 +35,14 @@ fn kube_a_daemon_killed_after_each_step_goes_on_with_the_resource_as_it_is_then(
         assert!(serving.reaches(&said, 60));
         serving.kill();
         cluster.apply(Vsi::named(name).cpus(cpus));
-        let serving = cluster.serve(&vsiflow, &[]);
+        let restarted = cluster.serve(&vsiflow, &[]);
         cluster.until("the change is taken in", 90, || {
             let vsi = cluster.get(&what);
             vsi["status"]["observedGeneration"] == vsi["metadata"]["generation"]
                 && vsi["status"]["phase"] == "Running"
         });
-        serving.terminate();
-        serving.end(30).exits(0);
+        restarted.terminate();
+        restarted.end(30).exits(0);
         let of = ["-n", cluster.namespace(), name];
         let get = [&["get", "vsi", "-o", "json"], &of[..]].concat();
         let vsi = vsiflow.run(&get).exits(0).json();

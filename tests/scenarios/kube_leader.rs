@@ -63,8 +63,8 @@ fn kube_a_leader_that_was_stopped_does_nothing_any_more() {
     first.stop();
     // The directory is still held by the one that was stopped: the standby leads, and waits for it.
     let holder = || {
-        let lease = cluster.get("lease/vsiflow");
-        lease["spec"]["leaseTransitions"].clone()
+        let shown_lease = cluster.get("lease/vsiflow");
+        shown_lease["spec"]["leaseTransitions"].clone()
     };
     let before = holder();
     cluster.until("the Lease changes hands", 60, || holder() != before);
@@ -91,8 +91,8 @@ impl Way {
         std::thread::spawn(move || {
             for caller in listener.incoming().flatten() {
                 // Nobody answers where it is cut, as on a network that loses everything.
-                let mut open = connections.lock().unwrap();
-                let Some(all) = open.as_mut() else {
+                let mut opened = connections.lock().unwrap();
+                let Some(all) = opened.as_mut() else {
                     std::mem::forget(caller);
                     continue;
                 };
@@ -141,8 +141,8 @@ fn clock_jumps(cluster: &Cluster, by_seconds: i64) {
         .args(date)
         .output()
         .unwrap();
-    let then = String::from_utf8(date.stdout).unwrap();
-    let patch = json!({"spec": {"renewTime": then.trim()}}).to_string();
+    let printed = String::from_utf8(date.stdout).unwrap();
+    let patch = json!({"spec": {"renewTime": printed.trim()}}).to_string();
     let patched = ["patch", "lease/vsiflow", "--type=merge", "-p", &patch];
     cluster.kubectl(&patched).exits(0);
 }

@@ -90,8 +90,8 @@ fn kube_plugin_a_restart_is_asked_for_by_the_resource_and_done_once() {
     assert_ne!(first, second);
     serving.kill();
     let lease = format!("{}/vsiflow", cluster.namespace());
-    let mut serving = cluster.serve(&vsiflow, &["--leader-elect", "--lease-name", &lease]);
-    assert!(serving.reaches("serving the resources", 60));
+    let mut elected = cluster.serve(&vsiflow, &["--leader-elect", "--lease-name", &lease]);
+    assert!(elected.reaches("serving the resources", 60));
     // Whatever it does about this one comes after what it would do about the annotation.
     cluster.apply(Vsi::named("db"));
     cluster.wait_ready("vsi/db");
@@ -128,8 +128,8 @@ fn kube_plugin_a_change_is_shown_and_approved_as_it_was_shown() {
     let first = id();
     let ran = plugin.run(&["plan", "web"]).exits(1);
     ran.says("machine.cpus: 2 -> 3").says("on restart");
-    let ran = plugin.run(&["plan", "web", "-o", "json"]).exits(1);
-    assert_eq!(ran.json()["items"][0]["id"], first);
+    let as_json = plugin.run(&["plan", "web", "-o", "json"]).exits(1);
+    assert_eq!(as_json.json()["items"][0]["id"], first);
 
     // What was approved is not what waits now.
     cluster.apply(with(4));
@@ -178,8 +178,10 @@ fn kube_plugin_what_the_journal_tells_is_asked_of_the_pod_that_holds_the_lease()
     run(&["logs", "web"]).exits(0).says("HPL10001I");
     run(&["logs", "nobody"]).exits(3).says("VSI0703");
     run(&["retry", "web"]).exits(0);
-    let ran = run(&["cancel", "web"]).exits(0);
-    ran.says("no run is open").keeps_quiet_about("terminated");
+    let cancelled = run(&["cancel", "web"]).exits(0);
+    cancelled
+        .says("no run is open")
+        .keeps_quiet_about("terminated");
 
     // What waits for nobody any more ends, wherever it runs.
     let mut following = plugin.start(&[&lease, "logs", "web", "-f"]);

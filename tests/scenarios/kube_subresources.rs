@@ -171,30 +171,30 @@ fn kube_subresources_what_is_slow_too_large_or_too_many_is_bounded() {
         ["--data-binary", &body, "-H", "Expect:"],
         ["--data-binary", &body, "-H", "Transfer-Encoding: chunked"],
     ] {
-        let (code, body) = ask(&retry, &more);
+        let (code, answer) = ask(&retry, &more);
         assert_eq!(
-            (code, refusal(&body).0.as_str()),
+            (code, refusal(&answer).0.as_str()),
             (413, "VSI1033"),
-            "{body}"
+            "{answer}"
         );
     }
-    let (code, body) = ask(&retry, &["--data-binary", "[1]"]);
+    let (code, list_answer) = ask(&retry, &["--data-binary", "[1]"]);
     assert_eq!(
-        (code, refusal(&body).0.as_str()),
+        (code, refusal(&list_answer).0.as_str()),
         (400, "VSI1033"),
-        "{body}"
+        "{list_answer}"
     );
     let slow = ["-X", "POST", "-H", "Content-Length: 10"];
-    let (code, body) = ask(&retry, &slow);
+    let (slow_code, slow_answer) = ask(&retry, &slow);
     assert_eq!(
-        (code, refusal(&body).0.as_str()),
+        (slow_code, refusal(&slow_answer).0.as_str()),
         (408, "VSI1033"),
-        "{body}"
+        "{slow_answer}"
     );
-    let (code, _) = ask(&api.path("web", "history"), &["-X", "DELETE"]);
-    assert_eq!(code, 405);
-    let (code, _) = ask(&api.path("web", "history?folow=1"), &[]);
-    assert_eq!(code, 400);
+    let (delete_code, _) = ask(&api.path("web", "history"), &["-X", "DELETE"]);
+    assert_eq!(delete_code, 405);
+    let (misspelt_code, _) = ask(&api.path("web", "history?folow=1"), &[]);
+    assert_eq!(misspelt_code, 400);
 
     // A thousand that say nothing: who says who they are is answered all the same.
     let mut idle: Vec<_> = (0..1_000)
@@ -281,10 +281,10 @@ fn kube_subresources_the_plugin_needs_no_right_to_run_anything_in_a_pod() {
         .collect();
     let last = lines.last().unwrap()["offset"].as_u64().unwrap();
     let from = format!("--from-offset={last}");
-    let ran = plugin
+    let later = plugin
         .run(&["history", "web", "-o", "json", &from])
         .exits(0);
-    assert_eq!(ran.stdout.lines().count(), 1);
+    assert_eq!(later.stdout.lines().count(), 1);
     plugin.run(&["logs", "web"]).exits(0).says("HPL10001I");
     let tail = plugin.run(&["logs", "web", "--tail", "1"]).exits(0);
     assert_eq!(tail.stdout.lines().count(), 1);
@@ -312,20 +312,22 @@ fn kube_subresources_the_plugin_needs_no_right_to_run_anything_in_a_pod() {
     assert!(following.prints("HPL10001I", 30));
     following.interrupt();
     following.end(20).exits(130);
-    let mut following = plugin.start(&["history", "web", "-f"]);
-    assert!(following.prints("define_domain", 30));
+    let mut history_followed = plugin.start(&["history", "web", "-f"]);
+    assert!(history_followed.prints("define_domain", 30));
     let stop = r#"{"spec": {"powerState": "Stopped"}}"#;
     cluster
         .kubectl(&["patch", WEB, "--type=merge", "-p", stop])
         .exits(0);
-    assert!(following.prints("Stopped", 60));
-    following.kill();
+    assert!(history_followed.prints("Stopped", 60));
+    history_followed.kill();
     assert!(plugin.asked().is_empty(), "no pod was asked");
 
     // Where nothing answers it is said so, and what else there is.
     api.stop();
-    let ran = plugin.run(&["history", "web"]).exits(1);
-    ran.says("VSI1024").says("--operator NAMESPACE/LEASE");
+    let without_access = plugin.run(&["history", "web"]).exits(1);
+    without_access
+        .says("VSI1024")
+        .says("--operator NAMESPACE/LEASE");
 }
 
 #[test]
@@ -358,8 +360,8 @@ fn kube_subresources_what_was_blocked_is_tried_again_in_its_users_name() {
         .exits(0);
     cluster.apply(Vsi::named("stuck"));
     cluster.wait_ready("vsi/stuck");
-    let told = cluster.kubectl(&["get", "--raw", &history]).exits(0).stdout;
-    assert!(!told.contains("kubernetes:jo"), "{told}");
+    let told_again = cluster.kubectl(&["get", "--raw", &history]).exits(0).stdout;
+    assert!(!told_again.contains("kubernetes:jo"), "{told_again}");
 }
 
 #[test]

@@ -332,15 +332,15 @@ fn resource(kind: &str, name: &str, field: &str, value: &str) -> String {
     all.extend(spec);
     all.retain(|(known, _)| *known != field);
     all.push((field, value));
-    let spec: String = all
+    let lines: String = all
         .iter()
-        .map(|(key, value)| format!("  {key}: {value}\n"))
+        .map(|(key, field_value)| format!("  {key}: {field_value}\n"))
         .collect();
     let group = match kind {
         SERVER | POOL | GROUP | MADE | SNAPSHOT => "vsiflow.io",
         _ => "hpse.ibm.com",
     };
-    format!("apiVersion: {group}/v1\nkind: {kind}\nmetadata:\n  name: {name}\nspec:\n{spec}")
+    format!("apiVersion: {group}/v1\nkind: {kind}\nmetadata:\n  name: {name}\nspec:\n{lines}")
 }
 
 fn plural(kind: &str) -> &'static str {

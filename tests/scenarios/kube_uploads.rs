@@ -255,8 +255,9 @@ fn kube_uploads_of_a_file_that_is_not_the_one_meant_are_refused() {
     writes.write_all(b"x").unwrap();
     cluster.apply(file.vsi(&cluster));
     sending.end(120).exits(1).says("VSI1036").says("changed");
-    let ran = plugin.run(&upload(&other, &["--timeout", "100s"]));
-    ran.exits(4)
+    let second_ran = plugin.run(&upload(&other, &["--timeout", "100s"]));
+    second_ran
+        .exits(4)
         .says("VSI1035")
         .says(&other.sha256())
         .says(&file.sha256());
@@ -268,11 +269,11 @@ fn kube_uploads_of_a_file_that_is_not_the_one_meant_are_refused() {
     cluster
         .kubectl(&["delete", "vsi/web", "--timeout=90s"])
         .exits(0);
-    let mut sending = plugin.start(&upload(&other, &[]));
-    let waits = sending.reaches("waiting for documents", 60);
-    assert!(waits, "{:?}", sending.end(10));
+    let mut second_sending = plugin.start(&upload(&other, &[]));
+    let waits = second_sending.reaches("waiting for documents", 60);
+    assert!(waits, "{:?}", second_sending.end(10));
     cluster.apply(other.vsi(&cluster));
-    sending.end(120).exits(0).says(&other.sha256());
+    second_sending.end(120).exits(0).says(&other.sha256());
 }
 
 #[test]
@@ -312,8 +313,8 @@ fn kube_uploads_are_for_their_namespace_and_for_who_has_the_right() {
     let ran = raw.send(&file, (id + 7, from), &long);
     assert!(ran.stderr.contains("VSI1033"), "{ran:?}");
     for (length, sha256) in [(0, file.sha256()), (12, "x".to_owned())] {
-        let ran = raw.announce(length, &sha256);
-        assert!(ran.stderr.contains("VSI1033"), "{ran:?}");
+        let announced = raw.announce(length, &sha256);
+        assert!(announced.stderr.contains("VSI1033"), "{announced:?}");
     }
     api.grant("jo", "create,update", "images/upload", NAME);
     plugin.run(&upload(&file, &[])).exits(0);
@@ -376,7 +377,7 @@ fn kube_uploads_that_are_announced_and_never_sent_hold_up_no_other() {
     let announce = || {
         let said = all
             .iter()
-            .map(|raw| raw.announce(file.bytes.len(), &file.sha256()));
+            .map(|uploader| uploader.announce(file.bytes.len(), &file.sha256()));
         said.filter(|ran| ran.code == Some(0))
             .map(|ran| ran.json())
             .collect::<Vec<_>>()
@@ -454,7 +455,7 @@ fn kube_uploads_of_a_packed_file_become_the_image_inside() {
     let other = format!("sha256:{}", "0".repeat(64));
     let ran = plugin.run(&["image", "upload", packed, NAME, "--checksum", &other]);
     ran.exits(4).says("VSI1035");
-    let ran = plugin.run(&["image", "upload", packed, NAME, "--checksum", &checksum]);
-    ran.exits(0).says(&file.sha256());
+    let second_ran = plugin.run(&["image", "upload", packed, NAME, "--checksum", &checksum]);
+    second_ran.exits(0).says(&file.sha256());
     is_there(&cluster, &vsiflow, &file);
 }

@@ -43,7 +43,7 @@ fn lab_a_running_domain_is_adopted_and_its_document_changes_nothing() {
         "--live",
         "--config",
     ]);
-    let _gone = Deleted(&vsiflow, "t-adopt");
+    let _adopted_gone = Deleted(&vsiflow, "t-adopt");
     vsiflow
         .run(&["adopt", UID, "-f", host, "--as", "t-adopt", "--wait"])
         .exits(0)

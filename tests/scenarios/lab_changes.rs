@@ -72,7 +72,7 @@ fn lab_a_rebuild_keeps_identity_and_data_and_shows_no_drift() {
             .image(image.url())
             .disk("t-rebuild-data", "64Mi")
     };
-    let documents = |vsi: Vsi| format!("{}{vsi}", lab.host());
+    let documents = |of: Vsi| format!("{}{of}", lab.host());
     let _gone = Deleted(&vsiflow, "t-rebuild");
     vsiflow.apply(documents(vsi()), &[]).exits(0);
     let before = lab.domains("default/t-rebuild");
@@ -105,8 +105,8 @@ fn lab_a_rebuild_keeps_identity_and_data_and_shows_no_drift() {
     let info = lab.virsh(&["domblkinfo", &before[0], "vdc"]);
     assert!(info.contains("134217728"), "{info}");
     lab.virsh(&["setvcpus", &before[0], "1", "--config"]);
-    let (phase, conditions) = phase_after_a_look(&vsiflow, "t-rebuild");
-    assert_eq!(phase, "Degraded", "{conditions}");
+    let (later_phase, later_conditions) = phase_after_a_look(&vsiflow, "t-rebuild");
+    assert_eq!(later_phase, "Degraded", "{later_conditions}");
 
     let disk = vsiflow.run(&["get", "disk", "t-rebuild-data", "-o", "json"]);
     let disk = disk.exits(0).json();

@@ -32,8 +32,8 @@ fn image(vsiflow: &Vsiflow, name: &str, mib: u64) -> String {
         let of = format!("of={content}");
         let count = format!("count={mib}");
         ran("dd", &["if=/dev/urandom", &of, "bs=1M", &count]);
-        let write = format!("write {content} /random");
-        ran("debugfs", &["-w", "-R", &write, raw]);
+        let write_random = format!("write {content} /random");
+        ran("debugfs", &["-w", "-R", &write_random, raw]);
     }
     ran(
         "qemu-img",
@@ -66,7 +66,7 @@ fn gone(lab: &Lab, vsiflow: &Vsiflow, disk: &str, uid: &str) {
     let name = format!("disk/{disk}");
     vsiflow.run(&["delete", &name, "--wait"]).exits(0);
     let left = lab.volumes("images");
-    assert!(!left.iter().any(|name| name.contains(uid)), "{left:?}");
+    assert!(!left.iter().any(|volume| volume.contains(uid)), "{left:?}");
 }
 
 fn disk(name: &str, source: &str) -> Disk {
@@ -220,8 +220,8 @@ fn lab_a_disk_is_exported_resumed_after_a_kill_and_imported() {
     assert_eq!(content, ("what the image holds".to_owned(), 2 << 30));
     gone(&lab, &vsiflow, "t-out", &out);
     vsiflow.run(&["delete", "disk/t-in", "--wait"]).exits(0);
-    for name in [brought.clone(), format!(".{brought}.vsiflow")] {
-        lab.virsh(&["vol-delete", "--pool", "images", &name]);
+    for brought_name in [brought.clone(), format!(".{brought}.vsiflow")] {
+        lab.virsh(&["vol-delete", "--pool", "images", &brought_name]);
     }
     vsiflow.run(&["image", "prune"]).exits(0);
 }

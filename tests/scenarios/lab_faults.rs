@@ -122,7 +122,7 @@ fn lab_a_host_uuid_that_libvirtd_draws_anew_is_told_and_stops_nothing() {
             .and_then(|(_, rest)| rest.split_once('<'));
         uuid.map(|(uuid, _)| uuid.to_owned()).unwrap_or_default()
     };
-    let documents = |vsi: &Vsi| format!("{}{vsi}", lab.host());
+    let documents = |of: &Vsi| format!("{}{of}", lab.host());
     vsiflow.apply(documents(&vsi), &["--wait"]).exits(0);
     vsiflow.run(&["get", "vsi", "--refresh"]).exits(0);
     let before = uuid();

@@ -153,7 +153,7 @@ fn sized(mut packet: Vec<u8>) -> Vec<u8> {
 
 /// A reply whose content is one long text.
 fn text(packet: &[u8], length: usize, to: &mut UnixStream) -> Result<()> {
-    let number = |length: usize| u32::try_from(length).unwrap().to_be_bytes();
+    let number = |value: usize| u32::try_from(value).unwrap().to_be_bytes();
     to.write_all(&number(HEADER + 4 + length))?;
     to.write_all(&packet[4..HEADER])?;
     to.write_all(&number(length))?;

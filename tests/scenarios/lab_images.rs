@@ -77,9 +77,9 @@ fn lab_an_interrupted_upload_goes_on_and_a_changed_file_costs_the_part() {
     running.end(30).exits(130);
     assert!(upload.goes_on() <= INTERVAL);
     let other = Upload::of(&lab, "lab-changed", 9);
-    let running = other.start_at("60Mi");
+    let other_running = other.start_at("60Mi");
     other.reaches(SIZE / 2);
-    running.kill();
+    other_running.kill();
     let mut file = File::options().write(true).open(&other.file).unwrap();
     file.seek(SeekFrom::Start(SIZE / 3)).unwrap();
     file.write_all(b"another content").unwrap();

@@ -121,20 +121,20 @@ fn lab_of_what_others_write_only_what_is_behind_the_hash_of_an_upload_goes_unnot
     );
 
     let ahead = Upload::sized(&lab, "lab-flip-ahead", 33, LONG);
-    let running = read_in_part(&ahead);
+    let ahead_running = read_in_part(&ahead);
     let at = ahead.volume().metadata().unwrap().len() - MIB;
     assert!(at > position(&ahead));
     flip(&ahead, at);
-    running.end(120).exits(0);
+    ahead_running.end(120).exits(0);
     ahead.is_whole();
 
     let full = Upload::sized(&lab, "lab-flip-full", 34, LONG);
     let full = full.with_keys(&[("VERIFY", "full")]);
-    let running = full.start_at("100Mi");
+    let full_running = full.start_at("100Mi");
     full.reaches(SYNC + 2 * INTERVAL);
     assert!(Reader::all(&full.volume()).is_empty());
     flip(&full, MIB);
-    running.end(120).exits(0);
+    full_running.end(120).exits(0);
     full.is_whole();
     assert_eq!(way(&full), "the host read it after the upload");
 }

@@ -42,24 +42,24 @@ fn lab_the_history_of_an_image_says_which_way_it_went() {
     upload.is_whole();
     assert_eq!(way(&upload), BY_PATH);
     // Half of it is text.
-    let upload = Upload::sized(&lab, "lab-path-packed", 46, 24 * MIB);
-    let upload = upload.with_keys(&[("TRANSFER", "packed")]);
-    let file = fs::File::options().write(true).open(&upload.file).unwrap();
+    let packed = Upload::sized(&lab, "lab-path-packed", 46, 24 * MIB);
+    let packed = packed.with_keys(&[("TRANSFER", "packed")]);
+    let file = fs::File::options().write(true).open(&packed.file).unwrap();
     let text = b"all work and no play ".repeat(600_000);
     file.write_all_at(&text, MIB).unwrap();
-    upload.run().exits(0);
-    upload.is_whole();
+    packed.run().exits(0);
+    packed.is_whole();
     assert!(
-        way(&upload).ends_with(" % of it packed"),
+        way(&packed).ends_with(" % of it packed"),
         "{}",
-        way(&upload)
+        way(&packed)
     );
-    let upload = Upload::sized(&lab, "lab-path-not", 42, 24 * MIB);
-    let upload = upload.with_keys(&[("TRANSFER", "libvirt")]);
-    upload.run().exits(0);
-    upload.is_whole();
+    let by_libvirt = Upload::sized(&lab, "lab-path-not", 42, 24 * MIB);
+    let by_libvirt = by_libvirt.with_keys(&[("TRANSFER", "libvirt")]);
+    by_libvirt.run().exits(0);
+    by_libvirt.is_whole();
     assert_eq!(
-        way(&upload),
+        way(&by_libvirt),
         "sent through libvirt: the host's settings say so"
     );
 }

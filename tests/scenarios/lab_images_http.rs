@@ -66,9 +66,9 @@ fn lab_defect_12_a_server_that_cuts_is_asked_for_the_rest() {
     served.answers(Answer::Status("503 Service Unavailable"));
     running.kill();
     let had = served.upload.settled();
-    let running = served.upload.start_at("1Gi");
-    let running = served.fails(running, "VSI0301");
-    let from = served.recovers(running).expect("sent anew");
+    let endless = served.upload.start_at("1Gi");
+    let endless = served.fails(endless, "VSI0301");
+    let from = served.recovers(endless).expect("sent anew");
     assert!(
         had.saturating_sub(from) <= INTERVAL,
         "{had} there, from {from}"
@@ -204,23 +204,23 @@ fn lab_a_pool_that_gets_full_blocks_until_there_is_room() {
     upload.run().exits(4).says("VSI0203");
     assert!(!upload.volume().exists());
     // Without a length that shows only once it is more than the pool has for it.
-    let upload =
+    let packed_upload =
         Upload::sized(&lab, "lab-http-packed", 4, SIZE).into_pool(pool.name(), pool.folder());
     let mut gzip = Command::new("gzip");
     assert!(
         gzip.args(["-1", "-k"])
-            .arg(&upload.file)
+            .arg(&packed_upload.file)
             .status()
             .unwrap()
             .success()
     );
-    let packed = format!("{}.gz", upload.file.display());
-    let upload = upload.from(packed);
-    upload.run().exits(4).says("VSI0311");
-    assert!(!upload.is_marked());
+    let packed = format!("{}.gz", packed_upload.file.display());
+    let packed_upload = packed_upload.from(packed);
+    packed_upload.run().exits(4).says("VSI0311");
+    assert!(!packed_upload.is_marked());
     pool.resize("128M");
-    upload.run().exits(0);
-    upload.is_whole();
+    packed_upload.run().exits(0);
+    packed_upload.is_whole();
 }
 
 fn checksum(served: &Served) -> String {

@@ -116,7 +116,7 @@ fn lab_the_jump_host_that_fails_is_named() {
         "t-hop-unknown",
         &|host| {
             let mut lines: Vec<_> = host.known_hosts.lines().collect();
-            lines.retain(|line| line.contains("10.98.1.2"));
+            lines.retain(|of| of.contains("10.98.1.2"));
             host.known_hosts = lines.join("\n");
         },
         blocked("VSI0105"),

@@ -37,10 +37,10 @@ fn killed(lab: &Lab, name: &str, wait: impl FnOnce(&mut Running)) {
     assert_eq!(of.by_ref().count(), 3, "{volumes:?}");
     assert_eq!(image.bases().len(), 1, "{volumes:?}");
     vsiflow.run(&["delete", name, "--wait"]).exits(0);
-    let volumes = lab.volumes("images");
+    let volumes_left = lab.volumes("images");
     assert!(
-        !volumes.iter().any(|volume| volume.contains(uid)),
-        "{volumes:?}"
+        !volumes_left.iter().any(|volume| volume.contains(uid)),
+        "{volumes_left:?}"
     );
 }
 

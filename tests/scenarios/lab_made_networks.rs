@@ -71,8 +71,8 @@ fn lab_a_guest_gets_its_reserved_address_and_again_after_it_was_made_anew() {
     // A VSI of the name gets it again, without naming it.
     let again = on("t-made", "{network: t-made}");
     vsiflow.apply(&again, &["--wait"]).exits(0);
-    let xml = lab.virsh(&["net-dumpxml", "default.t-made"]);
-    assert!(xml.contains("ip='10.231.7.77'"), "{xml}");
+    let changed_xml = lab.virsh(&["net-dumpxml", "default.t-made"]);
+    assert!(changed_xml.contains("ip='10.231.7.77'"), "{changed_xml}");
     assert_eq!(resolved("t-made"), "10.231.7.77");
     let overlapping = on("t-other", "{network: t-made-2}").replace(
         NETWORK,

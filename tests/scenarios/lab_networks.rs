@@ -68,7 +68,7 @@ fn lab_cards_keep_their_addresses_while_networks_come_and_go() {
     apply("t-cards");
     let uid = lab.domains("default/t-cards").remove(0);
     let before = cards(&lab, &uid);
-    let names: Vec<_> = before.iter().map(|(network, _)| network.as_str()).collect();
+    let names: Vec<_> = before.iter().map(|(card, _)| card.as_str()).collect();
     assert_eq!(names, ["t-cards", "default"]);
     let (own, default) = (before[0].clone(), before[1].clone());
     apply("nobody");

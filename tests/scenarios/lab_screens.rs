@@ -59,7 +59,7 @@ fn lab_the_screens_of_guests_are_reached_through_their_host() {
     off.says("VSI0741");
     daemon.terminate();
     daemon.end(60).exits(0);
-    for (name, _) in servers {
-        vsiflow.run(&["delete", name, "--wait"]).exits(0);
+    for (server, _) in servers {
+        vsiflow.run(&["delete", server, "--wait"]).exits(0);
     }
 }

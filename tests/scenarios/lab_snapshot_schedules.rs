@@ -92,10 +92,10 @@ fn lab_a_guest_that_runs_is_copied_when_it_is_due_and_the_one_before_goes_once_t
         assert!(there.iter().any(|name| copy.ends_with(name)), "{copy}");
     }
     assert_eq!(all.len(), 2, "that of the schedule, and mine: {all:?}");
-    let names = all
+    let listed_names = all
         .iter()
         .map(|one| one["metadata"]["name"].as_str().unwrap());
-    for name in names {
+    for name in listed_names {
         vsiflow
             .run(&["snapshot", "delete", name, "--wait"])
             .exits(0);

@@ -10,7 +10,7 @@ fn lab_a_guest_with_a_snapshot_is_not_pointed_back_at_the_disks_below_it() {
     let vsi = || Vsi::named("t-snap").image(image.url());
     let with_disk = || vsi().disk("t-snap-data", "64Mi");
     let _gone = Deleted(&vsiflow, "t-snap");
-    let documents = |vsi: Vsi| format!("{}{vsi}", lab.host());
+    let documents = |of: Vsi| format!("{}{of}", lab.host());
     vsiflow.apply(documents(with_disk()), &[]).exits(0);
     let uid = lab.domains("default/t-snap").remove(0);
     let disks = || lab.virsh(&["domblklist", &uid]);

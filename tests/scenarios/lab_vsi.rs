@@ -47,12 +47,12 @@ fn lab_a_vsi_becomes_ready_and_leaves_only_its_base_image() {
         .exits(0)
         .says("deleted");
     assert!(lab.domains("default/t-ready").is_empty());
-    let volumes = lab.volumes("images");
+    let volumes_left = lab.volumes("images");
     assert!(
-        !made.iter().any(|name| volumes.contains(name)),
-        "{volumes:?}"
+        !made.iter().any(|name| volumes_left.contains(name)),
+        "{volumes_left:?}"
     );
-    assert_eq!(image.bases().len(), 1, "{volumes:?}");
+    assert_eq!(image.bases().len(), 1, "{volumes_left:?}");
 }
 
 #[test]

@@ -368,8 +368,8 @@ fn a_network_has_a_history_and_is_tried_again() {
     vsiflow.run(&["retry", "web", "--wait"]).exits(0);
     vsiflow.run(&["delete", "web", "--wait"]).exits(0);
     vsiflow.run(&["delete", "network/net", "--wait"]).exits(0);
-    let history = vsiflow.run(&["history", "network", "net"]).exits(0);
-    history.says("delete_network");
+    let network_history = vsiflow.run(&["history", "network", "net"]).exits(0);
+    network_history.says("delete_network");
     vsiflow.run(&["history", "network/nowhere"]).exits(3);
     vsiflow.run(&["retry", "network/nowhere"]).exits(3);
 }

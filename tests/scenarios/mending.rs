@@ -189,8 +189,8 @@ fn shows_what_it_has(vsiflow: &Vsiflow, name: &str) {
     } else {
         unnamed(vsiflow)
     };
-    let described = vsiflow.run(&["describe", &shown]).exits(0);
-    described.says("Conditions:");
+    let described_again = vsiflow.run(&["describe", &shown]).exits(0);
+    described_again.says("Conditions:");
     let history = vsiflow.run(&["history", &shown]).exits(0);
     history.says("WHEN");
     let events = vsiflow.run(&["history", &shown, "--events"]).exits(0);
@@ -440,14 +440,14 @@ fn what_a_daemon_signs_is_checked_by_an_audit() {
     report.exits(1).says("VSI0910").keeps_quiet_about("VSI0905");
     // Another key did not sign it.
     let other = vsiflow.folder().join("other");
-    let made = Command::new("ssh-keygen")
+    let other_made = Command::new("ssh-keygen")
         .args(["-q", "-t", "ed25519", "-N", "", "-f"])
         .arg(&other)
         .status();
-    assert!(made.unwrap().success());
+    assert!(other_made.unwrap().success());
     let other = format!("{}.pub", other.to_str().unwrap());
-    let report = vsiflow.run(&["audit", "verify", "--public-key", &other]);
-    report.exits(1).says("VSI0905");
+    let by_other_key = vsiflow.run(&["audit", "verify", "--public-key", &other]);
+    by_other_key.exits(1).says("VSI0905");
     let daemon = vsiflow.serve(&["--sign-key", key]);
     daemon.kill();
     vsiflow

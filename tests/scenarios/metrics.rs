@@ -80,10 +80,10 @@ fn a_daemon_tells_what_it_did_and_that_it_is_ready() {
     let plain = "content-type: text/plain; version=0.0.4; charset=utf-8";
     assert!(head.contains(plain), "{head}");
     let accept = "Accept: application/openmetrics-text;version=1.0.0\r\n";
-    let (head, text) = ask(address, "/metrics", accept).unwrap();
+    let (open_head, body) = ask(address, "/metrics", accept).unwrap();
     let open = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8";
-    assert!(head.contains(open), "{head}");
-    assert!(text.ends_with("# EOF\n"), "{text}");
+    assert!(open_head.contains(open), "{open_head}");
+    assert!(body.ends_with("# EOF\n"), "{body}");
     serving.terminate();
     serving.end(30).exits(0);
     assert!(page(address, "/healthz").is_none());

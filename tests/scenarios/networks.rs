@@ -161,9 +161,9 @@ fn a_network_that_is_off_is_a_condition_and_touches_nobody() {
     let second = documents.replace("name: web\n", "name: late\n");
     vsiflow.apply(&second, &[]).exits(4).says("VSI0205");
     vsiflow.change_sim(|state| state["networks"]["first"]["active"] = true.into());
-    let status = looked(&vsiflow);
-    assert_eq!(status["phase"], "Running", "{status:#}");
-    assert_eq!(condition(&status, "NetworksReady"), None);
+    let later_status = looked(&vsiflow);
+    assert_eq!(later_status["phase"], "Running", "{later_status:#}");
+    assert_eq!(condition(&later_status, "NetworksReady"), None);
     assert!(
         !vsiflow
             .history("web")
@@ -213,7 +213,7 @@ fn defect_20_a_card_keeps_its_address_when_one_before_it_goes_and_comes_back() {
     let web = Vsi::named("web").network("default");
     // One that is away would stay; this one is there, and not chosen.
     let unchosen = first.replace("{network: web}", "{network: other}");
-    let with = |first: &str| format!("{web}{first}{second}");
+    let with = |named: &str| format!("{web}{named}{second}");
     vsiflow.apply(with(&first), &[]).exits(0);
     let before = nics(&vsiflow);
     let pick = |at: usize| before[at].clone();

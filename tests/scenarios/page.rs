@@ -208,9 +208,9 @@ fn what_is_approved_on_the_page_is_what_it_showed_and_only_by_who_may_operate() 
         let id = &vsiflow.vsi("web")["status"]["proposal"]["id"];
         id.as_str().unwrap().to_owned()
     };
-    let approve = |socket: &Path, id: &str| {
+    let approve = |at: &Path, id: &str| {
         let request = format!("POST /vsi/default/web/approve?proposal={id} HTTP/1.1\r\n");
-        http::ask(socket, &request, b"")
+        http::ask(at, &request, b"")
     };
     let first = proposal();
     assert!(page(&socket, "/approvals").text().contains(&first));

@@ -189,13 +189,13 @@ fn hosts_show_what_they_have_and_what_is_promised() {
     vsiflow
         .apply(&(other.to_owned() + &fixed), &["--wait"])
         .exits(0);
-    let wide = vsiflow.run(&["get", "host", "-o", "wide"]).exits(0);
-    wide.says("1/unknown");
+    let wide_again = vsiflow.run(&["get", "host", "-o", "wide"]).exits(0);
+    wide_again.says("1/unknown");
     vsiflow.run(&["host", "check", "sim:d", "--arch", "x86_64"]);
-    let wide = vsiflow
+    let wide_of_one = vsiflow
         .run(&["get", "host", "sim:d", "-o", "wide"])
         .exits(0);
-    wide.says("1/64");
+    wide_of_one.says("1/64");
 }
 
 #[test]
@@ -257,13 +257,13 @@ fn a_pool_that_does_not_fit_is_refused_as_a_whole() {
     vsiflow
         .apply(&(hosts() + &pool(3, apart, "")), &["--wait"])
         .exits(0);
-    let refused = vsiflow
+    let scale_refused = vsiflow
         .run(&["scale", "pool/web", "--replicas", "4"])
         .exits(4);
     assert!(
-        refused.stderr.contains("antiAffinity: web-"),
+        scale_refused.stderr.contains("antiAffinity: web-"),
         "{}",
-        refused.stderr
+        scale_refused.stderr
     );
     assert_eq!(places(&vsiflow).len(), 3);
 }

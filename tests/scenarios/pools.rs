@@ -319,9 +319,12 @@ fn a_deleted_pool_takes_its_members_along_and_keeps_data_by_policy() {
     vsiflow
         .apply(Pool::of(2).with_disks(), &["--wait"])
         .exits(0);
-    let disks = vsiflow.run(&["get", "disk", "-o", "json"]).exits(0).json();
-    assert_eq!(disks["items"][0]["status"]["usedBy"], json!(["web-0"]));
-    assert_eq!(disks["items"].as_array().unwrap().len(), 2);
+    let disk_objects = vsiflow.run(&["get", "disk", "-o", "json"]).exits(0).json();
+    assert_eq!(
+        disk_objects["items"][0]["status"]["usedBy"],
+        json!(["web-0"])
+    );
+    assert_eq!(disk_objects["items"].as_array().unwrap().len(), 2);
 }
 
 #[test]

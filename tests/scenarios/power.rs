@@ -86,8 +86,8 @@ fn a_restart_boots_the_guest_anew_on_its_old_disk() {
 fn a_guest_that_does_not_listen_is_ended_after_its_time() {
     let vsiflow = running(Vsi::named("web").doing("lab-deaf"));
     vsiflow.run(&["stop", "web", "--timeout", "1s"]).exits(0);
-    let how = |vsiflow: &Vsiflow| {
-        let history = vsiflow.history("web");
+    let how = |of: &Vsiflow| {
+        let history = of.history("web");
         let stopped = history.iter().rev();
         let mut stopped = stopped.filter(|e| e.step() == "stop_domain");
         let stopped = stopped.find(|e| e.kind() == "step_succeeded").unwrap();

@@ -51,8 +51,11 @@ fn defect_01_a_data_disk_that_is_away_for_a_moment_changes_nothing() {
     assert_eq!(disks.as_array().unwrap().len(), 4);
     vsiflow.apply(&with_both, &[]).exits(0);
     assert_eq!(history("run_opened"), runs, "nothing ran");
-    let conditions = vsiflow.vsi("web")["status"]["conditions"].to_string();
-    assert!(!conditions.contains("ReferencesResolved"), "{conditions}");
+    let later_conditions = vsiflow.vsi("web")["status"]["conditions"].to_string();
+    assert!(
+        !later_conditions.contains("ReferencesResolved"),
+        "{later_conditions}"
+    );
 }
 
 #[test]
@@ -202,8 +205,8 @@ fn what_is_on_no_known_host_is_blocked_and_can_be_deleted() {
     // Told where, it goes there.
     vsiflow.apply(&lost, &["--host", "sim:"]).exits(0);
     assert_eq!(vsiflow.phase("web"), "Running");
-    let lost = Vsi::named("lost").on("nowhere");
-    vsiflow.apply(lost, &[]).exits(4);
+    let unplaced = Vsi::named("lost").on("nowhere");
+    vsiflow.apply(unplaced, &[]).exits(4);
     vsiflow.run(&["delete", "lost", "--wait"]).exits(0);
     vsiflow.run(&["get", "vsi", "lost"]).exits(3);
 }

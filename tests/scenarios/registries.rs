@@ -39,16 +39,16 @@ fn of_a_registry_that_lies_nothing_is_left_on_the_host() {
     let url = server.tag("v1", &image, Some("guest.qcow2"));
     let many = server.tag("v2", &[two.concat(), vec![0; 1_024]].concat(), None);
     server.answers(&Server::blob_path(&image), Answer::Image(lie));
-    for (name, url) in [("web", &url), ("db", &many)] {
-        let ran = vsiflow.apply(Vsi::named(name).image(url), &["--wait"]);
+    for (name, image_url) in [("web", &url), ("db", &many)] {
+        let ran = vsiflow.apply(Vsi::named(name).image(image_url), &["--wait"]);
         ran.exits(4).says("error[VSI0312]");
         let failure = history::failure(&vsiflow.history(name), "VSI0312");
-        assert!(failure.object.contains(url.as_str()), "{failure:?}");
+        assert!(failure.object.contains(image_url.as_str()), "{failure:?}");
         let sim = vsiflow.sim();
         let left = sim
             .volumes()
             .into_iter()
-            .filter(|name| name.starts_with("a-v"));
+            .filter(|volume| volume.starts_with("a-v"));
         assert_eq!(left.count(), 0, "{:?}", sim.volumes());
     }
     assert!(vsiflow.sim().domains().is_empty());
@@ -127,8 +127,9 @@ fn a_registrys_password_is_in_a_pull_secret_and_nowhere_else() {
     // There is something to be done.
     ran.exits(1).keeps_quiet_about("PASSWORD");
     let broken = document("{}").replace("{\"auths\"", "{\"PASSWORD\"");
-    let ran = vsiflow.feed(&["plan", "-f", "-"], &broken);
-    ran.exits(2)
+    let planned = vsiflow.feed(&["plan", "-f", "-"], &broken);
+    planned
+        .exits(2)
         .keeps_quiet_about("PASSWORD")
         .says("stringData[\".dockerconfigjson\"] of Secret default/pull");
 }

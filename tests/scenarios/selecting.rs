@@ -201,8 +201,8 @@ fn times_of_a_list_are_relative_unless_absolute_ones_are_asked_for() {
     for kind in ["vsi", "run", "image"] {
         let shown = vsiflow.run(&["get", kind]).exits(0).stdout;
         assert!(!shown.contains(&created[..11]), "{shown}");
-        let shown = vsiflow.run(&["get", kind, "--time", "absolute"]).exits(0);
-        shown.says(&created[..11]);
+        let absolute = vsiflow.run(&["get", kind, "--time", "absolute"]).exits(0);
+        absolute.says(&created[..11]);
     }
     vsiflow
         .run(&["get", "--time", "absolute"])

@@ -186,8 +186,8 @@ fn two_processes_share_the_journals_and_one_takes_over_from_the_other() {
     assert_eq!(journals, BTreeSet::from([0, 1, 2, 3]));
     let events = site.run(&["events", "--tail", "0", "-o", "wide"]).exits(0);
     for journal in journals {
-        let first = format!("\n{journal}:1 ");
-        assert!(events.stdout.contains(&first), "{events:?}");
+        let first_offset = format!("\n{journal}:1 ");
+        assert!(events.stdout.contains(&first_offset), "{events:?}");
     }
 
     first.kill();
@@ -233,8 +233,8 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
     let url = site.server.url("fleet");
     let keyless = ["get", "--journal", &url];
     site.vsiflow.run(&keyless).exits(0);
-    let keyless = ["delete", "x", "--journal", &url];
-    site.vsiflow.run(&keyless).exits(2).says("VSI0835");
+    let keyless_delete = ["delete", "x", "--journal", &url];
+    site.vsiflow.run(&keyless_delete).exits(2).says("VSI0835");
 
     for refused in [
         &["scale", "group/web", "--pool", "a", "--replicas", "2"][..],
@@ -253,8 +253,8 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
     let member = site.server.url("fleet.1");
     let stop = site.named(&member, &["stop", "vm-a"]);
     site.vsiflow.run(&stop).exits(2).says("VSI0762");
-    let serve = site.named(&member, &["serve"]);
-    site.vsiflow.run(&serve).exits(2).says("VSI0762");
+    let serve_named = site.named(&member, &["serve"]);
+    site.vsiflow.run(&serve_named).exits(2).says("VSI0762");
 
     let group = format!(
         "apiVersion: vsiflow.io/v1\nkind: VirtualServerGroup\nmetadata: {{name: web}}\nspec:\n  waves:\n  - name: first\n    members:\n    - name: one\n      \
@@ -293,11 +293,11 @@ fn a_journal_acts_on_no_host_that_the_database_says_is_anothers() {
     // As if an administrator had put back a part of the database.
     site.server
         .sql("UPDATE vsiflow.shard_hosts SET journal = 2 WHERE host = 'sim:a'");
-    let mut process = site.process();
+    let mut second_process = site.process();
     assert!(
-        process.reaches("serving journal 3", 120),
+        second_process.reaches("serving journal 3", 120),
         "{}",
-        process.told()
+        second_process.told()
     );
     let stopped = site.run(&["stop", "vm-a", "--wait", "--wait-timeout", "20s"]);
     assert_ne!(stopped.code, Some(0), "{stopped:?}");

@@ -215,8 +215,8 @@ fn through(points: &[Point], dies: u16) {
     // Once somebody chooses again, no promise is left.
     let one = hosts() + &placed("last", "config: d", "{}", "128Mi");
     site.apply(&one, &["--wait"]).exits(0);
-    let one = hosts() + &placed("very-last", "config: d", "{}", "128Mi");
-    site.apply(&one, &["--wait"]).exits(0);
+    let last_one = hosts() + &placed("very-last", "config: d", "{}", "128Mi");
+    site.apply(&last_one, &["--wait"]).exits(0);
     let open = site
         .server
         .sql("SELECT count(*) FROM vsiflow.shard_requests WHERE answer IS NULL");

@@ -218,19 +218,19 @@ fn a_pool_keeps_to_quotas_and_to_the_names_of_others() {
     // Neither its members nor their disks are any document's own.
     site.apply(&other, &[]).exits(4).says("VSI0720");
 
-    let disks = || {
+    let count_disks = || {
         let listed = site.run(&["get", "disks", "-o", "json"]).exits(0).json();
         listed["items"].as_array().unwrap().len()
     };
-    assert_eq!(disks(), 3);
+    assert_eq!(count_disks(), 3);
     site.run(&["scale", "pool/web", "--replicas", "1", "--wait"])
         .exits(0);
-    assert_eq!(disks(), 1);
+    assert_eq!(count_disks(), 1);
     assert_eq!(members(&site).len(), 1);
     let used = site.run(&["get", "quotas"]).exits(0);
     assert!(used.stdout.contains("5/9"), "{used:?}");
     site.run(&["delete", "pool", "web", "--wait"]).exits(0);
-    assert_eq!(disks(), 0);
+    assert_eq!(count_disks(), 0);
     nothing_is_left(&site);
 }
 
@@ -272,7 +272,7 @@ fn members_of_a_journal_without_a_holder_are_unknown_and_nothing_is_doubled() {
 }
 
 fn start(site: &Site, arguments: &[&str]) -> Running {
-    site.start(&|arguments| site.vsiflow.start(arguments), arguments)
+    site.start(&|of_process| site.vsiflow.start(of_process), arguments)
 }
 
 /// A member that was deleted is made again; at each point of that one dies, and it is made once.

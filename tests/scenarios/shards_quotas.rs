@@ -83,8 +83,8 @@ fn what_the_journal_of_the_host_refuses_gives_its_part_back() {
             "apiVersion: vsiflow.io/v1\nkind: VirtualServerNetwork\nmetadata: {{name: {name}}}\nspec: {{cidr: {cidr}}}\n---\n"
         )
     };
-    let in_network = |name: &str, network: &str| {
-        let interfaces = format!("\n  interfaces: [{{network: {network}}}]\n---\n");
+    let in_network = |name: &str, in_it: &str| {
+        let interfaces = format!("\n  interfaces: [{{network: {in_it}}}]\n---\n");
         on("d", name).replace("\n---\n", &interfaces)
     };
     site.apply(&quota("{vsis: 6}"), &[]).exits(0);

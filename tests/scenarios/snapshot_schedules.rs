@@ -72,7 +72,7 @@ fn what_is_due_is_taken_once_although_the_daemon_is_killed_and_what_cannot_be_ta
     let next = begin(&vsiflow);
     daemon.kill();
 
-    let daemon = vsiflow.serve(&[]);
+    let restarted = vsiflow.serve(&[]);
     until("the snapshot", 180, || {
         (current(&vsiflow, "web").1 == "Taken").then_some(())
     });
@@ -82,7 +82,7 @@ fn what_is_due_is_taken_once_although_the_daemon_is_killed_and_what_cannot_be_ta
     let (status, _, message) = current(&vsiflow, "safe");
     assert_eq!(status, "False");
     assert!(message.contains("copied while it is off"), "{message}");
-    daemon.kill();
+    restarted.kill();
 
     let _daemon = vsiflow.serve(&[]);
     let all = snapshots(&vsiflow);
@@ -137,7 +137,7 @@ fn a_policy_is_recorded_without_touching_the_guest_and_a_wrong_one_is_refused() 
         refused.exits(2).says(said).says("snapshotPolicy");
     }
     vsiflow.apply(&without, &[]).exits(0);
-    let vsi = vsiflow.vsi("web");
-    assert!(vsi["status"]["snapshots"].is_null(), "{vsi}");
+    let later = vsiflow.vsi("web");
+    assert!(later["status"]["snapshots"].is_null(), "{later}");
     vsiflow.run(&["delete", "web", "--wait"]).exits(0);
 }

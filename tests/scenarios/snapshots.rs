@@ -200,7 +200,7 @@ fn a_guest_that_runs_is_copied_without_a_pause_and_writes_into_its_own_disk_agai
          imageURL: {SIMULATED_IMAGE}\n  guest:\n    type: cloudInit\n    userData: |\n      #cloud-config\n"
     );
     vsiflow.apply(&document, &[]).exits(0);
-    let boots = |vsiflow: &Vsiflow| vsiflow.sim().domain("default/web")["live"]["started"].clone();
+    let boots = |of: &Vsiflow| of.sim().domain("default/web")["live"]["started"].clone();
     let (before, disks) = (
         boots(&vsiflow),
         vsiflow.sim().domain("default/web")["spec"].clone(),

@@ -119,9 +119,9 @@ fn a_support_bundle_holds_what_helps_and_no_secret() {
     assert!(text.contains("\"name\": \"sealed\"") && text.contains("run_started"));
 
     let daemon = vsiflow.serve(&[]);
-    let text = packed(&vsiflow, "two.tar.gz", &log);
-    assert_nothing_secret(&text);
-    assert!(text.contains("run_started"));
+    let second_text = packed(&vsiflow, "two.tar.gz", &log);
+    assert_nothing_secret(&second_text);
+    assert!(second_text.contains("run_started"));
     daemon.terminate();
     daemon.end(60).exits(0);
     // Nothing that is there is written over.

@@ -54,11 +54,11 @@ fn what_a_daemon_does_is_seen_as_it_happens() {
     let mut looks = terminal(&other, &["top", "--read-only", socket]);
     looks.shows("vsiflow top");
     vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
-    for top in [&mut top, &mut looks] {
-        top.shows("web");
-        top.shows("Running");
-        top.types("q");
-        is_given_back(top, 0);
+    for screen in [&mut top, &mut looks] {
+        screen.shows("web");
+        screen.shows("Running");
+        screen.types("q");
+        is_given_back(screen, 0);
     }
     daemon.terminate();
     daemon.end(30).exits(0);

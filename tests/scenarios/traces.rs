@@ -37,14 +37,14 @@ impl Collector {
             spans: Arc::default(),
             head: Arc::default(),
         };
-        let (status, spans) = (collector.status.clone(), collector.spans.clone());
+        let (answered, spans) = (collector.status.clone(), collector.spans.clone());
         let heads = collector.head.clone();
         // It ends with the process.
         std::thread::spawn(move || {
             let mut silent = Vec::new();
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                match status.load(Ordering::SeqCst) {
+                match answered.load(Ordering::SeqCst) {
                     SILENT => silent.push(stream),
                     200 => {
                         let (head, request) = asked(&mut stream);
@@ -198,10 +198,10 @@ fn headers_come_from_a_file_or_the_environment_and_are_shown_to_nobody() {
     let file = vsiflow.write("headers", "authorization=Bearer of-a-file\n");
     let file = ("VSIFLOW_OTLP_HEADERS_FILE", file.to_str().unwrap());
     export(&[own, file]).exits(0);
-    let head = sent();
+    let later_head = sent();
     assert!(
-        head.contains("\r\nauthorization: bearer of-a-file\r\n"),
-        "{head}"
+        later_head.contains("\r\nauthorization: bearer of-a-file\r\n"),
+        "{later_head}"
     );
     let wrong = ("OTEL_EXPORTER_OTLP_HEADERS", "hush hush=1");
     let refused = export(&[wrong]).exits(2).says("VSI0782").says(wrong.0);
@@ -246,9 +246,9 @@ fn a_collector_behind_tls_is_believed_by_its_certificate_alone() {
         .lines()
         .find(|line| line.contains("answering for tokens"));
     let url = format!("https://{}", line.unwrap().rsplit(' ').next().unwrap());
-    let export = |certificate: Option<&std::path::Path>| {
+    let export = |certificate_file: Option<&std::path::Path>| {
         let mut command = vsiflow.command(&["traces", "export", "--endpoint", &url]);
-        if let Some(file) = certificate {
+        if let Some(file) = certificate_file {
             command.env("OTEL_EXPORTER_OTLP_CERTIFICATE", file);
         }
         Running::start(&mut command)
@@ -294,7 +294,7 @@ fn a_daemon_loses_nothing_while_a_collector_is_away_or_silent_or_itself_is_kille
     vsiflow.apply(Vsi::named("silent"), &["--wait"]).exits(0);
     daemon.kill();
     collector.now(200);
-    let daemon = vsiflow.serve(&serve);
+    let restarted = vsiflow.serve(&serve);
     vsiflow.apply(Vsi::named("there"), &["--wait"]).exits(0);
     until("all runs", 90, || {
         let runs = collector.runs();
@@ -304,6 +304,6 @@ fn a_daemon_loses_nothing_while_a_collector_is_away_or_silent_or_itself_is_kille
             .all(has)
             .then_some(())
     });
-    daemon.terminate();
-    daemon.end(30).exits(0);
+    restarted.terminate();
+    restarted.end(30).exits(0);
 }

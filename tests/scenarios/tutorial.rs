@@ -43,8 +43,8 @@ fn blocks(page: &str) -> Vec<Block> {
         } else if let Some(language) = text.strip_prefix("```") {
             let inside: Vec<_> = lines
                 .by_ref()
-                .map(|(text, _)| text)
-                .take_while(|text| *text != "```")
+                .map(|(block_line, _)| block_line)
+                .take_while(|block_line| *block_line != "```")
                 .collect();
             match language {
                 "console" => {

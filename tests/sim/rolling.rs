@@ -51,10 +51,10 @@ impl Rolled {
             .iter()
             .map(|id| (id.clone(), documents::host(id)))
             .collect();
-        let pool = resolved.pools.first_mut().unwrap();
-        pool.desired.strategy.max_unavailable = self.max_unavailable;
+        let made_pool = resolved.pools.first_mut().unwrap();
+        made_pool.desired.strategy.max_unavailable = self.max_unavailable;
         let placement = json!({"request": {"spread": {"over": "host"}}, "candidates": ids});
-        let desired = &mut pool.template.desired;
+        let desired = &mut made_pool.template.desired;
         desired.placement = serde_json::from_value(placement).unwrap();
         let machine = json!({"arch": "s390x", "cpus": cpus, "memoryMib": 512});
         desired.machine = serde_json::from_value(machine).unwrap();

@@ -245,9 +245,9 @@ impl<'a> Aggregated<'a> {
             }],
         });
         self.cluster.apply(role);
-        let (role, user) = (format!("--role={name}"), format!("--user={person}"));
+        let (role_arg, user) = (format!("--role={name}"), format!("--user={person}"));
         self.cluster
-            .kubectl(&["create", "rolebinding", &name, &role, &user])
+            .kubectl(&["create", "rolebinding", &name, &role_arg, &user])
             .exits(0);
     }
 

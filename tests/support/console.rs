@@ -120,7 +120,9 @@ impl Console {
         let children = |pid: u32| {
             let path = format!("/proc/{pid}/task/{pid}/children");
             let text = std::fs::read_to_string(path).unwrap_or_default();
-            let pids = text.split_whitespace().map(|pid| pid.parse().unwrap());
+            let pids = text
+                .split_whitespace()
+                .map(|parent| parent.parse().unwrap());
             pids.collect::<Vec<u32>>()
         };
         let mut pid = self.child.id();

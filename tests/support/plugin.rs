@@ -132,5 +132,5 @@ fn real() -> PathBuf {
     let mut all = path
         .split(':')
         .map(|folder| Path::new(folder).join("kubectl"));
-    all.find(|path| path.is_file()).expect("there is a kubectl")
+    all.find(|file| file.is_file()).expect("there is a kubectl")
 }

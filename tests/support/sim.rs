@@ -23,8 +23,11 @@ impl Sim {
     pub(crate) fn of(state: &Path, name: &str) -> Self {
         let folder = state.join("sim").join(format!("host-{name}"));
         let text = std::fs::read(folder.join("state.json")).unwrap_or_default();
-        let state = serde_json::from_slice(&text).unwrap_or_default();
-        Self { folder, state }
+        let stored = serde_json::from_slice(&text).unwrap_or_default();
+        Self {
+            folder,
+            state: stored,
+        }
     }
 
     pub(crate) fn change(state: &Path, change: impl FnOnce(&mut Value)) {

@@ -110,8 +110,8 @@ impl Upload {
     pub fn by_way(self, transfer: &str) -> Self {
         let text = std::fs::read_to_string(&self.host).unwrap();
         let others = text.lines().filter(|line| !line.contains("TRANSFER:"));
-        let text: String = others.map(|line| format!("{line}\n")).collect();
-        std::fs::write(&self.host, text).unwrap();
+        let known_hosts: String = others.map(|line| format!("{line}\n")).collect();
+        std::fs::write(&self.host, known_hosts).unwrap();
         self.with_keys(&[("TRANSFER", transfer)])
     }
 

@@ -62,12 +62,12 @@ impl HeldBack {
                 }
             }
         }
-        for (append, real) in batch.into_iter().zip(&mut real) {
+        for (append, written) in batch.into_iter().zip(&mut real) {
             for event in append.events {
                 if (self.holds)(&event.kind) {
                     held.push((append.stream.clone(), event));
                 } else {
-                    real.events.push(event);
+                    written.events.push(event);
                 }
             }
         }

@@ -191,7 +191,7 @@ fn a_write_that_the_process_ended_in_is_not_forgotten() {
         for line in text.lines() {
             assert!(Line::parse(line, &mut begun, 1).is_none(), "{line}");
         }
-        let kept = begun.get("7").map(|(_, front)| front.as_str());
+        let kept = begun.get("7").map(|(_, begun_front)| begun_front.as_str());
         assert_eq!(kept, Some(front), "{text}");
     }
 }
