@@ -1,7 +1,7 @@
 //! The SHA-256 of a volume that is being filled, by one process on the host that reads it in order.
 //!
-//! The process opens the file once and reads as far as it is told, a few MiB at a time, into one
-//! `openssl dgst` or `sha256sum`. It is told so on its standard input: when the session ends, however
+//! The process ([`script`]) opens the file once and reads as far as it is told, a few MiB at a time, into one
+//! SHA-256. It is told so on its standard input: when the session ends, however
 //! that comes, it finds the end of that and is gone as soon as it has read what it was told. Where a
 //! session hangs it hears nothing for a minute, and ends as well. It writes nothing and names the
 //! file it read: at the end the volume's path must lead to that very file.
@@ -15,9 +15,11 @@ use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult, Synced, VolumeK
 
 use super::{LibvirtHost, digest};
 use crate::{
-    ports::{COPY, QUICK, host::quoted},
+    ports::{COPY, QUICK},
     session::HostProcess,
 };
+
+mod script;
 
 /// What is read at a time, in bytes: as much as stays in a processor's cache.
 const BLOCK: u64 = 128 * 1024;
@@ -27,33 +29,8 @@ const STRIDE: u64 = 512;
 const AHEAD: u32 = 2;
 /// It hears something this often.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// After so many seconds without a word it ends.
-const DEAF: u32 = 60;
 /// How long it may take for a stride.
 const STALL: Duration = Duration::from_secs(300);
-
-/// Reads from the file `$1`. Each line it gets is a number of blocks, and `end` the last one.
-const SCRIPT: &str = r#"
-export LC_ALL=C
-exec 3<"$1" 4>&1 || exit 1
-{
-    while n=$(timeout DEAF sh -c 'read -r n && echo "$n"') && [ "$n" != end ]; do
-        [ "$n" = 0 ] || dd bs=BLOCK count="$n" <&3 2>/dev/null || exit 1
-        echo "read $n" >&4
-    done
-    [ "$n" = end ] || exit 1
-    for p in /proc/self/fd/3 "$1"; do stat -L -c 'file %d:%i %s' -- "$p" >&4 || exit 1; done
-} | if openssl dgst -sha256 -r </dev/null >/dev/null 2>&1
-then openssl dgst -sha256 -r
-else sha256sum
-fi
-"#;
-
-fn command(path: &str) -> String {
-    let script = SCRIPT.replace("DEAF", &DEAF.to_string());
-    let script = quoted(&script.replace("BLOCK", &BLOCK.to_string()));
-    format!("exec /bin/sh -c {script} sh {}", quoted(path))
-}
 
 /// What it was told to read, in blocks.
 #[derive(Debug, Default)]
@@ -97,7 +74,7 @@ impl LibvirtHost {
         let path = self.path(key).await?;
         let object = format!("volume {key}");
         let at = self.speaking(&object);
-        let started = self.session.start(&command(&path), QUICK).await;
+        let started = self.session.start(&script::command(&path), QUICK).await;
         let Some(process) = started.map_err(|error| at.exec(&error))? else {
             return Ok(None);
         };

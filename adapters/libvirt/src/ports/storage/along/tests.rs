@@ -1,5 +1,6 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     thread::sleep,
@@ -15,8 +16,8 @@ struct Script {
 }
 
 impl Script {
-    fn start(path: &Path) -> Self {
-        Self::of(&command(path.to_str().unwrap()))
+    fn start(path: &Path, interpreters: &str) -> Self {
+        Self::of(&script::with(path.to_str().unwrap(), interpreters, "60"))
     }
 
     fn of(command: &str) -> Self {
@@ -88,74 +89,112 @@ fn id_and_size(path: &Path) -> String {
     format!("file {}:{} {}", found.dev(), found.ino(), found.len())
 }
 
+/// How a host reads that has Python, and how one that has not.
+const WAYS: [&str; 2] = ["python3", "no-such-interpreter"];
+
 #[test]
 fn what_is_told_is_read_once_and_in_order_while_the_file_grows() {
-    let dir = tempfile::tempdir().unwrap();
-    let (path, mut bytes) = file(&dir, 3 * BLOCK);
-    let mut script = Script::start(&path);
-    script.say("2");
-    assert_eq!(script.line(), "read 2");
-    // What was read already counts as it was then; the rest as it is now.
-    let mut volume = std::fs::File::options().write(true).open(&path).unwrap();
-    volume.write_all(b"behind").unwrap();
-    let rest = vec![7; 1_000];
-    let mut appended = std::fs::File::options().append(true).open(&path).unwrap();
-    appended.write_all(&rest).unwrap();
-    bytes.extend(rest);
-    script.say("0");
-    script.say("2");
-    script.say("end");
-    for line in ["read 0", "read 2", &id_and_size(&path), &id_and_size(&path)] {
-        assert_eq!(script.line(), line);
+    for way in WAYS {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, mut bytes) = file(&dir, 3 * BLOCK);
+        let mut script = Script::start(&path, way);
+        script.say("2");
+        assert_eq!(script.line(), "read 2");
+        // What was read already counts as it was then; the rest as it is now.
+        let mut volume = std::fs::File::options().write(true).open(&path).unwrap();
+        volume.write_all(b"behind").unwrap();
+        let rest = vec![7; 1_000];
+        let mut end = std::fs::File::options().append(true).open(&path).unwrap();
+        end.write_all(&rest).unwrap();
+        bytes.extend(rest);
+        script.say("0");
+        script.say("2");
+        script.say("end");
+        for line in ["read 0", "read 2", &id_and_size(&path), &id_and_size(&path)] {
+            assert_eq!(script.line(), line, "{way}");
+        }
+        let said = script.line();
+        assert_eq!(digest::hash(&said[..64]), Some(Hash::of(&bytes)), "{said}");
+        script.end();
     }
-    let said = script.line();
-    assert_eq!(digest::hash(&said[..64]), Some(Hash::of(&bytes)), "{said}");
-    script.end();
+}
+
+#[test]
+fn holes_count_as_zeros_wherever_they_are() {
+    for way in WAYS {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("volume");
+        let volume = std::fs::File::create(&path).unwrap();
+        let length = usize::try_from(40 * BLOCK).unwrap() + 77;
+        let mut bytes = vec![0; length];
+        for (at, part) in [
+            (4_096 * 3 + 5, "near the start"),
+            (length / 2, "in the middle"),
+        ] {
+            volume.write_all_at(part.as_bytes(), at as u64).unwrap();
+            bytes[at..][..part.len()].copy_from_slice(part.as_bytes());
+        }
+        volume.set_len(length as u64).unwrap();
+        let mut script = Script::start(&path, way);
+        for told in ["3", "30", "50"] {
+            script.say(told);
+            assert_eq!(script.line(), format!("read {told}"));
+        }
+        script.say("end");
+        assert_eq!(script.line(), id_and_size(&path));
+        script.line();
+        let said = script.line();
+        assert_eq!(digest::hash(&said[..64]), Some(Hash::of(&bytes)), "{way}");
+        script.end();
+    }
 }
 
 #[test]
 fn a_file_that_took_the_place_of_the_one_that_was_read_shows() {
-    let dir = tempfile::tempdir().unwrap();
-    let (path, bytes) = file(&dir, BLOCK);
-    let mut script = Script::start(&path);
-    script.say("1");
-    assert_eq!(script.line(), "read 1");
-    std::fs::rename(&path, dir.path().join("away")).unwrap();
-    std::fs::write(&path, &bytes).unwrap();
-    script.say("end");
-    let (read, volume) = (script.line(), script.line());
-    assert_eq!(read, id_and_size(&dir.path().join("away")));
-    assert_eq!(volume, id_and_size(&path));
-    assert_ne!(read, volume);
-    script.end();
+    for way in WAYS {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, bytes) = file(&dir, BLOCK);
+        let mut script = Script::start(&path, way);
+        script.say("1");
+        assert_eq!(script.line(), "read 1");
+        std::fs::rename(&path, dir.path().join("away")).unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+        script.say("end");
+        let (read, volume) = (script.line(), script.line());
+        assert_eq!(read, id_and_size(&dir.path().join("away")));
+        assert_eq!(volume, id_and_size(&path));
+        assert_ne!(read, volume);
+        script.end();
+    }
 }
 
 #[test]
 fn nothing_is_left_and_no_verdict_given_when_the_session_ends_in_the_middle() {
-    let dir = tempfile::tempdir().unwrap();
-    let (path, _) = file(&dir, 64 * BLOCK);
-    for told in [None, Some("64"), Some("100000000"), Some("rubbish")] {
-        let mut script = Script::start(&path);
-        told.into_iter().for_each(|told| script.say(told));
-        script.end();
+    for way in WAYS {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, _) = file(&dir, 64 * BLOCK);
+        for told in [None, Some("64"), Some("100000000"), Some("rubbish")] {
+            let mut script = Script::start(&path, way);
+            told.into_iter().for_each(|told| script.say(told));
+            script.end();
+        }
+        let mut without_a_file = Script::start(&dir.path().join("gone"), way);
+        assert_eq!(without_a_file.line(), "");
+        without_a_file.end();
     }
-    let mut script = Script::start(&dir.path().join("gone"));
-    assert_eq!(script.line(), "");
-    script.end();
 }
 
 #[test]
 fn it_ends_when_it_hears_nothing_any_more() {
-    let dir = tempfile::tempdir().unwrap();
-    let (path, _) = file(&dir, BLOCK);
-    let command = command(path.to_str().unwrap());
-    let hasty = command.replace(&format!("timeout {DEAF}"), "timeout 0.1");
-    assert_ne!(hasty, command);
-    let mut script = Script::of(&hasty);
-    // The hash of nothing may come; the file is not named before it.
-    assert!(!script.line().starts_with("file"));
-    assert_eq!(script.child.wait().unwrap().code(), Some(0));
-    script.end();
+    for (way, code) in [(WAYS[0], 1), (WAYS[1], 0)] {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, _) = file(&dir, BLOCK);
+        let mut script = Script::of(&script::with(path.to_str().unwrap(), way, "0.1"));
+        // The hash of nothing may come; the file is not named before it.
+        assert!(!script.line().starts_with("file"));
+        assert_eq!(script.child.wait().unwrap().code(), Some(code), "{way}");
+        script.end();
+    }
 }
 
 #[test]
