@@ -101,12 +101,12 @@ impl Space {
     }
 }
 
-type Look = Arc<dyn Fn(&Path) -> io::Result<Space> + Send + Sync>;
+type SpaceProbe = Arc<dyn Fn(&Path) -> io::Result<Space> + Send + Sync>;
 
 /// The room of one state directory. Shared by all that write there.
 pub struct Room {
     dir: PathBuf,
-    look: Option<Look>,
+    look: Option<SpaceProbe>,
     /// Whether the ballast is this process's to make and give up.
     keeps_ballast: bool,
     seen: watch::Sender<Seen>,
@@ -158,7 +158,7 @@ impl Room {
         Arc::new(Self::new(PathBuf::new(), None))
     }
 
-    fn new(dir: PathBuf, look: Option<Look>) -> Self {
+    fn new(dir: PathBuf, look: Option<SpaceProbe>) -> Self {
         let seen = Seen {
             level: Level::Plenty,
             free: u64::MAX,
@@ -195,7 +195,7 @@ impl Room {
         Arc::new(room)
     }
 
-    pub(crate) fn open_with(dir: &Path, look: Look) -> Arc<Self> {
+    pub(crate) fn open_with(dir: &Path, look: SpaceProbe) -> Arc<Self> {
         let room = Self::new(dir.to_owned(), Some(look));
         if room.look().free < TO_OPEN && room.dir.join(LAST).exists() {
             room.give_up(LAST);
@@ -245,7 +245,7 @@ impl Room {
         }
     }
 
-    fn judge(&self, space: Space, look: &Look) -> Seen {
+    fn judge(&self, space: Space, look: &SpaceProbe) -> Seen {
         let bounds = RoomBounds::of(space.total);
         let mut free = space.free;
         let to_refill = bounds.to_refill(self.dir.join(LAST).exists());

@@ -21,23 +21,23 @@ type Predicate = Box<dyn Fn(&Url) -> bool + Send + Sync>;
 
 /// All sources of this crate as one, and room for others.
 pub struct Router {
-    special: Vec<(Predicate, Way)>,
-    http: Way,
-    oci: Way,
-    s3: Way,
-    file: Way,
-    upload: Way,
+    special: Vec<(Predicate, SourceRoute)>,
+    http: SourceRoute,
+    oci: SourceRoute,
+    s3: SourceRoute,
+    file: SourceRoute,
+    upload: SourceRoute,
 }
 
 /// A source of files, and of the disks that are in them.
-struct Way {
+struct SourceRoute {
     files: Arc<dyn ImageSource>,
     /// Disks whose files are read in another order than they have; none of a source that compares
     /// digests from start to end.
     sparse: Option<Arc<dyn ImageSource>>,
 }
 
-impl Way {
+impl SourceRoute {
     fn of(files: Arc<dyn ImageSource>) -> Self {
         let sparse = SharedSource::new(SparseSource::new(files.clone()));
         Self {
@@ -98,11 +98,11 @@ impl Router {
     pub fn with(http: HttpSource, file: FileSource) -> Self {
         Self {
             special: Vec::new(),
-            oci: Way::from_start_to_end(OciSource::new(http.clone(), None)),
-            s3: Way::shared(S3Source::new(http.clone(), S3Options::default())),
-            http: Way::shared(http),
-            file: Way::of(Arc::new(file)),
-            upload: Way::shared(UploadRelay::default()),
+            oci: SourceRoute::from_start_to_end(OciSource::new(http.clone(), None)),
+            s3: SourceRoute::shared(S3Source::new(http.clone(), S3Options::default())),
+            http: SourceRoute::shared(http),
+            file: SourceRoute::of(Arc::new(file)),
+            upload: SourceRoute::shared(UploadRelay::default()),
         }
     }
 
@@ -110,21 +110,21 @@ impl Router {
     /// are for the registry: a name, and perhaps a port.
     #[must_use]
     pub fn token_server(mut self, http: HttpSource, server: String) -> Self {
-        self.oci = Way::from_start_to_end(OciSource::new(http, Some(server)));
+        self.oci = SourceRoute::from_start_to_end(OciSource::new(http, Some(server)));
         self
     }
 
     /// Asks object storage so.
     #[must_use]
     pub fn object_storage(mut self, source: S3Source) -> Self {
-        self.s3 = Way::shared(source);
+        self.s3 = SourceRoute::shared(source);
         self
     }
 
     /// Reads what users send from there.
     #[must_use]
     pub fn relay(mut self, relay: UploadRelay) -> Self {
-        self.upload = Way::shared(relay);
+        self.upload = SourceRoute::shared(relay);
         self
     }
 
@@ -136,11 +136,12 @@ impl Router {
         choose: impl Fn(&Url) -> bool + Send + Sync + 'static,
         source: Arc<dyn ImageSource>,
     ) -> Self {
-        self.special.push((Box::new(choose), Way::of(source)));
+        self.special
+            .push((Box::new(choose), SourceRoute::of(source)));
         self
     }
 
-    fn choose(&self, url: &str) -> Result<&Way, SourceError> {
+    fn choose(&self, url: &str) -> Result<&SourceRoute, SourceError> {
         let url = parse(url)?;
         if let Some((_, source)) = self.special.iter().find(|(choose, _)| choose(&url)) {
             return Ok(source);

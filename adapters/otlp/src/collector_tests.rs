@@ -7,7 +7,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::spans::{Span, Status, Value};
+use crate::spans::{AttributeValue, Span, Status};
 
 fn spans() -> Vec<Span> {
     vec![Span {
@@ -18,7 +18,7 @@ fn spans() -> Vec<Span> {
         began: 1_000,
         ended: 1_250,
         status: Status::Error("VSI0101: away".to_owned()),
-        attributes: vec![("vsiflow.attempt", Value::Number(2))],
+        attributes: vec![("vsiflow.attempt", AttributeValue::Number(2))],
     }]
 }
 

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 
-use crate::spans::{Span, Status, Value};
+use crate::spans::{AttributeValue, Span, Status};
 
 /// Whose spans all of them are.
 const SERVICE: &str = "vsiflow";
@@ -21,7 +21,8 @@ pub(crate) fn request(spans: &[Span], instance: &str) -> Vec<u8> {
         ("service.version", version),
         ("service.instance.id", instance),
     ];
-    let attributes = resource.map(|(key, text)| attribute(key, &Value::Text(text.to_owned())));
+    let attributes =
+        resource.map(|(key, text)| attribute(key, &AttributeValue::Text(text.to_owned())));
     let request = ExportTraceServiceRequest {
         resource_spans: vec![ResourceSpans {
             resource: Some(Resource {
@@ -74,10 +75,10 @@ fn status(status: &Status) -> otlp::Status {
     }
 }
 
-fn attribute(key: &str, value: &Value) -> KeyValue {
+fn attribute(key: &str, value: &AttributeValue) -> KeyValue {
     let value = match value {
-        Value::Text(text) => any_value::Value::StringValue(text.clone()),
-        Value::Number(number) => any_value::Value::IntValue(*number),
+        AttributeValue::Text(text) => any_value::Value::StringValue(text.clone()),
+        AttributeValue::Number(number) => any_value::Value::IntValue(*number),
     };
     KeyValue {
         key: key.to_owned(),

@@ -26,7 +26,7 @@ pub struct Span {
     /// How it came out.
     pub status: Status,
     /// What else is known, by names that are stable.
-    pub attributes: Vec<(&'static str, Value)>,
+    pub attributes: Vec<(&'static str, AttributeValue)>,
 }
 
 /// How a span came out.
@@ -42,7 +42,7 @@ pub enum Status {
 
 /// A value of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub enum AttributeValue {
     /// A text.
     Text(String),
     /// A number.
@@ -104,14 +104,14 @@ fn status(line: &HistoryLine) -> Status {
     }
 }
 
-fn attributes(line: &HistoryLine, object: &str) -> Vec<(&'static str, Value)> {
-    let text = |text: &str| Value::Text(cut(text));
+fn attributes(line: &HistoryLine, object: &str) -> Vec<(&'static str, AttributeValue)> {
+    let text = |text: &str| AttributeValue::Text(cut(text));
     let offset = i64::try_from(line.offset).unwrap_or(i64::MAX);
     let mut all = vec![
         ("vsiflow.entity", text(&line.entity)),
         ("vsiflow.object", text(object)),
         ("vsiflow.run", text(line.run.as_deref().unwrap_or_default())),
-        ("vsiflow.offset", Value::Number(offset)),
+        ("vsiflow.offset", AttributeValue::Number(offset)),
     ];
     let mut known = |name, value: Option<&String>| {
         all.extend(value.map(|value| (name, text(value))));
@@ -128,7 +128,10 @@ fn attributes(line: &HistoryLine, object: &str) -> Vec<(&'static str, Value)> {
         );
     }
     if let Some(attempt) = line.attempt {
-        all.push(("vsiflow.attempt", Value::Number(i64::from(attempt))));
+        all.push((
+            "vsiflow.attempt",
+            AttributeValue::Number(i64::from(attempt)),
+        ));
     }
     all
 }

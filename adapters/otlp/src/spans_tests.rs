@@ -64,7 +64,7 @@ fn a_failure_is_an_error_with_its_code_and_a_bounded_text() {
         why.starts_with("VSI0101: xxx") && why.len() == LONGEST,
         "{why}"
     );
-    let code = ("error.type", Value::Text("VSI0101".to_owned()));
+    let code = ("error.type", AttributeValue::Text("VSI0101".to_owned()));
     assert!(span.attributes.contains(&code));
     assert_eq!(
         span.began, 0,
@@ -120,7 +120,7 @@ proptest! {
             prop_assert!(span.name.chars().count() <= LONGEST);
             prop_assert!(span.id != [0; 8] && span.trace != [0; 16]);
             for (_, value) in &span.attributes {
-                if let Value::Text(shown) = value {
+                if let AttributeValue::Text(shown) = value {
                     prop_assert!(shown.chars().count() <= LONGEST);
                 }
             }

@@ -54,11 +54,11 @@ pub async fn of(address: &JournalAddress) -> Result<Vec<ServerFinding>, Postgres
         current_setting('data_checksums')";
     let row = connection.client.query_one(select, &[]).await;
     let row = row.map_err(|error| PostgresError::of(&address.to_string(), &error))?;
-    Ok(judge(&Server::of(&row)))
+    Ok(judge(&ServerFacts::of(&row)))
 }
 
 /// What the server says of itself.
-struct Server {
+struct ServerFacts {
     version: String,
     fsync: String,
     full_page_writes: String,
@@ -69,7 +69,7 @@ struct Server {
     checksums: String,
 }
 
-impl Server {
+impl ServerFacts {
     fn of(row: &Row) -> Self {
         Self {
             version: row.get(0),
@@ -84,7 +84,7 @@ impl Server {
     }
 }
 
-fn judge(server: &Server) -> Vec<ServerFinding> {
+fn judge(server: &ServerFacts) -> Vec<ServerFinding> {
     let mut found = vec![ServerFinding::good(format!(
         "PostgreSQL {}",
         server.version
@@ -134,9 +134,9 @@ fn judge(server: &Server) -> Vec<ServerFinding> {
 mod tests {
     use super::*;
 
-    fn server() -> Server {
+    fn server() -> ServerFacts {
         let on = || "on".to_owned();
-        Server {
+        ServerFacts {
             version: "15".to_owned(),
             fsync: on(),
             full_page_writes: on(),
@@ -156,42 +156,42 @@ mod tests {
         let weak = [
             (
                 true,
-                Server {
+                ServerFacts {
                     fsync: off(),
                     ..server()
                 },
             ),
             (
                 true,
-                Server {
+                ServerFacts {
                     synchronous_commit: off(),
                     ..server()
                 },
             ),
             (
                 false,
-                Server {
+                ServerFacts {
                     synchronous_commit: "local".to_owned(),
                     ..server()
                 },
             ),
             (
                 false,
-                Server {
+                ServerFacts {
                     standbys: 0,
                     ..server()
                 },
             ),
             (
                 false,
-                Server {
+                ServerFacts {
                     synchronous: 0,
                     ..server()
                 },
             ),
             (
                 false,
-                Server {
+                ServerFacts {
                     checksums: off(),
                     ..server()
                 },

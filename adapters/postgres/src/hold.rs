@@ -43,7 +43,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 
 /// What a journal says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
+pub struct JournalIdentity {
     /// The identity, drawn when it was made.
     pub journal_id: String,
     /// 1, and one more for each restore of a backup.
@@ -52,7 +52,7 @@ pub struct Identity {
     pub observe_only: bool,
 }
 
-impl Identity {
+impl JournalIdentity {
     pub(crate) fn of(row: &schema::JournalRow) -> Self {
         Self {
             journal_id: row.id.clone(),
@@ -70,7 +70,7 @@ pub struct Held {
     pub(crate) holder: String,
     pub(crate) epoch: AtomicI64,
     pub(crate) lease: Arc<Lease>,
-    identity: Identity,
+    identity: JournalIdentity,
     lasts: Duration,
     quiet: Duration,
     /// The connection by which it was taken, to renew it by: others may leave the server none to give.
@@ -177,7 +177,7 @@ impl Held {
             holder,
             epoch: AtomicI64::new(taken.get(0)),
             lease: Lease::new(asked, lasts),
-            identity: Identity::of(&row),
+            identity: JournalIdentity::of(&row),
             lasts,
             quiet: lasting(taken.get(1)),
             taken_by: Mutex::new(Some(connection)),
@@ -364,7 +364,7 @@ impl Held {
     }
 
     /// What the journal says of itself.
-    pub fn identity(&self) -> &Identity {
+    pub fn identity(&self) -> &JournalIdentity {
         &self.identity
     }
 

@@ -18,7 +18,7 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    Held, Identity, JournalAddress, PostgresError, bases,
+    Held, JournalAddress, JournalIdentity, PostgresError, bases,
     connection::Connection,
     primaries,
     reader::Reader,
@@ -36,7 +36,7 @@ const BASE_LEAST: u64 = 4 << 20;
 pub struct PostgresJournal {
     reader: Arc<Reader>,
     journal: i32,
-    identity: Identity,
+    identity: JournalIdentity,
     writer: Option<GroupWriter<Writer>>,
     held: Option<Arc<Held>>,
     growth: Arc<Growth>,
@@ -102,7 +102,7 @@ impl PostgresJournal {
         }
         Ok(Self {
             journal: row.journal,
-            identity: Identity::of(&row),
+            identity: JournalIdentity::of(&row),
             reader: Arc::new(Reader::new(address.clone(), connection)),
             writer: None,
             held: None,
@@ -111,7 +111,7 @@ impl PostgresJournal {
     }
 
     /// What the journal says of itself.
-    pub fn identity(&self) -> &Identity {
+    pub fn identity(&self) -> &JournalIdentity {
         &self.identity
     }
 

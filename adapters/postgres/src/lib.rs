@@ -48,6 +48,6 @@ mod writer;
 
 pub use address::JournalAddress;
 pub use error::PostgresError;
-pub use hold::{Held, Identity};
+pub use hold::{Held, JournalIdentity};
 pub use journal::PostgresJournal;
 pub use stores::{PostgresBlobs, PostgresCheckpoints, PostgresSecrets};

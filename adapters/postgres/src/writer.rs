@@ -169,7 +169,7 @@ enum What {
 }
 
 /// How a statement ended.
-enum Sent {
+enum StatementEnd {
     Written,
     /// It is unknown whether it was, or will be.
     Unknown,
@@ -303,7 +303,7 @@ impl End {
         }
         let mut wait = Duration::ZERO;
         loop {
-            if let Sent::Written = self.send(&write).await? {
+            if let StatementEnd::Written = self.send(&write).await? {
                 break;
             }
             // A lost connection is replaced at once; what is refused, as by a full disk, is not
@@ -334,9 +334,9 @@ impl End {
         )))
     }
 
-    async fn send(&mut self, write: &Write) -> Result<Sent, JournalError> {
+    async fn send(&mut self, write: &Write) -> Result<StatementEnd, JournalError> {
         let Some(open) = &self.open else {
-            return Ok(Sent::Unknown);
+            return Ok(StatementEnd::Unknown);
         };
         let left = self.held.lease.left().unwrap_or(ANSWER);
         if left.is_zero() {
@@ -344,17 +344,17 @@ impl End {
         }
         let sending = Box::pin(execute(open, &self.held, &self.tip, write));
         match timeout(left.min(ANSWER), sending).await {
-            Ok(Ok(1)) if !open.connection.was_warned() => Ok(Sent::Written),
+            Ok(Ok(1)) if !open.connection.was_warned() => Ok(StatementEnd::Written),
             // Another epoch, another link, or no lease: taking it back tells which.
-            Ok(Ok(_)) => Ok(Sent::Unknown),
+            Ok(Ok(_)) => Ok(StatementEnd::Unknown),
             Ok(Err(error)) if is_final(&error) => Err(JournalError::Storage(said(&error))),
             Ok(Err(error)) => {
                 tracing::warn!(why = said(&error), "appending again on a new connection");
-                Ok(Sent::Unknown)
+                Ok(StatementEnd::Unknown)
             }
             Err(_) => {
                 tracing::warn!("the database did not answer in time; trying a new connection");
-                Ok(Sent::Unknown)
+                Ok(StatementEnd::Unknown)
             }
         }
     }

@@ -7,13 +7,13 @@ use crate::model::{RunId, Text};
 /// Counts attempts by lane and remembers who waits for a place.
 pub(super) struct LaneLimits {
     most: usize,
-    lanes: HashMap<Text, Lane>,
+    lanes: HashMap<Text, LaneLimit>,
     /// Lanes in which a place was given back, and nobody was woken for it yet.
     freed: BTreeSet<Text>,
 }
 
 #[derive(Default)]
-struct Lane {
+struct LaneLimit {
     busy: usize,
     waiting: BTreeSet<RunId>,
 }
@@ -73,7 +73,7 @@ impl LaneLimits {
     }
 }
 
-impl Lane {
+impl LaneLimit {
     fn next(&mut self, most: usize) -> Vec<RunId> {
         let places = most.saturating_sub(self.busy);
         std::iter::from_fn(|| self.waiting.pop_first())

@@ -13,14 +13,14 @@ pub(super) struct SparseFile {
 }
 
 /// A range within one block.
-struct Part {
+struct BlockPart {
     block: usize,
     from: usize,
     len: usize,
 }
 
 /// The blocks of a range.
-fn parts(start: usize, end: usize) -> impl Iterator<Item = Part> {
+fn parts(start: usize, end: usize) -> impl Iterator<Item = BlockPart> {
     let mut at = start;
     std::iter::from_fn(move || {
         let left = end.checked_sub(at).filter(|left| *left > 0)?;
@@ -28,7 +28,7 @@ fn parts(start: usize, end: usize) -> impl Iterator<Item = Part> {
         let len = left.min(BLOCK.saturating_sub(from));
         let block = at / BLOCK;
         at = at.saturating_add(len);
-        Some(Part { block, from, len })
+        Some(BlockPart { block, from, len })
     })
 }
 
@@ -51,7 +51,7 @@ impl SparseFile {
         Ok(())
     }
 
-    fn write_block(&mut self, part: &Part, piece: &[u8]) {
+    fn write_block(&mut self, part: &BlockPart, piece: &[u8]) {
         let is_empty = piece.iter().all(|byte| *byte == 0);
         if is_empty && !self.blocks.contains_key(&part.block) {
             return;
@@ -73,7 +73,7 @@ impl SparseFile {
         let max = usize::try_from(max).unwrap_or(usize::MAX);
         let end = start.saturating_add(max).min(self.len);
         let mut bytes = Vec::with_capacity(end.saturating_sub(start));
-        for Part { block, from, len } in parts(start, end) {
+        for BlockPart { block, from, len } in parts(start, end) {
             let block = self.blocks.get(&block);
             let place = from..from.saturating_add(len);
             match block.and_then(|block| block.get(place)) {

@@ -171,7 +171,7 @@ pub struct Fleet {
     pub(crate) credentials: Arc<ImageCredentials>,
     clock: Arc<dyn Clock>,
     journal_id: Arc<str>,
-    uploads: Arc<image::progress::Uploads>,
+    uploads: Arc<image::progress::ImageProgress>,
     addresses: Arc<network::object::SeenAddresses>,
     health: Arc<host::guests::GuestHealth>,
     catalogue: Arc<catalogue::ObjectCatalogue>,

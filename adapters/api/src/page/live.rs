@@ -45,7 +45,7 @@ pub(super) async fn follow(
     Query(query): Query<LiveQuery>,
 ) -> Result<Streamed<Events, ()>, Problem> {
     let place = api.watchers().place()?;
-    let live = Live {
+    let live = LivePage {
         notices: api.fleet().notices(),
         told: query.from.unwrap_or_else(|| api.fleet().history().end()),
         rests: false,
@@ -62,7 +62,7 @@ pub(super) async fn follow(
 }
 
 /// A page that follows.
-struct Live {
+struct LivePage {
     api: Api,
     notices: Receiver<Notice>,
     /// The offset behind the event that it was told of last.
@@ -72,7 +72,7 @@ struct Live {
     _place: OwnedSemaphorePermit,
 }
 
-impl Live {
+impl LivePage {
     /// What is to be said next; none when the engine ended.
     async fn newest(&mut self) -> Option<Bytes> {
         if std::mem::take(&mut self.rests) {

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// A cluster whose resources are served.
-pub(super) struct ClusterCommand {
+pub(super) struct ServedCluster {
     client: vsiflow_kube::Client,
     namespaces: Namespaces,
     host: Option<HostSettings>,
@@ -34,7 +34,7 @@ pub(super) struct ClusterCommand {
 /// How long a Lease lasts where nothing else is said: with it a standby takes over within 40 s.
 pub(super) const LEASE: Duration = Duration::from_secs(10);
 
-impl ClusterCommand {
+impl ServedCluster {
     /// The cluster that the command line names, if any. It is not asked yet.
     pub(super) async fn of(
         common: &Common,

@@ -24,7 +24,7 @@ use vsiflow_workflows::fleet::{FleetError, ImageObject, ScheduleNote, Verdict};
 
 use super::{
     CommandOutcome, IN_USE,
-    cluster::{ClusterCommand, defect},
+    cluster::{ServedCluster, defect},
     listen,
     scan::look_on,
     subresources,
@@ -74,7 +74,7 @@ async fn lead(common: &Common, args: &ServeArgs, metrics: &Arc<Metrics>) -> Comm
         return Box::pin(shards::serve(common, args, metrics)).await;
     }
     shards::front::is_no_set(common).await?;
-    let cluster = ClusterCommand::of(common, &args.cluster).await?;
+    let cluster = ServedCluster::of(common, &args.cluster).await?;
     let election = cluster.as_ref().and_then(|cluster| cluster.election(args));
     if let (Some(_), Some(address)) = (&election, common.journal()?) {
         let message = format!("--leader-elect was given, and {address} elects, too");
@@ -153,11 +153,11 @@ pub(crate) async fn not_panicking(work: impl Future<Output = CommandOutcome>) ->
 async fn open_and_serve(
     common: &Common,
     args: &ServeArgs,
-    cluster: Option<&ClusterCommand>,
+    cluster: Option<&ServedCluster>,
     right: &Right,
     metrics: &Arc<Metrics>,
 ) -> CommandOutcome {
-    let bounds = cluster.map(ClusterCommand::bounds).unwrap_or_default();
+    let bounds = cluster.map(ServedCluster::bounds).unwrap_or_default();
     let signer = super::audit::signing_key(args.sign_key.as_deref()).await?;
     let open = || App::open_to_serve(common, right.clone(), metrics.clone(), bounds.clone());
     let Some(app) = once_free(open, args.cluster.leader_elect).await? else {
@@ -207,7 +207,7 @@ async fn serve(
     app: App,
     common: &Common,
     args: &ServeArgs,
-    cluster: Option<&ClusterCommand>,
+    cluster: Option<&ServedCluster>,
     metrics: &Arc<Metrics>,
 ) -> CommandOutcome {
     let mut interrupted = std::pin::pin!(work::interrupted());
@@ -271,7 +271,7 @@ async fn work_on(
 }
 
 /// Serves the cluster's resources, where there is a cluster.
-async fn resources(cluster: Option<&ClusterCommand>, operator: Option<Operator>) -> ExitProblem {
+async fn resources(cluster: Option<&ServedCluster>, operator: Option<Operator>) -> ExitProblem {
     match (cluster, operator) {
         (Some(cluster), Some(operator)) => cluster.serve(operator).await,
         _ => std::future::pending().await,

@@ -12,7 +12,7 @@ use vsiflow_engine::{
     state_dir::{JournalElsewhere, StateDir, StateDirError},
 };
 use vsiflow_postgres::{
-    Held, Identity, JournalAddress, PostgresBlobs, PostgresCheckpoints, PostgresError,
+    Held, JournalAddress, JournalIdentity, PostgresBlobs, PostgresCheckpoints, PostgresError,
     PostgresJournal, PostgresSecrets, hold, seal::Sealer,
 };
 
@@ -143,7 +143,11 @@ async fn take(address: &JournalAddress, path: &Path) -> Result<Arc<Held>, ExitPr
     }
 }
 
-async fn beside(path: &Path, identity: &Identity, looks: bool) -> Result<StateDir, ExitProblem> {
+async fn beside(
+    path: &Path,
+    identity: &JournalIdentity,
+    looks: bool,
+) -> Result<StateDir, ExitProblem> {
     let path: PathBuf = path.to_owned();
     let journal = JournalElsewhere {
         journal_id: identity.journal_id.clone(),

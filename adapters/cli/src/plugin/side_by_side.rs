@@ -32,26 +32,26 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MOST_READERS: usize = 256;
 
 /// What became of a piece: the byte behind it, or none where the cluster has to be asked.
-type Sent = Result<Option<u64>, PluginError>;
+type PieceResult = Result<Option<u64>, PluginError>;
 /// How a reader is sent a piece.
-type Send<'a> = Box<dyn Fn(UploadReader, UploadPiece) -> BoxFuture<'a, Sent> + 'a>;
+type Send<'a> = Box<dyn Fn(UploadReader, UploadPiece) -> BoxFuture<'a, PieceResult> + 'a>;
 
 /// The readers of a file.
 pub(super) struct SideBySide<'a> {
     send: Send<'a>,
-    readers: BTreeMap<u64, Reader>,
-    under_way: FuturesUnordered<BoxFuture<'a, Answer>>,
+    readers: BTreeMap<u64, ReaderState>,
+    under_way: FuturesUnordered<BoxFuture<'a, PieceAnswer>>,
 }
 
-struct Reader {
+struct ReaderState {
     from: u64,
     /// The length of its next piece.
     piece: usize,
-    place: Place,
+    place: ReaderPlace,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum ReaderPlace {
     /// It waits for a piece.
     Waits,
     /// A piece of so many bytes is under way to it.
@@ -61,16 +61,16 @@ enum Place {
 }
 
 /// What came of a piece.
-pub(super) struct Answer {
+pub(super) struct PieceAnswer {
     id: u64,
     took: Duration,
     /// None after too long a time.
-    sent: Option<Sent>,
+    sent: Option<PieceResult>,
 }
 
 /// What follows from an answer.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum PieceOutcome {
     /// The reader took it.
     Taken,
     /// The cluster has to be asked what it needs.
@@ -81,7 +81,7 @@ pub(super) enum Heard {
 
 impl<'a> SideBySide<'a> {
     pub(super) fn new(
-        send: impl Fn(UploadReader, UploadPiece) -> BoxFuture<'a, Sent> + 'a,
+        send: impl Fn(UploadReader, UploadPiece) -> BoxFuture<'a, PieceResult> + 'a,
     ) -> Self {
         Self {
             send: Box::new(send),
@@ -93,22 +93,22 @@ impl<'a> SideBySide<'a> {
     /// These read the file now, as the cluster says.
     pub(super) fn know(&mut self, readers: &[UploadReader]) {
         for reader in self.readers.values_mut() {
-            if reader.place == Place::Waits {
-                reader.place = Place::Unknown;
+            if reader.place == ReaderPlace::Waits {
+                reader.place = ReaderPlace::Unknown;
             }
         }
         if self.readers.len() > MOST_READERS {
             self.readers
-                .retain(|_, reader| reader.place != Place::Unknown);
+                .retain(|_, reader| reader.place != ReaderPlace::Unknown);
         }
         for named in readers {
-            let reader = self.readers.entry(named.id).or_insert(Reader {
+            let reader = self.readers.entry(named.id).or_insert(ReaderState {
                 from: named.from,
                 piece: FIRST,
-                place: Place::Waits,
+                place: ReaderPlace::Waits,
             });
-            if !matches!(reader.place, Place::UnderWay(_)) {
-                (reader.from, reader.place) = (named.from, Place::Waits);
+            if !matches!(reader.place, ReaderPlace::UnderWay(_)) {
+                (reader.from, reader.place) = (named.from, ReaderPlace::Waits);
             }
         }
     }
@@ -119,7 +119,8 @@ impl<'a> SideBySide<'a> {
     /// When the file cannot be read, or has changed.
     pub(super) async fn start(&mut self, file: &mut OpenFile) -> Result<(), ExitProblem> {
         let length = file.known.length;
-        let waits = |reader: &Reader| reader.place == Place::Waits && reader.from < length;
+        let waits =
+            |reader: &ReaderState| reader.place == ReaderPlace::Waits && reader.from < length;
         let waiting = self.readers.iter().filter(|(_, reader)| waits(reader));
         let mut waiting: Vec<_> = waiting.map(|(id, reader)| (reader.from, *id)).collect();
         // Those who are at the same place one after the other, so that it is read once.
@@ -132,14 +133,14 @@ impl<'a> SideBySide<'a> {
                 UploadPiece::Zeros(_) => 0,
             };
             if let Some(reader) = self.readers.get_mut(&id) {
-                reader.place = Place::UnderWay(bytes);
+                reader.place = ReaderPlace::UnderWay(bytes);
             }
             let sending = (self.send)(UploadReader { id, from }, piece);
             self.under_way.push(Box::pin(async move {
                 let begun = Instant::now();
                 let sent = timeout(PATIENCE, sending).await.ok();
                 let took = begun.elapsed();
-                Answer { id, took, sent }
+                PieceAnswer { id, took, sent }
             }));
         }
         Ok(())
@@ -157,8 +158,8 @@ impl<'a> SideBySide<'a> {
             .map_or(SHORTEST, |reader| reader.piece);
         let places = self.readers.values().map(|reader| reader.place);
         let under_way = places.fold(0_usize, |sum, place| match place {
-            Place::UnderWay(bytes) => sum.saturating_add(bytes),
-            Place::Waits | Place::Unknown => sum,
+            ReaderPlace::UnderWay(bytes) => sum.saturating_add(bytes),
+            ReaderPlace::Waits | ReaderPlace::Unknown => sum,
         });
         own.min(UNDER_WAY.saturating_sub(under_way) / 2)
             .max(SHORTEST)
@@ -170,7 +171,7 @@ impl<'a> SideBySide<'a> {
     }
 
     /// The next answer; pending for ever where nothing is under way. Cancel safe.
-    pub(super) async fn next(&mut self) -> Answer {
+    pub(super) async fn next(&mut self) -> PieceAnswer {
         match self.under_way.next().await {
             Some(answer) => answer,
             None => std::future::pending().await,
@@ -178,45 +179,45 @@ impl<'a> SideBySide<'a> {
     }
 
     /// What follows from it.
-    pub(super) fn heard(&mut self, answer: Answer) -> Heard {
+    pub(super) fn heard(&mut self, answer: PieceAnswer) -> PieceOutcome {
         let Some(reader) = self.readers.get_mut(&answer.id) else {
-            return Heard::Ask;
+            return PieceOutcome::Ask;
         };
-        reader.place = Place::Unknown;
+        reader.place = ReaderPlace::Unknown;
         match answer.sent {
             Some(Ok(Some(next))) => {
-                (reader.from, reader.place) = (next, Place::Waits);
+                (reader.from, reader.place) = (next, ReaderPlace::Waits);
                 if answer.took < Duration::from_secs(1) {
                     reader.piece = reader.piece.saturating_mul(2).min(LONGEST);
                 } else if answer.took > Duration::from_secs(8) {
                     reader.slower();
                 }
-                Heard::Taken
+                PieceOutcome::Taken
             }
             Some(Ok(None)) => {
                 reader.slower();
-                Heard::Ask
+                PieceOutcome::Ask
             }
             Some(Err(error)) => {
                 reader.slower();
-                Heard::Failed(error)
+                PieceOutcome::Failed(error)
             }
             None => {
                 reader.slower();
-                Heard::Ask
+                PieceOutcome::Ask
             }
         }
     }
 
     /// The byte that the last of them needs.
     pub(super) fn least(&self) -> Option<u64> {
-        let known = |reader: &&Reader| reader.place != Place::Unknown;
+        let known = |reader: &&ReaderState| reader.place != ReaderPlace::Unknown;
         let readers = self.readers.values().filter(known);
         readers.map(|reader| reader.from).min()
     }
 }
 
-impl Reader {
+impl ReaderState {
     fn slower(&mut self) {
         self.piece = (self.piece / 4).max(SHORTEST);
     }
@@ -283,7 +284,7 @@ mod tests {
             while ends(&side) < 6 {
                 side.start(&mut file).await.unwrap();
                 let answer = side.next().await;
-                assert!(matches!(side.heard(answer), Heard::Taken));
+                assert!(matches!(side.heard(answer), PieceOutcome::Taken));
             }
         };
         timeout(Duration::from_secs(30), all).await.unwrap();
@@ -331,7 +332,7 @@ mod tests {
             side.start(&mut file).await.unwrap();
             assert!(side.is_sending());
             let answer = side.next().await;
-            assert!(matches!(side.heard(answer), Heard::Ask));
+            assert!(matches!(side.heard(answer), PieceOutcome::Ask));
             side.start(&mut file).await.unwrap();
             assert!(!side.is_sending());
         }

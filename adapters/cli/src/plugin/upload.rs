@@ -16,7 +16,7 @@ use super::{
     args::PluginImageUploadArgs,
     local_file::OpenFile,
     problem,
-    side_by_side::{Heard, SideBySide},
+    side_by_side::{PieceOutcome, SideBySide},
 };
 use crate::{
     command::CommandOutcome,
@@ -48,7 +48,7 @@ pub(super) async fn run(there: &ClusterAccess<'_>, args: PluginImageUploadArgs) 
             bar.hashes(read, length)
         });
         let file = file.await?.with_checksum(args.checksum.as_ref());
-        let mut upload = Upload {
+        let mut upload = FileUpload {
             url: there.cluster.upload_url(&args.image),
             known: file.known.clone(),
             bar: &bar,
@@ -74,7 +74,7 @@ fn late(exit: Exit, message: &str) -> ExitProblem {
     ExitProblem::new(exit, "VSI1037", message, remedy)
 }
 
-struct Upload<'a> {
+struct FileUpload<'a> {
     url: String,
     /// What the cluster knows the file by.
     known: LocalFile,
@@ -86,12 +86,12 @@ struct Upload<'a> {
 }
 
 /// What became of the file.
-enum Standing {
+enum FileState {
     Done(Vec<UploadedImage>),
     Waits(String),
 }
 
-impl Upload<'_> {
+impl FileUpload<'_> {
     /// Asks what became of the file and who reads it, again and again, and sends meanwhile.
     async fn run(&mut self, cluster: &Cluster, mut file: OpenFile) -> CommandOutcome {
         let known = file.known.clone();
@@ -126,15 +126,15 @@ impl Upload<'_> {
                     });
                 }
                 answer = side.next() => match side.heard(answer) {
-                    Heard::Taken => {
+                    PieceOutcome::Taken => {
                         self.answered = Some(Instant::now());
                         side.start(&mut file).await?;
                         if !side.is_sending() {
                             ask_at = ask_at.min(after(SOON));
                         }
                     }
-                    Heard::Ask => ask_at = ask_at.min(after(SOON)),
-                    Heard::Failed(error) => ask_at = ask_at.min(self.again(error)?),
+                    PieceOutcome::Ask => ask_at = ask_at.min(after(SOON)),
+                    PieceOutcome::Failed(error) => ask_at = ask_at.min(self.again(error)?),
                 },
                 () = sleep_until(ask_at), if asking.is_terminated() => {
                     asking = cluster.announce(&known, retry, WAIT).boxed().fuse();
@@ -146,7 +146,7 @@ impl Upload<'_> {
     /// The exit code once nothing is left to do.
     fn judge(&mut self, status: &UploadStatus) -> Result<Option<Exit>, ExitProblem> {
         match self.standing(status)? {
-            Standing::Done(images) => {
+            FileState::Done(images) => {
                 self.bar.end();
                 for image in images {
                     let (host, pool) = (&image.host, &image.pool);
@@ -156,21 +156,21 @@ impl Upload<'_> {
                 }
                 return Ok(Some(Exit::Done));
             }
-            Standing::Waits(_) if status.pause_seconds > 0 => self.note(STARVED.to_owned()),
-            Standing::Waits(why) if status.readers.is_empty() => self.note(why),
-            Standing::Waits(_) => {}
+            FileState::Waits(_) if status.pause_seconds > 0 => self.note(STARVED.to_owned()),
+            FileState::Waits(why) if status.readers.is_empty() => self.note(why),
+            FileState::Waits(_) => {}
         }
         Ok(None)
     }
 
-    fn standing(&self, status: &UploadStatus) -> Result<Standing, ExitProblem> {
+    fn standing(&self, status: &UploadStatus) -> Result<FileState, ExitProblem> {
         let checksum = self.known.checksum.as_ref();
         let is_own =
             |image: &&UploadedImage| checksum.is_none() || image.checksum.as_ref() == checksum;
         let own: Vec<_> = status.images.iter().filter(is_own).cloned().collect();
         if status.images.is_empty() {
             let checksum = checksum.map_or("that of the image inside", String::as_str);
-            return Ok(Standing::Waits(format!(
+            return Ok(FileState::Waits(format!(
                 "waiting for documents of the namespace with imageURL {} and imageChecksum {checksum}",
                 self.url
             )));
@@ -188,7 +188,7 @@ impl Upload<'_> {
         Err(ExitProblem::new(Exit::Blocked, "VSI1035", message, remedy))
     }
 
-    fn own_standing(own: Vec<UploadedImage>) -> Result<Standing, ExitProblem> {
+    fn own_standing(own: Vec<UploadedImage>) -> Result<FileState, ExitProblem> {
         if let Some(failure) = own.iter().find_map(|image| image.failure.clone()) {
             return Err(ExitProblem {
                 exit: Exit::Blocked,
@@ -200,9 +200,9 @@ impl Upload<'_> {
             });
         }
         Ok(if own.iter().all(|image| image.ready) {
-            Standing::Done(own)
+            FileState::Done(own)
         } else {
-            Standing::Waits("waiting until a host needs more of it, or has verified it".to_owned())
+            FileState::Waits("waiting until a host needs more of it, or has verified it".to_owned())
         })
     }
 

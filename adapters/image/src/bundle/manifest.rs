@@ -16,7 +16,7 @@ const MOST_URLS: usize = 10_000;
 /// Everything that is in a bundle, in its order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Manifest {
+pub struct BundleManifest {
     /// The documents.
     pub documents: Vec<PackedDocument>,
     /// The images.
@@ -76,7 +76,7 @@ fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || "._-".contains(c)
 }
 
-impl Manifest {
+impl BundleManifest {
     /// The one form that it has.
     ///
     /// # Errors

@@ -33,7 +33,7 @@ mod tests;
 
 use std::io;
 
-pub use manifest::{Manifest, PackedDocument, PackedImage};
+pub use manifest::{BundleManifest, PackedDocument, PackedImage};
 pub use read::{Bundle, ReadAt};
 pub use source::{BundledImage, WithBundles};
 pub use write::{BundleWriter, WrittenImage};

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use vsiflow_engine::{audit::Seal, model::Hash};
 
 use super::entry::{self, BLOCK, END};
-use super::manifest::Manifest;
+use super::manifest::BundleManifest;
 use super::{BundleError, LONGEST_LINE, LONGEST_MANIFEST, MARK, MOST, VERSION};
 
 /// What is read of an image at a time.
@@ -57,7 +57,7 @@ impl ReadAt for &[u8] {
 /// checked, and what its images are not before [`Bundle::check_image`].
 pub struct Bundle<F> {
     file: F,
-    manifest: Manifest,
+    manifest: BundleManifest,
     seal: Seal,
     /// Where the bytes of each entry of the manifest begin.
     starts: Vec<u64>,
@@ -93,7 +93,7 @@ impl<F: ReadAt> Bundle<F> {
                 found: found.to_string(),
             });
         }
-        let manifest = Manifest::read(&bytes)?;
+        let manifest = BundleManifest::read(&bytes)?;
         compare(&manifest, &entries)?;
         let starts = entries.iter().map(|entry| entry.start).collect();
         let bundle = Self {
@@ -109,7 +109,7 @@ impl<F: ReadAt> Bundle<F> {
     }
 
     /// What is in it.
-    pub fn manifest(&self) -> &Manifest {
+    pub fn manifest(&self) -> &BundleManifest {
         &self.manifest
     }
 
@@ -321,7 +321,7 @@ impl<F: ReadAt> Walk<'_, F> {
 }
 
 /// Holds that what is there is what the manifest names, in its order.
-fn compare(manifest: &Manifest, entries: &[BundleEntry]) -> Result<(), BundleError> {
+fn compare(manifest: &BundleManifest, entries: &[BundleEntry]) -> Result<(), BundleError> {
     let wrong = |what: String| Err(BundleError::malformed(what));
     let mut found = entries.iter();
     for (name, length) in manifest.entries() {

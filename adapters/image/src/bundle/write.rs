@@ -11,14 +11,14 @@ use vsiflow_engine::{
 };
 
 use super::entry::{self, BLOCK, END};
-use super::manifest::{Manifest, PackedDocument, PackedImage};
+use super::manifest::{BundleManifest, PackedDocument, PackedImage};
 use super::{BundleError, MARK, VERSION};
 
 /// A bundle that is being written. Documents come first, then images, then [`BundleWriter::finish`].
 /// All of it blocks.
 pub struct BundleWriter {
     file: File,
-    manifest: Manifest,
+    manifest: BundleManifest,
     image: Option<OpenImage>,
 }
 
@@ -47,7 +47,7 @@ impl BundleWriter {
     pub fn begin(file: File) -> Result<Self, BundleError> {
         let mut writer = Self {
             file,
-            manifest: Manifest::default(),
+            manifest: BundleManifest::default(),
             image: None,
         };
         writer.entry("vsiflow-bundle", VERSION.as_bytes())?;
@@ -165,7 +165,7 @@ impl BundleWriter {
         mut self,
         left_out: Vec<String>,
         key: Option<&SigningKey>,
-    ) -> Result<(Manifest, Seal), BundleError> {
+    ) -> Result<(BundleManifest, Seal), BundleError> {
         self.drop_image()?;
         self.manifest.left_out = left_out;
         let manifest = self.manifest.to_bytes()?;

@@ -173,9 +173,9 @@ fn open(layer: Feed) -> io::Result<Box<dyn Read>> {
     let head = layer.peek(4)?;
     Ok(match head {
         [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(BufReader::new(layer))),
-        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(Frames(Some(FrameState::Between(layer)))),
+        [0x28, 0xb5, 0x2f, 0xfd] => Box::new(ZstdFrames(Some(FrameState::Between(layer)))),
         [a, 0x2a, 0x4d, 0x18] if a & 0xf0 == 0x50 => {
-            Box::new(Frames(Some(FrameState::Between(layer))))
+            Box::new(ZstdFrames(Some(FrameState::Between(layer))))
         }
         _ => Box::new(layer),
     })
@@ -244,14 +244,14 @@ impl<R: Read> Read for Pushback<R> {
 type PackedLayer = Pushback<Feed>;
 
 /// Frames of zstd one after the other, and what stands between them that is to be skipped.
-struct Frames(Option<FrameState>);
+struct ZstdFrames(Option<FrameState>);
 
 enum FrameState {
     Between(PackedLayer),
     Within(Box<StreamingDecoder<PackedLayer, FrameDecoder>>),
 }
 
-impl Read for Frames {
+impl Read for ZstdFrames {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.0.take() {

@@ -48,7 +48,7 @@ fn wrong(why: &'static str) -> io::Error {
 
 /// Gives the disk inside; to the end of the extent, which is read no further.
 pub(super) fn unpack(from: &mut impl Read, to: &mut Outlet) -> io::Result<bool> {
-    let extent = Extent::read(from)?;
+    let extent = ExtentHeader::read(from)?;
     let mut disk = RawDisk { to, at: 0 };
     let mut grains = 0_u64;
     while let Some(marker) = Marker::read(from)? {
@@ -112,7 +112,7 @@ impl RawDisk<'_> {
 
 /// What the header says.
 #[derive(Debug)]
-struct Extent {
+struct ExtentHeader {
     /// The size that a guest sees, in bytes.
     capacity: u64,
     /// The length of a whole grain, in bytes.
@@ -121,7 +121,7 @@ struct Extent {
     grains: Option<u64>,
 }
 
-impl Extent {
+impl ExtentHeader {
     fn read(from: &mut impl Read) -> io::Result<Self> {
         let mut header = [0; SECTOR as usize];
         exactly(from, &mut header)?;

@@ -57,7 +57,7 @@ pub struct UploadedImage {
 
 /// What came of a piece.
 #[derive(Deserialize)]
-struct Taken {
+struct TakenPiece {
     next: Option<u64>,
 }
 
@@ -123,7 +123,7 @@ impl Cluster {
         let request = Request::put(path)
             .header(http::header::CONTENT_TYPE, "application/octet-stream")
             .body(body);
-        let taken: Taken = self.told(file, request).await?;
+        let taken: TakenPiece = self.told(file, request).await?;
         Ok(taken.next)
     }
 

@@ -11,7 +11,7 @@ pub const SILENT: Duration = crate::hold::LASTS;
 
 /// Where a process stands among those that live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct ProcessRank {
     /// How many came before it.
     pub rank: usize,
     /// How many live, itself included.
@@ -23,7 +23,7 @@ impl ShardSet {
     ///
     /// # Errors
     /// See [`PostgresError`].
-    pub async fn live(&self, process: &str) -> Result<Standing, PostgresError> {
+    pub async fn live(&self, process: &str) -> Result<ProcessRank, PostgresError> {
         let upsert = "WITH silent AS (DELETE FROM vsiflow.shard_processes \
                 WHERE set_name = $1 AND process <> $2 AND silent_at < clock_timestamp()) \
             INSERT INTO vsiflow.shard_processes (set_name, process, silent_at) \
@@ -42,7 +42,7 @@ impl ShardSet {
             .await?;
         let mut living = rows.iter();
         let rank = living.position(|row| row.get::<_, &str>(0) == process);
-        Ok(Standing {
+        Ok(ProcessRank {
             rank: rank.unwrap_or_default(),
             living: rows.len().max(1),
         })

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Place, Verdict, clean, equal, fails, fresh, ok, raw, storage};
+use super::{CheckResult, Place, clean, equal, fails, fresh, ok, raw, storage};
 use crate::ports::{
     DiskShape, DiskSource, DiskSpec, DomainShape, DomainSpec, DomainState, GuestStats, MachineSpec,
     OwnerMark, PortErrorKind, Removed, VolumeFormat, VolumeSpec,
@@ -15,7 +15,7 @@ const DISK: u64 = 256 << 20;
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn domain(place: &Place) -> Verdict {
+pub async fn domain(place: &Place) -> CheckResult {
     let (disk, log) = (fresh(place, "disk"), fresh(place, "log"));
     let bootable = place.bootable.clone();
     let disk_spec = VolumeSpec {
@@ -84,7 +84,7 @@ async fn domain_spec(
     })
 }
 
-async fn define(place: &Place, spec: &DomainSpec) -> Verdict {
+async fn define(place: &Place, spec: &DomainSpec) -> CheckResult {
     let domains = place.ports.domains.as_ref();
     ok("define", domains.define(spec).await)?;
     let mut again = spec.clone();
@@ -145,7 +145,7 @@ async fn define(place: &Place, spec: &DomainSpec) -> Verdict {
 }
 
 /// The stored definition reads as it was written.
-fn shaped(found: &DomainShape, spec: &DomainSpec) -> Verdict {
+fn shaped(found: &DomainShape, spec: &DomainSpec) -> CheckResult {
     equal("cpus", found.cpus, spec.machine.cpus)?;
     equal("memory", found.memory_mib, spec.machine.memory_mib)?;
     let disk = |disk: &DiskSpec| DiskShape {
@@ -160,7 +160,7 @@ fn shaped(found: &DomainShape, spec: &DomainSpec) -> Verdict {
     equal("nics", &found.nics, &spec.nics)
 }
 
-async fn states(place: &Place, spec: &DomainSpec) -> Verdict {
+async fn states(place: &Place, spec: &DomainSpec) -> CheckResult {
     let domains = place.ports.domains.as_ref();
     ok("start", domains.start(spec.uuid).await)?;
     fails(
@@ -202,7 +202,7 @@ async fn states(place: &Place, spec: &DomainSpec) -> Verdict {
 }
 
 /// What a domain that runs has used never shrinks. A host may not count it, but then of none.
-async fn used(place: &Place, spec: &DomainSpec) -> Verdict {
+async fn used(place: &Place, spec: &DomainSpec) -> CheckResult {
     let counts = ok("guest_stats", place.ports.host.guest_stats().await)?.is_some();
     let first = stats(place, spec.uuid).await?;
     let second = stats(place, spec.uuid).await?;
@@ -232,7 +232,7 @@ async fn stats(place: &Place, uuid: Uuid) -> Result<Option<GuestStats>, String> 
 }
 
 /// Suspending and going on, each of them twice.
-async fn paused(place: &Place, uuid: Uuid) -> Verdict {
+async fn paused(place: &Place, uuid: Uuid) -> CheckResult {
     let domains = place.ports.domains.as_ref();
     for _ in 0..2 {
         ok("suspend", domains.suspend(uuid).await)?;
@@ -245,7 +245,7 @@ async fn paused(place: &Place, uuid: Uuid) -> Verdict {
     Ok(())
 }
 
-async fn is_in(place: &Place, uuid: Uuid, state: DomainState) -> Verdict {
+async fn is_in(place: &Place, uuid: Uuid, state: DomainState) -> CheckResult {
     let found = ok("domain", place.ports.domains.domain(uuid).await)?;
     equal("state", found.map(|domain| domain.state), Some(state))
 }

@@ -21,7 +21,7 @@ use super::{
 };
 
 /// What a check found wrong.
-pub type Verdict = Result<(), String>;
+pub type CheckResult = Result<(), String>;
 
 /// Where the checks work.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ pub struct Place {
 ///
 /// # Errors
 /// What the host did otherwise than it must.
-pub async fn all(place: &Place) -> Verdict {
+pub async fn all(place: &Place) -> CheckResult {
     named("facts", facts(place)).await?;
     named("what is not there", absent(place)).await?;
     named("create", create(place)).await?;
@@ -62,7 +62,7 @@ pub async fn all(place: &Place) -> Verdict {
     named("domain", domain(place)).await
 }
 
-async fn named(name: &str, check: impl Future<Output = Verdict>) -> Verdict {
+async fn named(name: &str, check: impl Future<Output = CheckResult>) -> CheckResult {
     check.await.map_err(|wrong| format!("{name}: {wrong}"))
 }
 
@@ -70,7 +70,7 @@ fn ok<T>(what: &str, result: PortResult<T>) -> Result<T, String> {
     result.map_err(|error| format!("{what}: {:?}: {error}", error.kind))
 }
 
-fn fails<T>(what: &str, kind: PortErrorKind, result: PortResult<T>) -> Verdict {
+fn fails<T>(what: &str, kind: PortErrorKind, result: PortResult<T>) -> CheckResult {
     match result {
         Err(error) if error.kind == kind => Ok(()),
         Err(error) => Err(format!(
@@ -81,7 +81,7 @@ fn fails<T>(what: &str, kind: PortErrorKind, result: PortResult<T>) -> Verdict {
     }
 }
 
-fn equal<T: PartialEq + Debug>(what: &str, found: T, wanted: T) -> Verdict {
+fn equal<T: PartialEq + Debug>(what: &str, found: T, wanted: T) -> CheckResult {
     if found == wanted {
         Ok(())
     } else {
@@ -110,7 +110,7 @@ fn raw(key: &VolumeKey) -> VolumeSpec {
     }
 }
 
-async fn clean(place: &Place, keys: &[&VolumeKey]) -> Verdict {
+async fn clean(place: &Place, keys: &[&VolumeKey]) -> CheckResult {
     for key in keys {
         equal(
             "delete",
@@ -125,7 +125,7 @@ async fn clean(place: &Place, keys: &[&VolumeKey]) -> Verdict {
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn facts(place: &Place) -> Verdict {
+pub async fn facts(place: &Place) -> CheckResult {
     let host = place.ports.host.as_ref();
     let (first, second) = (
         ok("facts", host.facts().await)?,
@@ -149,7 +149,7 @@ pub async fn facts(place: &Place) -> Verdict {
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn absent(place: &Place) -> Verdict {
+pub async fn absent(place: &Place) -> CheckResult {
     let key = fresh(place, "absent");
     equal(
         "volume",

@@ -82,11 +82,11 @@ impl fmt::Display for UploadProgress {
 
 /// The newest that steps told of images. Never persisted.
 #[derive(Debug, Default)]
-pub(in crate::fleet) struct Uploads {
+pub(in crate::fleet) struct ImageProgress {
     newest: Mutex<BTreeMap<EntityId, (UploadProgress, Meter)>>,
 }
 
-impl Uploads {
+impl ImageProgress {
     /// Takes in what steps tell until the engine ends.
     pub(in crate::fleet) async fn listen(self: Arc<Self>, mut notices: Receiver<Notice>) {
         loop {

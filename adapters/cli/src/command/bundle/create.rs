@@ -9,7 +9,7 @@ use std::{
 
 use vsiflow_engine::audit::{Seal, SigningKey};
 use vsiflow_file::{DocumentPart, Input, InputText, Loaded};
-use vsiflow_image::bundle::{BundleError, BundleWriter, Manifest};
+use vsiflow_image::bundle::{BundleError, BundleManifest, BundleWriter};
 use vsiflow_workflows::{
     provision_vsi::SIMULATED,
     spec::{DiskSource, Documents, HostSettings, Resolved},
@@ -58,7 +58,7 @@ pub(super) async fn run(common: &Common, args: BundleCreateArgs) -> CommandOutco
     Ok(Exit::Done)
 }
 
-fn tell(path: &Path, manifest: &Manifest, seal: &Seal) {
+fn tell(path: &Path, manifest: &BundleManifest, seal: &Seal) {
     let count = |count: usize, what: &str| match count {
         1 => format!("1 {what}"),
         count => format!("{count} {what}s"),
@@ -259,7 +259,7 @@ async fn write(
     content: BundleContent,
     key: Option<SigningKey>,
     quiet: bool,
-) -> Result<(Manifest, Seal), ExitProblem> {
+) -> Result<(BundleManifest, Seal), ExitProblem> {
     let shown = part.to_owned();
     let failed = move |error: BundleError| match error {
         BundleError::Io(error) => unwritable(&shown, &error),

@@ -1,7 +1,7 @@
 //! The table of the disk's blocks.
 
 use super::MIB;
-use super::metadata::{Disk, SECTOR};
+use super::metadata::{DiskMetadata, SECTOR};
 use super::regions::Regions;
 use crate::packing::vmdk::number;
 use crate::sparse::error::{SparseFault, Unread};
@@ -20,7 +20,7 @@ const STATE: u64 = 0b111;
 pub(super) async fn read(
     file: &mut impl Ranges,
     regions: &Regions,
-    disk: &Disk,
+    disk: &DiskMetadata,
 ) -> Result<BlockMap, Unread> {
     let count = blocks(disk.capacity, disk.block)?;
     // After so many blocks of the disk there is an entry for one of the bitmap, which only disks over

@@ -26,7 +26,7 @@ const PARENT: [u8; 16] = guid(0xa8d3_5f2d_b30b_454d_abf7_d3d8_4834_ab0c);
 pub(super) const SECTOR: u64 = 512;
 
 /// The disk.
-pub(super) struct Disk {
+pub(super) struct DiskMetadata {
     /// The size that a guest sees, in bytes.
     pub(super) capacity: u64,
     /// A block's length in bytes.
@@ -41,7 +41,10 @@ struct Items {
     sector: Option<u64>,
 }
 
-pub(super) async fn read(file: &mut impl Ranges, region: &Range<u64>) -> Result<Disk, Unread> {
+pub(super) async fn read(
+    file: &mut impl Ranges,
+    region: &Range<u64>,
+) -> Result<DiskMetadata, Unread> {
     let table = file.exactly(region.start, TABLE).await?;
     let items = items(&table, region)?;
     let missing = SparseFault::Wrong("a property of its disk is missing");
@@ -62,7 +65,7 @@ pub(super) async fn read(file: &mut impl Ranges, region: &Range<u64>) -> Result<
     if !fits || !capacity.is_multiple_of(SECTOR) {
         return Err(SparseFault::Wrong("a size is out of bounds").into());
     }
-    Ok(Disk { capacity, block })
+    Ok(DiskMetadata { capacity, block })
 }
 
 fn items(table: &[u8], region: &Range<u64>) -> Result<Items, SparseFault> {

@@ -40,7 +40,7 @@ use crate::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use pack::Packing;
+use pack::PackingPolicy;
 use right::{HostClock, WriteRight};
 pub(super) use writer::PathUpload;
 
@@ -115,7 +115,7 @@ impl LibvirtHost {
             return closed("the host permits too few commands at a time");
         };
         let badly = &self.unpacks_badly;
-        let packing = Packing::new(transfer, unpacks && !badly.load(Ordering::Relaxed));
+        let packing = PackingPolicy::new(transfer, unpacks && !badly.load(Ordering::Relaxed));
         let right = WriteRight::new(lease, clock);
         let upload = PathUpload::start((self, key), process, offset, (packing, right));
         Ok(PathWay::Taken(upload))

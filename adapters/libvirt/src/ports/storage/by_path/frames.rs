@@ -9,14 +9,14 @@ const HOLE: u64 = 8 << 20;
 
 /// What is sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part {
+pub(super) enum ImagePart {
     Data(Bytes),
     Hole(u64),
 }
 
 /// What the host gets at once.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Frame {
+pub(super) struct ImageFrame {
     /// Where it begins in the file.
     pub(super) at: u64,
     pub(super) length: u64,
@@ -24,7 +24,7 @@ pub(super) struct Frame {
     pub(super) data: Vec<Bytes>,
 }
 
-impl Frame {
+impl ImageFrame {
     fn empty(at: u64) -> Self {
         Self {
             at,
@@ -51,15 +51,15 @@ impl Frame {
 
 /// Puts parts together.
 #[derive(Debug)]
-pub(super) struct Frames {
-    open: Frame,
+pub(super) struct FrameBuilder {
+    open: ImageFrame,
     /// A frame of data is at most about this long.
     pub(super) most: u64,
 }
 
-impl Frames {
+impl FrameBuilder {
     pub(super) fn new(at: u64, most: u64) -> Self {
-        let open = Frame::empty(at);
+        let open = ImageFrame::empty(at);
         Self { open, most }
     }
 
@@ -69,24 +69,24 @@ impl Frames {
     }
 
     /// Adds a part; the frame that is to be sent now, where there is one.
-    pub(super) fn add(&mut self, part: Part) -> Option<Frame> {
-        let is_hole = matches!(part, Part::Hole(_));
+    pub(super) fn add(&mut self, part: ImagePart) -> Option<ImageFrame> {
+        let is_hole = matches!(part, ImagePart::Hole(_));
         let was_hole = self.open.data.is_empty();
         // A hole before data is nothing to be sent: the data lengthens the file.
         let before = match is_hole {
             true if !was_hole => Some(self.take()),
             false if was_hole => {
-                self.open = Frame::empty(self.open.end());
+                self.open = ImageFrame::empty(self.open.end());
                 None
             }
             _ => None,
         };
         match part {
-            Part::Data(bytes) => {
+            ImagePart::Data(bytes) => {
                 self.open.length = self.open.length.saturating_add(bytes.len() as u64);
                 self.open.data.push(bytes);
             }
-            Part::Hole(length) => self.open.length = self.open.length.saturating_add(length),
+            ImagePart::Hole(length) => self.open.length = self.open.length.saturating_add(length),
         }
         let most = if is_hole { HOLE } else { self.most };
         match before {
@@ -96,8 +96,8 @@ impl Frames {
     }
 
     /// What waits; empty where nothing does.
-    pub(super) fn take(&mut self) -> Frame {
-        let next = Frame::empty(self.open.end());
+    pub(super) fn take(&mut self) -> ImageFrame {
+        let next = ImageFrame::empty(self.open.end());
         std::mem::replace(&mut self.open, next)
     }
 }
@@ -106,11 +106,11 @@ impl Frames {
 mod tests {
     use super::*;
 
-    fn data(length: usize) -> Part {
-        Part::Data(Bytes::from(vec![1; length]))
+    fn data(length: usize) -> ImagePart {
+        ImagePart::Data(Bytes::from(vec![1; length]))
     }
 
-    fn lines(frames: &mut Frames, parts: impl IntoIterator<Item = Part>) -> Vec<String> {
+    fn lines(frames: &mut FrameBuilder, parts: impl IntoIterator<Item = ImagePart>) -> Vec<String> {
         let sent: Vec<_> = parts
             .into_iter()
             .filter_map(|part| frames.add(part))
@@ -123,14 +123,14 @@ mod tests {
 
     #[test]
     fn parts_become_frames_of_one_kind_and_holes_before_data_are_passed_over() {
-        let mut frames = Frames::new(100, 1_000);
+        let mut frames = FrameBuilder::new(100, 1_000);
         let parts = [
             data(400),
             data(500),
             data(400),
-            Part::Hole(50),
+            ImagePart::Hole(50),
             data(7),
-            Part::Hole(9),
+            ImagePart::Hole(9),
         ];
         assert_eq!(
             lines(&mut frames, parts),
@@ -138,13 +138,13 @@ mod tests {
         );
         assert!(frames.is_empty());
         assert_eq!(lines(&mut frames, [data(1)]), ["data 1466 1"]);
-        assert!(lines(&mut Frames::new(5, 10), []).is_empty());
+        assert!(lines(&mut FrameBuilder::new(5, 10), []).is_empty());
     }
 
     #[test]
     fn a_long_hole_is_written_while_it_lasts() {
-        let mut frames = Frames::new(0, 1_000);
-        let holes = (0..3).map(|_| Part::Hole(HOLE / 2));
+        let mut frames = FrameBuilder::new(0, 1_000);
+        let holes = (0..3).map(|_| ImagePart::Hole(HOLE / 2));
         let expected = [
             format!("hole 0 {HOLE}"),
             format!("hole {HOLE} {}", HOLE / 2),
@@ -154,8 +154,8 @@ mod tests {
 
     #[test]
     fn a_length_beyond_all_files_does_not_overflow() {
-        let mut frames = Frames::new(u64::MAX - 1, 10);
-        let frame = frames.add(Part::Hole(u64::MAX)).unwrap();
+        let mut frames = FrameBuilder::new(u64::MAX - 1, 10);
+        let frame = frames.add(ImagePart::Hole(u64::MAX)).unwrap();
         assert_eq!(frame.at, u64::MAX - 1);
         assert!(frames.add(data(1)).is_none());
     }

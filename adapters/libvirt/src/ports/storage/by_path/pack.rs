@@ -15,7 +15,7 @@ use tokio::{
 use vsiflow_steps::ports::Transfer;
 use zstd::bulk::Compressor;
 
-use super::frames::Frame;
+use super::frames::ImageFrame;
 
 /// Shorter frames are not worth a process more on the host.
 const LEAST: u64 = 64 * 1024;
@@ -30,8 +30,8 @@ const PAUSE: u32 = 32;
 
 /// What a frame became.
 #[derive(Debug)]
-pub(super) struct Packed {
-    pub(super) frame: Frame,
+pub(super) struct PackedFrame {
+    pub(super) frame: ImageFrame,
     /// Its bytes as zstd; none where that saves too little.
     pub(super) zstd: Option<Bytes>,
     took: Duration,
@@ -39,7 +39,7 @@ pub(super) struct Packed {
 
 /// Decides about each frame.
 #[derive(Debug)]
-pub(super) struct Packing {
+pub(super) struct PackingPolicy {
     transfer: Transfer,
     /// Nanoseconds that a MiB takes unpacked.
     sends: Option<u128>,
@@ -49,7 +49,7 @@ pub(super) struct Packing {
     pause: u32,
 }
 
-impl Packing {
+impl PackingPolicy {
     /// `Auto`, `Plain` or `Packed`; plain where the host cannot unpack.
     pub(super) fn new(transfer: Transfer, host_unpacks: bool) -> Self {
         let transfer = if host_unpacks {
@@ -66,7 +66,7 @@ impl Packing {
     }
 
     /// Whether the frame is to be packed.
-    pub(super) fn tries(&mut self, frame: &Frame) -> bool {
+    pub(super) fn tries(&mut self, frame: &ImageFrame) -> bool {
         if frame.data.is_empty() || frame.length < LEAST {
             return false;
         }
@@ -87,7 +87,7 @@ impl Packing {
     }
 
     /// A frame was packed, and how that came out.
-    pub(super) fn packed(&mut self, packed: &Packed) {
+    pub(super) fn packed(&mut self, packed: &PackedFrame) {
         let saves = packed.zstd.is_some();
         let packs = per_mib(packed.took, packed.frame.length);
         let pays = saves
@@ -118,12 +118,12 @@ fn per_mib(took: Duration, length: u64) -> u128 {
 /// Packs one frame after another, on a thread of its own, with the same memory for all of them.
 #[derive(Debug, Default)]
 pub(super) struct Packer {
-    frames: Option<mpsc::Sender<(Frame, oneshot::Sender<Packed>)>>,
+    frames: Option<mpsc::Sender<(ImageFrame, oneshot::Sender<PackedFrame>)>>,
 }
 
 impl Packer {
     /// Begins to pack a frame, after those before it.
-    pub(super) async fn pack(&mut self, frame: Frame) -> oneshot::Receiver<Packed> {
+    pub(super) async fn pack(&mut self, frame: ImageFrame) -> oneshot::Receiver<PackedFrame> {
         let (done, packed) = oneshot::channel();
         let frames = self.frames.get_or_insert_with(|| {
             let (frames, taken) = mpsc::channel(1);
@@ -137,7 +137,7 @@ impl Packer {
 }
 
 /// Ends with the sender.
-fn pack_all(mut frames: mpsc::Receiver<(Frame, oneshot::Sender<Packed>)>) {
+fn pack_all(mut frames: mpsc::Receiver<(ImageFrame, oneshot::Sender<PackedFrame>)>) {
     let mut work = PackingMemory::default();
     while let Some((frame, done)) = frames.blocking_recv() {
         // Nobody may wait for it any more.
@@ -153,10 +153,10 @@ struct PackingMemory {
 }
 
 impl PackingMemory {
-    fn pack(&mut self, frame: Frame) -> Packed {
+    fn pack(&mut self, frame: ImageFrame) -> PackedFrame {
         let begun = Instant::now();
         let zstd = self.zstd_of(&frame.data);
-        Packed {
+        PackedFrame {
             zstd,
             frame,
             took: begun.elapsed(),
@@ -188,25 +188,25 @@ impl PackingMemory {
 mod tests {
     use super::*;
 
-    fn frame(pieces: &[&[u8]]) -> Frame {
+    fn frame(pieces: &[&[u8]]) -> ImageFrame {
         let data: Vec<_> = pieces
             .iter()
             .map(|piece| Bytes::copy_from_slice(piece))
             .collect();
-        Frame {
+        ImageFrame {
             at: 0,
             length: data.iter().map(|piece| piece.len() as u64).sum(),
             data,
         }
     }
 
-    fn pack(frame: Frame) -> Packed {
+    fn pack(frame: ImageFrame) -> PackedFrame {
         PackingMemory::default().pack(frame)
     }
 
-    fn large(length: u64) -> Frame {
+    fn large(length: u64) -> ImageFrame {
         let data = vec![Bytes::from_static(b"x")];
-        Frame {
+        ImageFrame {
             at: 0,
             length,
             data,
@@ -253,34 +253,34 @@ mod tests {
     #[test]
     fn a_host_that_cannot_unpack_and_a_user_who_says_so_get_plain_bytes() {
         let frame = large(4 << 20);
-        assert!(Packing::new(Transfer::Packed, true).tries(&frame));
-        assert!(!Packing::new(Transfer::Packed, false).tries(&frame));
-        assert!(!Packing::new(Transfer::Plain, true).tries(&frame));
-        assert!(!Packing::new(Transfer::Packed, true).tries(&large(100)));
-        let hole = Frame {
+        assert!(PackingPolicy::new(Transfer::Packed, true).tries(&frame));
+        assert!(!PackingPolicy::new(Transfer::Packed, false).tries(&frame));
+        assert!(!PackingPolicy::new(Transfer::Plain, true).tries(&frame));
+        assert!(!PackingPolicy::new(Transfer::Packed, true).tries(&large(100)));
+        let hole = ImageFrame {
             data: Vec::new(),
             ..frame
         };
-        assert!(!Packing::new(Transfer::Packed, true).tries(&hole));
+        assert!(!PackingPolicy::new(Transfer::Packed, true).tries(&hole));
     }
 
     #[test]
     fn frames_are_packed_where_the_way_takes_longer_and_as_long_as_that_pays() {
         let ms = Duration::from_millis;
         let length = 4 << 20;
-        let outcome = |saves: bool, took| Packed {
+        let outcome = |saves: bool, took| PackedFrame {
             frame: large(length),
             zstd: saves.then(Bytes::new),
             took,
         };
-        let mut packing = Packing::new(Transfer::Auto, true);
+        let mut packing = PackingPolicy::new(Transfer::Auto, true);
         assert!(
             !packing.tries(&large(length)),
             "nothing is known of the way"
         );
         packing.sent(length, ms(5));
         assert!(!packing.tries(&large(length)), "the way is fast");
-        let mut quick = Packing::new(Transfer::Auto, true);
+        let mut quick = PackingPolicy::new(Transfer::Auto, true);
         quick.sent(1 << 20, ms(1_000));
         assert!(
             !quick.tries(&large(length)),

@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult, UploadSink, VolumeKey};
 
 use super::{
-    frames::{Frame, Frames, PART, Part},
-    pack::{Packed, Packer, Packing},
+    frames::{FrameBuilder, ImageFrame, ImagePart, PART},
+    pack::{PackedFrame, Packer, PackingPolicy},
     replaced,
     right::WriteRight,
     script,
@@ -57,7 +57,7 @@ pub(in crate::ports::storage) struct PathUpload {
     host: LibvirtHost,
     key: VolumeKey,
     /// Its end is that of the upload.
-    parts: mpsc::Sender<Part>,
+    parts: mpsc::Sender<ImagePart>,
     /// The one task that sends. Dropped, it ends, and with it the process on the host.
     writing: JoinSet<PortResult<String>>,
     written: watch::Receiver<u64>,
@@ -69,7 +69,7 @@ impl PathUpload {
         (host, key): (&LibvirtHost, &VolumeKey),
         process: HostProcess,
         at: u64,
-        (packing, right): (Packing, WriteRight),
+        (packing, right): (PackingPolicy, WriteRight),
     ) -> Self {
         let (parts, sent) = mpsc::channel(QUEUE);
         let (tell, written) = watch::channel(at);
@@ -87,12 +87,12 @@ impl PathUpload {
             unpacks_badly: host.unpacks_badly.clone(),
             ready: VecDeque::new(),
             most: first,
-            sent: Sent::default(),
+            sent: SentBytes::default(),
             right,
             answered: Duration::ZERO,
         };
         let mut writing = JoinSet::new();
-        writing.spawn(writer.run(Frames::new(at, first), sent));
+        writing.spawn(writer.run(FrameBuilder::new(at, first), sent));
         Self {
             host: host.clone(),
             key: key.clone(),
@@ -102,7 +102,7 @@ impl PathUpload {
         }
     }
 
-    async fn put(&mut self, part: Part) -> PortResult<()> {
+    async fn put(&mut self, part: ImagePart) -> PortResult<()> {
         if self.parts.send(part).await.is_ok() {
             return Ok(());
         }
@@ -136,13 +136,13 @@ impl UploadSink for PathUpload {
     async fn send(&mut self, mut bytes: Bytes) -> PortResult<()> {
         while !bytes.is_empty() {
             let part = bytes.split_to(bytes.len().min(PART));
-            self.put(Part::Data(part)).await?;
+            self.put(ImagePart::Data(part)).await?;
         }
         Ok(())
     }
 
     async fn send_hole(&mut self, length: u64) -> PortResult<()> {
-        self.put(Part::Hole(length)).await
+        self.put(ImagePart::Hole(length)).await
     }
 
     fn written(&self) -> Option<watch::Receiver<u64>> {
@@ -177,7 +177,7 @@ struct PathWriter {
     /// Ends of the frames that the host has not written yet, and when they were sent.
     unwritten: VecDeque<(u64, Instant)>,
     tell: watch::Sender<u64>,
-    packing: Packing,
+    packing: PackingPolicy,
     packer: Packer,
     /// What the host is to be known by from then on, once it failed to unpack something.
     unpacks_badly: Arc<AtomicBool>,
@@ -185,25 +185,25 @@ struct PathWriter {
     ready: VecDeque<ReadyFrame>,
     /// Bytes of a frame.
     most: u64,
-    sent: Sent,
+    sent: SentBytes,
     right: WriteRight,
     /// How long the host took to write what it wrote last, the way there and back included.
     answered: Duration,
 }
 
 enum ReadyFrame {
-    Plain(Frame),
-    Packing(oneshot::Receiver<Packed>),
+    Plain(ImageFrame),
+    Packing(oneshot::Receiver<PackedFrame>),
 }
 
 /// Bytes of frames that were not holes.
 #[derive(Default)]
-struct Sent {
+struct SentBytes {
     all: u64,
     packed: u64,
 }
 
-impl Sent {
+impl SentBytes {
     fn note(&self) -> String {
         let way = "sent into the pool's folder";
         match self.packed.saturating_mul(100).checked_div(self.all) {
@@ -215,7 +215,7 @@ impl Sent {
 
 /// What comes next.
 enum Next {
-    Part(Part),
+    Part(ImagePart),
     Nothing,
     End,
 }
@@ -223,8 +223,8 @@ enum Next {
 impl PathWriter {
     async fn run(
         mut self,
-        mut frames: Frames,
-        mut parts: mpsc::Receiver<Part>,
+        mut frames: FrameBuilder,
+        mut parts: mpsc::Receiver<ImagePart>,
     ) -> PortResult<String> {
         loop {
             let rests = frames.is_empty() && self.ready.is_empty();
@@ -249,7 +249,7 @@ impl PathWriter {
     }
 
     /// Sends a frame once those before it are sent; while frames are packed, a little later.
-    async fn take(&mut self, frame: Frame) -> PortResult<()> {
+    async fn take(&mut self, frame: ImageFrame) -> PortResult<()> {
         if self.packing.tries(&frame) {
             let packing = self.packer.pack(frame).await;
             self.ready.push_back(ReadyFrame::Packing(packing));
@@ -263,7 +263,7 @@ impl PathWriter {
     }
 
     /// Sends all that waits, and this after it.
-    async fn flush(&mut self, last: Frame) -> PortResult<()> {
+    async fn flush(&mut self, last: ImageFrame) -> PortResult<()> {
         if last.length > 0 {
             self.take(last).await?;
         }
@@ -291,7 +291,7 @@ impl PathWriter {
         }
     }
 
-    async fn send_plain(&mut self, frame: Frame) -> PortResult<()> {
+    async fn send_plain(&mut self, frame: ImageFrame) -> PortResult<()> {
         let (line, is_data, end) = (frame.line(), !frame.data.is_empty(), frame.end());
         let took = self.write(line, frame.data, end).await?;
         if is_data {
@@ -301,7 +301,7 @@ impl PathWriter {
         Ok(())
     }
 
-    async fn send_packed(&mut self, frame: &Frame, zstd: Bytes) -> PortResult<()> {
+    async fn send_packed(&mut self, frame: &ImageFrame, zstd: Bytes) -> PortResult<()> {
         let line = frame.packed_line(zstd.len());
         self.write(line, [zstd], frame.end()).await?;
         self.sent.all = self.sent.all.saturating_add(frame.length);
@@ -311,7 +311,7 @@ impl PathWriter {
 
     async fn next(
         &mut self,
-        parts: &mut mpsc::Receiver<Part>,
+        parts: &mut mpsc::Receiver<ImagePart>,
         pause: Duration,
     ) -> PortResult<Next> {
         let until = time::deadline(pause);
@@ -529,7 +529,7 @@ mod tests {
 
     #[test]
     fn the_history_says_how_much_was_packed() {
-        let note = |all, packed| Sent { all, packed }.note();
+        let note = |all, packed| SentBytes { all, packed }.note();
         assert_eq!(note(0, 0), "sent into the pool's folder");
         assert_eq!(note(1 << 40, 0), "sent into the pool's folder");
         assert_eq!(
