@@ -6,6 +6,7 @@ mod digest;
 mod files;
 mod inactive;
 mod pools;
+mod python;
 mod transfer;
 mod volumes;
 
@@ -138,7 +139,6 @@ impl StoragePort for LibvirtHost {
     ) -> PortResult<Box<dyn UploadSink>> {
         let why = match transfer {
             Transfer::Libvirt => "the host's settings say so".to_owned(),
-            Transfer::Auto if self.is_near().await? => "the host is near".to_owned(),
             Transfer::Auto | Transfer::Plain | Transfer::Packed => {
                 match self.open_path(key, offset, transfer).await? {
                     PathWay::Taken(upload) => return Ok(Box::new(upload)),

@@ -1,8 +1,8 @@
 //! The way of an image by path: into the file of its volume, by one process on the host, over a channel of
-//! the same SSH session. Unpacked it costs sender and host about what libvirt's stream does (measured: core-seconds
-//! within a tenth); it is what bytes can be packed on.
+//! the same SSH session. With Python there it costs the host less than libvirt's stream does; with `dd`, about as much.
+//! It is also what bytes can be packed on.
 //!
-//! The process (`script`) is a shell with `dd`. It enters the folder of the pool, opens the file of the
+//! The process (`script`) is a shell with Python, or with `dd` where there is none. It enters the folder of the pool, opens the file of the
 //! volume once, and writes only through what it has open. It creates nothing, truncates nothing and
 //! follows no link: before the first byte the name must be a plain file with no other name, and be what was
 //! opened. At the end name and open file must still have the same device and inode. So a file or link
@@ -17,7 +17,7 @@
 //! the file, and what is hashed of it, is the same.
 //!
 //! It is taken for volumes of pools in folders (`dir`, `fs`, `netfs`) where the host runs commands for us,
-//! has what it takes, and our account may write to the file. Otherwise the reason is part of the history.
+//! has what it takes, and our account may write to the file; to a host that is near only where Python writes. Otherwise the reason is part of the history.
 //!
 //! [`Replaced`]: vsiflow_steps::ports::PortErrorKind::Replaced
 
@@ -44,7 +44,7 @@ use pack::PackingPolicy;
 use right::{HostClock, WriteRight};
 pub(super) use writer::PathUpload;
 
-/// A host that answers sooner is on a network that is faster than packing; libvirt's stream serves it as well.
+/// A host that answers sooner is on a network that is faster than packing; libvirt's stream serves it as well as `dd` does.
 const NEAR: Duration = Duration::from_millis(5);
 /// Of so many answers the first to come counts: a busy host may keep some waiting.
 const ANSWERS: u32 = 5;
@@ -62,6 +62,8 @@ enum Opened {
         clock: HostClock,
         /// Whether it can unpack zstd.
         unpacks: bool,
+        /// Whether Python writes, one process for all frames.
+        python: bool,
     },
     /// Why it cannot be done.
     No(String),
@@ -71,7 +73,7 @@ enum Opened {
 
 impl LibvirtHost {
     /// Whether the host answers so soon that the way there can hardly be what uploads wait for.
-    pub(super) async fn is_near(&self) -> PortResult<bool> {
+    async fn is_near(&self) -> PortResult<bool> {
         let calls = self.quick().await?;
         for _ in 0..ANSWERS {
             let asked = Instant::now();
@@ -106,18 +108,25 @@ impl LibvirtHost {
         let Ok(Some(mut process)) = self.session.start_writer(&command, QUICK).await else {
             return closed("the host permits too few commands at a time");
         };
-        let (clock, unpacks) = match first_word(&mut process).await {
-            Opened::Ready { clock, unpacks } => (clock, unpacks),
+        let (clock, unpacks, python) = match first_word(&mut process).await {
+            Opened::Ready {
+                clock,
+                unpacks,
+                python,
+            } => (clock, unpacks, python),
             Opened::No(why) => return Ok(PathWay::Closed(why)),
             Opened::Odd(what) => return Err(replaced(at, &what)),
         };
+        if transfer == Transfer::Auto && !python && self.is_near().await? {
+            return closed("the host is near and has no Python");
+        }
         let Some(process) = self.beside_a_command(process).await? else {
             return closed("the host permits too few commands at a time");
         };
         let badly = &self.unpacks_badly;
         let packing = PackingPolicy::new(transfer, unpacks && !badly.load(Ordering::Relaxed));
         let right = WriteRight::new(lease, clock);
-        let upload = PathUpload::start((self, key), process, offset, (packing, right));
+        let upload = PathUpload::start((self, key), (process, python), offset, (packing, right));
         Ok(PathWay::Taken(upload))
     }
 
@@ -173,12 +182,16 @@ async fn first_word(process: &mut HostProcess) -> Opened {
 fn opened(line: &str) -> Opened {
     match line.split_once(' ').unwrap_or((line, "")) {
         ("ready", how) => {
-            let (uptime, unpacks) = how.split_once(' ').unwrap_or((how, ""));
-            match HostClock::said(uptime) {
-                Some(clock) => Opened::Ready {
-                    clock,
-                    unpacks: unpacks == "zstd",
-                },
+            let mut words = how.split(' ');
+            match words.next().and_then(HostClock::said) {
+                Some(clock) => {
+                    let has: Vec<_> = words.collect();
+                    Opened::Ready {
+                        clock,
+                        unpacks: has.contains(&"zstd"),
+                        python: has.contains(&"python"),
+                    }
+                }
                 None => Opened::No(format!("its command says {line:?}")),
             }
         }

@@ -3,14 +3,11 @@
 //! Python reads into its own memory and hashes there, and passes over holes. Where it is missing, `dd` reads
 //! into a pipe for `openssl` or `sha256sum`, which costs the host about twice the time.
 
-use super::BLOCK;
+use super::{super::python::INTERPRETERS, BLOCK};
 use crate::ports::host::quoted;
 
 /// After so many seconds without a word it ends.
 const DEAF: u32 = 60;
-
-/// The interpreters to be tried; the second one is Red Hat's where no other is installed.
-const INTERPRETERS: &str = "python3 /usr/libexec/platform-python";
 
 /// Reads from the file `$1`. Each line it gets is a number of blocks, and `end` the last one. `$2` does the same.
 const SCRIPT: &str = r#"

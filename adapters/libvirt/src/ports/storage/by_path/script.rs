@@ -1,30 +1,43 @@
-//! What runs on the host, in any POSIX shell with coreutils or busybox.
+//! What runs on the host: Python, or any POSIX shell with coreutils or busybox.
 //!
 //! Its standard input is lines, each with what belongs to it behind it: `data AT N` with N bytes for the
 //! place AT of the file, `zstd AT N` with N bytes that unpack to those for the place AT, `hole AT N` with
 //! none, `again` at least every few minutes, `until N`, and `end`. From the second N of the host's uptime on it writes
 //! nothing before it was told a later one; who is fenced has to say so before the first frame and after each `again`. Its standard
-//! output begins with `ready` and the host's uptime (and `zstd` where it can unpack), `no` and a reason, or `odd` and what is there
-//! instead of a plain file. It says `done` of each `data`, `zstd` and `hole` once that is written, in their order; after `end` come device, inode and length of what it wrote to (`file`), and of what has its name (`name`).
+//! output begins with `ready` and the host's uptime (and `zstd` where it can unpack, `python` where that writes), `no` and a reason,
+//! or `odd` and what is there instead of a plain file. It says `done` of each `data`, `zstd` and `hole` once that is written, in
+//! their order; after `end` come device, inode and length of what it wrote to (`file`), and of what has its name (`name`).
+//!
+//! Python (`write.py`) is one process for all frames. Where it is missing the shell starts `dd` for each.
 
+use super::super::python::INTERPRETERS;
 use crate::ports::host::quoted;
 
 /// What is read and written at a time, in bytes: as much as stays in a processor's cache.
 const BLOCK: u32 = 128 * 1024;
 
 /// After so many seconds without `again` it ends.
-const DEAF: u32 = 900;
+const DEAF: &str = "900";
 
-/// Of the file `$2` in the folder `$1`; `$3` is what is done with what comes, `$4` is `0` where nothing may be written without `until`.
+/// Of the file `$2` in the folder `$1`; `$3` and, for Python, `$5` are what is done with what comes, `$4` is `0` where nothing
+/// may be written without `until`.
 ///
-/// `dd` opens the file through what the shell has open, so no name is looked up for it any more.
+/// `dd` and Python open the file through what the shell has open, so no name is looked up for it any more.
 const SCRIPT: &str = r#"
 export LC_ALL=C
 no() { echo "no $*"; exit 0; }
-for t in dd stat timeout; do
+python=
+for p in INTERPRETERS; do
+    if "$p" -I -S -c 'import os, signal, time; os.readv, time.clock_gettime(7)' </dev/null >/dev/null 2>&1
+    then python=$p; break
+    fi
+done
+tools='dd stat timeout'
+[ -z "$python" ] || tools=stat
+for t in $tools; do
     command -v "$t" >/dev/null 2>&1 || no "$t is missing on the host"
 done
-dd of=/dev/null bs=1 count=0 seek=1 iflag=fullblock,count_bytes oflag=seek_bytes \
+[ -n "$python" ] || dd of=/dev/null bs=1 count=0 seek=1 iflag=fullblock,count_bytes oflag=seek_bytes \
     conv=notrunc,nocreat status=none </dev/null >/dev/null 2>&1 || no "dd on the host is too old"
 cd -P -- "$1" 2>/dev/null || no "the account cannot enter the pool's folder"
 f="./$2"
@@ -36,12 +49,18 @@ k=$(stat -L -c '%f %h %d:%i' /proc/self/fd/3 2>/dev/null) || no "the host has no
 n=$(stat -c '%f %h %d:%i' -- "$f" 2>/dev/null)
 [ "$k" = "$n" ] || { echo "odd it was $n, and $k was opened"; exit 0; }
 read -r u _ </proc/uptime || no "the host does not tell its uptime"
-if command -v zstd >/dev/null 2>&1; then echo "ready $u zstd"; else echo "ready $u"; fi
-while :; do
-    timeout DEAF /bin/sh -c "$3" sh "$4"
+command -v zstd >/dev/null 2>&1 && u="$u zstd"
+echo "ready $u${python:+ python}"
+if [ -n "$python" ]; then
+    "$python" -I -S -c "$5" $4
     s=$?
-    [ "$s" = 0 ] || break
-done
+else
+    while :; do
+        timeout DEAF /bin/sh -c "$3" sh "$4"
+        s=$?
+        [ "$s" = 0 ] || break
+    done
+fi
 [ "$s" = 9 ] || exit 1
 echo "file $(stat -L -c '%f %h %d:%i %s' /proc/self/fd/3)"
 echo "name $(stat -c '%f %h %d:%i %s' -- "$f" 2>/dev/null)"
@@ -96,11 +115,25 @@ exit 1
 
 /// The command for the file of this name in that folder; `fenced` says that it is told until when it may write.
 pub(super) fn command(folder: &str, name: &str, fenced: bool) -> String {
-    let script = quoted(&SCRIPT.replace("DEAF", &DEAF.to_string()));
-    let writing = quoted(&WRITING.replace("BLOCK", &BLOCK.to_string()));
+    with((folder, name), fenced, INTERPRETERS, DEAF)
+}
+
+/// The same with these interpreters, which ends after so many seconds without `again`.
+pub(super) fn with(
+    (folder, name): (&str, &str),
+    fenced: bool,
+    interpreters: &str,
+    deaf: &str,
+) -> String {
+    let filled = |script: &str| {
+        let script = script.replace("INTERPRETERS", interpreters);
+        let script = script.replace("DEAF", deaf);
+        quoted(&script.replace("BLOCK", &BLOCK.to_string()))
+    };
+    let [script, writing, python] = [SCRIPT, WRITING, include_str!("write.py")].map(filled);
     let (folder, name) = (quoted(folder), quoted(name));
     let until = if fenced { "0" } else { "''" };
-    format!("exec /bin/sh -c {script} sh {folder} {name} {writing} {until}")
+    format!("exec /bin/sh -c {script} sh {folder} {name} {writing} {until} {python}")
 }
 
 /// Whether the last words of the command name one file.

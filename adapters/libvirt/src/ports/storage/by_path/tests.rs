@@ -12,6 +12,10 @@ use std::{
 
 use super::*;
 
+/// A host with Python, and one without.
+const BOTH: [&str; 2] = ["python3", "no-such-interpreter"];
+const NO_PYTHON: &str = BOTH[1];
+
 /// A folder with blanks and quotes in its name, and a volume of an odd name in it.
 struct Pool {
     dir: tempfile::TempDir,
@@ -40,12 +44,17 @@ impl Pool {
         self.at(self.name)
     }
 
-    fn command(&self) -> String {
-        script::command(self.dir.path().to_str().unwrap(), self.name, false)
+    fn command(&self, interpreters: &str) -> String {
+        self.command_of(false, interpreters, "900")
     }
 
-    fn start(&self) -> Script {
-        Script::of(&self.command())
+    fn command_of(&self, fenced: bool, interpreters: &str, deaf: &str) -> String {
+        let of = (self.dir.path().to_str().unwrap(), self.name);
+        script::with(of, fenced, interpreters, deaf)
+    }
+
+    fn start(&self, interpreters: &str) -> Script {
+        Script::of(&self.command(interpreters))
     }
 }
 
@@ -136,148 +145,178 @@ fn read(path: &Path) -> Vec<u8> {
 
 #[test]
 fn data_and_holes_are_written_in_order_and_a_rest_goes_on() {
+    for host in BOTH {
+        let pool = Pool::new();
+        let image = noise(700_003);
+        let mut script = pool.start(host).ready();
+        script.data(0, &image[..300_001]);
+        script.put(b"again\n");
+        assert_eq!(script.line(), "done");
+        script.data(300_001, &image[300_001..300_002]);
+        script.put(b"hole 300002 5000000\nagain\nagain\n");
+        let (file, name) = script.end();
+        assert!(script::is_same(&file, &name), "{file} {name}");
+        assert!(file.ends_with(" 5300002"), "{file}");
+        let volume = pool.volume();
+        assert!(volume.metadata().unwrap().blocks() * 512 < 1 << 20);
+        let mut second = pool.start(host).ready();
+        second.data(6_000_000, &image);
+        let (second_file, _) = second.end();
+        assert!(second_file.ends_with(" 6700003"), "{second_file}");
+        let mut expected = image[..300_002].to_vec();
+        expected.resize(6_000_000, 0);
+        expected.extend(&image);
+        assert!(read(&volume) == expected);
+        assert!(!pool.at("x").exists() && fs::read_dir(pool.dir.path()).unwrap().count() == 1);
+    }
+}
+
+#[test]
+fn a_host_says_what_writes_there() {
     let pool = Pool::new();
-    let image = noise(700_003);
-    let mut script = pool.start().ready();
-    script.data(0, &image[..300_001]);
-    script.put(b"again\n");
-    assert_eq!(script.line(), "done");
-    script.data(300_001, &image[300_001..300_002]);
-    script.put(b"hole 300002 5000000\nagain\nagain\n");
-    let (file, name) = script.end();
-    assert!(script::is_same(&file, &name), "{file} {name}");
-    assert!(file.ends_with(" 5300002"), "{file}");
-    let volume = pool.volume();
-    assert!(volume.metadata().unwrap().blocks() * 512 < 1 << 20);
-    let mut second = pool.start().ready();
-    second.data(6_000_000, &image);
-    let (second_file, _) = second.end();
-    assert!(second_file.ends_with(" 6700003"), "{second_file}");
-    let mut expected = image[..300_002].to_vec();
-    expected.resize(6_000_000, 0);
-    expected.extend(&image);
-    assert!(read(&volume) == expected);
-    assert!(!pool.at("x").exists() && fs::read_dir(pool.dir.path()).unwrap().count() == 1);
+    for host in BOTH {
+        let said = pool.start(host).line();
+        let Opened::Ready { python, .. } = opened(&said) else {
+            panic!("{said}");
+        };
+        assert_eq!(python, host != NO_PYTHON, "{said}");
+    }
 }
 
 #[test]
 fn what_is_written_into_a_longer_file_leaves_its_length() {
-    let pool = Pool::new();
-    fs::write(pool.volume(), [7; 10_000]).unwrap();
-    let mut script = pool.start().ready();
-    script.data(5, b"abc");
-    script.end();
-    let found = read(&pool.volume());
-    assert_eq!((found.len(), &found[4..9]), (10_000, &b"\x07abc\x07"[..]));
+    for host in BOTH {
+        let pool = Pool::new();
+        fs::write(pool.volume(), [7; 10_000]).unwrap();
+        let mut script = pool.start(host).ready();
+        script.data(5, b"abc");
+        script.end();
+        let found = read(&pool.volume());
+        assert_eq!((found.len(), &found[4..9]), (10_000, &b"\x07abc\x07"[..]));
+    }
 }
 
 #[test]
 fn a_session_that_is_cut_at_any_byte_leaves_a_prefix_and_nothing_running() {
-    let image = noise(400_000);
-    let mut sent = data(0, &image[..1_000]);
-    let second = sent.len();
-    sent.extend(b"again\n");
-    sent.extend(data(1_000, &image[1_000..300_000]));
-    let third = sent.len();
-    sent.extend(data(300_000, &image[300_000..]));
-    sent.extend(b"end\n");
-    let around = |at: usize| at.saturating_sub(3)..at + 24;
-    let places = (0..24).chain(around(second)).chain(around(third));
-    let places = places.chain([second + 131_072, third - 1, sent.len() - 5, sent.len() - 1]);
-    for cut in places {
-        let pool = Pool::with("v");
-        let mut script = pool.start().ready();
-        script.put(&sent[..cut]);
-        let said = script.cut();
-        let found = read(&pool.volume());
-        assert!(
-            found.len() <= cut && found == image[..found.len()],
-            "{cut}: {said}"
-        );
-        assert!(!said.contains("file"), "{cut}: {said}");
-        // All bytes of whole frames are there.
-        let whole = [(second, 1_000), (third, 300_000), (sent.len() - 4, 400_000)];
-        let least = whole.iter().rev().find(|(at, _)| cut >= *at);
-        assert!(
-            found.len() >= least.map_or(0, |(_, length)| *length),
-            "{cut}"
-        );
+    for host in BOTH {
+        let image = noise(400_000);
+        let mut sent = data(0, &image[..1_000]);
+        let second = sent.len();
+        sent.extend(b"again\n");
+        sent.extend(data(1_000, &image[1_000..300_000]));
+        let third = sent.len();
+        sent.extend(data(300_000, &image[300_000..]));
+        sent.extend(b"end\n");
+        let around = |at: usize| at.saturating_sub(3)..at + 24;
+        let places = (0..24).chain(around(second)).chain(around(third));
+        let places = places.chain([second + 131_072, third - 1, sent.len() - 5, sent.len() - 1]);
+        for cut in places {
+            let pool = Pool::with("v");
+            let mut script = pool.start(host).ready();
+            script.put(&sent[..cut]);
+            let said = script.cut();
+            let found = read(&pool.volume());
+            assert!(
+                found.len() <= cut && found == image[..found.len()],
+                "{cut}: {said}"
+            );
+            assert!(!said.contains("file"), "{cut}: {said}");
+            // All bytes of whole frames are there.
+            let whole = [(second, 1_000), (third, 300_000), (sent.len() - 4, 400_000)];
+            let least = whole.iter().rev().find(|(at, _)| cut >= *at);
+            assert!(
+                found.len() >= least.map_or(0, |(_, length)| *length),
+                "{cut}"
+            );
+        }
     }
 }
 
 #[test]
 fn whatever_else_has_the_volumes_name_is_not_opened() {
-    let pool = Pool::new();
-    let other = pool.at("other");
-    fs::write(&other, b"somebody's").unwrap();
-    let volume = pool.volume();
-    let odd = |make: &dyn Fn()| {
-        let _ = fs::remove_file(&volume);
-        make();
-        let said = pool.start().line();
-        assert!(matches!(opened(&said), Opened::Odd(_)), "{said}");
-    };
-    odd(&|| symlink(&other, &volume).unwrap());
-    odd(&|| symlink("nowhere", &volume).unwrap());
-    odd(&|| fs::hard_link(&other, &volume).unwrap());
-    odd(&|| {
-        let made = Command::new("mkfifo").arg("--").arg(&volume).status();
-        assert!(made.unwrap().success());
-    });
-    assert_eq!(read(&other), b"somebody's");
-    fs::remove_file(&volume).unwrap();
-    let said = pool.start().line();
-    assert!(matches!(opened(&said), Opened::No(_)), "{said}");
-    assert!(!volume.exists(), "it was made");
+    for host in BOTH {
+        let pool = Pool::new();
+        let other = pool.at("other");
+        fs::write(&other, b"somebody's").unwrap();
+        let volume = pool.volume();
+        let odd = |make: &dyn Fn()| {
+            let _ = fs::remove_file(&volume);
+            make();
+            let said = pool.start(host).line();
+            assert!(matches!(opened(&said), Opened::Odd(_)), "{said}");
+        };
+        odd(&|| symlink(&other, &volume).unwrap());
+        odd(&|| symlink("nowhere", &volume).unwrap());
+        odd(&|| fs::hard_link(&other, &volume).unwrap());
+        odd(&|| {
+            let made = Command::new("mkfifo").arg("--").arg(&volume).status();
+            assert!(made.unwrap().success());
+        });
+        assert_eq!(read(&other), b"somebody's");
+        fs::remove_file(&volume).unwrap();
+        let said = pool.start(host).line();
+        assert!(matches!(opened(&said), Opened::No(_)), "{said}");
+        assert!(!volume.exists(), "it was made");
+    }
 }
 
 #[test]
 fn a_link_that_takes_the_volumes_place_gets_nothing_and_shows_at_the_end() {
-    let pool = Pool::new();
-    let (volume, other) = (pool.volume(), pool.at("other"));
-    fs::write(&other, b"somebody's").unwrap();
-    for same_bytes in [false, true] {
-        let mut script = pool.start().ready();
-        script.data(0, b"first");
-        let away = pool.at("away");
-        fs::rename(&volume, &away).unwrap();
-        if same_bytes {
-            fs::copy(&away, &volume).unwrap();
-        } else {
-            symlink(&other, &volume).unwrap();
+    for host in BOTH {
+        let pool = Pool::new();
+        let (volume, other) = (pool.volume(), pool.at("other"));
+        fs::write(&other, b"somebody's").unwrap();
+        for same_bytes in [false, true] {
+            let mut script = pool.start(host).ready();
+            script.data(0, b"first");
+            let away = pool.at("away");
+            fs::rename(&volume, &away).unwrap();
+            if same_bytes {
+                fs::copy(&away, &volume).unwrap();
+            } else {
+                symlink(&other, &volume).unwrap();
+            }
+            script.data(5, b"second");
+            let (file, name) = script.end();
+            assert!(!script::is_same(&file, &name), "{file} {name}");
+            assert_eq!(read(&away), b"firstsecond");
+            assert_eq!(read(&other), b"somebody's");
+            fs::remove_file(&volume).unwrap();
+            fs::rename(&away, &volume).unwrap();
+            fs::write(&volume, b"").unwrap();
         }
-        script.data(5, b"second");
+        let mut script = pool.start(host).ready();
+        script.data(0, b"x");
+        fs::remove_file(&volume).unwrap();
         let (file, name) = script.end();
         assert!(!script::is_same(&file, &name), "{file} {name}");
-        assert_eq!(read(&away), b"firstsecond");
-        assert_eq!(read(&other), b"somebody's");
-        fs::remove_file(&volume).unwrap();
-        fs::rename(&away, &volume).unwrap();
-        fs::write(&volume, b"").unwrap();
+        assert!(!volume.exists(), "it was made anew");
     }
-    let mut script = pool.start().ready();
-    script.data(0, b"x");
-    fs::remove_file(&volume).unwrap();
-    let (file, name) = script.end();
-    assert!(!script::is_same(&file, &name), "{file} {name}");
-    assert!(!volume.exists(), "it was made anew");
 }
 
 #[test]
 fn a_folder_that_takes_the_place_of_the_pools_gets_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let [pool, away, other] = ["pool", "away", "other"].map(|name| dir.path().join(name));
-    for folder in [&pool, &other] {
-        fs::create_dir(folder).unwrap();
-        fs::write(folder.join("v"), b"").unwrap();
+    for host in BOTH {
+        let dir = tempfile::tempdir().unwrap();
+        let [pool, away, other] = ["pool", "away", "other"].map(|name| dir.path().join(name));
+        for folder in [&pool, &other] {
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join("v"), b"").unwrap();
+        }
+        let mut script = Script::of(&script::with(
+            (pool.to_str().unwrap(), "v"),
+            false,
+            host,
+            "900",
+        ))
+        .ready();
+        fs::rename(&pool, &away).unwrap();
+        symlink(&other, &pool).unwrap();
+        script.data(0, b"bytes");
+        script.end();
+        assert_eq!(read(&other.join("v")), b"");
+        assert_eq!(read(&away.join("v")), b"bytes");
     }
-    let mut script = Script::of(&script::command(pool.to_str().unwrap(), "v", false)).ready();
-    fs::rename(&pool, &away).unwrap();
-    symlink(&other, &pool).unwrap();
-    script.data(0, b"bytes");
-    script.end();
-    assert_eq!(read(&other.join("v")), b"");
-    assert_eq!(read(&away.join("v")), b"bytes");
 }
 
 #[test]
@@ -295,11 +334,19 @@ fn what_the_host_lacks_is_named_before_anything_is_sent() {
         ("stat", "stat is"),
         ("timeout", "timeout is"),
     ] {
-        assert!(no(&pool.command(), path).contains(reason), "{tool}");
+        assert!(
+            no(&pool.command(NO_PYTHON), path).contains(reason),
+            "{tool}"
+        );
         symlink(format!("/usr/bin/{tool}"), tools.path().join(tool)).unwrap();
     }
-    Script::with_tools(&pool.command(), path).ready();
-    let gone = script::command(tools.path().join("gone").to_str().unwrap(), "v", false);
+    Script::with_tools(&pool.command(NO_PYTHON), path).ready();
+    let gone = script::with(
+        (tools.path().join("gone").to_str().unwrap(), "v"),
+        false,
+        NO_PYTHON,
+        "900",
+    );
     assert!(no(&gone, "/usr/bin").contains("cannot enter"));
     fs::remove_file(tools.path().join("dd")).unwrap();
     fs::write(tools.path().join("dd"), "#!/bin/sh\nexit 1\n").unwrap();
@@ -307,37 +354,46 @@ fn what_the_host_lacks_is_named_before_anything_is_sent() {
         .args(["+x", &format!("{path}/dd")])
         .status();
     assert!(made.unwrap().success());
-    assert!(no(&pool.command(), path).contains("too old"));
+    assert!(no(&pool.command(NO_PYTHON), path).contains("too old"));
+    // Python needs no `dd`, and one that cannot do what is needed is passed over.
+    Script::with_tools(&pool.command("/usr/bin/python3"), path).ready();
+    assert!(no(&pool.command("false /bin/false"), path).contains("too old"));
 }
 
 #[test]
 fn a_disk_that_is_full_ends_it_with_its_own_words() {
-    let pool = Pool::with("v");
-    let small = format!("ulimit -f 1; trap '' XFSZ; {}", pool.command());
-    let mut script = Script::of(&small).ready();
-    script.data(0, &noise(100_000));
-    assert_ne!(script.child.wait().unwrap().code(), Some(0));
-    let mut errors = String::new();
-    let mut stderr = script.child.stderr.take().unwrap();
-    stderr.read_to_string(&mut errors).unwrap();
-    assert!(errors.contains("dd:"), "{errors}");
+    for host in BOTH {
+        let pool = Pool::with("v");
+        let small = format!("ulimit -f 1; trap '' XFSZ; {}", pool.command(host));
+        let mut script = Script::of(&small).ready();
+        script.data(0, &noise(100_000));
+        assert_ne!(script.child.wait().unwrap().code(), Some(0));
+        let mut errors = String::new();
+        let mut stderr = script.child.stderr.take().unwrap();
+        stderr.read_to_string(&mut errors).unwrap();
+        assert!(
+            errors.contains(if host == NO_PYTHON { "dd:" } else { "python:" }),
+            "{errors}"
+        );
+    }
 }
 
 #[test]
 fn it_ends_when_it_hears_nothing_any_more_and_at_words_without_sense() {
-    let pool = Pool::with("v");
-    let hasty = pool.command().replace("timeout 900", "timeout 0.1");
-    assert_ne!(hasty, pool.command());
-    let mut script = Script::of(&hasty).ready();
-    assert_eq!(script.line(), "", "nothing that ends an upload in order");
-    assert_ne!(script.child.wait().unwrap().code(), Some(0));
-    for rubbish in ["rubbish\n", "data x y\n", "data 0\n", "\n"] {
-        let mut crowded = pool.start().ready();
-        crowded.put(rubbish.as_bytes());
-        sleep(Duration::from_millis(1));
-        assert_eq!(crowded.line(), "", "{rubbish}");
+    for host in BOTH {
+        let pool = Pool::with("v");
+        let hasty = pool.command_of(false, host, "0.1");
+        let mut script = Script::of(&hasty).ready();
+        assert_eq!(script.line(), "", "nothing that ends an upload in order");
+        assert_ne!(script.child.wait().unwrap().code(), Some(0));
+        for rubbish in ["rubbish\n", "data x y\n", "data 0\n", "\n"] {
+            let mut crowded = pool.start(host).ready();
+            crowded.put(rubbish.as_bytes());
+            sleep(Duration::from_millis(1));
+            assert_eq!(crowded.line(), "", "{rubbish}");
+        }
+        assert_eq!(read(&pool.volume()), b"");
     }
-    assert_eq!(read(&pool.volume()), b"");
 }
 
 fn zstd(at: usize, bytes: &[u8]) -> Vec<u8> {
@@ -347,59 +403,63 @@ fn zstd(at: usize, bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn packed_bytes_are_unpacked_to_their_place_and_cut_at_any_byte_leave_a_prefix() {
-    let text = b"all work and no play ".repeat(30_000);
-    let pool = Pool::new();
-    let mut script = pool.start();
-    let said = opened(&script.line());
-    assert!(
-        matches!(said, Opened::Ready { unpacks: true, .. }),
-        "{said:?}"
-    );
-    script.data(0, b"plain");
-    script.put(&zstd(5, &text));
-    script.put(b"again\n");
-    script.put(&zstd(5 + text.len(), b"more"));
-    let (file, name) = script.end();
-    assert!(script::is_same(&file, &name), "{file} {name}");
-    assert!(read(&pool.volume()) == [&b"plain"[..], &text, b"more"].concat());
+    for host in BOTH {
+        let text = b"all work and no play ".repeat(30_000);
+        let pool = Pool::new();
+        let mut script = pool.start(host);
+        let said = opened(&script.line());
+        assert!(
+            matches!(said, Opened::Ready { unpacks: true, .. }),
+            "{said:?}"
+        );
+        script.data(0, b"plain");
+        script.put(&zstd(5, &text));
+        script.put(b"again\n");
+        script.put(&zstd(5 + text.len(), b"more"));
+        let (file, name) = script.end();
+        assert!(script::is_same(&file, &name), "{file} {name}");
+        assert!(read(&pool.volume()) == [&b"plain"[..], &text, b"more"].concat());
 
-    let noise = noise(300_000);
-    let sent = [zstd(0, &text), zstd(text.len(), &noise)].concat();
-    let whole = [&text[..], &noise].concat();
-    for part in 0..20 {
-        let cut = sent.len() * part / 20;
-        let pool_of_one = Pool::with("v");
-        let mut cut_off = pool_of_one.start().ready();
-        cut_off.put(&sent[..cut]);
-        cut_off.cut();
-        let found = read(&pool_of_one.volume());
-        assert!(found == whole[..found.len()], "{cut}");
+        let noise = noise(300_000);
+        let sent = [zstd(0, &text), zstd(text.len(), &noise)].concat();
+        let whole = [&text[..], &noise].concat();
+        for part in 0..20 {
+            let cut = sent.len() * part / 20;
+            let pool_of_one = Pool::with("v");
+            let mut cut_off = pool_of_one.start(host).ready();
+            cut_off.put(&sent[..cut]);
+            cut_off.cut();
+            let found = read(&pool_of_one.volume());
+            assert!(found == whole[..found.len()], "{cut}");
+        }
     }
 }
 
 #[test]
 fn packed_bytes_that_are_broken_end_the_upload() {
-    let text = b"all work and no play ".repeat(30_000);
-    let mut broken = zstd(0, &text);
-    let middle = broken.len() / 2;
-    broken[middle..middle + 40].fill(0xff);
-    let short = [&b"zstd 0 5\n"[..], b"12345"].concat();
-    for (sent, at_unpacking) in [
-        (broken, true),
-        (short, true),
-        (b"zstd x y\n".to_vec(), false),
-    ] {
-        let pool = Pool::with("v");
-        let mut script = pool.start().ready();
-        script.put(&sent);
-        script.put(b"end\n");
-        assert_eq!(script.last(), "", "it counts as whole");
-        assert_ne!(script.child.wait().unwrap().code(), Some(0));
-        let mut errors = String::new();
-        let mut stderr = script.child.stderr.take().unwrap();
-        stderr.read_to_string(&mut errors).unwrap();
-        let said = errors.contains("zstd failed");
-        assert_eq!(said, at_unpacking, "{errors}");
+    for host in BOTH {
+        let text = b"all work and no play ".repeat(30_000);
+        let mut broken = zstd(0, &text);
+        let middle = broken.len() / 2;
+        broken[middle..middle + 40].fill(0xff);
+        let short = [&b"zstd 0 5\n"[..], b"12345"].concat();
+        for (sent, at_unpacking) in [
+            (broken, true),
+            (short, true),
+            (b"zstd x y\n".to_vec(), false),
+        ] {
+            let pool = Pool::with("v");
+            let mut script = pool.start(host).ready();
+            script.put(&sent);
+            script.put(b"end\n");
+            assert_eq!(script.last(), "", "it counts as whole");
+            assert_ne!(script.child.wait().unwrap().code(), Some(0));
+            let mut errors = String::new();
+            let mut stderr = script.child.stderr.take().unwrap();
+            stderr.read_to_string(&mut errors).unwrap();
+            let said = errors.contains("zstd failed");
+            assert_eq!(said, at_unpacking, "{errors}");
+        }
     }
 }
 
@@ -434,56 +494,60 @@ fn with_busybox(applet: &str) -> Option<(tempfile::TempDir, String)> {
 
 #[test]
 fn who_is_fenced_writes_nothing_before_it_is_told_until_when_nor_afterwards() {
-    for (lines, written) in [
-        (String::new(), false),
-        (format!("until {}\n", uptime()), false),
-        ("until x\n".to_owned(), false),
-        (format!("until {}\n", uptime() + 600), true),
-        // It has to be told again.
-        (format!("until {}\nagain\n", uptime() + 600), false),
-        (format!("again\nuntil {}\n", uptime() + 600), true),
-    ] {
-        for (what, frame) in [
-            ("data", data(0, b"bytes")),
-            ("zstd", zstd(0, b"bytes")),
-            ("hole", b"hole 0 5\n".to_vec()),
+    for host in BOTH {
+        for (lines, written) in [
+            (String::new(), false),
+            (format!("until {}\n", uptime()), false),
+            ("until x\n".to_owned(), false),
+            (format!("until {}\n", uptime() + 600), true),
+            // It has to be told again.
+            (format!("until {}\nagain\n", uptime() + 600), false),
+            (format!("again\nuntil {}\n", uptime() + 600), true),
         ] {
-            let pool = Pool::with("v");
-            let command = script::command(pool.dir.path().to_str().unwrap(), "v", true);
-            let mut script = Script::of(&command).ready();
-            script.put(lines.as_bytes());
-            script.put(&frame);
-            let said = script.line();
-            assert_eq!(said == "done", written, "{what} after {lines:?}: {said}");
-            let len = fs::metadata(pool.volume()).unwrap().len();
-            assert_eq!(len, if written { 5 } else { 0 }, "{what} after {lines:?}");
+            for (what, frame) in [
+                ("data", data(0, b"bytes")),
+                ("zstd", zstd(0, b"bytes")),
+                ("hole", b"hole 0 5\n".to_vec()),
+            ] {
+                let pool = Pool::with("v");
+                let command = pool.command_of(true, host, "900");
+                let mut script = Script::of(&command).ready();
+                script.put(lines.as_bytes());
+                script.put(&frame);
+                let said = script.line();
+                assert_eq!(said == "done", written, "{what} after {lines:?}: {said}");
+                let len = fs::metadata(pool.volume()).unwrap().len();
+                assert_eq!(len, if written { 5 } else { 0 }, "{what} after {lines:?}");
+            }
         }
     }
 }
 
 #[test]
 fn bytes_that_come_too_late_are_not_written() {
-    let busybox = with_busybox("timeout");
-    let paths = std::iter::once("/usr/bin:/bin".to_owned());
-    for path in paths.chain(busybox.as_ref().map(|(_, path)| path.clone())) {
-        let pool = Pool::with("v");
-        let command = script::command(pool.dir.path().to_str().unwrap(), "v", true);
-        let mut script = Script::with_tools(&command, &path).ready();
-        let bytes = noise(3 << 20);
-        let frame = data(0, &bytes);
-        script.put(format!("until {}\n", uptime() + 2).as_bytes());
-        let (early, late) = frame.split_at(1 << 20);
-        script.put(early);
-        let told = uptime();
-        while uptime() < told + 4 {
-            sleep(Duration::from_millis(50));
+    for host in BOTH {
+        let busybox = with_busybox("timeout");
+        let paths = std::iter::once("/usr/bin:/bin".to_owned());
+        for path in paths.chain(busybox.as_ref().map(|(_, path)| path.clone())) {
+            let pool = Pool::with("v");
+            let command = pool.command_of(true, host, "900");
+            let mut script = Script::with_tools(&command, &path).ready();
+            let bytes = noise(3 << 20);
+            let frame = data(0, &bytes);
+            script.put(format!("until {}\n", uptime() + 2).as_bytes());
+            let (early, late) = frame.split_at(1 << 20);
+            script.put(early);
+            let told = uptime();
+            while uptime() < told + 4 {
+                sleep(Duration::from_millis(50));
+            }
+            let before = fs::read(pool.volume()).unwrap();
+            // Nobody may listen any more.
+            let _ = script.child.stdin.as_mut().unwrap().write_all(late);
+            assert_eq!(script.line(), "", "{path}");
+            script.cut();
+            assert_eq!(fs::read(pool.volume()).unwrap(), before, "{path}");
+            assert!(before.len() < 2 << 20, "{path}");
         }
-        let before = fs::read(pool.volume()).unwrap();
-        // Nobody may listen any more.
-        let _ = script.child.stdin.as_mut().unwrap().write_all(late);
-        assert_eq!(script.line(), "", "{path}");
-        script.cut();
-        assert_eq!(fs::read(pool.volume()).unwrap(), before, "{path}");
-        assert!(before.len() < 2 << 20, "{path}");
     }
 }

@@ -34,6 +34,8 @@ const QUEUE: usize = 8;
 /// Bytes of a frame: at first, and where they go fast.
 const FIRST: u64 = 1 << 20;
 const MOST: u64 = 4 << 20;
+/// Where Python writes larger frames save nothing, and where a MiB takes less they are not needed to tell how fast the way is.
+const QUICK_MIB: Duration = Duration::from_millis(4);
 /// A frame that takes less is followed by larger ones, one that takes more by smaller ones.
 const FAST: Duration = Duration::from_secs(5);
 const SLOW: Duration = Duration::from_secs(20);
@@ -67,7 +69,7 @@ impl PathUpload {
     /// One through that process, which is ready, from there on.
     pub(super) fn start(
         (host, key): (&LibvirtHost, &VolumeKey),
-        process: HostProcess,
+        (process, python): (HostProcess, bool),
         at: u64,
         (packing, right): (PackingPolicy, WriteRight),
     ) -> Self {
@@ -79,6 +81,7 @@ impl PathUpload {
             object: format!("volume {key}"),
             input: process.input(),
             process,
+            python,
             told: Instant::now(),
             unwritten: VecDeque::new(),
             tell,
@@ -171,6 +174,7 @@ struct PathWriter {
     host: String,
     object: String,
     process: HostProcess,
+    python: bool,
     input: SshInput,
     /// When the host heard last that the sender lives.
     told: Instant,
@@ -363,7 +367,9 @@ impl PathWriter {
         let begun = Instant::now();
         self.unwritten.push_back((end, begun));
         self.put(line.into()).await?;
+        let mut sent = 0_u64;
         for mut bytes in data {
+            sent = sent.saturating_add(bytes.len() as u64);
             // Each piece has a deadline of its own.
             while !bytes.is_empty() {
                 let piece = bytes.split_to(bytes.len().min(PART));
@@ -377,7 +383,9 @@ impl PathWriter {
         } else {
             (begun.elapsed(), FAST, SLOW)
         };
-        if took < fast {
+        if self.python && self.most >= FIRST && is_quick(sent, took) {
+            self.most = FIRST;
+        } else if took < fast {
             self.most = self.most.saturating_mul(2).min(MOST);
         } else if took > slow {
             self.most = (self.most / 2).max(PART as u64);
@@ -477,12 +485,18 @@ impl PathWriter {
     }
 }
 
-/// What the last words of `dd` come to; without any the session is over.
+/// Whether so many bytes went faster than [`QUICK_MIB`].
+fn is_quick(sent: u64, took: Duration) -> bool {
+    let limit = QUICK_MIB.as_nanos().saturating_mul(u128::from(sent));
+    took.as_nanos().saturating_mul(1 << 20) < limit
+}
+
+/// What the last words of `dd` or Python come to; without any the session is over.
 fn kind_of(words: &str, gave_way: bool) -> PortErrorKind {
     let says = |text: &str| words.contains(text);
     if says("No space left on device") || says("Disk quota exceeded") {
         PortErrorKind::NoSpace
-    } else if gave_way || !(says("dd:") || says("zstd")) {
+    } else if gave_way || !(says("dd:") || says("python:") || says("zstd")) {
         PortErrorKind::OutcomeUnknown
     } else {
         PortErrorKind::Other
@@ -511,6 +525,12 @@ mod tests {
                 false,
                 PortErrorKind::Other,
             ),
+            (
+                "python: No space left on device",
+                false,
+                PortErrorKind::NoSpace,
+            ),
+            ("python: Input/output error", false, PortErrorKind::Other),
             ("Decoding error\nzstd failed", false, PortErrorKind::Other),
             (
                 "it ended without a word",
