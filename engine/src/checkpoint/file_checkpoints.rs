@@ -1,7 +1,7 @@
 //! Checkpoints on a local disk.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -12,6 +12,7 @@ use std::{
 
 use async_trait::async_trait;
 
+use self::slots::SlotsOf;
 use super::{Checkpoints, check};
 use crate::{
     blocking::blocking,
@@ -23,14 +24,14 @@ use crate::{
 };
 
 mod envelope;
+mod slots;
 
 /// What a file is called until it is whole.
 const TEMPORARY: &str = "tmp";
 
 /// Checkpoints in a folder of their own, a small file for each.
 ///
-/// A file is written beside the one it takes the place of, so that a crash leaves the old value or
-/// the new. One that cannot be believed counts as absent: checkpoints are hints.
+/// A crash leaves the old value or the new. One that cannot be believed counts as absent: checkpoints are hints.
 ///
 /// After the first write or sync that fails nothing is written any more, and every call answers
 /// [`JournalError::Storage`]; [`FileCheckpoints::failed`] tells the process to end. Dropping the
@@ -45,7 +46,8 @@ pub struct FileCheckpoints {
     writer: GroupWriter<CheckpointWriter>,
 }
 
-type CheckpointNames = BTreeMap<RunId, BTreeSet<String>>;
+/// And the sequence of what was written last, once something was.
+type CheckpointNames = BTreeMap<RunId, BTreeMap<String, Option<u64>>>;
 
 impl FileCheckpoints {
     /// Opens the store in `dir`, or creates it. One process at a time has it open.
@@ -126,19 +128,23 @@ impl Checkpoints for FileCheckpoints {
         self.check()?;
         // Before it is written: whoever forgets the run waits for it then.
         lock(&self.runs).entry(run).or_default();
-        let (name, bytes) = (file_name(run, node), envelope::seal(run, node, &value));
+        let node = node.clone();
         self.writer
-            .write(CheckpointRequest::Put { run, name, bytes })
+            .write(CheckpointRequest::Put { run, node, value })
             .await
     }
 
     async fn get(&self, run: RunId, node: &Name) -> Result<Option<Vec<u8>>, JournalError> {
         self.check()?;
         let (path, node) = (self.dir.join(file_name(run, node)), node.clone());
-        blocking(move || match std::fs::read(&path) {
-            Ok(bytes) => Ok(envelope::open(run, &node, &bytes)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(storage(&path, &e)),
+        blocking(move || {
+            let slots = SlotsOf {
+                path: &path,
+                run,
+                node: &node,
+            };
+            let newest = slots.newest().map_err(|e| storage(&path, &e))?;
+            Ok(newest.map(|(_, value)| value))
         })
         .await
     }
@@ -170,7 +176,8 @@ fn find(dir: &Path) -> io::Result<CheckpointNames> {
         let name = path.file_name().and_then(|name| name.to_str());
         let run = name.and_then(|name| name.split_once('-')?.0.parse().ok());
         if let (Some(run), Some(name)) = (run, name) {
-            runs.entry(run).or_default().insert(name.to_owned());
+            let files = runs.entry(run).or_default();
+            files.insert(name.to_owned(), None);
         }
     }
     Ok(runs)
@@ -187,8 +194,8 @@ fn lock(runs: &Mutex<CheckpointNames>) -> MutexGuard<'_, CheckpointNames> {
 enum CheckpointRequest {
     Put {
         run: RunId,
-        name: String,
-        bytes: Vec<u8>,
+        node: Name,
+        value: Vec<u8>,
     },
     Forget(RunId),
 }
@@ -200,21 +207,34 @@ struct CheckpointWriter {
 }
 
 impl CheckpointWriter {
-    fn put(&self, run: RunId, name: String, bytes: &[u8]) -> io::Result<()> {
+    /// Whether the folder has to be synced.
+    fn put(&self, run: RunId, node: &Name, value: &[u8]) -> io::Result<bool> {
+        let name = file_name(run, node);
+        let known = lock(&self.runs)
+            .get(&run)
+            .and_then(|files| *files.get(&name)?);
         let path = self.dir.join(&name);
-        files::put(&path, &temporary(&path), bytes)?;
-        lock(&self.runs).entry(run).or_default().insert(name);
-        Ok(())
+        let slots = SlotsOf {
+            path: &path,
+            run,
+            node,
+        };
+        let (sequence, is_new) = slots.put(known, value)?;
+        let mut runs = lock(&self.runs);
+        runs.entry(run).or_default().insert(name, Some(sequence));
+        Ok(is_new)
     }
 
-    fn forget(&self, run: RunId) -> io::Result<()> {
-        for name in lock(&self.runs).remove(&run).unwrap_or_default() {
+    fn forget(&self, run: RunId) -> io::Result<bool> {
+        let files = lock(&self.runs).remove(&run).unwrap_or_default();
+        let any = !files.is_empty();
+        for name in files.into_keys() {
             match std::fs::remove_file(self.dir.join(name)) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 _ => {}
             }
         }
-        Ok(())
+        Ok(any)
     }
 }
 
@@ -228,7 +248,7 @@ impl Commit for CheckpointWriter {
 
     fn weight(request: &CheckpointRequest) -> usize {
         match request {
-            CheckpointRequest::Put { bytes, .. } => bytes.len(),
+            CheckpointRequest::Put { value, .. } => value.len(),
             CheckpointRequest::Forget(_) => 1024,
         }
     }
@@ -239,14 +259,17 @@ impl Commit for CheckpointWriter {
     ) -> Result<Vec<Result<(), JournalError>>, JournalError> {
         self.permit.to_grow()?;
         let answers = group.iter().map(|_| Ok(())).collect();
+        let mut names_changed = false;
         for request in group {
             let done = match request {
-                CheckpointRequest::Put { run, name, bytes } => self.put(run, name, &bytes),
+                CheckpointRequest::Put { run, node, value } => self.put(run, &node, &value),
                 CheckpointRequest::Forget(run) => self.forget(run),
             };
-            done.map_err(|e| storage(&self.dir, &e))?;
+            names_changed |= done.map_err(|e| storage(&self.dir, &e))?;
         }
-        files::sync_dir(&self.dir).map_err(|e| storage(&self.dir, &e))?;
+        if names_changed {
+            files::sync_dir(&self.dir).map_err(|e| storage(&self.dir, &e))?;
+        }
         Ok(answers)
     }
 }

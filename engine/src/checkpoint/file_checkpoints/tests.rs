@@ -35,6 +35,77 @@ async fn a_damaged_or_half_file_counts_as_absent() {
     assert_eq!(store.get(run(1), &node).await, Ok(Some(vec![8])));
 }
 
+/// The values that a file may come to hold when the power goes while it is written: any blocks of it old or new.
+#[tokio::test]
+async fn a_write_that_is_torn_anywhere_leaves_the_value_before_it() {
+    let (dir, store) = store().await;
+    let node = Name::of("upload");
+    let value = |n: u8| vec![n; 3_000 + usize::from(n)];
+    let path = store.dir.join(file_name(run(1), &node));
+    let mut before = Vec::new();
+    for n in 0..6 {
+        store.put(run(1), &node, value(n)).await.unwrap();
+        let after = fs::read(&path).unwrap();
+        for at in (0..=after.len()).step_by(512) {
+            let Some(old) = before.get(at..).filter(|_| n > 0) else {
+                continue;
+            };
+            let head_is_new = [&after[..at], old].concat();
+            let tail_is_new = [&before[..at], &after[at..]].concat();
+            for torn in [head_is_new, tail_is_new] {
+                fs::write(&path, torn).unwrap();
+                let found = store.get(run(1), &node).await.unwrap().unwrap();
+                assert!(found == value(n) || found == value(n - 1), "{n} at {at}");
+            }
+        }
+        fs::write(&path, &after).unwrap();
+        before = after;
+    }
+    store.close().await;
+    let reopened = FileCheckpoints::open(dir.path().join("c")).await.unwrap();
+    assert_eq!(reopened.get(run(1), &node).await, Ok(Some(value(5))));
+    // Which is the newest is read from the file once.
+    for n in 6..9 {
+        reopened.put(run(1), &node, value(n)).await.unwrap();
+        assert_eq!(reopened.get(run(1), &node).await, Ok(Some(value(n))));
+    }
+    assert_eq!(fs::read_dir(&reopened.dir).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn the_newest_of_two_values_is_never_overwritten() {
+    let (_dir, store) = store().await;
+    let node = Name::of("upload");
+    let path = store.dir.join(file_name(run(1), &node));
+    for n in 0..5_u8 {
+        store.put(run(1), &node, vec![n]).await.unwrap();
+    }
+    // The newest is lost: the one before it stands, and is not what the next write takes.
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[..100].fill(0xff);
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(store.get(run(1), &node).await, Ok(Some(vec![3])));
+    store.close().await;
+    let reopened = FileCheckpoints::open(&store.dir).await.unwrap();
+    let kept = fs::read(&path).unwrap()[slots::SLOT..].to_vec();
+    reopened.put(run(1), &node, vec![9]).await.unwrap();
+    assert_eq!(fs::read(&path).unwrap()[slots::SLOT..], kept);
+    assert_eq!(reopened.get(run(1), &node).await, Ok(Some(vec![9])));
+}
+
+#[tokio::test]
+async fn the_longest_value_under_the_longest_name_fits() {
+    let (_dir, store) = store().await;
+    let longest = (1..=4_096).rev().map(|n| "n".repeat(n));
+    let node = longest.filter_map(|name| Name::new(name).ok()).next();
+    let node = node.unwrap();
+    for n in 0..3 {
+        let value = vec![n; crate::journal::RECORD_MAX];
+        store.put(run(1), &node, value.clone()).await.unwrap();
+        assert_eq!(store.get(run(1), &node).await, Ok(Some(value)));
+    }
+}
+
 #[tokio::test]
 async fn a_file_under_anothers_name_counts_as_absent() {
     let (_dir, store) = store().await;
@@ -118,8 +189,10 @@ proptest! {
         value in prop::collection::vec(any::<u8>(), 0..200), at in any::<Index>(), by in 1..=255u8,
     ) {
         let node = Name::of("a");
-        let whole = envelope::seal(run(1), &node, &value);
-        prop_assert_eq!(envelope::open(run(1), &node, &whole), Some(value));
+        let whole = envelope::seal(run(1), &node, 7, &value);
+        prop_assert_eq!(envelope::open(run(1), &node, &whole), Some((7, value.clone())));
+        let longer = [whole.as_slice(), b"what was there before"].concat();
+        prop_assert_eq!(envelope::open(run(1), &node, &longer), Some((7, value)));
         prop_assert_eq!(envelope::open(run(1), &node, &whole[..at.index(whole.len())]), None);
         let mut changed = whole;
         *at.get_mut(&mut changed) ^= by;
