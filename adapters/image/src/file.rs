@@ -2,22 +2,22 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{SeekFrom, seek};
-use rustix::io::Errno;
-use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo};
+use rustix::io::{Errno, pread};
+use vsiflow_steps::ports::{
+    ImageSource, ImageStream, SourceError, SourceErrorKind, SourceInfo,
+    pieces::{PIECE, zeros},
+};
 
 use crate::error::{ShownError, error, invalid, parse};
 use crate::folders::{FileError, Folders};
-
-/// Bytes read at a time: large enough that the disk is the limit, small enough for any memory.
-const PIECE: usize = 192 * 1024;
 
 /// Reads `file:` URLs. Regular files only: a pipe or a device has no end to wait for.
 #[derive(Clone, Debug, Default)]
@@ -127,9 +127,6 @@ fn io_error(shown: &ShownError, cause: &io::Error) -> SourceError {
     error(kind, shown, cause.to_string())
 }
 
-/// What a hole reads as.
-pub(crate) static ZEROS: [u8; PIECE] = [0; PIECE];
-
 /// A file, read in pieces. Each call may wait for the disk.
 pub(crate) struct FileInPieces(pub(crate) File);
 
@@ -146,25 +143,25 @@ impl FileInPieces {
 
     /// The piece that begins there; less than a whole one only at the end.
     fn piece(&self, at: u64) -> io::Result<Bytes> {
-        let mut piece = BytesMut::zeroed(PIECE);
-        let mut read = 0_usize;
-        while let Some(rest) = piece.get_mut(read..).filter(|rest| !rest.is_empty()) {
-            match self.0.read_at(rest, at.saturating_add(read as u64)) {
+        let mut piece = Vec::with_capacity(PIECE);
+        while piece.len() < PIECE {
+            let from = at.saturating_add(piece.len() as u64);
+            // Into memory that nobody wrote zeros to before.
+            match pread(&self.0, spare_capacity(&mut piece), from) {
                 Ok(0) => break,
-                Ok(got) => read = read.saturating_add(got),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
             }
         }
-        piece.truncate(read);
-        Ok(piece.freeze())
+        piece.truncate(PIECE);
+        Ok(Bytes::from(piece))
     }
 
     /// The piece that begins there, and from where on there is data again if that is behind it.
     pub(crate) fn piece_or_hole(&self, at: u64) -> io::Result<(Bytes, u64)> {
         let data_from = self.data_from(at);
         if data_from.saturating_sub(at) >= PIECE as u64 {
-            Ok((Bytes::from_static(&ZEROS), data_from))
+            Ok((zeros(PIECE as u64), data_from))
         } else {
             Ok((self.piece(at)?, at))
         }
@@ -185,7 +182,7 @@ struct FileStream {
 impl FileStream {
     async fn piece(&mut self) -> Result<Bytes, SourceError> {
         if self.data_from.saturating_sub(self.read) >= PIECE as u64 {
-            return Ok(Bytes::from_static(&ZEROS));
+            return Ok(zeros(PIECE as u64));
         }
         let (file, at) = (Arc::clone(&self.file), self.read);
         let read = tokio::task::spawn_blocking(move || file.piece_or_hole(at)).await;
@@ -223,6 +220,7 @@ impl ImageStream for FileStream {
 mod tests {
     use super::*;
     use std::io::Write as _;
+    use std::os::unix::fs::FileExt as _;
     use url::Url;
 
     async fn all(url: &str) -> Result<Vec<u8>, SourceError> {

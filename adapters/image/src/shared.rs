@@ -5,6 +5,7 @@
 //! others is bounded, and one that falls further behind leaves the group and reads on by itself.
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -12,16 +13,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::{self, error::RecvError};
-use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceInfo};
+use vsiflow_steps::ports::{
+    ImageSource, ImageStream, SourceError, SourceInfo,
+    pieces::{ContentPieces, PIECE},
+};
 
-/// Pieces that are kept for those behind the fastest; a piece is at most [`PIECE`] bytes.
-const RING: usize = 64;
+/// Pieces of [`PIECE`] bytes that are kept for those behind the fastest.
+const RING: usize = 16;
 /// So many pieces are read ahead of the fastest.
 const AHEAD: u64 = 4;
 /// Who comes before so many pieces were read joins.
-const JOIN: usize = 32;
-/// Larger pieces are cut: what is kept is counted in pieces.
-const PIECE: usize = 128 * 1024;
+const JOIN: usize = 12;
 
 type SharedPiece = Result<Bytes, SourceError>;
 
@@ -156,40 +158,31 @@ impl<S: ImageSource> SharedSource<S> {
 }
 
 /// Reads for the group until the image ends or nobody is left.
-async fn feed(read: Weak<PendingRead>, mut stream: Box<dyn ImageStream>) {
+async fn feed(read: Weak<PendingRead>, stream: Box<dyn ImageStream>) {
+    // What is kept is counted in pieces, so that they have one size.
+    let mut pieces = ContentPieces::new(stream, PIECE);
     let mut sent = 0_u64;
-    while let Some(mut next) = read_for(&read, stream.as_mut()).await {
-        loop {
-            let rest = match &mut next {
-                Ok(Some(piece)) if piece.len() > PIECE => Some(piece.split_off(PIECE)),
-                _ => None,
-            };
-            let Some(piece) = next.transpose() else {
-                end(&read);
-                return;
-            };
-            let failed = piece.is_err();
-            if !hand_out(&read, piece, sent).await || failed {
-                end(&read);
-                return;
-            }
-            sent = sent.saturating_add(1);
-            match rest {
-                Some(rest) => next = Ok(Some(rest)),
-                None => break,
-            }
+    while let Some(next) = read_for(&read, &mut pieces).await {
+        let Some(piece) = next.transpose() else {
+            break;
+        };
+        let failed = piece.is_err();
+        if !hand_out(&read, piece, sent).await || failed {
+            break;
         }
+        sent = sent.saturating_add(1);
     }
+    end(&read);
 }
 
 /// What the source gives next; none once nobody is left to read it. A source may hold something for its
 /// readers while these wait.
 async fn read_for(
     read: &Weak<PendingRead>,
-    stream: &mut dyn ImageStream,
+    pieces: &mut ContentPieces,
 ) -> Option<Result<Option<Bytes>, SourceError>> {
     let went_on = read.upgrade()?.went_on.clone();
-    let mut next = stream.next();
+    let mut next = pin!(pieces.next());
     loop {
         tokio::select! {
             piece = &mut next => return Some(piece),

@@ -1,65 +1,11 @@
-//! An image in pieces of one size, and the zeros in them.
+//! The zeros in the pieces of an image.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use crate::ports::{ImageStream, SourceError};
+use crate::ports::pieces::are_zeros;
 
-/// As long as a packet to a host may be, and whole pages.
-pub(super) const PIECE: usize = 48 * 4_096;
 /// So many zeros together are a hole.
 const HOLE: usize = 16 * 4_096;
-
-/// Makes pieces of one size out of whatever comes from a source.
-pub(super) struct ContentPieces {
-    stream: Box<dyn ImageStream>,
-    size: usize,
-    left: BytesMut,
-    ended: bool,
-}
-
-impl ContentPieces {
-    pub(super) fn new(stream: Box<dyn ImageStream>, size: usize) -> Self {
-        Self {
-            stream,
-            size: size.clamp(1, PIECE),
-            left: BytesMut::new(),
-            ended: false,
-        }
-    }
-
-    /// The next piece; shorter only at the end. Not cancel safe.
-    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
-        while self.left.len() < self.size && !self.ended {
-            match self.stream.next().await? {
-                // Nothing is copied where the source gives pieces of this size.
-                Some(piece) if self.left.is_empty() && piece.len() == self.size => {
-                    return Ok(Some(piece));
-                }
-                Some(piece) => {
-                    self.left.reserve(self.size.max(piece.len()));
-                    self.left.extend_from_slice(&piece);
-                }
-                None => self.ended = true,
-            }
-        }
-        let next = self.left.split_to(self.size.min(self.left.len()));
-        Ok((!next.is_empty()).then(|| next.freeze()))
-    }
-
-    /// The next piece, and of that at most so many bytes. Not cancel safe.
-    pub(super) async fn next_within(&mut self, most: u64) -> Result<Option<Bytes>, SourceError> {
-        let Some(mut piece) = self.next().await? else {
-            return Ok(None);
-        };
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        if most < piece.len() {
-            let mut kept = BytesMut::from(piece.split_off(most));
-            kept.extend_from_slice(&self.left);
-            self.left = kept;
-        }
-        Ok(Some(piece))
-    }
-}
 
 /// A part of a piece.
 #[derive(Debug, PartialEq, Eq)]
@@ -93,15 +39,13 @@ pub(super) fn parts(piece: &Bytes) -> Vec<ImagePart> {
 fn hole_at(piece: &Bytes, at: usize) -> bool {
     let end = at.saturating_add(HOLE).min(piece.len());
     let block = piece.get(at..end).unwrap_or_default();
-    block.len() >= HOLE.min(piece.len()) && ZEROS.get(..block.len()) == Some(block)
+    block.len() >= HOLE.min(piece.len()) && are_zeros(block)
 }
-
-/// Compared with as a whole, which is many times as fast as byte by byte.
-static ZEROS: [u8; HOLE] = [0; HOLE];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::pieces::PIECE;
 
     #[test]
     fn zeros_are_told_from_data() {

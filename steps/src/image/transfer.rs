@@ -3,6 +3,7 @@
 use std::pin::pin;
 
 use bytes::Bytes;
+use tokio::sync::mpsc;
 use vsiflow_engine::{
     model::{Failure, Hash},
     step::StepContext,
@@ -16,7 +17,7 @@ use super::{
     claim, format,
     hash::RunningHash,
     identity,
-    pieces::{ContentPieces, ImagePart, PIECE, parts},
+    pieces::{ImagePart, parts},
     promise, sidecar,
     track::{Track, TrackRecorder},
 };
@@ -26,11 +27,15 @@ use crate::{
     ports::{
         HostPorts, ImageSource, ImageStream, SourceInfo, UploadSink, VolumeFormat, VolumeInfo,
         VolumeKey, VolumeSpec,
+        pieces::{ContentPieces, PIECE},
     },
 };
 
 /// At most so many bytes are sent to the host a second time.
 pub const INTERVAL: u64 = 16 * 1024 * 1024;
+
+/// Pieces that are read and hashed before they can be sent.
+const HASHED: usize = 6;
 
 /// What went through.
 pub(super) struct Sent {
@@ -349,46 +354,62 @@ impl Upload<'_> {
         Err(failure)
     }
 
-    /// Sends until the source ends; while a piece is sent and hashed the next one is read.
+    /// Sends until the source ends; meanwhile the next pieces are read and hashed.
+    ///
+    /// What was read before a source failed is sent still.
     async fn pump(
         &self,
         begun: &mut TransferBegun,
-        mut bounds: Bounds,
+        bounds: Bounds,
         track: &Track,
         sink: &mut dyn UploadSink,
     ) -> Result<(u64, RunningHash), Broken> {
+        let (from, dense_until) = (begun.from.clone(), begun.dense_until);
         let total = begun.checkpoint.source.length;
-        let (mut position, mut hash) = (begun.from.position, begun.from.hash.clone());
-        let mut first = std::mem::take(&mut begun.first).into_iter();
-        let mut next = match first.next() {
-            Some(piece) => Some(piece),
-            None => begun.pieces.next().await.map_err(broken_source)?,
+        let (read_one, read) = mpsc::channel(1);
+        let (hashed_one, hashed) = mpsc::channel(HASHED);
+        let reading = async { Ok(self.read_all(begun, bounds, read_one).await) };
+        let hashing = hash_all(from.clone(), read, hashed_one);
+        let sending = async {
+            let mut hashed = hashed;
+            let mut reached = from;
+            while let Some((piece, place)) = hashed.recv().await {
+                track.room(piece.len() as u64).await;
+                let dense = dense_until.saturating_sub(reached.position);
+                let sent = self.send_parts(sink, &piece, dense).await;
+                sent.map_err(Broken::Host)?;
+                track.note(place.clone());
+                self.cx.report("uploading", place.position, total);
+                reached = place;
+            }
+            Ok((reached.position, reached.hash))
         };
-        while let Some(piece) = next {
-            let length = piece.len() as u64;
+        let (read_to_its_end, (), sent) = tokio::try_join!(reading, hashing, sending)?;
+        read_to_its_end.map(|()| sent)
+    }
+
+    /// Reads until the source ends, or nobody takes what it gives.
+    async fn read_all(
+        &self,
+        begun: &mut TransferBegun,
+        mut bounds: Bounds,
+        read: mpsc::Sender<Bytes>,
+    ) -> Result<(), Broken> {
+        let mut first = std::mem::take(&mut begun.first).into_iter();
+        loop {
+            let next = match first.next() {
+                Some(piece) => Some(piece),
+                None => begun.pieces.next().await.map_err(broken_source)?,
+            };
+            let Some(piece) = next else {
+                return Ok(());
+            };
             let bounded = bounds.take(&piece);
             bounded.map_err(|failure| Broken::Source(failure.of_object(&self.params.url)))?;
-            track.room(length).await;
-            let reading = async {
-                match first.next() {
-                    Some(first) => Ok(Some(first)),
-                    None => begun.pieces.next().await,
-                }
-            };
-            let dense = begun.dense_until.saturating_sub(position);
-            let sending = self.send_parts(sink, &piece, dense);
-            let (sent, hashed, read) = tokio::join!(sending, hash.add(piece.clone()), reading);
-            sent.map_err(Broken::Host)?;
-            hash = hashed.map_err(Broken::Host)?;
-            position = position.saturating_add(length);
-            track.note(UploadPosition {
-                position,
-                hash: hash.clone(),
-            });
-            self.cx.report("uploading", position, total);
-            next = read.map_err(broken_source)?;
+            if read.send(piece).await.is_err() {
+                return Ok(());
+            }
         }
-        Ok((position, hash))
     }
 
     /// Sends a piece. In its first `dense` bytes the volume may hold something else than zeros.
@@ -413,6 +434,30 @@ impl Upload<'_> {
         }
         Ok(())
     }
+}
+
+/// Hashes what comes, and gives each piece on with the place behind it.
+async fn hash_all(
+    from: UploadPosition,
+    mut read: mpsc::Receiver<Bytes>,
+    hashed: mpsc::Sender<(Bytes, UploadPosition)>,
+) -> Result<(), Broken> {
+    let UploadPosition {
+        mut position,
+        mut hash,
+    } = from;
+    while let Some(piece) = read.recv().await {
+        hash = hash.add(piece.clone()).await.map_err(Broken::Host)?;
+        position = position.saturating_add(piece.len() as u64);
+        let place = UploadPosition {
+            position,
+            hash: hash.clone(),
+        };
+        if hashed.send((piece, place)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn broken_source(error: crate::ports::SourceError) -> Broken {

@@ -13,6 +13,7 @@ mod error;
 pub mod host;
 pub mod image_source;
 pub mod network;
+pub mod pieces;
 pub mod screen;
 pub mod storage;
 mod upload_limit;

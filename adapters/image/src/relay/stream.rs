@@ -6,10 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
-use vsiflow_steps::ports::{ImageStream, SourceError, SourceInfo};
+use vsiflow_steps::ports::{ImageStream, SourceError, SourceInfo, pieces::zeros};
 
 use super::{STARVED, SentPiece, UploadRelay, awaited};
-use crate::file::ZEROS;
 
 /// What a reader may wait for bytes, and the bytes that are worth a second of it.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
@@ -72,10 +71,10 @@ impl ImageStream for RelayStream {
         };
         let bytes = match piece {
             SentPiece::Data(bytes) => bytes,
-            SentPiece::Zeros(zeros) => {
-                let now = usize::try_from(zeros).map_or(ZEROS.len(), |now| now.min(ZEROS.len()));
-                self.zeros = zeros.saturating_sub(now as u64);
-                Bytes::from_static(&ZEROS).slice(..now)
+            SentPiece::Zeros(left) => {
+                let hole = zeros(left);
+                self.zeros = left.saturating_sub(hole.len() as u64);
+                hole
             }
         };
         self.read = self.read.saturating_add(bytes.len() as u64);

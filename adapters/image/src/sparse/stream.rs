@@ -2,11 +2,13 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use vsiflow_steps::ports::{ImageStream, SourceError, SourceErrorKind, SourceInfo};
+use vsiflow_steps::ports::{
+    ImageStream, SourceError, SourceErrorKind, SourceInfo,
+    pieces::{PIECE, zeros},
+};
 
 use super::map::{BlockMap, SparseExtent};
 use super::ranges::{RangeReader, Ranges as _};
-use crate::file::ZEROS;
 
 /// No server waits while so many zeros go.
 const LONG_HOLE: u64 = 1 << 30;
@@ -62,7 +64,7 @@ impl ImageStream for SparseStream {
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
-        let piece = match self.map.extent(self.position, ZEROS.len() as u64) {
+        let piece = match self.map.extent(self.position, PIECE as u64) {
             None => {
                 self.file.unchanged().await?;
                 return Ok(None);
@@ -72,8 +74,7 @@ impl ImageStream for SparseStream {
                 if self.zeros > LONG_HOLE {
                     self.file.leave();
                 }
-                let length = usize::try_from(length).unwrap_or(ZEROS.len());
-                Bytes::from_static(&ZEROS).slice(..length.min(ZEROS.len()))
+                zeros(length)
             }
             Some(SparseExtent::Data { at, length }) => {
                 self.zeros = 0;
