@@ -41,6 +41,11 @@ fn lab_the_history_of_an_image_says_which_way_it_went() {
     upload.run().exits(0);
     upload.is_whole();
     assert_eq!(way(&upload), BY_PATH);
+    // The lab's host is near, and has Python.
+    let near = Upload::sized(&lab, "lab-path-near", 48, 24 * MIB);
+    near.run().exits(0);
+    near.is_whole();
+    assert_eq!(way(&near), BY_PATH);
     // Half of it is text.
     let packed = Upload::sized(&lab, "lab-path-packed", 46, 24 * MIB);
     let packed = packed.with_keys(&[("TRANSFER", "packed")]);

@@ -38,7 +38,7 @@ impl SlotsOf<'_> {
     }
 
     fn newest_of(&self, bytes: &[u8]) -> Option<(u64, Vec<u8>)> {
-        let open = |bytes| envelope::open(self.run, self.node, bytes);
+        let open = |slot| envelope::open(self.run, self.node, slot);
         let (first, second) = bytes.split_at_checked(SLOT).unwrap_or((bytes, &[]));
         let newest = [open(first), open(second)].into_iter().flatten();
         newest.max_by_key(|(sequence, _)| *sequence)
@@ -58,7 +58,7 @@ impl SlotsOf<'_> {
         if last.is_some()
             && let Some(file) = self.slots()?
         {
-            let at = if next % 2 == 0 { 0 } else { SLOT };
+            let at = if next.is_multiple_of(2) { 0 } else { SLOT };
             file.write_all_at(&sealed, at as u64)?;
             file.sync_data()?;
             return Ok((next, false));
@@ -78,7 +78,7 @@ impl SlotsOf<'_> {
     }
 
     fn put_file(&self, sequence: u64, mut sealed: Vec<u8>) -> io::Result<()> {
-        if sequence % 2 != 0 {
+        if !sequence.is_multiple_of(2) {
             sealed.splice(..0, [0; SLOT]);
         }
         sealed.resize(2 * SLOT, 0);
