@@ -8,7 +8,7 @@ use std::{
 };
 
 use serde_json::json;
-use vsiflow_tests::{Host, Vsi, Vsiflow, history};
+use vsiflow_tests::{Host, Vsi, Vsiflow, history, until};
 
 /// Nobody's key.
 const HOST_KEY: &str =
@@ -77,16 +77,30 @@ fn defect_14_a_host_that_is_silent_keeps_no_other_waiting_and_is_never_ready() {
 fn defect_16_calls_that_time_out_are_made_again_and_nothing_panics() {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(Vsi::named("first"), &[]).exits(0);
-    for call in ["facts", "create", "define", "start"] {
+    let calls = [
+        ("facts", "resolve_host"),
+        ("create", "write_cidata"),
+        ("define", "define_domain"),
+        ("start", "start_domain"),
+    ];
+    for (call, step) in calls {
         vsiflow.change_sim(|state| state["broken"] = json!({ call: "Timeout" }));
-        let ran = vsiflow
-            .apply(Vsi::named("web"), &["--timeout", "3s"])
-            .exits(5);
+        // What failed before waits for its next attempt, and only then it is this call's turn.
+        let (ran, failure) = until(&format!("{step} fails"), 90, || {
+            let ran = vsiflow
+                .apply(Vsi::named("web"), &["--timeout", "3s"])
+                .exits(5);
+            let failure = history::failure_of(step, &vsiflow.history("web"));
+            failure.map(|failure| (ran, failure))
+        });
         ran.says("VSI0102").keeps_quiet_about("panicked");
-        let failure = history::failure(&vsiflow.history("web"), "VSI0102");
         assert_eq!(
-            (failure.class.as_str(), failure.host.as_str()),
-            ("transient", "sim")
+            (
+                failure.code.as_str(),
+                failure.class.as_str(),
+                failure.host.as_str()
+            ),
+            ("VSI0102", "transient", "sim")
         );
         assert_eq!(vsiflow.phase("first"), "Running");
     }

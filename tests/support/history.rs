@@ -99,6 +99,12 @@ pub fn failure(history: &[Event], code: &str) -> Failure {
         .unwrap_or_else(|| panic!("no {code} in {history:#?}"))
 }
 
+/// The newest failure of that step, if it failed.
+pub fn failure_of(step: &str, history: &[Event]) -> Option<Failure> {
+    let mut events = history.iter().rev().filter(|event| event.step() == step);
+    events.find_map(Event::error)
+}
+
 /// Holds that no step ran again whose success was recorded, and that offsets only grow.
 ///
 /// # Panics
