@@ -161,3 +161,26 @@ fn several_images_go_in_one_command_and_to_hosts_that_are_chosen_by_labels() {
         .run(&["image", "upload", &other, "-l", "!role"])
         .exits(0);
 }
+
+#[test]
+fn hosts_that_an_upload_met_first_are_found_by_the_labels_of_their_documents() {
+    let (vsiflow, server) = (Vsiflow::of_documents(), Server::new());
+    let [url, other] = ["guest.qcow2", "other.qcow2"]
+        .map(|name| server.answers(name, Answer::Image(server::image(LENGTH))));
+    for host in ["one", "two"] {
+        let document = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {host}, labels: {{role: test}}}}\n\
+             data: {{HOSTNAME: 'sim:{host}'}}\n"
+        );
+        let file = vsiflow.write(&format!("{host}.yaml"), &document);
+        let host = ["-f", file.to_str().unwrap()];
+        vsiflow
+            .run(&[&["image", "upload", &url][..], &host].concat())
+            .exits(0);
+    }
+    let selected = vsiflow.run(&["image", "upload", &other, "-l", "role=test"]);
+    selected
+        .exits(0)
+        .says("image/other.qcow2 is whole on sim:one")
+        .says("image/other.qcow2 is whole on sim:two");
+}

@@ -43,12 +43,21 @@ pub(crate) async fn one_host(
         let remedy = "name a file with one host's ConfigMap and Secret, or the host with --host";
         return Err(ExitProblem::new(Exit::Usage, "VSI0607", message, remedy));
     }
-    let map = maps.first().map(|document| &document.spec);
-    let secret = secrets.first().map(|document| &document.spec);
-    HostSettings::from_keys(map, secret).map_err(|error| {
-        let message = format!("{}: {}", error.key, error.message);
-        ExitProblem::new(Exit::Usage, "VSI0607", message, error.remedy)
-    })
+    let (map, secret) = (maps.first(), secrets.first());
+    let settings = HostSettings::from_keys(
+        map.map(|found| &found.spec),
+        secret.map(|found| &found.spec),
+    );
+    let labels = map.or(secret).map(|document| document.meta.labels.clone());
+    settings
+        .map(|settings| HostSettings {
+            labels: labels.unwrap_or_default(),
+            ..settings
+        })
+        .map_err(|error| {
+            let message = format!("{}: {}", error.key, error.message);
+            ExitProblem::new(Exit::Usage, "VSI0607", message, error.remedy)
+        })
 }
 
 /// What the command line says of uploads takes the place of what the host's settings say.
