@@ -127,7 +127,7 @@ impl CommandLine {
 
 /// A command to be done.
 #[derive(Clone, Debug)]
-pub struct Command {
+pub struct CallerCommand {
     /// What is asked.
     pub request: CommandRequest,
     /// Who asks, as the history names them.
@@ -168,7 +168,7 @@ pub trait Commands: Send + Sync + 'static {
     fn about(&self, args: &[String]) -> Result<About, Problem>;
 
     /// Does it. A closed output means that nobody reads it any more.
-    async fn run(&self, command: Command, output: CommandOutput) -> CommandEnd;
+    async fn run(&self, command: CallerCommand, output: CommandOutput) -> CommandEnd;
 }
 
 /// What commands share.
@@ -258,7 +258,7 @@ pub(crate) async fn run(
             .ok_or_else(|| caller.refused())?,
     };
     let turn = api.turns().turn(about).await?;
-    let command = Command {
+    let command = CallerCommand {
         request,
         actor: caller.actor,
     };
@@ -273,7 +273,7 @@ pub(crate) async fn run(
 /// Begins with a command; its lines come out here.
 fn begin(
     api: &Api,
-    command: Command,
+    command: CallerCommand,
     about: About,
     held: impl Send + 'static,
 ) -> mpsc::Receiver<Bytes> {
@@ -323,7 +323,7 @@ pub(crate) async fn collect(
 ) -> Result<Printed, Problem> {
     let about = api.commands().about(&request.args)?;
     let _turn = api.turns().turn(about).await?;
-    let command = Command {
+    let command = CallerCommand {
         request,
         actor: caller.actor.clone(),
     };

@@ -43,7 +43,8 @@ pub use browser::BrowserDoor;
 pub use caller::{Caller, Rights};
 pub use certificate::{Certificate, CertificateError};
 pub use commands::{
-    About, Command, CommandEnd, CommandFile, CommandLine, CommandOutput, CommandRequest, Commands,
+    About, CallerCommand, CommandEnd, CommandFile, CommandLine, CommandOutput, CommandRequest,
+    Commands,
 };
 pub use listen::{API, Limits, METRICS, Peer, REMOTE, Security, serve};
 pub use openapi::document;

@@ -140,7 +140,7 @@ impl<T> List<T> {
 
 /// An object by namespace and name.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-pub(crate) struct Named {
+pub(crate) struct ObjectPath {
     /// The namespace.
     pub(crate) namespace: String,
     /// The name.

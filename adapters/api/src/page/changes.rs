@@ -6,7 +6,7 @@ use serde::Deserialize;
 use vsiflow_workflows::fleet::{VsiGeneration, differences};
 
 use super::{Looked, Shown, fleet::address, text};
-use crate::v1::Named;
+use crate::v1::ObjectPath;
 
 /// Generations that are shown.
 const MOST: usize = 200;
@@ -20,11 +20,11 @@ pub(super) struct Compared {
 }
 
 pub(super) async fn page(
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     looked: Looked,
     compared: Query<Compared>,
 ) -> Shown {
-    let Named { namespace, name } = &target;
+    let ObjectPath { namespace, name } = &target;
     let all = looked
         .fleet
         .vsis()

@@ -40,7 +40,7 @@ use super::{Looked, Shown, fleet::address, text};
 use crate::{
     Caller, Problem, Rights,
     router::Api,
-    v1::{Named, open_queued},
+    v1::{ObjectPath, open_queued},
 };
 
 /// How much of the log is shown at first, in bytes.
@@ -52,8 +52,8 @@ const NAME: HeaderName = HeaderName::from_static("vsiflow-console");
 /// A console is not open, or is somebody else's.
 const NOT_OPEN: &str = "VSI0842";
 
-pub(super) async fn page(Path(target): Path<Named>, looked: Looked) -> Shown {
-    let Named { namespace, name } = &target;
+pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Shown {
+    let ObjectPath { namespace, name } = &target;
     let vsi = looked.fleet.vsis().get(namespace, name).await?;
     let main = html! {
         h1 { "Console of "
@@ -68,7 +68,7 @@ pub(super) async fn page(Path(target): Path<Named>, looked: Looked) -> Shown {
     Ok(looked.page(&format!("Console of {name}"), "", &main))
 }
 
-async fn live(Named { namespace, name }: &Named, looked: &Looked) -> Markup {
+async fn live(ObjectPath { namespace, name }: &ObjectPath, looked: &Looked) -> Markup {
     let (from, said, why) = match end(looked, namespace, name).await {
         Ok((from, said)) => (from, said, String::new()),
         Err(error) => (0, Vec::new(), error.to_string()),
@@ -175,7 +175,7 @@ fn operator(caller: Option<&Caller>) -> Result<&Caller, Problem> {
 pub(super) async fn open(
     State(api): State<Api>,
     caller: Option<Extension<Caller>>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(opening): Query<ConsolePageQuery>,
 ) -> Result<Response, Problem> {
     let caller = operator(caller.as_deref())?;

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use vsiflow_workflows::fleet::{GroupItem, GroupObject, GroupWave};
 
 use super::{Looked, Shown, fleet::state, layout::link, lists, pools, text, vsi};
-use crate::v1::Named;
+use crate::v1::ObjectPath;
 
 /// Events that are shown.
 const EVENTS: usize = 50;
@@ -46,8 +46,8 @@ fn address(group: &GroupObject, looked: &Looked) -> String {
     link(&path, Some(&looked.at))
 }
 
-pub(super) async fn page(Path(target): Path<Named>, looked: Looked) -> Shown {
-    let Named { namespace, name } = &target;
+pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Shown {
+    let ObjectPath { namespace, name } = &target;
     let group = Box::pin(looked.fleet.groups().get(namespace, name)).await?;
     let own = format!("group/{name}");
     let history = Box::pin(looked.fleet.history().lines(namespace, &own)).await?;

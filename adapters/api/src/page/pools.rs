@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use vsiflow_workflows::fleet::{PoolMember, PoolObject};
 
 use super::{Looked, Shown, approvals, fleet, fleet::state, layout::link, lists, text, vsi};
-use crate::v1::Named;
+use crate::v1::ObjectPath;
 
 /// Members that are shown of one pool.
 const MEMBERS: usize = 250;
@@ -55,8 +55,8 @@ pub(super) fn address_of(namespace: &str, name: &str, looked: &Looked) -> String
     link(&path, Some(&looked.at))
 }
 
-pub(super) async fn page(Path(target): Path<Named>, looked: Looked) -> Shown {
-    let Named { namespace, name } = &target;
+pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Shown {
+    let ObjectPath { namespace, name } = &target;
     let pool = Box::pin(looked.fleet.pools().get(namespace, name)).await?;
     let own = format!("pool/{name}");
     let history = Box::pin(looked.fleet.history().lines(namespace, &own)).await?;

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use vsiflow_workflows::fleet::{Condition, VsiObject};
 
 use super::{Looked, Shown, approvals, fleet::state, hosts, layout, lists, runs, text};
-use crate::v1::Named;
+use crate::v1::ObjectPath;
 
 /// Events that are shown.
 const EVENTS: usize = 50;
@@ -20,11 +20,11 @@ pub(super) struct DrawnRun {
 }
 
 pub(super) async fn page(
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     looked: Looked,
     Query(drawn): Query<DrawnRun>,
 ) -> Shown {
-    let Named { namespace, name } = &target;
+    let ObjectPath { namespace, name } = &target;
     let vsi = looked.fleet.vsis().get(namespace, name).await?;
     let runs = looked.fleet.history().run_graphs(namespace, name).await?;
     let history = looked.fleet.history().lines(namespace, name).await?;

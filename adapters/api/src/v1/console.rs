@@ -49,7 +49,7 @@ use tokio_util::sync::CancellationToken;
 use vsiflow_engine::executor::By;
 use vsiflow_workflows::fleet::{ConsoleAccess, ConsoleWay, Fleet, FleetError, OpenConsole};
 
-use super::{Named, about};
+use super::{ObjectPath, about};
 use crate::{Caller, Problem, caller, described, router::Api, wire};
 
 /// What the connection changes to.
@@ -115,7 +115,7 @@ pub(super) fn changes() -> ApiRouter<Api> {
 async fn open(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(query): Query<ConsoleQuery>,
     Changing(upgrade, _): Changing<Serial>,
 ) -> Result<ChangesOver<Serial>, Problem> {
@@ -127,7 +127,7 @@ async fn open(
 async fn open_screen(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Changing(upgrade, _): Changing<Vnc>,
 ) -> Result<ChangesOver<Vnc>, Problem> {
     let how = (ConsoleWay::Vnc, false, caller.by(""));
@@ -137,7 +137,7 @@ async fn open_screen(
 
 async fn asked(
     api: &Api,
-    target: &Named,
+    target: &ObjectPath,
     how: (ConsoleWay, bool, By),
     upgrade: OnUpgrade,
 ) -> Result<(), Problem> {
@@ -152,7 +152,7 @@ async fn asked(
 /// typed, and what is received is shown. It is closed once either is dropped.
 pub(crate) async fn open_queued(
     api: &Api,
-    target: &Named,
+    target: &ObjectPath,
     force: bool,
     by: By,
 ) -> Result<(mpsc::Sender<Bytes>, mpsc::Receiver<Bytes>), Problem> {
@@ -168,7 +168,7 @@ pub(crate) async fn open_queued(
 }
 
 /// A holder that does not stay would cut a console off.
-fn stays(api: &Api, way: ConsoleWay, target: &Named) -> Result<(), Problem> {
+fn stays(api: &Api, way: ConsoleWay, target: &ObjectPath) -> Result<(), Problem> {
     let words = ["vsiflow", way.as_str(), &target.name].map(str::to_owned);
     api.commands().about(&words).map(drop)
 }

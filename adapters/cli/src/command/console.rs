@@ -37,17 +37,17 @@ pub(super) async fn run(common: &Common, args: &ConsoleArgs) -> CommandOutcome {
     if App::held().is_none() {
         terminal::check(args.stdin)?;
     }
-    open(common, ConsoleRequest::Console(args)).await
+    open(common, GuestChannel::Console(args)).await
 }
 
 /// What is opened of a guest.
 #[derive(Clone, Copy)]
-pub(super) enum ConsoleRequest<'a> {
+pub(super) enum GuestChannel<'a> {
     Console(&'a ConsoleArgs),
     Screen(&'a VncArgs),
 }
 
-impl<'a> ConsoleRequest<'a> {
+impl<'a> GuestChannel<'a> {
     fn way(self) -> ConsoleWay {
         match self {
             Self::Console(_) => ConsoleWay::Serial,
@@ -84,7 +84,7 @@ impl<'a> ConsoleRequest<'a> {
 }
 
 /// Opens something of a guest here, or by whoever holds the state directory.
-pub(super) async fn open(common: &Common, wanted: ConsoleRequest<'_>) -> CommandOutcome {
+pub(super) async fn open(common: &Common, wanted: GuestChannel<'_>) -> CommandOutcome {
     if App::held().is_some() {
         let (message, word) = ("it needs a connection of its own", wanted.way().as_str());
         let remedy =
@@ -128,7 +128,7 @@ async fn through(place: &Place, args: &ConsoleArgs) -> Option<CommandOutcome> {
     Some(converse(&name, carry).await)
 }
 
-async fn here(common: &Common, wanted: ConsoleRequest<'_>) -> CommandOutcome {
+async fn here(common: &Common, wanted: GuestChannel<'_>) -> CommandOutcome {
     let app = App::open_to_record(common).await?;
     let noted = note_opened(&app, wanted).await;
     // Whoever has a console open keeps nobody from the state directory.
@@ -147,7 +147,7 @@ async fn talk(console: OpenConsole, args: &ConsoleArgs) -> CommandOutcome {
 
 async fn note_opened(
     app: &App,
-    wanted: ConsoleRequest<'_>,
+    wanted: GuestChannel<'_>,
 ) -> Result<(ConsoleAccess, OpenMark), ExitProblem> {
     let (fleet, target, way) = (&app.fleet, wanted.target(), wanted.way());
     let name = target.name();

@@ -6,7 +6,7 @@ use vsiflow_steps::image::format;
 use vsiflow_workflows::{
     fleet::DiskToExport,
     spec::{
-        Checksum, DeletionPolicy, DesiredDataDisk, DesiredImage, DiskSource, ImageUrl, Resolved,
+        Checksum, DataDiskSource, DeletionPolicy, DesiredDataDisk, DesiredImage, ImageUrl, Resolved,
     },
 };
 
@@ -97,7 +97,7 @@ async fn import(common: &Common, args: DiskImportArgs) -> CommandOutcome {
         deletion_policy: DeletionPolicy::Retain,
         member_of: None,
         copy_of: None,
-        source: Some(DiskSource::Image { image }),
+        source: Some(DataDiskSource::Image { image }),
     };
     let resolved = Resolved {
         data_disks: vec![disk],

@@ -19,7 +19,7 @@ use vsiflow_workflows::fleet::{ConsoleAccess, ConsoleWay, OpenConsole};
 
 use super::{
     CommandOutcome,
-    console::{self, ConsoleRequest},
+    console::{self, GuestChannel},
 };
 use crate::{
     args::{Common, VncArgs},
@@ -34,7 +34,7 @@ const VIEWERS: usize = 8;
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(common: &Common, args: &VncArgs) -> CommandOutcome {
-    console::open(common, ConsoleRequest::Screen(args)).await
+    console::open(common, GuestChannel::Screen(args)).await
 }
 
 /// By the host.

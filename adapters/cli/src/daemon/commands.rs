@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use clap::Parser as _;
 use http::StatusCode;
 use vsiflow_api::{
-    About, Command, CommandEnd, CommandOutput, CommandRequest, Commands, Problem, Rights,
+    About, CallerCommand, CommandEnd, CommandOutput, CommandRequest, Commands, Problem, Rights,
 };
 use vsiflow_engine::model::Actor;
 use vsiflow_file::InputText;
@@ -48,8 +48,8 @@ impl Commands for CallersCommands {
         Ok(About { needs, follows })
     }
 
-    async fn run(&self, command: Command, output: CommandOutput) -> CommandEnd {
-        let Command { request, actor } = command;
+    async fn run(&self, command: CallerCommand, output: CommandOutput) -> CommandEnd {
+        let CallerCommand { request, actor } = command;
         let Some(cli) = command_line(&request.args) else {
             return ended(Exit::Usage, None);
         };

@@ -2,7 +2,7 @@
 //! tells it that would make the change.
 
 use serde_json::{Value, json};
-use vsiflow_kube::{crd::Proposal, plugin::VsiResource};
+use vsiflow_kube::{crd::ProposedChange, plugin::VsiResource};
 
 use super::{
     ClusterAccess,
@@ -55,7 +55,7 @@ pub(super) async fn approve(there: &ClusterAccess<'_>, args: PluginPowerArgs) ->
     power::finish(there, approved, &args, said).await
 }
 
-fn proposal(vsi: &VsiResource) -> Result<&Proposal, ExitProblem> {
+fn proposal(vsi: &VsiResource) -> Result<&ProposedChange, ExitProblem> {
     vsi.status.proposal.as_ref().ok_or_else(|| {
         ExitProblem::new(
             Exit::Blocked,
