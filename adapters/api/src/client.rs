@@ -9,7 +9,7 @@ use hyper::{body::Incoming, client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
 use vsiflow_workflows::fleet::ConsoleWay;
 
-use crate::{CommandLine, CommandRequest, Place, Problem, v1::protocol};
+use crate::{CommandLine, CommandRequest, Place, Problem, wire::protocol};
 
 /// The longest line of an answer, in bytes: a piece of output, each byte of it escaped.
 const LONGEST_LINE: usize = 1024 * 1024;

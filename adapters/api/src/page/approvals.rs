@@ -18,12 +18,17 @@ use vsiflow_workflows::{
     spec::Quantity,
 };
 
-use super::{Looked, Page, Shown, fleet::address, layout::link, on_to, operator, pools, text};
-use crate::{Caller, Problem, router::Api, v1::ObjectPath};
+use super::{
+    address,
+    layout::link,
+    looked::{Looked, Page, Shown, on_to, operator},
+    text,
+};
+use crate::{Caller, Problem, api::Api, v1::ObjectPath};
 
-/// What was shown is not what waits.
+/// The plan that was shown is not the one that waits now.
 const STALE: &str = "VSI0840";
-/// Changes on one page.
+/// The most changes that one page shows.
 const MOST: usize = 100;
 
 pub(super) async fn list(looked: Looked) -> Shown {
@@ -50,14 +55,14 @@ pub(super) async fn list(looked: Looked) -> Shown {
         @if number == 0 && pools.is_empty() { p { "No change waits for approval." } }
         @if number > MOST { p { "The first " (MOST) " of " (number) " VSIs" } }
         @for pool in pools {
-            h2 { a href=(pools::address(pool, &looked)) {
+            h2 { a href=(address::pool(&pool.metadata.namespace, &pool.metadata.name, &looked)) {
                 "pool/" (text::visible(&pool.metadata.namespace)) "/" (text::visible(&pool.metadata.name))
             } }
             (of_pool_shown(pool, &looked))
         }
         @for vsi in &vsis {
             @if let Some(change) = &vsi.status.proposal {
-                h2 { a href=(address(&vsi.metadata.namespace, &vsi.metadata.name, &looked)) {
+                h2 { a href=(address::vsi(&vsi.metadata.namespace, &vsi.metadata.name, &looked)) {
                     (vsi.metadata.namespace) "/" (vsi.metadata.name)
                 } }
                 (of_vsi_shown(vsi, change, &looked))

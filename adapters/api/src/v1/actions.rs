@@ -22,8 +22,8 @@ use vsiflow_workflows::{
     record::PowerAction,
 };
 
-use super::{Answer, ObjectPath, about};
-use crate::{Caller, Problem, router::Api};
+use super::resource::{Answer, ObjectPath, about};
+use crate::{Caller, Problem, api::Api};
 
 /// How long an outcome is waited for, at most.
 const WAIT: Duration = Duration::from_secs(60);

@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use vsiflow_workflows::fleet::GroupObject;
 
 use super::{
-    Answer, AtQuery, List, ObjectPath, about,
     actions::{ActionEffect, ActionResult, DeleteQuery, deleted, wait_for},
     objects::ListQuery,
+    resource::{Answer, AtQuery, List, ObjectPath, about},
 };
-use crate::{Caller, router::Api};
+use crate::{Caller, api::Api};
 
 const TAG: &str = "virtualservergroups";
 const ALL: &str = "/v1/virtualservergroups";

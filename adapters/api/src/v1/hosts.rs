@@ -15,10 +15,10 @@ use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::fleet::{DrainedVsi, HostObject, ShutdownPolicy};
 
 use super::{
-    Answer, AtQuery, List, about,
     actions::{ActionEffect, ActionRequest, ActionResult},
+    resource::{Answer, AtQuery, List, about},
 };
-use crate::{Caller, problem::Problem, router::Api};
+use crate::{Caller, api::Api, problem::Problem};
 
 /// A host.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]

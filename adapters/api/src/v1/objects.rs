@@ -13,8 +13,8 @@ use vsiflow_workflows::fleet::{
     RunObject, VsiObject, differences_of,
 };
 
-use super::{Answer, AtQuery, List, ObjectPath, about};
-use crate::router::Api;
+use super::resource::{Answer, AtQuery, List, ObjectPath, about};
+use crate::api::Api;
 
 /// Which objects are listed.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

@@ -16,11 +16,11 @@ use vsiflow_engine::{executor::By, model::EntityId};
 use vsiflow_workflows::fleet::{Fleet, FleetError, PoolObject};
 
 use super::{
-    Answer, AtQuery, List, ObjectPath, about,
     actions::{ActionEffect, ActionResult, DeleteQuery, deleted, wait_for},
     objects::ListQuery,
+    resource::{Answer, AtQuery, List, ObjectPath, about},
 };
-use crate::{Caller, Problem, router::Api};
+use crate::{Caller, Problem, api::Api};
 
 const TAG: &str = "virtualserverpools";
 const ALL: &str = "/v1/virtualserverpools";

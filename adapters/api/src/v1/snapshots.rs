@@ -18,11 +18,11 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    Answer, AtQuery, List, ObjectPath, about,
     actions::{ActionEffect, ActionResult, DeleteQuery, deleted, wait_for},
     objects::ListQuery,
+    resource::{Answer, AtQuery, List, ObjectPath, about},
 };
-use crate::{Caller, router::Api};
+use crate::{Caller, api::Api};
 
 const TAG: &str = "virtualserversnapshots";
 const ALL: &str = "/v1/virtualserversnapshots";

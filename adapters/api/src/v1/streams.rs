@@ -15,8 +15,12 @@ use vsiflow_engine::{journal::Offset, model::EntityId};
 use vsiflow_steps::ports::ConsolePosition;
 use vsiflow_workflows::fleet::{ConsoleLog, HistoryLine, LogChunk};
 
-use super::{Console, Lines, ObjectPath, Streamed, about};
-use crate::{Problem, router::Api};
+use super::resource::{ObjectPath, about};
+use crate::{
+    Problem,
+    api::Api,
+    streamed::{Console, Lines, Streamed},
+};
 
 /// How often what is followed is looked at.
 const POLL: Duration = Duration::from_millis(500);
