@@ -11,6 +11,7 @@ mod create;
 mod disk;
 #[cfg(test)]
 pub(crate) mod examples;
+mod files;
 mod host;
 mod image;
 mod pool;
@@ -32,7 +33,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use apply::{ApplyArgs, DeleteArgs, Sources, WAIT_TIMEOUT, WaitArgs};
+pub(crate) use apply::{ApplyArgs, DeleteArgs, PruneArgs, Sources, WAIT_TIMEOUT, WaitArgs};
 pub(crate) use audit::{
     AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, CompactArgs,
     JournalCommand, RepairArgs, ReplayArgs,
@@ -40,7 +41,7 @@ pub(crate) use audit::{
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use bundle::{BundleApplyArgs, BundleCommand, BundleCreateArgs, BundleShowArgs};
 pub(crate) use change::{
-    ApproveArgs, PauseArgs, PlanArgs, PowerArgs, PruneArgs, RebuildArgs, StopArgs, Targets,
+    ApproveArgs, PauseArgs, PlanArgs, PowerArgs, RebuildArgs, StopArgs, Targets,
 };
 pub(crate) use common::{Common, Server};
 pub(crate) use contract::{

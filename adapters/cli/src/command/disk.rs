@@ -10,11 +10,14 @@ use vsiflow_workflows::{
     },
 };
 
-use super::{CommandOutcome, apply, disk_file::ExportFile};
+use super::{
+    apply,
+    disk_file::{ExportFile, wrong},
+};
 use crate::{
     args::{Common, DiskCommand, DiskExportArgs, DiskImportArgs},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
     work::{self, off_runtime},
 };
@@ -120,10 +123,4 @@ fn virtual_size(path: &Path) -> Result<u64, ExitProblem> {
     found
         .map(|(_, size)| size)
         .map_err(|unfit| wrong(path, &unfit))
-}
-
-pub(super) fn wrong(path: &Path, why: &dyn std::fmt::Display) -> ExitProblem {
-    let remedy = "name another file, or remove what is in the way; the same command resumes";
-    let message = format!("{}: {why}", path.display());
-    ExitProblem::new(Exit::Failed, "VSI0314", message, remedy)
 }

@@ -6,11 +6,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use vsiflow_workflows::fleet::Metadata;
 
-use super::{CommandOutcome, watch};
 use crate::{
     args::{Common, GetArgs, ListFormat, ObjectKind, OutputFormat},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output::{self, jsonpath, table},
     shards::merged::Fleets,
     work,
@@ -36,19 +35,6 @@ struct Several {
 }
 
 pub(super) async fn run(common: &Common, args: GetArgs) -> CommandOutcome {
-    if args.watch && args.kinds_and_names().0.len() > 1 {
-        let message = "several kinds cannot be watched together";
-        let remedy = "watch one kind, or use `vsiflow top`";
-        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
-    }
-    if args.watch {
-        watch::run(common, args).await
-    } else {
-        list(common, args).await
-    }
-}
-
-pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
     let (kinds, names) = args.kinds_and_names();
     if kinds.len() > 1 && !names.is_empty() {
         let message = "names are those of one kind";

@@ -8,7 +8,6 @@ use vsiflow_engine::{
 };
 
 use super::{
-    CommandOutcome,
     audit::signing_key,
     journal_file::{JournalInput, input, of_error, there},
     restore::decrypted,
@@ -17,7 +16,7 @@ use crate::{
     actor,
     args::{Common, OutputFormat, RepairArgs},
     compose,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output, work,
 };
 

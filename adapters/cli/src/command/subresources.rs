@@ -26,7 +26,7 @@ use vsiflow_kube::subresources::{
     Subresources, UploadPiece, UploadReader, UploadedFile, Uploads,
 };
 
-use super::serve::deaf;
+use super::listen::deaf;
 use crate::{
     args::ClusterArgs,
     compose::App,

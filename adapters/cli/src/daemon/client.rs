@@ -11,11 +11,10 @@ use vsiflow_api::{
 use vsiflow_file::InputText;
 use vsiflow_workflows::fleet::ConsoleWay;
 
-use super::{access::ApiAccess, socket};
+use super::{access::ApiAccess, socket::socket};
 use crate::{
     args::Cli,
-    command::IN_USE,
-    exit::{Exit, ExitProblem},
+    exit::{Exit, ExitProblem, IN_USE},
     output,
     work::GivenDocuments,
 };

@@ -15,10 +15,10 @@ use super::access::{self, ApiAccess};
 use crate::{
     actor,
     args::Cli,
-    command::{self, IN_USE},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{Exit, ExitProblem, IN_USE},
     output::sink::{self, OutputSink},
+    runner,
     work::{self, GivenDocuments},
 };
 
@@ -44,7 +44,7 @@ impl Commands for CallersCommands {
             ApiAccess::Stays => return Err(passing()),
             ApiAccess::Here => return Err(unknown()),
         };
-        let follows = command::follows(&cli.command);
+        let follows = cli.command.follows();
         Ok(About { needs, follows })
     }
 
@@ -54,7 +54,7 @@ impl Commands for CallersCommands {
             return ended(Exit::Usage, None);
         };
         let sink = Arc::new(OutputSink::default());
-        let work = work::with_files(given(request), command::run_to_end(cli));
+        let work = work::with_files(given(request), runner::run_to_end(cli));
         let work = actor::for_caller(actor, work);
         let work = sink::with(sink.clone(), self.app.clone().lend(work));
         let mut work = Box::pin(work);

@@ -5,13 +5,12 @@ use serde_json::{Value, json};
 use vsiflow_kube::{crd::ProposedChange, plugin::VsiResource};
 
 use super::{
-    ClusterAccess,
+    access::{ClusterAccess, problem},
     args::{PluginPlanArgs, PluginPowerArgs},
-    ask, power, problem,
+    ask, power,
 };
 use crate::{
-    command::CommandOutcome,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
 };
 

@@ -8,13 +8,13 @@ use vsiflow_kube::plugin::{Action, ActionAnswer, ActionDone, ActionFailure, Read
 use vsiflow_workflows::fleet::HistoryLine;
 
 use super::{
-    ClusterAccess,
+    access::{ClusterAccess, problem},
     args::{PluginHistoryArgs, PluginLogsArgs, PluginRetryArgs},
-    power, problem,
+    power,
 };
 use crate::{
-    command::{CommandOutcome, history, logs},
-    exit::{Exit, ExitProblem},
+    command::{history, logs},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output::{self, timeline::Timeline},
     work,
 };

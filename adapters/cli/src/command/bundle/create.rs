@@ -16,14 +16,14 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    super::{CommandOutcome, audit::signing_key, journal_file::unwritable},
+    super::{audit::signing_key, journal_file::unwritable},
     fetch::{ImageToPack, fetch},
-    unfit,
+    opened::unfit,
 };
 use crate::{
     args::{BundleCreateArgs, Common},
     compose,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
     work::{self, off_runtime},
 };
