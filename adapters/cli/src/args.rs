@@ -14,6 +14,7 @@ pub(crate) mod examples;
 mod files;
 mod host;
 mod image;
+mod kinds;
 mod pool;
 #[cfg(test)]
 mod reference;
@@ -55,6 +56,7 @@ pub(crate) use host::{
 pub(crate) use image::{
     ImageCommand, ImageListArgs, ImagePruneArgs, ImageUnlockArgs, ImageUploadArgs, UploadArgs,
 };
+pub(crate) use kinds::{ObjectKind, kind_and_names, names_of, without_kind};
 pub(crate) use pool::{ClusterCommand, CordonArgs, OutputArgs, RollbackArgs, ScaleArgs};
 pub(crate) use selection::{DestroyArgs, Selection};
 pub(crate) use serve::{
@@ -70,8 +72,7 @@ pub(crate) use traces::{TracesCommand, TracesExportArgs};
 pub(crate) use values::{OutputFormat, duration};
 pub(crate) use view::{
     ConsoleArgs, DescribeArgs, DiffArgs, EventFilter, EventsArgs, GetArgs, HistoryArgs,
-    HistoryFormat, ListFormat, LogsArgs, ObjectKind, TargetArg, TimeArg, VncArgs, kind_and_names,
-    names_of, without_kind,
+    HistoryFormat, ListFormat, LogsArgs, TargetArg, TimeArg, VncArgs,
 };
 pub(crate) use wait_for::{WaitForArgs, WaitGoal};
 
