@@ -45,6 +45,7 @@ impl<T> List<T> {
 
 /// An object by namespace and name.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Named")]
 pub(crate) struct ObjectPath {
     /// The namespace.
     pub(crate) namespace: String,
