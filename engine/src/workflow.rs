@@ -39,7 +39,7 @@ pub struct Situation<'a> {
 
 /// What stands between a run and its end.
 #[derive(Clone, Copy, Debug)]
-pub struct Obstacle<'a> {
+pub struct RunObstacle<'a> {
     /// The node; of the run waited for, where the entity's own run waits for another entity.
     pub node: &'a Name,
     /// Where the node stands.
@@ -58,7 +58,7 @@ pub struct EntityView<'a> {
     /// Its open run, or the one that ended last.
     pub run: Option<&'a RunState>,
     /// What stands in its way, looking through to the entities it waits for.
-    pub obstacle: Option<Obstacle<'a>>,
+    pub obstacle: Option<RunObstacle<'a>>,
 }
 
 impl EntityView<'_> {

@@ -2,7 +2,7 @@
 
 use vsiflow_workflows::{
     record::PowerAction,
-    spec::{DesiredImage, DiskSource},
+    spec::{DataDiskSource, DesiredImage},
 };
 
 use super::{
@@ -23,8 +23,8 @@ pub fn every() -> Vec<Story> {
     vec![from_an_image(), from_a_snapshot(), from_another_disk()]
 }
 
-fn image() -> DiskSource {
-    DiskSource::Image {
+fn image() -> DataDiskSource {
+    DataDiskSource::Image {
         image: DesiredImage {
             url: "http://images.test/debian-data.qcow2".to_owned(),
             file_name: "debian-data.qcow2".to_owned(),
@@ -39,7 +39,7 @@ fn web() -> Vsi {
     web
 }
 
-fn db(source: DiskSource) -> Vsi {
+fn db(source: DataDiskSource) -> Vsi {
     let mut db = Vsi::new("db", DB, A).with_disk(COPY).filled(source);
     (db.disk_gib, db.disk_goes) = (6, true);
     db
@@ -75,7 +75,7 @@ fn stopped() -> Vec<Act> {
 }
 
 fn from_a_snapshot() -> Story {
-    let source = DiskSource::Snapshot {
+    let source = DataDiskSource::Snapshot {
         name: "first".to_owned(),
         disk: disk_name(uuid(DATA)),
     };
@@ -95,7 +95,7 @@ fn from_a_snapshot() -> Story {
 
 /// Both at once: the copy waits until the other is made, and that one's guest goes off.
 fn from_another_disk() -> Story {
-    let source = DiskSource::Disk {
+    let source = DataDiskSource::Disk {
         name: disk_name(uuid(DATA)),
     };
     let mut acts = stopped();

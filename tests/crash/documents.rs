@@ -6,7 +6,7 @@ use vsiflow_steps::guest::{GuestType, Probe};
 use vsiflow_workflows::{
     record::ImageRecord,
     spec::{
-        DeletionPolicy, DesiredDataDisk, DesiredPool, DesiredVsi, DiskSource, DocumentRef,
+        DataDiskSource, DeletionPolicy, DesiredDataDisk, DesiredPool, DesiredVsi, DocumentRef,
         HostConnection, HostSettings, Resolved, ResolvedPool, ResolvedVsi,
         group::{
             Gate, GateProbe, OutputPlace, OutputSource, Release, ResolvedGroup, ResolvedItem,
@@ -60,7 +60,7 @@ pub struct Vsi {
     /// Its volume goes with it.
     pub disk_goes: bool,
     /// What it is filled with.
-    pub disk_source: Option<DiskSource>,
+    pub disk_source: Option<DataDiskSource>,
     /// When snapshots of it are due, and how many stay.
     pub snapshots: Option<(&'static str, u32)>,
 }
@@ -121,7 +121,7 @@ impl Vsi {
     }
 
     /// The same with its data disk filled with that.
-    pub fn filled(mut self, source: DiskSource) -> Self {
+    pub fn filled(mut self, source: DataDiskSource) -> Self {
         self.disk_source = Some(source);
         self
     }

@@ -8,12 +8,12 @@ use vsiflow_libvirt::{
     session::SOCKET,
     ssh::{HostKeys, Identity, SshConfig},
 };
-use vsiflow_steps::ports::contract::{self, Place};
+use vsiflow_steps::ports::contract::{self, CheckPlace};
 use vsiflow_tests::{Lab, lab::SSH_PORT};
 
 async fn keeps_the_contract(lab: &Lab, name: &str, endpoint: Endpoint) {
     let guest = lab.guest_volume(name);
-    let place = Place {
+    let place = CheckPlace {
         ports: host_ports("lab", endpoint),
         pool: "images".to_owned(),
         network: "default".to_owned(),

@@ -21,7 +21,7 @@ use crate::{
     ensure_base_image,
     nodes::Nodes,
     record::{DiskRecord, ImageRecord, disk_entity},
-    spec::{DesiredDataDisk, DesiredImage, DiskSource},
+    spec::{DataDiskSource, DesiredDataDisk, DesiredImage},
     vsi_graph::{image_on, unnameable},
 };
 
@@ -45,7 +45,9 @@ pub fn volume(disk: &DesiredDataDisk, id: &EntityId) -> VolumeKey {
 /// The image that the disk is filled with, on its pool; none where it is filled with something else.
 pub fn image(disk: &DesiredDataDisk) -> Option<ImageRecord> {
     match (&disk.copy_of, &disk.source) {
-        (None, Some(DiskSource::Image { image })) => Some(image_on(&disk.host, &disk.pool, image)),
+        (None, Some(DataDiskSource::Image { image })) => {
+            Some(image_on(&disk.host, &disk.pool, image))
+        }
         _ => None,
     }
 }
@@ -76,7 +78,7 @@ pub fn graph(wanted: &DiskRecord, id: &EntityId) -> Result<Graph, Failure> {
     }
     let made = match (&wanted.disk.copy_of, &wanted.disk.source) {
         (Some(source), _) => copied(&mut nodes, wanted, &volume, source)?,
-        (None, Some(DiskSource::Image { image })) => {
+        (None, Some(DataDiskSource::Image { image })) => {
             from_image(&mut nodes, wanted, &volume, image)?
         }
         (None, _) => empty(&mut nodes, wanted, &volume)?,
@@ -112,7 +114,7 @@ fn copied(
 ) -> Result<&'static str, Failure> {
     let mut after = Vec::new();
     let of_disk = match &wanted.disk.source {
-        Some(DiskSource::Disk { name }) => Some(name),
+        Some(DataDiskSource::Disk { name }) => Some(name),
         _ => None,
     };
     if let Some((name, uid)) = of_disk.zip(source.name.parse().ok())

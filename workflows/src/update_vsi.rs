@@ -153,7 +153,7 @@ impl Update<'_> {
 
     /// Nothing but the content of disks changes: the definition stays as it is.
     fn only_restores(&self) -> bool {
-        let restarts = |change: &&plan::Change| change.how == How::Restart;
+        let restarts = |change: &&plan::PlannedChange| change.how == How::Restart;
         let mut restarts = self.plan.changes.iter().filter(restarts);
         restarts.all(|change| change.path == plan::SNAPSHOT)
     }

@@ -376,9 +376,9 @@ fn network_config(wanted: &VsiRecord) -> Option<String> {
 }
 
 /// The machine of a virtual server; none of the kind whose definitions stay as they were.
-fn platform(vsi: &DesiredVsi) -> Option<define_domain::Machine> {
+fn platform(vsi: &DesiredVsi) -> Option<define_domain::MachinePlatform> {
     let guest = vsi.guest.as_ref()?;
-    Some(define_domain::Machine {
+    Some(define_domain::MachinePlatform {
         cpu: vsi.machine.cpu.clone(),
         firmware: vsi.machine.firmware,
         guest: guest.guest_type,

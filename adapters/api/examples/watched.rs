@@ -110,7 +110,7 @@ impl Commands for NoCommands {
         })
     }
 
-    async fn run(&self, _: vsiflow_api::Command, _: CommandOutput) -> CommandEnd {
+    async fn run(&self, _: vsiflow_api::CallerCommand, _: CommandOutput) -> CommandEnd {
         CommandEnd::default()
     }
 }

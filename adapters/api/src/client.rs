@@ -9,7 +9,7 @@ use hyper::{body::Incoming, client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
 use vsiflow_workflows::fleet::ConsoleWay;
 
-use crate::{CommandLine, CommandRequest, Place, Problem, v1::protocol};
+use crate::{CommandLine, CommandRequest, Place, Problem, wire::protocol};
 
 /// The longest line of an answer, in bytes: a piece of output, each byte of it escaped.
 const LONGEST_LINE: usize = 1024 * 1024;
@@ -18,7 +18,7 @@ const LONGEST_PROBLEM: usize = 256 * 1024;
 
 /// How a command came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum ClientAnswer {
     /// It was done, and ended with that exit code.
     Done(u8),
     /// It was not begun.
@@ -34,7 +34,7 @@ pub async fn run(
     place: &Place,
     request: &CommandRequest,
     mut take: impl FnMut(CommandLine) -> io::Result<()>,
-) -> io::Result<Answer> {
+) -> io::Result<ClientAnswer> {
     let stream = place.connect().await?;
     let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
         .await
@@ -43,7 +43,9 @@ pub async fn run(
         let answer = sender.send_request(asking(place, request)?).await;
         let mut answer = answer.map_err(io::Error::other)?;
         match answer.status() {
-            StatusCode::OK => lines(answer.body_mut(), &mut take).await.map(Answer::Done),
+            StatusCode::OK => lines(answer.body_mut(), &mut take)
+                .await
+                .map(ClientAnswer::Done),
             status => refused(status, answer.into_body()).await,
         }
     };
@@ -123,8 +125,8 @@ pub async fn console(
         let told = refused(answer.status(), answer.into_body()).await?;
         driven.abort();
         return match told {
-            Answer::Refused(problem) => Ok(Err(problem)),
-            Answer::Done(_) => Err(io::ErrorKind::InvalidData.into()),
+            ClientAnswer::Refused(problem) => Ok(Err(problem)),
+            ClientAnswer::Done(_) => Err(io::ErrorKind::InvalidData.into()),
         };
     }
     let upgraded = hyper::upgrade::on(answer).await;
@@ -149,7 +151,7 @@ fn changing(
         .map_err(io::Error::other)
 }
 
-async fn refused(status: StatusCode, mut body: Incoming) -> io::Result<Answer> {
+async fn refused(status: StatusCode, mut body: Incoming) -> io::Result<ClientAnswer> {
     let mut held = Vec::new();
     while let Some(frame) = body.frame().await {
         if let Ok(bytes) = frame.map_err(io::Error::other)?.into_data() {
@@ -166,7 +168,7 @@ async fn refused(status: StatusCode, mut body: Incoming) -> io::Result<Answer> {
             said.chars().take(200).collect::<String>()
         ))
     })?;
-    Ok(Answer::Refused(Box::new(problem)))
+    Ok(ClientAnswer::Refused(Box::new(problem)))
 }
 
 #[cfg(test)]

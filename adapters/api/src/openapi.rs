@@ -3,13 +3,14 @@
 use std::sync::LazyLock;
 
 use aide::{
+    axum::routing::get_with,
     generate,
     openapi::{Info, OpenApi},
 };
 use axum::{Json, Router};
 use serde_json::Value;
 
-use crate::router::{self, Api};
+use crate::{api::Api, routes};
 
 /// Made once: the schemas of all types take a while.
 static MADE: LazyLock<(Router<Api>, Value)> = LazyLock::new(|| {
@@ -27,7 +28,7 @@ pub(crate) fn routes() -> Router<Api> {
     MADE.0.clone()
 }
 
-pub(crate) async fn answer() -> Json<&'static Value> {
+async fn answer() -> Json<&'static Value> {
     Json(document())
 }
 
@@ -44,7 +45,15 @@ fn made() -> (Router<Api>, OpenApi) {
         },
         ..OpenApi::default()
     };
-    let routes = router::routes().finish_api(&mut document);
+    let own = get_with(answer, |operation| {
+        operation
+            .id("getOpenApi")
+            .tag("meta")
+            .summary("This description")
+    });
+    let routes = routes::described()
+        .api_route("/v1/openapi.json", own)
+        .finish_api(&mut document);
     generate::reset_context();
     (routes, document)
 }

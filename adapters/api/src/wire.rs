@@ -1,15 +1,44 @@
-//! Bytes between a connection and two bounded queues.
+//! What a connection changes to for a console, and its bytes between it and two bounded queues.
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::mpsc,
 };
+use vsiflow_workflows::fleet::ConsoleWay;
 
 /// The longest piece that is read at once, in bytes.
 const PIECE: usize = 16 * 1024;
 /// Pieces that wait each way.
 const PIECES: usize = 4;
+
+/// What the connection changes to.
+pub(crate) fn protocol(way: ConsoleWay) -> &'static str {
+    match way {
+        ConsoleWay::Serial => Serial::NAME,
+        ConsoleWay::Vnc => Vnc::NAME,
+    }
+}
+
+/// A protocol that a connection changes to.
+pub(crate) trait ChangedTo: Send {
+    /// Its name in a request.
+    const NAME: &'static str;
+}
+
+/// The bytes of a serial console.
+pub(crate) struct Serial;
+
+impl ChangedTo for Serial {
+    const NAME: &'static str = "vsiflow-console";
+}
+
+/// The bytes of VNC.
+pub(crate) struct Vnc;
+
+impl ChangedTo for Vnc {
+    const NAME: &'static str = "vsiflow-vnc";
+}
 
 /// A queue of pieces.
 #[must_use]

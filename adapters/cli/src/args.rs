@@ -11,8 +11,10 @@ mod create;
 mod disk;
 #[cfg(test)]
 pub(crate) mod examples;
+mod files;
 mod host;
 mod image;
+mod kinds;
 mod pool;
 #[cfg(test)]
 mod reference;
@@ -32,7 +34,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use apply::{ApplyArgs, DeleteArgs, Sources, WAIT_TIMEOUT, WaitArgs};
+pub(crate) use apply::{ApplyArgs, DeleteArgs, PruneArgs, Sources, WAIT_TIMEOUT, WaitArgs};
 pub(crate) use audit::{
     AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, CompactArgs,
     JournalCommand, RepairArgs, ReplayArgs,
@@ -40,7 +42,7 @@ pub(crate) use audit::{
 pub(crate) use backup::{BackupArgs, RestoreArgs};
 pub(crate) use bundle::{BundleApplyArgs, BundleCommand, BundleCreateArgs, BundleShowArgs};
 pub(crate) use change::{
-    ApproveArgs, PauseArgs, PlanArgs, PowerArgs, PruneArgs, RebuildArgs, StopArgs, Targets,
+    ApproveArgs, PauseArgs, PlanArgs, PowerArgs, RebuildArgs, StopArgs, Targets,
 };
 pub(crate) use common::{Common, Server};
 pub(crate) use contract::{
@@ -54,6 +56,7 @@ pub(crate) use host::{
 pub(crate) use image::{
     ImageCommand, ImageListArgs, ImagePruneArgs, ImageUnlockArgs, ImageUploadArgs, UploadArgs,
 };
+pub(crate) use kinds::{ObjectKind, kind_and_names, names_of, without_kind};
 pub(crate) use pool::{ClusterCommand, CordonArgs, OutputArgs, RollbackArgs, ScaleArgs};
 pub(crate) use selection::{DestroyArgs, Selection};
 pub(crate) use serve::{
@@ -69,8 +72,7 @@ pub(crate) use traces::{TracesCommand, TracesExportArgs};
 pub(crate) use values::{OutputFormat, duration};
 pub(crate) use view::{
     ConsoleArgs, DescribeArgs, DiffArgs, EventFilter, EventsArgs, GetArgs, HistoryArgs,
-    HistoryFormat, ListFormat, LogsArgs, ObjectKind, TargetArg, TimeArg, VncArgs, kind_and_names,
-    names_of, without_kind,
+    HistoryFormat, ListFormat, LogsArgs, TargetArg, TimeArg, VncArgs,
 };
 pub(crate) use wait_for::{WaitForArgs, WaitGoal};
 

@@ -17,7 +17,8 @@ use serde_json::Value;
 
 use crate::{
     args::{Cli, Common},
-    command, compose,
+    compose,
+    work::ask::ask,
 };
 
 /// Says which shell asks.
@@ -242,12 +243,12 @@ fn bare(names: BTreeSet<String>) -> BTreeSet<String> {
 }
 
 async fn lines(common: &Common, words: &[&str]) -> BTreeSet<String> {
-    let text = command::look(common, words).await.unwrap_or_default();
+    let text = ask(common, words).await.unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
 async fn objects(common: &Common, words: &[&str]) -> Vec<Value> {
-    let text = command::look(common, words).await.unwrap_or_default();
+    let text = ask(common, words).await.unwrap_or_default();
     let list: Value = serde_json::from_str(&text).unwrap_or_default();
     let items = list.get("items").and_then(Value::as_array);
     items.cloned().unwrap_or_default()

@@ -3,12 +3,15 @@
 mod borrowed;
 pub(crate) mod bounds;
 mod bundles;
+pub(crate) mod console_marks;
 pub(crate) mod elsewhere;
 mod hosts;
 mod images;
 mod open;
+mod remote;
 pub(crate) mod retention;
 mod state_lock;
+mod stores;
 
 use std::{
     path::{Path, PathBuf},
@@ -21,12 +24,13 @@ use vsiflow_workflows::fleet::{Fleet, Moment};
 
 use crate::{exit::ExitProblem, output, shards::Membership};
 
-use self::open::{Origin, Stores};
+use self::stores::{Origin, Stores};
 pub(crate) use self::{
     bundles::AppliedBundles,
     images::sources_for,
-    open::{Right, past_damage},
+    open::Right,
     state_lock::{look_at_state, open_state, state_path},
+    stores::past_damage,
 };
 
 /// Everything a command works with; clones share it. [`App::close`] ends it in order.

@@ -3,7 +3,14 @@
 use std::process::ExitCode;
 
 use vsiflow_engine::{model::Failure, state_dir::StateDirError};
+use vsiflow_postgres::PostgresError;
 use vsiflow_workflows::fleet::{ErrorKind, FleetError, Verdict};
+
+/// What a command comes to.
+pub(crate) type CommandOutcome = Result<Exit, ExitProblem>;
+
+/// The code of a state directory that another process holds.
+pub(crate) const IN_USE: &str = "VSI0002";
 
 /// The exit codes. They are a contract with scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,6 +153,27 @@ impl From<StateDirError> for ExitProblem {
             error.to_string(),
             error.remedy(),
         )
+    }
+}
+
+/// What is wrong with a journal in a database.
+pub(crate) fn database_problem(error: PostgresError) -> ExitProblem {
+    let exit = match &error {
+        PostgresError::Address(_) | PostgresError::Key(_) => Exit::Usage,
+        PostgresError::Missing { .. } => Exit::NotFound,
+        _ => Exit::Failed,
+    };
+    ExitProblem::new(exit, error.code(), error.to_string(), error.remedy())
+}
+
+/// Says what the command line is told, and how that ends.
+pub(crate) fn told(error: clap::Error) -> ExitCode {
+    let usage = error.use_stderr();
+    let _ = error.print();
+    if usage {
+        Exit::Usage.into()
+    } else {
+        Exit::Done.into()
     }
 }
 

@@ -18,11 +18,14 @@ mod command;
 mod complete;
 mod compose;
 mod daemon;
+mod ending;
 mod exit;
 mod folder;
 mod metrics;
+mod off_runtime;
 mod output;
 mod plugin;
+mod runner;
 mod shards;
 mod ssh;
 mod supervisor;
@@ -44,6 +47,7 @@ const STACK: usize = 8 << 20;
 
 fn main() -> ExitCode {
     harden();
+    runner::install(command::runner());
     match plugin::called() {
         None => vsiflow(),
         Some(Called::Plugin) => kubectl_vsi(),
@@ -73,18 +77,7 @@ fn vsiflow() -> ExitCode {
                 exit
             })
         }
-        Err(error) => told(error),
-    }
-}
-
-/// Says what the command line is told, and how that ends.
-fn told(error: clap::Error) -> ExitCode {
-    let usage = error.use_stderr();
-    let _ = error.print();
-    if usage {
-        Exit::Usage.into()
-    } else {
-        Exit::Done.into()
+        Err(error) => exit::told(error),
     }
 }
 

@@ -8,10 +8,10 @@ use vsiflow_workflows::spec::PathSegment;
 use crate::fault::{DocumentFault, Wrong};
 use crate::node::{Value, YamlEntry, YamlNode};
 
-type Result<T> = std::result::Result<T, DocumentFault>;
+type DeResult<T> = std::result::Result<T, DocumentFault>;
 
 impl YamlNode {
-    fn integer<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value> {
+    fn integer<'de, V: Visitor<'de>>(&self, visitor: V) -> DeResult<V::Value> {
         match self.value {
             Value::Int(number) => integer(number, visitor),
             Value::Filler(_) => visitor.visit_u64(1),
@@ -19,7 +19,7 @@ impl YamlNode {
         }
     }
 
-    fn texts<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value> {
+    fn texts<'de, V: Visitor<'de>>(&self, visitor: V) -> DeResult<V::Value> {
         match &self.value {
             Value::Text(text) => visitor.visit_str(text),
             Value::Filler(text) => visitor.visit_str(text),
@@ -27,7 +27,7 @@ impl YamlNode {
         }
     }
 
-    fn list<'de, V: Visitor<'de>>(&self, visitor: V) -> Result<V::Value> {
+    fn list<'de, V: Visitor<'de>>(&self, visitor: V) -> DeResult<V::Value> {
         match &self.value {
             Value::List(nodes) => visitor.visit_seq(SequenceElements { nodes, index: 0 }),
             Value::Filler(_) => visitor.visit_seq(SequenceElements {
@@ -42,7 +42,7 @@ impl YamlNode {
         &self,
         known: Option<&'static [&'static str]>,
         visitor: V,
-    ) -> Result<V::Value> {
+    ) -> DeResult<V::Value> {
         let entries = match &self.value {
             Value::Map(entries) => entries.as_slice(),
             Value::Filler(_) => &[],
@@ -57,7 +57,7 @@ impl YamlNode {
     }
 }
 
-fn integer<'de, V: Visitor<'de>>(number: i128, visitor: V) -> Result<V::Value> {
+fn integer<'de, V: Visitor<'de>>(number: i128, visitor: V) -> DeResult<V::Value> {
     match (u64::try_from(number), i64::try_from(number)) {
         (Ok(number), _) => visitor.visit_u64(number),
         (_, Ok(number)) => visitor.visit_i64(number),
@@ -69,7 +69,7 @@ fn integer<'de, V: Visitor<'de>>(number: i128, visitor: V) -> Result<V::Value> {
 
 macro_rules! forward {
     ($($name:ident)* => $to:ident) => {
-        $(fn $name<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+        $(fn $name<V: Visitor<'de>>(self, visitor: V) -> DeResult<V::Value> {
             self.$to(visitor)
         })*
     };
@@ -89,7 +89,7 @@ impl<'de> Deserializer<'de> for &YamlNode {
     }
     forward! { deserialize_seq => list }
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> DeResult<V::Value> {
         match &self.value {
             Value::Null => visitor.visit_unit(),
             Value::Bool(value) => visitor.visit_bool(*value),
@@ -101,11 +101,11 @@ impl<'de> Deserializer<'de> for &YamlNode {
         }
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> DeResult<V::Value> {
         visitor.visit_unit()
     }
 
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> DeResult<V::Value> {
         match self.value {
             Value::Bool(value) => visitor.visit_bool(value),
             Value::Filler(_) => visitor.visit_bool(false),
@@ -113,14 +113,14 @@ impl<'de> Deserializer<'de> for &YamlNode {
         }
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> DeResult<V::Value> {
         match self.value {
             Value::Null | Value::Filler(_) => visitor.visit_none(),
             _ => visitor.visit_some(self),
         }
     }
 
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> DeResult<V::Value> {
         visitor.visit_unit()
     }
 
@@ -128,7 +128,7 @@ impl<'de> Deserializer<'de> for &YamlNode {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value> {
+    ) -> DeResult<V::Value> {
         visitor.visit_unit()
     }
 
@@ -136,11 +136,11 @@ impl<'de> Deserializer<'de> for &YamlNode {
         self,
         _: &'static str,
         visitor: V,
-    ) -> Result<V::Value> {
+    ) -> DeResult<V::Value> {
         visitor.visit_newtype_struct(self)
     }
 
-    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value> {
+    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> DeResult<V::Value> {
         self.list(visitor)
     }
 
@@ -149,11 +149,11 @@ impl<'de> Deserializer<'de> for &YamlNode {
         _: &'static str,
         _: usize,
         visitor: V,
-    ) -> Result<V::Value> {
+    ) -> DeResult<V::Value> {
         self.list(visitor)
     }
 
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> DeResult<V::Value> {
         self.fields(None, visitor)
     }
 
@@ -162,7 +162,7 @@ impl<'de> Deserializer<'de> for &YamlNode {
         _: &'static str,
         known: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value> {
+    ) -> DeResult<V::Value> {
         self.fields(Some(known), visitor)
     }
 
@@ -171,7 +171,7 @@ impl<'de> Deserializer<'de> for &YamlNode {
         _: &'static str,
         words: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value> {
+    ) -> DeResult<V::Value> {
         let word = match &self.value {
             Value::Text(text) => text.as_str(),
             Value::Filler(_) => words.first().copied().unwrap_or_default(),
@@ -190,7 +190,10 @@ struct SequenceElements<'a> {
 impl<'de> SeqAccess<'de> for SequenceElements<'_> {
     type Error = DocumentFault;
 
-    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
+    fn next_element_seed<T: DeserializeSeed<'de>>(
+        &mut self,
+        seed: T,
+    ) -> DeResult<Option<T::Value>> {
         let Some(node) = self.nodes.get(self.index) else {
             return Ok(None);
         };
@@ -214,7 +217,7 @@ struct FieldNames<'a> {
 impl<'de> MapAccess<'de> for FieldNames<'_> {
     type Error = DocumentFault;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> DeResult<Option<K::Value>> {
         let Some(entry) = self.entries.get(self.index) else {
             return Ok(None);
         };
@@ -233,7 +236,7 @@ impl<'de> MapAccess<'de> for FieldNames<'_> {
         seed.deserialize(key).map(Some).map_err(below)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> DeResult<V::Value> {
         let Some(entry) = self.current.take() else {
             return Err(DocumentFault::new(Wrong::Value(
                 "a value without a field".to_owned(),

@@ -5,8 +5,6 @@ use std::fmt;
 use serde::Serialize;
 use vsiflow_workflows::spec::ProblemCode;
 
-use crate::source::DocumentSource;
-
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -68,7 +66,18 @@ impl Diagnostic {
         message: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        DocumentSource::whole(file, code, message, remedy)
+        Self {
+            severity: DiagnosticSeverity::Error,
+            code: code.as_str(),
+            file: file.to_owned(),
+            line: None,
+            column: None,
+            object: None,
+            field: None,
+            message: message.into(),
+            remedy: remedy.into(),
+            snippet: None,
+        }
     }
 }
 

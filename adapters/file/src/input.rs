@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use vsiflow_workflows::spec::ProblemCode;
 
 use crate::diagnostic::{Diagnostic, Diagnostics};
-use crate::source::DocumentSource;
 
 /// The largest file: 4 MiB.
 pub const LARGEST_FILE: u64 = 4 << 20;
@@ -123,7 +122,7 @@ fn bytes(name: &str, from: &mut dyn Read) -> Result<InputText, Diagnostic> {
     }
     let message = format!("{name} is larger than 4 MiB");
     let remedy = "use manifests only, or split the file";
-    Err(DocumentSource::whole(
+    Err(Diagnostic::of_file(
         name,
         ProblemCode::CannotRead,
         message,
@@ -138,7 +137,7 @@ fn cannot_read(name: &str, error: &io::Error) -> Diagnostic {
         _ => "check that it can be read",
     };
     let message = format!("{name} cannot be read: {error}");
-    DocumentSource::whole(name, ProblemCode::CannotRead, message, remedy)
+    Diagnostic::of_file(name, ProblemCode::CannotRead, message, remedy)
 }
 
 fn directory(path: &Path, recursive: bool) -> Vec<Result<InputText, Diagnostic>> {
@@ -154,7 +153,7 @@ fn directory(path: &Path, recursive: bool) -> Vec<Result<InputText, Diagnostic>>
         } else {
             "check the path, or give -R"
         };
-        return vec![Err(DocumentSource::whole(
+        return vec![Err(Diagnostic::of_file(
             &name,
             ProblemCode::NothingToApply,
             message,

@@ -148,7 +148,7 @@ impl Loaded {
             }
             None => {
                 let (message, remedy) = (problem.message.clone(), problem.remedy.clone());
-                DocumentSource::whole(&problem.document.source, problem.code, message, remedy)
+                Diagnostic::of_file(&problem.document.source, problem.code, message, remedy)
             }
         }
     }
@@ -196,8 +196,7 @@ impl Loader {
         let Ok(content) = decoded.map(|content| content.trim_start_matches('\u{feff}')) else {
             let message = format!("{} is not UTF-8 text", text.name);
             let remedy = "save it as UTF-8; an image or an archive is not a manifest";
-            let diagnostic =
-                DocumentSource::whole(&text.name, ProblemCode::NotYaml, message, remedy);
+            let diagnostic = Diagnostic::of_file(&text.name, ProblemCode::NotYaml, message, remedy);
             return self.collector.diagnostics.push(diagnostic);
         };
         let chunks = split(content);
@@ -254,7 +253,7 @@ impl Loader {
         if !std::mem::replace(&mut self.full, true) {
             let message = format!("these are more than {} documents", self.most);
             let remedy = "apply them in several steps";
-            let diagnostic = DocumentSource::whole(name, ProblemCode::CannotRead, message, remedy);
+            let diagnostic = Diagnostic::of_file(name, ProblemCode::CannotRead, message, remedy);
             self.collector.diagnostics.push(diagnostic);
         }
     }
@@ -263,7 +262,7 @@ impl Loader {
         let Some(source) = self.collector.sources.get(source) else {
             return;
         };
-        let mut diagnostic = DocumentSource::whole(
+        let mut diagnostic = Diagnostic::of_file(
             &source.name,
             error.code,
             error.message.clone(),
@@ -315,7 +314,7 @@ fn nothing(sources: &[DocumentSource]) -> Diagnostic {
     };
     let message = format!("{name} holds nothing to apply");
     let remedy = "add a document of kind HyperProtectContainerRuntimeOnPrem";
-    DocumentSource::whole(name, ProblemCode::NothingToApply, message, remedy)
+    Diagnostic::of_file(name, ProblemCode::NothingToApply, message, remedy)
 }
 
 /// The lines of a text as they may be shown.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vsiflow_workflows::spec::{FieldPath, PathSegment, Problem, ProblemCode};
 
-use crate::diagnostic::{Diagnostic, DiagnosticSeverity, Snippet};
+use crate::diagnostic::{Diagnostic, Snippet};
 use crate::node::{YamlMark, YamlNode};
 use crate::redact::RedactedLine;
 
@@ -19,27 +19,6 @@ pub(crate) struct DocumentSource {
 }
 
 impl DocumentSource {
-    /// A diagnostic of the file as a whole.
-    pub(crate) fn whole(
-        name: &str,
-        code: ProblemCode,
-        message: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Diagnostic {
-        Diagnostic {
-            severity: DiagnosticSeverity::Error,
-            code: code.as_str(),
-            file: name.to_owned(),
-            line: None,
-            column: None,
-            object: None,
-            field: None,
-            message: message.into(),
-            remedy: remedy.into(),
-            snippet: None,
-        }
-    }
-
     /// Points a diagnostic at a place, which counts lines from `lines_before` on.
     pub(crate) fn point(&self, diagnostic: &mut Diagnostic, mark: YamlMark, lines_before: usize) {
         if mark.line == 0 {
@@ -124,7 +103,7 @@ impl SourcePosition {
             .get(self.source)
             .map(|source| source.name.as_str())
             .unwrap_or_default();
-        let mut diagnostic = DocumentSource::whole(name, code, message, remedy);
+        let mut diagnostic = Diagnostic::of_file(name, code, message, remedy);
         diagnostic.object.clone_from(&self.object);
         let full = self.full(path);
         diagnostic.field = (!full.is_empty()).then(|| full.to_string());

@@ -71,31 +71,31 @@ pub struct UploadRelay(Arc<RelayState>);
 #[derive(Debug, Default)]
 struct RelayState {
     /// By their URLs.
-    uploads: Mutex<BTreeMap<String, Upload>>,
+    uploads: Mutex<BTreeMap<String, RelayedUpload>>,
     pauses: Mutex<Pauses>,
     /// Somebody reads, or reads no more.
     moved: Notify,
 }
 
 #[derive(Debug)]
-struct Upload {
+struct RelayedUpload {
     file: SentFile,
     /// When somebody sent last, or asked who reads.
     seen: Instant,
-    readers: Vec<Reader>,
+    readers: Vec<ReaderQueue>,
     numbered: u64,
     /// The bytes that came since it began, or since a reader waited in vain.
     came: u64,
 }
 
 #[derive(Debug)]
-struct Reader {
+struct ReaderQueue {
     id: u64,
     from: u64,
     give: mpsc::Sender<SentPiece>,
 }
 
-impl Upload {
+impl RelayedUpload {
     fn is_over(&self) -> bool {
         let is_read = self.readers.iter().any(|reader| !reader.give.is_closed());
         self.seen.elapsed() > if is_read { QUIET } else { UNREAD }
@@ -107,7 +107,7 @@ impl Upload {
 }
 
 impl UploadRelay {
-    fn uploads(&self) -> MutexGuard<'_, BTreeMap<String, Upload>> {
+    fn uploads(&self) -> MutexGuard<'_, BTreeMap<String, RelayedUpload>> {
         let uploads = self.0.uploads.lock();
         uploads.unwrap_or_else(PoisonError::into_inner)
     }
@@ -148,7 +148,7 @@ impl UploadRelay {
         if uploads.len() >= MOST_UPLOADS.all || own.count() >= MOST_UPLOADS.own {
             return Err(NotTaken::Busy);
         }
-        let upload = Upload {
+        let upload = RelayedUpload {
             file: file.clone(),
             seen: Instant::now(),
             readers: Vec::new(),
@@ -175,7 +175,7 @@ impl UploadRelay {
         let mut uploads = self.uploads();
         let upload = uploads.get_mut(url).filter(|upload| !upload.is_over())?;
         upload.gone();
-        let shown = |reader: &Reader| RelayReader {
+        let shown = |reader: &ReaderQueue| RelayReader {
             id: reader.id,
             from: reader.from,
         };
@@ -252,7 +252,7 @@ impl UploadRelay {
             return Err(awaited(url, &why));
         }
         let mut uploads = self.uploads();
-        uploads.values_mut().for_each(Upload::gone);
+        uploads.values_mut().for_each(RelayedUpload::gone);
         let all: usize = uploads.values().map(|upload| upload.readers.len()).sum();
         let upload = uploads.get_mut(url).filter(|upload| !upload.is_over());
         let upload = upload.ok_or_else(|| awaited(url, NOBODY))?;
@@ -269,7 +269,7 @@ impl UploadRelay {
         };
         upload.numbered = upload.numbered.saturating_add(1);
         let (give, pieces) = mpsc::channel(WAITING);
-        upload.readers.push(Reader {
+        upload.readers.push(ReaderQueue {
             id: upload.numbered,
             from: starts_at,
             give,
@@ -291,12 +291,12 @@ impl UploadRelay {
 
 /// The upload, and the number of its reader, if that one needs so many bytes from there on.
 fn found<'a>(
-    uploads: &'a mut BTreeMap<String, Upload>,
+    uploads: &'a mut BTreeMap<String, RelayedUpload>,
     (url, file): (&str, &SentFile),
     id: u64,
     from: u64,
     length: u64,
-) -> Result<(&'a mut Upload, usize), NotTaken> {
+) -> Result<(&'a mut RelayedUpload, usize), NotTaken> {
     let upload = uploads.get_mut(url).filter(|upload| !upload.is_over());
     let upload = upload.ok_or(NotTaken::Unknown)?;
     if upload.file != *file {

@@ -7,10 +7,11 @@ use k8s_openapi::{ByteString, api::core::v1::Secret as SecretObject};
 use kube::{Api, Client, api::PostParams};
 use vsiflow_engine::secret::Secret;
 
-use crate::api::{CallError, within};
+use crate::{
+    api::{CallError, within},
+    resource::ID_KEY_TYPE,
+};
 
-/// The type of that Secret: none of such is read for anything else.
-pub(crate) const TYPE: &str = "vsiflow.io/id-key";
 /// Where in it the key is.
 const FIELD: &str = "key";
 /// Whoever fills it at the same time is let go first that often.
@@ -40,8 +41,8 @@ pub async fn agree(
     let api: Api<SecretObject> = Api::namespaced(client.clone(), namespace);
     for _ in 0..TRIES {
         let mut found = within(api.get(name)).await.map_err(|e| why(name, e))?;
-        if found.type_.as_deref() != Some(TYPE) {
-            let message = format!("Secret {name} is not of type {TYPE}");
+        if found.type_.as_deref() != Some(ID_KEY_TYPE) {
+            let message = format!("Secret {name} is not of type {ID_KEY_TYPE}");
             return Err(IdKeyError::NotThere(message));
         }
         let mut data = found.data.take().unwrap_or_default();

@@ -30,11 +30,11 @@ pub use self::{
     error::PluginError,
     events::ClusterEvent,
     serving::PodPlace,
-    subresources::{Action, ActionFailure, ActionResult, Pieces, Reading},
+    subresources::{Action, ActionAnswer, ActionFailure, Pieces, Reading},
     upload::{LocalFile, UploadStatus, UploadedImage},
     vsi::VsiResource,
 };
-pub use crate::subresources::{Done, UploadPiece, UploadReader};
+pub use crate::subresources::{ActionDone, UploadPiece, UploadReader};
 use crate::{
     APPROVE,
     api::{CallError, within},

@@ -21,7 +21,7 @@ pub(crate) use self::reference::{ReferenceShown, network, network_event, referen
 pub(crate) use self::snapshot::snapshot;
 use crate::{
     APPROVE,
-    crd::{Condition, OldMetadata, Proposal, VsiStatus},
+    crd::{OldMetadata, ProposedChange, ResourceCondition, VsiResourceStatus},
     status_queue::{Hold, StatusFindings},
 };
 
@@ -34,13 +34,13 @@ pub(super) const LONGEST_XML: usize = 64 * 1024;
 pub(crate) fn vsi(
     findings: &StatusFindings,
     object: Option<&VsiObject>,
-    before: &VsiStatus,
+    before: &VsiResourceStatus,
     now: Timestamp,
-) -> VsiStatus {
+) -> VsiResourceStatus {
     let mut status = match object {
         Some(object) => known(object),
         // What was told stays: by it, the journal is known to be lost; or it is another's word.
-        None if is_told_by_another(findings) => VsiStatus {
+        None if is_told_by_another(findings) => VsiResourceStatus {
             conditions: unknown(findings).conditions,
             warnings: Vec::new(),
             ..before.clone()
@@ -83,7 +83,7 @@ fn is_told_by_another(findings: &StatusFindings) -> bool {
     hold.is_some_and(|hold| matches!(hold, Hold::JournalLost | Hold::NotMigrated(_)))
 }
 
-fn known(object: &VsiObject) -> VsiStatus {
+fn known(object: &VsiObject) -> VsiResourceStatus {
     let is = &object.status;
     let console = match is.phase {
         Phase::Running | Phase::Degraded => is.description.clone(),
@@ -94,7 +94,7 @@ fn known(object: &VsiObject) -> VsiStatus {
         ipaddresses: is.ip_addresses.clone(),
         domain_xml: String::new(),
     };
-    VsiStatus {
+    VsiResourceStatus {
         status: i32::from(is.status),
         description: is.description.clone(),
         metadata: (metadata != OldMetadata::default()).then_some(metadata),
@@ -104,7 +104,7 @@ fn known(object: &VsiObject) -> VsiStatus {
         progress: is.progress.as_ref().map(progress),
         ip_addresses: is.ip_addresses.clone(),
         run_id: is.run_id.clone(),
-        proposal: is.proposal.as_ref().map(|waiting| Proposal {
+        proposal: is.proposal.as_ref().map(|waiting| ProposedChange {
             id: waiting.id.clone(),
             plan: waiting.plan.clone(),
         }),
@@ -120,7 +120,7 @@ fn known(object: &VsiObject) -> VsiStatus {
 }
 
 /// In a cluster changes are approved by an annotation.
-fn approvable(condition: Condition, object: &VsiObject) -> Condition {
+fn approvable(condition: ResourceCondition, object: &VsiObject) -> ResourceCondition {
     let Some(waiting) = &object.status.proposal else {
         return condition;
     };
@@ -129,7 +129,7 @@ fn approvable(condition: Condition, object: &VsiObject) -> Condition {
     }
     let paths: Vec<_> = waiting.plan.changes.iter().map(|c| &*c.path).collect();
     let how = waiting.plan.how().map(|how| how.to_string());
-    Condition {
+    ResourceCondition {
         message: format!(
             "a change of {} waits ({}): `kubectl vsi approve {}` shows and approves it, as does \
              the annotation {APPROVE}={}",
@@ -148,7 +148,11 @@ fn approved_by(id: &str) -> String {
 }
 
 /// Adds a definition as its host printed it; the one told before where none is at hand.
-pub(crate) fn add_definition(status: &mut VsiStatus, xml: Option<String>, before: &VsiStatus) {
+pub(crate) fn add_definition(
+    status: &mut VsiResourceStatus,
+    xml: Option<String>,
+    before: &VsiResourceStatus,
+) {
     let told = || before.metadata.as_ref().map(|old| old.domain_xml.clone());
     let xml = xml.filter(|xml| xml.len() <= LONGEST_XML).or_else(told);
     let xml = xml.unwrap_or_default();
@@ -161,20 +165,20 @@ pub(crate) fn add_definition(status: &mut VsiStatus, xml: Option<String>, before
 }
 
 /// Nothing was asked of the fleet yet.
-fn unknown(findings: &StatusFindings) -> VsiStatus {
+fn unknown(findings: &StatusFindings) -> VsiResourceStatus {
     let blocked = !findings.problems.is_empty() || findings.refusal.is_some();
     let phase = if blocked {
         Phase::Blocked
     } else {
         Phase::Pending
     };
-    VsiStatus {
+    VsiResourceStatus {
         phase: Some(phase.to_string()),
         conditions: vec![
             made("Ready", false, phase.as_str(), ""),
             made("Progressing", !blocked, phase.as_str(), ""),
         ],
-        ..VsiStatus::default()
+        ..VsiResourceStatus::default()
     }
 }
 
@@ -191,8 +195,8 @@ fn progress(progress: &vsiflow_workflows::fleet::VsiProgress) -> String {
     }
 }
 
-fn condition(one: &vsiflow_workflows::fleet::Condition) -> Condition {
-    Condition {
+fn condition(one: &vsiflow_workflows::fleet::Condition) -> ResourceCondition {
+    ResourceCondition {
         name: one.name.to_owned(),
         status: one.status.to_owned(),
         reason: reason(&one.reason),
@@ -219,18 +223,18 @@ fn reason(reason: &str) -> String {
     }
 }
 
-fn made(name: &str, holds: bool, reason: &str, message: &str) -> Condition {
-    Condition {
+fn made(name: &str, holds: bool, reason: &str, message: &str) -> ResourceCondition {
+    ResourceCondition {
         name: name.to_owned(),
         status: if holds { "True" } else { "False" }.to_owned(),
         reason: reason.to_owned(),
         message: message.to_owned(),
-        ..Condition::default()
+        ..ResourceCondition::default()
     }
 }
 
 /// Whether the resource, as it is now, was taken over.
-fn accepted(findings: &StatusFindings) -> Vec<Condition> {
+fn accepted(findings: &StatusFindings) -> Vec<ResourceCondition> {
     let condition = match (findings.problems.as_slice(), &findings.refusal) {
         ([], None) => made("Accepted", true, "Accepted", ""),
         ([], Some(failure)) => made("Accepted", false, failure.code.as_str(), &refusal(failure)),
@@ -265,7 +269,7 @@ pub(crate) fn told(problems: &[Problem]) -> String {
     problems.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
-fn hold_back(status: &mut VsiStatus, hold: &Hold) {
+fn hold_back(status: &mut VsiResourceStatus, hold: &Hold) {
     let (name, reason, message) = held(hold);
     status.conditions.push(made(name, true, reason, &message));
     match hold {
@@ -325,7 +329,12 @@ fn held(hold: &Hold) -> (&'static str, &'static str, String) {
 }
 
 /// A condition keeps its moment as long as its status stays.
-fn finish(conditions: &mut [Condition], before: &[Condition], generation: i64, now: Timestamp) {
+fn finish(
+    conditions: &mut [ResourceCondition],
+    before: &[ResourceCondition],
+    generation: i64,
+    now: Timestamp,
+) {
     for condition in conditions {
         let same = before
             .iter()
@@ -359,8 +368,8 @@ fn tail(text: &str) -> String {
 }
 
 /// Whether the difference is one that can wait a moment: how far something is.
-pub(crate) fn is_only_progress(old: &VsiStatus, new: &VsiStatus) -> bool {
-    let plain = |status: &VsiStatus| VsiStatus {
+pub(crate) fn is_only_progress(old: &VsiResourceStatus, new: &VsiResourceStatus) -> bool {
+    let plain = |status: &VsiResourceStatus| VsiResourceStatus {
         progress: None,
         current_step: None,
         ..status.clone()

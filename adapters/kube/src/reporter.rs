@@ -20,7 +20,7 @@ use vsiflow_workflows::{
 
 use crate::{
     api::{self, CallError},
-    crd::{GroupStatus, PoolStatus, VsiStatus},
+    crd::{GroupResourceStatus, PoolResourceStatus, VsiResourceStatus},
     events::EventNote,
     health::Health,
     kind::ResourceKind,
@@ -194,7 +194,7 @@ impl Reporter {
                 }
             },
         };
-        let before: PoolStatus = resource.status_as();
+        let before: PoolResourceStatus = resource.status_as();
         let mut status = report::pool(&findings, object.as_ref(), &before, Timestamp::now());
         status.served_by.clone_from(&self.served_by);
         if status == before && !resource.status.is_null() {
@@ -223,7 +223,7 @@ impl Reporter {
                 }
             },
         };
-        let before: GroupStatus = resource.status_as();
+        let before: GroupResourceStatus = resource.status_as();
         let mut status = report::group(&findings, object.as_ref(), &before, Timestamp::now());
         status.served_by.clone_from(&self.served_by);
         if status == before && !resource.status.is_null() {
@@ -263,8 +263,8 @@ impl Reporter {
     async fn definition(
         &self,
         entity: &EntityId,
-        status: &VsiStatus,
-        before: &VsiStatus,
+        status: &VsiResourceStatus,
+        before: &VsiResourceStatus,
     ) -> Option<String> {
         let stands = ["Running", "Degraded", "Stopped", "Paused"];
         let phase = status.phase.as_deref()?;

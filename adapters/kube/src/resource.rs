@@ -21,9 +21,10 @@ use vsiflow_workflows::spec::{
     meta::LAST_APPLIED,
 };
 
-use crate::{
-    ADOPT, APPROVE, FIELD_MANAGER, FINALIZER, OLD_FINALIZER, ORPHAN, id_key, kind::ResourceKind,
-};
+use crate::{ADOPT, APPROVE, FIELD_MANAGER, FINALIZER, OLD_FINALIZER, ORPHAN, kind::ResourceKind};
+
+/// The type of the Secret with the key of the IDs of secrets: none of such is read for anything else.
+pub(crate) const ID_KEY_TYPE: &str = "vsiflow.io/id-key";
 
 /// Which object: kind, namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -249,7 +250,7 @@ impl Settings {
 
     pub(crate) fn of_secret(object: SecretObject) -> Option<Self> {
         // The operator's own is nobody's settings and no guest's user-data.
-        if object.type_.as_deref() == Some(id_key::TYPE) {
+        if object.type_.as_deref() == Some(ID_KEY_TYPE) {
             return None;
         }
         let login = object.type_.as_deref() == Some("kubernetes.io/basic-auth");

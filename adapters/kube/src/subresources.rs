@@ -68,11 +68,11 @@ use vsiflow_workflows::{
 pub(crate) use self::refusal::after;
 pub(crate) use self::upload::Announcement;
 pub use self::{
-    action::Done,
+    action::ActionDone,
     console::{ConsoleRefused, ConsoleRequest, Consoles, PROTOCOL},
-    register::Service,
+    register::ServiceName,
     trust::Authorities,
-    upload::{Announced, NotUploaded, UploadPiece, UploadReader, UploadedFile, Uploads},
+    upload::{AnnouncedUpload, NotUploaded, UploadPiece, UploadReader, UploadedFile, Uploads},
 };
 use self::{
     caller::RequestCaller,

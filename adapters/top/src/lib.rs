@@ -14,6 +14,7 @@
 
 mod clean;
 mod draw;
+mod kind;
 mod rates;
 mod rows;
 pub mod screen;
@@ -23,5 +24,6 @@ mod units;
 
 pub use clean::clean;
 pub use draw::draw;
+pub use kind::Kind;
 pub use snapshot::{FleetSnapshot, HostRow, StepRow, UploadRow, VsiRow};
-pub use state::{KeyEffect, KeyPress, Kind, Top, WorkerAnswer};
+pub use state::{KeyEffect, KeyPress, Top, WorkerAnswer};

@@ -12,9 +12,9 @@ use super::{
 };
 use crate::journal::JournalError;
 
-type Writer = Arc<GroupWriter<Writing>>;
+type ModelWriter = Arc<GroupWriter<Writing>>;
 
-fn writer(disk: &ModelDisk, fails_at: Option<usize>) -> Writer {
+fn writer(disk: &ModelDisk, fails_at: Option<usize>) -> ModelWriter {
     let commit = Writing::to(disk, fails_at);
     Arc::new(GroupWriter::start("model", |_| Ok(commit)).unwrap())
 }
@@ -22,7 +22,7 @@ fn writer(disk: &ModelDisk, fails_at: Option<usize>) -> Writer {
 /// Somebody who writes these, one after the other, until an error comes. Whatever is acknowledged
 /// is on the disk by then, and the answer is that of the request.
 fn caller(
-    writer: &Writer,
+    writer: &ModelWriter,
     disk: &ModelDisk,
     requests: [u32; 2],
 ) -> JoinHandle<Result<(), JournalError>> {

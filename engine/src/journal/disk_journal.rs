@@ -11,8 +11,8 @@ use super::{
     JournalError, States, archive,
     index::{Facts, Index, IndexReading, LinkBefore, Unusable},
     log::{
-        self, Damage, LocalDisk, LogDisk, LogWriter, OpenMode, SegmentReader, WriteReply,
-        WriteRequest,
+        self, Damage, LocalDisk, LogDisk, LogWriteReply, LogWriteRequest, LogWriter, OpenMode,
+        SegmentReader,
     },
 };
 use crate::{blocking::blocking, group_commit::GroupWriter, model::Timestamp, permit::Permit};
@@ -224,7 +224,7 @@ impl DiskJournal {
             .with_reader(move |reader| reader.newest_is_older_than(before))
             .await?
         {
-            self.write(WriteRequest::Roll).await?;
+            self.write(LogWriteRequest::Roll).await?;
         }
         self.beside(move |reader| {
             let mut done = Archived::default();
@@ -295,7 +295,7 @@ impl DiskJournal {
         blocking(move || work(&reader)).await
     }
 
-    async fn write(&self, request: WriteRequest) -> Result<WriteReply, JournalError> {
+    async fn write(&self, request: LogWriteRequest) -> Result<LogWriteReply, JournalError> {
         let writer = self
             .writer
             .as_ref()

@@ -9,7 +9,7 @@ use super::{
     index::Index,
     log::{
         LocalDisk, OpenMode,
-        repair::{Finding, FoundBatch, Lost, Surveyed, mend, survey},
+        repair::{DamagedRange, FoundBatch, Lost, Surveyed, mend, survey},
     },
 };
 use crate::{
@@ -64,7 +64,7 @@ impl Survey {
     }
 
     /// Every damaged range, by offset.
-    pub fn findings(&self) -> &[Finding] {
+    pub fn findings(&self) -> &[DamagedRange] {
         &self.surveyed.findings
     }
 
@@ -85,7 +85,7 @@ impl Survey {
 
     /// The ranges to look for elsewhere, each by its first offset and the one after its last.
     pub(crate) fn wanted(&self) -> Vec<(Offset, Offset)> {
-        let range = |finding: &Finding| {
+        let range = |finding: &DamagedRange| {
             if finding.open_ended {
                 (finding.from, Offset::MAX)
             } else {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use vsiflow_engine::model::Failure;
 
-use super::pieces::{ImagePart, parts};
+use super::pieces::{PiecePart, parts};
 use crate::{error, ports::HostPorts};
 
 /// So much of a pool stays free, and no more than a twentieth of it: guests write there, too.
@@ -68,8 +68,8 @@ impl Bounds {
             return Ok(());
         };
         let data = parts(piece).iter().fold(0_u64, |sum, part| match part {
-            ImagePart::Data(bytes) => sum.saturating_add(bytes.len() as u64),
-            ImagePart::Hole(_) => sum,
+            PiecePart::Data(bytes) => sum.saturating_add(bytes.len() as u64),
+            PiecePart::Hole(_) => sum,
         });
         match left.checked_sub(data) {
             Some(rest) => *left = rest,

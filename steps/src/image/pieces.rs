@@ -9,7 +9,7 @@ const HOLE: usize = 16 * 4_096;
 
 /// A part of a piece.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum ImagePart {
+pub(super) enum PiecePart {
     /// Bytes to send.
     Data(Bytes),
     /// So many zeros.
@@ -17,7 +17,7 @@ pub(super) enum ImagePart {
 }
 
 /// Tells long runs of zeros from the rest.
-pub(super) fn parts(piece: &Bytes) -> Vec<ImagePart> {
+pub(super) fn parts(piece: &Bytes) -> Vec<PiecePart> {
     let mut parts = Vec::new();
     let mut at = 0;
     while at < piece.len() {
@@ -27,9 +27,9 @@ pub(super) fn parts(piece: &Bytes) -> Vec<ImagePart> {
             end = end.saturating_add(HOLE).min(piece.len());
         }
         parts.push(if is_hole {
-            ImagePart::Hole(end.saturating_sub(at) as u64)
+            PiecePart::Hole(end.saturating_sub(at) as u64)
         } else {
-            ImagePart::Data(piece.slice(at..end))
+            PiecePart::Data(piece.slice(at..end))
         });
         at = end;
     }
@@ -50,13 +50,13 @@ mod tests {
     #[test]
     fn zeros_are_told_from_data() {
         let zeros = |n: usize| Bytes::from(vec![0; n]);
-        assert_eq!(parts(&zeros(PIECE)), [ImagePart::Hole(PIECE as u64)]);
-        assert_eq!(parts(&zeros(2 * HOLE)), [ImagePart::Hole(2 * HOLE as u64)]);
+        assert_eq!(parts(&zeros(PIECE)), [PiecePart::Hole(PIECE as u64)]);
+        assert_eq!(parts(&zeros(2 * HOLE)), [PiecePart::Hole(2 * HOLE as u64)]);
         let mut mixed = vec![0; 4 * HOLE];
         mixed[2 * HOLE + 5] = 1;
         let parts = parts(&Bytes::from(mixed));
-        assert_eq!(parts[0], ImagePart::Hole(2 * HOLE as u64));
-        assert!(matches!(&parts[1], ImagePart::Data(data) if data.len() == HOLE));
-        assert_eq!(parts[2], ImagePart::Hole(HOLE as u64));
+        assert_eq!(parts[0], PiecePart::Hole(2 * HOLE as u64));
+        assert!(matches!(&parts[1], PiecePart::Data(data) if data.len() == HOLE));
+        assert_eq!(parts[2], PiecePart::Hole(HOLE as u64));
     }
 }

@@ -17,7 +17,7 @@ use super::{
     claim, format,
     hash::RunningHash,
     identity,
-    pieces::{ImagePart, parts},
+    pieces::{PiecePart, parts},
     promise, sidecar,
     track::{Track, TrackRecorder},
 };
@@ -421,15 +421,15 @@ impl Upload<'_> {
     ) -> Result<(), Failure> {
         let parts = match dense {
             0 => parts(piece),
-            _ => vec![ImagePart::Data(piece.clone())],
+            _ => vec![PiecePart::Data(piece.clone())],
         };
         for part in parts {
             match part {
-                ImagePart::Data(bytes) => {
+                PiecePart::Data(bytes) => {
                     self.ports.may_send(bytes.len()).await;
                     sink.send(bytes).await?;
                 }
-                ImagePart::Hole(length) => sink.send_hole(length).await?,
+                PiecePart::Hole(length) => sink.send_hole(length).await?,
             }
         }
         Ok(())

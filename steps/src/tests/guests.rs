@@ -56,9 +56,9 @@ async fn started(user_data: &str, guest: GuestType, arch: &str) -> World {
         .await
         .unwrap();
     let define = define_domain::Params {
-        platform: Some(define_domain::Machine {
+        platform: Some(define_domain::MachinePlatform {
             guest,
-            ..define_domain::Machine::default()
+            ..define_domain::MachinePlatform::default()
         }),
         ..world.define_domain()
     };

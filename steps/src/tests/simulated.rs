@@ -7,7 +7,7 @@ use crate::{
 #[tokio::test(start_paused = true)]
 async fn the_simulated_host_keeps_the_contract_of_the_ports() {
     let world = World::new().await;
-    let place = contract::Place {
+    let place = contract::CheckPlace {
         ports: world.ports().await,
         pool: POOL.to_owned(),
         network: "default".to_owned(),
@@ -43,7 +43,7 @@ async fn a_host_in_a_folder_outlives_its_process() {
     assert_eq!(ports.storage.sha256(&world.boot()).await.unwrap(), hash);
     let domain = ports.domains.domain(world.uuid).await.unwrap().unwrap();
     assert_eq!(domain.state, DomainState::Running);
-    let place = contract::Place {
+    let place = contract::CheckPlace {
         ports,
         pool: POOL.to_owned(),
         network: "default".to_owned(),

@@ -10,6 +10,7 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
+use super::stored_contract;
 use crate::{
     contract::{self, Given},
     hpl::cut,
@@ -64,7 +65,7 @@ impl Step for CheckContract {
     }
 
     async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
-        let contract = super::release::read(self.secrets.as_ref(), &params.contract).await?;
+        let contract = stored_contract::read(self.secrets.as_ref(), &params.contract).await?;
         let given = Given {
             key: None,
             now: Some(SystemTime::now()),

@@ -82,12 +82,12 @@ pub struct Params {
     pub while_running: bool,
     /// What a machine of today has; none for Hyper Protect guests of their own kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub platform: Option<Machine>,
+    pub platform: Option<MachinePlatform>,
 }
 
 /// A machine of today.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
+pub struct MachinePlatform {
     /// The processor; what fits the host where absent.
     #[serde(default)]
     pub cpu: Option<String>,

@@ -29,6 +29,7 @@ pub mod set_autostart;
 pub mod start_domain;
 mod starting;
 pub mod stop_domain;
+mod stored_contract;
 pub mod suspend_domain;
 pub mod undefine_domain;
 pub mod write_cidata;

@@ -1,16 +1,16 @@
-//! Lets go of the secrets that were kept for the VSI.
+//! Erases the secrets that were stored for a VSI.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
-    model::{Failure, FailureClass, Name},
-    secret::{Secret, SecretError, Secrets},
+    model::{Failure, Name},
+    secret::Secrets,
     step::{Done, Observed, Step, StepContext},
 };
 
-use crate::error;
+use super::stored_contract::store_failure;
 
 /// Erases secrets whose last user is gone.
 ///
@@ -62,25 +62,4 @@ impl Step for ReleaseSecrets {
             erased: params.secrets.clone(),
         }))
     }
-}
-
-/// A secret of the store, for the step that needs it.
-pub(super) async fn read(secrets: &dyn Secrets, name: &Name) -> Result<Secret, Failure> {
-    secrets.get(name).await.map_err(|missing| match missing {
-        SecretError::Missing(_) => error::CONTRACT_GONE
-            .failure("the contract is not in the secret store")
-            .of_object(format!("secret {name}")),
-        SecretError::Storage(_) | SecretError::Key(_) => store_failure(missing),
-    })
-}
-
-fn store_failure(error: SecretError) -> Failure {
-    if let SecretError::Key(_) = error {
-        return Failure::new(FailureClass::Blocked, "VSI0835", error.to_string()).with_remedy(
-            "Start vsiflow with the key that the secrets were sealed with (--journal-key FILE).",
-        );
-    }
-    let message = format!("the secret store cannot be used: {error}");
-    Failure::new(FailureClass::Transient, "VSI0006", message)
-        .with_remedy("See that the state directory has room and can be written and read.")
 }

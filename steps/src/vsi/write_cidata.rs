@@ -13,6 +13,7 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
+use super::stored_contract;
 use crate::{
     cidata::Cidata,
     contract, error,
@@ -73,8 +74,8 @@ impl WriteCidata {
     }
 
     async fn build(&self, params: &Params) -> Result<Iso, Failure> {
-        let secret = super::release::read(self.secrets.as_ref(), &params.contract).await?;
-        let bytes = Bytes::from(bytes(params, secret.expose())?);
+        let contract = stored_contract::read(self.secrets.as_ref(), &params.contract).await?;
+        let bytes = Bytes::from(bytes(params, contract.expose())?);
         Ok(Iso {
             hash: Hash::of(&bytes),
             bytes,

@@ -3,16 +3,16 @@
 //! An apply of one document must not read what is wanted of all others, or ten thousand documents read
 //! it a hundred million times. What is found here is a hint: it is read and compared as before.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+mod signs;
+
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, EntityState, Failure};
 
+use self::signs::{Sign, Signs, of_disk, of_vsi};
 use super::{
     ErrorKind, Fleet, FleetError,
     disk::apply::KnownDisk,
@@ -22,69 +22,12 @@ use super::{
 use crate::{
     phase,
     record::{DiskRecord, VsiRecord, disk_entity, kind, vsi_entity},
-    spec::{DesiredDisk, DesiredVsi, Resolved, desired::DiskOrigin},
-    vsi_graph,
+    spec::{DesiredVsi, Resolved},
 };
-
-/// What an entity is found by.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Sign {
-    /// A namespace and a name.
-    Named(String, String),
-    /// A host's id.
-    On(String),
-    /// The name of a data disk's volume, or the UID of a disk that is to be made.
-    Has(String),
-    /// The UID of the pool that made it.
-    Of(String),
-}
 
 /// Everything by its signs, kept in step with the engine. It holds no more than names.
 #[derive(Debug, Default)]
 pub(super) struct ObjectCatalogue(Mutex<Signs>);
-
-#[derive(Debug, Default)]
-struct Signs {
-    of: BTreeMap<EntityId, BTreeSet<Sign>>,
-    by: BTreeMap<(&'static str, Sign), BTreeSet<EntityId>>,
-    /// What cannot be read might be anything.
-    unread: BTreeSet<EntityId>,
-    /// The generation of the record that was read of each: events that ask for nothing else change no sign.
-    read: BTreeMap<EntityId, u64>,
-}
-
-impl Signs {
-    fn put(&mut self, kind: &'static str, entity: EntityId, signs: BTreeSet<Sign>) {
-        for gone in self.of.remove(&entity).unwrap_or_default() {
-            let place = (kind, gone);
-            if let Some(all) = self.by.get_mut(&place) {
-                all.remove(&entity);
-                if all.is_empty() {
-                    self.by.remove(&place);
-                }
-            }
-        }
-        for sign in &signs {
-            let all = self.by.entry((kind, sign.clone())).or_default();
-            all.insert(entity.clone());
-        }
-        self.of.insert(entity, signs);
-    }
-
-    fn find(
-        &self,
-        kind: &'static str,
-        signs: impl IntoIterator<Item = Sign>,
-    ) -> BTreeSet<EntityId> {
-        let found = signs
-            .into_iter()
-            .filter_map(|sign| self.by.get(&(kind, sign)));
-        let mut found: BTreeSet<_> = found.flatten().cloned().collect();
-        let unread = self.unread.iter().filter(|id| id.kind().as_str() == kind);
-        found.extend(unread.cloned());
-        found
-    }
-}
 
 impl Fleet {
     /// The VSIs that these documents may be about, or that may have a disk of theirs; deleted ones
@@ -455,88 +398,8 @@ fn entity(kind: &str, uid: &str) -> Option<EntityId> {
     }
 }
 
-fn of_vsi(wanted: &VsiRecord) -> Vec<Sign> {
-    let vsi = &wanted.vsi;
-    let mut signs = vec![
-        Sign::Named(vsi.namespace.clone(), vsi.name.clone()),
-        Sign::On(vsi.host.clone()),
-    ];
-    signs.extend(vsi.member_of.iter().map(|of| Sign::Of(of.uid.to_string())));
-    signs.extend(
-        wanted
-            .volumes()
-            .into_iter()
-            .map(|volume| Sign::Has(volume.name)),
-    );
-    signs.extend(vsi.disks.iter().filter_map(of_disk));
-    let made = vsi
-        .disks
-        .iter()
-        .filter_map(|disk| vsi_graph::disk_uid(wanted, disk));
-    signs.extend(made.map(|uid| Sign::Has(uid.to_string())));
-    let recorded = wanted.formats.iter().map(|one| one.volume.name.clone());
-    signs.extend(recorded.map(Sign::Has));
-    // A run may still be about what was asked for before.
-    let earlier = wanted.before.iter().flat_map(|asked| &asked.vsi.disks);
-    let volumes = earlier
-        .clone()
-        .map(|disk| vsi_graph::volume(wanted, disk).name);
-    signs.extend(volumes.map(Sign::Has));
-    signs.extend(earlier.filter_map(of_disk));
-    signs
-}
-
-/// What a document says of a disk; none of one that gets its UID later.
-fn of_disk(disk: &DesiredDisk) -> Option<Sign> {
-    match &disk.source {
-        DiskOrigin::Existing { volume } => Some(Sign::Has(volume.clone())),
-        DiskOrigin::Made { uid, .. } => uid.map(|uid| Sign::Has(uid.to_string())),
-    }
-}
-
 /// Whether the same record says what is wanted.
 fn is_wanted_alike(before: &EntityState, now: &EntityState) -> bool {
     let generation = |state: &EntityState| state.desired.as_ref().map(|desired| desired.generation);
     generation(before).is_some() && generation(before) == generation(now)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn named(name: &str) -> Sign {
-        Sign::Named("default".to_owned(), name.to_owned())
-    }
-
-    fn vsi(number: u128) -> EntityId {
-        vsi_entity(Uuid::from_u128(number)).unwrap()
-    }
-
-    #[test]
-    fn an_entity_is_found_by_what_it_is_now() {
-        let mut signs = Signs::default();
-        let on = Sign::On("sim:a".to_owned());
-        signs.put(kind::VSI, vsi(1), [named("a"), on.clone()].into());
-        signs.put(kind::VSI, vsi(2), [named("b"), on.clone()].into());
-        assert_eq!(signs.find(kind::VSI, [named("a")]), [vsi(1)].into());
-        assert_eq!(signs.find(kind::VSI, [on.clone()]), [vsi(1), vsi(2)].into());
-        assert!(signs.find(kind::DISK, [named("a")]).is_empty());
-        signs.put(kind::VSI, vsi(1), [named("c")].into());
-        assert!(signs.find(kind::VSI, [named("a")]).is_empty());
-        assert_eq!(
-            signs.find(kind::VSI, [named("c"), on]),
-            [vsi(1), vsi(2)].into()
-        );
-        signs.put(kind::VSI, vsi(1), BTreeSet::new());
-        signs.put(kind::VSI, vsi(2), BTreeSet::new());
-        assert!(signs.by.is_empty(), "{signs:?}");
-    }
-
-    #[test]
-    fn what_cannot_be_read_may_be_anything_of_its_kind() {
-        let mut signs = Signs::default();
-        signs.unread.insert(vsi(7));
-        assert_eq!(signs.find(kind::VSI, [named("a")]), [vsi(7)].into());
-        assert!(signs.find(kind::DISK, [named("a")]).is_empty());
-    }
 }

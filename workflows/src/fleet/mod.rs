@@ -77,7 +77,7 @@ pub use pool::over_journals::{
     AskStanding, HeardMembers, MemberDeletion, MemberJournals, MemberQuestions, MembersAsk,
     MembersReport, Obstacle, OtherJournal, ReportedDisk, ReportedMember,
 };
-pub use pool::{Membership, PoolMember, PoolObject, PoolStatus, ShownMember, ShownPool};
+pub use pool::{PoolMember, PoolMembership, PoolObject, PoolStatus, ShownMember, ShownPool};
 pub use queries::EntityPresence;
 pub use quota::over_journals::{AdmissionRecord, TakenUsage};
 pub use quota::{QuotaObject, QuotaStatus};

@@ -158,9 +158,9 @@ impl Fleet {
 fn changed(
     before: Option<&ServerTypeSpec>,
     after: &ServerTypeSpec,
-) -> Result<plan::Change, FleetError> {
+) -> Result<plan::PlannedChange, FleetError> {
     let defect = |error: serde_json::Error| FleetError::defect(error.to_string());
-    Ok(plan::Change {
+    Ok(plan::PlannedChange {
         path: "spec".to_owned(),
         before: before
             .map(serde_json::to_value)

@@ -4,14 +4,14 @@ use serde_json::Value;
 
 use vsiflow_steps::{guest::GuestType, ports::VolumeKey};
 
-use super::{Change, How};
+use super::{How, PlannedChange};
 use crate::{
     record::{PreviousInputs, SnapshotAction, SnapshotOrder, VsiRecord},
     spec::FieldChange,
 };
 
 /// The fields in which `wanted` differs.
-pub(super) fn changes(before: &PreviousInputs, wanted: &VsiRecord) -> Vec<Change> {
+pub(super) fn changes(before: &PreviousInputs, wanted: &VsiRecord) -> Vec<PlannedChange> {
     let mut newer = wanted.vsi.clone();
     newer.uid = before.vsi.uid;
     // Whether it runs is decided by power commands as well.
@@ -53,7 +53,7 @@ pub(super) fn changes(before: &PreviousInputs, wanted: &VsiRecord) -> Vec<Change
     let (from, to) = (before.power, wanted.power_state());
     let action = wanted.power.and_then(|power| power.action);
     if from != to || action.is_some() {
-        changes.push(Change {
+        changes.push(PlannedChange {
             path: "powerState".to_owned(),
             before: serde_json::to_value(from).ok(),
             after: serde_json::to_value(to).ok(),
@@ -67,7 +67,7 @@ pub(super) fn changes(before: &PreviousInputs, wanted: &VsiRecord) -> Vec<Change
 /// The path of what is done once with the disks.
 pub(crate) const SNAPSHOT: &str = "snapshot";
 
-fn of_order(order: &SnapshotOrder) -> Change {
+fn of_order(order: &SnapshotOrder) -> PlannedChange {
     let (how, why) = match order.action {
         SnapshotAction::Take { .. } => (How::InPlace, "its disks are copied for a snapshot"),
         SnapshotAction::Drop { .. } => (How::InPlace, "a snapshot that was begun is given up"),
@@ -76,7 +76,7 @@ fn of_order(order: &SnapshotOrder) -> Change {
             "its disks are put back as the snapshot has them, while the guest is off",
         ),
     };
-    Change {
+    PlannedChange {
         after: Some(order.name().into()),
         ..secret(SNAPSHOT, how, why)
     }
@@ -111,7 +111,7 @@ fn configured(guest: GuestType) -> (How, String) {
 
 /// What an earlier run, which was not finished, may have written of it; none of guests that are
 /// rebuilt for that.
-pub(super) fn configured_before(guest: GuestType) -> Option<Change> {
+pub(super) fn configured_before(guest: GuestType) -> Option<PlannedChange> {
     let why = "an earlier change of it was begun and not finished";
     (guest == GuestType::CloudInit).then(|| secret(USER_DATA, How::Restart, why))
 }
@@ -126,8 +126,8 @@ const TREATMENT: &str = "it says how vsiflow treats the VSI, not what the VSI is
 const COPY: &str = "the boot disk is a copy of the image";
 
 /// A change of a secret; neither side is shown.
-pub(super) fn secret(path: &str, how: How, why: &str) -> Change {
-    Change {
+pub(super) fn secret(path: &str, how: How, why: &str) -> PlannedChange {
+    PlannedChange {
         path: path.to_owned(),
         before: None,
         after: None,
@@ -137,7 +137,7 @@ pub(super) fn secret(path: &str, how: How, why: &str) -> Change {
 }
 
 /// What somebody changed on the host is to be as it was written.
-pub(super) fn restored() -> Change {
+pub(super) fn restored() -> PlannedChange {
     let why = "it was changed on the host, and onDrift is Restore";
     secret(DEFINITION, How::InPlace, why)
 }
@@ -166,9 +166,9 @@ fn is_derived(path: &str) -> bool {
     path == "image.fileName" || path.starts_with("bootDisk.copyOf")
 }
 
-fn change(field: FieldChange) -> Change {
+fn change(field: FieldChange) -> PlannedChange {
     let (how, why) = how(&field);
-    Change {
+    PlannedChange {
         path: as_documented(&field.path),
         before: field.before,
         after: field.after,
@@ -230,7 +230,7 @@ fn disk(field: &FieldChange) -> (How, &'static str) {
 }
 
 /// A virtual server's network configuration is its guest's.
-fn of_guest(mut change: Change, wanted: &VsiRecord) -> Change {
+fn of_guest(mut change: PlannedChange, wanted: &VsiRecord) -> PlannedChange {
     if change.path == "networkConfig" && wanted.vsi.guest.is_some() {
         change.path = "guest.networkConfig".to_owned();
     }

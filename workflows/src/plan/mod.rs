@@ -53,7 +53,8 @@ impl std::fmt::Display for How {
 /// A field that changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Change {
+#[schemars(rename = "Change")]
+pub struct PlannedChange {
     /// The field, as documents name it.
     pub path: String,
     /// What it was; absent where it was not there, or is a secret.
@@ -82,7 +83,7 @@ pub struct Destroyed {
 #[serde(rename_all = "camelCase")]
 pub struct Plan {
     /// The fields that change.
-    pub changes: Vec<Change>,
+    pub changes: Vec<PlannedChange>,
     /// What is lost.
     pub destroys: Vec<Destroyed>,
     /// What stays although the boot disk is made anew.
@@ -118,8 +119,8 @@ impl Plan {
     }
 
     /// The fields that cannot be changed.
-    pub fn refused(&self) -> impl Iterator<Item = &Change> {
-        let refused = |change: &&Change| change.how == How::Refused;
+    pub fn refused(&self) -> impl Iterator<Item = &PlannedChange> {
+        let refused = |change: &&PlannedChange| change.how == How::Refused;
         self.changes.iter().filter(refused)
     }
 }
@@ -170,7 +171,7 @@ fn overwritten(wanted: &VsiRecord) -> Vec<Destroyed> {
 }
 
 /// What was adopted with volumes of other names is not made again by vsiflow.
-fn refuse(change: &mut Change) {
+fn refuse(change: &mut PlannedChange) {
     if matches!(change.how, How::Restart | How::Rebuild) {
         change.how = How::Refused;
         change.why = "it was adopted with volumes that vsiflow did not name".to_owned();
@@ -183,7 +184,7 @@ pub fn base(wanted: &VsiRecord, reached: u64) -> Option<&PreviousInputs> {
     wanted.before.iter().rev().find(made)
 }
 
-fn destroys(wanted: &VsiRecord, changes: &[Change]) -> Vec<Destroyed> {
+fn destroys(wanted: &VsiRecord, changes: &[PlannedChange]) -> Vec<Destroyed> {
     let causes = changes.iter().filter(|change| change.how == How::Rebuild);
     let causes: Vec<_> = causes.map(|change| change.path.as_str()).collect();
     let boot = names::boot_disk(&wanted.vsi.pool, wanted.uid);

@@ -15,7 +15,7 @@ use vsiflow_steps::{
     },
 };
 
-use super::{Change, How, fields::secret};
+use super::{How, PlannedChange, fields::secret};
 use crate::{spec::DesiredVsi, vsi_graph};
 
 /// The steps that runs have begun since the last one that succeeded.
@@ -70,7 +70,7 @@ impl Touched {
     }
 
     /// What has to be done for it beyond the most that the plan's own changes cost.
-    pub(super) fn unfinished(&self, most: Option<How>, vsi: &DesiredVsi) -> Option<Change> {
+    pub(super) fn unfinished(&self, most: Option<How>, vsi: &DesiredVsi) -> Option<PlannedChange> {
         let why = "an earlier change of it was begun and not finished";
         // cloud-init takes another configuration in on the disk that it has.
         let seeded = match vsi.guest_type() {

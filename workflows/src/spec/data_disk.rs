@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::disk_source::{self, DiskSource};
+use super::disk_source::{self, DataDiskSource};
 use super::policy::DeletionPolicy;
 use super::quantity::Quantity;
 use super::selector::LabelSelector;
@@ -27,7 +27,7 @@ pub struct DataDiskSpec {
     pub deletion_policy: DeletionPolicy,
     /// What it is filled with when it is made; nothing where absent.
     #[serde(default, deserialize_with = "disk_source::written")]
-    pub source: Option<DiskSource>,
+    pub source: Option<DataDiskSource>,
 }
 
 /// The spec of kind `HyperProtectContainerRuntimeOnPremDataDiskRef`: a volume that is there.

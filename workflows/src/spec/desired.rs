@@ -13,7 +13,7 @@ use vsiflow_steps::{
     vsi::define_domain::Secure,
 };
 
-use super::disk_source::DiskSource;
+use super::disk_source::DataDiskSource;
 use super::image::Checksum;
 use super::network::DesiredNetwork;
 use super::placement::DesiredPlacement;
@@ -250,7 +250,7 @@ pub struct DesiredDataDisk {
     pub copy_of: Option<VolumeKey>,
     /// What its document fills it with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub source: Option<DiskSource>,
+    pub source: Option<DataDiskSource>,
 }
 
 /// One field that differs between two desired states.

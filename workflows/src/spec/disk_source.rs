@@ -10,7 +10,7 @@ use super::text;
 /// What a data disk is filled with, once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "camelCase")]
-pub enum DiskSource {
+pub enum DataDiskSource {
     /// An image.
     Image {
         /// The image.
@@ -30,7 +30,7 @@ pub enum DiskSource {
     },
 }
 
-impl DiskSource {
+impl DataDiskSource {
     /// As documents write it.
     pub fn shown(&self) -> Value {
         match self {
@@ -83,7 +83,7 @@ const FORMAT: &str = "vsiflow makes no file systems: let the guest format the di
 
 pub(super) fn written<'de, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<Option<DiskSource>, D::Error> {
+) -> Result<Option<DataDiskSource>, D::Error> {
     let Some(written) = Option::<Written>::deserialize(deserializer)? else {
         return Ok(None);
     };
@@ -91,7 +91,7 @@ pub(super) fn written<'de, D: Deserializer<'de>>(
 }
 
 impl Written {
-    fn source(self) -> Result<Option<DiskSource>, &'static str> {
+    fn source(self) -> Result<Option<DataDiskSource>, &'static str> {
         if self.format.is_some() {
             return Err(FORMAT);
         }
@@ -101,16 +101,16 @@ impl Written {
         match (self.image_url, self.snapshot, self.disk, self.blank) {
             (Some(url), None, None, None) => image(&url, self.image_checksum).map(Some),
             (None, Some(SnapshotDiskFields { name, disk }), None, None) => {
-                Ok(Some(DiskSource::Snapshot { name, disk }))
+                Ok(Some(DataDiskSource::Snapshot { name, disk }))
             }
-            (None, None, Some(NamedDisk(name)), None) => Ok(Some(DiskSource::Disk { name })),
+            (None, None, Some(NamedDisk(name)), None) => Ok(Some(DataDiskSource::Disk { name })),
             (None, None, None, Some(true)) => Ok(None),
             _ => Err(ONE),
         }
     }
 }
 
-fn image(url: &ImageUrl, checksum: Option<Checksum>) -> Result<DiskSource, &'static str> {
+fn image(url: &ImageUrl, checksum: Option<Checksum>) -> Result<DataDiskSource, &'static str> {
     if url.with_credentials().is_some() {
         return Err(CREDENTIALS);
     }
@@ -119,7 +119,7 @@ fn image(url: &ImageUrl, checksum: Option<Checksum>) -> Result<DiskSource, &'sta
         file_name: url.file_name().to_owned(),
         checksum,
     };
-    Ok(DiskSource::Image { image })
+    Ok(DataDiskSource::Image { image })
 }
 
 #[cfg(test)]
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use crate::spec::DataDiskSpec;
 
-    fn parse(source: Value) -> Result<Option<DiskSource>, String> {
+    fn parse(source: Value) -> Result<Option<DataDiskSource>, String> {
         let spec = serde_json::from_value::<DataDiskSpec>(json!({"source": source}));
         spec.map(|spec| spec.source)
             .map_err(|error| error.to_string())
@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(parsed.shown(), image);
         let stored = serde_json::to_value(&parsed).unwrap();
         assert_eq!(
-            serde_json::from_value::<DiskSource>(stored).unwrap(),
+            serde_json::from_value::<DataDiskSource>(stored).unwrap(),
             parsed
         );
         for source in [

@@ -1,7 +1,7 @@
 //! Every image that documents name.
 
 use super::desired::DesiredImage;
-use super::disk_source::DiskSource;
+use super::disk_source::DataDiskSource;
 use super::documents::Documents;
 use super::image::{Checksum, ImageUrl};
 use super::pool::{DiskTemplate, PoolTemplate};
@@ -61,7 +61,7 @@ impl Documents {
         }
         for document in &mut self.data_disks {
             let object = document.meta.full_name();
-            if let Some(DiskSource::Image { image }) = &mut document.spec.source {
+            if let Some(DataDiskSource::Image { image }) = &mut document.spec.source {
                 let of = (document.kind, &*document.at.source, &*object, "");
                 of_disk(of, image, each);
             }
@@ -89,7 +89,7 @@ fn of_template(
 
 fn of_disks(of: NamedItem<'_>, disks: &mut [DiskTemplate], each: &mut dyn FnMut(NamedImage<'_>)) {
     for disk in disks {
-        if let Some(DiskSource::Image { image }) = &mut disk.spec.source {
+        if let Some(DataDiskSource::Image { image }) = &mut disk.spec.source {
             of_disk(of, image, each);
         }
     }

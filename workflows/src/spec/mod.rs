@@ -59,7 +59,7 @@ pub use desired::{
     DesiredReady, DesiredVsi, DiskOrigin, FieldChange,
 };
 pub use directory::Directory;
-pub use disk_source::DiskSource;
+pub use disk_source::DataDiskSource;
 pub use documents::{Document, Documents, KeyValues};
 pub use group::{GroupSpec, ResolvedGroup};
 pub use host::{HostConnection, HostSettings, ImageAccess, ImageSecrets, SshHost, Verification};

@@ -1,8 +1,9 @@
 use serde_json::{Value, json};
+use vsiflow_engine::secret::Secret;
 
 use super::super::documents::{self, KeyValues};
 use super::super::meta::ObjectMeta;
-use super::super::problem::ProblemCode;
+use super::super::problem::DocumentRef;
 use super::*;
 
 /// Documents built one by one, as a front end does.

@@ -176,7 +176,7 @@ impl From<VirtualServerSpec> for VsiSpec {
             ready: spec.ready,
             guest: Some(spec.guest),
             placement: spec.placement,
-            platform: vsi::Platform {
+            platform: vsi::GuestPlatform {
                 cpu: machine.cpu,
                 firmware: machine.firmware.map(Firmware::from).unwrap_or_default(),
                 secure_execution: machine.secure_execution,

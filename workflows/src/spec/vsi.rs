@@ -79,7 +79,7 @@ pub struct VsiSpec {
     pub guest: Option<GuestSpec>,
     /// What its machine has beyond that of a Hyper Protect VSI.
     #[serde(skip)]
-    pub platform: Platform,
+    pub platform: GuestPlatform,
     /// How a host is chosen among several, where its kind lets it.
     #[serde(skip)]
     pub placement: Option<PlacementSpec>,
@@ -98,7 +98,7 @@ pub struct Interface {
 
 /// What a machine has where its kind leaves that open.
 #[derive(Clone, Debug, Default)]
-pub struct Platform {
+pub struct GuestPlatform {
     /// The processor; what fits the host where absent.
     pub cpu: Option<String>,
     /// The firmware.

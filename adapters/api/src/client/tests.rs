@@ -6,7 +6,7 @@ use tokio::{
 use super::*;
 
 /// Asks somebody who answers just that; the lines, and how it came out.
-async fn ask(answer: &'static [u8]) -> (Vec<CommandLine>, io::Result<Answer>) {
+async fn ask(answer: &'static [u8]) -> (Vec<CommandLine>, io::Result<ClientAnswer>) {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("sock");
     let listener = UnixListener::bind(&socket).unwrap();
@@ -41,7 +41,7 @@ async fn lines_come_in_their_order_and_the_last_one_is_the_exit_code() {
         lines,
         [out("a"), CommandLine::Stderr("b".to_owned()), out("c")]
     );
-    assert_eq!(answer.unwrap(), Answer::Done(4));
+    assert_eq!(answer.unwrap(), ClientAnswer::Done(4));
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn a_refusal_is_handed_on_as_it_is() {
     let (_, answer) = ask(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 54\r\n\r\n\
           {\"status\":403,\"code\":\"VSI0020\",\"detail\":\"a\",\"new\":1}  ")
     .await;
-    let Answer::Refused(problem) = answer.unwrap() else {
+    let ClientAnswer::Refused(problem) = answer.unwrap() else {
         panic!("it is not refused");
     };
     assert_eq!((problem.code.as_str(), problem.status), ("VSI0020", 403));

@@ -18,12 +18,17 @@ use vsiflow_workflows::{
     spec::Quantity,
 };
 
-use super::{Looked, Page, Shown, fleet::address, layout::link, on_to, operator, pools, text};
-use crate::{Caller, Problem, router::Api, v1::Named};
+use super::{
+    address,
+    layout::link,
+    looked::{Looked, Page, Shown, on_to, operator},
+    text,
+};
+use crate::{Caller, Problem, api::Api, v1::ObjectPath};
 
-/// What was shown is not what waits.
+/// The plan that was shown is not the one that waits now.
 const STALE: &str = "VSI0840";
-/// Changes on one page.
+/// The most changes that one page shows.
 const MOST: usize = 100;
 
 pub(super) async fn list(looked: Looked) -> Shown {
@@ -50,14 +55,14 @@ pub(super) async fn list(looked: Looked) -> Shown {
         @if number == 0 && pools.is_empty() { p { "No change waits for approval." } }
         @if number > MOST { p { "The first " (MOST) " of " (number) " VSIs" } }
         @for pool in pools {
-            h2 { a href=(pools::address(pool, &looked)) {
+            h2 { a href=(address::pool(&pool.metadata.namespace, &pool.metadata.name, &looked)) {
                 "pool/" (text::visible(&pool.metadata.namespace)) "/" (text::visible(&pool.metadata.name))
             } }
             (of_pool_shown(pool, &looked))
         }
         @for vsi in &vsis {
             @if let Some(change) = &vsi.status.proposal {
-                h2 { a href=(address(&vsi.metadata.namespace, &vsi.metadata.name, &looked)) {
+                h2 { a href=(address::vsi(&vsi.metadata.namespace, &vsi.metadata.name, &looked)) {
                     (vsi.metadata.namespace) "/" (vsi.metadata.name)
                 } }
                 (of_vsi_shown(vsi, change, &looked))
@@ -69,7 +74,7 @@ pub(super) async fn list(looked: Looked) -> Shown {
 
 /// A change of a VSI that waits.
 pub(super) fn of_vsi_shown(vsi: &VsiObject, proposal: &Proposal, looked: &Looked) -> Markup {
-    let Named { namespace, name } = named(&vsi.metadata.namespace, &vsi.metadata.name);
+    let ObjectPath { namespace, name } = named(&vsi.metadata.namespace, &vsi.metadata.name);
     let action = format!("/vsi/{namespace}/{name}/approve?proposal={}", proposal.id);
     shown(&proposal.plan, &action, &vsi.metadata.name, looked)
 }
@@ -79,7 +84,7 @@ pub(super) fn of_pool_shown(pool: &PoolObject, looked: &Looked) -> Markup {
     let (Some(plan), Some(id)) = (&pool.status.proposal, proposal_of(pool)) else {
         return html! {};
     };
-    let Named { namespace, name } = named(&pool.metadata.namespace, &pool.metadata.name);
+    let ObjectPath { namespace, name } = named(&pool.metadata.namespace, &pool.metadata.name);
     let action = format!(
         "/pool/{namespace}/{name}/approve?proposal={}",
         text::segment(&id)
@@ -99,8 +104,8 @@ fn proposal_of(pool: &PoolObject) -> Option<String> {
     Some(format!("{}.{}.{to}", pool.metadata.uid, status.revision))
 }
 
-fn named(namespace: &str, name: &str) -> Named {
-    Named {
+fn named(namespace: &str, name: &str) -> ObjectPath {
+    ObjectPath {
         namespace: text::segment(namespace),
         name: text::segment(name),
     }
@@ -183,11 +188,11 @@ pub(super) struct Approved {
 pub(super) async fn of_vsi(
     State(api): State<Api>,
     caller: Option<Extension<Caller>>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(approved): Query<Approved>,
 ) -> Result<Response, Page> {
     let by = operator(caller.as_deref())?.by(REASON);
-    let Named { namespace, name } = &target;
+    let ObjectPath { namespace, name } = &target;
     let fleet = api.fleet();
     if !Box::pin(
         fleet
@@ -198,18 +203,18 @@ pub(super) async fn of_vsi(
     {
         return Err(stale(&format!("vsi/{name}")));
     }
-    let Named { namespace, name } = named(namespace, name);
+    let ObjectPath { namespace, name } = named(namespace, name);
     Ok(on_to(&format!("/vsi/{namespace}/{name}")))
 }
 
 pub(super) async fn of_pool(
     State(api): State<Api>,
     caller: Option<Extension<Caller>>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(approved): Query<Approved>,
 ) -> Result<Response, Page> {
     let by = operator(caller.as_deref())?.by(REASON);
-    let Named { namespace, name } = &target;
+    let ObjectPath { namespace, name } = &target;
     let pool = Box::pin(api.fleet().pools().get(namespace, name)).await?;
     let waits = proposal_of(&pool).filter(|waits| *waits == approved.proposal);
     let (uid, to) = match (pool.metadata.uid.parse(), &pool.status.proposed_revision) {
@@ -219,7 +224,7 @@ pub(super) async fn of_pool(
     if !Box::pin(api.fleet().pools().approve_template(uid, to, by)).await? {
         return Err(stale(&format!("pool/{name}")));
     }
-    let Named { namespace, name } = named(namespace, name);
+    let ObjectPath { namespace, name } = named(namespace, name);
     Ok(on_to(&format!("/pool/{namespace}/{name}")))
 }
 

@@ -3,11 +3,15 @@
 use axum::{Extension, extract::State};
 use maud::{Markup, html};
 
-use super::{Looked, Shown, text};
+use super::{
+    looked::{Looked, Page, Shown},
+    state::state,
+    text,
+};
 use crate::{
     Caller, CommandRequest, Problem,
-    commands::{self, Printed},
-    router::Api,
+    api::Api,
+    commands::run::{self, Printed},
 };
 
 pub(super) async fn page(
@@ -42,10 +46,10 @@ async fn command(api: &Api, caller: Option<&Caller>, word: &str) -> Result<Print
         args,
         ..CommandRequest::default()
     };
-    commands::collect(api, caller, request).await
+    run::collect(api, caller, request).await
 }
 
-fn shown(looked: &Looked, anchor: &Printed, verified: Option<&Printed>) -> super::Page {
+fn shown(looked: &Looked, anchor: &Printed, verified: Option<&Printed>) -> Page {
     let main = html! {
         h1 { "Audit" }
         @if looked.at.asked.is_some() { p { "The audit is of the whole journal, up to now." } }
@@ -69,8 +73,8 @@ fn report(verified: &Printed) -> Markup {
     let sound = verified.end.exit == 0;
     html! {
         section aria-label="Result" role="status" {
-            h2 { @if sound { (super::fleet::state("Succeeded")) " The journal is sound" }
-                 @else { (super::fleet::state("Failed")) " The journal is not sound" } }
+            h2 { @if sound { (state("Succeeded")) " The journal is sound" }
+                 @else { (state("Failed")) " The journal is not sound" } }
             pre tabindex="0" role="region" aria-label="Report" {
                 (text::visible(&String::from_utf8_lossy(&verified.out)))
                 (text::visible(&String::from_utf8_lossy(&verified.err)))

@@ -5,8 +5,12 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use vsiflow_workflows::fleet::{VsiGeneration, differences};
 
-use super::{Looked, Shown, fleet::address, text};
-use crate::v1::Named;
+use super::{
+    address,
+    looked::{Looked, Shown},
+    text,
+};
+use crate::v1::ObjectPath;
 
 /// Generations that are shown.
 const MOST: usize = 200;
@@ -20,11 +24,11 @@ pub(super) struct Compared {
 }
 
 pub(super) async fn page(
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     looked: Looked,
     compared: Query<Compared>,
 ) -> Shown {
-    let Named { namespace, name } = &target;
+    let ObjectPath { namespace, name } = &target;
     let all = looked
         .fleet
         .vsis()
@@ -39,7 +43,7 @@ pub(super) async fn page(
         .or(to);
     let of = |number: Option<u64>| all.iter().find(|one| Some(one.generation) == number);
     let main = html! {
-        h1 { "Generations of " a href=(address(namespace, name, &looked)) { (text::visible(name)) } }
+        h1 { "Generations of " a href=(address::vsi(namespace, name, &looked)) { (text::visible(name)) } }
         form.filter method="get" role="search" aria-label="Compare" {
             @if let Some(at) = looked.at.asked { input type="hidden" name="at" value=(at); }
             label { "From " (choice("from", &all, from)) }

@@ -12,11 +12,7 @@
 //! closed, which is recorded. A reader that is slow holds up the guest's console, and one that reads
 //! nothing loses it; nothing is gathered here.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::{
     Extension,
@@ -31,16 +27,20 @@ use http::{
 };
 use maud::{Markup, html};
 use serde::Deserialize;
-use tokio::{sync::mpsc, time::timeout};
-use vsiflow_engine::model::Actor;
+use tokio::time::timeout;
 use vsiflow_steps::ports::ConsolePosition;
 use vsiflow_workflows::fleet::FleetError;
 
-use super::{Looked, Shown, fleet::address, text};
+use super::{
+    address,
+    looked::{Looked, Shown},
+    text,
+};
 use crate::{
     Caller, Problem, Rights,
-    router::Api,
-    v1::{Named, open_queued},
+    api::{Api, page_consoles::PageConsole},
+    console_session::open_queued,
+    v1::ObjectPath,
 };
 
 /// How much of the log is shown at first, in bytes.
@@ -52,12 +52,12 @@ const NAME: HeaderName = HeaderName::from_static("vsiflow-console");
 /// A console is not open, or is somebody else's.
 const NOT_OPEN: &str = "VSI0842";
 
-pub(super) async fn page(Path(target): Path<Named>, looked: Looked) -> Shown {
-    let Named { namespace, name } = &target;
+pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Shown {
+    let ObjectPath { namespace, name } = &target;
     let vsi = looked.fleet.vsis().get(namespace, name).await?;
     let main = html! {
         h1 { "Console of "
-            a href=(address(&vsi.metadata.namespace, &vsi.metadata.name, &looked)) { (text::visible(&vsi.metadata.name)) } }
+            a href=(address::vsi(&vsi.metadata.namespace, &vsi.metadata.name, &looked)) { (text::visible(&vsi.metadata.name)) } }
         @if looked.at.asked.is_some() {
             p { "The journal does not hold what guests wrote. "
                 a href={ "/vsi/" (text::segment(namespace)) "/" (text::segment(name)) "/console" } { "The console now" } }
@@ -68,7 +68,7 @@ pub(super) async fn page(Path(target): Path<Named>, looked: Looked) -> Shown {
     Ok(looked.page(&format!("Console of {name}"), "", &main))
 }
 
-async fn live(Named { namespace, name }: &Named, looked: &Looked) -> Markup {
+async fn live(ObjectPath { namespace, name }: &ObjectPath, looked: &Looked) -> Markup {
     let (from, said, why) = match end(looked, namespace, name).await {
         Ok((from, said)) => (from, said, String::new()),
         Err(error) => (0, Vec::new(), error.to_string()),
@@ -111,50 +111,6 @@ async fn end(looked: &Looked, namespace: &str, name: &str) -> Result<(u64, Vec<u
     Ok((from, said))
 }
 
-/// The consoles that pages have open, by their names.
-#[derive(Clone, Default)]
-pub(crate) struct PageConsoles(Arc<Mutex<BTreeMap<String, PageConsole>>>);
-
-/// Who has one open, and where what they type goes.
-#[derive(Clone)]
-struct PageConsole {
-    actor: Actor,
-    typed: mpsc::Sender<Bytes>,
-}
-
-impl PageConsoles {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, PageConsole>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps it as long as what is returned lives.
-    fn keep(&self, console: PageConsole) -> Result<KeptConsole, Problem> {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(|error| Problem::busy(&error.to_string()))?;
-        let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.lock().insert(name.clone(), console);
-        let all = self.clone();
-        Ok(KeptConsole { all, name })
-    }
-
-    fn of(&self, name: &str, actor: &Actor) -> Option<mpsc::Sender<Bytes>> {
-        let all = self.lock();
-        let found = all.get(name).filter(|console| console.actor == *actor);
-        found.map(|console| console.typed.clone())
-    }
-}
-
-struct KeptConsole {
-    all: PageConsoles,
-    name: String,
-}
-
-impl Drop for KeptConsole {
-    fn drop(&mut self) {
-        self.all.lock().remove(&self.name);
-    }
-}
-
 /// How it is opened.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -175,11 +131,14 @@ fn operator(caller: Option<&Caller>) -> Result<&Caller, Problem> {
 pub(super) async fn open(
     State(api): State<Api>,
     caller: Option<Extension<Caller>>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(opening): Query<ConsolePageQuery>,
 ) -> Result<Response, Problem> {
     let caller = operator(caller.as_deref())?;
-    let (typed, shown) = open_queued(&api, &target, opening.force, caller.by("")).await?;
+    let (typed, shown) = {
+        let target = (target.namespace.as_str(), target.name.as_str());
+        open_queued(&api, target, opening.force, caller.by("")).await?
+    };
     let actor = caller.actor.clone();
     let kept = api.page_consoles().keep(PageConsole { actor, typed })?;
     let name = HeaderValue::from_str(&kept.name);

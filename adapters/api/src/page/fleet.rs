@@ -7,7 +7,12 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use vsiflow_workflows::fleet::VsiSummary;
 
-use super::{Looked, Shown, hosts, layout, text};
+use super::{
+    layout,
+    looked::{Looked, Shown},
+    state::state,
+    tables, text,
+};
 
 /// VSIs on one page.
 const ROWS: usize = 250;
@@ -52,10 +57,10 @@ pub(super) async fn page(looked: Looked, filter: Query<Filter>) -> Shown {
             @for (name, members) in filter.grouped(&rows) {
                 h2 { @if name.is_empty() { "In no " (filter.group) } @else { (text::visible(name)) }
                     " (" (members.len()) ")" }
-                (table(&members, &looked))
+                (tables::vsis(&members, &looked))
             }
         } @else {
-            (table(&rows, &looked))
+            (tables::vsis(&rows, &looked))
         }
         (pages(&filter, found.len(), &looked))
     };
@@ -144,73 +149,6 @@ fn form(filter: &Filter, phases: &BTreeMap<&'static str, usize>, looked: &Looked
             button { "Apply" }
         }
     }
-}
-
-/// VSIs, one a line.
-pub(super) fn table(rows: &[&VsiSummary], looked: &Looked) -> Markup {
-    html! {
-        div.wide tabindex="0" role="region" aria-label="VSIs" {
-            table {
-                thead { tr {
-                    th scope="col" { "Name" } th scope="col" { "Phase" } th scope="col" { "Step" }
-                    th scope="col" { "Addresses" } th scope="col" { "Host" } th scope="col" { "Since" }
-                } }
-                tbody {
-                    @for vsi in rows { (row(vsi, looked)) }
-                }
-            }
-        }
-    }
-}
-
-fn row(vsi: &VsiSummary, looked: &Looked) -> Markup {
-    let meta = &vsi.metadata;
-    let full = match meta.namespace.as_str() {
-        "default" | "" => meta.name.clone(),
-        namespace => format!("{namespace}/{}", meta.name),
-    };
-    html! {
-        tr {
-            th scope="row" {
-                @match meta.namespace.as_str() {
-                    "" => (text::visible(&full)),
-                    namespace => a href=(address(namespace, &meta.name, looked)) { (text::visible(&full)) },
-                }
-            }
-            td { (state(vsi.phase.as_str())) }
-            td {
-                @if let Some(step) = &vsi.current_step { (step) }
-                @if let Some((done, total)) = vsi.progress {
-                    " " progress max=(total) value=(done) aria-label="steps done" {}
-                    " " (done) "/" (total)
-                }
-            }
-            td { (text::visible(&vsi.ip_addresses.join(", "))) }
-            td { a href=(hosts::address(&vsi.host, looked)) { (text::visible(&vsi.host)) } }
-            td { time { (meta.creation_timestamp) } }
-        }
-    }
-}
-
-/// The address of a VSI's page.
-pub(super) fn address(namespace: &str, name: &str, looked: &Looked) -> String {
-    let path = format!("/vsi/{}/{}", text::segment(namespace), text::segment(name));
-    layout::link(&path, Some(&looked.at))
-}
-
-/// A state in its colour, with a sign of its own for whoever sees none.
-pub(super) fn state(state: &str) -> Markup {
-    let (class, sign) = match state {
-        "Running" | "Succeeded" | "Ready" | "Available" | "Open" => ("good", "✓"),
-        "Failed" | "Unreadable" | "NotReady" => ("bad", "✗"),
-        "Blocked" | "Degraded" | "Delayed" | "Partial" => ("stands", "!"),
-        "Pending" | "Waiting" | "Unknown" | "Closed" => ("waits", "·"),
-        "Stopped" | "Deleted" | "Skipped" | "Cancelled" | "Superseded" | "Removed" => {
-            ("still", "–")
-        }
-        _ => ("moves", "…"),
-    };
-    html! { span.state.(class) { span aria-hidden="true" { (sign) " " } (state) } }
 }
 
 fn pages(filter: &Filter, found: usize, looked: &Looked) -> Markup {

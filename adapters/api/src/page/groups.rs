@@ -4,8 +4,14 @@ use axum::extract::Path;
 use maud::{Markup, html};
 use vsiflow_workflows::fleet::{GroupItem, GroupObject, GroupWave};
 
-use super::{Looked, Shown, fleet::state, layout::link, lists, pools, text, vsi};
-use crate::v1::Named;
+use super::{
+    address,
+    layout::link,
+    looked::{Looked, Shown},
+    state::state,
+    tables, text,
+};
+use crate::v1::ObjectPath;
 
 /// Events that are shown.
 const EVENTS: usize = 50;
@@ -46,8 +52,8 @@ fn address(group: &GroupObject, looked: &Looked) -> String {
     link(&path, Some(&looked.at))
 }
 
-pub(super) async fn page(Path(target): Path<Named>, looked: Looked) -> Shown {
-    let Named { namespace, name } = &target;
+pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Shown {
+    let ObjectPath { namespace, name } = &target;
     let group = Box::pin(looked.fleet.groups().get(namespace, name)).await?;
     let own = format!("group/{name}");
     let history = Box::pin(looked.fleet.history().lines(namespace, &own)).await?;
@@ -65,13 +71,13 @@ pub(super) async fn page(Path(target): Path<Named>, looked: Looked) -> Shown {
         h2 { "Waves" }
         ol.tree { @for wave in &status.waves { (wave_shown(own_namespace, wave, &looked)) } }
         (outputs(&group))
-        (vsi::condition_table(&status.conditions))
+        (tables::conditions(&status.conditions))
         h2 { "Definition" }
         pre tabindex="0" role="region" aria-label="Definition" {
             (text::visible(&serde_json::to_string_pretty(&group.spec).unwrap_or_default()))
         }
         h2 { "Newest events" }
-        (lists::event_table(history.iter().rev().take(EVENTS)))
+        (tables::events(history.iter().rev().take(EVENTS)))
     };
     Ok(looked.page(&group.metadata.name, "", &main))
 }
@@ -92,11 +98,11 @@ fn item_shown(namespace: &str, item: &GroupItem, looked: &Looked) -> Markup {
         li {
             @if item.members.is_empty() { (text::visible(&item.name)) }
             @else {
-                a href=(pools::address_of(namespace, &item.pool, looked)) { (text::visible(&item.name)) }
+                a href=(address::pool(namespace, &item.pool, looked)) { (text::visible(&item.name)) }
             }
             " " (state(item.phase)) " " (ready) " of " (item.replicas) " ready"
             @if !item.updated { ", not updated yet" }
-            (pools::members(namespace, &item.members, looked))
+            (tables::members(namespace, &item.members, looked))
         }
     }
 }

@@ -5,7 +5,12 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use vsiflow_workflows::fleet::{HostObject, VsiSummary};
 
-use super::{Looked, Shown, fleet, fleet::state, layout::link, lists, text};
+use super::{
+    address,
+    looked::{Looked, Shown},
+    state::state,
+    tables, text,
+};
 use crate::Problem;
 
 /// VSIs that are shown of one host.
@@ -24,7 +29,7 @@ pub(super) async fn list(looked: Looked) -> Shown {
                 th scope="col" { "By" } th scope="col" { "Remarks" }
             } }
             tbody { @for host in &hosts { tr {
-                th scope="row" { a href=(address(&host.name, &looked)) { (text::visible(&host.name)) } }
+                th scope="row" { a href=(address::host(&host.name, &looked)) { (text::visible(&host.name)) } }
                 td { (status(host)) }
                 td { (host.vsis) }
                 td { (processors(host)) }
@@ -35,11 +40,6 @@ pub(super) async fn list(looked: Looked) -> Shown {
         } }
     };
     Ok(looked.page("Hosts", "/hosts", &main))
-}
-
-/// The address of a host's page.
-pub(super) fn address(host: &str, looked: &Looked) -> String {
-    link(&format!("/host/{}", text::segment(host)), Some(&looked.at))
 }
 
 fn status(host: &HostObject) -> Markup {
@@ -126,14 +126,14 @@ pub(super) async fn page(Path(HostPath { host: name }): Path<HostPath>, looked: 
         }
         (storage(host))
         h2 { "VSIs (" (vsis.len()) ")" }
-        (fleet::table(&shown, &looked))
+        (tables::vsis(&shown, &looked))
         @if vsis.len() > VSIS {
             p { a href={ "/?q=" (text::segment(&name)) (looked.at.more()) } { "All of them" } }
         }
         h2 { "Images" }
-        (lists::image_table(images.iter().filter(|image| image.host == name), &looked))
+        (tables::images(images.iter().filter(|image| image.host == name), &looked))
         h2 { "Newest events" }
-        (lists::event_table(history.iter().rev().take(EVENTS)))
+        (tables::events(history.iter().rev().take(EVENTS)))
     };
     Ok(looked.page(&name, "", &main))
 }

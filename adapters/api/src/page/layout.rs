@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use super::{At, text};
+use super::{moment::At, text};
 
 const PAGES: [(&str, &str); 8] = [
     ("/", "Fleet"),

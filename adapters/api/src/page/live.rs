@@ -23,8 +23,8 @@ use vsiflow_engine::{Notice, journal::Offset};
 
 use crate::{
     Problem,
-    router::Api,
-    v1::{Events, Streamed},
+    api::Api,
+    streamed::{Events, Streamed},
 };
 
 /// No page is told twice within this time.

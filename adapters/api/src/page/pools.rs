@@ -2,13 +2,16 @@
 
 use axum::extract::Path;
 use maud::{Markup, html};
-use vsiflow_workflows::fleet::{PoolMember, PoolObject};
+use vsiflow_workflows::fleet::PoolObject;
 
-use super::{Looked, Shown, approvals, fleet, fleet::state, layout::link, lists, text, vsi};
-use crate::v1::Named;
+use super::{
+    address, approvals,
+    looked::{Looked, Shown},
+    state::state,
+    tables, text,
+};
+use crate::v1::ObjectPath;
 
-/// Members that are shown of one pool.
-const MEMBERS: usize = 250;
 /// Events that are shown.
 const EVENTS: usize = 50;
 
@@ -30,7 +33,7 @@ fn table(pools: &[PoolObject], looked: &Looked) -> Markup {
                 th scope="col" { "Updated" } th scope="col" { "Revision" } th scope="col" { "Message" }
             } }
             tbody { @for pool in pools { tr {
-                th scope="row" { a href=(address(pool, looked)) {
+                th scope="row" { a href=(address::pool(&pool.metadata.namespace, &pool.metadata.name, looked)) {
                     (text::visible(&pool.metadata.namespace)) "/" (text::visible(&pool.metadata.name))
                 } }
                 td { (state(pool.status.phase)) }
@@ -44,19 +47,8 @@ fn table(pools: &[PoolObject], looked: &Looked) -> Markup {
     }
 }
 
-/// The address of a pool's page.
-pub(super) fn address(pool: &PoolObject, looked: &Looked) -> String {
-    address_of(&pool.metadata.namespace, &pool.metadata.name, looked)
-}
-
-/// The same by its name.
-pub(super) fn address_of(namespace: &str, name: &str, looked: &Looked) -> String {
-    let path = format!("/pool/{}/{}", text::segment(namespace), text::segment(name));
-    link(&path, Some(&looked.at))
-}
-
-pub(super) async fn page(Path(target): Path<Named>, looked: Looked) -> Shown {
-    let Named { namespace, name } = &target;
+pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Shown {
+    let ObjectPath { namespace, name } = &target;
     let pool = Box::pin(looked.fleet.pools().get(namespace, name)).await?;
     let own = format!("pool/{name}");
     let history = Box::pin(looked.fleet.history().lines(namespace, &own)).await?;
@@ -74,36 +66,14 @@ pub(super) async fn page(Path(target): Path<Named>, looked: Looked) -> Shown {
         }
         (approvals::of_pool_shown(&pool, &looked))
         h2 { "Members" }
-        (members(&pool.metadata.namespace, &status.members, &looked))
-        (vsi::condition_table(&status.conditions))
+        (tables::members(&pool.metadata.namespace, &status.members, &looked))
+        (tables::conditions(&status.conditions))
         h2 { "Definition" }
         pre tabindex="0" role="region" aria-label="Definition" {
             (text::visible(&serde_json::to_string_pretty(&pool.spec).unwrap_or_default()))
         }
         h2 { "Newest events" }
-        (lists::event_table(history.iter().rev().take(EVENTS)))
+        (tables::events(history.iter().rev().take(EVENTS)))
     };
     Ok(looked.page(&pool.metadata.name, "", &main))
-}
-
-/// Members as a branch of a tree.
-pub(super) fn members(namespace: &str, members: &[PoolMember], looked: &Looked) -> Markup {
-    html! {
-        ul.tree {
-            @for member in members.iter().take(MEMBERS) {
-                li {
-                    a href=(fleet::address(namespace, &member.name, looked)) { (text::visible(&member.name)) }
-                    " " (state(member.phase.as_str()))
-                    @if !member.ready { " not ready" }
-                    @if !member.updated { " of another revision" }
-                    @if member.cordoned { " cordoned" }
-                    @if let Some(host) = &member.leaves { " leaves " (text::visible(host)) }
-                }
-            }
-            @if members.len() > MEMBERS {
-                li { (members.len().saturating_sub(MEMBERS)) " more: "
-                    a href={ "/?group=pool&q=" (text::segment(namespace)) (looked.at.more()) } { "the fleet by pool" } }
-            }
-        }
-    }
 }

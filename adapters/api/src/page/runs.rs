@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use vsiflow_workflows::fleet::{HistoryLine, Moment, RunGraph};
 
-use super::{Looked, fleet::state, graph, text};
+use super::{graph, looked::Looked, state::state, text};
 
 /// Runs that are shown.
 const RUNS: usize = 50;

@@ -3,10 +3,16 @@
 use axum::extract::{Path, Query};
 use maud::{Markup, html};
 use serde::Deserialize;
-use vsiflow_workflows::fleet::{Condition, VsiObject};
+use vsiflow_workflows::fleet::VsiObject;
 
-use super::{Looked, Shown, approvals, fleet::state, hosts, layout, lists, runs, text};
-use crate::v1::Named;
+use super::{
+    address, approvals, layout,
+    looked::{Looked, Shown},
+    runs,
+    state::state,
+    tables, text,
+};
+use crate::v1::ObjectPath;
 
 /// Events that are shown.
 const EVENTS: usize = 50;
@@ -20,11 +26,11 @@ pub(super) struct DrawnRun {
 }
 
 pub(super) async fn page(
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     looked: Looked,
     Query(drawn): Query<DrawnRun>,
 ) -> Shown {
-    let Named { namespace, name } = &target;
+    let ObjectPath { namespace, name } = &target;
     let vsi = looked.fleet.vsis().get(namespace, name).await?;
     let runs = looked.fleet.history().run_graphs(namespace, name).await?;
     let history = looked.fleet.history().lines(namespace, name).await?;
@@ -38,7 +44,7 @@ pub(super) async fn page(
         }
         (runs::drawn(run, &history))
         (runs::timeline(&runs, run, &history, &looked))
-        (condition_table(&vsi.status.conditions))
+        (tables::conditions(&vsi.status.conditions))
         (words(&vsi))
         h2 { "Definition" }
         p { a href=(own(&vsi, "changes", &looked)) { "Generations and what differs between them" } }
@@ -46,7 +52,7 @@ pub(super) async fn page(
             (text::visible(&serde_json::to_string_pretty(&vsi.spec).unwrap_or_default()))
         }
         h2 { "Newest events" }
-        (lists::event_table(history.iter().rev().take(EVENTS)))
+        (tables::events(history.iter().rev().take(EVENTS)))
     };
     Ok(looked.page(&vsi.metadata.name, "", &main))
 }
@@ -69,7 +75,7 @@ fn facts(vsi: &VsiObject, looked: &Looked) -> Markup {
             dt { "Namespace" } dd { (meta.namespace) }
             dt { "UID" } dd { (meta.uid) }
             dt { "Generation" } dd { (meta.generation) ", " (status.observed_generation) " worked for" }
-            dt { "Host" } dd { a href=(hosts::address(&status.host, looked)) { (text::visible(&status.host)) } }
+            dt { "Host" } dd { a href=(address::host(&status.host, looked)) { (text::visible(&status.host)) } }
             dt { "Addresses" } dd { (text::visible(&status.ip_addresses.join(", "))) }
             dt { "Console" } dd { a href=(own(vsi, "console", looked)) { "Show the console" } }
             dt { "Created" } dd { time { (meta.creation_timestamp) } }
@@ -78,26 +84,9 @@ fn facts(vsi: &VsiObject, looked: &Looked) -> Markup {
                 dd { @for (key, value) in &meta.labels { code { (key) "=" (value) } " " } }
             }
             @if let Some(upload) = status.progress.as_ref().and_then(|p| p.upload.as_ref()) {
-                dt { "Image" } dd { (lists::upload(upload)) }
+                dt { "Image" } dd { (tables::upload(upload)) }
             }
         }
-    }
-}
-
-/// Conditions, one a line.
-pub(super) fn condition_table(conditions: &[Condition]) -> Markup {
-    html! {
-        h2 { "Conditions" }
-        div.wide tabindex="0" role="region" aria-label="Conditions" { table {
-            thead { tr {
-                th scope="col" { "Condition" } th scope="col" { "Status" } th scope="col" { "Reason" }
-                th scope="col" { "Message" } th scope="col" { "Since" }
-            } }
-            tbody { @for one in conditions { tr {
-                th scope="row" { (one.name) } td { (one.status) } td { (one.reason) }
-                td { (text::visible(&one.message)) } td { time { (one.last_transition_time) } }
-            } } }
-        } }
     }
 }
 

@@ -22,8 +22,8 @@ use vsiflow_workflows::{
     record::PowerAction,
 };
 
-use super::{Answer, Named, about};
-use crate::{Caller, Problem, router::Api};
+use super::resource::{Answer, ObjectPath, about};
+use crate::{Caller, Problem, api::Api};
 
 /// How long an outcome is waited for, at most.
 const WAIT: Duration = Duration::from_secs(60);
@@ -58,14 +58,15 @@ pub(crate) struct DeleteQuery {
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(crate) enum Done {
+#[schemars(rename = "Done")]
+pub(crate) enum ActionEffect {
     /// It is recorded, and worked on.
     Recorded,
     /// There was nothing to do.
     NothingToDo,
 }
 
-impl From<Retried> for Done {
+impl From<Retried> for ActionEffect {
     fn from(retried: Retried) -> Self {
         match retried {
             Retried::NothingToDo => Self::NothingToDo,
@@ -76,7 +77,8 @@ impl From<Retried> for Done {
 
 /// How it came out, where that was decided in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub(crate) enum Outcome {
+#[schemars(rename = "Outcome")]
+pub(crate) enum AwaitedOutcome {
     /// It is as it is to be.
     Reached,
     /// It failed.
@@ -92,17 +94,17 @@ pub(crate) enum Outcome {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct ActionResult {
     /// What was done at once.
-    pub(crate) done: Done,
+    pub(crate) done: ActionEffect,
     /// The outcome, where somebody waited for it and it was decided.
     #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<Outcome>,
+    outcome: Option<AwaitedOutcome>,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<Problem>,
 }
 
 impl ActionResult {
-    pub(crate) fn of(done: Done) -> Self {
+    pub(crate) fn of(done: ActionEffect) -> Self {
         Self {
             done,
             outcome: None,
@@ -112,10 +114,10 @@ impl ActionResult {
 
     fn came_out(self, verdict: &Verdict) -> Self {
         let (outcome, failure) = match verdict {
-            Verdict::Reached => (Outcome::Reached, None),
-            Verdict::Cancelled => (Outcome::Cancelled, None),
-            Verdict::Failed(failure) => (Outcome::Failed, Some(failure)),
-            Verdict::Blocked(failure) => (Outcome::Blocked, Some(failure)),
+            Verdict::Reached => (AwaitedOutcome::Reached, None),
+            Verdict::Cancelled => (AwaitedOutcome::Cancelled, None),
+            Verdict::Failed(failure) => (AwaitedOutcome::Failed, Some(failure)),
+            Verdict::Blocked(failure) => (AwaitedOutcome::Blocked, Some(failure)),
         };
         Self {
             outcome: Some(outcome),
@@ -126,7 +128,7 @@ impl ActionResult {
 }
 
 #[derive(Clone, Copy)]
-enum Action {
+enum VsiAction {
     Power(PowerAction),
     Retry,
     Cancel,
@@ -134,7 +136,7 @@ enum Action {
     Rebuild,
 }
 
-impl Action {
+impl VsiAction {
     /// Whether something of a VSI is lost by it.
     fn destroys(self) -> bool {
         matches!(self, Self::Rebuild)
@@ -142,60 +144,60 @@ impl Action {
 }
 
 /// The actions by their words.
-const ACTIONS: &[(&str, &str, &str, Action)] = &[
+const ACTIONS: &[(&str, &str, &str, VsiAction)] = &[
     (
         "start",
         "startVirtualServer",
         "Start a VSI",
-        Action::Power(PowerAction::Start),
+        VsiAction::Power(PowerAction::Start),
     ),
     (
         "stop",
         "stopVirtualServer",
         "Shut a VSI down",
-        Action::Power(PowerAction::Stop),
+        VsiAction::Power(PowerAction::Stop),
     ),
     (
         "restart",
         "restartVirtualServer",
         "Shut a VSI down and start it again",
-        Action::Power(PowerAction::Restart),
+        VsiAction::Power(PowerAction::Restart),
     ),
     (
         "pause",
         "pauseVirtualServer",
         "Suspend a VSI",
-        Action::Power(PowerAction::Pause),
+        VsiAction::Power(PowerAction::Pause),
     ),
     (
         "unpause",
         "unpauseVirtualServer",
         "Let a suspended VSI continue",
-        Action::Power(PowerAction::Unpause),
+        VsiAction::Power(PowerAction::Unpause),
     ),
     (
         "retry",
         "retryVirtualServer",
         "Try again what is blocked, delayed or failed",
-        Action::Retry,
+        VsiAction::Retry,
     ),
     (
         "cancel",
         "cancelVirtualServer",
         "Stop the open run after the step in progress; what exists remains",
-        Action::Cancel,
+        VsiAction::Cancel,
     ),
     (
         "approve",
         "approveVirtualServer",
         "Approve the change that waits for approval",
-        Action::Approve,
+        VsiAction::Approve,
     ),
     (
         "rebuild",
         "rebuildVirtualServer",
         "Make the boot disk anew from its image",
-        Action::Rebuild,
+        VsiAction::Rebuild,
     ),
 ];
 
@@ -233,16 +235,16 @@ pub(super) fn operates() -> ApiRouter<Api> {
 
 fn added(
     routes: ApiRouter<Api>,
-    (word, id, summary, action): &(&str, &'static str, &'static str, Action),
+    (word, id, summary, action): &(&str, &'static str, &'static str, VsiAction),
 ) -> ApiRouter<Api> {
     const VSI: &str = "/v1/namespaces/{namespace}/virtualservers/{name}";
     routes.api_route(&format!("{VSI}/{word}"), route(id, summary, *action))
 }
 
-fn route(id: &'static str, summary: &'static str, action: Action) -> ApiMethodRouter<Api> {
+fn route(id: &'static str, summary: &'static str, action: VsiAction) -> ApiMethodRouter<Api> {
     let act = move |State(api): State<Api>,
                     Extension(caller): Extension<Caller>,
-                    Path(target): Path<Named>,
+                    Path(target): Path<ObjectPath>,
                     request: Option<Json<ActionRequest>>| async move {
         let request = request.map(|Json(request)| request).unwrap_or_default();
         act(&api, &caller, &target, action, &request)
@@ -255,8 +257,8 @@ fn route(id: &'static str, summary: &'static str, action: Action) -> ApiMethodRo
 async fn act(
     api: &Api,
     caller: &Caller,
-    target: &Named,
-    action: Action,
+    target: &ObjectPath,
+    action: VsiAction,
     request: &ActionRequest,
 ) -> Result<ActionResult, Problem> {
     let by = caller.by(&request.reason);
@@ -267,39 +269,39 @@ async fn act(
 
 async fn record(
     fleet: &Fleet,
-    target: &Named,
-    action: Action,
+    target: &ObjectPath,
+    action: VsiAction,
     request: &ActionRequest,
     by: By,
-) -> Result<(Done, EntityId), FleetError> {
-    let Named { namespace, name } = target;
+) -> Result<(ActionEffect, EntityId), FleetError> {
+    let ObjectPath { namespace, name } = target;
     let how = ShutdownPolicy {
         timeout_s: request.grace_period_seconds,
         force: request.force,
     };
     match action {
-        Action::Power(power) => {
+        VsiAction::Power(power) => {
             let entity = fleet.vsis().power(namespace, name, power, how, by).await?;
-            Ok((Done::Recorded, entity))
+            Ok((ActionEffect::Recorded, entity))
         }
-        Action::Rebuild => {
+        VsiAction::Rebuild => {
             let (entity, _) = fleet.vsis().rebuild(namespace, name, by).await?;
-            Ok((Done::Recorded, entity))
+            Ok((ActionEffect::Recorded, entity))
         }
-        Action::Approve => {
+        VsiAction::Approve => {
             let done = approve(fleet, target, request, by).await?;
             Ok((done, fleet.vsis().find(namespace, name).await?))
         }
-        Action::Retry => {
+        VsiAction::Retry => {
             let entity = fleet.vsis().find(namespace, name).await?;
             let done = fleet.retry(entity.clone(), by).await?.into();
             Ok((done, entity))
         }
-        Action::Cancel => {
+        VsiAction::Cancel => {
             let entity = fleet.vsis().find(namespace, name).await?;
             let done = match fleet.cancel(entity.clone(), by).await? {
-                Cancelled::NothingToDo => Done::NothingToDo,
-                Cancelled::Requested => Done::Recorded,
+                Cancelled::NothingToDo => ActionEffect::NothingToDo,
+                Cancelled::Requested => ActionEffect::Recorded,
             };
             Ok((done, entity))
         }
@@ -308,23 +310,23 @@ async fn record(
 
 async fn approve(
     fleet: &Fleet,
-    Named { namespace, name }: &Named,
+    ObjectPath { namespace, name }: &ObjectPath,
     request: &ActionRequest,
     by: By,
-) -> Result<Done, FleetError> {
+) -> Result<ActionEffect, FleetError> {
     let Some(proposal) = &request.proposal else {
         let names = std::slice::from_ref(name);
         fleet.vsis().approve(namespace, names, by).await?;
-        return Ok(Done::Recorded);
+        return Ok(ActionEffect::Recorded);
     };
     if fleet
         .vsis()
         .approve_this(namespace, name, proposal, by)
         .await?
     {
-        Ok(Done::Recorded)
+        Ok(ActionEffect::Recorded)
     } else {
-        Ok(Done::NothingToDo)
+        Ok(ActionEffect::NothingToDo)
     }
 }
 
@@ -346,10 +348,10 @@ pub(super) async fn wait_for(
 async fn delete_vsi(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(query): Query<DeleteQuery>,
 ) -> Answer<ActionResult> {
-    let (by, Named { namespace, name }) = (caller.by(&query.reason), &target);
+    let (by, ObjectPath { namespace, name }) = (caller.by(&query.reason), &target);
     let entity = api
         .fleet()
         .vsis()
@@ -361,10 +363,10 @@ async fn delete_vsi(
 async fn delete_disk(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(query): Query<DeleteQuery>,
 ) -> Answer<ActionResult> {
-    let (by, Named { namespace, name }) = (caller.by(&query.reason), &target);
+    let (by, ObjectPath { namespace, name }) = (caller.by(&query.reason), &target);
     let deletion = api
         .fleet()
         .disks()
@@ -378,6 +380,6 @@ pub(super) async fn deleted(
     query: &DeleteQuery,
 ) -> Answer<ActionResult> {
     let wait = Duration::from_secs(query.wait_seconds);
-    let result = ActionResult::of(Done::Recorded);
+    let result = ActionResult::of(ActionEffect::Recorded);
     Ok(Json(wait_for(api, result, entity, wait).await?))
 }

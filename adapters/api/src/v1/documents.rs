@@ -19,11 +19,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Answer, about};
+use super::resource::{Answer, about};
 use crate::{
-    Caller, CommandFile, CommandRequest, Problem, caller,
-    commands::{self, Printed},
-    router::Api,
+    Caller, CommandFile, CommandRequest, Problem,
+    api::Api,
+    body, caller,
+    commands::run::{self, Printed},
 };
 
 /// The longest documents, in bytes.
@@ -58,7 +59,7 @@ impl<S: Sync> FromRequest<S> for YamlBody {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let body = commands::bytes(request.into_body(), LONGEST).await?;
+        let body = body::whole(request.into_body(), LONGEST).await?;
         Ok(Self(body.into()))
     }
 }
@@ -138,7 +139,7 @@ async fn done(
         }],
         directory: None,
     };
-    commands::collect(api, caller, request).await
+    run::collect(api, caller, request).await
 }
 
 /// What was printed as the answer, also where it waits for approval or would change something. What

@@ -10,9 +10,7 @@
 //! one behind it, and comes before `?from=`. Without either, it begins with the next event. A comment
 //! comes where nothing happens, so that a lost connection is noticed. Each reader pulls: a page is read
 //! from the journal when the page before it was taken, so that one that is slow holds up nobody and has
-//! no queue here. Those who have everything share what comes then ([`tail`]). An offset that no event has yet but the next one is refused.
-
-mod tail;
+//! no queue here. Those who have everything share what comes then ([`crate::api::watchers`]). An offset that no event has yet but the next one is refused.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -27,7 +25,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::{
     sync::{
-        OwnedSemaphorePermit, Semaphore,
+        OwnedSemaphorePermit,
         broadcast::{Receiver, error::RecvError},
     },
     time::timeout,
@@ -35,41 +33,22 @@ use tokio::{
 use vsiflow_engine::journal::Offset;
 use vsiflow_workflows::fleet::{EventReader, HistoryLine};
 
-use self::tail::{Tail, TailPage, Tails, written};
-use super::{Events, Streamed, about};
-use crate::{Problem, router::Api};
+use super::resource::about;
+use crate::{
+    Problem,
+    api::{
+        Api,
+        watchers::{Tail, TailPage, written},
+    },
+    streamed::{Events, Streamed},
+};
 
 /// Events in one page.
 const PAGE: usize = 256;
-/// Readers at a time.
-const AT_A_TIME: usize = 256;
 /// How often something is said where nothing happens.
 const COMMENT: Duration = Duration::from_secs(15);
 /// An offset is of the future.
 const FUTURE: &str = "VSI0024";
-
-/// Places for readers, and what they all follow.
-pub(crate) struct Watchers {
-    places: Arc<Semaphore>,
-    tails: Tails,
-}
-
-impl Default for Watchers {
-    fn default() -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(AT_A_TIME)),
-            tails: Tails::default(),
-        }
-    }
-}
-
-impl Watchers {
-    /// A place for one more reader, as long as it is held.
-    pub(crate) fn place(&self) -> Result<OwnedSemaphorePermit, Problem> {
-        let place = self.places.clone().try_acquire_owned();
-        place.map_err(|_| Problem::busy("too many readers of events at a time"))
-    }
-}
 
 /// From where.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
@@ -94,7 +73,7 @@ async fn events(
 ) -> Result<Streamed<Events, HistoryLine>, Problem> {
     let place = api.watchers().place()?;
     // First of all: what is recorded from now on is among these pages.
-    let tail = api.watchers().tails.join(api.fleet())?;
+    let tail = api.watchers().join(api.fleet())?;
     let pages = tail.pages();
     let end = api.fleet().history().end();
     let from = last_seen(&headers)?.or(query.from).unwrap_or(end);

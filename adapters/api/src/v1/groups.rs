@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use vsiflow_workflows::fleet::GroupObject;
 
 use super::{
-    Answer, AtQuery, List, Named, about,
-    actions::{ActionResult, DeleteQuery, Done, deleted, wait_for},
+    actions::{ActionEffect, ActionResult, DeleteQuery, deleted, wait_for},
     objects::ListQuery,
+    resource::{Answer, AtQuery, List, ObjectPath, about},
 };
-use crate::{Caller, router::Api};
+use crate::{Caller, api::Api};
 
 const TAG: &str = "virtualservergroups";
 const ALL: &str = "/v1/virtualservergroups";
@@ -122,7 +122,7 @@ async fn groups(
 
 async fn group(
     State(api): State<Api>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(query): Query<AtQuery>,
 ) -> Answer<GroupObject> {
     let fleet = api.fleet_at(query.at).await?;
@@ -132,7 +132,7 @@ async fn group(
 
 async fn output(
     State(api): State<Api>,
-    Path(Named { namespace, name }): Path<Named>,
+    Path(ObjectPath { namespace, name }): Path<ObjectPath>,
     Json(request): Json<OutputRequest>,
 ) -> Answer<OutputText> {
     let output = &request.output;
@@ -148,7 +148,7 @@ async fn output(
 async fn scale(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    Path(Named { namespace, name }): Path<Named>,
+    Path(ObjectPath { namespace, name }): Path<ObjectPath>,
     Json(request): Json<ScaleGroupRequest>,
 ) -> Answer<ActionResult> {
     let by = caller.by(&request.reason);
@@ -156,7 +156,7 @@ async fn scale(
     let group = fleet
         .groups()
         .scale(&namespace, &name, &request.pool, request.replicas, by);
-    let (group, result) = (group.await?, ActionResult::of(Done::Recorded));
+    let (group, result) = (group.await?, ActionResult::of(ActionEffect::Recorded));
     let wait = Duration::from_secs(request.wait_seconds);
     Ok(Json(wait_for(&api, result, &group, wait).await?))
 }
@@ -164,14 +164,14 @@ async fn scale(
 async fn retry(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    Path(Named { namespace, name }): Path<Named>,
+    Path(ObjectPath { namespace, name }): Path<ObjectPath>,
     request: Option<Json<GroupRequest>>,
 ) -> Answer<ActionResult> {
     let request = request.map(|Json(request)| request).unwrap_or_default();
     let fleet = api.fleet();
     let group = fleet.groups().find(&namespace, &name).await?;
     let by = caller.by(&request.reason);
-    let done: Done = fleet.retry(group.clone(), by).await?.into();
+    let done: ActionEffect = fleet.retry(group.clone(), by).await?.into();
     let wait = Duration::from_secs(request.wait_seconds);
     Ok(Json(
         wait_for(&api, ActionResult::of(done), &group, wait).await?,
@@ -181,7 +181,7 @@ async fn retry(
 async fn delete(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    Path(Named { namespace, name }): Path<Named>,
+    Path(ObjectPath { namespace, name }): Path<ObjectPath>,
     Query(query): Query<DeleteQuery>,
 ) -> Answer<ActionResult> {
     let by = caller.by(&query.reason);

@@ -15,10 +15,10 @@ use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::fleet::{DrainedVsi, HostObject, ShutdownPolicy};
 
 use super::{
-    Answer, AtQuery, List, about,
-    actions::{ActionRequest, ActionResult, Done},
+    actions::{ActionEffect, ActionRequest, ActionResult},
+    resource::{Answer, AtQuery, List, about},
 };
-use crate::{Caller, problem::Problem, router::Api};
+use crate::{Caller, api::Api, problem::Problem};
 
 /// A host.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -79,7 +79,8 @@ impl Reached {
 
 /// Whether everything is paused.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
-struct GlobalPause {
+#[schemars(rename = "GlobalPause")]
+struct PauseShown {
     /// Whether it is on.
     on: bool,
     /// Why, where it is.
@@ -142,9 +143,9 @@ async fn hosts(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<L
     Ok(List::of(fleet.hosts().list().await?))
 }
 
-async fn paused(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<GlobalPause> {
+async fn paused(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<PauseShown> {
     let why = api.fleet_at(query.at).await?.braked();
-    Ok(Json(GlobalPause {
+    Ok(Json(PauseShown {
         on: why.is_some(),
         message: why.map(|why| why.message.to_string()).unwrap_or_default(),
     }))
@@ -158,7 +159,7 @@ async fn cordon(
 ) -> Answer<ActionResult> {
     let by = caller.by(&request.unwrap_or_default().reason);
     api.fleet().hosts().cordon(&at.host, by).await?;
-    Ok(Json(ActionResult::of(Done::Recorded)))
+    Ok(Json(ActionResult::of(ActionEffect::Recorded)))
 }
 
 async fn uncordon(
@@ -232,5 +233,5 @@ async fn unpause(
 
 async fn brake(api: &Api, caller: &Caller, on: bool, reason: &str) -> Answer<ActionResult> {
     api.fleet().brake(on, caller.by(reason)).await?;
-    Ok(Json(ActionResult::of(Done::Recorded)))
+    Ok(Json(ActionResult::of(ActionEffect::Recorded)))
 }

@@ -13,8 +13,8 @@ use vsiflow_workflows::fleet::{
     RunObject, VsiObject, differences_of,
 };
 
-use super::{Answer, AtQuery, List, Named, about};
-use crate::router::Api;
+use super::resource::{Answer, AtQuery, List, ObjectPath, about};
+use crate::api::Api;
 
 /// Which objects are listed.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -110,7 +110,7 @@ async fn vsis(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer<
 
 async fn vsi(
     State(api): State<Api>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(query): Query<AtQuery>,
 ) -> Answer<VsiObject> {
     let fleet = api.fleet_at(query.at).await?;
@@ -121,7 +121,7 @@ async fn vsi(
 
 async fn vsi_runs(
     State(api): State<Api>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(query): Query<AtQuery>,
 ) -> Answer<List<RunGraph>> {
     let fleet = api.fleet_at(query.at).await?;
@@ -152,7 +152,7 @@ struct Differences {
 
 async fn vsi_diff(
     State(api): State<Api>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(query): Query<DiffQuery>,
 ) -> Answer<Differences> {
     let from = query.from.unwrap_or(Moment::Offset(0));
@@ -179,7 +179,7 @@ async fn disks(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer
 
 async fn disk(
     State(api): State<Api>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(query): Query<AtQuery>,
 ) -> Answer<DiskObject> {
     let fleet = api.fleet_at(query.at).await?;

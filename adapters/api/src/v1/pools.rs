@@ -16,11 +16,11 @@ use vsiflow_engine::{executor::By, model::EntityId};
 use vsiflow_workflows::fleet::{Fleet, FleetError, PoolObject};
 
 use super::{
-    Answer, AtQuery, List, Named, about,
-    actions::{ActionResult, DeleteQuery, Done, deleted, wait_for},
+    actions::{ActionEffect, ActionResult, DeleteQuery, deleted, wait_for},
     objects::ListQuery,
+    resource::{Answer, AtQuery, List, ObjectPath, about},
 };
-use crate::{Caller, Problem, router::Api};
+use crate::{Caller, Problem, api::Api};
 
 const TAG: &str = "virtualserverpools";
 const ALL: &str = "/v1/virtualserverpools";
@@ -51,13 +51,13 @@ pub(crate) struct PoolRequest {
 }
 
 #[derive(Clone, Copy)]
-enum PoolAction {
+enum PoolOperation {
     Rollback,
     Approve,
     Retry,
 }
 
-impl PoolAction {
+impl PoolOperation {
     /// Whether members may be made anew by it.
     fn destroys(self) -> bool {
         matches!(self, Self::Rollback)
@@ -65,24 +65,24 @@ impl PoolAction {
 }
 
 /// The actions by their words.
-const ACTIONS: &[(&str, &str, &str, PoolAction)] = &[
+const ACTIONS: &[(&str, &str, &str, PoolOperation)] = &[
     (
         "rollback",
         "rollbackVirtualServerPool",
         "Make the members of a pool from the template before this one again",
-        PoolAction::Rollback,
+        PoolOperation::Rollback,
     ),
     (
         "approve",
         "approveVirtualServerPool",
         "Approve the template that waits for approval",
-        PoolAction::Approve,
+        PoolOperation::Approve,
     ),
     (
         "retry",
         "retryVirtualServerPool",
         "Try again what is stuck of the members of a pool",
-        PoolAction::Retry,
+        PoolOperation::Retry,
     ),
 ];
 
@@ -101,7 +101,7 @@ pub(super) fn looks() -> ApiRouter<Api> {
 pub(super) fn changes() -> ApiRouter<Api> {
     let summary = "Delete a pool with its members, the highest first";
     let scales = "Set how many members a pool has";
-    acts(PoolAction::destroys)
+    acts(PoolOperation::destroys)
         .api_route(
             ONE,
             delete_with(delete, about("deleteVirtualServerPool", TAG, summary)),
@@ -117,13 +117,13 @@ pub(super) fn operates() -> ApiRouter<Api> {
     acts(|action| !action.destroys())
 }
 
-fn acts(are_meant: impl Fn(PoolAction) -> bool) -> ApiRouter<Api> {
+fn acts(are_meant: impl Fn(PoolOperation) -> bool) -> ApiRouter<Api> {
     let meant = ACTIONS.iter().filter(|(.., action)| are_meant(*action));
     meant.fold(ApiRouter::new(), |routes, (word, id, summary, action)| {
         let action = *action;
         let act = move |State(api): State<Api>,
                         Extension(caller): Extension<Caller>,
-                        Path(target): Path<Named>,
+                        Path(target): Path<ObjectPath>,
                         request: Option<Json<PoolRequest>>| async move {
             let request = request.map(|Json(request)| request).unwrap_or_default();
             act(&api, &caller, &target, action, &request)
@@ -150,7 +150,7 @@ async fn pools(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer
 
 async fn pool(
     State(api): State<Api>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(query): Query<AtQuery>,
 ) -> Answer<PoolObject> {
     let fleet = api.fleet_at(query.at).await?;
@@ -162,13 +162,13 @@ async fn pool(
 async fn scale(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Json(request): Json<ScaleRequest>,
 ) -> Answer<ActionResult> {
-    let (by, Named { namespace, name }) = (caller.by(&request.reason), &target);
+    let (by, ObjectPath { namespace, name }) = (caller.by(&request.reason), &target);
     let fleet = api.fleet();
     let pool = fleet.pools().scale(namespace, name, request.replicas, by);
-    let (pool, result) = (pool.await?, ActionResult::of(Done::Recorded));
+    let (pool, result) = (pool.await?, ActionResult::of(ActionEffect::Recorded));
     let wait = Duration::from_secs(request.wait_seconds);
     Ok(Json(wait_for(&api, result, &pool, wait).await?))
 }
@@ -176,8 +176,8 @@ async fn scale(
 async fn act(
     api: &Api,
     caller: &Caller,
-    target: &Named,
-    action: PoolAction,
+    target: &ObjectPath,
+    action: PoolOperation,
     request: &PoolRequest,
 ) -> Result<ActionResult, Problem> {
     let by = caller.by(&request.reason);
@@ -188,20 +188,20 @@ async fn act(
 
 async fn record(
     fleet: &Fleet,
-    Named { namespace, name }: &Named,
-    action: PoolAction,
+    ObjectPath { namespace, name }: &ObjectPath,
+    action: PoolOperation,
     by: By,
-) -> Result<(Done, EntityId), FleetError> {
+) -> Result<(ActionEffect, EntityId), FleetError> {
     match action {
-        PoolAction::Rollback => {
+        PoolOperation::Rollback => {
             let (pool, _) = fleet.pools().rollback(namespace, name, by).await?;
-            Ok((Done::Recorded, pool))
+            Ok((ActionEffect::Recorded, pool))
         }
-        PoolAction::Approve => {
+        PoolOperation::Approve => {
             let pool = fleet.pools().approve(namespace, name, by).await?;
-            Ok((Done::Recorded, pool))
+            Ok((ActionEffect::Recorded, pool))
         }
-        PoolAction::Retry => {
+        PoolOperation::Retry => {
             let pool = fleet.pools().find(namespace, name).await?;
             let done = fleet.retry(pool.clone(), by).await?.into();
             Ok((done, pool))
@@ -212,10 +212,10 @@ async fn record(
 async fn delete(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(query): Query<DeleteQuery>,
 ) -> Answer<ActionResult> {
-    let (by, Named { namespace, name }) = (caller.by(&query.reason), &target);
+    let (by, ObjectPath { namespace, name }) = (caller.by(&query.reason), &target);
     let fleet = api.fleet();
     let pool = fleet
         .pools()

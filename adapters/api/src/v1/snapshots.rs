@@ -18,11 +18,11 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    Answer, AtQuery, List, Named, about,
-    actions::{ActionResult, DeleteQuery, Done, deleted, wait_for},
+    actions::{ActionEffect, ActionResult, DeleteQuery, deleted, wait_for},
     objects::ListQuery,
+    resource::{Answer, AtQuery, List, ObjectPath, about},
 };
-use crate::{Caller, router::Api};
+use crate::{Caller, api::Api};
 
 const TAG: &str = "virtualserversnapshots";
 const ALL: &str = "/v1/virtualserversnapshots";
@@ -124,7 +124,7 @@ async fn snapshots(
 
 async fn snapshot(
     State(api): State<Api>,
-    Path(Named { namespace, name }): Path<Named>,
+    Path(ObjectPath { namespace, name }): Path<ObjectPath>,
     Query(query): Query<AtQuery>,
 ) -> Answer<SnapshotObject> {
     let fleet = api.fleet_at(query.at).await?;
@@ -133,7 +133,7 @@ async fn snapshot(
 
 async fn plan(
     State(api): State<Api>,
-    Path(Named { namespace, name }): Path<Named>,
+    Path(ObjectPath { namespace, name }): Path<ObjectPath>,
 ) -> Answer<Plan> {
     let (_, plan) = api
         .fleet()
@@ -146,7 +146,7 @@ async fn plan(
 async fn take(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    Path(Named { namespace, name }): Path<Named>,
+    Path(ObjectPath { namespace, name }): Path<ObjectPath>,
     request: Option<Json<TakeRequest>>,
 ) -> Answer<Taken> {
     let request = request.map(|Json(request)| request).unwrap_or_default();
@@ -160,7 +160,7 @@ async fn take(
     };
     let taken = api.fleet().snapshots().take(&namespace, &name, asked, by);
     let taken = taken.await?;
-    let result = ActionResult::of(Done::Recorded);
+    let result = ActionResult::of(ActionEffect::Recorded);
     Ok(Json(Taken {
         name: taken.name,
         result: wait_for(&api, result, &taken.vsi, wait).await?,
@@ -170,7 +170,7 @@ async fn take(
 async fn restore(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    Path(Named { namespace, name }): Path<Named>,
+    Path(ObjectPath { namespace, name }): Path<ObjectPath>,
     request: Option<Json<RestoreRequest>>,
 ) -> Answer<ActionResult> {
     let request = request.map(|Json(request)| request).unwrap_or_default();
@@ -181,14 +181,14 @@ async fn restore(
         .restore(&namespace, &name, by)
         .await?;
     let wait = Duration::from_secs(request.wait_seconds);
-    let result = ActionResult::of(Done::Recorded);
+    let result = ActionResult::of(ActionEffect::Recorded);
     Ok(Json(wait_for(&api, result, &vsi, wait).await?))
 }
 
 async fn delete(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    Path(Named { namespace, name }): Path<Named>,
+    Path(ObjectPath { namespace, name }): Path<ObjectPath>,
     Query(query): Query<DeleteQuery>,
 ) -> Answer<ActionResult> {
     let by = caller.by(&query.reason);

@@ -15,8 +15,12 @@ use vsiflow_engine::{journal::Offset, model::EntityId};
 use vsiflow_steps::ports::ConsolePosition;
 use vsiflow_workflows::fleet::{ConsoleLog, HistoryLine, LogChunk};
 
-use super::{Console, Lines, Named, Streamed, about};
-use crate::{Problem, router::Api};
+use super::resource::{ObjectPath, about};
+use crate::{
+    Problem,
+    api::Api,
+    streamed::{Console, Lines, Streamed},
+};
 
 /// How often what is followed is looked at.
 const POLL: Duration = Duration::from_millis(500);
@@ -66,7 +70,7 @@ pub(super) fn looks() -> ApiRouter<Api> {
 
 async fn history(
     State(api): State<Api>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(query): Query<FollowQuery>,
 ) -> Result<Streamed<Lines, HistoryLine>, Problem> {
     // Once more by its entity: a name may be another's later.
@@ -90,10 +94,10 @@ async fn history(
 
 async fn disk_history(
     State(api): State<Api>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(query): Query<FollowQuery>,
 ) -> Result<Streamed<Lines, HistoryLine>, Problem> {
-    let Named { namespace, name } = &target;
+    let ObjectPath { namespace, name } = &target;
     let first = api
         .fleet()
         .history()
@@ -148,7 +152,7 @@ fn pieces(
 
 async fn logs(
     State(api): State<Api>,
-    Path(target): Path<Named>,
+    Path(target): Path<ObjectPath>,
     Query(query): Query<FollowQuery>,
 ) -> Result<Streamed<Console, String>, Problem> {
     let log = api

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{
-    DestroyArgs, PruneArgs, Selection, UploadArgs, target,
+    DestroyArgs, Selection, UploadArgs, target,
     values::{OutputFormat, duration},
 };
 
@@ -130,4 +130,16 @@ pub(crate) struct DeleteArgs {
     /// Ignore names that are not found.
     #[arg(long)]
     pub(crate) ignore_not_found: bool,
+}
+
+/// What happens to objects whose documents were removed from a directory.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Delete what was applied from this directory before and has no document in it now; data
+    /// disks by their `deletionPolicy`. `-f` must name one directory.
+    #[arg(long)]
+    pub(crate) prune: bool,
+    /// Delete and apply nothing if more objects than this would be deleted.
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "prune")]
+    pub(crate) prune_limit: usize,
 }

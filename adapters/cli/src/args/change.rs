@@ -16,18 +16,6 @@ pub(crate) struct PlanArgs {
     pub(crate) output: Option<OutputFormat>,
 }
 
-/// What happens to objects whose documents were removed from a directory.
-#[derive(Clone, Debug, Args)]
-pub(crate) struct PruneArgs {
-    /// Delete what was applied from this directory before and has no document in it now; data
-    /// disks by their `deletionPolicy`. `-f` must name one directory.
-    #[arg(long)]
-    pub(crate) prune: bool,
-    /// Delete and apply nothing if more objects than this would be deleted.
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "prune")]
-    pub(crate) prune_limit: usize,
-}
-
 /// Several VSIs, by their names or by what they are like.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Targets {

@@ -7,8 +7,7 @@ use vsiflow_postgres::{JournalAddress, PostgresError};
 
 use super::values::{Retention, retention};
 use crate::{
-    compose::elsewhere,
-    exit::ExitProblem,
+    exit::{ExitProblem, database_problem},
     shards::{Membership, SetPlace},
 };
 
@@ -160,7 +159,7 @@ impl Common {
         match &self.journal {
             None => Ok(None),
             Some(JournalOption(Ok(address))) => Ok(Some(address)),
-            Some(JournalOption(Err(error))) => Err(elsewhere::problem(error.clone())),
+            Some(JournalOption(Err(error))) => Err(database_problem(error.clone())),
         }
     }
 }

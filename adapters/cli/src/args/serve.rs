@@ -8,7 +8,7 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use vsiflow_image::Cidr;
-use vsiflow_kube::subresources::Service;
+use vsiflow_kube::subresources::ServiceName;
 use vsiflow_otlp::CollectorAddress;
 
 #[derive(Clone, Debug, Args)]
@@ -189,7 +189,7 @@ pub(crate) struct ClusterArgs {
         value_parser = service,
         requires_all = ["kube", "subresources_address"]
     )]
-    pub(crate) subresources_service: Option<Service>,
+    pub(crate) subresources_service: Option<ServiceName>,
     /// What to do for resources that a lost journal served: `adopt` adopts the existing domains
     /// and disks, and restarts and rebuilds no VSI.
     #[arg(long, value_enum, value_name = "WHAT", default_value_t = LostJournalPolicy::Wait, requires = "kube")]
@@ -204,14 +204,14 @@ pub(crate) enum LostJournalPolicy {
     Adopt,
 }
 
-fn service(text: &str) -> Result<Service, String> {
+fn service(text: &str) -> Result<ServiceName, String> {
     let (namespace, name) = text
         .split_once('/')
         .ok_or_else(|| "write NAMESPACE/NAME".to_owned())?;
     for part in [namespace, name] {
         vsiflow_workflows::spec::meta::check_subdomain(part)?;
     }
-    Ok(Service {
+    Ok(ServiceName {
         namespace: namespace.to_owned(),
         name: name.to_owned(),
     })

@@ -2,12 +2,12 @@
 
 use vsiflow_workflows::fleet::{Adopting, Adoption};
 
-use super::{CommandOutcome, host};
+use super::host;
 use crate::{
     actor,
     args::{AdoptArgs, Common, HostArgs},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output, work,
 };
 

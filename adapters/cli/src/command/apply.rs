@@ -8,12 +8,12 @@ use vsiflow_workflows::{
     spec::{HostSettings, Resolved},
 };
 
-use super::{CommandOutcome, prune};
+use super::prune;
 use crate::{
     actor,
     args::{ApplyArgs, Common, OutputFormat, WaitArgs},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
     shards::own,
     work::{self, Target},

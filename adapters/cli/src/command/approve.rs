@@ -1,10 +1,10 @@
 //! `approve`: lets changes go on that wait for somebody's word.
 
-use super::CommandOutcome;
 use crate::{
     actor,
     args::{ApproveArgs, Common, without_kind},
     compose::App,
+    exit::CommandOutcome,
     work,
 };
 

@@ -14,19 +14,16 @@ use vsiflow_engine::{
 };
 use vsiflow_postgres::{Held, JournalAddress, PostgresBlobs, PostgresError, PostgresJournal};
 
-use super::{
-    CommandOutcome,
-    journal_file::{
-        JournalInput, input, of_error, of_new_folder, of_violation, small, standard, there,
-        unwritable, warn_of,
-    },
+use super::journal_file::{
+    JournalInput, input, of_error, of_new_folder, of_violation, small, standard, there, unwritable,
+    warn_of,
 };
 use crate::{
     args::{
         AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, Common,
     },
     compose::{self, App, elsewhere},
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
 };
 

@@ -12,14 +12,11 @@ use vsiflow_engine::{
     clock::{Clock as _, SystemClock},
 };
 
-use super::{
-    CommandOutcome,
-    journal_file::{of_error, unwritable, warn_of},
-};
+use super::journal_file::{of_error, unwritable, warn_of};
 use crate::{
     args::{BackupArgs, Common},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
 };
 

@@ -6,20 +6,12 @@
 mod apply;
 mod create;
 mod fetch;
+mod opened;
 mod show;
 
-use std::{fs::File, path::Path};
-
-use vsiflow_image::{
-    FileError, Folders,
-    bundle::{Bundle, BundleError},
-};
-
-use super::{CommandOutcome, audit, journal_file::unreadable};
 use crate::{
     args::{BundleCommand, Common},
-    exit::{Exit, ExitProblem},
-    work::off_runtime,
+    exit::CommandOutcome,
 };
 
 pub(super) async fn run(common: &Common, command: BundleCommand) -> CommandOutcome {
@@ -28,57 +20,4 @@ pub(super) async fn run(common: &Common, command: BundleCommand) -> CommandOutco
         BundleCommand::Apply(args) => Box::pin(apply::run(common, args)).await,
         BundleCommand::Show(args) => show::run(args).await,
     }
-}
-
-/// Opens a bundle and checks all of it but the images and the signature.
-async fn open(path: &Path) -> Result<Bundle<File>, ExitProblem> {
-    let file = path.to_owned();
-    let opened = off_runtime(move || {
-        let file = Folders::Any.open(&file).map_err(|error| match error {
-            FileError::Io(error) => error,
-            error => std::io::Error::other(error.to_string()),
-        });
-        Ok(Bundle::open(file?))
-    });
-    let opened = opened.await?.map_err(|error| unreadable(path, &error))?;
-    opened.map_err(|error| unfit(path, &error))
-}
-
-/// Checks who made a bundle.
-async fn check_signature(
-    path: &Path,
-    bundle: &Bundle<File>,
-    key: &Path,
-) -> Result<(), ExitProblem> {
-    let key = audit::public_key(key).await?;
-    let shown = path.display().to_string();
-    if bundle.seal().signer().is_none() {
-        let remedy = "ask whoever made the bundle for one that is signed: `vsiflow bundle create --sign-key FILE`";
-        let message = format!("{shown} is not signed");
-        return Err(ExitProblem::new(Exit::Failed, "VSI0324", message, remedy));
-    }
-    bundle.seal().check(&shown, &key).map_err(|violation| {
-        let remedy = "do not use the bundle before you know who made it; name that person's public key with --verify-key";
-        ExitProblem::new(Exit::Failed, "VSI0325", violation.what, remedy)
-    })
-}
-
-fn unfit(path: &Path, error: &BundleError) -> ExitProblem {
-    let (code, remedy) = match error {
-        BundleError::Malformed(_) => (
-            "VSI0321",
-            "copy the bundle again from where it was made and compare both files; if they are equal, have it made again",
-        ),
-        BundleError::Version(_) => (
-            "VSI0322",
-            "use the vsiflow that made the bundle, or a newer one",
-        ),
-        BundleError::Changed { .. } => (
-            "VSI0323",
-            "copy the bundle again from where it was made; if it persists, check the medium",
-        ),
-        BundleError::Io(error) => return unreadable(path, error),
-    };
-    let message = format!("{}: {error}", path.display());
-    ExitProblem::new(Exit::Failed, code, message, remedy)
 }

@@ -2,12 +2,11 @@
 
 use vsiflow_engine::executor::Cancelled;
 
-use super::CommandOutcome;
 use crate::{
     actor,
     args::{CancelArgs, Common, Targets, without_kind},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
     work::{self, Target},
 };

@@ -117,7 +117,9 @@ impl ServedCluster {
         match operator.run().await {
             // Which is told where it is known why.
             OperatorEnd::Engine => std::future::pending().await,
-            OperatorEnd::Defect(what) => defect(&format!("a part of the operator: {what}")),
+            OperatorEnd::Defect(what) => {
+                crate::ending::defect(&format!("a part of the operator: {what}"))
+            }
         }
     }
 }
@@ -130,14 +132,6 @@ pub(super) async fn connect(
 ) -> Result<(vsiflow_kube::Client, String), ExitProblem> {
     let connected = vsiflow_kube::connect(kubeconfig, retries).await;
     connected.map_err(unusable)
-}
-
-/// Something that must not happen did.
-pub(super) fn defect(what: &str) -> ExitProblem {
-    let message = format!("this process has to end: {what}");
-    let remedy = "no action is needed if it is restarted automatically: the work in progress then \
-                  continues; please report it with the process's log";
-    ExitProblem::new(Exit::Failed, "VSI0001", message, remedy)
 }
 
 pub(crate) fn unusable(error: ApiConnectError) -> ExitProblem {

@@ -6,14 +6,11 @@ use vsiflow_engine::{
     retention::sweep,
 };
 
-use super::{
-    CommandOutcome,
-    journal_file::{of_error, there},
-};
+use super::journal_file::{of_error, there};
 use crate::{
     args::{Common, CompactArgs},
     compose::{self, retention::older_than},
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
 };
 

@@ -1,9 +1,8 @@
 //! `completions`: a script for a shell.
 
-use super::CommandOutcome;
 use crate::{
     complete,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
 };
 
 pub(super) fn run(shell: clap_complete::Shell) -> CommandOutcome {

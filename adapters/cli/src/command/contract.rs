@@ -14,12 +14,11 @@ use vsiflow_steps::{
 };
 
 use self::source::{ContractSource, read, shown};
-use super::CommandOutcome;
 use crate::{
     args::{
         ContractCheckArgs, ContractCommand, ContractEncryptArgs, ContractNewArgs, OutputFormat,
     },
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
 };
 

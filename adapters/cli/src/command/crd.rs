@@ -2,10 +2,9 @@
 
 use vsiflow_kube::crd::{Rules, yaml};
 
-use super::CommandOutcome;
 use crate::{
     args::CrdArgs,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
 };
 

@@ -9,12 +9,13 @@ use serde_json::{Map, Value, json};
 use vsiflow_file::{Input, InputText};
 use vsiflow_workflows::spec::{HostSettings, Resolved, server_type::ServerType};
 
-use super::{CommandOutcome, apply, host, journal_file::beginning, watch};
+use super::{apply, host, journal_file::beginning};
 use crate::{
     args::{Common, CreateArgs, HostArgs, OutputFormat},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
+    work::ask,
     work::{self, GivenDocuments},
 };
 
@@ -76,7 +77,7 @@ async fn size(common: &Common, name: &str) -> Result<Size, ExitProblem> {
             guest: Map::new(),
         });
     }
-    let found = watch::ask(common, &["get", "type", name, "-o", "json"]).await;
+    let found = ask::ask(common, &["get", "type", name, "-o", "json"]).await;
     let found = found.map_err(|problem| match problem.exit {
         Exit::NotFound => unknown_type(name),
         _ => problem,

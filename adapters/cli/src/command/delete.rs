@@ -9,12 +9,11 @@ use vsiflow_workflows::{
     },
 };
 
-use super::CommandOutcome;
 use crate::{
     actor,
     args::{Common, DeleteArgs, Sources},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
     work::{self, Target},
 };

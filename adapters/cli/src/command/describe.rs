@@ -2,11 +2,10 @@
 
 use vsiflow_workflows::fleet::{Fleet, OtherJournal, QuotaObject};
 
-use super::CommandOutcome;
 use crate::{
     args::{Common, DescribeArgs, OutputFormat},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
     shards::SetPlace,
     work::{self, DISK, GROUP, POOL, QUOTA, SNAPSHOT},

@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 use vsiflow_workflows::fleet::{Difference, Fleet, FleetError, Moment, differences_of};
 
-use super::{CommandOutcome, plan};
+use super::plan;
 use crate::{
     args::{Common, DiffArgs, OutputFormat, PlanArgs, Sources},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
     work::DISK,
 };

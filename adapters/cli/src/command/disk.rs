@@ -6,15 +6,18 @@ use vsiflow_steps::image::format;
 use vsiflow_workflows::{
     fleet::DiskToExport,
     spec::{
-        Checksum, DeletionPolicy, DesiredDataDisk, DesiredImage, DiskSource, ImageUrl, Resolved,
+        Checksum, DataDiskSource, DeletionPolicy, DesiredDataDisk, DesiredImage, ImageUrl, Resolved,
     },
 };
 
-use super::{CommandOutcome, apply, disk_file::ExportFile};
+use super::{
+    apply,
+    disk_file::{ExportFile, wrong},
+};
 use crate::{
     args::{Common, DiskCommand, DiskExportArgs, DiskImportArgs},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
     work::{self, off_runtime},
 };
@@ -97,7 +100,7 @@ async fn import(common: &Common, args: DiskImportArgs) -> CommandOutcome {
         deletion_policy: DeletionPolicy::Retain,
         member_of: None,
         copy_of: None,
-        source: Some(DiskSource::Image { image }),
+        source: Some(DataDiskSource::Image { image }),
     };
     let resolved = Resolved {
         data_disks: vec![disk],
@@ -120,10 +123,4 @@ fn virtual_size(path: &Path) -> Result<u64, ExitProblem> {
     found
         .map(|(_, size)| size)
         .map_err(|unfit| wrong(path, &unfit))
-}
-
-pub(super) fn wrong(path: &Path, why: &dyn std::fmt::Display) -> ExitProblem {
-    let remedy = "name another file, or remove what is in the way; the same command resumes";
-    let message = format!("{}: {why}", path.display());
-    ExitProblem::new(Exit::Failed, "VSI0314", message, remedy)
 }

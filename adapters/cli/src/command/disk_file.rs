@@ -10,7 +10,6 @@ use std::{
 use sha2::{Digest as _, Sha256};
 use vsiflow_engine::model::Hash;
 
-use super::disk::wrong;
 use crate::exit::{Exit, ExitProblem};
 
 /// What is read at a time of a part that is there.
@@ -124,6 +123,13 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(suffix);
     path.with_file_name(name)
+}
+
+/// Why the file cannot be used.
+pub(super) fn wrong(path: &Path, why: &dyn std::fmt::Display) -> ExitProblem {
+    let remedy = "name another file, or remove what is in the way; the same command resumes";
+    let message = format!("{}: {why}", path.display());
+    ExitProblem::new(Exit::Failed, "VSI0314", message, remedy)
 }
 
 #[cfg(test)]

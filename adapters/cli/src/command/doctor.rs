@@ -9,12 +9,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use vsiflow_postgres::{JournalAddress, findings};
 
-use super::{CommandOutcome, watch};
 use crate::{
     args::{Common, DoctorArgs, OutputFormat},
     compose, daemon,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output, work,
+    work::ask,
 };
 
 /// Less room than this is too little, in bytes: vsiflow holds back new work before.
@@ -248,8 +248,8 @@ async fn of_records(common: &Common) -> Vec<DoctorCheck> {
 }
 
 async fn objects(common: &Common, words: &[&str]) -> Result<Vec<Value>, ExitProblem> {
-    let text = watch::ask(common, words).await?;
-    watch::items(&text).ok_or_else(|| ExitProblem::defect("a list that is no JSON"))
+    let text = ask::ask(common, words).await?;
+    ask::items(&text).ok_or_else(|| ExitProblem::defect("a list that is no JSON"))
 }
 
 fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {

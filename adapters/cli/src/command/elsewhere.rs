@@ -2,11 +2,11 @@
 
 use vsiflow_api::Place;
 
-use super::{CommandOutcome, beside, create, dispatch, documents, files, words};
+use super::{beside, create, dispatch::dispatch};
 use crate::{
     args::{BundleCommand, Cli, CliCommand},
-    daemon::{self, Forwarded, may_forward},
-    exit::{Exit, ExitProblem},
+    daemon::{self, Forwarded, may_forward, silent, words},
+    exit::{CommandOutcome, Exit, ExitProblem},
     work::{self, GivenDocuments},
 };
 
@@ -37,10 +37,10 @@ async fn ask(cli: &Cli) -> CommandOutcome {
     let place = daemon::place(&cli.common)?;
     let place = place.ok_or_else(|| ExitProblem::defect("no server"))?;
     // It would be a file of another machine.
-    if matches!(place, Place::Remote { .. }) && !files(&cli.command).is_empty() {
+    if matches!(place, Place::Remote { .. }) && !cli.command.files().is_empty() {
         return Err(not_there());
     }
-    let given = match (&cli.command, documents(&cli.command)) {
+    let given = match (&cli.command, cli.command.documents()) {
         (CliCommand::Create(args), _) => create::documents(&cli.common, args).await?,
         (_, Some((files, recursive))) => work::gather(files, recursive).await?,
         (_, None) => GivenDocuments::default(),
@@ -49,17 +49,6 @@ async fn ask(cli: &Cli) -> CommandOutcome {
         Forwarded::Answered(exit) => Ok(exit),
         Forwarded::Nobody => Err(silent(&place)),
     }
-}
-
-/// Nobody answers at `--server`.
-pub(super) const SILENT: &str = "VSI0025";
-
-pub(super) fn silent(place: &Place) -> ExitProblem {
-    let message = format!("the server at {} does not answer", place);
-    let remedy = "see that `vsiflow serve` runs there and that this user may reach its socket, or that the \
-                  token is of that daemon; what \
-                  became of a command that was cut off is in `vsiflow history`";
-    ExitProblem::new(Exit::Failed, SILENT, message, remedy)
 }
 
 fn not_there() -> ExitProblem {

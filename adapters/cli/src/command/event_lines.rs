@@ -5,12 +5,11 @@ use std::{collections::HashMap, time::Duration};
 use jiff::{SignedDuration, Timestamp};
 use vsiflow_workflows::{fleet::HistoryLine, record::vsi_entity};
 
-use super::{CommandOutcome, IN_USE};
 use crate::{
     args::{Common, EventFilter, HistoryFormat},
     compose::{self, App},
     daemon,
-    exit::ExitProblem,
+    exit::{CommandOutcome, ExitProblem, IN_USE},
     output::{self, table},
     shards::SetPlace,
 };

@@ -1,12 +1,9 @@
 //! `events`: what happened last, to everything.
 
-use super::{
-    CommandOutcome,
-    event_lines::{self, Source},
-};
+use super::event_lines::{self, Source};
 use crate::{
     args::{Common, EventsArgs},
-    exit::Exit,
+    exit::{CommandOutcome, Exit},
 };
 
 pub(super) async fn run(common: &Common, args: EventsArgs) -> CommandOutcome {

@@ -4,10 +4,9 @@ use serde_json::Value;
 use vsiflow_kube::crd;
 use vsiflow_workflows::spec::definitions;
 
-use super::CommandOutcome;
 use crate::{
     args::ExplainArgs,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
 };
 

@@ -1,54 +1,26 @@
 //! `get`: lists and shows.
 
-use std::{borrow::Cow, cell::OnceCell, cmp::Ordering};
+mod print;
+mod rows;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 use vsiflow_workflows::fleet::Metadata;
 
-use super::{CommandOutcome, watch};
+use self::{
+    print::{Listed, Query, Several, print},
+    rows::{of_names, rows},
+};
 use crate::{
     args::{Common, GetArgs, ListFormat, ObjectKind, OutputFormat},
     compose::App,
-    exit::{Exit, ExitProblem},
-    output::{self, jsonpath, table},
+    exit::{CommandOutcome, Exit, ExitProblem},
+    output::{self, table},
     shards::merged::Fleets,
     work,
 };
 
-/// What is asked for of one kind after another.
-struct Query<'a> {
-    args: &'a GetArgs,
-    names: &'a [String],
-    /// What is printed as a whole in the end, where several kinds are asked for.
-    several: Option<Several>,
-}
-
-/// What was found of several kinds.
-#[derive(Default)]
-struct Several {
-    /// The objects of a list.
-    gathered: Vec<Value>,
-    /// How many tables were printed.
-    tables: usize,
-    /// As the kind stands before a name.
-    prefix: String,
-}
-
 pub(super) async fn run(common: &Common, args: GetArgs) -> CommandOutcome {
-    if args.watch && args.kinds_and_names().0.len() > 1 {
-        let message = "several kinds cannot be watched together";
-        let remedy = "watch one kind, or use `vsiflow top`";
-        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
-    }
-    if args.watch {
-        watch::run(common, args).await
-    } else {
-        list(common, args).await
-    }
-}
-
-pub(super) async fn list(common: &Common, args: GetArgs) -> CommandOutcome {
     let (kinds, names) = args.kinds_and_names();
     if kinds.len() > 1 && !names.is_empty() {
         let message = "names are those of one kind";
@@ -300,29 +272,6 @@ fn unnamed<T: Serialize>(
     print(query, listed, rows, table)
 }
 
-/// Those of these names.
-///
-/// # Errors
-/// `VSI0703` where one of the names is nobody's.
-fn of_names<T: Serialize>(
-    rows: Vec<TableRow<T>>,
-    names: &[String],
-) -> Result<Vec<TableRow<T>>, ExitProblem> {
-    let mut found = Vec::new();
-    for row in rows {
-        let name = row.name()?.to_owned();
-        found.push((name, row));
-    }
-    let is_there = |wanted: &&String| found.iter().any(|(name, _)| name == *wanted);
-    if let Some(missing) = names.iter().find(|wanted| !is_there(wanted)) {
-        let message = format!("{missing} is not known here");
-        let remedy = "`vsiflow get` lists the names";
-        return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
-    }
-    let meant = found.into_iter().filter(|(name, _)| names.contains(name));
-    Ok(meant.map(|(_, row)| row).collect())
-}
-
 fn name_of(value: &Value) -> &str {
     value.get("name").and_then(Value::as_str).unwrap_or("")
 }
@@ -330,222 +279,6 @@ fn name_of(value: &Value) -> &str {
 /// One that bears its metadata is printed as it is.
 fn named(value: Value) -> Value {
     value
-}
-
-/// An object of a list. It is serialised once, and only if somebody asks for that.
-struct TableRow<T> {
-    object: T,
-    shape: fn(Value) -> Value,
-    json: OnceCell<Value>,
-}
-
-fn rows<T>(objects: Vec<T>, shape: fn(Value) -> Value) -> Vec<TableRow<T>> {
-    let row = |object| TableRow {
-        object,
-        shape,
-        json: OnceCell::new(),
-    };
-    objects.into_iter().map(row).collect()
-}
-
-impl<T: Serialize> TableRow<T> {
-    /// As it is printed.
-    fn json(&self) -> Result<&Value, ExitProblem> {
-        if self.json.get().is_none() {
-            let value = serde_json::to_value(&self.object).map_err(ExitProblem::defect)?;
-            let _ = self.json.set((self.shape)(value));
-        }
-        let made = self.json.get();
-        made.ok_or_else(|| ExitProblem::defect("an object without its JSON"))
-    }
-
-    fn name(&self) -> Result<&str, ExitProblem> {
-        let name = self.json()?.pointer("/metadata/name");
-        Ok(name.and_then(Value::as_str).unwrap_or(""))
-    }
-}
-
-/// How a list is spoken of.
-struct Listed {
-    what: &'static str,
-    /// What stands before a name.
-    prefix: &'static str,
-    /// Whether one object was named: it is printed by itself.
-    single: bool,
-}
-
-impl Listed {
-    /// Objects of which several may have one name, each on a host of its own.
-    const OBJECTS: Self = Self {
-        what: "objects",
-        prefix: "",
-        single: false,
-    };
-
-    fn named(what: &'static str, prefix: &'static str, names: &[String]) -> Self {
-        let single = names.len() == 1;
-        Self {
-            what,
-            prefix,
-            single,
-        }
-    }
-
-    /// The one object that was named, or the list.
-    fn whole<'v>(&self, values: &'v [Value]) -> Cow<'v, Value> {
-        match values {
-            [one] if self.single => Cow::Borrowed(one),
-            all => Cow::Owned(output::list(all)),
-        }
-    }
-}
-
-fn print<T: Serialize>(
-    query: &mut Query<'_>,
-    listed: &Listed,
-    rows: Vec<TableRow<T>>,
-    table: impl Fn(&[T]) -> table::Table,
-) -> CommandOutcome {
-    let args = query.args;
-    let rows = arrange(args, rows)?;
-    let prefix = match &query.several {
-        Some(several) => several.prefix.clone(),
-        None => listed.prefix.to_owned(),
-    };
-    match (&args.output, &mut query.several) {
-        (Some(ListFormat::Plain(OutputFormat::Name)), _) => {
-            for row in &rows {
-                output::line(&format!("{prefix}{}", row.name()?));
-            }
-        }
-        (None | Some(ListFormat::Plain(OutputFormat::Wide)), several) => {
-            let objects: Vec<T> = rows.into_iter().map(|row| row.object).collect();
-            if several
-                .as_mut()
-                .is_none_or(|several| several.begins(&objects))
-            {
-                print_table(args, listed, &table(&objects));
-            }
-        }
-        (Some(_), Some(several)) => several.gathered.extend(values(&rows)?),
-        (Some(format), None) => print_whole(args, format, &values(&rows)?, listed)?,
-    }
-    Ok(Exit::Done)
-}
-
-fn print_table(args: &GetArgs, listed: &Listed, table: &table::Table) {
-    if args.no_headers {
-        output::table_rows(table, listed.what)
-    } else {
-        output::table_of_what_is_known(table, listed.what)
-    }
-}
-
-/// Prints what is no table and no list of names.
-fn print_whole(
-    args: &GetArgs,
-    format: &ListFormat,
-    values: &[Value],
-    listed: &Listed,
-) -> Result<(), ExitProblem> {
-    match format {
-        ListFormat::Plain(format) => output::print(&listed.whole(values), *format),
-        ListFormat::Columns(columns) => {
-            let text = columns.render(values, !args.no_headers);
-            output::line(text.trim_end());
-            Ok(())
-        }
-        ListFormat::JsonPath(template) => {
-            let text = template.render(&listed.whole(values));
-            output::raw(text.as_bytes())
-        }
-    }
-}
-
-impl Several {
-    /// Whether a table of these is printed; an empty line parts it from the one before.
-    fn begins<T>(&mut self, objects: &[T]) -> bool {
-        if objects.is_empty() {
-            return false;
-        }
-        if self.tables > 0 {
-            output::line("");
-        }
-        self.tables = self.tables.saturating_add(1);
-        true
-    }
-
-    /// Prints what is printed as a whole.
-    fn finish(&self, args: &GetArgs) -> CommandOutcome {
-        match &args.output {
-            None | Some(ListFormat::Plain(OutputFormat::Wide)) if self.tables == 0 => {
-                output::note("No objects found.");
-            }
-            None | Some(ListFormat::Plain(OutputFormat::Wide | OutputFormat::Name)) => {}
-            Some(format) => print_whole(args, format, &self.gathered, &Listed::OBJECTS)?,
-        }
-        Ok(Exit::Done)
-    }
-}
-
-fn values<T: Serialize>(rows: &[TableRow<T>]) -> Result<Vec<Value>, ExitProblem> {
-    rows.iter().map(|row| row.json().cloned()).collect()
-}
-
-/// Keeps what the field selector matches, in the order that is asked for.
-fn arrange<T: Serialize>(
-    args: &GetArgs,
-    rows: Vec<TableRow<T>>,
-) -> Result<Vec<TableRow<T>>, ExitProblem> {
-    let fields = &args.selection.field_selector;
-    if fields.is_none() && args.sort_by.is_none() {
-        return Ok(rows);
-    }
-    let mut kept = Vec::new();
-    for row in rows {
-        let value = row.json()?;
-        if fields.as_ref().is_none_or(|fields| fields.matches(value)) {
-            let key = args.sort_by.as_ref().and_then(|path| sort_key(path, value));
-            kept.push((key, row));
-        }
-    }
-    if let Some(path) = &args.sort_by
-        && !kept.is_empty()
-        && kept.iter().all(|(key, _)| key.is_none())
-    {
-        return Err(nothing_to_sort_by(path));
-    }
-    kept.sort_by(|(one, _), (other, _)| by_key(one.as_ref(), other.as_ref()));
-    Ok(kept.into_iter().map(|(_, row)| row).collect())
-}
-
-/// As kubectl refuses it: a slip of the pen would leave any order.
-fn nothing_to_sort_by(path: &str) -> ExitProblem {
-    let path = path.trim_start_matches('$');
-    let message = format!("--sort-by: none of the objects has a field at {path}");
-    let remedy = "`-o json` shows the fields that there are";
-    ExitProblem::new(Exit::Usage, "VSI0810", message, remedy)
-}
-
-/// What stands at a path; none where nothing does.
-fn sort_key(path: &str, value: &Value) -> Option<Value> {
-    jsonpath::found(value, path)
-        .first()
-        .map(|found| (*found).clone())
-}
-
-/// Numbers by their size, all else by its text; what has nothing there comes first.
-fn by_key(one: Option<&Value>, other: Option<&Value>) -> Ordering {
-    match (one, other) {
-        (Some(Value::Number(one)), Some(Value::Number(other))) => {
-            let numbers = (one.as_f64(), other.as_f64());
-            numbers.0.partial_cmp(&numbers.1).unwrap_or(Ordering::Equal)
-        }
-        (one, other) => {
-            let text = |key: Option<&Value>| key.map(jsonpath::text_of);
-            text(one).cmp(&text(other))
-        }
-    }
 }
 
 /// One whose namespace nobody can read is shown in each.

@@ -3,14 +3,11 @@
 use vsiflow_workflows::fleet::HistoryLine;
 
 pub(crate) use super::event_lines::print;
-use super::{
-    CommandOutcome,
-    event_lines::{self, Source},
-};
+use super::event_lines::{self, Source};
 use crate::{
     args::{Common, HistoryArgs},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output::{
         self, graph,
         timeline::{Timeline, TimelineFilter},

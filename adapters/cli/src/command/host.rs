@@ -6,7 +6,6 @@ use vsiflow_workflows::{
     spec::HostSettings,
 };
 
-use super::CommandOutcome;
 use crate::{
     actor,
     args::{
@@ -14,7 +13,7 @@ use crate::{
         UncordonArgs, WaitArgs,
     },
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output::{self, table},
     work,
 };

@@ -10,7 +10,6 @@ use vsiflow_workflows::{
     spec::{Checksum, HostSettings, ImageUrl},
 };
 
-use super::CommandOutcome;
 use crate::{
     actor,
     args::{
@@ -19,7 +18,7 @@ use crate::{
     },
     compose::App,
     daemon::DaemonServer,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output::{self, live::LiveOutput, table},
     work::{self, Target},
 };

@@ -3,12 +3,11 @@
 use serde_json::{Value, json};
 use vsiflow_engine::{
     clock::{Clock as _, SystemClock},
-    journal::{Finding, Lost, Regainable, Survey},
+    journal::{DamagedRange, Lost, Regainable, Survey},
     state_dir::{Repaired, Repairer, StateDir},
 };
 
 use super::{
-    CommandOutcome,
     audit::signing_key,
     journal_file::{JournalInput, input, of_error, there},
     restore::decrypted,
@@ -17,7 +16,7 @@ use crate::{
     actor,
     args::{Common, OutputFormat, RepairArgs},
     compose,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output, work,
 };
 
@@ -96,8 +95,8 @@ fn told(state: &StateDir, survey: &Survey, args: &RepairArgs) -> Value {
     })
 }
 
-fn told_finding(finding: &Finding) {
-    let Finding { file, why, .. } = finding;
+fn told_finding(finding: &DamagedRange) {
+    let DamagedRange { file, why, .. } = finding;
     output::line(&format!("{file}: {why}"));
     if finding.regained.is_empty() && finding.lost.is_empty() {
         output::line("  no event is damaged");
@@ -168,7 +167,7 @@ fn range(lost: &Lost) -> Value {
     json!({"from": lost.from, "to": lost.to})
 }
 
-fn object(finding: &Finding) -> Value {
+fn object(finding: &DamagedRange) -> Value {
     let regained = finding.regained.iter().map(|regained| {
         let source = match regained.source {
             Regainable::Segment => "segment",

@@ -1,6 +1,7 @@
 //! `serve --listen`: the daemon's API over TCP with TLS, for the bearers of tokens.
 
 use std::{
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,7 +11,6 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use vsiflow_api::{Certificate, Clients, REMOTE, Security, acceptor};
 
-use super::serve::deaf;
 use crate::{
     args::ListenArgs,
     compose::App,
@@ -33,6 +33,14 @@ pub(super) async fn serve(app: &App, args: &ListenArgs) -> ExitProblem {
         Ok(never) => match never {},
         Err(problem) => problem,
     }
+}
+
+/// An address that cannot be listened at.
+pub(super) fn deaf(address: SocketAddr, why: Option<io::Error>, option: &str) -> ExitProblem {
+    let why = why.map(|error| error.to_string()).unwrap_or_default();
+    let message = format!("nothing can be answered at {address}: {why}");
+    let remedy = format!("name another {option}, or end the process that uses it");
+    ExitProblem::new(Exit::Failed, "VSI0807", message, &remedy)
 }
 
 async fn serve_at(

@@ -3,25 +3,19 @@
 mod lines;
 mod times;
 
-use std::time::Duration;
-
 use vsiflow_steps::{ports::ConsolePosition, vsi::keep_evidence};
 use vsiflow_workflows::fleet::ConsoleLog;
 
 use self::lines::LogReader;
-use super::CommandOutcome;
 use crate::{
     args::{Common, LogsArgs, ObjectKind, kind_and_names},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output, work,
 };
 
 /// Of a log without line ends, or with many, no more than about this many bytes are held.
 pub(crate) const TAIL_MAX: usize = 8 * 1024 * 1024;
-
-/// How often a followed log is looked at.
-const POLL: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(common: &Common, args: LogsArgs) -> CommandOutcome {
     let app = App::open(common).await?;
@@ -138,7 +132,7 @@ async fn print(log: &ConsoleLog, args: &LogsArgs) -> CommandOutcome {
             if !args.follow {
                 return Ok(Exit::Done);
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(lines::POLL).await;
         } else {
             output::console(&chunk.bytes)?;
         }

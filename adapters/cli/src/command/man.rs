@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory as _;
 
-use super::{CommandOutcome, journal_file::unwritable};
+use super::journal_file::unwritable;
 use crate::{
     args::Cli,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     work::off_runtime,
 };
 

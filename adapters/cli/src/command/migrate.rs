@@ -6,10 +6,10 @@ use vsiflow_kube::{
     migrate::{Candidate, CandidateState, MigrateError, Migration},
 };
 
-use super::{CommandOutcome, cluster};
+use super::cluster;
 use crate::{
     args::{MigrateArgs, OutputFormat},
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output::{self, table},
 };
 

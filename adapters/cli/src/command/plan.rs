@@ -5,11 +5,10 @@ use vsiflow_workflows::{
     spec::Resolved,
 };
 
-use super::CommandOutcome;
 use crate::{
     args::{Common, PlanArgs},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output::{self, plan as shown},
     shards::own,
     work,

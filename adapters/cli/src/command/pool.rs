@@ -2,12 +2,11 @@
 
 use vsiflow_engine::executor::By;
 
-use super::CommandOutcome;
 use crate::{
     actor,
     args::{Common, CordonArgs, OutputArgs, ScaleArgs, without_kind},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
     work::{self, Target},
 };

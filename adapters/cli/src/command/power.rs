@@ -2,12 +2,11 @@
 
 use vsiflow_workflows::{fleet::ShutdownPolicy, record::PowerAction};
 
-use super::CommandOutcome;
 use crate::{
     actor,
     args::{Common, PauseArgs, PowerArgs, StopArgs, Targets, WaitArgs},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output, work,
 };
 

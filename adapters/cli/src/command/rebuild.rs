@@ -1,10 +1,10 @@
 //! `rebuild`: makes boot disks anew.
 
-use super::CommandOutcome;
 use crate::{
     actor,
     args::{Common, RebuildArgs},
     compose::App,
+    exit::CommandOutcome,
     output, work,
 };
 

@@ -2,10 +2,10 @@
 
 use vsiflow_engine::replay::{Deviation, Misstated, ReplayError, Summary, replay};
 
-use super::{CommandOutcome, audit::Inspection, journal_file::of_error};
+use super::{audit::Inspection, journal_file::of_error};
 use crate::{
     args::{Common, ReplayArgs},
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
 };
 

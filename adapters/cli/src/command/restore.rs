@@ -9,15 +9,12 @@ use vsiflow_engine::{
     clock::{Clock as _, SystemClock},
 };
 
-use super::{
-    CommandOutcome,
-    journal_file::{JournalInput, input, of_error, of_new_folder, small, there},
-};
+use super::journal_file::{JournalInput, input, of_error, of_new_folder, small, there};
 use crate::{
     actor,
     args::{Common, RestoreArgs},
     compose,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
 };
 

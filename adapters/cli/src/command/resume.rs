@@ -1,11 +1,10 @@
 //! `resume`: goes on with what a kill or an interrupt left.
 
-use super::CommandOutcome;
 use crate::{
     actor,
     args::{Common, ResumeArgs},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
     work::{self, Target},
 };

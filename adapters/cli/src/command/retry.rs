@@ -2,12 +2,11 @@
 
 use vsiflow_engine::executor::Retried;
 
-use super::CommandOutcome;
 use crate::{
     actor,
     args::{Common, RetryArgs},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output, work,
 };
 

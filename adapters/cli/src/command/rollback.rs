@@ -1,11 +1,11 @@
 //! `rollback`: a VSI goes back to what was asked of it before, a pool to the template before.
 
-use super::{CommandOutcome, apply};
+use super::apply;
 use crate::{
     actor,
     args::{Common, ObjectKind, RollbackArgs},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output, work,
 };
 

@@ -1,18 +1,14 @@
 //! Looking at hosts: `get --refresh`, `resume --watch` and `serve`.
 
-use std::{collections::BTreeMap, pin::pin, time::Duration};
+use std::time::Duration;
 
-use tokio::sync::mpsc;
-use vsiflow_workflows::fleet::{DriftReport, WATCHERS};
-
-use super::{CommandOutcome, tell::tell};
 use crate::{
     actor,
     args::Common,
     compose::App,
     daemon::DaemonServer,
-    exit::{Exit, ExitProblem},
-    output, work,
+    exit::{CommandOutcome, Exit, ExitProblem},
+    work::{self, look_on, tell, tell_unreachable},
 };
 
 /// Looks once and records what differs; nothing is acted on.
@@ -46,52 +42,4 @@ async fn go_on(app: &App, common: &Common, every: Duration) -> CommandOutcome {
     }
     app.fleet.drive_all().await?;
     look_on(app, every).await
-}
-
-/// Looks at the hosts again and again, and tells what is news; ends only with an error.
-pub(crate) async fn look_on(app: &App, every: Duration) -> CommandOutcome {
-    let (sender, mut looks) = mpsc::channel(WATCHERS);
-    let mut told = BTreeMap::new();
-    let mut watching = pin!(app.fleet.hosts().watch(every, sender));
-    loop {
-        let look = tokio::select! {
-            ended = &mut watching => match ended? {},
-            Some(look) = looks.recv() => look,
-        };
-        let news = !look.whole || told.get(&look.host) != Some(&look.looked);
-        if news {
-            tell_of(&look.looked);
-        }
-        if look.whole {
-            told.insert(look.host, look.looked);
-        }
-    }
-}
-
-fn tell_of(looked: &DriftReport) {
-    for (name, findings) in &looked.drifted {
-        for finding in findings {
-            let what = if finding.is_of_guest() {
-                "degraded"
-            } else {
-                "drift"
-            };
-            output::line(&format!("vsi/{name}: {what}: {finding}"));
-        }
-    }
-    for name in &looked.restored {
-        output::line(&format!("vsi/{name} is restored"));
-    }
-    for name in &looked.restarted {
-        output::line(&format!(
-            "vsi/{name} is started again: its host was restarted"
-        ));
-    }
-    tell_unreachable(looked);
-}
-
-fn tell_unreachable(looked: &DriftReport) {
-    for (host, failure) in &looked.unreachable {
-        output::warning(&format!("host {host}: {failure}"));
-    }
 }

@@ -2,14 +2,10 @@
 
 use std::{
     convert::Infallible,
-    io,
-    net::SocketAddr,
-    panic::AssertUnwindSafe,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use futures::FutureExt as _;
 use tokio::{
     sync::{broadcast::Receiver, watch},
     time::Instant,
@@ -20,27 +16,28 @@ use vsiflow_engine::{
 };
 use vsiflow_kube::{Operator, leader::Election};
 use vsiflow_postgres::{Held, PostgresError, hold};
-use vsiflow_workflows::fleet::{FleetError, ImageObject, ScheduleNote, Verdict};
 
 use super::{
-    CommandOutcome, IN_USE,
-    cluster::{ServedCluster, defect},
-    listen,
-    scan::look_on,
-    subresources,
-    tell::tell,
-    traces,
+    cluster::ServedCluster,
+    listen::{self, deaf},
+    subresources, traces,
 };
 use crate::{
     args::{Common, ServeArgs},
     compose::{App, Right, elsewhere, retention},
     daemon::{self, DaemonServer},
-    exit::{Exit, ExitProblem},
+    ending::{give_way, not_panicking},
+    exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     folder,
     metrics::{self, Metrics},
-    output, shards,
+    output::{
+        self,
+        serving::{told_of_images, told_of_snapshots},
+    },
+    shards,
     ssh::keeper,
-    supervisor, work,
+    supervisor,
+    work::{self, look_on, tell},
 };
 
 /// A lease is renewed that many times while it lasts.
@@ -58,14 +55,6 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> CommandOutcome {
             Err(deaf(address, served.err(), "--metrics-address"))
         }
     }
-}
-
-/// An address that cannot be listened at.
-pub(super) fn deaf(address: SocketAddr, why: Option<io::Error>, option: &str) -> ExitProblem {
-    let why = why.map(|error| error.to_string()).unwrap_or_default();
-    let message = format!("nothing can be answered at {address}: {why}");
-    let remedy = format!("name another {option}, or end the process that uses it");
-    ExitProblem::new(Exit::Failed, "VSI0807", message, &remedy)
 }
 
 /// Works as long as it has the right to.
@@ -140,13 +129,6 @@ async fn win(common: &Common, args: &ServeArgs) -> Result<Option<Option<Arc<Held
         }
         () = work::interrupted() => Ok(None),
     }
-}
-
-/// A panic ends the process in order: the Lease is let go, and another one may take over at once.
-/// Nothing is sent or recorded any more by then, since the right to is given up before.
-pub(crate) async fn not_panicking(work: impl Future<Output = CommandOutcome>) -> CommandOutcome {
-    let ended = AssertUnwindSafe(work).catch_unwind().await;
-    ended.unwrap_or_else(|_| Err(defect("a task panicked")))
 }
 
 /// Opens the state directory and works on it.
@@ -326,75 +308,6 @@ async fn keep_snapshot_schedules(app: &App, metrics: &Metrics) -> Infallible {
         .await
 }
 
-/// Says what was done by schedules of snapshots, and what could not be done.
-fn told_of_snapshots(notes: Result<Vec<ScheduleNote>, FleetError>) {
-    let notes = match notes {
-        Ok(notes) => notes,
-        Err(error) => {
-            return output::warning(&format!("snapshots that are due are not taken: {error}"));
-        }
-    };
-    for note in notes {
-        match note {
-            ScheduleNote::Begun {
-                vsi,
-                snapshot,
-                missed,
-            } => {
-                let missed = match missed {
-                    0 => String::new(),
-                    missed => format!(", after {missed} that were missed"),
-                };
-                output::line(&format!("vsi/{vsi}: snapshot/{snapshot} is due{missed}"));
-            }
-            ScheduleNote::Missing { vsi, failure } => {
-                output::note(&format!("vsi/{vsi}: its snapshot is not taken: {failure}"));
-            }
-            ScheduleNote::Pruned { snapshot } => {
-                output::line(&format!("snapshot/{snapshot} goes: newer ones are kept"));
-            }
-            ScheduleNote::Stays { snapshot, failure } => {
-                output::note(&format!("snapshot/{snapshot} stays for now: {failure}"));
-            }
-        }
-    }
-}
-
-/// Says which unused images were removed, and which could not be.
-pub(crate) fn told_of_images(removed: Result<Vec<(ImageObject, Verdict)>, FleetError>) {
-    let removed = match removed {
-        Ok(removed) => removed,
-        Err(error) => return output::warning(&format!("unused images are not removed: {error}")),
-    };
-    for (image, verdict) in removed {
-        let place = format!(
-            "image/{} on {} in pool {}",
-            image.name, image.host, image.pool
-        );
-        match verdict {
-            Verdict::Reached => output::line(&format!("{place} removed by the image policy")),
-            Verdict::Cancelled => {
-                output::note(&format!("{place} stays: it was not removed in time"))
-            }
-            Verdict::Failed(why) | Verdict::Blocked(why) => {
-                output::note(&format!("{place} stays: {why}"));
-            }
-        }
-    }
-}
-
-/// Ends at once: whatever would be closed or written belongs to the successor by now, and a crash
-/// at any instant is what the next start is made for.
-pub(crate) fn give_way() -> Exit {
-    output::problem(&ExitProblem::new(
-        Exit::LeaseLost,
-        "VSI0012",
-        "the lease is past: this process was stopped or could not renew it in time",
-        "no action is needed: the process that took over continues; start this one again as its standby",
-    ));
-    std::process::exit(i32::from(Exit::LeaseLost as u8))
-}
-
 async fn lost(lease: Option<&Lease>) {
     match lease {
         Some(lease) => lease.ended().await,
@@ -421,20 +334,5 @@ async fn renew(right: &Right, lasts: Option<Duration>, election: Option<&Electio
         if lease.renew(BootInstant::now(), lasts).is_err() {
             return;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_panic_is_an_end_in_order_so_that_the_lease_is_let_go() {
-        let panicking = async { panic!("the test asked for it") };
-        let ended = not_panicking(panicking).await;
-        assert_eq!(
-            ended.map_err(|problem| problem.code).err().as_deref(),
-            Some("VSI0001")
-        );
     }
 }

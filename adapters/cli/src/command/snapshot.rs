@@ -2,7 +2,7 @@
 
 use vsiflow_workflows::{fleet::SnapshotRequest, spec::Resolved};
 
-use super::{CommandOutcome, apply};
+use super::apply;
 use crate::{
     actor,
     args::{
@@ -10,7 +10,7 @@ use crate::{
         SnapshotRestoreArgs, WaitArgs, without_kind,
     },
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
     work::{self, SNAPSHOT, Target},
 };

@@ -9,22 +9,23 @@ use std::{
 
 use serde_json::Value;
 
-use super::{CommandOutcome, ssh_import, watch};
+use super::{look::look, ssh_import};
 use crate::{
     args::{
         Common, GetArgs, ListFormat, OutputFormat, Selection, SshArgs, SshConfigArgs,
         SshConfigCommand, without_kind,
     },
     compose,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
     ssh::{SshTarget, config, host_keys},
+    work::ask,
 };
 
 pub(super) async fn run(common: &Common, args: SshArgs) -> CommandOutcome {
     let name = without_kind(&args.name).to_owned();
     let words = ["describe", &name, "-n", &args.namespace, "-o", "json"];
-    let object = watch::ask(common, &words).await?;
+    let object = ask::ask(common, &words).await?;
     let object: Value = serde_json::from_str(&object).map_err(ExitProblem::defect)?;
     let target = SshTarget::of(&object)?;
     let pinned = pin(common, &args.namespace, &name, &target).await;
@@ -66,7 +67,7 @@ fn words_of(args: &SshArgs, target: &SshTarget, pinned: Option<&Path>) -> Vec<St
 
 /// Stores the keys that the guest's console shows; where there are none, or they cannot be stored, nothing is pinned.
 async fn pin(common: &Common, namespace: &str, name: &str, target: &SshTarget) -> Option<PathBuf> {
-    let console = watch::ask(common, &["logs", name, "-n", namespace])
+    let console = ask::ask(common, &["logs", name, "-n", namespace])
         .await
         .ok()?;
     let lines = host_keys::known_hosts(&console, &target.key_alias())?;
@@ -96,9 +97,8 @@ pub(super) async fn config(common: &Common, args: SshConfigArgs) -> CommandOutco
     if args.write {
         (get.scope.all_namespaces, get.selection) = (true, Selection::default());
     }
-    let list = watch::look(common, &get).await?;
-    let objects =
-        watch::items(&list).ok_or_else(|| ExitProblem::defect("a list that is no JSON"))?;
+    let list = look(common, &get).await?;
+    let objects = ask::items(&list).ok_or_else(|| ExitProblem::defect("a list that is no JSON"))?;
     let state = compose::state_path(common)?;
     let text = config::render(&objects, &state);
     if !args.write {

@@ -7,13 +7,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use tokio::process::Command;
 
-use super::{
-    CommandOutcome,
-    journal_file::{small, unreadable},
-};
+use super::journal_file::{small, unreadable};
 use crate::{
     args::{OutputFormat, SshImportArgs},
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
 };
 

@@ -22,11 +22,11 @@ use vsiflow_image::{
     relay::{NotTaken, SentFile, SentPiece},
 };
 use vsiflow_kube::subresources::{
-    self, Announced, Authorities, ConsoleRequest, Consoles, NotUploaded, Service, Subresources,
-    UploadPiece, UploadReader, UploadedFile, Uploads,
+    self, AnnouncedUpload, Authorities, ConsoleRequest, Consoles, NotUploaded, ServiceName,
+    Subresources, UploadPiece, UploadReader, UploadedFile, Uploads,
 };
 
-use super::serve::deaf;
+use super::listen::deaf;
 use crate::{
     args::ClusterArgs,
     compose::App,
@@ -59,7 +59,7 @@ pub(super) async fn serve(
 async fn serve_at(
     app: &App,
     subresources: Subresources,
-    (address, service): (SocketAddr, &Service),
+    (address, service): (SocketAddr, &ServiceName),
     (consoles, relay): (&Api, UploadRelay),
 ) -> Result<Infallible, ExitProblem> {
     let (path, name) = (app.state_path().join(CERTIFICATE), service.host());
@@ -151,7 +151,7 @@ impl Uploads for RelayUploads {
         &self,
         file: &UploadedFile,
         wait: Duration,
-    ) -> Result<Announced, NotUploaded> {
+    ) -> Result<AnnouncedUpload, NotUploaded> {
         let url = file.url();
         self.0.begin(&url, &sent(file)).map_err(not_uploaded)?;
         let until = Instant::now().checked_add(wait);
@@ -165,7 +165,7 @@ impl Uploads for RelayUploads {
                     id: reader.id,
                     from: reader.from,
                 });
-                return Ok(Announced {
+                return Ok(AnnouncedUpload {
                     readers: shown.collect(),
                     pause: self.0.pause(&url),
                 });

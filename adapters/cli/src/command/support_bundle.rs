@@ -15,17 +15,16 @@ use vsiflow_engine::clock::{Clock as _, SystemClock};
 
 use self::masking::Masking;
 use super::{
-    CommandOutcome, IN_USE,
     audit::Inspection,
     doctor,
     journal_file::{input, of_error, there, unreadable},
-    watch,
 };
 use crate::{
     args::{Common, SupportBundleArgs},
     compose, daemon,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     output, work,
+    work::ask,
 };
 
 /// The kinds that are listed in it.
@@ -102,7 +101,7 @@ async fn gather(
     contents.add("config.json", pretty(&config(common, state))?);
     for kind in KINDS {
         let name = format!("{kind}.json");
-        match watch::ask(common, &["get", kind, "-A", "-o", "json"]).await {
+        match ask::ask(common, &["get", kind, "-A", "-o", "json"]).await {
             Ok(list) if !list.is_empty() => contents.add(&name, list),
             Ok(_) => contents.lacks(&name, "whoever holds the state directory does not answer"),
             Err(problem) => contents.lacks(&name, &told(&problem)),

@@ -1,16 +1,14 @@
 //! `token`: who may ask the daemon from another machine.
 
-use std::path::Path;
-
 use vsiflow_api::Token;
 use vsiflow_workflows::fleet::TokenObject;
 
-use super::{CommandOutcome, listen};
+use super::listen;
 use crate::{
     actor,
     args::{Common, OutputFormat, TokenCommand, TokenCreateArgs},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
 };
 
@@ -71,20 +69,4 @@ fn items(tokens: &[TokenObject]) -> Result<serde_json::Value, ExitProblem> {
         .map(serde_json::to_value)
         .collect::<Result<Vec<_>, _>>();
     Ok(output::list(&values.map_err(ExitProblem::defect)?))
-}
-
-/// The token of whoever asks another machine: of a file, or of the environment, never of an argument.
-pub(crate) fn of_caller(file: Option<&Path>) -> Result<Token, ExitProblem> {
-    let text = match file {
-        Some(file) => std::fs::read_to_string(file)
-            .map_err(|error| unusable(&format!("{} cannot be read: {error}", file.display())))?,
-        None => std::env::var("VSIFLOW_TOKEN").map_err(|_| unusable("there is none"))?,
-    };
-    text.parse().map_err(|error| unusable(&format!("{error}")))
-}
-
-fn unusable(why: &str) -> ExitProblem {
-    let message = format!("the token cannot be used: {why}");
-    let remedy = "put a token of `vsiflow token create` into VSIFLOW_TOKEN, or into the file of --token-file";
-    ExitProblem::new(Exit::Usage, "VSI0028", message, remedy)
 }

@@ -19,11 +19,11 @@ use vsiflow_top::{
     screen::{self, Came, FullScreen, Worker},
 };
 
-use super::{CommandOutcome, watch};
 use crate::{
     args::{Common, OutputFormat, Server, TopArgs},
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output, terminal,
+    work::ask,
 };
 
 /// How long the terminal may take to be given back after a signal.
@@ -113,7 +113,7 @@ impl Worker for FleetClient {
         let (common, came) = (self.common.clone(), self.came.clone());
         self.runtime.spawn(async move {
             let asked: Vec<_> = words.iter().map(String::as_str).collect();
-            let text = watch::ask(&common, &asked).await.map_err(|why| told(&why));
+            let text = ask::ask(&common, &asked).await.map_err(|why| told(&why));
             let _ = came.send(Came::Text(words, text));
         });
     }
@@ -135,7 +135,7 @@ async fn look(common: &Common, from: Option<u64>) -> Result<Box<FleetSnapshot>, 
     let from = from.map(|from| format!("--from-offset={from}"));
     let words = ["top", "--once"].into_iter().chain(from.as_deref());
     let words: Vec<_> = words.collect();
-    let text = Box::pin(watch::ask(common, &words))
+    let text = Box::pin(ask::ask(common, &words))
         .await
         .map_err(|why| told(&why))?;
     let snapshot = serde_json::from_str(&text).map(Box::new);

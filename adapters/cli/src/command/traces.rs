@@ -10,11 +10,10 @@ use vsiflow_otlp::{
 };
 use vsiflow_workflows::fleet::Fleet;
 
-use super::CommandOutcome;
 use crate::{
     args::{Common, TracesCommand, TracesExportArgs},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
 };
 

@@ -4,11 +4,10 @@ use std::io;
 
 use vsiflow_api::{BrowserDoor, Place};
 
-use super::CommandOutcome;
 use crate::{
     args::{Common, UiArgs},
     compose, daemon,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output, work,
 };
 

@@ -17,14 +17,11 @@ use tokio::{
 use vsiflow_api::{Place, wire};
 use vsiflow_workflows::fleet::{ConsoleAccess, ConsoleWay, OpenConsole};
 
-use super::{
-    CommandOutcome,
-    console::{self, ConsoleRequest},
-};
+use super::console;
 use crate::{
-    args::{Common, VncArgs},
+    args::VncArgs,
     daemon,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output, terminal,
 };
 
@@ -32,10 +29,6 @@ use crate::{
 const VIEWERS: usize = 8;
 /// How long is waited where no connection can be accepted.
 const PAUSE: Duration = Duration::from_secs(1);
-
-pub(super) async fn run(common: &Common, args: &VncArgs) -> CommandOutcome {
-    console::open(common, ConsoleRequest::Screen(args)).await
-}
 
 /// By the host.
 pub(super) async fn here(access: &ConsoleAccess, args: &VncArgs) -> CommandOutcome {

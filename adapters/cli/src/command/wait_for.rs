@@ -9,17 +9,15 @@ use serde_json::Value;
 use tokio::time::Instant;
 use vsiflow_top::VsiRow;
 
-use super::{
-    CommandOutcome,
-    watch::{self, graphs::LiveGraphs},
-};
+use super::{look, watch::graphs::LiveGraphs};
 use crate::{
     args::{
         Common, GetArgs, ListFormat, ObjectKind, OutputFormat, WaitForArgs, WaitGoal,
         kind_and_names,
     },
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output, work,
+    work::ask,
 };
 
 const POLL: Duration = Duration::from_millis(500);
@@ -171,8 +169,8 @@ fn is_it(object: &Value, awaited: &WaitTarget) -> bool {
 /// The list as it is now; the newest holder's where another process has the state directory.
 async fn look(common: &Common, args: &GetArgs) -> Result<Vec<Value>, ExitProblem> {
     loop {
-        let text = watch::look(common, args).await?;
-        if let Some(objects) = watch::items(&text) {
+        let text = look::look(common, args).await?;
+        if let Some(objects) = ask::items(&text) {
             return Ok(objects);
         }
         // A holder that does not answer just now: nothing is known, which is not that nothing is there.

@@ -2,26 +2,13 @@
 
 pub(super) mod graphs;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, time::Duration};
 
-use clap::Parser as _;
-use serde_json::Value;
-use tokio::time::Instant;
-
-use super::{
-    AGAIN, CommandOutcome, IN_USE, PATIENCE,
-    elsewhere::{SILENT, silent},
-    get,
-};
+use super::look::look;
 use crate::{
-    args::{Cli, Common, GetArgs, ListFormat},
-    compose, daemon,
-    exit::{Exit, ExitProblem},
-    output::{
-        self,
-        sink::{self, OutputSink},
-        times::Times,
-    },
+    args::{Common, GetArgs, ListFormat},
+    exit::{CommandOutcome, Exit, ExitProblem},
+    output,
 };
 
 /// How often is looked. Between two looks the state directory is left to others.
@@ -35,6 +22,11 @@ pub(super) async fn run(common: &Common, args: GetArgs) -> CommandOutcome {
 }
 
 async fn watch(common: &Common, args: GetArgs) -> CommandOutcome {
+    if args.kinds_and_names().0.len() > 1 {
+        let message = "several kinds cannot be watched together";
+        let remedy = "watch one kind, or use `vsiflow top`";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
+    }
     let args = GetArgs {
         watch: false,
         ..args
@@ -63,115 +55,6 @@ async fn watch(common: &Common, args: GetArgs) -> CommandOutcome {
         }
         tokio::time::sleep(POLL).await;
     }
-}
-
-/// The list as it is now; nothing where the holder of the state directory does not answer just now,
-/// so that what was shown last stays true.
-pub(super) async fn look(common: &Common, args: &GetArgs) -> Result<String, ExitProblem> {
-    let here = Box::pin(get::list(common, args.clone()));
-    match answer(common, here, words(args)).await {
-        Err(problem) if is_silence(&problem) => Ok(String::new()),
-        answered => answered,
-    }
-}
-
-/// What a command that only looks prints, here or by the holder of the state directory, which may
-/// take a few seconds to answer. `words` are those behind `vsiflow`.
-///
-/// # Errors
-/// As the command ends.
-pub(crate) async fn ask(common: &Common, words: &[&str]) -> Result<String, ExitProblem> {
-    let words: Vec<_> = ["vsiflow"]
-        .iter()
-        .chain(words)
-        .map(|word| (*word).to_owned())
-        .collect();
-    let cli = Cli::try_parse_from(&words).map_err(ExitProblem::defect)?;
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let (common_here, command) = (common.clone(), cli.command.clone());
-        let here = Box::pin(super::carry_out(Cli {
-            common: common_here,
-            command,
-        }));
-        match answer(common, here, words.clone()).await {
-            Err(problem) if is_silence(&problem) && Instant::now() < until => {
-                tokio::time::sleep(AGAIN).await;
-            }
-            answered => return answered,
-        }
-    }
-}
-
-/// Whether nobody answered, which may change.
-fn is_silence(problem: &ExitProblem) -> bool {
-    [IN_USE, SILENT].contains(&problem.code.as_str())
-}
-
-/// The objects of a list that `get -o json` printed; none where that is no list, as where a holder
-/// does not answer just now.
-pub(super) fn items(text: &str) -> Option<Vec<Value>> {
-    let mut list: Value = serde_json::from_str(text).ok()?;
-    match list.get_mut("items").map(Value::take) {
-        Some(Value::Array(items)) => Some(items),
-        _ => Some(Vec::new()),
-    }
-}
-
-async fn answer(
-    common: &Common,
-    here: impl Future<Output = CommandOutcome>,
-    words: Vec<String>,
-) -> Result<String, ExitProblem> {
-    if common.server.is_some()
-        && let Some(place) = daemon::place(common)?
-    {
-        let printed = daemon::ask_at(&place, words).await?;
-        return printed
-            .map(|bytes| text(&bytes))
-            .ok_or_else(|| silent(&place));
-    }
-    let sink = Arc::new(OutputSink::default());
-    match sink::with(sink.clone(), here).await {
-        Err(problem) if problem.code == IN_USE => {
-            let state = compose::state_path(common)?;
-            let printed = daemon::ask(&state, words).await?;
-            printed.map(|bytes| text(&bytes)).ok_or(problem)
-        }
-        Err(problem) => Err(problem),
-        Ok(_) => {
-            let all = sink.take().into_iter();
-            let results = all.filter(|(to_err, _)| !to_err);
-            Ok(text(
-                &results.flat_map(|(_, bytes)| bytes).collect::<Vec<_>>(),
-            ))
-        }
-    }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// The same command for the holder of the state directory.
-fn words(args: &GetArgs) -> Vec<String> {
-    let mut words = vec!["vsiflow".to_owned(), "get".to_owned()];
-    words.extend(args.words.iter().cloned());
-    words.extend(["-n".to_owned(), args.scope.namespace.clone()]);
-    words.extend(args.scope.all_namespaces.then(|| "-A".to_owned()));
-    words.extend(args.deleted.then(|| "--deleted".to_owned()));
-    words.extend(args.selection.words());
-    if let Some(path) = &args.sort_by {
-        words.push(format!("--sort-by={path}"));
-    }
-    words.extend(args.no_headers.then(|| "--no-headers".to_owned()));
-    if args.times.time == Times::Absolute {
-        words.push("--time=absolute".to_owned());
-    }
-    if let Some(format) = &args.output {
-        words.extend(["-o".to_owned(), format.word()]);
-    }
-    words
 }
 
 /// What was shown last.

@@ -7,7 +7,7 @@ use vsiflow_image::{AddressPolicy, Cidr, Folders, UploadRelay};
 use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult};
 use vsiflow_workflows::spec::{HostConnection, HostSettings, Permits, host::JumpSecrets};
 
-use crate::work::off_runtime;
+use crate::off_runtime::off_runtime;
 
 /// A Secret of a cluster that holds the key of secrets' ids.
 #[derive(Clone)]

@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use vsiflow_image::bundle::BundledImage;
 
-use crate::work::off_runtime;
+use crate::off_runtime::off_runtime;
 
 /// So many bundles are known at once.
 const MOST: usize = 64;

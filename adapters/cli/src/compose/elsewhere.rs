@@ -1,12 +1,12 @@
-//! A journal that is kept in a database: the right to it, its stores, and the folder beside it.
+//! Opens a journal that is kept in a database: takes the right to it, its stores, and the folder beside it.
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::time::Instant;
 use vsiflow_engine::{
     secret::Secret,
     state_dir::{JournalElsewhere, StateDir, StateDirError},
@@ -16,11 +16,15 @@ use vsiflow_postgres::{
     PostgresJournal, PostgresSecrets, hold, seal::Sealer,
 };
 
-use super::open::{Kept, Stay, Stores};
+pub(crate) use super::remote::let_go;
+use super::{
+    remote::{self, Remote},
+    stores::{Kept, Stay, Stores},
+};
+pub(crate) use crate::exit::database_problem as problem;
 use crate::{
     args::Common,
-    command::give_way,
-    daemon,
+    daemon::socket::is_answering,
     exit::{Exit, ExitProblem},
     output,
 };
@@ -31,38 +35,6 @@ const PATIENCE: Duration = hold::LASTS.saturating_add(Duration::from_secs(2));
 const AGAIN: Duration = Duration::from_millis(200);
 /// What is read of a key's file, in bytes.
 const KEY: u64 = 64 << 10;
-
-/// A journal in a database, as it is held.
-pub(super) struct Remote {
-    journal: Arc<PostgresJournal>,
-    held: Option<Arc<Held>>,
-}
-
-/// The right that this process took for one command, and who renews it. That of a daemon is not here.
-static TAKEN: Mutex<Vec<(Arc<Held>, JoinHandle<()>)>> = Mutex::new(Vec::new());
-
-/// Lets the right go, however the command ended: who comes next need not take it for one that died.
-pub(crate) async fn let_go() {
-    let taken = std::mem::take(&mut *TAKEN.lock().unwrap_or_else(PoisonError::into_inner));
-    for (held, keeper) in taken {
-        keeper.abort();
-        held.release().await;
-    }
-}
-
-impl Remote {
-    /// Finishes what waits to be written.
-    pub(super) async fn close(&self) {
-        self.journal.close().await;
-        let_go().await;
-    }
-
-    /// When something may be done to a host: not before calls of a holder that died are over.
-    pub(super) fn acts_from(&self) -> Option<Instant> {
-        let quiet = self.held.as_ref().map(|held| held.quiet())?;
-        (!quiet.is_zero()).then(|| Instant::now() + quiet)
-    }
-}
 
 /// Opens the journal and the folder beside it. `held` is the right of a daemon, which renews it.
 pub(super) async fn open(
@@ -79,13 +51,7 @@ pub(super) async fn open(
         held => (held, false),
     };
     if let Some(held) = held.clone().filter(|_| renews) {
-        let renewed = held.clone();
-        let keeper = tokio::spawn(async move {
-            renewed.keep().await;
-            give_way();
-        });
-        let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.push((held, keeper));
+        remote::keep(held);
     }
     let journal = match &held {
         Some(held) => PostgresJournal::open(held.clone()).await,
@@ -128,7 +94,7 @@ async fn take(address: &JournalAddress, path: &Path) -> Result<Arc<Held>, ExitPr
     let mut told = false;
     loop {
         match Held::take(address, hold::LASTS).await {
-            Err(PostgresError::InUse { .. }) if daemon::is_answering(path) => {
+            Err(PostgresError::InUse { .. }) if is_answering(path) => {
                 let path = path.to_owned();
                 return Err(StateDirError::InUse { path, holder: None }.into());
             }
@@ -181,16 +147,6 @@ pub(crate) async fn sealer(common: &Common) -> Result<Option<Sealer>, ExitProble
     let text = Secret::new(text);
     let sealer = Sealer::read(text.expose_str().unwrap_or_default());
     sealer.map(Some).map_err(problem)
-}
-
-/// What is wrong with a journal in a database.
-pub(crate) fn problem(error: PostgresError) -> ExitProblem {
-    let exit = match &error {
-        PostgresError::Address(_) | PostgresError::Key(_) => Exit::Usage,
-        PostgresError::Missing { .. } => Exit::NotFound,
-        _ => Exit::Failed,
-    };
-    ExitProblem::new(exit, error.code(), error.to_string(), error.remedy())
 }
 
 /// Refuses what concerns the files of a state directory.

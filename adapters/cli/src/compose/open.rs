@@ -6,13 +6,12 @@ use std::sync::{
 };
 
 use vsiflow_engine::{
-    blob::Blobs,
-    checkpoint::{Checkpoints, FileCheckpoints, MemoryCheckpoints},
+    checkpoint::MemoryCheckpoints,
     clock::SystemClock,
     executor::Tuning,
-    journal::{ChainedJournal, Damage, DiskJournal},
+    journal::{Damage, DiskJournal},
     lease::Lease,
-    secret::{DirSecrets, HeldSecrets, SecretError, Secrets},
+    secret::{DirSecrets, HeldSecrets, SecretError},
     state_dir::StateDir,
 };
 use vsiflow_kube::id_key::{self, IdKeyError};
@@ -26,30 +25,17 @@ use super::{
     App, AppInner,
     bounds::{IdKeyPlace, ReadBounds},
     bundles::AppliedBundles,
-    elsewhere::{self, Remote},
-    hosts, images, look_at_state, open_state, retention, state_path,
+    console_marks, elsewhere, hosts, images, retention,
+    state_lock::{look_at_state, open_state, state_path},
+    stores::{Kept, Origin, Stay, Stores},
 };
 use crate::{
     args::Common,
-    command,
     exit::{Exit, ExitProblem},
     metrics::{Metrics, Timed},
     output::{self, folding::Folding},
     shards::{HostFence, Membership},
 };
-
-/// How long a command has the state directory.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stay {
-    /// It looks, and is gone: nothing is written.
-    Look,
-    /// It records something, and is gone.
-    Record,
-    /// Until its own work is done.
-    Work,
-    /// Until it is told to end.
-    Serve,
-}
 
 /// The right to write that a daemon has won before it opens anything.
 #[derive(Clone, Default)]
@@ -62,111 +48,6 @@ pub(crate) struct Right {
 
 /// Events that have to be old before a command that works archives them by itself.
 const MANY: u64 = 10_000;
-
-/// What a state directory says of itself.
-pub(super) struct Origin {
-    pub(super) journal_id: String,
-    pub(super) incarnation: u32,
-}
-
-impl Origin {
-    fn of(state: &StateDir) -> Self {
-        Self {
-            journal_id: state.journal_id().to_owned(),
-            incarnation: state.incarnation(),
-        }
-    }
-}
-
-/// What is kept, in a state directory or elsewhere.
-pub(super) struct Stores {
-    pub(super) journal: Arc<dyn ChainedJournal>,
-    /// None where nothing is worked on.
-    pub(super) checkpoints: Option<Arc<dyn Checkpoints>>,
-    pub(super) blobs: Arc<dyn Blobs>,
-    /// Those that are stored; others may be held elsewhere.
-    pub(super) secrets: Arc<dyn Secrets>,
-    pub(super) kept: Kept,
-}
-
-/// Where it is kept, and how it is closed.
-pub(super) enum Kept {
-    Files {
-        journal: Arc<DiskJournal>,
-        checkpoints: Option<Arc<FileCheckpoints>>,
-    },
-    Elsewhere(Remote),
-}
-
-impl Kept {
-    /// The journal's files, if it has some.
-    pub(super) fn files(&self) -> Option<&DiskJournal> {
-        match self {
-            Self::Files { journal, .. } => Some(journal),
-            Self::Elsewhere(_) => None,
-        }
-    }
-
-    /// What waits for room from now on fails.
-    pub(super) fn wait_no_more(&self) {
-        if let Self::Files {
-            journal,
-            checkpoints,
-        } = self
-        {
-            journal.wait_no_more();
-            if let Some(checkpoints) = checkpoints {
-                checkpoints.wait_no_more();
-            }
-        }
-    }
-
-    /// Finishes what waits to be written, and lets go.
-    pub(super) async fn close(&self) {
-        match self {
-            Self::Files {
-                journal,
-                checkpoints,
-            } => {
-                journal.close().await;
-                if let Some(checkpoints) = checkpoints {
-                    checkpoints.close().await;
-                }
-            }
-            Self::Elsewhere(remote) => remote.close().await,
-        }
-    }
-}
-
-impl Stores {
-    async fn of(state: &StateDir, stay: Stay) -> Result<Self, ExitProblem> {
-        let looks = stay == Stay::Look;
-        let journal = match (looks, goes_past_damage()) {
-            (false, _) => state.journal().await?,
-            (true, false) => state.read_journal().await?,
-            (true, true) => state.inspect().await?,
-        };
-        let checkpoints = if looks {
-            None
-        } else {
-            Some(Arc::new(state.checkpoints().await?))
-        };
-        let journal = Arc::new(journal);
-        Ok(Self {
-            journal: journal.clone(),
-            checkpoints: match &checkpoints {
-                Some(checkpoints) => Some(checkpoints.clone()),
-                None => None,
-            },
-            blobs: Arc::new(state.blobs().await?),
-            secrets: Arc::new(state.secrets().await?),
-            kept: Kept::Files {
-                journal,
-                checkpoints,
-            },
-        })
-    }
-}
 
 impl App {
     /// Opens the state directory and the engine on it to be looked at: nothing is written. A
@@ -247,7 +128,7 @@ impl App {
         let on = Self::on(state, stores, stay, &metrics, &bounds, common);
         let app = Box::pin(on).await?;
         if stay != Stay::Look {
-            command::console::record_lost(&app).await;
+            console_marks::record_lost(&app).await;
         }
         if matches!(stay, Stay::Work | Stay::Serve) {
             retention::archive_if_due(&app, common, MANY).await;
@@ -302,19 +183,6 @@ impl App {
             borrowed: false,
         })
     }
-}
-
-tokio::task_local! {
-    static PAST_DAMAGE: ();
-}
-
-/// Runs a command that only reads past everything that is damaged in the journal.
-pub(crate) async fn past_damage<T>(work: impl Future<Output = T>) -> T {
-    PAST_DAMAGE.scope((), work).await
-}
-
-fn goes_past_damage() -> bool {
-    PAST_DAMAGE.try_with(|()| ()).is_ok()
 }
 
 /// Names what a command that only reads does not show.

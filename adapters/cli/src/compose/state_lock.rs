@@ -10,7 +10,7 @@ use vsiflow_engine::state_dir::{StateDir, StateDirError};
 
 use crate::{
     args::Common,
-    daemon,
+    daemon::socket::is_answering,
     exit::{Exit, ExitProblem},
     output,
 };
@@ -58,7 +58,7 @@ async fn once_free(path: &Path, open: OpenLock) -> Result<StateDir, ExitProblem>
         };
         // What has an end is waited for.
         let doing = holder.as_ref().and_then(|holder| holder.doing.clone());
-        if doing.is_none() && (Instant::now() >= until || daemon::is_answering(path)) {
+        if doing.is_none() && (Instant::now() >= until || is_answering(path)) {
             let path = path.to_owned();
             return Err(StateDirError::InUse { path, holder }.into());
         }

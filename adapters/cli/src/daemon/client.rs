@@ -6,16 +6,15 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use tokio::io::{AsyncRead, AsyncWrite};
 use vsiflow_api::{
     CommandFile, CommandLine, CommandRequest, Place, Problem,
-    client::{self, Answer},
+    client::{self, ClientAnswer},
 };
 use vsiflow_file::InputText;
 use vsiflow_workflows::fleet::ConsoleWay;
 
-use super::{access::ApiAccess, socket};
+use super::{access::ApiAccess, socket::socket};
 use crate::{
     args::Cli,
-    command::IN_USE,
-    exit::{Exit, ExitProblem},
+    exit::{Exit, ExitProblem, IN_USE},
     output,
     work::GivenDocuments,
 };
@@ -61,10 +60,10 @@ pub(super) async fn forward_printing(
     print: impl FnMut(bool, &[u8]) -> io::Result<()>,
 ) -> Forwarded {
     match converse(place, args, given, print).await {
-        Ok(Answer::Done(code)) => Forwarded::Answered(Exit::of(code)),
+        Ok(ClientAnswer::Done(code)) => Forwarded::Answered(Exit::of(code)),
         // One that does not stay takes nothing that would outlive its own work.
-        Ok(Answer::Refused(problem)) if problem.code == IN_USE => Forwarded::Nobody,
-        Ok(Answer::Refused(problem)) => {
+        Ok(ClientAnswer::Refused(problem)) if problem.code == IN_USE => Forwarded::Nobody,
+        Ok(ClientAnswer::Refused(problem)) => {
             let problem = told(*problem);
             output::problem(&problem);
             Forwarded::Answered(problem.exit)
@@ -100,12 +99,12 @@ pub(crate) async fn ask_at(
         Ok(())
     };
     match converse(place, args, &GivenDocuments::default(), keep).await {
-        Ok(Answer::Done(code)) => match Exit::of(code) {
+        Ok(ClientAnswer::Done(code)) => match Exit::of(code) {
             Exit::Done => Ok(Some(printed)),
             exit => Err(ExitProblem::printed(exit, &String::from_utf8_lossy(&notes))),
         },
-        Ok(Answer::Refused(problem)) if problem.code == IN_USE => Ok(None),
-        Ok(Answer::Refused(problem)) => Err(told(*problem)),
+        Ok(ClientAnswer::Refused(problem)) if problem.code == IN_USE => Ok(None),
+        Ok(ClientAnswer::Refused(problem)) => Err(told(*problem)),
         Err(error) => {
             tracing::debug!(%error, "no answer from the holder");
             Ok(None)
@@ -135,7 +134,7 @@ async fn converse(
     args: Vec<String>,
     given: &GivenDocuments,
     mut print: impl FnMut(bool, &[u8]) -> io::Result<()>,
-) -> io::Result<Answer> {
+) -> io::Result<ClientAnswer> {
     let request = CommandRequest {
         args,
         files: given.files.iter().map(file).collect(),

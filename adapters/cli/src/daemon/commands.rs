@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use clap::Parser as _;
 use http::StatusCode;
 use vsiflow_api::{
-    About, Command, CommandEnd, CommandOutput, CommandRequest, Commands, Problem, Rights,
+    About, CallerCommand, CommandEnd, CommandOutput, CommandRequest, Commands, Problem, Rights,
 };
 use vsiflow_engine::model::Actor;
 use vsiflow_file::InputText;
@@ -15,10 +15,10 @@ use super::access::{self, ApiAccess};
 use crate::{
     actor,
     args::Cli,
-    command::{self, IN_USE},
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{Exit, ExitProblem, IN_USE},
     output::sink::{self, OutputSink},
+    runner,
     work::{self, GivenDocuments},
 };
 
@@ -44,17 +44,17 @@ impl Commands for CallersCommands {
             ApiAccess::Stays => return Err(passing()),
             ApiAccess::Here => return Err(unknown()),
         };
-        let follows = command::follows(&cli.command);
+        let follows = cli.command.follows();
         Ok(About { needs, follows })
     }
 
-    async fn run(&self, command: Command, output: CommandOutput) -> CommandEnd {
-        let Command { request, actor } = command;
+    async fn run(&self, command: CallerCommand, output: CommandOutput) -> CommandEnd {
+        let CallerCommand { request, actor } = command;
         let Some(cli) = command_line(&request.args) else {
             return ended(Exit::Usage, None);
         };
         let sink = Arc::new(OutputSink::default());
-        let work = work::with_files(given(request), command::run_to_end(cli));
+        let work = work::with_files(given(request), runner::run_to_end(cli));
         let work = actor::for_caller(actor, work);
         let work = sink::with(sink.clone(), self.app.clone().lend(work));
         let mut work = Box::pin(work);

@@ -15,49 +15,16 @@ mod access;
 mod client;
 mod commands;
 mod consent;
+mod place;
 mod server;
+pub(crate) mod socket;
+mod words;
 
 pub(crate) use access::{ApiAccess, refused};
 pub(crate) use client::{Forwarded, ask, ask_at, console, forward_to, may_forward, show};
 pub(crate) use commands::{command_line, given};
 pub(crate) use consent::forward_asking;
+pub(crate) use place::{AGAIN, PATIENCE, SILENT, place, silent};
 pub(crate) use server::{DaemonServer, api};
-use vsiflow_api::Place;
-
-use std::path::{Path, PathBuf};
-
-use crate::{
-    args::{Common, Server},
-    command::token,
-    exit::ExitProblem,
-};
-
-/// Whether the holder of the state directory answers for others.
-pub(crate) fn is_answering(state: &Path) -> bool {
-    socket(state).exists()
-}
-
-/// Where the daemon is that a command line names; none where it names none.
-///
-/// # Errors
-/// When there is no token for one on another machine.
-pub(crate) fn place(common: &Common) -> Result<Option<Place>, ExitProblem> {
-    match (&common.read_only, &common.server) {
-        (Some(socket), _) | (None, Some(Server::Unix(socket))) => {
-            Ok(Some(Place::Socket(socket.clone())))
-        }
-        (None, Some(Server::Https(address))) => {
-            let token = token::of_caller(common.token_file.as_deref())?;
-            Ok(Some(Place::Remote {
-                address: address.clone(),
-                token: Box::new(token),
-            }))
-        }
-        (None, None) => Ok(None),
-    }
-}
-
-/// The socket of a state directory.
-pub(crate) fn socket(state: &Path) -> PathBuf {
-    state.join("vsiflow.sock")
-}
+pub(crate) use socket::{is_answering, socket};
+pub(crate) use words::words;

@@ -14,7 +14,7 @@ use tokio::{net::UnixListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use vsiflow_api::{Api, LOOKING, OWNER, Rights, serve_unix};
 
-use super::{commands::CallersCommands, socket};
+use super::{commands::CallersCommands, socket::socket};
 use crate::{
     compose::App,
     exit::{Exit, ExitProblem},

@@ -10,6 +10,7 @@ pub(crate) mod live;
 pub(crate) mod log;
 pub(crate) mod pane;
 pub(crate) mod plan;
+pub(crate) mod serving;
 pub(crate) mod sink;
 mod sizes;
 pub(crate) mod table;

@@ -52,7 +52,7 @@ pub(crate) fn changes(plan: &Plan) {
     }
 }
 
-fn field(change: &plan::Change) -> String {
+fn field(change: &plan::PlannedChange) -> String {
     let sign = match (&change.before, &change.after) {
         (None, Some(_)) => '+',
         (Some(_), None) => '-',
@@ -65,7 +65,7 @@ fn field(change: &plan::Change) -> String {
             format!(": {} -> {}", shown(before), shown(after))
         }
     };
-    let plan::Change { path, how, why, .. } = change;
+    let plan::PlannedChange { path, how, why, .. } = change;
     format!("{sign} {path}{values}   [{how}: {why}]")
 }
 

@@ -9,14 +9,12 @@ use tokio::{
 use vsiflow_kube::plugin::PodPlace;
 
 use super::{
-    ClusterAccess,
+    access::{ClusterAccess, problem},
     args::{PluginHistoryArgs, PluginLogsArgs, PluginPlanArgs, PluginRetryArgs},
-    problem,
 };
 use crate::{
     args::{HistoryFormat, OutputFormat},
-    command::CommandOutcome,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output::{self, times::Times},
     work,
 };

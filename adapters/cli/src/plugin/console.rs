@@ -3,10 +3,13 @@
 use hyper_util::rt::TokioIo;
 use vsiflow_api::wire;
 
-use super::{ClusterAccess, args::PluginConsoleArgs, problem};
+use super::{
+    access::{ClusterAccess, problem},
+    args::PluginConsoleArgs,
+};
 use crate::{
-    command::{CommandOutcome, console},
-    exit::{Exit, ExitProblem},
+    command::console,
+    exit::{CommandOutcome, Exit, ExitProblem},
     terminal,
 };
 

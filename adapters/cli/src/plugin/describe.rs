@@ -2,11 +2,10 @@
 
 use vsiflow_kube::plugin::{ClusterEvent, VsiResource};
 
-use super::{ClusterAccess, problem};
+use super::access::{ClusterAccess, problem};
 use crate::{
     args::OutputFormat,
-    command::CommandOutcome,
-    exit::Exit,
+    exit::{CommandOutcome, Exit},
     output::{self, line},
 };
 

@@ -2,16 +2,15 @@
 //! tells it that would make the change.
 
 use serde_json::{Value, json};
-use vsiflow_kube::{crd::Proposal, plugin::VsiResource};
+use vsiflow_kube::{crd::ProposedChange, plugin::VsiResource};
 
 use super::{
-    ClusterAccess,
+    access::{ClusterAccess, problem},
     args::{PluginPlanArgs, PluginPowerArgs},
-    ask, power, problem,
+    ask, power,
 };
 use crate::{
-    command::CommandOutcome,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
 };
 
@@ -55,7 +54,7 @@ pub(super) async fn approve(there: &ClusterAccess<'_>, args: PluginPowerArgs) ->
     power::finish(there, approved, &args, said).await
 }
 
-fn proposal(vsi: &VsiResource) -> Result<&Proposal, ExitProblem> {
+fn proposal(vsi: &VsiResource) -> Result<&ProposedChange, ExitProblem> {
     vsi.status.proposal.as_ref().ok_or_else(|| {
         ExitProblem::new(
             Exit::Blocked,

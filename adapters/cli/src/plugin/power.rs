@@ -7,11 +7,14 @@ use tokio::time::Instant;
 use vsiflow_kube::plugin::VsiResource;
 use vsiflow_workflows::{phase::Phase, record::PowerAction, spec::PowerState};
 
-use super::{ClusterAccess, args::PluginPowerArgs, problem};
+use super::{
+    access::{ClusterAccess, problem},
+    args::PluginPowerArgs,
+};
 use crate::{
     args::OutputFormat,
-    command::{CommandOutcome, said},
-    exit::{Exit, ExitProblem},
+    command::power::said,
+    exit::{CommandOutcome, Exit, ExitProblem},
     output, work,
 };
 

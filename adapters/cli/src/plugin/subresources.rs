@@ -4,17 +4,17 @@
 
 use std::time::Duration;
 
-use vsiflow_kube::plugin::{Action, ActionFailure, ActionResult, Done, Reading};
+use vsiflow_kube::plugin::{Action, ActionAnswer, ActionDone, ActionFailure, Reading};
 use vsiflow_workflows::fleet::HistoryLine;
 
 use super::{
-    ClusterAccess,
+    access::{ClusterAccess, problem},
     args::{PluginHistoryArgs, PluginLogsArgs, PluginRetryArgs},
-    power, problem,
+    power,
 };
 use crate::{
-    command::{CommandOutcome, history, logs},
-    exit::{Exit, ExitProblem},
+    command::{history, logs},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output::{self, timeline::Timeline},
     work,
 };
@@ -223,7 +223,7 @@ pub(super) async fn retry(there: &ClusterAccess<'_>, args: PluginRetryArgs) -> C
     for name in &args.names {
         let asked = act(there, name, Action::Retry, &args.reason, wait).await?;
         let came = match (asked.done, args.wait) {
-            (Done::NothingToDo, false) => {
+            (ActionDone::NothingToDo, false) => {
                 output::line(&format!("vsi/{name}: nothing to try again"));
                 Exit::Done
             }
@@ -239,7 +239,7 @@ pub(super) async fn retry(there: &ClusterAccess<'_>, args: PluginRetryArgs) -> C
 }
 
 /// How it came out; where that is not decided yet, the resource tells.
-async fn outcome(there: &ClusterAccess<'_>, name: &str, asked: ActionResult) -> CommandOutcome {
+async fn outcome(there: &ClusterAccess<'_>, name: &str, asked: ActionAnswer) -> CommandOutcome {
     let failure = |failure: Option<ActionFailure>, exit: Exit| {
         let failure = failure.unwrap_or_default();
         output::problem(&ExitProblem {
@@ -267,7 +267,7 @@ pub(super) async fn cancel(there: &ClusterAccess<'_>, name: &str, why: &str) -> 
     // The step that acts just now ends first.
     let asked = act(there, name, Action::Cancel, why, WAIT).await?;
     output::line(&match (asked.done, asked.verdict) {
-        (Done::NothingToDo, _) => format!("vsi/{name}: no run is open"),
+        (ActionDone::NothingToDo, _) => format!("vsi/{name}: no run is open"),
         (_, Some(_)) => format!("vsi/{name} cancelled; `kubectl vsi retry {name}` goes on"),
         (_, None) => format!("vsi/{name} is cancelled once the step ends that acts just now"),
     });
@@ -280,7 +280,7 @@ async fn act(
     action: Action,
     reason: &str,
     wait: u64,
-) -> Result<ActionResult, ExitProblem> {
+) -> Result<ActionAnswer, ExitProblem> {
     let asking = there.cluster.act_on(name, action, reason, wait);
     tokio::select! {
         asked = asking => asked.map_err(problem),

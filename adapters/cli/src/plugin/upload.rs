@@ -12,15 +12,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use vsiflow_kube::plugin::{Cluster, LocalFile, PluginError, UploadStatus, UploadedImage};
 
 use super::{
-    ClusterAccess,
+    access::{ClusterAccess, problem},
     args::PluginImageUploadArgs,
     local_file::OpenFile,
-    problem,
     side_by_side::{PieceOutcome, SideBySide},
 };
 use crate::{
-    command::CommandOutcome,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output, work,
 };
 

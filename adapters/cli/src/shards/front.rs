@@ -22,8 +22,8 @@ use crate::{
         AuditCommand, Cli, CliCommand, Common, OutputFormat, Sources, Targets, TopArgs,
         kind_and_names, names_of, without_kind,
     },
-    command,
     compose::{App, elsewhere, state_path},
+    daemon,
     exit::{Exit, ExitProblem},
     output::{self, sink},
     work::{self, DISK},
@@ -370,7 +370,7 @@ async fn of_names(place: &SetPlace, namespace: &str, names: &[String]) -> Result
 fn asked(cli: &Cli, files: Vec<CommandFile>, part: CommandPart) -> CommandAsked {
     CommandAsked {
         request: CommandRequest {
-            args: command::words(cli),
+            args: daemon::words(cli),
             files,
             directory: None,
         },

@@ -22,9 +22,8 @@ use vsiflow_postgres::{
 use super::{SetPlace, ask, front, journal, problem, share};
 use crate::{
     args::{Common, ServeArgs},
-    command::CommandOutcome,
     compose::state_path,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     metrics::Metrics,
     output, supervisor, work,
 };

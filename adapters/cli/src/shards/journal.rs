@@ -23,13 +23,14 @@ use super::{
 use crate::{
     actor,
     args::{CliCommand, Common, ServeArgs},
-    command::{self, CommandOutcome, give_way, look_on, not_panicking, tell, told_of_images},
     compose::{App, Right, bounds::ReadBounds, elsewhere},
     daemon,
-    exit::{Exit, ExitProblem},
+    ending::{give_way, not_panicking},
+    exit::{CommandOutcome, Exit, ExitProblem},
     metrics::{self, Metrics},
-    output::{self, sink},
-    work,
+    output::{self, serving::told_of_images, sink},
+    runner,
+    work::{self, look_on, tell},
 };
 
 /// How often it is looked for requests.
@@ -276,9 +277,9 @@ async fn command(holder: &Arc<JournalHolder>, asked: Asked) -> CommandAnswer {
         );
         let work = async {
             match command.part.clone() {
-                CommandPart::Own => Box::pin(command::run_to_end(cli)).await,
+                CommandPart::Own => Box::pin(runner::run_to_end(cli)).await,
                 CommandPart::HandedOver(chosen) => {
-                    Box::pin(own::with_chosen(chosen, command::run_to_end(cli))).await
+                    Box::pin(own::with_chosen(chosen, runner::run_to_end(cli))).await
                 }
                 CommandPart::Decide => {
                     let decided = choose::decide(holder, &id, &command, &cli).await;

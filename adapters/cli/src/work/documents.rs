@@ -8,10 +8,11 @@ use std::{
 use vsiflow_file::{Input, InputText};
 use vsiflow_workflows::spec::{Directory, Resolved};
 
-use super::{host, off_runtime};
+use super::host::host;
 use crate::{
     args::{Common, Sources},
     exit::{Exit, ExitProblem},
+    off_runtime::off_runtime,
     output,
 };
 

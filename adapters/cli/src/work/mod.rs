@@ -1,18 +1,25 @@
 //! What commands that work have in common: reading documents, waiting, and saying how it came out.
 
+pub(crate) mod ask;
 mod documents;
 mod host;
+mod look_on;
+mod one_host;
 mod outcome;
 mod question;
 mod selection;
 mod signals;
 mod target;
+mod tell;
 mod wait;
 
+pub(crate) use crate::off_runtime::off_runtime;
 pub(crate) use documents::{
     GivenDocuments, directory, documents, gather, in_cluster, inputs, said, with_files,
 };
-pub(crate) use host::{host, limit_uploads, one_host};
+pub(crate) use host::{host, limit_uploads};
+pub(crate) use look_on::{look_on, tell_unreachable};
+pub(crate) use one_host::one_host;
 pub(crate) use question::{is_agreed, is_somebody_there};
 pub(crate) use selection::{
     QUESTION, chosen, confirm, confirm_destruction, confirm_groups, confirm_pools,
@@ -23,16 +30,7 @@ pub(crate) use target::{
     DISK, GROUP, POOL, QUOTA, SNAPSHOT, Target, group_named, label, no_quota, pool_name,
     pool_named, pool_of, print_objects, targets_named, targets_of,
 };
+pub(crate) use tell::tell;
 pub(crate) use wait::{
     Until, await_pools_of, elapsed, see_through, tell_recorded, until_decided, watch,
 };
-
-use crate::exit::ExitProblem;
-
-/// Does what blocks on a thread made for it.
-pub(crate) async fn off_runtime<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, ExitProblem> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(ExitProblem::defect)
-}

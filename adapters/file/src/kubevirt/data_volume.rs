@@ -80,7 +80,10 @@ fn source(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<VolumeSource
             source.object("blank", refusals).end(refusals);
             Some(VolumeSource::Blank)
         }
-        ["registry"] => registry::source(source.object("registry", refusals), refusals),
+        ["registry"] => {
+            let image = registry::source(source.object("registry", refusals), refusals);
+            image.map(VolumeSource::Http)
+        }
         ["http"] => {
             let mut http = source.object("http", refusals);
             let url = http.text("url", refusals).cloned();

@@ -1,16 +1,13 @@
 //! Images in registries: `containerDisk`, and the source `registry` of a DataVolume.
 
-use super::{
-    data_volume::VolumeSource,
-    fields::{self, Fields, Refusals},
-};
+use super::fields::{self, Fields, Refusals};
 use crate::node::{Value, YamlNode};
 
 const LOGIN: &str = "put the Secret's keys among the host's settings: give it the labels that targetSelector \
      selects";
 
-/// The source `registry` of a DataVolume.
-pub(super) fn source(mut registry: Fields<'_>, refusals: &mut Refusals) -> Option<VolumeSource> {
+/// Where the image of the source `registry` of a DataVolume is.
+pub(super) fn source(mut registry: Fields<'_>, refusals: &mut Refusals) -> Option<YamlNode> {
     for key in ["secretRef", "certConfigMap"] {
         registry.refuse(key, LOGIN, refusals);
     }
@@ -34,7 +31,7 @@ pub(super) fn source(mut registry: Fields<'_>, refusals: &mut Refusals) -> Optio
         refusals.wrong(path, message, "write url: docker://registry/repository:tag");
         return None;
     };
-    Some(VolumeSource::Http(at(&url, image)))
+    Some(at(&url, image))
 }
 
 /// The image of a `containerDisk`.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     api::{self, CallError},
-    crd::{GroupStatus, PoolStatus},
+    crd::{GroupResourceStatus, PoolResourceStatus},
     kind::ResourceKind,
     resource::Resource,
     resource_cache::Snapshot,
@@ -318,8 +318,14 @@ fn entity_of(kind: ResourceKind, uid: Uuid) -> Option<EntityId> {
 /// Whether some journal knew it, as its status tells.
 fn was_served(resource: &Resource) -> bool {
     match resource.key.kind {
-        ResourceKind::Group => resource.status_as::<GroupStatus>().progress.is_some(),
-        _ => resource.status_as::<PoolStatus>().revision.is_some(),
+        ResourceKind::Group => resource
+            .status_as::<GroupResourceStatus>()
+            .progress
+            .is_some(),
+        _ => resource
+            .status_as::<PoolResourceStatus>()
+            .revision
+            .is_some(),
     }
 }
 

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Condition,
+    ResourceCondition,
     pool::{DiskTemplateSchema, StrategySchema, TemplateSchema},
 };
 
@@ -22,7 +22,7 @@ use super::{
     plural = "virtualservergroups",
     singular = "virtualservergroup",
     namespaced,
-    status = "GroupStatus",
+    status = "GroupResourceStatus",
     shortname = "vsg",
     category = "vsiflow",
     doc = "Members and pools of virtual servers that come up in waves, behind gates.",
@@ -213,7 +213,7 @@ pub struct OutputSchema {
 /// What a group is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct GroupStatus {
+pub struct GroupResourceStatus {
     /// The generation of this resource that all of this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -247,7 +247,7 @@ pub struct GroupStatus {
     /// What holds and what does not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<ResourceCondition>,
 }
 
 /// What a wave is.

@@ -33,15 +33,18 @@ use serde_json::Value;
 
 pub use data_disk::{DataDisk, DataDiskRef, DataDiskRefSpecSchema, DataDiskSpecSchema};
 pub use group::{
-    GroupStatus, ItemStatus, OutputStatus, VirtualServerGroup, VirtualServerGroupSpec, WaveStatus,
+    GroupResourceStatus, ItemStatus, OutputStatus, VirtualServerGroup, VirtualServerGroupSpec,
+    WaveStatus,
 };
 pub use network::{InterfaceSchema, VirtualServerNetwork, VirtualServerNetworkSpec};
 pub use network_ref::{NetworkRef, NetworkRefSpecSchema};
-pub use pool::{PoolStatus, VirtualServerPool, VirtualServerPoolSpec};
-pub use quota::{QuotaStatus, VirtualServerQuota, VirtualServerQuotaSpec};
+pub use pool::{PoolResourceStatus, VirtualServerPool, VirtualServerPoolSpec};
+pub use quota::{QuotaResourceStatus, VirtualServerQuota, VirtualServerQuotaSpec};
 pub use selector::{ExpressionSchema, Selector};
 pub use snapshot::{VirtualServerSnapshot, VirtualServerSnapshotSpec};
-pub use status::{Condition, OldMetadata, Proposal, ReferenceStatus, VsiStatus};
+pub use status::{
+    OldMetadata, ProposedChange, ReferenceStatus, ResourceCondition, VsiResourceStatus,
+};
 pub use virtual_server::{VirtualServer, VirtualServerSpecSchema};
 pub use vsi::{BootDiskSchema, MachineSchema, Vsi, VsiSpecSchema};
 

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Condition, DataDiskSpecSchema, Proposal, VirtualServerSpecSchema, validation,
+    DataDiskSpecSchema, ProposedChange, ResourceCondition, VirtualServerSpecSchema, validation,
     vsi::UpdatePolicySchema,
 };
 
@@ -22,7 +22,7 @@ use super::{
     plural = "virtualserverpools",
     singular = "virtualserverpool",
     namespaced,
-    status = "PoolStatus",
+    status = "PoolResourceStatus",
     shortname = "vsp",
     category = "vsiflow",
     doc = "Numbered virtual servers from one template.",
@@ -142,7 +142,7 @@ pub struct StrategySchema {
 /// What a pool is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct PoolStatus {
+pub struct PoolResourceStatus {
     /// The generation of this resource that all of this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -173,7 +173,7 @@ pub struct PoolStatus {
     /// The change of the template that waits for approval: what it takes, and the id by which it is approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "validation::anything")]
-    pub proposal: Option<Proposal>,
+    pub proposal: Option<ProposedChange>,
     /// The Lease of the process that serves this resource, as NAMESPACE/NAME, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub served_by: Option<String>,
@@ -183,5 +183,5 @@ pub struct PoolStatus {
     /// What holds and what does not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<ResourceCondition>,
 }

@@ -9,7 +9,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Condition, validation};
+use super::{ResourceCondition, validation};
 
 /// How much the VSIs of a namespace may take together.
 #[derive(CustomResource, Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -20,7 +20,7 @@ use super::{Condition, validation};
     plural = "virtualserverquotas",
     singular = "virtualserverquota",
     namespaced,
-    status = "QuotaStatus",
+    status = "QuotaResourceStatus",
     shortname = "vsq",
     category = "vsiflow",
     doc = "How much the virtual servers of a namespace may take together.",
@@ -74,7 +74,7 @@ pub struct QuotaLimitsSchema {
 /// What is used.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct QuotaStatus {
+pub struct QuotaResourceStatus {
     /// The generation of this resource that all of this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -96,5 +96,5 @@ pub struct QuotaStatus {
     /// What holds and what does not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<ResourceCondition>,
 }

@@ -10,7 +10,7 @@ use super::validation;
 /// What a VSI is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct VsiStatus {
+pub struct VsiResourceStatus {
     /// 1 ready, 2 error, 0 anything else.
     #[serde(default)]
     pub status: i32,
@@ -42,7 +42,7 @@ pub struct VsiStatus {
     /// The change that waits for approval: what it takes, and the id by which it is approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "validation::anything")]
-    pub proposal: Option<Proposal>,
+    pub proposal: Option<ProposedChange>,
     /// The host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
@@ -55,12 +55,12 @@ pub struct VsiStatus {
     /// What holds and what does not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<ResourceCondition>,
 }
 
 /// A change that waits for approval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Proposal {
+pub struct ProposedChange {
     /// Names this very change.
     pub id: String,
     /// What it takes.
@@ -121,13 +121,13 @@ pub struct ReferenceStatus {
     /// What holds and what does not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<ResourceCondition>,
 }
 
 /// Something that holds, does not, or is not known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Condition {
+pub struct ResourceCondition {
     /// Its name.
     #[serde(rename = "type")]
     pub name: String,

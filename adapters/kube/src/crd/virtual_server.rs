@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    InterfaceSchema, Selector, VsiStatus,
+    InterfaceSchema, Selector, VsiResourceStatus,
     placement::PlacementSchema,
     validation,
     vsi::{
@@ -26,7 +26,7 @@ use super::{
     plural = "virtualservers",
     singular = "virtualserver",
     namespaced,
-    status = "VsiStatus",
+    status = "VsiResourceStatus",
     shortname = "vs",
     category = "vsiflow",
     doc = "A virtual server on a libvirt/KVM host, reached over SSH, with a guest of any type.",

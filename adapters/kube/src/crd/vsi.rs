@@ -5,7 +5,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{InterfaceSchema, Selector, VsiStatus, validation, virtual_server::Ready};
+use super::{InterfaceSchema, Selector, VsiResourceStatus, validation, virtual_server::Ready};
 
 /// What a virtual server instance is to be.
 #[derive(CustomResource, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -17,7 +17,7 @@ use super::{InterfaceSchema, Selector, VsiStatus, validation, virtual_server::Re
     plural = "onprem-hpcrs",
     singular = "onprem-hpcr",
     namespaced,
-    status = "VsiStatus",
+    status = "VsiResourceStatus",
     shortname = "vsi",
     category = "vsiflow",
     doc = "A virtual server instance on a libvirt/KVM host, reached over SSH.",

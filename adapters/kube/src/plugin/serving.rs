@@ -6,7 +6,7 @@ use kube::{Api, api::ListParams};
 use super::{Cluster, PluginError};
 use crate::{
     api::{CallError, within},
-    crd::VsiStatus,
+    crd::VsiResourceStatus,
     kind::ResourceKind,
     resource::Resource,
 };
@@ -56,7 +56,7 @@ impl Cluster {
         let mut all = listed.items.into_iter();
         Ok(all.find_map(|object| {
             let found = Resource::of(ResourceKind::Vsi, object)?;
-            found.status_as::<VsiStatus>().served_by
+            found.status_as::<VsiResourceStatus>().served_by
         }))
     }
 }

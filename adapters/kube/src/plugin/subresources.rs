@@ -9,7 +9,7 @@ use serde_json::json;
 use super::{Cluster, PluginError};
 use crate::{
     kind::ResourceKind,
-    subresources::{Done, GROUP, OFFSET, PROTOCOL, VERSION, after},
+    subresources::{ActionDone, GROUP, OFFSET, PROTOCOL, VERSION, after},
 };
 
 /// The longest answer that is not read piece by piece, in bytes.
@@ -87,9 +87,9 @@ pub enum Action {
 
 /// What came of it.
 #[derive(Clone, Debug, Deserialize)]
-pub struct ActionResult {
+pub struct ActionAnswer {
     /// What was done.
-    pub done: Done,
+    pub done: ActionDone,
     /// How it came out, where that was waited for and is decided: `Reached`, `Failed`, `Blocked` or
     /// `Cancelled`.
     pub verdict: Option<String>,
@@ -140,7 +140,7 @@ impl Cluster {
         action: Action,
         reason: &str,
         wait_seconds: u64,
-    ) -> Result<ActionResult, PluginError> {
+    ) -> Result<ActionAnswer, PluginError> {
         let word = match action {
             Action::Retry => "retry",
             Action::Cancel => "cancel",

@@ -6,7 +6,7 @@ use k8s_openapi::jiff::Timestamp;
 use serde_json::{Value, json};
 use vsiflow_workflows::spec::PowerState;
 
-use crate::{crd::VsiStatus, kind::ResourceKind, resource::Resource};
+use crate::{crd::VsiResourceStatus, kind::ResourceKind, resource::Resource};
 
 /// A VSI's resource.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct VsiResource {
     /// What is wanted, its contract hidden.
     pub spec: Value,
     /// What is.
-    pub status: VsiStatus,
+    pub status: VsiResourceStatus,
     version: String,
     kind: ResourceKind,
 }

@@ -10,7 +10,7 @@ use super::{
     members::{self, event, number},
 };
 use crate::{
-    crd::{GroupStatus, ItemStatus, OutputStatus, WaveStatus},
+    crd::{GroupResourceStatus, ItemStatus, OutputStatus, WaveStatus},
     events::EventNote,
     status_queue::StatusFindings,
 };
@@ -19,20 +19,20 @@ use crate::{
 pub(crate) fn group(
     findings: &StatusFindings,
     object: Option<&GroupObject>,
-    before: &GroupStatus,
+    before: &GroupResourceStatus,
     now: Timestamp,
-) -> GroupStatus {
+) -> GroupResourceStatus {
     members::status(findings, object.map(known), before, now)
 }
 
-fn known(object: &GroupObject) -> GroupStatus {
+fn known(object: &GroupObject) -> GroupResourceStatus {
     let is = &object.status;
     let outputs = is.outputs.iter().map(|output| OutputStatus {
         name: output.name.clone(),
         found: output.found,
         value: output.value.clone(),
     });
-    GroupStatus {
+    GroupResourceStatus {
         observed_generation: None,
         phase: Some(is.phase.to_owned()),
         wave: Some(is.wave.clone()).filter(|wave| !wave.is_empty()),
@@ -81,8 +81,8 @@ fn release(spec: &Value) -> Option<String> {
 /// The Event of a status that is another one than before; none where the state is the same.
 pub(crate) fn group_event(
     uid: Uuid,
-    before: &GroupStatus,
-    after: &GroupStatus,
+    before: &GroupResourceStatus,
+    after: &GroupResourceStatus,
 ) -> Option<EventNote> {
     let message = match (after.message.is_empty(), &after.progress) {
         (true, Some(progress)) => format!("{progress} members ready"),

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{accepted, finish, held, made};
 use crate::{
-    crd::{Condition, GroupStatus, PoolStatus},
+    crd::{GroupResourceStatus, PoolResourceStatus, ResourceCondition},
     events::EventNote,
     status_queue::{Hold, StatusFindings},
 };
@@ -16,7 +16,7 @@ pub(super) struct CommonFields<'a> {
     phase: &'a mut Option<String>,
     message: &'a mut String,
     warnings: &'a mut Vec<String>,
-    conditions: &'a mut Vec<Condition>,
+    conditions: &'a mut Vec<ResourceCondition>,
 }
 
 /// The status of something that has members.
@@ -40,7 +40,7 @@ macro_rules! members_status {
     )*};
 }
 
-members_status!(PoolStatus, GroupStatus);
+members_status!(PoolResourceStatus, GroupResourceStatus);
 
 /// What a status is to say; `known` is what the fleet knows.
 pub(super) fn status<S: MembersStatus>(
@@ -92,11 +92,11 @@ pub(super) fn number(count: u32) -> i32 {
 /// What became of it, by its phase and its condition `Accepted`.
 pub(super) fn event(
     uid: Uuid,
-    (was, before): (Option<&str>, &[Condition]),
-    (is, after): (Option<&str>, &[Condition]),
+    (was, before): (Option<&str>, &[ResourceCondition]),
+    (is, after): (Option<&str>, &[ResourceCondition]),
     message: &str,
 ) -> Option<EventNote> {
-    let refused = |conditions: &[Condition]| {
+    let refused = |conditions: &[ResourceCondition]| {
         let mut all = conditions.iter();
         let accepted = all.find(|one| one.name == "Accepted" && one.status == "False");
         accepted.map(|one| one.reason.clone())
@@ -115,7 +115,7 @@ pub(super) fn event(
 }
 
 /// What keeps a pool or a group from being served, in words; and its conditions.
-fn refusals(findings: &StatusFindings) -> (Option<String>, Vec<Condition>) {
+fn refusals(findings: &StatusFindings) -> (Option<String>, Vec<ResourceCondition>) {
     let mut conditions = accepted(findings);
     let refused = conditions.iter().find(|one| one.status == "False");
     let mut message = refused.map(|one| one.message.clone());

@@ -9,7 +9,7 @@ use super::{
     members::{self, event, number},
 };
 use crate::{
-    crd::{PoolStatus, Proposal},
+    crd::{PoolResourceStatus, ProposedChange},
     events::EventNote,
     status_queue::StatusFindings,
 };
@@ -18,20 +18,20 @@ use crate::{
 pub(crate) fn pool(
     findings: &StatusFindings,
     object: Option<&PoolObject>,
-    before: &PoolStatus,
+    before: &PoolResourceStatus,
     now: Timestamp,
-) -> PoolStatus {
+) -> PoolResourceStatus {
     members::status(findings, object.map(known), before, now)
 }
 
-fn known(object: &PoolObject) -> PoolStatus {
+fn known(object: &PoolObject) -> PoolResourceStatus {
     let is = &object.status;
     let desired = object
         .spec
         .get("replicas")
         .and_then(serde_json::Value::as_u64);
     let proposal = is.proposed_revision.as_ref().zip(is.proposal.as_ref());
-    let proposal = proposal.map(|(id, plan)| Proposal {
+    let proposal = proposal.map(|(id, plan)| ProposedChange {
         id: id.clone(),
         plan: plan.clone(),
     });
@@ -45,7 +45,7 @@ fn known(object: &PoolObject) -> PoolStatus {
             );
         }
     }
-    PoolStatus {
+    PoolResourceStatus {
         observed_generation: None,
         phase: Some(is.phase.to_owned()),
         replicas: number(is.replicas),
@@ -63,7 +63,11 @@ fn known(object: &PoolObject) -> PoolStatus {
 }
 
 /// The Event of a status that is another one than before; none where the state is the same.
-pub(crate) fn pool_event(uid: Uuid, before: &PoolStatus, after: &PoolStatus) -> Option<EventNote> {
+pub(crate) fn pool_event(
+    uid: Uuid,
+    before: &PoolResourceStatus,
+    after: &PoolResourceStatus,
+) -> Option<EventNote> {
     let message = match (after.message.is_empty(), &after.desired_replicas) {
         (true, Some(desired)) => format!("{} of {desired} members ready", after.ready_replicas),
         _ => after.message.clone(),

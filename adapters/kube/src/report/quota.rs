@@ -6,7 +6,7 @@ use vsiflow_workflows::fleet::QuotaObject;
 
 use super::{accepted, finish, held, made};
 use crate::{
-    crd::{Condition, QuotaStatus},
+    crd::{QuotaResourceStatus, ResourceCondition},
     events::EventNote,
     status_queue::StatusFindings,
 };
@@ -15,9 +15,9 @@ use crate::{
 pub(crate) fn quota(
     findings: &StatusFindings,
     object: Option<&QuotaObject>,
-    before: &QuotaStatus,
+    before: &QuotaResourceStatus,
     now: Timestamp,
-) -> QuotaStatus {
+) -> QuotaResourceStatus {
     let mut status = object.map(known).unwrap_or_default();
     let accepted = accepted(findings);
     let refused = accepted.iter().find(|one| one.status == "False");
@@ -45,7 +45,7 @@ pub(crate) fn quota(
     status
 }
 
-fn known(object: &QuotaObject) -> QuotaStatus {
+fn known(object: &QuotaObject) -> QuotaResourceStatus {
     let (hard, used) = (&object.status.hard, &object.status.used);
     let both = hard.iter().filter_map(|(name, hard)| {
         let used = used.get(name)?;
@@ -61,16 +61,16 @@ fn known(object: &QuotaObject) -> QuotaStatus {
             made("WithinLimits", false, "Exceeded", &message)
         }
     };
-    QuotaStatus {
+    QuotaResourceStatus {
         hard: hard.clone(),
         used: used.clone(),
         summary: both.collect::<Vec<_>>().join(", "),
         conditions: vec![within],
-        ..QuotaStatus::default()
+        ..QuotaResourceStatus::default()
     }
 }
 
-fn exceeded(status: &QuotaStatus) -> Option<&Condition> {
+fn exceeded(status: &QuotaResourceStatus) -> Option<&ResourceCondition> {
     let mut all = status.conditions.iter();
     all.find(|one| one.name == "WithinLimits" && one.status == "False")
 }
@@ -79,15 +79,15 @@ fn exceeded(status: &QuotaStatus) -> Option<&Condition> {
 /// than it allows.
 pub(crate) fn quota_event(
     uid: Uuid,
-    before: &QuotaStatus,
-    after: &QuotaStatus,
+    before: &QuotaResourceStatus,
+    after: &QuotaResourceStatus,
 ) -> Option<EventNote> {
-    let refused = |status: &QuotaStatus| {
+    let refused = |status: &QuotaResourceStatus| {
         let mut all = status.conditions.iter();
         let accepted = all.find(|one| one.name == "Accepted" && one.status == "False");
         accepted.map(|one| one.reason.clone())
     };
-    let is_ready = |status: &QuotaStatus| {
+    let is_ready = |status: &QuotaResourceStatus| {
         let mut all = status.conditions.iter();
         all.any(|one| one.name == "Ready" && one.status == "True")
     };
@@ -112,10 +112,10 @@ pub(crate) fn quota_event(
 /// The Event of a VSI that the fleet did not take; none where that was told before.
 pub(crate) fn refusal_event(
     uid: Uuid,
-    before: &[Condition],
-    after: &[Condition],
+    before: &[ResourceCondition],
+    after: &[ResourceCondition],
 ) -> Option<EventNote> {
-    let refused = |conditions: &[Condition]| {
+    let refused = |conditions: &[ResourceCondition]| {
         let mut all = conditions.iter();
         let accepted = all.find(|one| one.name == "Accepted" && one.status == "False");
         accepted.map(|one| (one.reason.clone(), one.message.clone()))

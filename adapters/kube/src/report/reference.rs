@@ -13,7 +13,7 @@ use super::{
     refusal, tail, told,
 };
 use crate::{
-    crd::{Condition, ReferenceStatus},
+    crd::{ReferenceStatus, ResourceCondition},
     events::EventNote,
     status_queue::StatusFindings,
 };
@@ -106,7 +106,7 @@ fn on_hosts(states: &[NetworkState]) -> ReferenceStatus {
     let (number, phase, ready, message) = match unwell {
         None if states.is_empty() => {
             let message = "no server refers to it: it is on no host";
-            let ready = Condition {
+            let ready = ResourceCondition {
                 status: "Unknown".to_owned(),
                 ..made("Ready", false, "Unused", message)
             };
@@ -144,7 +144,7 @@ fn is_waiting(status: &ReferenceStatus) -> bool {
     ready(status).is_some_and(|ready| ready.reason == NOT_ASKED)
 }
 
-fn ready(status: &ReferenceStatus) -> Option<&Condition> {
+fn ready(status: &ReferenceStatus) -> Option<&ResourceCondition> {
     status.conditions.iter().find(|one| one.name == "Ready")
 }
 
@@ -212,8 +212,8 @@ fn unanswered(
     }
 }
 
-fn not_asked(message: &str) -> Condition {
-    Condition {
+fn not_asked(message: &str) -> ResourceCondition {
+    ResourceCondition {
         status: "Unknown".to_owned(),
         ..made("Ready", false, NOT_ASKED, message)
     }

@@ -75,7 +75,7 @@ fn wrong() -> StatusFindings {
     }
 }
 
-fn is<'a>(status: &'a VsiStatus, name: &str) -> &'a Condition {
+fn is<'a>(status: &'a VsiResourceStatus, name: &str) -> &'a ResourceCondition {
     status
         .conditions
         .iter()
@@ -86,20 +86,30 @@ fn is<'a>(status: &'a VsiStatus, name: &str) -> &'a Condition {
 #[test]
 fn a_vsi_that_runs_says_what_the_old_status_said_and_more() {
     let object = object(Phase::Running, "VSI has started successfully.");
-    let status = vsi(&findings(), Some(&object), &VsiStatus::default(), at(0));
+    let status = vsi(
+        &findings(),
+        Some(&object),
+        &VsiResourceStatus::default(),
+        at(0),
+    );
     insta::assert_json_snapshot!(status);
 }
 
 #[test]
 fn a_resource_that_cannot_be_read_is_blocked_and_says_why() {
-    let status = vsi(&wrong(), None, &VsiStatus::default(), at(0));
+    let status = vsi(&wrong(), None, &VsiResourceStatus::default(), at(0));
     insta::assert_json_snapshot!(status);
 }
 
 #[test]
 fn a_vsi_that_runs_stays_ready_when_its_resource_is_changed_for_the_worse() {
     let object = object(Phase::Running, "up");
-    let status = vsi(&wrong(), Some(&object), &VsiStatus::default(), at(0));
+    let status = vsi(
+        &wrong(),
+        Some(&object),
+        &VsiResourceStatus::default(),
+        at(0),
+    );
     assert_eq!(
         (status.status, is(&status, "Ready").status.as_str()),
         (1, "True")
@@ -111,19 +121,29 @@ fn a_vsi_that_runs_stays_ready_when_its_resource_is_changed_for_the_worse() {
 #[test]
 fn moments_change_only_with_the_status_of_a_condition() {
     let running = object(Phase::Running, "up");
-    let first = vsi(&findings(), Some(&running), &VsiStatus::default(), at(100));
+    let first = vsi(
+        &findings(),
+        Some(&running),
+        &VsiResourceStatus::default(),
+        at(100),
+    );
     let again = vsi(&findings(), Some(&running), &first, at(200));
     assert_eq!(first, again, "nothing is written without a change");
     let failed = object(Phase::Failed, "down");
     let worse = vsi(&findings(), Some(&failed), &again, at(300));
-    let moment = |status: &VsiStatus, name| is(status, name).last_transition_time.clone();
+    let moment = |status: &VsiResourceStatus, name| is(status, name).last_transition_time.clone();
     assert_eq!(moment(&worse, "Accepted"), moment(&first, "Accepted"));
 }
 
 #[test]
 fn kube_defect_27_a_status_holds_the_end_of_a_log_only() {
     let object = object(Phase::Running, &"ä console line\n".repeat(100_000));
-    let status = vsi(&findings(), Some(&object), &VsiStatus::default(), at(0));
+    let status = vsi(
+        &findings(),
+        Some(&object),
+        &VsiResourceStatus::default(),
+        at(0),
+    );
     let size = serde_json::to_vec(&status).unwrap().len();
     assert!(size < 40_000, "{size}");
 }
@@ -134,7 +154,7 @@ fn a_lost_journal_is_said_and_nothing_else_claimed() {
         hold: Some(Hold::JournalLost),
         ..findings()
     };
-    let status = vsi(&held, None, &VsiStatus::default(), at(0));
+    let status = vsi(&held, None, &VsiResourceStatus::default(), at(0));
     assert_eq!(status.phase.as_deref(), Some("Blocked"));
     assert_eq!(is(&status, "JournalLost").status, "True");
     assert_eq!(is(&status, "Ready").status, "False");
@@ -142,15 +162,15 @@ fn a_lost_journal_is_said_and_nothing_else_claimed() {
 
 #[test]
 fn how_far_something_is_can_wait_and_a_phase_cannot() {
-    let one = VsiStatus {
+    let one = VsiResourceStatus {
         progress: Some("1/9".to_owned()),
-        ..VsiStatus::default()
+        ..VsiResourceStatus::default()
     };
-    let two = VsiStatus {
+    let two = VsiResourceStatus {
         progress: Some("2/9".to_owned()),
-        ..VsiStatus::default()
+        ..VsiResourceStatus::default()
     };
-    let other = VsiStatus {
+    let other = VsiResourceStatus {
         phase: Some("Failed".to_owned()),
         ..two.clone()
     };

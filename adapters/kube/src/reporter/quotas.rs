@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{AGAIN, PROGRESS_EVERY, ReportDone, Reporter};
 use crate::{
-    crd::QuotaStatus,
+    crd::QuotaResourceStatus,
     kind::ResourceKind,
     report,
     resource::{Resource, ResourceKey},
@@ -49,7 +49,7 @@ impl Reporter {
             return ReportDone::Settled;
         };
         let place = (resource.key.namespace.clone(), resource.key.name.clone());
-        let before: QuotaStatus = resource.status_as();
+        let before: QuotaResourceStatus = resource.status_as();
         let object = self.quotas.get(&place);
         let mut status = report::quota(&findings, object, &before, Timestamp::now());
         status.served_by.clone_from(&self.served_by);

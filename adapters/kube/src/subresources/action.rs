@@ -38,7 +38,7 @@ pub(crate) struct SpecPatch {
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Done {
+pub enum ActionDone {
     /// What was blocked, delayed or failed is tried again.
     Retried,
     /// The open run ends after the step that acts just now.
@@ -107,20 +107,20 @@ async fn record(
     entity: &EntityId,
     what: Subresource,
     by: By,
-) -> Result<Done, Refusal> {
+) -> Result<ActionDone, Refusal> {
     Ok(match what {
         Subresource::Cancel => match inner.fleet.cancel(entity.clone(), by).await? {
-            Cancelled::NothingToDo => Done::NothingToDo,
-            Cancelled::Requested => Done::CancelRequested,
+            Cancelled::NothingToDo => ActionDone::NothingToDo,
+            Cancelled::Requested => ActionDone::CancelRequested,
         },
         _ => match inner.fleet.retry(entity.clone(), by).await? {
-            Retried::NothingToDo => Done::NothingToDo,
-            _ => Done::Retried,
+            Retried::NothingToDo => ActionDone::NothingToDo,
+            _ => ActionDone::Retried,
         },
     })
 }
 
-fn told(done: Done, verdict: Option<Verdict>) -> serde_json::Value {
+fn told(done: ActionDone, verdict: Option<Verdict>) -> serde_json::Value {
     let (verdict, failure) = match verdict {
         None => (None, None),
         Some(Verdict::Reached) => (Some("Reached"), None),

@@ -24,14 +24,14 @@ const LATER: Duration = Duration::from_secs(60);
 
 /// The Service behind which this process is found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
+pub struct ServiceName {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
 }
 
-impl Service {
+impl ServiceName {
     /// The name that the API server expects in the certificate.
     pub fn host(&self) -> String {
         format!("{}.{}.svc", self.name, self.namespace)
@@ -40,7 +40,7 @@ impl Service {
 
 impl Subresources {
     /// Keeps the certificate (PEM) in the APIService that leads to this Service. Cancel safe.
-    pub async fn register(&self, service: &Service, pem: &str) -> std::convert::Infallible {
+    pub async fn register(&self, service: &ServiceName, pem: &str) -> std::convert::Infallible {
         let (mut last, mut again) = (String::new(), AGAIN);
         loop {
             let pause = match self.registered(service, pem).await {
@@ -64,7 +64,7 @@ impl Subresources {
         }
     }
 
-    async fn registered(&self, service: &Service, pem: &str) -> Result<(), String> {
+    async fn registered(&self, service: &ServiceName, pem: &str) -> Result<(), String> {
         let name = format!("{VERSION}.{GROUP}");
         let api: Api<DynamicObject> = Api::all_with(self.inner.client.clone(), &api_service());
         let wrong = |error: CallError| match error {

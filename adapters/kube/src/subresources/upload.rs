@@ -92,7 +92,7 @@ pub enum UploadPiece {
 
 /// What an announcement finds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Announced {
+pub struct AnnouncedUpload {
     /// Who reads the file.
     pub readers: Vec<UploadReader>,
     /// How long nobody reads it, since its last readers were sent nothing.
@@ -120,8 +120,11 @@ pub trait Uploads: Send + Sync {
     ///
     /// # Errors
     /// When it cannot be sent now.
-    async fn announce(&self, file: &UploadedFile, wait: Duration)
-    -> Result<Announced, NotUploaded>;
+    async fn announce(
+        &self,
+        file: &UploadedFile,
+        wait: Duration,
+    ) -> Result<AnnouncedUpload, NotUploaded>;
 
     /// All that is wanted of the file has arrived.
     fn end(&self, file: &UploadedFile);
@@ -222,7 +225,7 @@ async fn announce(
     let images = meant_or_named(inner, file, is_meant).await?;
     if !images.is_empty() && !images.iter().any(is_meant) {
         // The file is not the one that documents mean: it keeps no other from being sent.
-        return Ok(status(&Announced::default(), &images));
+        return Ok(status(&AnnouncedUpload::default(), &images));
     }
     // What is tried again finds that it is sent.
     let announced = uploads.announce(file, Duration::ZERO).await?;
@@ -266,7 +269,7 @@ async fn meant_or_named(
     Ok(inner.fleet.images().named_today(images).await?)
 }
 
-fn status(announced: &Announced, images: &[SourcedImage]) -> Response<HttpAnswer> {
+fn status(announced: &AnnouncedUpload, images: &[SourcedImage]) -> Response<HttpAnswer> {
     let pause = announced
         .pause
         .map_or(0, |pause| pause.as_secs().saturating_add(1));

@@ -2,7 +2,7 @@
 //! and secrets where everybody reads them.
 
 use vsiflow_workflows::spec::{
-    DataDiskSpec, DiskSource, Document, FieldPath, ImageUrl, KeyValues, Problem, ProblemCode,
+    DataDiskSource, DataDiskSpec, Document, FieldPath, ImageUrl, KeyValues, Problem, ProblemCode,
     ServerNetworkSpec, VsiSpec, host,
 };
 
@@ -87,7 +87,7 @@ fn image(vsi: &Document<VsiSpec>, rules: &TranslationRules<'_>) -> Option<Proble
 }
 
 fn source(disk: &Document<DataDiskSpec>, rules: &TranslationRules<'_>) -> Option<Problem> {
-    let Some(DiskSource::Image { image }) = &disk.spec.source else {
+    let Some(DataDiskSource::Image { image }) = &disk.spec.source else {
         return None;
     };
     let path = FieldPath::of(["spec", "source", "imageURL"]);

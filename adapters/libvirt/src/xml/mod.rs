@@ -1,4 +1,4 @@
-//! libvirt's XML, the only place that knows it: documents in and out.
+//! libvirt's XML: the definitions that are sent and the descriptions that are read. No other room knows it.
 
 pub(crate) mod capabilities;
 pub(crate) mod domain;

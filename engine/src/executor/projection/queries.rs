@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Projection;
 use crate::{
     model::{EntityId, EntityState, Name, NodeState, RunId, RunState, StreamId, Work},
-    workflow::{EntityView, Obstacle},
+    workflow::{EntityView, RunObstacle},
 };
 
 impl Projection {
@@ -86,9 +86,9 @@ impl Projection {
         })
     }
 
-    fn obstacle<'a>(&'a self, run: &'a RunState, depth: u8) -> Option<Obstacle<'a>> {
+    fn obstacle<'a>(&'a self, run: &'a RunState, depth: u8) -> Option<RunObstacle<'a>> {
         let own = run.obstacle().and_then(|(node, state)| {
-            state.failure().map(|failure| Obstacle {
+            state.failure().map(|failure| RunObstacle {
                 node,
                 state,
                 failure,

@@ -3,7 +3,7 @@
 use super::{
     super::{BatchLink, ChainedJournal, JournalError, Stored},
     Check, Subject,
-    support::{CheckResult, append, check, entity, everything, holds, run, said, same},
+    support::{JournalCheckResult, append, check, entity, everything, holds, run, said, same},
 };
 use crate::{
     journal::chain,
@@ -38,7 +38,7 @@ async fn links(journal: &dyn ChainedJournal) -> Result<Vec<BatchLink>, String> {
     journal.read_links(0, usize::MAX).await.map_err(said)
 }
 
-async fn stored_bytes_hold_the_records(subject: &dyn Subject) -> CheckResult {
+async fn stored_bytes_hold_the_records(subject: &dyn Subject) -> JournalCheckResult {
     let journal = filled(subject).await?;
     let stored = stored(&*journal).await?;
     let records = stored
@@ -63,7 +63,7 @@ async fn stored_bytes_hold_the_records(subject: &dyn Subject) -> CheckResult {
     )
 }
 
-async fn each_stream_is_a_chain(subject: &dyn Subject) -> CheckResult {
+async fn each_stream_is_a_chain(subject: &dyn Subject) -> JournalCheckResult {
     let journal = filled(subject).await?;
     let mut heads = std::collections::BTreeMap::<StreamId, Hash>::new();
     for stored in stored(&*journal).await? {
@@ -81,7 +81,7 @@ async fn each_stream_is_a_chain(subject: &dyn Subject) -> CheckResult {
     same("the heads", &newest, &heads.into_iter().collect())
 }
 
-async fn batches_are_a_chain_over_all_records(subject: &dyn Subject) -> CheckResult {
+async fn batches_are_a_chain_over_all_records(subject: &dyn Subject) -> JournalCheckResult {
     let journal = filled(subject).await?;
     let stored = stored(&*journal).await?;
     let (mut prev, mut next) = (Hash::default(), 0);
@@ -104,7 +104,7 @@ async fn batches_are_a_chain_over_all_records(subject: &dyn Subject) -> CheckRes
 }
 
 /// Writes a journal back batch by batch, as a rebuild does.
-async fn write_back(from: &dyn ChainedJournal, to: &dyn ChainedJournal) -> CheckResult {
+async fn write_back(from: &dyn ChainedJournal, to: &dyn ChainedJournal) -> JournalCheckResult {
     let stored = stored(from).await?;
     for link in links(from).await? {
         let range = link.first..=link.last;
@@ -121,7 +121,7 @@ async fn write_back(from: &dyn ChainedJournal, to: &dyn ChainedJournal) -> Check
     Ok(())
 }
 
-async fn a_journal_written_back_is_the_same(subject: &dyn Subject) -> CheckResult {
+async fn a_journal_written_back_is_the_same(subject: &dyn Subject) -> JournalCheckResult {
     let from = filled(subject).await?;
     let (records, chained, head) = (
         stored(&*from).await?,
@@ -141,7 +141,7 @@ async fn a_journal_written_back_is_the_same(subject: &dyn Subject) -> CheckResul
     )
 }
 
-async fn writing_back_refuses_what_does_not_follow(subject: &dyn Subject) -> CheckResult {
+async fn writing_back_refuses_what_does_not_follow(subject: &dyn Subject) -> JournalCheckResult {
     let from = filled(subject).await?;
     let bytes: Vec<_> = stored(&*from)
         .await?

@@ -8,7 +8,7 @@ use super::{
         StreamState, base_hash,
     },
     Check, Subject,
-    support::{CheckResult, append, check, entity, everything, holds, said, same},
+    support::{JournalCheckResult, append, check, entity, everything, holds, said, same},
 };
 use crate::model::{EntityState, Hash, StreamId, Timestamp};
 
@@ -19,7 +19,7 @@ pub(super) const CHECKS: &[Check] = &[
     check!(a_missing_range_begins_where_the_journal_ends),
 ];
 
-async fn a_whole_journal_misses_nothing(subject: &dyn Subject) -> CheckResult {
+async fn a_whole_journal_misses_nothing(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     let batch = vec![append(&entity("a")?, 0, 3)];
     journal.append(batch).await.map_err(said)?;
@@ -53,7 +53,7 @@ async fn states_of(journal: &dyn ChainedJournal) -> Result<States, String> {
     })
 }
 
-async fn a_base_is_given_back_to_whom_it_serves(subject: &dyn Subject) -> CheckResult {
+async fn a_base_is_given_back_to_whom_it_serves(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     let stream = entity("a")?;
     let mut bases = Vec::new();
@@ -112,7 +112,9 @@ fn missing(from: u64, to: u64) -> Missing {
     Missing { from, to, cause }
 }
 
-async fn a_journal_goes_on_after_a_range_that_is_missing(subject: &dyn Subject) -> CheckResult {
+async fn a_journal_goes_on_after_a_range_that_is_missing(
+    subject: &dyn Subject,
+) -> JournalCheckResult {
     let Some(journal) = holed(subject).await? else {
         return Ok(());
     };
@@ -135,7 +137,9 @@ async fn a_journal_goes_on_after_a_range_that_is_missing(subject: &dyn Subject) 
     same("the links", &links.len(), &2)
 }
 
-async fn a_missing_range_begins_where_the_journal_ends(subject: &dyn Subject) -> CheckResult {
+async fn a_missing_range_begins_where_the_journal_ends(
+    subject: &dyn Subject,
+) -> JournalCheckResult {
     let journal = subject.make().await?;
     let stream = entity("a")?;
     journal

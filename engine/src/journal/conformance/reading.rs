@@ -3,7 +3,7 @@
 use super::{
     super::{ChainedJournal, StreamHead},
     Check, Subject,
-    support::{CheckResult, append, check, entity, everything, holds, run, said, same},
+    support::{JournalCheckResult, append, check, entity, everything, holds, run, said, same},
 };
 
 pub(super) const CHECKS: &[Check] = &[
@@ -17,14 +17,14 @@ pub(super) const CHECKS: &[Check] = &[
     check!(reopening_keeps_everything),
 ];
 
-async fn an_empty_journal_is_empty(subject: &dyn Subject) -> CheckResult {
+async fn an_empty_journal_is_empty(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     same("records", &everything(&*journal).await?, &Vec::new())?;
     same("streams", &journal.streams().await, &Ok(Vec::new()))?;
     same("head", &journal.head().await, &Ok(None))
 }
 
-async fn reading_gives_what_append_returned(subject: &dyn Subject) -> CheckResult {
+async fn reading_gives_what_append_returned(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     let (a, b) = (entity("a")?, run(1));
     let batch = vec![append(&a, 0, 3), append(&b, 0, 2)];
@@ -36,7 +36,7 @@ async fn reading_gives_what_append_returned(subject: &dyn Subject) -> CheckResul
     same("the stream", &read, &written)
 }
 
-async fn a_stream_is_read_by_pages(subject: &dyn Subject) -> CheckResult {
+async fn a_stream_is_read_by_pages(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     let (a, b) = (entity("a")?, run(1));
     for seq in 0..10 {
@@ -64,7 +64,7 @@ async fn a_stream_is_read_by_pages(subject: &dyn Subject) -> CheckResult {
     )
 }
 
-async fn the_journal_is_read_by_pages(subject: &dyn Subject) -> CheckResult {
+async fn the_journal_is_read_by_pages(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     for number in 0..10 {
         journal
@@ -89,7 +89,7 @@ async fn the_journal_is_read_by_pages(subject: &dyn Subject) -> CheckResult {
     )
 }
 
-async fn an_unknown_stream_is_empty(subject: &dyn Subject) -> CheckResult {
+async fn an_unknown_stream_is_empty(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     journal
         .append(vec![append(&entity("a")?, 0, 1)])
@@ -102,7 +102,7 @@ async fn an_unknown_stream_is_empty(subject: &dyn Subject) -> CheckResult {
     )
 }
 
-async fn streams_are_told_from_those_with_like_names(subject: &dyn Subject) -> CheckResult {
+async fn streams_are_told_from_those_with_like_names(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     let alike = ["a", "a/b", "a/b/c", "ab", "a.b", "a-", "A"];
     for id in alike {
@@ -127,7 +127,7 @@ async fn streams_are_told_from_those_with_like_names(subject: &dyn Subject) -> C
     )
 }
 
-async fn heads_are_sorted_and_newest(subject: &dyn Subject) -> CheckResult {
+async fn heads_are_sorted_and_newest(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     for (id, count) in [("c", 1), ("a", 3), ("b.c", 2), ("b", 300)] {
         journal
@@ -154,7 +154,7 @@ async fn heads_are_sorted_and_newest(subject: &dyn Subject) -> CheckResult {
     )
 }
 
-async fn reopening_keeps_everything(subject: &dyn Subject) -> CheckResult {
+async fn reopening_keeps_everything(subject: &dyn Subject) -> JournalCheckResult {
     let mut journal = subject.make().await?;
     let a = entity("a")?;
     for seq in 0..4 {

@@ -10,7 +10,7 @@ use crate::model::{
 };
 
 /// How a check ends.
-pub(super) type CheckResult = Result<(), String>;
+pub(super) type JournalCheckResult = Result<(), String>;
 
 /// Names a check and gives its future a place of its own.
 macro_rules! check {
@@ -88,7 +88,7 @@ pub(super) fn said(error: JournalError) -> String {
 }
 
 /// Whether what was found is what should be.
-pub(super) fn same<T: PartialEq + Debug>(what: &str, found: &T, wanted: &T) -> CheckResult {
+pub(super) fn same<T: PartialEq + Debug>(what: &str, found: &T, wanted: &T) -> JournalCheckResult {
     if found == wanted {
         return Ok(());
     }
@@ -96,6 +96,6 @@ pub(super) fn same<T: PartialEq + Debug>(what: &str, found: &T, wanted: &T) -> C
 }
 
 /// Whether something holds.
-pub(super) fn holds(what: &str, it: bool) -> CheckResult {
+pub(super) fn holds(what: &str, it: bool) -> JournalCheckResult {
     if it { Ok(()) } else { Err(what.to_owned()) }
 }

@@ -6,7 +6,7 @@ use super::{
     super::JournalError,
     Check, Subject,
     support::{
-        CheckResult, append, check, entity, event, everything, holds, huge, run, said, same,
+        JournalCheckResult, append, check, entity, event, everything, holds, huge, run, said, same,
     },
 };
 
@@ -23,7 +23,7 @@ pub(super) const CHECKS: &[Check] = &[
     check!(an_append_nobody_waits_for_is_whole_or_absent),
 ];
 
-async fn an_append_returns_its_records_in_order(subject: &dyn Subject) -> CheckResult {
+async fn an_append_returns_its_records_in_order(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     let (a, b) = (entity("a")?, run(1));
     let batch = vec![append(&a, 0, 2), append(&b, 0, 1)];
@@ -41,7 +41,7 @@ async fn an_append_returns_its_records_in_order(subject: &dyn Subject) -> CheckR
     same("events", &events, &vec![event(0), event(1), event(0)])
 }
 
-async fn an_empty_batch_writes_nothing(subject: &dyn Subject) -> CheckResult {
+async fn an_empty_batch_writes_nothing(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     let a = entity("a")?;
     same(
@@ -62,7 +62,7 @@ async fn an_empty_batch_writes_nothing(subject: &dyn Subject) -> CheckResult {
     same("streams", &journal.streams().await, &Ok(Vec::new()))
 }
 
-async fn a_batch_may_name_a_stream_twice(subject: &dyn Subject) -> CheckResult {
+async fn a_batch_may_name_a_stream_twice(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     let a = entity("a")?;
     let batch = vec![append(&a, 0, 1), append(&a, 1, 2)];
@@ -83,7 +83,7 @@ async fn a_batch_may_name_a_stream_twice(subject: &dyn Subject) -> CheckResult {
     same("the second at the same place", &again, &Err(conflict))
 }
 
-async fn a_conflict_writes_nothing(subject: &dyn Subject) -> CheckResult {
+async fn a_conflict_writes_nothing(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     let (a, b) = (entity("a")?, run(1));
     journal.append(vec![append(&b, 0, 2)]).await.map_err(said)?;
@@ -113,7 +113,7 @@ async fn a_conflict_writes_nothing(subject: &dyn Subject) -> CheckResult {
     )
 }
 
-async fn a_sequence_ahead_of_the_stream_is_a_conflict(subject: &dyn Subject) -> CheckResult {
+async fn a_sequence_ahead_of_the_stream_is_a_conflict(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     let a = entity("a")?;
     let refused = journal.append(vec![append(&a, 5, 1)]).await;
@@ -125,7 +125,7 @@ async fn a_sequence_ahead_of_the_stream_is_a_conflict(subject: &dyn Subject) -> 
     same("the answer", &refused, &Err(conflict))
 }
 
-async fn too_long_an_event_is_refused_with_its_batch(subject: &dyn Subject) -> CheckResult {
+async fn too_long_an_event_is_refused_with_its_batch(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     let (a, b) = (entity("a")?, run(1));
     let mut long = append(&b, 0, 1);
@@ -145,7 +145,7 @@ async fn too_long_an_event_is_refused_with_its_batch(subject: &dyn Subject) -> C
         .map_err(said)
 }
 
-async fn a_refusal_does_not_touch_its_neighbours(subject: &dyn Subject) -> CheckResult {
+async fn a_refusal_does_not_touch_its_neighbours(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     let a = entity("a")?;
     let appends = (0..32).map(|n| {
@@ -162,7 +162,7 @@ async fn a_refusal_does_not_touch_its_neighbours(subject: &dyn Subject) -> Check
     same("records", &everything(&*journal).await?.len(), &16)
 }
 
-async fn one_of_many_writers_wins_each_sequence(subject: &dyn Subject) -> CheckResult {
+async fn one_of_many_writers_wins_each_sequence(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     let a = entity("a")?;
     for seq in 0..4 {
@@ -182,7 +182,7 @@ async fn one_of_many_writers_wins_each_sequence(subject: &dyn Subject) -> CheckR
     Ok(())
 }
 
-async fn sixty_four_writers_get_one_total_order(subject: &dyn Subject) -> CheckResult {
+async fn sixty_four_writers_get_one_total_order(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     let writers = (0..64).map(|writer| {
         let journal = journal.clone();
@@ -206,7 +206,9 @@ async fn sixty_four_writers_get_one_total_order(subject: &dyn Subject) -> CheckR
     same("the journal", &everything(&*journal).await?, &written)
 }
 
-async fn an_append_nobody_waits_for_is_whole_or_absent(subject: &dyn Subject) -> CheckResult {
+async fn an_append_nobody_waits_for_is_whole_or_absent(
+    subject: &dyn Subject,
+) -> JournalCheckResult {
     let journal = subject.make().await?;
     for number in 0..16 {
         let (a, b) = (entity(&format!("a{number}"))?, run(number));

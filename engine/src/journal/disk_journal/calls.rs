@@ -10,7 +10,7 @@ use crate::{
     journal::{
         Append, BatchLink, ChainedJournal, Entry, Journal, JournalError, Missing, Offset, Record,
         States, StatesUpdate, Stored, StreamHead,
-        log::{self, SegmentReader, WriteReply, WriteRequest},
+        log::{self, LogWriteReply, LogWriteRequest, SegmentReader},
         stage::StagedDraft,
         states::EncodedStates,
     },
@@ -21,10 +21,10 @@ use crate::{
 impl Journal for DiskJournal {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
         match self
-            .write(WriteRequest::Append(StagedDraft::all(batch)?))
+            .write(LogWriteRequest::Append(StagedDraft::all(batch)?))
             .await?
         {
-            WriteReply::Appended(records) => Ok(records),
+            LogWriteReply::Appended(records) => Ok(records),
             _ => Err(unexpected()),
         }
     }
@@ -117,11 +117,11 @@ impl Journal for DiskJournal {
         let total = parts.iter().map(|(_, bytes)| bytes.len()).sum();
         for (part, bytes) in parts {
             match self
-                .write(WriteRequest::Base { part, bytes, total })
+                .write(LogWriteRequest::Base { part, bytes, total })
                 .await?
             {
-                WriteReply::Part(true) => {}
-                WriteReply::Part(false) => return Ok(None),
+                LogWriteReply::Part(true) => {}
+                LogWriteReply::Part(false) => return Ok(None),
                 _ => return Err(unexpected()),
             }
         }
@@ -154,8 +154,8 @@ impl ChainedJournal for DiskJournal {
             .into_iter()
             .map(Stored::parse)
             .collect::<Result<_, _>>()?;
-        match self.write(WriteRequest::Restore(request)).await? {
-            WriteReply::Restored(link) => Ok(link),
+        match self.write(LogWriteRequest::Restore(request)).await? {
+            LogWriteReply::Restored(link) => Ok(link),
             _ => Err(unexpected()),
         }
     }
@@ -166,7 +166,7 @@ impl ChainedJournal for DiskJournal {
         link: Hash,
         heads: Vec<StreamHead>,
     ) -> Result<(), JournalError> {
-        self.write(WriteRequest::Gap {
+        self.write(LogWriteRequest::Gap {
             missing,
             link,
             heads,

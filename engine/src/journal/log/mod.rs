@@ -56,10 +56,10 @@ pub(super) use self::{
     retired::moved,
     segment::{Segment, SegmentSource},
     shared::LogShared,
-    writer::{LogWriter, WriteReply, WriteRequest},
+    writer::{LogWriteReply, LogWriteRequest, LogWriter},
 };
 pub use self::{
-    repair::{Finding, Lost, Regained, RepairSource as Regainable},
+    repair::{DamagedRange, Lost, Regained, RepairSource as Regainable},
     shared::Damage,
 };
 

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Something to be written.
-pub(in crate::journal) enum WriteRequest {
+pub(in crate::journal) enum LogWriteRequest {
     /// New events.
     Append(Vec<StagedDraft>),
     /// Records of another journal; a durable batch of their own.
@@ -49,7 +49,7 @@ pub(in crate::journal) enum WriteRequest {
 }
 
 /// What is told about a request.
-pub(in crate::journal) enum WriteReply {
+pub(in crate::journal) enum LogWriteReply {
     /// The new events as they stand in the journal.
     Appended(Vec<Record>),
     /// The link of the batch; none for an empty one.
@@ -60,7 +60,7 @@ pub(in crate::journal) enum WriteReply {
     Part(bool),
 }
 
-type Answers = Vec<Result<WriteReply, JournalError>>;
+type Answers = Vec<Result<LogWriteReply, JournalError>>;
 
 /// Where the next frame goes.
 pub(super) struct WriterEnd {
@@ -103,7 +103,7 @@ impl LogWriter {
         let mut stage = AppendStage::new(&self.shared.tip());
         let admit = |request| {
             let admitted = stage.admit(request, |stream| self.shared.head(stream));
-            admitted.map(WriteReply::Appended)
+            admitted.map(LogWriteReply::Appended)
         };
         let answers = group.into_iter().map(admit).collect();
         self.write(stage.seal())?;
@@ -118,7 +118,7 @@ impl LogWriter {
         let batch = stage.seal();
         let link = batch.as_ref().map(|batch| batch.link);
         self.write(batch)?;
-        Ok(vec![Ok(WriteReply::Restored(link))])
+        Ok(vec![Ok(LogWriteReply::Restored(link))])
     }
 
     fn write(&mut self, batch: Option<StagedBatch>) -> Result<(), JournalError> {
@@ -151,7 +151,7 @@ impl LogWriter {
         missing: &Missing,
         hash: Hash,
         heads: &[StreamHead],
-    ) -> Result<Result<WriteReply, JournalError>, JournalError> {
+    ) -> Result<Result<LogWriteReply, JournalError>, JournalError> {
         let tip = self.shared.tip();
         let mut back = false;
         for head in heads {
@@ -188,7 +188,7 @@ impl LogWriter {
         let end = u32::try_from(self.end.at).unwrap_or(u32::MAX);
         self.shared
             .show_gap(&self.end.segment, end, link, missing, heads);
-        Ok(Ok(WriteReply::Done))
+        Ok(Ok(LogWriteReply::Done))
     }
 
     /// Writes a part of a base where there is place for it: the name of a segment is the offset of
@@ -376,28 +376,30 @@ impl Drop for LogWriter {
 }
 
 impl Commit for LogWriter {
-    type Request = WriteRequest;
-    type Reply = WriteReply;
+    type Request = LogWriteRequest;
+    type Reply = LogWriteReply;
 
-    fn weight(request: &WriteRequest) -> usize {
+    fn weight(request: &LogWriteRequest) -> usize {
         match request {
-            WriteRequest::Append(drafts) => drafts.iter().map(StagedDraft::weight).sum(),
-            WriteRequest::Restore(stored) => stored.iter().map(|stored| stored.bytes.len()).sum(),
-            WriteRequest::Base { bytes, .. } => bytes.len(),
-            WriteRequest::Roll | WriteRequest::Gap { .. } => 0,
+            LogWriteRequest::Append(drafts) => drafts.iter().map(StagedDraft::weight).sum(),
+            LogWriteRequest::Restore(stored) => {
+                stored.iter().map(|stored| stored.bytes.len()).sum()
+            }
+            LogWriteRequest::Base { bytes, .. } => bytes.len(),
+            LogWriteRequest::Roll | LogWriteRequest::Gap { .. } => 0,
         }
     }
 
-    fn commit(&mut self, group: Vec<WriteRequest>) -> Result<Answers, JournalError> {
+    fn commit(&mut self, group: Vec<LogWriteRequest>) -> Result<Answers, JournalError> {
         let (mut answers, mut appends) = (Vec::with_capacity(group.len()), Vec::new());
         for request in group {
             match request {
-                WriteRequest::Append(drafts) => appends.push(drafts),
-                WriteRequest::Restore(stored) => {
+                LogWriteRequest::Append(drafts) => appends.push(drafts),
+                LogWriteRequest::Restore(stored) => {
                     answers.extend(self.append(std::mem::take(&mut appends))?);
                     answers.extend(self.restore(stored)?);
                 }
-                WriteRequest::Gap {
+                LogWriteRequest::Gap {
                     missing,
                     link,
                     heads,
@@ -405,18 +407,18 @@ impl Commit for LogWriter {
                     answers.extend(self.append(std::mem::take(&mut appends))?);
                     answers.push(self.skip(&missing, link, &heads)?);
                 }
-                WriteRequest::Roll => {
+                LogWriteRequest::Roll => {
                     answers.extend(self.append(std::mem::take(&mut appends))?);
                     if self.shared.tip().next > self.end.segment.header.first {
                         // What was asked for goes first; room for much comes when it is needed.
                         self.roll(0, FIRST_SIZE)?;
                     }
-                    answers.push(Ok(WriteReply::Done));
+                    answers.push(Ok(LogWriteReply::Done));
                 }
-                WriteRequest::Base { part, bytes, total } => {
+                LogWriteRequest::Base { part, bytes, total } => {
                     answers.extend(self.append(std::mem::take(&mut appends))?);
                     let written = self.write_part(part, &bytes, total)?;
-                    answers.push(Ok(WriteReply::Part(written)));
+                    answers.push(Ok(LogWriteReply::Part(written)));
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{CheckResult, Place, clean, equal, fails, fresh, ok, raw, storage};
+use super::{CheckPlace, CheckResult, clean, equal, fails, fresh, ok, raw, storage};
 use crate::ports::{
     DiskShape, DiskSource, DiskSpec, DomainShape, DomainSpec, DomainState, GuestStats, MachineSpec,
     OwnerMark, PortErrorKind, Removed, VolumeFormat, VolumeSpec,
@@ -15,7 +15,7 @@ const DISK: u64 = 256 << 20;
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn domain(place: &Place) -> CheckResult {
+pub async fn domain(place: &CheckPlace) -> CheckResult {
     let (disk, log) = (fresh(place, "disk"), fresh(place, "log"));
     let bootable = place.bootable.clone();
     let disk_spec = VolumeSpec {
@@ -39,7 +39,7 @@ pub async fn domain(place: &Place) -> CheckResult {
 }
 
 async fn domain_spec(
-    place: &Place,
+    place: &CheckPlace,
     disk: String,
     console_log: String,
 ) -> Result<DomainSpec, String> {
@@ -84,7 +84,7 @@ async fn domain_spec(
     })
 }
 
-async fn define(place: &Place, spec: &DomainSpec) -> CheckResult {
+async fn define(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     let domains = place.ports.domains.as_ref();
     ok("define", domains.define(spec).await)?;
     let mut again = spec.clone();
@@ -160,7 +160,7 @@ fn shaped(found: &DomainShape, spec: &DomainSpec) -> CheckResult {
     equal("nics", &found.nics, &spec.nics)
 }
 
-async fn states(place: &Place, spec: &DomainSpec) -> CheckResult {
+async fn states(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     let domains = place.ports.domains.as_ref();
     ok("start", domains.start(spec.uuid).await)?;
     fails(
@@ -202,7 +202,7 @@ async fn states(place: &Place, spec: &DomainSpec) -> CheckResult {
 }
 
 /// What a domain that runs has used never shrinks. A host may not count it, but then of none.
-async fn used(place: &Place, spec: &DomainSpec) -> CheckResult {
+async fn used(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     let counts = ok("guest_stats", place.ports.host.guest_stats().await)?.is_some();
     let first = stats(place, spec.uuid).await?;
     let second = stats(place, spec.uuid).await?;
@@ -226,13 +226,13 @@ async fn used(place: &Place, spec: &DomainSpec) -> CheckResult {
 }
 
 /// What the host counted of that domain; none where it does not run.
-async fn stats(place: &Place, uuid: Uuid) -> Result<Option<GuestStats>, String> {
+async fn stats(place: &CheckPlace, uuid: Uuid) -> Result<Option<GuestStats>, String> {
     let all = ok("guest_stats", place.ports.host.guest_stats().await)?;
     Ok(all.and_then(|all| all.into_iter().find(|one| one.uuid == uuid)))
 }
 
 /// Suspending and going on, each of them twice.
-async fn paused(place: &Place, uuid: Uuid) -> CheckResult {
+async fn paused(place: &CheckPlace, uuid: Uuid) -> CheckResult {
     let domains = place.ports.domains.as_ref();
     for _ in 0..2 {
         ok("suspend", domains.suspend(uuid).await)?;
@@ -245,7 +245,7 @@ async fn paused(place: &Place, uuid: Uuid) -> CheckResult {
     Ok(())
 }
 
-async fn is_in(place: &Place, uuid: Uuid, state: DomainState) -> CheckResult {
+async fn is_in(place: &CheckPlace, uuid: Uuid, state: DomainState) -> CheckResult {
     let found = ok("domain", place.ports.domains.domain(uuid).await)?;
     equal("state", found.map(|domain| domain.state), Some(state))
 }

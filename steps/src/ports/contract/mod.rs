@@ -25,7 +25,7 @@ pub type CheckResult = Result<(), String>;
 
 /// Where the checks work.
 #[derive(Clone)]
-pub struct Place {
+pub struct CheckPlace {
     /// The host.
     pub ports: HostPorts,
     /// An active pool with room for a few MiB.
@@ -45,7 +45,7 @@ pub struct Place {
 ///
 /// # Errors
 /// What the host did otherwise than it must.
-pub async fn all(place: &Place) -> CheckResult {
+pub async fn all(place: &CheckPlace) -> CheckResult {
     named("facts", facts(place)).await?;
     named("what is not there", absent(place)).await?;
     named("create", create(place)).await?;
@@ -89,11 +89,11 @@ fn equal<T: PartialEq + Debug>(what: &str, found: T, wanted: T) -> CheckResult {
     }
 }
 
-fn storage(place: &Place) -> &dyn StoragePort {
+fn storage(place: &CheckPlace) -> &dyn StoragePort {
     place.ports.storage.as_ref()
 }
 
-fn fresh(place: &Place, what: &str) -> VolumeKey {
+fn fresh(place: &CheckPlace, what: &str) -> VolumeKey {
     let name = format!("contract-{what}-{}", Uuid::new_v4().simple());
     VolumeKey {
         pool: place.pool.clone(),
@@ -110,7 +110,7 @@ fn raw(key: &VolumeKey) -> VolumeSpec {
     }
 }
 
-async fn clean(place: &Place, keys: &[&VolumeKey]) -> CheckResult {
+async fn clean(place: &CheckPlace, keys: &[&VolumeKey]) -> CheckResult {
     for key in keys {
         equal(
             "delete",
@@ -125,7 +125,7 @@ async fn clean(place: &Place, keys: &[&VolumeKey]) -> CheckResult {
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn facts(place: &Place) -> CheckResult {
+pub async fn facts(place: &CheckPlace) -> CheckResult {
     let host = place.ports.host.as_ref();
     let (first, second) = (
         ok("facts", host.facts().await)?,
@@ -149,7 +149,7 @@ pub async fn facts(place: &Place) -> CheckResult {
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn absent(place: &Place) -> CheckResult {
+pub async fn absent(place: &CheckPlace) -> CheckResult {
     let key = fresh(place, "absent");
     equal(
         "volume",

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use vsiflow_engine::model::Hash;
 
-use super::{CheckResult, Place, clean, equal, fails, fresh, ok, raw, storage};
+use super::{CheckPlace, CheckResult, clean, equal, fails, fresh, ok, raw, storage};
 use crate::{
     image::qcow2,
     ports::{
@@ -19,7 +19,7 @@ use crate::{
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn create(place: &Place) -> CheckResult {
+pub async fn create(place: &CheckPlace) -> CheckResult {
     let key = fresh(place, "create");
     let made = ok("create", storage(place).create(&raw(&key)).await)?;
     equal("length", made.physical, 0)?;
@@ -44,7 +44,7 @@ pub async fn create(place: &Place) -> CheckResult {
     )
 }
 
-async fn fill(place: &Place, key: &VolumeKey, bytes: &[u8]) -> CheckResult {
+async fn fill(place: &CheckPlace, key: &VolumeKey, bytes: &[u8]) -> CheckResult {
     ok("create", storage(place).create(&raw(key)).await)?;
     let opened = storage(place)
         .upload(key, 0, Some(bytes.len() as u64))
@@ -60,7 +60,7 @@ async fn fill(place: &Place, key: &VolumeKey, bytes: &[u8]) -> CheckResult {
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn upload(place: &Place) -> CheckResult {
+pub async fn upload(place: &CheckPlace) -> CheckResult {
     let bytes: Vec<u8> = (0..700_000_u32).flat_map(|n| n.to_le_bytes()).collect();
     let (first, rest) = bytes.split_at(300_001);
     let key = fresh(place, "upload");
@@ -95,7 +95,7 @@ pub async fn upload(place: &Place) -> CheckResult {
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn upload_of_nothing(place: &Place) -> CheckResult {
+pub async fn upload_of_nothing(place: &CheckPlace) -> CheckResult {
     let key = fresh(place, "nothing");
     ok("create", storage(place).create(&raw(&key)).await)?;
     let sink = ok("upload", storage(place).upload(&key, 0, None).await)?;
@@ -111,7 +111,7 @@ pub async fn upload_of_nothing(place: &Place) -> CheckResult {
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn read_along(place: &Place) -> CheckResult {
+pub async fn read_along(place: &CheckPlace) -> CheckResult {
     let bytes: Vec<u8> = (0..300_000_u32).flat_map(|n| n.to_le_bytes()).collect();
     let (key, length) = (fresh(place, "along"), bytes.len() as u64);
     fill(place, &key, &bytes).await?;
@@ -140,7 +140,7 @@ pub async fn read_along(place: &Place) -> CheckResult {
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn holes(place: &Place) -> CheckResult {
+pub async fn holes(place: &CheckPlace) -> CheckResult {
     const HOLE: u64 = 1 << 20;
     let key = fresh(place, "holes");
     fill(place, &key, b"begin").await?;
@@ -186,7 +186,7 @@ pub async fn holes(place: &Place) -> CheckResult {
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn image(place: &Place) -> CheckResult {
+pub async fn image(place: &CheckPlace) -> CheckResult {
     const HOLE: usize = 3 << 20;
     let bytes: Vec<u8> = (0..700_000_u32).flat_map(|n| n.to_le_bytes()).collect();
     for transfer in [
@@ -233,7 +233,7 @@ const LOOKS: u32 = 50;
 const BETWEEN: Duration = Duration::from_millis(100);
 
 /// The volume once the host has looked into it, which libvirt does on a thread of its own.
-async fn looked_into(place: &Place, key: &VolumeKey) -> Result<VolumeInfo, String> {
+async fn looked_into(place: &CheckPlace, key: &VolumeKey) -> Result<VolumeInfo, String> {
     let mut looks = 0_u32;
     loop {
         let found = ok("volume", storage(place).volume(key).await)?;
@@ -250,7 +250,7 @@ async fn looked_into(place: &Place, key: &VolumeKey) -> Result<VolumeInfo, Strin
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn qcow2_is_recognised(place: &Place) -> CheckResult {
+pub async fn qcow2_is_recognised(place: &CheckPlace) -> CheckResult {
     let key = fresh(place, "qcow2");
     let spec = VolumeSpec {
         format: VolumeFormat::Qcow2,
@@ -290,7 +290,7 @@ pub async fn qcow2_is_recognised(place: &Place) -> CheckResult {
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn clone(place: &Place) -> CheckResult {
+pub async fn clone(place: &CheckPlace) -> CheckResult {
     let (source, copy) = (fresh(place, "source"), fresh(place, "copy"));
     let spec = VolumeSpec {
         format: VolumeFormat::Qcow2,
@@ -317,7 +317,7 @@ pub async fn clone(place: &Place) -> CheckResult {
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn overlay(place: &Place) -> CheckResult {
+pub async fn overlay(place: &CheckPlace) -> CheckResult {
     let (base, over) = (fresh(place, "base"), fresh(place, "over"));
     let spec = VolumeSpec {
         format: VolumeFormat::Qcow2,
@@ -345,7 +345,7 @@ pub async fn overlay(place: &Place) -> CheckResult {
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn resize(place: &Place) -> CheckResult {
+pub async fn resize(place: &CheckPlace) -> CheckResult {
     let key = fresh(place, "resize");
     let spec = VolumeSpec {
         format: VolumeFormat::Qcow2,
@@ -367,7 +367,7 @@ pub async fn resize(place: &Place) -> CheckResult {
 ///
 /// # Errors
 /// What the host did otherwise.
-pub async fn console(place: &Place) -> CheckResult {
+pub async fn console(place: &CheckPlace) -> CheckResult {
     let (key, console) = (fresh(place, "console"), place.ports.console.as_ref());
     fails("end", PortErrorKind::Missing, console.end(&key).await)?;
     fill(place, &key, b"one\ntwo\n").await?;

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     delete_vsi,
     phase::Phase,
-    plan::{Change as FieldChange, Plan},
+    plan::{Plan, PlannedChange},
     record::{RolloutPredecessor, kind},
     spec::{DesiredDataDisk, Resolved, ResolvedVsi},
     update_vsi,
@@ -49,7 +49,7 @@ pub struct Applied {
     /// What was done.
     pub change: Change,
     /// The fields that differ from what documents asked for before.
-    pub fields: Vec<FieldChange>,
+    pub fields: Vec<PlannedChange>,
     /// What it takes to get there.
     pub plan: Plan,
     /// Whether the plan waits until somebody approves it.

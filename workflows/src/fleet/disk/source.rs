@@ -14,7 +14,7 @@ use crate::fleet::{
 };
 use crate::{
     record::kind,
-    spec::{DesiredDataDisk, DiskSource},
+    spec::{DataDiskSource, DesiredDataDisk},
 };
 
 /// The disks of one apply that are new, by namespace and name, with the UIDs that they get.
@@ -40,7 +40,7 @@ impl<'a> NewDisks<'a> {
     /// Whether a disk would come to wait for itself.
     fn is_circle(&self, disk: &DesiredDataDisk) -> bool {
         let (mut at, mut left) = (disk, self.0.len());
-        while let Some(DiskSource::Disk { name }) = &at.source {
+        while let Some(DataDiskSource::Disk { name }) = &at.source {
             if *name == disk.name {
                 return true;
             }
@@ -70,11 +70,11 @@ impl Fleet {
             return Ok(disk.copy_of.clone());
         }
         match &disk.source {
-            None | Some(DiskSource::Image { .. }) => Ok(disk.copy_of.clone()),
-            Some(DiskSource::Snapshot { name, disk: which }) => {
+            None | Some(DataDiskSource::Image { .. }) => Ok(disk.copy_of.clone()),
+            Some(DataDiskSource::Snapshot { name, disk: which }) => {
                 self.snapshot_copy(disk, name, which).await.map(Some)
             }
-            Some(DiskSource::Disk { name }) => self.other_disk(disk, name, new).await.map(Some),
+            Some(DataDiskSource::Disk { name }) => self.other_disk(disk, name, new).await.map(Some),
         }
     }
 

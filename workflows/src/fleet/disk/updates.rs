@@ -12,7 +12,7 @@ use crate::{
     data_disk,
     plan::{self, How, Plan},
     record::{DiskRecord, disk_entity, kind},
-    spec::{DesiredDataDisk, DiskSource, Resolved, documents},
+    spec::{DataDiskSource, DesiredDataDisk, Resolved, documents},
 };
 
 pub(in crate::fleet) fn matching<'a>(
@@ -152,7 +152,7 @@ pub(in crate::fleet) fn plan_of(disk: &DesiredDataDisk, known: &KnownDisk) -> Pl
     let mut compare =
         |path: &str, from: serde_json::Value, to: serde_json::Value, how, why: &str| {
             if from != to {
-                changes.push(plan::Change {
+                changes.push(plan::PlannedChange {
                     path: path.to_owned(),
                     before: Some(from),
                     after: Some(to),
@@ -175,7 +175,7 @@ pub(in crate::fleet) fn plan_of(disk: &DesiredDataDisk, known: &KnownDisk) -> Pl
     };
     compare("size", before.size.into(), disk.size.into(), how, why);
     let source = |of: &DesiredDataDisk| {
-        let source = of.source.as_ref().map(DiskSource::shown);
+        let source = of.source.as_ref().map(DataDiskSource::shown);
         source.unwrap_or_default()
     };
     let (refill_how, refill_why) = if refills(disk, known) {
@@ -209,7 +209,10 @@ pub(in crate::fleet) fn plan_of(disk: &DesiredDataDisk, known: &KnownDisk) -> Pl
     }
 }
 
-pub(in crate::fleet) fn refused(disk: &DesiredDataDisk, change: &plan::Change) -> FleetError {
+pub(in crate::fleet) fn refused(
+    disk: &DesiredDataDisk,
+    change: &plan::PlannedChange,
+) -> FleetError {
     let message = format!(
         "{} cannot be changed: {}; nothing was changed",
         change.path, change.why

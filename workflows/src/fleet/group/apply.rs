@@ -12,7 +12,7 @@ use crate::fleet::{
 };
 use crate::{
     group::{self, GroupRecord, ItemRecord, WaveRecord},
-    plan::{Change as FieldChange, How, Plan},
+    plan::{How, Plan, PlannedChange},
     pool::{PoolRecord, TemplateRecord, member_name},
     record::{group_entity, kind},
     spec::{
@@ -379,7 +379,7 @@ fn refused(code: &str, full_name: &str, message: &str, remedy: &str) -> FleetErr
 }
 
 /// What a changed document asks of a group, and what that costs its members.
-fn fields(before: &GroupRecord, after: &GroupRecord) -> Vec<FieldChange> {
+fn fields(before: &GroupRecord, after: &GroupRecord) -> Vec<PlannedChange> {
     let value = |group: &GroupRecord| {
         serde_json::json!({
             "labels": group.labels, "release": group.release, "outputs": group.outputs,
@@ -420,7 +420,7 @@ fn fields(before: &GroupRecord, after: &GroupRecord) -> Vec<FieldChange> {
     all
 }
 
-fn item_fields(before: &ItemRecord, after: &ItemRecord) -> Vec<FieldChange> {
+fn item_fields(before: &ItemRecord, after: &ItemRecord) -> Vec<PlannedChange> {
     let value = |item: &ItemRecord| {
         serde_json::json!({
             "replicas": item.replicas, "strategy": item.strategy, "removeAfter": item.remove_after,
@@ -438,7 +438,7 @@ fn item_fields(before: &ItemRecord, after: &ItemRecord) -> Vec<FieldChange> {
         .collect();
     let plan = template::plan(&before.template, &after.template);
     let within = plan.changes.into_iter();
-    all.extend(within.map(|change| FieldChange {
+    all.extend(within.map(|change| PlannedChange {
         path: path(&format!("template.spec.{}", change.path)),
         ..change
     }));
@@ -449,8 +449,8 @@ fn change(
     path: String,
     (before, after): (&serde_json::Value, &serde_json::Value),
     why: &str,
-) -> FieldChange {
-    FieldChange {
+) -> PlannedChange {
+    PlannedChange {
         path,
         before: Some(before.clone()),
         after: Some(after.clone()),

@@ -1,21 +1,21 @@
-//! How fast something goes, and how long it still takes.
+//! The rate of an upload, and the time that is left, from what its step reports.
 
 use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 use vsiflow_engine::step::Progress;
 
-/// The rate is that of so long: shorter ones jump, longer ones lie about a line that changed.
+/// The rate is measured over this time: over a shorter one it jumps, over a longer one it hides that the
+/// connection became slower or faster.
 const WINDOW: Duration = Duration::from_secs(10);
-/// Samples are at least so far apart, so that there are few of them.
+/// The least time between two samples; it bounds their number.
 const APART: Duration = Duration::from_millis(250);
-/// Before so long nothing can be said of the rate.
+/// After less time than this the rate is not known.
 const ENOUGH: Duration = Duration::from_millis(200);
 
-/// Tells rate and time left by what a step reports.
+/// Measures the rate of an upload and the time that is left.
 ///
-/// What was there before the first report is not counted: an upload that goes on at its half is
-/// not faster for that.
+/// Bytes before the first report do not count: an upload that resumes at its half is not faster for that.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
     what: String,
@@ -25,7 +25,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Takes in a report.
+    /// Adds a report.
     pub fn note(&mut self, now: Instant, progress: &Progress) {
         let back = self.newest.is_some_and(|(_, done)| progress.done < done);
         if back || progress.what != self.what {

@@ -16,7 +16,7 @@ use crate::fleet::{
     store::DesiredUpdates,
 };
 use crate::{
-    plan::{Change as FieldChange, How, Plan},
+    plan::{How, Plan, PlannedChange},
     pool::{self, MemberOf, PoolRecord, TemplateRecord, member_disk_name, member_name},
     record::{kind, pool_entity},
     spec::{DesiredDataDisk, DesiredVsi, Resolved, ResolvedPool, UpdatePolicy},
@@ -26,7 +26,7 @@ use crate::{
 /// What a pool's document comes to.
 struct PoolDraft {
     wanted: PoolRecord,
-    fields: Vec<FieldChange>,
+    fields: Vec<PlannedChange>,
     plan: Plan,
     awaits_approval: bool,
 }
@@ -135,7 +135,7 @@ impl Fleet {
         }
         let mut fields = own_fields(before, &wanted);
         let within = plan.changes.iter().cloned();
-        fields.extend(within.map(|change| FieldChange {
+        fields.extend(within.map(|change| PlannedChange {
             path: format!("template.spec.{}", change.path),
             ..change
         }));
@@ -335,7 +335,7 @@ fn applied(pool: &ResolvedPool, change: Change) -> Applied {
 }
 
 /// The fields of the pool itself that differ.
-fn own_fields(before: &PoolRecord, after: &PoolRecord) -> Vec<FieldChange> {
+fn own_fields(before: &PoolRecord, after: &PoolRecord) -> Vec<PlannedChange> {
     let value = |pool: &PoolRecord| {
         serde_json::json!({
             "labels": pool.labels, "replicas": pool.replicas, "strategy": pool.strategy,
@@ -353,7 +353,7 @@ fn own_fields(before: &PoolRecord, after: &PoolRecord) -> Vec<FieldChange> {
     .into_iter();
     let changed = keys.filter_map(|key| Some((key, before.get(key)?, after.get(key)?)));
     let changed = changed.filter(|(_, old, new)| old != new);
-    let change = changed.map(|(key, old, new)| FieldChange {
+    let change = changed.map(|(key, old, new)| PlannedChange {
         path: key.to_owned(),
         before: Some(old.clone()),
         after: Some(new.clone()),

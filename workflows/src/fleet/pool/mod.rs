@@ -21,7 +21,7 @@ pub(in crate::fleet) mod template;
 pub(super) use board::Board;
 pub use object::{PoolMember, PoolObject, PoolStatus};
 pub(super) use reconcile::is_passing;
-pub use shown::{Membership, ShownMember, ShownPool};
+pub use shown::{PoolMembership, ShownMember, ShownPool};
 
 use std::time::Duration;
 

@@ -63,7 +63,7 @@ pub struct ShownMember {
 
 /// Whose member a VSI is, or was.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Membership {
+pub struct PoolMembership {
     /// The namespace of the VSI.
     pub namespace: String,
     /// The name of the VSI.
@@ -110,12 +110,12 @@ impl PoolHandle<'_> {
     ///
     /// # Errors
     /// When what is recorded of it cannot be read.
-    pub async fn membership(self, vsi: Uuid) -> Result<Option<Membership>, FleetError> {
+    pub async fn membership(self, vsi: Uuid) -> Result<Option<PoolMembership>, FleetError> {
         let entity = vsi_entity(vsi).map_err(|error| FleetError::defect(error.to_string()))?;
         let known = self.fleet.known_of(&entity).await?;
         Ok(known.and_then(|known| {
             let found = known.wanted.vsi;
-            Some(Membership {
+            Some(PoolMembership {
                 namespace: found.namespace,
                 name: found.name,
                 of: found.member_of?,

@@ -167,7 +167,7 @@ impl Fleet {
     }
 }
 
-fn changed(before: &KnownQuota, after: &QuotaLimits) -> Result<plan::Change, FleetError> {
+fn changed(before: &KnownQuota, after: &QuotaLimits) -> Result<plan::PlannedChange, FleetError> {
     let before = match before {
         KnownQuota::Limits(limits) => Some(limits),
         KnownQuota::None | KnownQuota::Lost => None,
@@ -175,7 +175,7 @@ fn changed(before: &KnownQuota, after: &QuotaLimits) -> Result<plan::Change, Fle
     let value = |limits: &QuotaLimits| {
         serde_json::to_value(limits).map_err(|error| FleetError::defect(error.to_string()))
     };
-    Ok(plan::Change {
+    Ok(plan::PlannedChange {
         path: "hard".to_owned(),
         before: before.map(value).transpose()?,
         after: Some(value(after)?),

@@ -11,7 +11,7 @@ use vsiflow_engine::{
 
 use crate::fleet::{Fleet, FleetError, index::Known};
 use crate::{
-    plan::{self, Change, How, Plan, Touched},
+    plan::{self, How, Plan, PlannedChange, Touched},
     record::{Power, PowerAction, PreviousInputs, VsiRecord},
     spec::{DesiredVsi, PowerState, ResolvedVsi},
     vsi_graph,
@@ -35,7 +35,7 @@ pub(in crate::fleet) struct ChangeDraft {
     /// As it would be recorded; a secret that is not kept yet is only stood for.
     pub(in crate::fleet) wanted: VsiRecord,
     /// What differs from what documents asked for last.
-    pub(in crate::fleet) asked: Vec<Change>,
+    pub(in crate::fleet) asked: Vec<PlannedChange>,
     /// What it takes.
     pub(in crate::fleet) plan: Plan,
     /// Where its contract is kept.
@@ -252,7 +252,7 @@ impl Known {
     }
 }
 
-fn document_changes(last: &VsiRecord, wanted: &VsiRecord) -> Vec<Change> {
+fn document_changes(last: &VsiRecord, wanted: &VsiRecord) -> Vec<PlannedChange> {
     let mut last_asked = last.asked(0, true);
     // Here documents are compared with documents alone.
     last_asked.power = last.vsi.power_state;
@@ -270,8 +270,8 @@ fn document_changes(last: &VsiRecord, wanted: &VsiRecord) -> Vec<Change> {
     changes
 }
 
-fn recorded(path: &str) -> Change {
-    Change {
+fn recorded(path: &str) -> PlannedChange {
+    PlannedChange {
         path: path.to_owned(),
         before: None,
         after: None,

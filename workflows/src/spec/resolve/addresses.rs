@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{
-    DesiredVsi, Document, Documents, FieldPath, PoolSpec, Problem, ProblemCode, ResolvedVsi,
+use super::super::{
+    desired::DesiredVsi,
+    documents::{Document, Documents},
+    pool::PoolSpec,
+    problem::{FieldPath, Problem, ProblemCode},
 };
+use super::resolved::ResolvedVsi;
 
 /// Members share a template, and no two cards share an address.
 pub(super) fn shared_addresses(

@@ -19,13 +19,13 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    super::{CommandOutcome, apply, journal_file::unreadable},
-    check_signature, open, unfit,
+    super::{apply, journal_file::unreadable},
+    opened::{check_signature, open, unfit},
 };
 use crate::{
     args::{BundleApplyArgs, Common},
     compose::{App, AppliedBundles},
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
     work::{self, off_runtime},
 };

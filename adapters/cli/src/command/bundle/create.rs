@@ -12,18 +12,18 @@ use vsiflow_file::{DocumentPart, Input, InputText, Loaded};
 use vsiflow_image::bundle::{BundleError, BundleManifest, BundleWriter};
 use vsiflow_workflows::{
     provision_vsi::SIMULATED,
-    spec::{DiskSource, Documents, HostSettings, Resolved},
+    spec::{DataDiskSource, Documents, HostSettings, Resolved},
 };
 
 use super::{
-    super::{CommandOutcome, audit::signing_key, journal_file::unwritable},
+    super::{audit::signing_key, journal_file::unwritable},
     fetch::{ImageToPack, fetch},
-    unfit,
+    opened::unfit,
 };
 use crate::{
     args::{BundleCreateArgs, Common},
     compose,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
     work::{self, off_runtime},
 };
@@ -246,7 +246,7 @@ fn find_hosts(images: &mut BTreeMap<String, ImageToPack>, resolved: &Resolved) {
     }
     let disks = pools.iter().flat_map(|pool| &pool.desired.disks);
     for disk in resolved.data_disks.iter().chain(disks) {
-        if let Some(DiskSource::Image { image }) = &disk.source {
+        if let Some(DataDiskSource::Image { image }) = &disk.source {
             on(&image.url, &disk.host);
         }
     }

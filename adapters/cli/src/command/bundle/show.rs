@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 use vsiflow_file::load_text;
 use vsiflow_image::bundle::Bundle;
 
-use super::{super::CommandOutcome, check_signature, open, unfit};
+use super::opened::{check_signature, open, unfit};
 use crate::{
     args::{BundleShowArgs, OutputFormat},
-    exit::Exit,
+    exit::{CommandOutcome, Exit},
     output,
     work::off_runtime,
 };

@@ -1,21 +1,22 @@
 //! Consoles line by line: which lines are printed, and whose they are.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use regex::Regex;
 use vsiflow_steps::ports::ConsolePosition;
 use vsiflow_workflows::fleet::ConsoleLog;
 
-use super::{POLL, times::LineClock};
+use super::times::LineClock;
 use crate::{
     args::LogsArgs,
-    command::CommandOutcome,
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output,
 };
 
+/// How often a followed log is looked at.
+pub(super) const POLL: Duration = Duration::from_millis(500);
 /// A longer line is printed as several, in bytes.
 const LINE_MAX: usize = 64 * 1024;
 /// The step after which a guest runs.

@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, io::IsTerminal as _};
 
 use vsiflow_top::{FleetSnapshot, VsiRow};
 
-use super::ask;
 use crate::{
     args::{Common, GetArgs, ObjectKind},
     output::{
@@ -12,6 +11,7 @@ use crate::{
         pane::{Above, Pane},
     },
     work,
+    work::ask::ask,
 };
 
 /// Graphs that are drawn at a time: a terminal has room for few.

@@ -1,6 +1,9 @@
 //! The networks and cards of a machine: one, on its host's network `default`.
 
-use super::{Fields, Refusals, word};
+use super::super::{
+    data_volume::word,
+    fields::{Fields, Refusals},
+};
 
 const POD_ONLY: &str = "write pod: {}, which is the host's network `default`";
 

@@ -55,7 +55,7 @@ pub struct Regained {
 
 /// A damaged range, and what can be had of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct DamagedRange {
     /// The offset of the first event in it.
     pub from: Offset,
     /// The offset after the last; that of the first where it holds no event, such as a part of a
@@ -75,7 +75,7 @@ pub struct Finding {
     pub lost: Vec<Lost>,
 }
 
-impl Finding {
+impl DamagedRange {
     fn regain(&mut self, from: Offset, to: Offset, source: RepairSource) {
         match self.regained.last_mut() {
             Some(last) if last.to == from && last.source == source => last.to = to,
@@ -101,7 +101,7 @@ struct IndexedEnd {
 /// What is damaged, and what is to be done about it.
 pub(in crate::journal) struct Surveyed {
     /// Every damaged range, by offset.
-    pub(in crate::journal) findings: Vec<Finding>,
+    pub(in crate::journal) findings: Vec<DamagedRange>,
     /// Whether the states that were given fit the log and tell what lost events came to.
     pub(in crate::journal) states_fit: bool,
     changes: Vec<LogChange>,

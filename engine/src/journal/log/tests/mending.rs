@@ -8,7 +8,7 @@ use super::*;
 use crate::journal::{
     ChainedJournal as _, MissingCause, Stored,
     log::{
-        repair::{Finding, FoundBatch, RepairSource as Regainable, mend, survey},
+        repair::{DamagedRange, FoundBatch, RepairSource as Regainable, mend, survey},
         sim::Device,
     },
 };
@@ -71,7 +71,11 @@ fn segments(files: &Files) -> Vec<String> {
 }
 
 /// Mends a log and holds what came of it against what was written.
-fn mended(damaged: &Files, offered: &[FoundBatch], before: &[Stored]) -> (Vec<Finding>, Files) {
+fn mended(
+    damaged: &Files,
+    offered: &[FoundBatch],
+    before: &[Stored],
+) -> (Vec<DamagedRange>, Files) {
     let disk = SimDisk::with(damaged.clone());
     let found = survey(&disk, ID, offered, None).unwrap();
     assert_eq!(disk.files(), *damaged, "a look changes nothing");
@@ -126,17 +130,17 @@ fn hold(disk: &SimDisk, lost: &[Range<u64>], before: &[Stored]) {
     });
 }
 
-fn lost_ranges(findings: &[Finding]) -> Vec<Range<u64>> {
+fn lost_ranges(findings: &[DamagedRange]) -> Vec<Range<u64>> {
     let lost = findings.iter().flat_map(|finding| &finding.lost);
     lost.map(|lost| lost.from..lost.to).collect()
 }
 
-fn lost(findings: &[Finding]) -> u64 {
+fn lost(findings: &[DamagedRange]) -> u64 {
     let lost = findings.iter().flat_map(|finding| &finding.lost);
     lost.map(|lost| lost.to - lost.from).sum()
 }
 
-fn sources(findings: &[Finding]) -> Vec<Regainable> {
+fn sources(findings: &[DamagedRange]) -> Vec<Regainable> {
     let all = findings.iter().flat_map(|finding| &finding.regained);
     all.map(|regained| regained.source).collect()
 }
@@ -407,7 +411,7 @@ fn any_damage_is_mended_and_nothing_whole_is_lost() {
         }
         let (with_nothing, _) = mended(&damaged, &[], before);
         let (with_backup, _) = mended(&damaged, offered, before);
-        let known = |findings: &[Finding]| {
+        let known = |findings: &[DamagedRange]| {
             let closed = findings.iter().filter(|finding| !finding.open_ended);
             lost(&closed.cloned().collect::<Vec<_>>())
         };

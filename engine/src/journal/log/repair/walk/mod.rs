@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use self::regions::TornTail;
 use super::{
-    Finding, IndexedEnd,
+    DamagedRange, IndexedEnd,
     batch::FoundBatch,
     fill::RangeEnd,
     found::{self, SegmentFiles},
@@ -61,7 +61,7 @@ pub(super) struct RepairWalk<'a> {
     tail_is_lost: bool,
     bases: HashMap<Offset, (u32, BTreeSet<u32>)>,
     pub(super) streams: HashMap<StreamId, StreamSeen>,
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Vec<DamagedRange>,
     pub(super) plans: Vec<RepairPlan>,
     /// Whether the log has a batch that ends where the known states stand, with their link.
     pub(super) known_fits: bool,

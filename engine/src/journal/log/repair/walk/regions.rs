@@ -12,7 +12,7 @@ use crate::{
             frame::{self, FramePart},
             header,
             repair::{
-                Finding, Lost,
+                DamagedRange, Lost,
                 batch::{self, FoundBatch},
                 fill::{FillItem, RangeEnd, fill},
                 found::SegmentFiles,
@@ -65,7 +65,7 @@ impl RepairWalk<'_> {
             items.pop();
             open_ended = false;
         }
-        let mut finding = Finding {
+        let mut finding = DamagedRange {
             from,
             to: from,
             open_ended,

@@ -16,7 +16,8 @@ use uuid::Uuid;
 use vsiflow_engine::{executor::By, model::Text};
 use vsiflow_workflows::fleet::ConsoleWay;
 
-use crate::{actor, compose::App, work};
+use super::App;
+use crate::{actor, off_runtime::off_runtime};
 
 /// Where they are in the state directory.
 const FOLDER: &str = "consoles";
@@ -26,14 +27,14 @@ const VNC: &str = "vnc";
 const LONGEST: u64 = 128;
 
 /// An open console's file.
-pub(super) struct OpenMark {
+pub(crate) struct OpenMark {
     path: PathBuf,
     _locked: File,
 }
 
 impl OpenMark {
     /// Makes one, for a VSI's console of this user's. The state directory is held. Blocks.
-    pub(super) fn make(state: &Path, vsi: Uuid, way: ConsoleWay) -> io::Result<Self> {
+    pub(crate) fn make(state: &Path, vsi: Uuid, way: ConsoleWay) -> io::Result<Self> {
         let folder = state.join(FOLDER);
         DirBuilder::new()
             .recursive(true)
@@ -60,7 +61,7 @@ impl OpenMark {
     }
 
     /// The end is recorded.
-    pub(super) fn remove(self) {
+    pub(crate) fn remove(self) {
         let _ = std::fs::remove_file(&self.path);
     }
 }
@@ -76,7 +77,7 @@ struct Orphan {
 /// Records the ends of consoles whose processes were killed. The state directory is held.
 pub(crate) async fn record_lost(app: &App) {
     let state = app.state_path().to_owned();
-    let orphans = work::off_runtime(move || orphans(&state)).await;
+    let orphans = off_runtime(move || orphans(&state)).await;
     for orphan in orphans.unwrap_or_default() {
         let Orphan {
             path,

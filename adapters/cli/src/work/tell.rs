@@ -3,13 +3,12 @@
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use vsiflow_engine::{Notice, model::StreamId};
 
-use super::CommandOutcome;
+use super::target;
 use crate::{
     args::Common,
     compose::App,
-    exit::{Exit, ExitProblem},
+    exit::{CommandOutcome, Exit, ExitProblem},
     output::live::LiveOutput,
-    work,
 };
 
 /// Tells what happens until the engine ends.
@@ -42,7 +41,7 @@ async fn label(app: &App, notice: &Notice) -> Result<String, ExitProblem> {
     let title = app.fleet.title(&entity).await?;
     Ok(title.map_or_else(
         || entity.to_string(),
-        |(namespace, name)| format!("vsi/{}", work::label(&namespace, &name)),
+        |(namespace, name)| format!("vsi/{}", target::label(&namespace, &name)),
     ))
 }
 

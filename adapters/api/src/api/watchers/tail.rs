@@ -27,16 +27,16 @@ const LOOK: Duration = Duration::from_secs(5);
 
 /// Events that follow one another.
 #[derive(Clone, Debug)]
-pub(super) struct TailPage {
+pub(crate) struct TailPage {
     /// The offset of the first, and the one behind the last.
-    pub(super) from: Offset,
-    pub(super) next: Offset,
+    pub(crate) from: Offset,
+    pub(crate) next: Offset,
     /// As readers get them.
-    pub(super) bytes: Bytes,
+    pub(crate) bytes: Bytes,
 }
 
 /// The task, as long as somebody holds this.
-pub(super) struct Tail {
+pub(crate) struct Tail {
     /// Nobody receives by this one; it makes the others.
     pages: Receiver<TailPage>,
     task: AbortHandle,
@@ -53,7 +53,7 @@ impl Tail {
     }
 
     /// Every page from now on. It ends with the engine, or when the journal cannot be read.
-    pub(super) fn pages(&self) -> Receiver<TailPage> {
+    pub(crate) fn pages(&self) -> Receiver<TailPage> {
         self.pages.resubscribe()
     }
 }
@@ -121,7 +121,7 @@ async fn woken(notices: &mut Receiver<Notice>, from: Offset) -> Option<()> {
 }
 
 /// Events as readers get them.
-pub(super) fn written(lines: &[HistoryLine]) -> Bytes {
+pub(crate) fn written(lines: &[HistoryLine]) -> Bytes {
     let mut text = Vec::new();
     for line in lines {
         let head = format!("id: {}\nevent: {}\ndata: ", line.offset, line.kind);

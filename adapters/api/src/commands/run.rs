@@ -1,0 +1,94 @@
+//! Does a command through the port, with its output as lines, or gathered for an answer of another form.
+//!
+//! A command that changes something and whose caller went away goes on until it would print; one that
+//! only shows something ends with its caller. Output that is not read waits in the sink of the command,
+//! not here.
+
+use axum::body::Bytes;
+use tokio::sync::mpsc;
+
+use super::{About, CallerCommand, CommandEnd, CommandLine, CommandRequest};
+use crate::{Caller, Problem, Rights, api::Api};
+
+/// The longest piece of output in one line, in bytes.
+const PIECE: usize = 64 * 1024;
+/// Lines that wait for their reader.
+const LINES: usize = 4;
+
+/// Begins with a command; its lines come out here.
+pub(crate) fn begin(
+    api: &Api,
+    command: CallerCommand,
+    about: About,
+    held: impl Send + 'static,
+) -> mpsc::Receiver<Bytes> {
+    let (to_lines, lines) = mpsc::channel(LINES);
+    let commands = api.commands().clone();
+    api.tasks().spawn(async move {
+        let print = async |output_lines: mpsc::Sender<Bytes>| {
+            let (output, printed) = mpsc::channel(LINES);
+            let work = commands.run(command, output);
+            let (end, ()) = tokio::join!(work, tell(printed, &output_lines));
+            let _ = output_lines.send(line(&CommandLine::Exit(end.exit))).await;
+        };
+        let gone = to_lines.clone();
+        tokio::select! {
+            () = print(to_lines) => {}
+            () = gone.closed(), if about.needs == Rights::Look => {}
+        }
+        drop(held);
+    });
+    lines
+}
+
+/// Hands on what is printed. Once nobody reads it, whoever prints is told.
+async fn tell(mut printed: mpsc::Receiver<(bool, Vec<u8>)>, to_lines: &mpsc::Sender<Bytes>) {
+    while let Some((to_err, bytes)) = printed.recv().await {
+        for piece in bytes.chunks(PIECE) {
+            let line = line(&CommandLine::output(to_err, piece));
+            if to_lines.send(line).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// What a command printed.
+pub(crate) struct Printed {
+    pub(crate) out: Vec<u8>,
+    pub(crate) err: Vec<u8>,
+    pub(crate) end: CommandEnd,
+}
+
+/// Does a command to its end, for an answer of its own form.
+pub(crate) async fn collect(
+    api: &Api,
+    caller: &Caller,
+    request: CommandRequest,
+) -> Result<Printed, Problem> {
+    let about = api.commands().about(&request.args)?;
+    let _turn = api.turns().turn(about).await?;
+    let command = CallerCommand {
+        request,
+        actor: caller.actor.clone(),
+    };
+    let (output, mut printed) = mpsc::channel(LINES);
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let gather = async {
+        while let Some((to_err, bytes)) = printed.recv().await {
+            if to_err {
+                err.extend(bytes)
+            } else {
+                out.extend(bytes)
+            }
+        }
+    };
+    let (end, ()) = tokio::join!(api.commands().run(command, output), gather);
+    Ok(Printed { out, err, end })
+}
+
+fn line(line: &CommandLine) -> Bytes {
+    let mut text = serde_json::to_vec(line).unwrap_or_default();
+    text.push(b'\n');
+    text.into()
+}

@@ -1,0 +1,163 @@
+//! What a page is about, and what it answers with: a request becomes the fleet at its moment, and the fleet a
+//! page with the head that keeps it from being more than a page.
+
+use axum::{
+    extract::{FromRequestParts, Query, State},
+    response::{IntoResponse, Response},
+};
+use http::{
+    HeaderName, HeaderValue, StatusCode,
+    header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, X_CONTENT_TYPE_OPTIONS,
+    },
+    request::Parts,
+};
+use maud::{Markup, html};
+use serde::Deserialize;
+use vsiflow_workflows::fleet::{Fleet, Moment};
+
+use super::{layout, moment::At};
+use crate::{Caller, Problem, Rights, api::Api};
+
+/// The type of a page.
+pub(crate) const MEDIA_TYPE: &str = "text/html; charset=utf-8";
+
+/// Nothing from elsewhere, no script in a page, and nobody puts it into a frame.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// What a page answers with.
+pub(super) type Shown = Result<Page, Page>;
+
+/// A page, with the head that keeps it from being more than a page.
+pub(super) struct Page(StatusCode, Markup);
+
+impl IntoResponse for Page {
+    fn into_response(self) -> Response {
+        let head = [
+            (CONTENT_TYPE, MEDIA_TYPE),
+            (CONTENT_SECURITY_POLICY, POLICY),
+            (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (CACHE_CONTROL, "no-store"),
+            // Without any, a browser does not say where a form comes from.
+            (REFERRER_POLICY, "same-origin"),
+        ];
+        let head = head.map(|(name, value)| (name, HeaderValue::from_static(value)));
+        (self.0, head, self.1.into_string()).into_response()
+    }
+}
+
+const REFERRER_POLICY: HeaderName = http::header::REFERRER_POLICY;
+
+/// The fleet that a page is about.
+pub(super) struct Looked {
+    pub(super) fleet: Fleet,
+    pub(super) at: At,
+    pub(super) rights: Rights,
+}
+
+/// What an address says that belongs to one list or moment alone.
+const OWN: [&str; 3] = ["at", "page", "before"];
+/// What is kept of an address.
+const OTHERS: usize = 8;
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct PageQuery {
+    at: Option<String>,
+}
+
+impl FromRequestParts<Api> for Looked {
+    type Rejection = Page;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Page> {
+        let State(api) = State::<Api>::from_request_parts(parts, api)
+            .await
+            .unwrap_or_else(|never| match never {});
+        let query = Query::<PageQuery>::try_from_uri(&parts.uri).unwrap_or_default();
+        // A form sends what nobody filled in, too.
+        let asked = query.0.at.filter(|text| !text.is_empty());
+        let asked = asked.map(|text| text.parse::<Moment>()).transpose();
+        let asked = asked.map_err(|error| {
+            refused(&Problem::wrong(StatusCode::BAD_REQUEST, error.to_string()))
+        })?;
+        let others = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).unwrap_or_default();
+        let others = others.0.into_iter();
+        let others =
+            others.filter(|(key, value)| !OWN.contains(&key.as_str()) && !value.is_empty());
+        let rights = parts.extensions.get::<Caller>();
+        let rights = rights.map_or(Rights::Look, |caller| caller.rights);
+        let mut looked = Self::of(&api, asked, rights)
+            .await
+            .map_err(|problem| refused(&problem))?;
+        looked.at.others = others.take(OTHERS).collect();
+        Ok(looked)
+    }
+}
+
+impl Looked {
+    async fn of(api: &Api, asked: Option<Moment>, rights: Rights) -> Result<Self, Problem> {
+        let fleet = api.fleet_at(asked).await?;
+        let newest = fleet.history().newest_event().await?;
+        let at = At {
+            asked,
+            end: api.fleet().history().end(),
+            shown: newest.as_ref().map_or(0, |(offset, _)| *offset),
+            time: newest.map(|(_, time)| time).unwrap_or_default(),
+            others: Vec::new(),
+        };
+        Ok(Self { fleet, at, rights })
+    }
+
+    /// Whether who asks may change something of what is shown: the past is as it is.
+    pub(super) fn may_operate(&self) -> bool {
+        self.at.asked.is_none() && self.rights >= Rights::Operate
+    }
+
+    /// A whole page of it.
+    pub(super) fn page(&self, title: &str, path: &str, main: &Markup) -> Page {
+        Page(
+            StatusCode::OK,
+            layout::whole(title, path, Some(&self.at), main),
+        )
+    }
+}
+
+/// Why there is no page.
+pub(super) fn refused(problem: &Problem) -> Page {
+    let status = StatusCode::from_u16(problem.status);
+    let main = html! {
+        h1 { (problem.title) }
+        p role="alert" { strong { (problem.code) } " " (problem.detail) }
+        p { (problem.remedy) }
+        p { a href="/" { "Show the fleet as it is now" } }
+    };
+    let status = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    Page(status, layout::whole(&problem.title, "", None, &main))
+}
+
+/// Who asks, where they may operate.
+pub(super) fn operator(caller: Option<&Caller>) -> Result<&Caller, Page> {
+    match caller {
+        Some(caller) if caller.rights >= Rights::Operate => Ok(caller),
+        Some(caller) => Err(refused(&caller.refused())),
+        None => Err(refused(&Problem::looks_only())),
+    }
+}
+
+/// On to another page, after something was done.
+pub(super) fn on_to(path: &str) -> Response {
+    (StatusCode::SEE_OTHER, [(LOCATION, path)]).into_response()
+}
+
+impl From<Problem> for Page {
+    fn from(problem: Problem) -> Self {
+        refused(&problem)
+    }
+}
+
+impl From<vsiflow_workflows::fleet::FleetError> for Page {
+    fn from(error: vsiflow_workflows::fleet::FleetError) -> Self {
+        refused(&error.into())
+    }
+}

@@ -1,0 +1,165 @@
+//! What several pages show of the same objects: tables of VSIs, images, events and conditions, and members.
+
+use maud::{Markup, html};
+use vsiflow_workflows::fleet::{
+    Condition, HistoryLine, ImageObject, PoolMember, UploadProgress, VsiSummary,
+};
+
+use super::{address, looked::Looked, state::state, text};
+
+/// Members that are shown of one pool.
+const MEMBERS: usize = 250;
+/// VSIs, one a line.
+pub(super) fn vsis(rows: &[&VsiSummary], looked: &Looked) -> Markup {
+    html! {
+        div.wide tabindex="0" role="region" aria-label="VSIs" {
+            table {
+                thead { tr {
+                    th scope="col" { "Name" } th scope="col" { "Phase" } th scope="col" { "Step" }
+                    th scope="col" { "Addresses" } th scope="col" { "Host" } th scope="col" { "Since" }
+                } }
+                tbody {
+                    @for vsi in rows { (vsi_row(vsi, looked)) }
+                }
+            }
+        }
+    }
+}
+
+fn vsi_row(vsi: &VsiSummary, looked: &Looked) -> Markup {
+    let meta = &vsi.metadata;
+    let full = match meta.namespace.as_str() {
+        "default" | "" => meta.name.clone(),
+        namespace => format!("{namespace}/{}", meta.name),
+    };
+    html! {
+        tr {
+            th scope="row" {
+                @match meta.namespace.as_str() {
+                    "" => (text::visible(&full)),
+                    namespace => a href=(address::vsi(namespace, &meta.name, looked)) { (text::visible(&full)) },
+                }
+            }
+            td { (state(vsi.phase.as_str())) }
+            td {
+                @if let Some(step) = &vsi.current_step { (step) }
+                @if let Some((done, total)) = vsi.progress {
+                    " " progress max=(total) value=(done) aria-label="steps done" {}
+                    " " (done) "/" (total)
+                }
+            }
+            td { (text::visible(&vsi.ip_addresses.join(", "))) }
+            td { a href=(address::host(&vsi.host, looked)) { (text::visible(&vsi.host)) } }
+            td { time { (meta.creation_timestamp) } }
+        }
+    }
+}
+
+/// Base images, with how far each upload is.
+pub(super) fn images<'a>(images: impl Iterator<Item = &'a ImageObject>, looked: &Looked) -> Markup {
+    html! {
+        div.wide tabindex="0" role="region" aria-label="Images" { table {
+            thead { tr {
+                th scope="col" { "Image" } th scope="col" { "Phase" } th scope="col" { "Upload" }
+                th scope="col" { "Host" } th scope="col" { "Pool" } th scope="col" { "VSIs" }
+                th scope="col" { "Size" } th scope="col" { "From" }
+            } }
+            tbody { @for image in images { tr {
+                th scope="row" { (text::visible(&image.name)) }
+                td { (state(&image.phase)) " " (text::visible(&image.message)) }
+                td { @if let Some(progress) = &image.progress { (upload(progress)) } }
+                td { a href=(address::host(&image.host, looked)) { (text::visible(&image.host)) } }
+                td { (image.pool) } td { (image.users) }
+                td { @if let Some(size) = image.size { (text::bytes(size)) } }
+                td { (text::visible(&image.url)) }
+            } } }
+        } }
+    }
+}
+
+/// How far an upload is.
+pub(super) fn upload(upload: &UploadProgress) -> Markup {
+    html! {
+        @if let Some(total) = upload.total_bytes {
+            progress max=(total) value=(upload.bytes) aria-label="bytes uploaded" {}
+            " "
+        }
+        (text::visible(&upload.to_string()))
+    }
+}
+
+/// Events, each with what it says.
+pub(super) fn events<'a>(lines: impl Iterator<Item = &'a HistoryLine>) -> Markup {
+    html! {
+        div.wide tabindex="0" role="region" aria-label="Events" { table {
+            thead { tr {
+                th scope="col" { "Offset" } th scope="col" { "Time" } th scope="col" { "Entity" }
+                th scope="col" { "Event" } th scope="col" { "Step" } th scope="col" { "Took" }
+                th scope="col" { "Actor" } th scope="col" { "Words" }
+            } }
+            tbody { @for line in lines { (event_row(line)) } }
+        } }
+    }
+}
+
+fn event_row(line: &HistoryLine) -> Markup {
+    html! {
+        tr {
+            td { a href={ "?at=" (line.offset) } { (line.offset) } }
+            td { time { (line.time) } }
+            td { (text::visible(&line.entity)) }
+            th scope="row" { (line.kind) }
+            td { @if let Some(step) = &line.step { (step) }
+                @if let Some(attempt) = line.attempt.filter(|attempt| *attempt > 1) { " ×" (attempt) } }
+            td { @if let Some(ms) = line.duration_ms { (text::took(ms)) } }
+            td { (text::visible(&line.actor)) }
+            td {
+                (text::visible(&line.reason)) " "
+                @if let Some(detail) = &line.detail { (text::visible(detail)) " " }
+                @if let Some(error) = &line.error {
+                    strong { (error.code) } " " (text::visible(&error.message)) " "
+                    (text::visible(&error.remedy))
+                }
+            }
+        }
+    }
+}
+
+/// Conditions, one a line.
+pub(super) fn conditions(conditions: &[Condition]) -> Markup {
+    html! {
+        h2 { "Conditions" }
+        div.wide tabindex="0" role="region" aria-label="Conditions" { table {
+            thead { tr {
+                th scope="col" { "Condition" } th scope="col" { "Status" } th scope="col" { "Reason" }
+                th scope="col" { "Message" } th scope="col" { "Since" }
+            } }
+            tbody { @for one in conditions { tr {
+                th scope="row" { (one.name) } td { (one.status) } td { (one.reason) }
+                td { (text::visible(&one.message)) } td { time { (one.last_transition_time) } }
+            } } }
+        } }
+    }
+}
+
+/// Members as a branch of a tree.
+pub(super) fn members(namespace: &str, members: &[PoolMember], looked: &Looked) -> Markup {
+    html! {
+        ul.tree {
+            @for member in members.iter().take(MEMBERS) {
+                li {
+                    a href=(address::vsi(namespace, &member.name, looked)) { (text::visible(&member.name)) }
+                    " " (state(member.phase.as_str()))
+                    @if !member.ready { " not ready" }
+                    @if !member.updated { " of another revision" }
+                    @if member.cordoned { " cordoned" }
+                    @if let Some(host) = &member.leaves { " leaves " (text::visible(host)) }
+                }
+            }
+            @if members.len() > MEMBERS {
+                li { (members.len().saturating_sub(MEMBERS)) " more: "
+                    a href={ "/?group=pool&q=" (text::segment(namespace)) (looked.at.more()) } { "the fleet by pool" } }
+            }
+        }
+    }
+}

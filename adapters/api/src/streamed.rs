@@ -1,0 +1,78 @@
+//! Answers that come bit by bit: lines, server-sent events, bytes.
+
+use std::marker::PhantomData;
+
+use aide::{
+    generate::GenContext,
+    openapi::{Operation, Response as Documented, StatusCode as Status},
+    operation::OperationOutput,
+};
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use schemars::JsonSchema;
+
+use crate::described;
+
+/// What an answer that comes bit by bit is made of.
+pub(crate) trait Media {
+    /// The type of its body.
+    const TYPE: &'static str;
+}
+
+/// One JSON object a line.
+pub(crate) enum Lines {}
+/// Server-sent events.
+pub(crate) enum Events {}
+/// What a guest wrote: any bytes.
+pub(crate) enum Console {}
+
+impl Media for Lines {
+    const TYPE: &'static str = "application/x-ndjson";
+}
+
+impl Media for Events {
+    const TYPE: &'static str = "text/event-stream";
+}
+
+impl Media for Console {
+    const TYPE: &'static str = "application/octet-stream";
+}
+
+/// An answer that comes bit by bit; each bit is a `T`.
+pub(crate) struct Streamed<M, T> {
+    body: Body,
+    item: PhantomData<fn() -> (M, T)>,
+}
+
+impl<M, T> Streamed<M, T> {
+    pub(crate) fn of(body: Body) -> Self {
+        let item = PhantomData;
+        Self { body, item }
+    }
+}
+
+impl<M: Media, T> IntoResponse for Streamed<M, T> {
+    fn into_response(self) -> Response {
+        let head = [(CONTENT_TYPE, M::TYPE), (CACHE_CONTROL, "no-store")];
+        (head, self.body).into_response()
+    }
+}
+
+impl<M: Media, T: JsonSchema> OperationOutput for Streamed<M, T> {
+    type Inner = T;
+
+    fn operation_response(ctx: &mut GenContext, _: &mut Operation) -> Option<Documented> {
+        let description = "What comes bit by bit: each line or event is of this schema";
+        Some(described::answer::<T>(ctx, M::TYPE, description))
+    }
+
+    fn inferred_responses(
+        ctx: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<Status>, Documented)> {
+        described::only::<Self>(ctx, operation, Some(200))
+    }
+}

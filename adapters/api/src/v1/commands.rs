@@ -1,0 +1,128 @@
+//! `POST /v1/commands`: a command line, done here, with its output as it comes.
+//!
+//! **Bounds.** `Content-Length` is required, and bodies of all callers together have a limit: whoever
+//! sends long files waits for others that do.
+
+use aide::{
+    axum::{ApiRouter, routing::post_with},
+    generate::GenContext,
+    openapi::{MediaType, Operation, RequestBody, SchemaObject},
+    operation::{OperationInput, set_body},
+};
+use axum::{
+    Extension,
+    body::{Body, Bytes},
+    extract::{Request, State},
+};
+use futures::stream;
+use http::{StatusCode, header::CONTENT_LENGTH};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::resource::about;
+use crate::{
+    Caller, CallerCommand, CommandLine, CommandRequest, Problem, Rights,
+    api::Api,
+    body,
+    commands::run::begin,
+    streamed::{Lines, Streamed},
+};
+
+/// The longest body, in bytes: files of 64 MiB, encoded.
+const LONGEST: u64 = 96 * 1024 * 1024;
+/// The longest of somebody who may only look, who has no files to send.
+const LONGEST_LOOK: u64 = 64 * 1024;
+
+pub(super) fn runs() -> ApiRouter<Api> {
+    let summary = "Run a command line and answer with its output as it comes";
+    ApiRouter::new().api_route(
+        "/v1/commands",
+        post_with(run, about("runCommand", "commands", summary)),
+    )
+}
+
+/// The body of a request for a command; it is not read before there is a place for it.
+struct CommandBody(Request);
+
+impl<S: Sync> axum::extract::FromRequest<S> for CommandBody {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self(request))
+    }
+}
+
+impl OperationInput for CommandBody {
+    fn operation_input(ctx: &mut GenContext, operation: &mut Operation) {
+        let content = MediaType {
+            schema: Some(SchemaObject {
+                json_schema: ctx.schema.subschema_for::<CommandRequest>(),
+                example: None,
+                external_docs: None,
+            }),
+            ..MediaType::default()
+        };
+        let body = RequestBody {
+            content: [("application/json".to_owned(), content)].into(),
+            required: true,
+            ..RequestBody::default()
+        };
+        set_body(ctx, operation, body);
+    }
+}
+
+/// Does a command and answers with what it prints.
+async fn run(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    CommandBody(asked): CommandBody,
+) -> Result<Streamed<Lines, CommandLine>, Problem> {
+    let (request, held) = read(&api, caller.rights, asked).await?;
+    let about = api.commands().about(&request.args);
+    let about = match caller.rights {
+        Rights::Everything => about?,
+        // What is nothing that is done here is nothing to look at, either.
+        rights => about
+            .ok()
+            .filter(|about| about.needs <= rights)
+            .ok_or_else(|| caller.refused())?,
+    };
+    let turn = api.turns().turn(about).await?;
+    let command = CallerCommand {
+        request,
+        actor: caller.actor,
+    };
+    let lines = begin(&api, command, about, (held, turn));
+    let streamed = stream::unfold(lines, |mut lines| async move {
+        let line: Bytes = lines.recv().await?;
+        Some((Ok::<_, std::io::Error>(line), lines))
+    });
+    Ok(Streamed::of(Body::from_stream(streamed)))
+}
+
+/// What is asked, and the room that it takes.
+async fn read(
+    api: &Api,
+    rights: Rights,
+    request: Request,
+) -> Result<(CommandRequest, OwnedSemaphorePermit), Problem> {
+    let longest = match rights {
+        Rights::Look => LONGEST_LOOK,
+        Rights::Operate | Rights::Everything => LONGEST,
+    };
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let length = length
+        .ok_or_else(|| Problem::wrong(StatusCode::LENGTH_REQUIRED, "there is no Content-Length"))?;
+    let held = if length <= longest {
+        api.turns().body(length).await?
+    } else {
+        return Err(body::too_long(longest));
+    };
+    let bytes = body::whole(request.into_body(), longest).await?;
+    let parsed = serde_json::from_slice(&bytes);
+    let parsed = parsed.map_err(|error| {
+        let detail = format!("the body cannot be read: {error}");
+        Problem::wrong(StatusCode::BAD_REQUEST, detail)
+    })?;
+    Ok((parsed, held))
+}

@@ -1,0 +1,62 @@
+//! What every resource of `/v1` has: its answer, its list, how it is named, and its description.
+
+use aide::transform::TransformOperation;
+use axum::Json;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use vsiflow_workflows::fleet::Moment;
+
+use crate::Problem;
+
+/// What a handler answers with.
+pub(crate) type Answer<T> = Result<Json<T>, Problem>;
+
+/// Describes an operation.
+pub(crate) fn about(
+    id: &'static str,
+    tag: &'static str,
+    summary: &'static str,
+) -> impl FnOnce(TransformOperation<'_>) -> TransformOperation<'_> {
+    move |operation| operation.id(id).tag(tag).summary(summary)
+}
+
+/// A list, as Kubernetes has it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "{T}List")]
+pub(crate) struct List<T> {
+    /// `v1`.
+    api_version: &'static str,
+    /// `List`.
+    kind: &'static str,
+    /// What there is.
+    items: Vec<T>,
+}
+
+impl<T> List<T> {
+    pub(crate) fn of(items: Vec<T>) -> Json<Self> {
+        Json(Self {
+            api_version: "v1",
+            kind: "List",
+            items,
+        })
+    }
+}
+
+/// An object by namespace and name.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "Named")]
+pub(crate) struct ObjectPath {
+    /// The namespace.
+    pub(crate) namespace: String,
+    /// The name.
+    pub(crate) name: String,
+}
+
+/// At which moment.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct AtQuery {
+    /// After the event of this offset, or at this time (RFC 3339) [default: now].
+    pub(crate) at: Option<Moment>,
+}

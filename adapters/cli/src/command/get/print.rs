@@ -1,0 +1,157 @@
+//! How `get` prints what it found: as tables, names, or whole objects of one kind or of several.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::rows::{TableRow, arrange, values};
+use crate::{
+    args::{GetArgs, ListFormat, OutputFormat},
+    exit::{CommandOutcome, Exit, ExitProblem},
+    output::{self, table},
+};
+
+/// What is asked for of one kind after another.
+pub(super) struct Query<'a> {
+    pub(super) args: &'a GetArgs,
+    pub(super) names: &'a [String],
+    /// What is printed as a whole in the end, where several kinds are asked for.
+    pub(super) several: Option<Several>,
+}
+
+/// What was found of several kinds.
+#[derive(Default)]
+pub(super) struct Several {
+    /// The objects of a list.
+    gathered: Vec<Value>,
+    /// How many tables were printed.
+    tables: usize,
+    /// As the kind stands before a name.
+    pub(super) prefix: String,
+}
+
+/// How a list is spoken of.
+pub(super) struct Listed {
+    what: &'static str,
+    /// What stands before a name.
+    prefix: &'static str,
+    /// Whether one object was named: it is printed by itself.
+    single: bool,
+}
+
+impl Listed {
+    /// Objects of which several may have one name, each on a host of its own.
+    pub(super) const OBJECTS: Self = Self {
+        what: "objects",
+        prefix: "",
+        single: false,
+    };
+
+    /// Objects of one kind, of which each has a name of its own.
+    pub(super) fn named(what: &'static str, prefix: &'static str, names: &[String]) -> Self {
+        let single = names.len() == 1;
+        Self {
+            what,
+            prefix,
+            single,
+        }
+    }
+
+    /// The one object that was named, or the list.
+    fn whole<'v>(&self, values: &'v [Value]) -> Cow<'v, Value> {
+        match values {
+            [one] if self.single => Cow::Borrowed(one),
+            all => Cow::Owned(output::list(all)),
+        }
+    }
+}
+
+/// Prints what was found of one kind, or gathers it where several are printed as a whole.
+pub(super) fn print<T: Serialize>(
+    query: &mut Query<'_>,
+    listed: &Listed,
+    rows: Vec<TableRow<T>>,
+    table: impl Fn(&[T]) -> table::Table,
+) -> CommandOutcome {
+    let args = query.args;
+    let rows = arrange(args, rows)?;
+    let prefix = match &query.several {
+        Some(several) => several.prefix.clone(),
+        None => listed.prefix.to_owned(),
+    };
+    match (&args.output, &mut query.several) {
+        (Some(ListFormat::Plain(OutputFormat::Name)), _) => {
+            for row in &rows {
+                output::line(&format!("{prefix}{}", row.name()?));
+            }
+        }
+        (None | Some(ListFormat::Plain(OutputFormat::Wide)), several) => {
+            let objects: Vec<T> = rows.into_iter().map(|row| row.object).collect();
+            if several
+                .as_mut()
+                .is_none_or(|several| several.begins(&objects))
+            {
+                print_table(args, listed, &table(&objects));
+            }
+        }
+        (Some(_), Some(several)) => several.gathered.extend(values(&rows)?),
+        (Some(format), None) => print_whole(args, format, &values(&rows)?, listed)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn print_table(args: &GetArgs, listed: &Listed, table: &table::Table) {
+    if args.no_headers {
+        output::table_rows(table, listed.what)
+    } else {
+        output::table_of_what_is_known(table, listed.what)
+    }
+}
+
+/// Prints what is no table and no list of names.
+fn print_whole(
+    args: &GetArgs,
+    format: &ListFormat,
+    values: &[Value],
+    listed: &Listed,
+) -> Result<(), ExitProblem> {
+    match format {
+        ListFormat::Plain(format) => output::print(&listed.whole(values), *format),
+        ListFormat::Columns(columns) => {
+            let text = columns.render(values, !args.no_headers);
+            output::line(text.trim_end());
+            Ok(())
+        }
+        ListFormat::JsonPath(template) => {
+            let text = template.render(&listed.whole(values));
+            output::raw(text.as_bytes())
+        }
+    }
+}
+
+impl Several {
+    /// Whether a table of these is printed; an empty line parts it from the one before.
+    fn begins<T>(&mut self, objects: &[T]) -> bool {
+        if objects.is_empty() {
+            return false;
+        }
+        if self.tables > 0 {
+            output::line("");
+        }
+        self.tables = self.tables.saturating_add(1);
+        true
+    }
+
+    /// Prints what is printed as a whole.
+    pub(super) fn finish(&self, args: &GetArgs) -> CommandOutcome {
+        match &args.output {
+            None | Some(ListFormat::Plain(OutputFormat::Wide)) if self.tables == 0 => {
+                output::note("No objects found.");
+            }
+            None | Some(ListFormat::Plain(OutputFormat::Wide | OutputFormat::Name)) => {}
+            Some(format) => print_whole(args, format, &self.gathered, &Listed::OBJECTS)?,
+        }
+        Ok(Exit::Done)
+    }
+}

@@ -1,0 +1,130 @@
+//! The rows of a list: which are kept, and in which order.
+
+use std::{cell::OnceCell, cmp::Ordering};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    args::GetArgs,
+    exit::{Exit, ExitProblem},
+    output::jsonpath,
+};
+
+/// An object of a list. It is serialised once, and only if somebody asks for that.
+pub(super) struct TableRow<T> {
+    pub(super) object: T,
+    shape: fn(Value) -> Value,
+    json: OnceCell<Value>,
+}
+
+/// Rows of them; `shape` makes of their JSON what is printed.
+pub(super) fn rows<T>(objects: Vec<T>, shape: fn(Value) -> Value) -> Vec<TableRow<T>> {
+    let row = |object| TableRow {
+        object,
+        shape,
+        json: OnceCell::new(),
+    };
+    objects.into_iter().map(row).collect()
+}
+
+impl<T: Serialize> TableRow<T> {
+    /// As it is printed.
+    pub(super) fn json(&self) -> Result<&Value, ExitProblem> {
+        if self.json.get().is_none() {
+            let value = serde_json::to_value(&self.object).map_err(ExitProblem::defect)?;
+            let _ = self.json.set((self.shape)(value));
+        }
+        let made = self.json.get();
+        made.ok_or_else(|| ExitProblem::defect("an object without its JSON"))
+    }
+
+    pub(super) fn name(&self) -> Result<&str, ExitProblem> {
+        let name = self.json()?.pointer("/metadata/name");
+        Ok(name.and_then(Value::as_str).unwrap_or(""))
+    }
+}
+
+/// Those of these names.
+///
+/// # Errors
+/// `VSI0703` where one of the names is nobody's.
+pub(super) fn of_names<T: Serialize>(
+    rows: Vec<TableRow<T>>,
+    names: &[String],
+) -> Result<Vec<TableRow<T>>, ExitProblem> {
+    let mut found = Vec::new();
+    for row in rows {
+        let name = row.name()?.to_owned();
+        found.push((name, row));
+    }
+    let is_there = |wanted: &&String| found.iter().any(|(name, _)| name == *wanted);
+    if let Some(missing) = names.iter().find(|wanted| !is_there(wanted)) {
+        let message = format!("{missing} is not known here");
+        let remedy = "`vsiflow get` lists the names";
+        return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
+    }
+    let meant = found.into_iter().filter(|(name, _)| names.contains(name));
+    Ok(meant.map(|(_, row)| row).collect())
+}
+
+/// Their JSON.
+pub(super) fn values<T: Serialize>(rows: &[TableRow<T>]) -> Result<Vec<Value>, ExitProblem> {
+    rows.iter().map(|row| row.json().cloned()).collect()
+}
+
+/// Keeps what the field selector matches, in the order that is asked for.
+pub(super) fn arrange<T: Serialize>(
+    args: &GetArgs,
+    rows: Vec<TableRow<T>>,
+) -> Result<Vec<TableRow<T>>, ExitProblem> {
+    let fields = &args.selection.field_selector;
+    if fields.is_none() && args.sort_by.is_none() {
+        return Ok(rows);
+    }
+    let mut kept = Vec::new();
+    for row in rows {
+        let value = row.json()?;
+        if fields.as_ref().is_none_or(|fields| fields.matches(value)) {
+            let key = args.sort_by.as_ref().and_then(|path| sort_key(path, value));
+            kept.push((key, row));
+        }
+    }
+    if let Some(path) = &args.sort_by
+        && !kept.is_empty()
+        && kept.iter().all(|(key, _)| key.is_none())
+    {
+        return Err(nothing_to_sort_by(path));
+    }
+    kept.sort_by(|(one, _), (other, _)| by_key(one.as_ref(), other.as_ref()));
+    Ok(kept.into_iter().map(|(_, row)| row).collect())
+}
+
+/// As kubectl refuses it: a slip of the pen would leave any order.
+fn nothing_to_sort_by(path: &str) -> ExitProblem {
+    let path = path.trim_start_matches('$');
+    let message = format!("--sort-by: none of the objects has a field at {path}");
+    let remedy = "`-o json` shows the fields that there are";
+    ExitProblem::new(Exit::Usage, "VSI0810", message, remedy)
+}
+
+/// What stands at a path; none where nothing does.
+fn sort_key(path: &str, value: &Value) -> Option<Value> {
+    jsonpath::found(value, path)
+        .first()
+        .map(|found| (*found).clone())
+}
+
+/// Numbers by their size, all else by its text; what has nothing there comes first.
+fn by_key(one: Option<&Value>, other: Option<&Value>) -> Ordering {
+    match (one, other) {
+        (Some(Value::Number(one)), Some(Value::Number(other))) => {
+            let numbers = (one.as_f64(), other.as_f64());
+            numbers.0.partial_cmp(&numbers.1).unwrap_or(Ordering::Equal)
+        }
+        (one, other) => {
+            let text = |key: Option<&Value>| key.map(jsonpath::text_of);
+            text(one).cmp(&text(other))
+        }
+    }
+}

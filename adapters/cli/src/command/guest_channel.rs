@@ -1,0 +1,185 @@
+//! `console` and `vnc`: a guest's console or screen, opened here or by whoever holds the state directory.
+//!
+//! Without a daemon the state directory is held only to record the opening and the closing, so that an open
+//! console keeps nobody out. Where a daemon holds it, the console goes through its socket, and the daemon
+//! records both.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use vsiflow_api::Place;
+use vsiflow_workflows::fleet::{ConsoleAccess, ConsoleWay};
+
+use super::{console, journal_file::unwritable, vnc};
+use crate::{
+    actor,
+    args::{Common, ConsoleArgs, TargetArg, VncArgs},
+    compose::{self, App, console_marks::OpenMark},
+    daemon::{self, AGAIN, PATIENCE},
+    exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
+    output, terminal, work,
+};
+
+/// How long others may hold the state directory before the closing stays unrecorded.
+const RECORDING: Duration = Duration::from_secs(20);
+
+/// A VSI's serial console on the caller's terminal.
+pub(super) async fn console(common: &Common, args: &ConsoleArgs) -> CommandOutcome {
+    if App::held().is_none() {
+        terminal::check(args.stdin)?;
+    }
+    open(common, GuestChannel::Console(args)).await
+}
+
+/// A VSI's screen at a port of this machine.
+pub(super) async fn screen(common: &Common, args: &VncArgs) -> CommandOutcome {
+    open(common, GuestChannel::Screen(args)).await
+}
+
+/// What is opened of a guest.
+#[derive(Clone, Copy)]
+enum GuestChannel<'a> {
+    Console(&'a ConsoleArgs),
+    Screen(&'a VncArgs),
+}
+
+impl<'a> GuestChannel<'a> {
+    fn way(self) -> ConsoleWay {
+        match self {
+            Self::Console(_) => ConsoleWay::Serial,
+            Self::Screen(_) => ConsoleWay::Vnc,
+        }
+    }
+
+    fn target(self) -> &'a TargetArg {
+        match self {
+            Self::Console(args) => &args.target,
+            Self::Screen(args) => &args.target,
+        }
+    }
+
+    fn force(self) -> bool {
+        matches!(self, Self::Console(args) if args.force)
+    }
+
+    /// Uses what is recorded as opened, to its end.
+    async fn with(self, access: &ConsoleAccess) -> CommandOutcome {
+        match self {
+            Self::Console(args) => console::here(access, args).await,
+            Self::Screen(args) => vnc::here(access, args).await,
+        }
+    }
+
+    /// By a daemon, which answers there; none where nobody does.
+    async fn through(self, place: &Place) -> Option<CommandOutcome> {
+        match self {
+            Self::Console(args) => console::through(place, args).await,
+            Self::Screen(args) => vnc::through(place, args).await,
+        }
+    }
+}
+
+/// Opens something of a guest here, or by whoever holds the state directory.
+async fn open(common: &Common, wanted: GuestChannel<'_>) -> CommandOutcome {
+    if App::held().is_some() {
+        let (message, word) = ("it needs a connection of its own", wanted.way().as_str());
+        let remedy =
+            format!("ask for `POST …/virtualservers/NAME/{word}`; see docs/reference/daemon.md");
+        return Err(ExitProblem::new(Exit::Usage, "VSI0022", message, &remedy));
+    }
+    if let Some(place) = daemon::place(common)? {
+        return match wanted.through(&place).await {
+            Some(done) => done,
+            None => Err(console::silent(&place, wanted.way())),
+        };
+    }
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let problem = match here(common, wanted).await {
+            Err(problem) if problem.code == IN_USE => problem,
+            done => return done,
+        };
+        let place = Place::Socket(daemon::socket(&compose::state_path(common)?));
+        match wanted.through(&place).await {
+            Some(done) => return done,
+            None if Instant::now() < until => sleep(AGAIN).await,
+            None => return Err(problem),
+        }
+    }
+}
+
+async fn here(common: &Common, wanted: GuestChannel<'_>) -> CommandOutcome {
+    let app = App::open_to_record(common).await?;
+    let noted = note_opened(&app, wanted).await;
+    // Whoever has a console open keeps nobody from the state directory.
+    app.close().await;
+    let (access, mark) = noted?;
+    let done = wanted.with(&access).await;
+    let why = done.as_ref().err().map_or("", |problem| &problem.message);
+    note_closed(common, (&access, mark), wanted.way(), why).await;
+    done
+}
+
+async fn note_opened(
+    app: &App,
+    wanted: GuestChannel<'_>,
+) -> Result<(ConsoleAccess, OpenMark), ExitProblem> {
+    let (fleet, target, way) = (&app.fleet, wanted.target(), wanted.way());
+    let name = target.name();
+    let access = fleet.vsis().console(&target.namespace, &name, way).await?;
+    let (state, vsi) = (app.state_path().to_owned(), access.uuid());
+    // Before the record: an end without a beginning says less than a beginning without an end.
+    let mark = work::off_runtime(move || OpenMark::make(&state, vsi, way)).await?;
+    let mark = mark.map_err(|error| unwritable(app.state_path(), &error))?;
+    let by = actor::by("");
+    match fleet
+        .vsis()
+        .note_console_opened(&access, wanted.force(), by)
+        .await
+    {
+        Ok(()) => Ok((access, mark)),
+        Err(error) => {
+            mark.remove();
+            Err(error.into())
+        }
+    }
+}
+
+/// Records the end, as soon as others let go of the state directory.
+async fn note_closed(
+    common: &Common,
+    (access, mark): (&ConsoleAccess, OpenMark),
+    way: ConsoleWay,
+    why: &str,
+) {
+    let until = Instant::now() + RECORDING;
+    let problem = loop {
+        match App::open_to_record(common).await {
+            Ok(app) => {
+                let fleet = &app.fleet;
+                let noted = fleet
+                    .vsis()
+                    .note_console_closed(access, why, actor::by(""))
+                    .await;
+                match noted {
+                    Ok(()) => {
+                        mark.remove();
+                        app.close().await;
+                        return;
+                    }
+                    Err(error) => {
+                        app.close().await;
+                        break error.into();
+                    }
+                }
+            }
+            Err(problem) if problem.code == IN_USE && Instant::now() < until => sleep(AGAIN).await,
+            Err(problem) => break problem,
+        }
+    };
+    let ExitProblem { code, message, .. } = problem;
+    let word = way.as_str();
+    output::warning(&format!(
+        "that the {word} is closed is not recorded: {message} ({code})"
+    ));
+}

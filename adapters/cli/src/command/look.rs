@@ -1,0 +1,40 @@
+//! A list as `get` prints it, looked at again and again: here, or by the holder of the state directory.
+
+use super::get;
+use crate::{
+    args::{Common, GetArgs},
+    exit::ExitProblem,
+    output::times::Times,
+    work::ask::{answer, is_silence},
+};
+
+/// The list as it is now; nothing where the holder of the state directory does not answer just now,
+/// so that what was shown last stays true.
+pub(super) async fn look(common: &Common, args: &GetArgs) -> Result<String, ExitProblem> {
+    let here = Box::pin(get::run(common, args.clone()));
+    match answer(common, here, words(args)).await {
+        Err(problem) if is_silence(&problem) => Ok(String::new()),
+        answered => answered,
+    }
+}
+
+/// The same command for the holder of the state directory.
+fn words(args: &GetArgs) -> Vec<String> {
+    let mut words = vec!["vsiflow".to_owned(), "get".to_owned()];
+    words.extend(args.words.iter().cloned());
+    words.extend(["-n".to_owned(), args.scope.namespace.clone()]);
+    words.extend(args.scope.all_namespaces.then(|| "-A".to_owned()));
+    words.extend(args.deleted.then(|| "--deleted".to_owned()));
+    words.extend(args.selection.words());
+    if let Some(path) = &args.sort_by {
+        words.push(format!("--sort-by={path}"));
+    }
+    words.extend(args.no_headers.then(|| "--no-headers".to_owned()));
+    if args.times.time == Times::Absolute {
+        words.push("--time=absolute".to_owned());
+    }
+    if let Some(format) = &args.output {
+        words.extend(["-o".to_owned(), format.word()]);
+    }
+    words
+}

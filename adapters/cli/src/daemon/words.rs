@@ -1,0 +1,22 @@
+//! A command line in words, for a holder of the state directory whose folder is another.
+
+use crate::args::Cli;
+
+/// The words of this process, with the paths of files made absolute.
+pub(crate) fn words(cli: &Cli) -> Vec<String> {
+    let files = cli.command.files();
+    let absolute = |word: &str| {
+        let named = files.iter().find(|file| file.as_os_str() == word);
+        let absolute = named.and_then(|file| std::path::absolute(file).ok());
+        absolute.map_or_else(|| word.to_owned(), |path| path.display().to_string())
+    };
+    let words = std::env::args();
+    words
+        .map(|word| match word.split_once('=') {
+            Some((option, value)) if option.starts_with("--") => {
+                format!("{option}={}", absolute(value))
+            }
+            _ => absolute(&word),
+        })
+        .collect()
+}
