@@ -1,22 +1,31 @@
 //! One read of a source for all hosts that start together.
 //!
 //! Who opens an image while another has just begun to read it joins that read: each piece comes
-//! from the source once. The read goes as fast as the fastest takes it; what it keeps for the
-//! others is bounded, and one that falls further behind leaves the group and reads on by itself.
+//! from the source once. Who has asked about the image is expected to open it soon, and a read waits for
+//! those a moment at its start. What it keeps for slower members is bounded; it waits for them, too, for a small
+//! part of its time. One that falls further behind leaves the group and reads on by itself.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::time::Instant;
 use vsiflow_steps::ports::{
     ImageSource, ImageStream, SourceError, SourceInfo,
     pieces::{ContentPieces, PIECE},
 };
+
+use self::expected::ExpectedReaders;
+use self::hold_up::HoldUp;
+
+mod expected;
+mod hold_up;
 
 /// Pieces of [`PIECE`] bytes that are kept for those behind the fastest.
 const RING: usize = 16;
@@ -24,6 +33,8 @@ const RING: usize = 16;
 const AHEAD: u64 = 4;
 /// Who comes before so many pieces were read joins.
 const JOIN: usize = 12;
+/// The longest that a read waits after these pieces for those who are expected.
+const GATHER: Duration = Duration::from_secs(2);
 
 type SharedPiece = Result<Bytes, SourceError>;
 
@@ -31,15 +42,40 @@ type SharedPiece = Result<Bytes, SourceError>;
 pub(crate) struct SharedSource<S> {
     source: Arc<S>,
     reads: Arc<Mutex<HashMap<String, Weak<PendingRead>>>>,
+    expected: Arc<ExpectedReaders>,
 }
 
 /// One read of an image.
 struct PendingRead {
     info: SourceInfo,
     state: Mutex<ReadState>,
-    /// The pieces that the fastest has taken.
-    taken: AtomicU64,
+    /// The pieces that each member has taken.
+    taken: Mutex<Vec<Weak<AtomicU64>>>,
     went_on: Arc<Notify>,
+}
+
+impl PendingRead {
+    /// The pieces that the slowest and the fastest member have taken.
+    fn taken(&self) -> (u64, u64) {
+        let mut members = locked(&self.taken);
+        members.retain(|member| member.strong_count() > 0);
+        let all = members.iter().filter_map(Weak::upgrade);
+        let all = all.map(|taken| taken.load(Ordering::Acquire));
+        all.map(|taken| (taken, taken))
+            .reduce(|(least, most), (taken, _)| (least.min(taken), most.max(taken)))
+            .unwrap_or_default()
+    }
+
+    /// Gives a piece to all members, and keeps it for others while these may join; whether anybody is left.
+    fn give(&self, piece: SharedPiece) -> bool {
+        let mut state = locked(&self.state);
+        match (&mut state.first, &piece) {
+            (Some(first), Ok(bytes)) if first.len() < JOIN => first.push(bytes.clone()),
+            _ => state.first = None,
+        }
+        let sender = state.pieces.as_ref();
+        sender.is_some_and(|sender| sender.send(piece).is_ok())
+    }
 }
 
 struct ReadState {
@@ -57,6 +93,7 @@ impl<S: ImageSource> SharedSource<S> {
         Self {
             source: Arc::new(source),
             reads: Arc::default(),
+            expected: Arc::default(),
         }
     }
 
@@ -77,6 +114,9 @@ impl<S: ImageSource> SharedSource<S> {
         first: VecDeque<Bytes>,
         pieces: broadcast::Receiver<SharedPiece>,
     ) -> SharedReader<S> {
+        let taken = Arc::new(AtomicU64::new(0));
+        locked(&read.taken).push(Arc::downgrade(&taken));
+        read.went_on.notify_one();
         SharedReader {
             source: self.source.clone(),
             url: url.to_owned(),
@@ -85,7 +125,7 @@ impl<S: ImageSource> SharedSource<S> {
                 read,
                 first,
                 pieces,
-                taken: 0,
+                taken,
             },
             position: 0,
         }
@@ -95,7 +135,9 @@ impl<S: ImageSource> SharedSource<S> {
 #[async_trait]
 impl<S: ImageSource> ImageSource for SharedSource<S> {
     async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
-        self.source.probe(url).await
+        let info = self.source.probe(url).await?;
+        self.expected.expect(url);
+        Ok(info)
     }
 
     async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
@@ -108,10 +150,11 @@ impl<S: ImageSource> ImageSource for SharedSource<S> {
         offset: u64,
         validator: Option<&str>,
     ) -> Result<Box<dyn ImageStream>, SourceError> {
-        match offset {
-            0 => self.share(url, validator).await,
-            _ => self.source.open_at(url, offset, validator).await,
+        if offset == 0 {
+            return self.share(url, validator).await;
         }
+        self.expected.came(url);
+        self.source.open_at(url, offset, validator).await
     }
 }
 
@@ -122,6 +165,7 @@ impl<S: ImageSource> SharedSource<S> {
         url: &str,
         validator: Option<&str>,
     ) -> Result<Box<dyn ImageStream>, SourceError> {
+        self.expected.came(url);
         let asked = match validator {
             Some(validator) => format!("{url} {validator}"),
             None => url.to_owned(),
@@ -145,34 +189,92 @@ impl<S: ImageSource> SharedSource<S> {
         let read = Arc::new(PendingRead {
             info: stream.info().clone(),
             state: Mutex::new(state),
-            taken: AtomicU64::new(0),
+            taken: Mutex::default(),
             went_on: Arc::default(),
         });
         let mut reads = locked(&self.reads);
         reads.retain(|_, other| other.strong_count() > 0);
         reads.insert(asked, Arc::downgrade(&read));
         drop(reads);
-        tokio::spawn(feed(Arc::downgrade(&read), stream));
+        let feeder = Feeder {
+            read: Arc::downgrade(&read),
+            sent: 0,
+            hold_up: HoldUp::begin(),
+            expected: self.expected.clone(),
+            url: url.to_owned(),
+        };
+        tokio::spawn(feeder.feed(stream));
         Ok(Box::new(self.member(url, read, VecDeque::new(), pieces)))
     }
 }
 
 /// Reads for the group until the image ends or nobody is left.
-async fn feed(read: Weak<PendingRead>, stream: Box<dyn ImageStream>) {
-    // What is kept is counted in pieces, so that they have one size.
-    let mut pieces = ContentPieces::new(stream, PIECE);
-    let mut sent = 0_u64;
-    while let Some(next) = read_for(&read, &mut pieces).await {
-        let Some(piece) = next.transpose() else {
-            break;
-        };
-        let failed = piece.is_err();
-        if !hand_out(&read, piece, sent).await || failed {
-            break;
+struct Feeder {
+    read: Weak<PendingRead>,
+    /// The pieces that were handed out.
+    sent: u64,
+    hold_up: HoldUp,
+    expected: Arc<ExpectedReaders>,
+    url: String,
+}
+
+impl Feeder {
+    async fn feed(mut self, stream: Box<dyn ImageStream>) {
+        // What is kept is counted in pieces, so that they have one size.
+        let mut pieces = ContentPieces::new(stream, PIECE);
+        while let Some(next) = read_for(&self.read, &mut pieces).await {
+            let Some(piece) = next.transpose() else {
+                break;
+            };
+            let failed = piece.is_err();
+            if self.sent == JOIN as u64 {
+                self.gather().await;
+            }
+            if !self.hand_out(piece).await || failed {
+                break;
+            }
+            self.sent = self.sent.saturating_add(1);
         }
-        sent = sent.saturating_add(1);
+        end(&self.read);
     }
-    end(&read);
+
+    /// Waits for those who are expected to join, as long as anybody is there.
+    async fn gather(&self) {
+        let until = Instant::now() + GATHER;
+        while self.expected.any(&self.url) && self.read.strong_count() > 0 {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return,
+                () = tokio::time::sleep(GATHER / 100) => {}
+            }
+        }
+    }
+
+    /// Gives a piece to all once the fastest is near, and the slowest as far as there is time for it; whether
+    /// anybody is left.
+    async fn hand_out(&mut self, piece: SharedPiece) -> bool {
+        loop {
+            let Some(read) = self.read.upgrade() else {
+                return false;
+            };
+            let (slowest, fastest) = read.taken();
+            let is_near = self.sent < fastest.saturating_add(AHEAD);
+            let would_lose = self.sent >= slowest.saturating_add(RING as u64);
+            let left = self.hold_up.left();
+            if is_near && (!would_lose || left.is_zero()) {
+                return read.give(piece);
+            }
+            // Not held while it waits: the read ends with its last member.
+            let went_on = read.went_on.clone();
+            drop(read);
+            if is_near {
+                let since = Instant::now();
+                let _ = tokio::time::timeout(left, went_on.notified()).await;
+                self.hold_up.waited(since);
+            } else {
+                went_on.notified().await;
+            }
+        }
+    }
 }
 
 /// What the source gives next; none once nobody is left to read it. A source may hold something for its
@@ -192,28 +294,6 @@ async fn read_for(
                 }
             }
         }
-    }
-}
-
-/// Gives a piece to all once the fastest is near; whether anybody is left.
-async fn hand_out(read: &Weak<PendingRead>, piece: SharedPiece, sent: u64) -> bool {
-    loop {
-        let Some(read) = read.upgrade() else {
-            return false;
-        };
-        if sent < read.taken.load(Ordering::Acquire).saturating_add(AHEAD) {
-            let mut state = locked(&read.state);
-            match (&mut state.first, &piece) {
-                (Some(first), Ok(bytes)) if first.len() < JOIN => first.push(bytes.clone()),
-                _ => state.first = None,
-            }
-            let sender = state.pieces.as_ref();
-            return sender.is_some_and(|sender| sender.send(piece).is_ok());
-        }
-        // Not held while it waits: the read ends with its last member.
-        let went_on = read.went_on.clone();
-        drop(read);
-        went_on.notified().await;
     }
 }
 
@@ -239,7 +319,7 @@ enum From {
         read: Arc<PendingRead>,
         first: VecDeque<Bytes>,
         pieces: broadcast::Receiver<SharedPiece>,
-        taken: u64,
+        taken: Arc<AtomicU64>,
     },
     Own(Box<dyn ImageStream>),
 }
@@ -270,8 +350,7 @@ impl<S: ImageSource> ImageStream for SharedReader<S> {
                     Some(piece) => Ok(Ok(piece)),
                     None => pieces.recv().await,
                 };
-                *taken = taken.saturating_add(1);
-                read.taken.fetch_max(*taken, Ordering::AcqRel);
+                taken.fetch_add(1, Ordering::AcqRel);
                 read.went_on.notify_one();
                 piece
             }
@@ -384,6 +463,55 @@ mod tests {
             tokio::task::yield_now().await;
         }
         numbers
+    }
+
+    async fn slowly(stream: &mut dyn ImageStream, each: Duration) -> Vec<u8> {
+        let mut numbers = Vec::new();
+        while let Some(piece) = stream.next().await.unwrap() {
+            numbers.push(piece[0]);
+            tokio::time::sleep(each).await;
+        }
+        numbers
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_waits_a_moment_for_those_who_asked_about_the_image() {
+        let source = SharedSource::new(Counted(AtomicUsize::new(0)));
+        for _ in 0..3 {
+            source.probe("x").await.unwrap();
+        }
+        let late = |after_ms| {
+            let source = &source;
+            async move {
+                tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                rest(source.open("x").await.unwrap().as_mut()).await
+            }
+        };
+        let began = Instant::now();
+        // The third one asked and never comes.
+        let (first, second) = tokio::join!(late(0), late(700));
+        assert!(first.len() == 200 && first == second);
+        assert_eq!(source.source.0.load(Ordering::Relaxed), 1);
+        assert!(began.elapsed() < GATHER * 2, "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_waits_for_members_that_are_little_slower_and_not_for_others() {
+        for (each_ms, reads) in [(1, 1), (1_000, 2)] {
+            let source = SharedSource::new(Counted(AtomicUsize::new(0)));
+            let mut fast = source.open("x").await.unwrap();
+            let mut slow = source.open("x").await.unwrap();
+            let fast = async {
+                let began = Instant::now();
+                rest(fast.as_mut()).await;
+                began.elapsed()
+            };
+            let each = Duration::from_millis(each_ms);
+            let (took, numbers) = tokio::join!(fast, slowly(slow.as_mut(), each));
+            assert!(numbers == (1..=200).collect::<Vec<u8>>());
+            assert_eq!(source.source.0.load(Ordering::Relaxed), reads);
+            assert!(took < Duration::from_secs(1), "{took:?}");
+        }
     }
 
     #[tokio::test]

@@ -1,0 +1,71 @@
+//! Who has asked about an image and will open it soon, as far as that can be told: every upload probes its source first.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Who has not come by then has the image already, or is held up.
+const SOON: Duration = Duration::from_secs(5);
+
+/// So many are remembered of an image; more make no difference.
+const MOST: usize = 64;
+
+/// The times at which each image was asked about, by its URL, of those who have not come yet.
+#[derive(Default)]
+pub(super) struct ExpectedReaders(Mutex<HashMap<String, VecDeque<Instant>>>);
+
+impl ExpectedReaders {
+    /// Somebody asked about it.
+    pub(super) fn expect(&self, url: &str) {
+        self.look(|all| {
+            let asked = all.entry(url.to_owned()).or_default();
+            asked.push_back(Instant::now());
+            if asked.len() > MOST {
+                asked.pop_front();
+            }
+        });
+    }
+
+    /// Somebody opens it.
+    pub(super) fn came(&self, url: &str) {
+        self.look(|all| all.get_mut(url).and_then(VecDeque::pop_front));
+    }
+
+    /// Whether anybody is still expected.
+    pub(super) fn any(&self, url: &str) -> bool {
+        self.look(|all| all.contains_key(url))
+    }
+
+    /// Looks at those who are expected, before and after without those who are not any more.
+    fn look<T>(&self, look: impl FnOnce(&mut HashMap<String, VecDeque<Instant>>) -> T) -> T {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, asked| {
+            asked.retain(|at| at.elapsed() < SOON);
+            !asked.is_empty()
+        });
+        look(&mut all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asked_is_expected_until_it_comes_or_takes_too_long() {
+        let expected = ExpectedReaders::default();
+        expected.came("x");
+        expected.expect("x");
+        expected.expect("x");
+        assert!(expected.any("x") && !expected.any("y"));
+        expected.came("x");
+        assert!(expected.any("x"));
+        expected.came("x");
+        assert!(!expected.any("x"));
+        expected.expect("x");
+        tokio::time::advance(SOON).await;
+        assert!(!expected.any("x"));
+    }
+}
