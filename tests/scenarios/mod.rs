@@ -47,6 +47,7 @@ mod image_identity;
 mod image_policies;
 mod images;
 mod invariants;
+mod journal_keys;
 mod kube;
 mod kube_deploy;
 mod kube_faults;

@@ -55,6 +55,11 @@ impl Site {
         }
     }
 
+    /// The key of its secrets and requests.
+    pub(super) fn key(&self) -> String {
+        std::fs::read_to_string(&self.key).unwrap()
+    }
+
     pub(super) fn named<'a>(&'a self, url: &'a str, arguments: &[&'a str]) -> Vec<&'a str> {
         [arguments, &["--journal", url, "--journal-key", &self.key]].concat()
     }

@@ -6,6 +6,7 @@ mod bundles;
 pub(crate) mod elsewhere;
 mod hosts;
 mod images;
+pub(crate) mod journal_key;
 mod open;
 pub(crate) mod retention;
 mod state_lock;

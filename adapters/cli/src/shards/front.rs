@@ -23,7 +23,7 @@ use crate::{
         kind_and_names, names_of, without_kind,
     },
     command,
-    compose::{App, elsewhere, state_path},
+    compose::{App, elsewhere, journal_key, state_path},
     exit::{Exit, ExitProblem},
     output::{self, sink},
     work::{self, DISK},
@@ -177,14 +177,14 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
             })))
         }
         Meeting::Acts(namespace, names, repeatable) => {
-            let sealer = needed_key(&cli.common).await?;
+            let sealer = needed_key().await?;
             let journal = of_names(&place, namespace, &names).await?;
             let asked = asked(&cli, Vec::new(), CommandPart::Own);
             let exit = ask::ask(&place.set, &sealer, journal, &asked, repeatable).await?;
             Ok(Routed::Answered(exit))
         }
         Meeting::Decides(repeatable) => {
-            let sealer = needed_key(&cli.common).await?;
+            let sealer = needed_key().await?;
             let asked = asked(&cli, Vec::new(), CommandPart::Own);
             let exit = ask::ask(&place.set, &sealer, DECIDES, &asked, repeatable).await?;
             Ok(Routed::Answered(exit))
@@ -381,7 +381,7 @@ fn asked(cli: &Cli, files: Vec<CommandFile>, part: CommandPart) -> CommandAsked 
 
 /// Has every journal that documents concern do its part.
 async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exit, ExitProblem> {
-    let sealer = needed_key(&cli.common).await?;
+    let sealer = needed_key().await?;
     let given = work::gather(&sources.files, sources.recursive).await?;
     let resolved = work::with_files(given.clone(), read(&cli.common, sources));
     let resolved = Box::pin(resolved).await?;
@@ -439,10 +439,11 @@ pub(super) async fn read(common: &Common, sources: &Sources) -> Result<Resolved,
 }
 
 /// The key that requests are sealed with.
-pub(super) async fn needed_key(common: &Common) -> Result<Sealer, ExitProblem> {
-    elsewhere::sealer(common).await?.ok_or_else(|| {
+pub(super) async fn needed_key() -> Result<Sealer, ExitProblem> {
+    journal_key::sealer().await?.ok_or_else(|| {
         let message = "what processes of a set ask of one another is sealed, and no key is named";
-        let remedy = "make one with `age-keygen -o FILE` and name it with --journal-key FILE, everywhere the same";
+        let remedy = "make one with `age-keygen -o FILE` and name it with --journal-key FILE, everywhere the same, or name a program that \
+                      prints it with --journal-key-command";
         ExitProblem::new(Exit::Usage, "VSI0835", message, remedy)
     })
 }
