@@ -125,6 +125,7 @@ mod shards_deaths;
 mod shards_placing;
 mod shards_pools;
 mod shards_quotas;
+mod shards_unheld;
 mod snapshot_schedules;
 mod snapshots;
 mod state_directory;

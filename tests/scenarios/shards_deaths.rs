@@ -87,6 +87,14 @@ impl Point {
                 "UPDATE",
                 format!("NEW.lane = 0 AND NEW.answer IS NULL{own}"),
             ),
+            // What hosts newly said is appended as well, and is not what was handed over.
+            Self::Appending if !of_pool => (
+                "fleet.3".to_owned(),
+                "INSERT",
+                "EXISTS (SELECT FROM vsiflow.shard_requests WHERE journal = 3 AND lane = 0 \
+                 AND begun_by <> '' AND answer IS NULL)"
+                    .to_owned(),
+            ),
             Self::Appending => ("fleet.3".to_owned(), "INSERT", appends_for(0)),
             Self::Answering => (
                 requests(),

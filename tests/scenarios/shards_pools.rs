@@ -15,7 +15,7 @@ use super::{
 };
 
 /// A pool whose members may be on any host with that label, one on each as long as there are some.
-fn pool(replicas: u32, label: &str, memory: &str, more: &str) -> String {
+pub(super) fn pool(replicas: u32, label: &str, memory: &str, more: &str) -> String {
     format!(
         "apiVersion: vsiflow.io/v1\nkind: VirtualServerPool\nmetadata: {{name: web}}\nspec:\n  replicas: {replicas}\n{more}  \
          template:\n    metadata: {{labels: {{app: pooled}}}}\n    spec:\n      imageURL: {SIMULATED_IMAGE}\n      guest: {{type: none}}\n      \
@@ -24,10 +24,10 @@ fn pool(replicas: u32, label: &str, memory: &str, more: &str) -> String {
     )
 }
 
-const BLUE: &str = "fleet: blue";
+pub(super) const BLUE: &str = "fleet: blue";
 
 /// The hosts of the pool's members that are running, by their names.
-fn members(site: &Site) -> BTreeMap<String, String> {
+pub(super) fn members(site: &Site) -> BTreeMap<String, String> {
     let all = places(site).into_iter();
     let own = all.filter(|(name, (_, phase))| name.starts_with("web-") && phase == "Running");
     own.map(|(name, (host, _))| (name, host)).collect()
