@@ -122,6 +122,7 @@ mod serial;
 mod service_manager;
 mod shards;
 mod shards_deaths;
+mod shards_groups;
 mod shards_placing;
 mod shards_pools;
 mod shards_quotas;

@@ -52,7 +52,7 @@ fn is_available(site: &Site) {
 
 /// Nothing that pools asked for is open, and each journal's chain holds.
 #[track_caller]
-fn nothing_is_left(site: &Site) {
+pub(super) fn nothing_is_left(site: &Site) {
     let open = "SELECT count(*) FROM vsiflow.shard_requests WHERE answer IS NULL AND lane < 2";
     until("something is open", || site.server.sql(open).trim() == "0");
     for journal in 0..4 {

@@ -15,7 +15,9 @@ use vsiflow_postgres::{
         requests::{Lane, NewRequest, Progress},
     },
 };
-use vsiflow_workflows::fleet::{ChosenHost, JournalReport, MemberQuestions, ReportQuestions};
+use vsiflow_workflows::fleet::{
+    ChosenHost, GuestQuestions, JournalReport, MemberQuestions, ReportQuestions,
+};
 
 use super::{members::stored::StoredAsk, problem};
 use crate::{
@@ -60,6 +62,8 @@ pub(super) enum CommandPart {
     DecideMembers(StoredAsk),
     /// What of that concerns its own objects.
     MembersHandedOver(StoredAsk),
+    /// To ask guests of members, and to record nothing.
+    AskGuests(GuestQuestions),
 }
 
 impl CommandPart {
@@ -67,7 +71,7 @@ impl CommandPart {
         match self {
             Self::Own | Self::HandedOver(_) | Self::MembersHandedOver(_) => Lane::Command,
             Self::Decide | Self::DecideMembers(_) => Lane::Decision,
-            Self::Report(_) | Self::ReportMembers(_) => Lane::Report,
+            Self::Report(_) | Self::ReportMembers(_) | Self::AskGuests(_) => Lane::Report,
         }
     }
 }

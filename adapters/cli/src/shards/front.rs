@@ -33,6 +33,8 @@ use crate::{
 const QUOTA: &str = "quota/";
 /// How a pool is.
 const POOL: &str = "pool/";
+/// How a group is.
+const GROUP: &str = "group/";
 
 /// Where a command goes on.
 pub(crate) enum Routed {
@@ -223,10 +225,10 @@ fn meeting(command: &CliCommand) -> Meeting<'_> {
         CliCommand::Describe(args) if is_quota(&args.names()) => Meeting::Refused(
             "one journal knows a part of what is used; `get quotas` shows all of it",
         ),
-        CliCommand::Describe(args) if are_pools(&args.names()) && args.at.is_some() => {
+        CliCommand::Describe(args) if make_members(&args.names()) && args.at.is_some() => {
             Meeting::Refused("a moment is one of a journal")
         }
-        CliCommand::Describe(args) if are_pools(&args.names()) => Meeting::Looks,
+        CliCommand::Describe(args) if make_members(&args.names()) => Meeting::Looks,
         CliCommand::Describe(args) => Meeting::LooksAt(&args.namespace, args.names()),
         CliCommand::History(args) => Meeting::LooksAt(&args.namespace, args.names()),
         CliCommand::Logs(args) if args.words.is_empty() => Meeting::Refused(NAMES),
@@ -269,7 +271,7 @@ fn meeting(command: &CliCommand) -> Meeting<'_> {
         CliCommand::Pause(args) | CliCommand::Unpause(args) if !args.names.is_empty() => {
             Meeting::Acts(&args.namespace, args.names.clone(), true)
         }
-        CliCommand::Retry(args) if names_of(&args.names).iter().any(|name| is_pool(name)) => {
+        CliCommand::Retry(args) if names_of(&args.names).iter().any(|name| makes_members(name)) => {
             Meeting::Refused("members are tried again by their own names")
         }
         CliCommand::Retry(args) if !args.names.is_empty() => {
@@ -287,14 +289,15 @@ fn meeting(command: &CliCommand) -> Meeting<'_> {
         CliCommand::Audit(_) | CliCommand::Replay(_) | CliCommand::Backup(_) => {
             Meeting::Refused("each journal has a chain of its own")
         }
-        CliCommand::Scale(args) if args.pool.is_group() || args.of_group.is_some() => {
-            Meeting::Refused("a set has no groups")
-        }
         CliCommand::Scale(_) | CliCommand::Cordon(_) | CliCommand::Uncordon(_) => {
             Meeting::Decides(true)
         }
         CliCommand::Rollback(args) if args.is_of_pool() && !args.dry_run => Meeting::Decides(false),
         CliCommand::Wait(_) => Meeting::Looks,
+        CliCommand::Output(args) => {
+            let group = format!("{GROUP}{}", args.name());
+            Meeting::LooksAt(&args.namespace, vec![group])
+        }
         _ => Meeting::Refused("it works on one journal"),
     }
 }
@@ -318,12 +321,13 @@ pub(super) fn is_asked(command: &CliCommand) -> bool {
     )
 }
 
-fn is_pool(name: &str) -> bool {
-    name.starts_with(POOL)
+/// Whether it is a pool or a group: they are in journal 0, and what they make is anywhere.
+fn makes_members(name: &str) -> bool {
+    name.starts_with(POOL) || name.starts_with(GROUP)
 }
 
-fn are_pools(names: &[String]) -> bool {
-    !names.is_empty() && names.iter().all(|name| is_pool(name))
+fn make_members(names: &[String]) -> bool {
+    !names.is_empty() && names.iter().all(|name| makes_members(name))
 }
 
 fn is_quota(names: &[String]) -> bool {
@@ -334,7 +338,7 @@ fn is_quota(names: &[String]) -> bool {
 async fn of_names(place: &SetPlace, namespace: &str, names: &[String]) -> Result<u16, ExitProblem> {
     let mut found: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
     for name in names {
-        if name.starts_with(QUOTA) || name.starts_with(POOL) {
+        if name.starts_with(QUOTA) || makes_members(name) {
             found.entry(DECIDES).or_default().push(name);
             continue;
         }
@@ -389,7 +393,7 @@ async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exi
     let limited = place.set.limited_among(&own::namespaces(&resolved)).await;
     let is_limited = !limited.map_err(elsewhere::problem)?.is_empty();
     let is_open = resolved.vsis.iter().any(is_open);
-    let of_journal_0 = !resolved.quotas.is_empty() || !resolved.pools.is_empty();
+    let of_journal_0 = !resolved.quotas.is_empty() || own::makes_members(&resolved);
     let is_decided = is_open || is_limited || of_journal_0;
     let mut journals = BTreeSet::new();
     for host in own::hosts(&resolved) {
@@ -516,7 +520,14 @@ mod tests {
             ("describe pool/web vsi/web", "looks at default pool/web web"),
             ("history pool/web", "looks at default pool/web"),
             ("scale pool/web --replicas 4", "again in journal 0"),
-            ("scale group/web --pool a --replicas 4", "refused"),
+            (
+                "scale group/web --pool a --replicas 4",
+                "again in journal 0",
+            ),
+            ("describe group web", "looks"),
+            ("delete group web", "again default group/web"),
+            ("output group/web token -n a", "looks at a group/web"),
+            ("retry group/web", "refused"),
             ("cordon web-1", "again in journal 0"),
             ("rollback pool/web", "once in journal 0"),
             ("rollback pool/web --dry-run", "refused"),
