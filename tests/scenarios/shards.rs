@@ -242,10 +242,7 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
     site.vsiflow.run(&keyless_delete).exits(2).says("VSI0835");
 
     for refused in [
-        &["retry", "pool/web"][..],
-        &["retry", "group/web"],
-        &["get", "--at", "4"],
-        &["get", "--watch"],
+        &["get", "--at", "4"][..],
         &["delete", "--all", "--yes"],
         &["pause", "--all"],
         &["audit", "verify"],

@@ -201,6 +201,9 @@ fn a_group_over_journals_comes_up_in_waves_scales_changes_and_goes() {
         .json();
     assert_eq!(memory["spec"]["machine"]["memory"], "384Mi");
 
+    site.run(&["retry", "group/ocp"])
+        .exits(0)
+        .says("vsi/ocp-boot-0: nothing to try again");
     // The newest wave goes first.
     let delete = start(&site, &["delete", "group/ocp", "--wait"]);
     until("the group does not go", || {

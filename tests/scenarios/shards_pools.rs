@@ -102,14 +102,26 @@ fn a_pool_over_journals_comes_up_scales_heals_and_goes() {
         .exits(0)
         .says("pool/web unchanged");
 
+    let mut watching = start(&site, &["get", "--watch"]);
+    assert!(watching.prints("web-2", 60), "{}", watching.told());
     site.run(&["scale", "pool/web", "--replicas", "5", "--wait"])
         .exits(0);
     assert_eq!(members(&site).len(), 5);
+    assert!(watching.prints("web-4", 60), "{}", watching.told());
+    watching.kill();
     site.run(&["scale", "pool/web", "--replicas", "4", "--wait"])
         .exits(0);
     let four = members(&site);
     assert_eq!(four.len(), 4);
     assert!(!places(&site).contains_key("web-4"));
+
+    // What is stuck of it is tried again in each journal that has members; here nothing is.
+    let retried = site.run(&["retry", "pool/web", "--wait"]).exits(0);
+    for name in four.keys() {
+        let nothing = format!("vsi/{name}: nothing to try again");
+        assert!(retried.stdout.contains(&nothing), "{retried:?}");
+    }
+    site.run(&["retry", "pool/nobody"]).exits(3).says("VSI0703");
 
     // Somebody deletes one, in its journal; the pool makes it again.
     let before = uid(&site, "web-1");

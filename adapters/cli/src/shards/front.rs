@@ -12,14 +12,14 @@ use vsiflow_postgres::{
 use super::{
     DECIDES, SetPlace,
     ask::{self, CommandAsked, CommandPart},
-    own,
+    own, retry,
 };
 use vsiflow_workflows::{fleet::is_open, spec::Resolved};
 
 use crate::{
     actor,
     args::{
-        AuditCommand, Cli, CliCommand, Common, OutputFormat, Sources, Targets, TopArgs,
+        AuditCommand, Cli, CliCommand, Common, OutputFormat, RetryArgs, Sources, Targets, TopArgs,
         kind_and_names, names_of, without_kind,
     },
     command,
@@ -32,9 +32,9 @@ use crate::{
 /// How a quota is named among other things.
 const QUOTA: &str = "quota/";
 /// How a pool is.
-const POOL: &str = "pool/";
+pub(super) const POOL: &str = "pool/";
 /// How a group is.
-const GROUP: &str = "group/";
+pub(super) const GROUP: &str = "group/";
 
 /// Where a command goes on.
 pub(crate) enum Routed {
@@ -58,6 +58,8 @@ enum Meeting<'a> {
     Decides(bool),
     /// The same for what documents describe.
     Documents(&'a Sources),
+    /// It has members of pools and groups tried again, in whichever journals they are.
+    Members(&'a RetryArgs),
     /// It looks at the server: any of the journals will do.
     Server,
     /// It knows no set, or would show or change a part of it.
@@ -191,6 +193,10 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
             let exit = ask::ask(&place.set, &sealer, DECIDES, &asked, repeatable).await?;
             Ok(Routed::Answered(exit))
         }
+        Meeting::Members(args) => {
+            let exit = Box::pin(retry::retry(&cli, args, &place)).await?;
+            Ok(Routed::Answered(exit))
+        }
         Meeting::Documents(sources) => {
             let exit = Box::pin(documents(&cli, &place, sources)).await?;
             Ok(Routed::Answered(exit))
@@ -209,7 +215,6 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
 
 fn meeting(command: &CliCommand) -> Meeting<'_> {
     match command {
-        CliCommand::Get(args) if args.watch => Meeting::Refused("it follows one journal"),
         CliCommand::Get(args) if args.refresh => {
             Meeting::Refused("--refresh records in one journal")
         }
@@ -272,7 +277,7 @@ fn meeting(command: &CliCommand) -> Meeting<'_> {
             Meeting::Acts(&args.namespace, args.names.clone(), true)
         }
         CliCommand::Retry(args) if names_of(&args.names).iter().any(|name| makes_members(name)) => {
-            Meeting::Refused("members are tried again by their own names")
+            Meeting::Members(args)
         }
         CliCommand::Retry(args) if !args.names.is_empty() => {
             Meeting::Acts(&args.namespace, names_of(&args.names), true)
@@ -336,26 +341,7 @@ fn is_quota(names: &[String]) -> bool {
 
 /// The journal of these objects, which must be one.
 async fn of_names(place: &SetPlace, namespace: &str, names: &[String]) -> Result<u16, ExitProblem> {
-    let mut found: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
-    for name in names {
-        if name.starts_with(QUOTA) || makes_members(name) {
-            found.entry(DECIDES).or_default().push(name);
-            continue;
-        }
-        let (kind, rest) = match name.strip_prefix(DISK) {
-            Some(rest) => ("disk", rest),
-            None => ("vsi", without_kind(name)),
-        };
-        let (namespace, rest) = rest.split_once('/').unwrap_or((namespace, rest));
-        let object = own::object(kind, namespace, rest);
-        let journal = place.set.journal_of_name(&object).await;
-        let Some(journal) = journal.map_err(elsewhere::problem)? else {
-            let message = format!("{name} is not known here");
-            let remedy = "`vsiflow get -A` lists the VSIs of the set; here VSIs and data disks (disk/NAME) have names";
-            return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
-        };
-        found.entry(journal).or_default().push(name);
-    }
+    let found = by_journal(place, namespace, names).await?;
     let mut journals = found.keys();
     match (journals.next(), journals.next()) {
         (Some(journal), None) => Ok(*journal),
@@ -371,7 +357,40 @@ async fn of_names(place: &SetPlace, namespace: &str, names: &[String]) -> Result
     }
 }
 
-fn asked(cli: &Cli, files: Vec<CommandFile>, part: CommandPart) -> CommandAsked {
+/// These objects, by their journals.
+pub(super) async fn by_journal<'n>(
+    place: &SetPlace,
+    namespace: &str,
+    names: impl IntoIterator<Item = &'n String>,
+) -> Result<BTreeMap<u16, Vec<String>>, ExitProblem> {
+    let mut found: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+    for name in names {
+        if name.starts_with(QUOTA) || makes_members(name) {
+            found.entry(DECIDES).or_default().push(name.clone());
+            continue;
+        }
+        let (kind, rest) = match name.strip_prefix(DISK) {
+            Some(rest) => ("disk", rest),
+            None => ("vsi", without_kind(name)),
+        };
+        let (namespace, rest) = rest.split_once('/').unwrap_or((namespace, rest));
+        let object = own::object(kind, namespace, rest);
+        let journal = place.set.journal_of_name(&object).await;
+        let journal = journal.map_err(elsewhere::problem)?;
+        let journal = journal.ok_or_else(|| unknown(name))?;
+        found.entry(journal).or_default().push(name.clone());
+    }
+    Ok(found)
+}
+
+/// Nothing of that name is there.
+pub(super) fn unknown(name: &str) -> ExitProblem {
+    let message = format!("{name} is not known here");
+    let remedy = "`vsiflow get -A` lists the VSIs of the set; here VSIs and data disks (disk/NAME) have names";
+    ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
+}
+
+pub(super) fn asked(cli: &Cli, files: Vec<CommandFile>, part: CommandPart) -> CommandAsked {
     CommandAsked {
         request: CommandRequest {
             args: command::words(cli),
@@ -419,17 +438,18 @@ async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exi
     let asking = journals
         .iter()
         .map(|journal| ask::ask(&place.set, &sealer, *journal, &asked, true));
-    let mut worst = Exit::Done;
-    for answered in futures::future::join_all(asking).await {
-        worst = worst.max(match answered {
-            Ok(exit) => exit,
-            Err(problem) => {
-                output::problem(&problem);
-                problem.exit
-            }
-        });
-    }
-    Ok(worst)
+    Ok(worst(futures::future::join_all(asking).await))
+}
+
+/// The worst of what several journals said; what is wrong with one is said.
+pub(super) fn worst(answers: Vec<Result<Exit, ExitProblem>>) -> Exit {
+    let exits = answers.into_iter().map(|answered| {
+        answered.unwrap_or_else(|problem| {
+            output::problem(&problem);
+            problem.exit
+        })
+    });
+    exits.max().unwrap_or(Exit::Done)
 }
 
 /// What documents describe. Their warnings are said where they are applied.
@@ -472,6 +492,7 @@ mod tests {
             }
             Meeting::Decides(true) => "again in journal 0".to_owned(),
             Meeting::Decides(false) => "once in journal 0".to_owned(),
+            Meeting::Members(args) => format!("members of {}", args.names.join(" ")),
             Meeting::Documents(_) => "documents".to_owned(),
             Meeting::Server => "server".to_owned(),
             Meeting::Refused(_) => "refused".to_owned(),
@@ -483,7 +504,7 @@ mod tests {
         for (line, expected) in [
             ("get", "looks"),
             ("get vsi,disk -o json", "looks"),
-            ("get --watch", "refused"),
+            ("get --watch", "looks"),
             ("get --refresh", "refused"),
             ("get --at 4", "refused"),
             ("events", "looks"),
@@ -527,14 +548,14 @@ mod tests {
             ("describe group web", "looks"),
             ("delete group web", "again default group/web"),
             ("output group/web token -n a", "looks at a group/web"),
-            ("retry group/web", "refused"),
+            ("retry group/web", "members of group/web"),
             ("cordon web-1", "again in journal 0"),
             ("rollback pool/web", "once in journal 0"),
             ("rollback pool/web --dry-run", "refused"),
             ("rollback web", "refused"),
             ("approve pool/web", "once default pool/web"),
             ("delete pool web", "again default pool/web"),
-            ("retry pool/web", "refused"),
+            ("retry pool/web", "members of pool/web"),
             ("wait pool/web --for delete", "looks"),
         ] {
             assert_eq!(met(line), expected, "{line}");

@@ -13,6 +13,7 @@
 //! - [`choose`]: journal 0 chooses hosts over all journals, and hands over; [`report`]: what a journal says of itself
 //!   for that.
 //! - [`members`]: what the pools and groups of journal 0 ask of all journals.
+//! - [`retry`]: what is stuck of pools and groups, in whichever journals it is.
 //! - [`merged`]: several fleets, looked at as one.
 //! - [`HostFence`]: the one way of a journal to hosts. It lets through those that are its own.
 //!
@@ -37,6 +38,7 @@ mod members;
 pub(crate) mod merged;
 pub(crate) mod own;
 mod report;
+mod retry;
 mod share;
 
 use std::{
