@@ -43,6 +43,8 @@ pub(super) enum Point {
     Answering,
     /// Journal 0 answers the command.
     Closing,
+    /// Journal 0 records what a group has reached, once its first member was made.
+    GroupRecorded,
 }
 
 impl Point {
@@ -50,7 +52,12 @@ impl Point {
     fn is_of_journal_0(self) -> bool {
         matches!(
             self,
-            Self::Asking | Self::Deciding | Self::Promising | Self::HandingOver | Self::Closing
+            Self::Asking
+                | Self::Deciding
+                | Self::Promising
+                | Self::HandingOver
+                | Self::Closing
+                | Self::GroupRecorded
         )
     }
 
@@ -86,6 +93,21 @@ impl Point {
                 requests(),
                 "UPDATE",
                 format!("NEW.lane = 0 AND NEW.answer IS NULL{own}"),
+            ),
+            Self::GroupRecorded => (
+                "fleet.0".to_owned(),
+                "INSERT",
+                "NEW.stream LIKE '%group/%' AND EXISTS (SELECT FROM vsiflow.shard_names \
+                 WHERE object LIKE '%-boot-0')"
+                    .to_owned(),
+            ),
+            // What hosts newly said is appended as well, and is not what was handed over.
+            Self::Appending if !of_pool => (
+                "fleet.3".to_owned(),
+                "INSERT",
+                "EXISTS (SELECT FROM vsiflow.shard_requests WHERE journal = 3 AND lane = 0 \
+                 AND begun_by <> '' AND answer IS NULL)"
+                    .to_owned(),
             ),
             Self::Appending => ("fleet.3".to_owned(), "INSERT", appends_for(0)),
             Self::Answering => (

@@ -15,7 +15,7 @@ use super::{
 };
 
 /// A pool whose members may be on any host with that label, one on each as long as there are some.
-fn pool(replicas: u32, label: &str, memory: &str, more: &str) -> String {
+pub(super) fn pool(replicas: u32, label: &str, memory: &str, more: &str) -> String {
     format!(
         "apiVersion: vsiflow.io/v1\nkind: VirtualServerPool\nmetadata: {{name: web}}\nspec:\n  replicas: {replicas}\n{more}  \
          template:\n    metadata: {{labels: {{app: pooled}}}}\n    spec:\n      imageURL: {SIMULATED_IMAGE}\n      guest: {{type: none}}\n      \
@@ -24,10 +24,10 @@ fn pool(replicas: u32, label: &str, memory: &str, more: &str) -> String {
     )
 }
 
-const BLUE: &str = "fleet: blue";
+pub(super) const BLUE: &str = "fleet: blue";
 
 /// The hosts of the pool's members that are running, by their names.
-fn members(site: &Site) -> BTreeMap<String, String> {
+pub(super) fn members(site: &Site) -> BTreeMap<String, String> {
     let all = places(site).into_iter();
     let own = all.filter(|(name, (_, phase))| name.starts_with("web-") && phase == "Running");
     own.map(|(name, (host, _))| (name, host)).collect()
@@ -52,7 +52,7 @@ fn is_available(site: &Site) {
 
 /// Nothing that pools asked for is open, and each journal's chain holds.
 #[track_caller]
-fn nothing_is_left(site: &Site) {
+pub(super) fn nothing_is_left(site: &Site) {
     let open = "SELECT count(*) FROM vsiflow.shard_requests WHERE answer IS NULL AND lane < 2";
     until("something is open", || site.server.sql(open).trim() == "0");
     for journal in 0..4 {
@@ -102,14 +102,26 @@ fn a_pool_over_journals_comes_up_scales_heals_and_goes() {
         .exits(0)
         .says("pool/web unchanged");
 
+    let mut watching = start(&site, &["get", "--watch"]);
+    assert!(watching.prints("web-2", 60), "{}", watching.told());
     site.run(&["scale", "pool/web", "--replicas", "5", "--wait"])
         .exits(0);
     assert_eq!(members(&site).len(), 5);
+    assert!(watching.prints("web-4", 60), "{}", watching.told());
+    watching.kill();
     site.run(&["scale", "pool/web", "--replicas", "4", "--wait"])
         .exits(0);
     let four = members(&site);
     assert_eq!(four.len(), 4);
     assert!(!places(&site).contains_key("web-4"));
+
+    // What is stuck of it is tried again in each journal that has members; here nothing is.
+    let retried = site.run(&["retry", "pool/web", "--wait"]).exits(0);
+    for name in four.keys() {
+        let nothing = format!("vsi/{name}: nothing to try again");
+        assert!(retried.stdout.contains(&nothing), "{retried:?}");
+    }
+    site.run(&["retry", "pool/nobody"]).exits(3).says("VSI0703");
 
     // Somebody deletes one, in its journal; the pool makes it again.
     let before = uid(&site, "web-1");

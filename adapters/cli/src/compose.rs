@@ -7,6 +7,7 @@ pub(crate) mod console_marks;
 pub(crate) mod elsewhere;
 mod hosts;
 mod images;
+pub(crate) mod journal_key;
 mod open;
 mod remote;
 pub(crate) mod retention;

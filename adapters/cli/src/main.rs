@@ -70,6 +70,7 @@ fn vsiflow() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => {
             supervisor::take_sockets();
+            compose::journal_key::comes_from(&cli.common);
             output::log::set_up(cli.common.verbose, cli.common.remote_caller);
             run(async {
                 let exit = command::run(cli).await;

@@ -40,6 +40,9 @@ pub use apply::{Applied, Change};
 pub use disk::export::DiskToExport;
 pub use disk::object::{DiskObject, DiskStatus};
 pub use error::{FleetError, FleetErrorKind as ErrorKind};
+pub use group::over_journals::{
+    GuestAnswer, GuestGate, GuestQuestion, GuestQuestions, HeardGuests,
+};
 pub use group::{
     FoundOutput, GroupItem, GroupMember, GroupObject, GroupOutput, GroupStatus, GroupWave,
 };

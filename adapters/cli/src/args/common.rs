@@ -55,6 +55,17 @@ pub(crate) struct Common {
         hide_short_help = true
     )]
     pub(crate) journal_key: Option<PathBuf>,
+    /// A program that prints that key, with its arguments, instead of a file: no shell reads it, and
+    /// `'…'` or `"…"` holds a word together. It is run once, and has 30 s.
+    #[arg(
+        long,
+        global = true,
+        env = "VSIFLOW_JOURNAL_KEY_COMMAND",
+        value_name = "COMMAND",
+        hide_env_values = true,
+        hide_short_help = true
+    )]
+    pub(crate) journal_key_command: Option<String>,
     /// The host to use instead of the documents' host settings: `sim:`, `unix:/path` or
     /// `ssh://user@host:port?keyfile=…&known_hosts=…`.
     #[arg(long, global = true, value_name = "URI")]

@@ -13,7 +13,7 @@ use crate::{
 
 pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
     if let Some(place) = &common.set {
-        return pools_of_set(common, place, &args).await;
+        return of_set(common, place, &args).await;
     }
     let app = App::open(common).await?;
     let fleet = app.fleet_at(args.at).await?;
@@ -22,8 +22,8 @@ pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
     described.map(|()| Exit::Done)
 }
 
-/// Pools, whose members are in all journals of a set.
-async fn pools_of_set(common: &Common, place: &SetPlace, args: &DescribeArgs) -> CommandOutcome {
+/// Pools and groups, whose members are in all journals of a set.
+async fn of_set(common: &Common, place: &SetPlace, args: &DescribeArgs) -> CommandOutcome {
     let unheld = super::get::unheld(common).await?;
     let members = place.members(common);
     let apps = futures::future::try_join_all(members.iter().map(App::look_at)).await?;
@@ -42,8 +42,13 @@ async fn pools_of_set(common: &Common, place: &SetPlace, args: &DescribeArgs) ->
         let others: Vec<_> = others.collect();
         for (number, name) in args.names().iter().enumerate() {
             separate(args, number);
-            let name = name.strip_prefix(POOL).unwrap_or(name);
-            Box::pin(describe_pool((first, &others), args, name)).await?;
+            match name.strip_prefix(GROUP) {
+                Some(group) => Box::pin(describe_group((first, &others), args, group)).await?,
+                None => {
+                    let name = name.strip_prefix(POOL).unwrap_or(name);
+                    Box::pin(describe_pool((first, &others), args, name)).await?;
+                }
+            }
         }
         Ok(())
     };
@@ -74,7 +79,7 @@ async fn all(fleet: &Fleet, args: &DescribeArgs) -> Result<(), ExitProblem> {
 
 async fn one(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
     if let Some(group) = name.strip_prefix(GROUP) {
-        return describe_group(fleet, args, group).await;
+        return describe_group((fleet, &[]), args, group).await;
     }
     if let Some(snapshot) = name.strip_prefix(SNAPSHOT) {
         return describe_snapshot(fleet, args, snapshot).await;
@@ -196,9 +201,13 @@ async fn describe_pool(
     Ok(())
 }
 
-async fn describe_group(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
+async fn describe_group(
+    (fleet, others): (&Fleet, &[OtherJournal<'_>]),
+    args: &DescribeArgs,
+    name: &str,
+) -> Result<(), ExitProblem> {
     let namespace = &args.namespace;
-    let object = fleet.groups().get(namespace, name).await?;
+    let object = fleet.groups().get_over(namespace, name, others).await?;
     match args.output {
         Some(OutputFormat::Name) => output::line(&format!("{GROUP}{name}")),
         Some(OutputFormat::Json | OutputFormat::Yaml) => {

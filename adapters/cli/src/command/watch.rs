@@ -13,6 +13,8 @@ use crate::{
 
 /// How often is looked. Between two looks the state directory is left to others.
 const POLL: Duration = Duration::from_millis(500);
+/// The same of a set of journals, all of which are read for a look.
+const POLL_OF_SET: Duration = Duration::from_secs(2);
 
 pub(super) async fn run(common: &Common, args: GetArgs) -> CommandOutcome {
     tokio::select! {
@@ -32,6 +34,7 @@ async fn watch(common: &Common, args: GetArgs) -> CommandOutcome {
         ..args
     };
     let lines = args.output.as_ref().is_none_or(ListFormat::is_lines);
+    let poll = common.set.as_ref().map_or(POLL, |_| POLL_OF_SET);
     let mut shown = ShownRow::default();
     let mut graphs = graphs::LiveGraphs::where_drawn(common, lines);
     loop {
@@ -53,7 +56,7 @@ async fn watch(common: &Common, args: GetArgs) -> CommandOutcome {
             }
             None => print(),
         }
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(poll).await;
     }
 }
 

@@ -7,17 +7,15 @@ use std::{
 };
 
 use tokio::time::Instant;
-use vsiflow_engine::{
-    secret::Secret,
-    state_dir::{JournalElsewhere, StateDir, StateDirError},
-};
+use vsiflow_engine::state_dir::{JournalElsewhere, StateDir, StateDirError};
 use vsiflow_postgres::{
     Held, JournalAddress, JournalIdentity, PostgresBlobs, PostgresCheckpoints, PostgresError,
-    PostgresJournal, PostgresSecrets, hold, seal::Sealer,
+    PostgresJournal, PostgresSecrets, hold,
 };
 
 pub(crate) use super::remote::let_go;
 use super::{
+    journal_key,
     remote::{self, Remote},
     stores::{Kept, Stay, Stores},
 };
@@ -33,18 +31,15 @@ use crate::{
 const PATIENCE: Duration = hold::LASTS.saturating_add(Duration::from_secs(2));
 /// A right that is held is asked for again that soon.
 const AGAIN: Duration = Duration::from_millis(200);
-/// What is read of a key's file, in bytes.
-const KEY: u64 = 64 << 10;
 
 /// Opens the journal and the folder beside it. `held` is the right of a daemon, which renews it.
 pub(super) async fn open(
-    common: &Common,
     address: &JournalAddress,
     path: &Path,
     stay: Stay,
     held: Option<Arc<Held>>,
 ) -> Result<(StateDir, Stores), ExitProblem> {
-    let sealer = sealer(common).await?;
+    let sealer = journal_key::sealer().await?;
     let looks = stay == Stay::Look;
     let (held, renews) = match held {
         None if !looks => (Some(take(address, path).await?), true),
@@ -128,25 +123,6 @@ async fn beside(
         }
     });
     Ok(opened.await.map_err(ExitProblem::defect)??)
-}
-
-/// The key that secrets are sealed with, where one is named.
-pub(crate) async fn sealer(common: &Common) -> Result<Option<Sealer>, ExitProblem> {
-    use tokio::io::AsyncReadExt as _;
-    let Some(path) = &common.journal_key else {
-        return Ok(None);
-    };
-    let unreadable =
-        |error: std::io::Error| problem(PostgresError::Key(format!("{}: {error}", path.display())));
-    let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
-    let mut text = Vec::new();
-    file.take(KEY)
-        .read_to_end(&mut text)
-        .await
-        .map_err(unreadable)?;
-    let text = Secret::new(text);
-    let sealer = Sealer::read(text.expose_str().unwrap_or_default());
-    sealer.map(Some).map_err(problem)
 }
 
 /// Refuses what concerns the files of a state directory.

@@ -110,9 +110,7 @@ impl App {
     ) -> Result<Self, ExitProblem> {
         let path = state_path(common)?;
         let (state, stores) = match common.journal()? {
-            Some(address) => {
-                Box::pin(elsewhere::open(common, address, &path, stay, right.held)).await?
-            }
+            Some(address) => Box::pin(elsewhere::open(address, &path, stay, right.held)).await?,
             None => {
                 let mut state = match stay {
                     Stay::Look => look_at_state(common, &path).await?,

@@ -79,6 +79,8 @@ pub(crate) fn command_line(args: &[String]) -> Option<Cli> {
     let mut cli = Cli::try_parse_from(args).ok()?;
     cli.common.read_only = None;
     cli.common.server = None;
+    cli.common.journal_key = None;
+    cli.common.journal_key_command = None;
     Some(cli)
 }
 

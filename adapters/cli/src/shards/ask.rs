@@ -15,7 +15,9 @@ use vsiflow_postgres::{
         requests::{Lane, NewRequest, Progress},
     },
 };
-use vsiflow_workflows::fleet::{ChosenHost, JournalReport, MemberQuestions, ReportQuestions};
+use vsiflow_workflows::fleet::{
+    ChosenHost, GuestQuestions, JournalReport, MemberQuestions, ReportQuestions,
+};
 
 use super::{members::stored::StoredAsk, problem};
 use crate::{
@@ -30,6 +32,8 @@ const POLL: Duration = Duration::from_millis(150);
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// From then on the user is told what is waited for.
 const SAID: Duration = Duration::from_secs(3);
+/// How often it is looked whether somebody holds the journal that is asked.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What is asked.
 #[derive(Clone, Serialize, Deserialize)]
@@ -58,6 +62,8 @@ pub(super) enum CommandPart {
     DecideMembers(StoredAsk),
     /// What of that concerns its own objects.
     MembersHandedOver(StoredAsk),
+    /// To ask guests of members, and to record nothing.
+    AskGuests(GuestQuestions),
 }
 
 impl CommandPart {
@@ -65,7 +71,7 @@ impl CommandPart {
         match self {
             Self::Own | Self::HandedOver(_) | Self::MembersHandedOver(_) => Lane::Command,
             Self::Decide | Self::DecideMembers(_) => Lane::Decision,
-            Self::Report(_) | Self::ReportMembers(_) => Lane::Report,
+            Self::Report(_) | Self::ReportMembers(_) | Self::AskGuests(_) => Lane::Report,
         }
     }
 }
@@ -185,14 +191,17 @@ pub(super) fn id() -> String {
     uuid::Uuid::new_v4().simple().to_string()
 }
 
-/// Waits for an answer: for ever once a holder has begun, and `patience` for one to begin.
+/// Waits for an answer: as long as a holder of the journal is there that has begun, and `patience` for one to begin,
+/// or to be there again.
 pub(super) async fn answer<T: DeserializeOwned>(
     set: &ShardSet,
     sealer: &Sealer,
     request: (&str, u16),
     patience: Duration,
 ) -> Result<T, ExitProblem> {
-    awaited(set, sealer, request, (patience, true)).await
+    Awaited::new(set, request, patience, true)
+        .answer(sealer)
+        .await
 }
 
 /// The same, where nobody looks.
@@ -202,39 +211,119 @@ pub(super) async fn answer_quietly<T: DeserializeOwned>(
     request: (&str, u16),
     patience: Duration,
 ) -> Result<T, ExitProblem> {
-    awaited(set, sealer, request, (patience, false)).await
+    Awaited::new(set, request, patience, false)
+        .answer(sealer)
+        .await
 }
 
-async fn awaited<T: DeserializeOwned>(
-    set: &ShardSet,
-    sealer: &Sealer,
-    (id, journal): (&str, u16),
-    (patience, tells): (Duration, bool),
-) -> Result<T, ExitProblem> {
-    let asked = Instant::now();
-    let mut said = !tells;
-    loop {
-        let progress = set.progress(sealer, id).await;
-        match progress.map_err(|error| problem(&error))? {
-            Progress::Answered(answer) => {
-                return serde_json::from_slice(answer.expose()).map_err(ExitProblem::defect);
-            }
-            Progress::Gone => return Err(unanswered(journal, "the request is gone")),
-            Progress::Waiting if asked.elapsed() > patience => {
-                let withdrawn = set.withdraw(id).await;
-                if withdrawn.map_err(|error| problem(&error.into()))? {
-                    return Err(unanswered(journal, "no process holds that journal"));
-                }
-            }
-            Progress::Waiting if asked.elapsed() > SAID && !said => {
-                said = true;
-                output::note(&format!(
-                    "waiting for a process that holds journal {journal}"
-                ));
-            }
-            Progress::Waiting | Progress::Begun => {}
+/// A request whose answer is waited for.
+struct Awaited<'a> {
+    set: &'a ShardSet,
+    id: &'a str,
+    journal: u16,
+    patience: Duration,
+    /// Whether somebody is still to be told what is waited for.
+    tells: bool,
+    asked: Instant,
+    /// When it was looked last whether somebody holds the journal.
+    looked: Instant,
+    /// Since when nobody does.
+    unheld: Option<Instant>,
+}
+
+impl<'a> Awaited<'a> {
+    fn new(
+        set: &'a ShardSet,
+        (id, journal): (&'a str, u16),
+        patience: Duration,
+        tells: bool,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            set,
+            id,
+            journal,
+            patience,
+            tells,
+            asked: now,
+            looked: now,
+            unheld: None,
         }
-        sleep(POLL).await;
+    }
+
+    async fn answer<T: DeserializeOwned>(mut self, sealer: &Sealer) -> Result<T, ExitProblem> {
+        loop {
+            let progress = self.set.progress(sealer, self.id).await;
+            match progress.map_err(|error| problem(&error))? {
+                Progress::Answered(answer) => {
+                    return serde_json::from_slice(answer.expose()).map_err(ExitProblem::defect);
+                }
+                Progress::Gone => return Err(unanswered(self.journal, "the request is gone")),
+                Progress::Waiting => self.waits().await?,
+                Progress::Begun => self.was_begun().await?,
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// Nobody has begun: it is taken back in time, and then nothing was done.
+    async fn waits(&mut self) -> Result<(), ExitProblem> {
+        self.look().await?;
+        self.tell(self.asked);
+        if self.asked.elapsed() <= self.patience {
+            return Ok(());
+        }
+        let withdrawn = self.set.withdraw(self.id).await;
+        if !withdrawn.map_err(|error| problem(&error.into()))? {
+            return Ok(());
+        }
+        Err(match self.unheld {
+            Some(_) => unanswered(self.journal, "no process holds that journal"),
+            None => unanswered(
+                self.journal,
+                "the process that holds it has begun nothing new",
+            ),
+        })
+    }
+
+    /// Somebody has begun: it is finished by whoever has the journal next, but that may never come.
+    async fn was_begun(&mut self) -> Result<(), ExitProblem> {
+        self.look().await?;
+        let Some(since) = self.unheld else {
+            return Ok(());
+        };
+        self.tell(since);
+        if since.elapsed() <= self.patience {
+            Ok(())
+        } else {
+            Err(unfinished(self.journal))
+        }
+    }
+
+    /// Looks now and then whether somebody holds the journal.
+    async fn look(&mut self) -> Result<(), ExitProblem> {
+        if self.looked.elapsed() < LOOK {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let free = self.set.free().await;
+        let free = free.map_err(|error| problem(&error.into()))?;
+        if !free.contains(&self.journal) {
+            self.unheld = None;
+        } else if self.unheld.is_none() {
+            self.unheld = Some(self.looked);
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, since: Instant) {
+        if self.tells && since.elapsed() > SAID {
+            self.tells = false;
+            output::note(&format!(
+                "waiting for a process that holds journal {}",
+                self.journal
+            ));
+        }
     }
 }
 
@@ -242,6 +331,17 @@ fn unanswered(journal: u16, why: &str) -> ExitProblem {
     let message =
         format!("journal {journal} of the set does not answer: {why}; nothing was done there");
     let remedy = "see that `vsiflow serve --shards auto` runs, then ask again";
+    ExitProblem::new(Exit::Failed, "VSI0766", message, remedy)
+}
+
+/// It was begun, and whoever comes next carries it out, or says that it is not known whether it was done.
+fn unfinished(journal: u16) -> ExitProblem {
+    let message = format!(
+        "journal {journal} of the set does not answer: the process that had begun what was asked is gone, and no other one \
+         holds that journal; the next one does what may be done again, so it is not known what was done there"
+    );
+    let remedy =
+        "see that `vsiflow serve --shards auto` runs, then look what is there before asking again";
     ExitProblem::new(Exit::Failed, "VSI0766", message, remedy)
 }
 

@@ -12,17 +12,17 @@ use vsiflow_postgres::{
 use super::{
     DECIDES, SetPlace,
     ask::{self, CommandAsked, CommandPart},
-    own,
+    own, retry,
 };
 use vsiflow_workflows::{fleet::is_open, spec::Resolved};
 
 use crate::{
     actor,
     args::{
-        AuditCommand, Cli, CliCommand, Common, OutputFormat, Sources, Targets, TopArgs,
+        AuditCommand, Cli, CliCommand, Common, OutputFormat, RetryArgs, Sources, Targets, TopArgs,
         kind_and_names, names_of, without_kind,
     },
-    compose::{App, elsewhere, state_path},
+    compose::{App, elsewhere, journal_key, state_path},
     daemon,
     exit::{Exit, ExitProblem},
     output::{self, sink},
@@ -32,7 +32,9 @@ use crate::{
 /// How a quota is named among other things.
 const QUOTA: &str = "quota/";
 /// How a pool is.
-const POOL: &str = "pool/";
+pub(super) const POOL: &str = "pool/";
+/// How a group is.
+pub(super) const GROUP: &str = "group/";
 
 /// Where a command goes on.
 pub(crate) enum Routed {
@@ -56,6 +58,8 @@ enum Meeting<'a> {
     Decides(bool),
     /// The same for what documents describe.
     Documents(&'a Sources),
+    /// It has members of pools and groups tried again, in whichever journals they are.
+    Members(&'a RetryArgs),
     /// It looks at the server: any of the journals will do.
     Server,
     /// It knows no set, or would show or change a part of it.
@@ -177,16 +181,20 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
             })))
         }
         Meeting::Acts(namespace, names, repeatable) => {
-            let sealer = needed_key(&cli.common).await?;
+            let sealer = needed_key().await?;
             let journal = of_names(&place, namespace, &names).await?;
             let asked = asked(&cli, Vec::new(), CommandPart::Own);
             let exit = ask::ask(&place.set, &sealer, journal, &asked, repeatable).await?;
             Ok(Routed::Answered(exit))
         }
         Meeting::Decides(repeatable) => {
-            let sealer = needed_key(&cli.common).await?;
+            let sealer = needed_key().await?;
             let asked = asked(&cli, Vec::new(), CommandPart::Own);
             let exit = ask::ask(&place.set, &sealer, DECIDES, &asked, repeatable).await?;
+            Ok(Routed::Answered(exit))
+        }
+        Meeting::Members(args) => {
+            let exit = Box::pin(retry::retry(&cli, args, &place)).await?;
             Ok(Routed::Answered(exit))
         }
         Meeting::Documents(sources) => {
@@ -207,7 +215,6 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
 
 fn meeting(command: &CliCommand) -> Meeting<'_> {
     match command {
-        CliCommand::Get(args) if args.watch => Meeting::Refused("it follows one journal"),
         CliCommand::Get(args) if args.refresh => {
             Meeting::Refused("--refresh records in one journal")
         }
@@ -223,10 +230,10 @@ fn meeting(command: &CliCommand) -> Meeting<'_> {
         CliCommand::Describe(args) if is_quota(&args.names()) => Meeting::Refused(
             "one journal knows a part of what is used; `get quotas` shows all of it",
         ),
-        CliCommand::Describe(args) if are_pools(&args.names()) && args.at.is_some() => {
+        CliCommand::Describe(args) if make_members(&args.names()) && args.at.is_some() => {
             Meeting::Refused("a moment is one of a journal")
         }
-        CliCommand::Describe(args) if are_pools(&args.names()) => Meeting::Looks,
+        CliCommand::Describe(args) if make_members(&args.names()) => Meeting::Looks,
         CliCommand::Describe(args) => Meeting::LooksAt(&args.namespace, args.names()),
         CliCommand::History(args) => Meeting::LooksAt(&args.namespace, args.names()),
         CliCommand::Logs(args) if args.words.is_empty() => Meeting::Refused(NAMES),
@@ -269,8 +276,8 @@ fn meeting(command: &CliCommand) -> Meeting<'_> {
         CliCommand::Pause(args) | CliCommand::Unpause(args) if !args.names.is_empty() => {
             Meeting::Acts(&args.namespace, args.names.clone(), true)
         }
-        CliCommand::Retry(args) if names_of(&args.names).iter().any(|name| is_pool(name)) => {
-            Meeting::Refused("members are tried again by their own names")
+        CliCommand::Retry(args) if names_of(&args.names).iter().any(|name| makes_members(name)) => {
+            Meeting::Members(args)
         }
         CliCommand::Retry(args) if !args.names.is_empty() => {
             Meeting::Acts(&args.namespace, names_of(&args.names), true)
@@ -287,14 +294,15 @@ fn meeting(command: &CliCommand) -> Meeting<'_> {
         CliCommand::Audit(_) | CliCommand::Replay(_) | CliCommand::Backup(_) => {
             Meeting::Refused("each journal has a chain of its own")
         }
-        CliCommand::Scale(args) if args.pool.is_group() || args.of_group.is_some() => {
-            Meeting::Refused("a set has no groups")
-        }
         CliCommand::Scale(_) | CliCommand::Cordon(_) | CliCommand::Uncordon(_) => {
             Meeting::Decides(true)
         }
         CliCommand::Rollback(args) if args.is_of_pool() && !args.dry_run => Meeting::Decides(false),
         CliCommand::Wait(_) => Meeting::Looks,
+        CliCommand::Output(args) => {
+            let group = format!("{GROUP}{}", args.name());
+            Meeting::LooksAt(&args.namespace, vec![group])
+        }
         _ => Meeting::Refused("it works on one journal"),
     }
 }
@@ -318,12 +326,13 @@ pub(super) fn is_asked(command: &CliCommand) -> bool {
     )
 }
 
-fn is_pool(name: &str) -> bool {
-    name.starts_with(POOL)
+/// Whether it is a pool or a group: they are in journal 0, and what they make is anywhere.
+fn makes_members(name: &str) -> bool {
+    name.starts_with(POOL) || name.starts_with(GROUP)
 }
 
-fn are_pools(names: &[String]) -> bool {
-    !names.is_empty() && names.iter().all(|name| is_pool(name))
+fn make_members(names: &[String]) -> bool {
+    !names.is_empty() && names.iter().all(|name| makes_members(name))
 }
 
 fn is_quota(names: &[String]) -> bool {
@@ -332,26 +341,7 @@ fn is_quota(names: &[String]) -> bool {
 
 /// The journal of these objects, which must be one.
 async fn of_names(place: &SetPlace, namespace: &str, names: &[String]) -> Result<u16, ExitProblem> {
-    let mut found: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
-    for name in names {
-        if name.starts_with(QUOTA) || name.starts_with(POOL) {
-            found.entry(DECIDES).or_default().push(name);
-            continue;
-        }
-        let (kind, rest) = match name.strip_prefix(DISK) {
-            Some(rest) => ("disk", rest),
-            None => ("vsi", without_kind(name)),
-        };
-        let (namespace, rest) = rest.split_once('/').unwrap_or((namespace, rest));
-        let object = own::object(kind, namespace, rest);
-        let journal = place.set.journal_of_name(&object).await;
-        let Some(journal) = journal.map_err(elsewhere::problem)? else {
-            let message = format!("{name} is not known here");
-            let remedy = "`vsiflow get -A` lists the VSIs of the set; here VSIs and data disks (disk/NAME) have names";
-            return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
-        };
-        found.entry(journal).or_default().push(name);
-    }
+    let found = by_journal(place, namespace, names).await?;
     let mut journals = found.keys();
     match (journals.next(), journals.next()) {
         (Some(journal), None) => Ok(*journal),
@@ -367,7 +357,40 @@ async fn of_names(place: &SetPlace, namespace: &str, names: &[String]) -> Result
     }
 }
 
-fn asked(cli: &Cli, files: Vec<CommandFile>, part: CommandPart) -> CommandAsked {
+/// These objects, by their journals.
+pub(super) async fn by_journal<'n>(
+    place: &SetPlace,
+    namespace: &str,
+    names: impl IntoIterator<Item = &'n String>,
+) -> Result<BTreeMap<u16, Vec<String>>, ExitProblem> {
+    let mut found: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+    for name in names {
+        if name.starts_with(QUOTA) || makes_members(name) {
+            found.entry(DECIDES).or_default().push(name.clone());
+            continue;
+        }
+        let (kind, rest) = match name.strip_prefix(DISK) {
+            Some(rest) => ("disk", rest),
+            None => ("vsi", without_kind(name)),
+        };
+        let (namespace, rest) = rest.split_once('/').unwrap_or((namespace, rest));
+        let object = own::object(kind, namespace, rest);
+        let journal = place.set.journal_of_name(&object).await;
+        let journal = journal.map_err(elsewhere::problem)?;
+        let journal = journal.ok_or_else(|| unknown(name))?;
+        found.entry(journal).or_default().push(name.clone());
+    }
+    Ok(found)
+}
+
+/// Nothing of that name is there.
+pub(super) fn unknown(name: &str) -> ExitProblem {
+    let message = format!("{name} is not known here");
+    let remedy = "`vsiflow get -A` lists the VSIs of the set; here VSIs and data disks (disk/NAME) have names";
+    ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
+}
+
+pub(super) fn asked(cli: &Cli, files: Vec<CommandFile>, part: CommandPart) -> CommandAsked {
     CommandAsked {
         request: CommandRequest {
             args: daemon::words(cli),
@@ -381,7 +404,7 @@ fn asked(cli: &Cli, files: Vec<CommandFile>, part: CommandPart) -> CommandAsked 
 
 /// Has every journal that documents concern do its part.
 async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exit, ExitProblem> {
-    let sealer = needed_key(&cli.common).await?;
+    let sealer = needed_key().await?;
     let given = work::gather(&sources.files, sources.recursive).await?;
     let resolved = work::with_files(given.clone(), read(&cli.common, sources));
     let resolved = Box::pin(resolved).await?;
@@ -389,7 +412,7 @@ async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exi
     let limited = place.set.limited_among(&own::namespaces(&resolved)).await;
     let is_limited = !limited.map_err(elsewhere::problem)?.is_empty();
     let is_open = resolved.vsis.iter().any(is_open);
-    let of_journal_0 = !resolved.quotas.is_empty() || !resolved.pools.is_empty();
+    let of_journal_0 = !resolved.quotas.is_empty() || own::makes_members(&resolved);
     let is_decided = is_open || is_limited || of_journal_0;
     let mut journals = BTreeSet::new();
     for host in own::hosts(&resolved) {
@@ -415,17 +438,18 @@ async fn documents(cli: &Cli, place: &SetPlace, sources: &Sources) -> Result<Exi
     let asking = journals
         .iter()
         .map(|journal| ask::ask(&place.set, &sealer, *journal, &asked, true));
-    let mut worst = Exit::Done;
-    for answered in futures::future::join_all(asking).await {
-        worst = worst.max(match answered {
-            Ok(exit) => exit,
-            Err(problem) => {
-                output::problem(&problem);
-                problem.exit
-            }
-        });
-    }
-    Ok(worst)
+    Ok(worst(futures::future::join_all(asking).await))
+}
+
+/// The worst of what several journals said; what is wrong with one is said.
+pub(super) fn worst(answers: Vec<Result<Exit, ExitProblem>>) -> Exit {
+    let exits = answers.into_iter().map(|answered| {
+        answered.unwrap_or_else(|problem| {
+            output::problem(&problem);
+            problem.exit
+        })
+    });
+    exits.max().unwrap_or(Exit::Done)
 }
 
 /// What documents describe. Their warnings are said where they are applied.
@@ -439,10 +463,11 @@ pub(super) async fn read(common: &Common, sources: &Sources) -> Result<Resolved,
 }
 
 /// The key that requests are sealed with.
-pub(super) async fn needed_key(common: &Common) -> Result<Sealer, ExitProblem> {
-    elsewhere::sealer(common).await?.ok_or_else(|| {
+pub(super) async fn needed_key() -> Result<Sealer, ExitProblem> {
+    journal_key::sealer().await?.ok_or_else(|| {
         let message = "what processes of a set ask of one another is sealed, and no key is named";
-        let remedy = "make one with `age-keygen -o FILE` and name it with --journal-key FILE, everywhere the same";
+        let remedy = "make one with `age-keygen -o FILE` and name it with --journal-key FILE, everywhere the same, or name a program that \
+                      prints it with --journal-key-command";
         ExitProblem::new(Exit::Usage, "VSI0835", message, remedy)
     })
 }
@@ -467,6 +492,7 @@ mod tests {
             }
             Meeting::Decides(true) => "again in journal 0".to_owned(),
             Meeting::Decides(false) => "once in journal 0".to_owned(),
+            Meeting::Members(args) => format!("members of {}", args.names.join(" ")),
             Meeting::Documents(_) => "documents".to_owned(),
             Meeting::Server => "server".to_owned(),
             Meeting::Refused(_) => "refused".to_owned(),
@@ -478,7 +504,7 @@ mod tests {
         for (line, expected) in [
             ("get", "looks"),
             ("get vsi,disk -o json", "looks"),
-            ("get --watch", "refused"),
+            ("get --watch", "looks"),
             ("get --refresh", "refused"),
             ("get --at 4", "refused"),
             ("events", "looks"),
@@ -515,14 +541,21 @@ mod tests {
             ("describe pool/web vsi/web", "looks at default pool/web web"),
             ("history pool/web", "looks at default pool/web"),
             ("scale pool/web --replicas 4", "again in journal 0"),
-            ("scale group/web --pool a --replicas 4", "refused"),
+            (
+                "scale group/web --pool a --replicas 4",
+                "again in journal 0",
+            ),
+            ("describe group web", "looks"),
+            ("delete group web", "again default group/web"),
+            ("output group/web token -n a", "looks at a group/web"),
+            ("retry group/web", "members of group/web"),
             ("cordon web-1", "again in journal 0"),
             ("rollback pool/web", "once in journal 0"),
             ("rollback pool/web --dry-run", "refused"),
             ("rollback web", "refused"),
             ("approve pool/web", "once default pool/web"),
             ("delete pool web", "again default pool/web"),
-            ("retry pool/web", "refused"),
+            ("retry pool/web", "members of pool/web"),
             ("wait pool/web --for delete", "looks"),
         ] {
             assert_eq!(met(line), expected, "{line}");

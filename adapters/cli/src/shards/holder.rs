@@ -64,7 +64,7 @@ pub(crate) async fn serve(
         let remedy = "name one with --journal postgres://USER@HOST/DATABASE";
         return Err(ExitProblem::new(Exit::Usage, "VSI0760", message, remedy));
     };
-    let sealer = front::needed_key(common).await?;
+    let sealer = front::needed_key().await?;
     let opening = open(address, args.shards.journals);
     let set = tokio::select! {
         set = opening => set?,

@@ -225,6 +225,9 @@ async fn answer_to(holder: &Arc<JournalHolder>, asked: Asked) -> Secret {
     match &read.part {
         CommandPart::Report(_) => text(&report::report(holder, read).await),
         CommandPart::ReportMembers(_) => text(&members::carry_out::report(holder, read).await),
+        CommandPart::AskGuests(_) => {
+            text(&Box::pin(members::carry_out::ask_guests(holder, read)).await)
+        }
         CommandPart::DecideMembers(ask) => {
             text(&Box::pin(members::carry_out::decide(holder, &asked.id, ask)).await)
         }
@@ -287,6 +290,7 @@ async fn command(holder: &Arc<JournalHolder>, asked: Asked) -> CommandAnswer {
                 }
                 CommandPart::Report(_)
                 | CommandPart::ReportMembers(_)
+                | CommandPart::AskGuests(_)
                 | CommandPart::DecideMembers(_)
                 | CommandPart::MembersHandedOver(_) => Ok(refused(unreadable())),
             }

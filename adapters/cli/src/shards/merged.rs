@@ -116,7 +116,12 @@ impl Fleets {
     }
 
     pub(crate) async fn groups(&self, deleted: bool) -> Result<Vec<GroupObject>, FleetError> {
-        all!(self, groups, deleted)
+        let mut all = Vec::new();
+        for (at, fleet) in self.all.iter().enumerate() {
+            let others = self.others(at);
+            all.extend(Box::pin(fleet.groups().list_over(deleted, &others)).await?);
+        }
+        Ok(all)
     }
 
     pub(crate) async fn disks(&self, deleted: bool) -> Result<Vec<DiskObject>, FleetError> {

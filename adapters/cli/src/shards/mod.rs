@@ -12,7 +12,8 @@
 //! - [`own`]: what of documents belongs to a journal, and the claims on names.
 //! - [`choose`]: journal 0 chooses hosts over all journals, and hands over; [`report`]: what a journal says of itself
 //!   for that.
-//! - [`members`]: what the pools of journal 0 ask of all journals.
+//! - [`members`]: what the pools and groups of journal 0 ask of all journals.
+//! - [`retry`]: what is stuck of pools and groups, in whichever journals it is.
 //! - [`merged`]: several fleets, looked at as one.
 //! - [`HostFence`]: the one way of a journal to hosts. It lets through those that are its own.
 //!
@@ -25,8 +26,8 @@
 //!   journal it is all or nothing, as ever; over several it is not.
 //!
 //! What this room never does: it decides nothing about a VSI; it records nothing but through a fleet; it
-//! never half does what needs several journals at once. Groups, types and snapshots
-//! are refused (VSI0763), as are commands that would show or change a part only (VSI0764).
+//! never half does what needs several journals at once. Types and snapshots are
+//! refused (VSI0763), as are commands that would show or change a part only (VSI0764).
 
 mod ask;
 mod choose;
@@ -37,6 +38,7 @@ mod members;
 pub(crate) mod merged;
 pub(crate) mod own;
 mod report;
+mod retry;
 mod share;
 
 use std::{

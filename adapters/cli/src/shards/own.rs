@@ -8,7 +8,7 @@ use vsiflow_postgres::{
 };
 use vsiflow_workflows::{
     fleet::{Applied, ChosenHost, ErrorKind, Fleet, is_open, put_hosts},
-    spec::{DesiredDataDisk, Resolved},
+    spec::{DesiredDataDisk, Resolved, ResolvedPool, group::ResolvedGroup},
 };
 
 use super::{DECIDES, Membership, problem};
@@ -48,15 +48,12 @@ pub(super) fn refuse_shared(resolved: &Resolved) -> Result<(), ExitProblem> {
     let lost = lost
         .filter(|disk| disk.host.is_empty() && !goes_along(disk))
         .map(|disk| format!("the host of disk/{} is not known", disk.name));
-    let networked = resolved.pools.iter().find(|pool| {
-        let template = &pool.template.desired;
-        !template.made_networks.is_empty()
-    });
+    let networked = pools(resolved).find(|pool| !pool.template.desired.made_networks.is_empty());
     let networked = networked.map(|pool| {
         let name = &pool.desired.name;
         format!("the template of pool/{name} is on a VirtualServerNetwork")
     });
-    let homeless = resolved.pools.iter().find(|pool| {
+    let homeless = pools(resolved).find(|pool| {
         let template = &pool.template.desired;
         template.host.is_empty() && template.placement.is_none()
     });
@@ -67,7 +64,6 @@ pub(super) fn refuse_shared(resolved: &Resolved) -> Result<(), ExitProblem> {
         )
     });
     let kinds = [
-        (resolved.groups.is_empty(), "a VirtualServerGroup"),
         (resolved.types.is_empty(), "a VirtualServerType"),
         (resolved.snapshots.is_empty(), "a VirtualServerSnapshot"),
     ];
@@ -86,18 +82,28 @@ fn not_in_a_set(why: &str) -> ExitProblem {
     ExitProblem::new(Exit::Usage, "VSI0763", message, remedy)
 }
 
+/// The pools, those that groups make included.
+fn pools(resolved: &Resolved) -> impl Iterator<Item = &ResolvedPool> {
+    let items = resolved.groups.iter().flat_map(ResolvedGroup::items);
+    resolved.pools.iter().chain(items.map(|item| &item.pool))
+}
+
+/// Whether something of them is recorded in journal 0, which then makes members everywhere.
+pub(super) fn makes_members(resolved: &Resolved) -> bool {
+    pools(resolved).next().is_some()
+}
+
 /// The hosts that documents put something on, and those that members of pools may be on.
 pub(super) fn hosts(resolved: &Resolved) -> BTreeSet<String> {
     let vsis = resolved.vsis.iter().map(|vsi| vsi.desired.host.clone());
     let disks = resolved.data_disks.iter().map(|disk| disk.host.clone());
-    let pools = resolved.pools.iter();
-    let pools = pools.flat_map(|pool| {
+    let of_pools = pools(resolved).flat_map(|pool| {
         let template = &pool.template.desired;
         let placement = template.placement.iter();
         let candidates = placement.flat_map(|one| one.candidates.iter().cloned());
         candidates.chain([template.host.clone()])
     });
-    let all = vsis.chain(disks).chain(pools);
+    let all = vsis.chain(disks).chain(of_pools);
     all.filter(|host| !host.is_empty()).collect()
 }
 
@@ -137,6 +143,7 @@ pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<
     if shard.number != DECIDES {
         resolved.quotas.clear();
         resolved.pools.clear();
+        resolved.groups.clear();
     }
     // What is not in the documents of a directory is not looked for in a set.
     resolved.directory = None;

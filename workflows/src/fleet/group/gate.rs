@@ -1,6 +1,6 @@
 //! Gates: whether the members of a wave show what the next one waits for.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::{StreamExt as _, stream};
 use vsiflow_engine::model::Failure;
@@ -10,12 +10,21 @@ use crate::fleet::{Fleet, FleetError, index::Known, known::KnownPool};
 use crate::{
     group::WaveRecord,
     pool::MemberState,
-    spec::group::{GateProbe, Quorum},
+    spec::group::{Gate, GateProbe, Quorum},
     vsi_graph,
 };
 
 /// Guests that are asked at the same time.
 const TOGETHER: usize = 16;
+
+/// What members show of a gate.
+#[derive(Default)]
+pub(super) struct Probed {
+    /// Whether any of them shows everything.
+    pub(super) any: bool,
+    /// What the first one lacks that does not.
+    pub(super) lacking: Option<String>,
+}
 
 impl Fleet {
     /// Why the gate of a wave stays closed; none where it opens.
@@ -24,6 +33,9 @@ impl Fleet {
         wave: &WaveRecord,
         pools: &BTreeMap<String, KnownPool>,
     ) -> Result<Option<String>, FleetError> {
+        if let Some(journals) = self.pools.journals() {
+            return Box::pin(self.gate_over(journals, wave, pools)).await;
+        }
         let mut ready = Vec::new();
         for item in &wave.items {
             let Some(pool) = pools.get(&item.name) else {
@@ -38,19 +50,32 @@ impl Fleet {
         if ready.is_empty() {
             return Ok(Some("no member is ready".to_owned()));
         }
-        let probes = &wave.gate.probes;
+        let probed = self.probe(ready, &wave.gate).await;
+        Ok(match wave.gate.members {
+            Quorum::Any if probed.any => None,
+            Quorum::Any | Quorum::All => probed.lacking,
+        })
+    }
+
+    /// Asks members that are ready, until it is known whether the gate opens by them.
+    pub(super) async fn probe(&self, ready: Vec<Arc<Known>>, gate: &Gate) -> Probed {
         let asked = stream::iter(ready);
+        let probes = &gate.probes;
         let asked = asked.map(|known| async move { self.lacks(&known, probes).await });
         let mut answers = std::pin::pin!(asked.buffered(TOGETHER));
-        let mut lacking = None;
+        let mut probed = Probed::default();
         while let Some(answer) = answers.next().await {
-            match (answer, wave.gate.members) {
-                (None, Quorum::Any) => return Ok(None),
-                (Some(why), _) => lacking = lacking.or(Some(why)),
-                (None, Quorum::All) => {}
+            probed.any |= answer.is_none();
+            probed.lacking = probed.lacking.or(answer);
+            let is_decided = match gate.members {
+                Quorum::Any => probed.any,
+                Quorum::All => probed.lacking.is_some(),
+            };
+            if is_decided {
+                break;
             }
         }
-        Ok(lacking)
+        probed
     }
 
     /// What a member does not show yet.

@@ -7,6 +7,7 @@ mod gate;
 pub(in crate::fleet) mod known;
 mod object;
 mod outputs;
+pub(in crate::fleet) mod over_journals;
 mod reconcile;
 mod restore;
 mod values;

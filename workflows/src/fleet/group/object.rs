@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::fleet::{
-    Condition, Fleet, FleetError, GroupHandle, Metadata, PoolMember, group::reconcile::GroupPools,
-    known::KnownGroup, pool::template, vsi::conditions::condition, vsi::object::rfc3339,
+    Condition, Fleet, FleetError, GroupHandle, Metadata, OtherJournal, PoolMember,
+    group::reconcile::GroupPools, known::KnownGroup, pool::template, vsi::conditions::condition,
+    vsi::object::rfc3339,
 };
 use crate::{
     group::{self, GroupOutcome, GroupRecord, ItemRecord, ItemState, OutputValue, decide},
@@ -109,13 +110,25 @@ impl GroupHandle<'_> {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn list(self, deleted: bool) -> Result<Vec<GroupObject>, FleetError> {
+        Box::pin(self.list_over(deleted, &[])).await
+    }
+
+    /// The same, with the members that are in other journals of a set.
+    ///
+    /// # Errors
+    /// When a journal cannot be read.
+    pub async fn list_over(
+        self,
+        deleted: bool,
+        others: &[OtherJournal<'_>],
+    ) -> Result<Vec<GroupObject>, FleetError> {
         let (groups, lost) = self.fleet.known_records::<GroupRecord>().await?;
         for (entity, _, failure) in &lost {
             tracing::warn!(%entity, %failure, "a group is left out");
         }
         let mut objects = Vec::new();
         for group in groups.iter().filter(|group| deleted || !group.is_deleted()) {
-            objects.push(self.fleet.group_object(group).await?);
+            objects.push(Box::pin(self.fleet.group_object(group, others)).await?);
         }
         Ok(objects)
     }
@@ -125,21 +138,38 @@ impl GroupHandle<'_> {
     /// # Errors
     /// When there is none of that name, or the journal cannot be read.
     pub async fn get(self, namespace: &str, name: &str) -> Result<GroupObject, FleetError> {
+        Box::pin(self.get_over(namespace, name, &[])).await
+    }
+
+    /// The same, with the members that are in other journals of a set.
+    ///
+    /// # Errors
+    /// When there is none of that name, or a journal cannot be read.
+    pub async fn get_over(
+        self,
+        namespace: &str,
+        name: &str,
+        others: &[OtherJournal<'_>],
+    ) -> Result<GroupObject, FleetError> {
         let group = self
             .fleet
             .find_record::<GroupRecord>(namespace, name, true)
             .await?;
-        self.fleet.group_object(&group).await
+        Box::pin(self.fleet.group_object(&group, others)).await
     }
 }
 
 impl Fleet {
-    async fn group_object(&self, group: &KnownGroup) -> Result<GroupObject, FleetError> {
-        let found = Box::pin(self.group_pools(group)).await?;
+    async fn group_object(
+        &self,
+        group: &KnownGroup,
+        others: &[OtherJournal<'_>],
+    ) -> Result<GroupObject, FleetError> {
+        let found = Box::pin(self.group_pools(group, others)).await?;
         let (created, changed) = self.engine.times(&group.entity).unwrap_or_default();
         let record = &group.wanted;
         let outcome = decide(&found.view).outcome;
-        let waves = Box::pin(self.group_waves(group, &found)).await?;
+        let waves = Box::pin(self.group_waves(group, &found, others)).await?;
         let items = waves.iter().flat_map(|wave| &wave.items);
         let replicas = items.clone().map(|item| item.replicas).sum();
         let ready = items.flat_map(|item| &item.members);
@@ -184,6 +214,7 @@ impl Fleet {
         &self,
         group: &KnownGroup,
         found: &GroupPools,
+        others: &[OtherJournal<'_>],
     ) -> Result<Vec<GroupWave>, FleetError> {
         let mut waves = Vec::new();
         for (wave, view) in group.wanted.waves.iter().zip(&found.view.waves) {
@@ -191,7 +222,7 @@ impl Fleet {
             for (item, item_view) in wave.items.iter().zip(&view.items) {
                 let pool = found.pools.get(&item.name);
                 let members = match pool {
-                    Some(pool) => self.pool_members(pool).await?,
+                    Some(pool) => Box::pin(self.pool_members(pool, others)).await?,
                     None => Vec::new(),
                 };
                 let asked = pool.map_or(item.replicas.unwrap_or(1), |pool| pool.wanted.replicas);

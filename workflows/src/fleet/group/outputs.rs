@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use vsiflow_engine::{
-    model::{Failure, FailureClass, Name},
+    model::{Failure, FailureClass},
     secret::Secret,
 };
 
@@ -109,6 +109,18 @@ impl Fleet {
         known: &Known,
         output: &OutputSource,
     ) -> Result<Result<OutputValue, String>, FleetError> {
+        match self.read_text(known, output).await? {
+            Ok(text) => self.keep_output(output, text).await,
+            Err(why) => Ok(Err(why)),
+        }
+    }
+
+    /// Reads an output of a member.
+    pub(super) async fn read_text(
+        &self,
+        known: &Known,
+        output: &OutputSource,
+    ) -> Result<Result<Secret, String>, FleetError> {
         let host = self.hosts.host(&known.wanted.vsi.host).await;
         let ports = host.map_err(Failure::from)?;
         let guest = guest(known);
@@ -122,21 +134,27 @@ impl Fleet {
                 read.map_err(Failure::from)?.map(String::into_bytes)
             }
         };
-        let checked = read.and_then(|bytes| checked(&bytes));
-        let text = match checked {
+        let text = read.and_then(|bytes| checked(&bytes));
+        let text = text.map(|text| Secret::new(text.into_bytes()));
+        Ok(text.map_err(|why| format!("output {}: {why}", output.name)))
+    }
+
+    /// Keeps what was read of a member. A crash before it is named leaves a secret that the next start erases.
+    pub(super) async fn keep_output(
+        &self,
+        output: &OutputSource,
+        text: Secret,
+    ) -> Result<Result<OutputValue, String>, FleetError> {
+        // It may have come from another process.
+        let text = match checked(text.expose()) {
             Ok(text) => text,
             Err(why) => return Ok(Err(format!("output {}: {why}", output.name))),
         };
         Ok(Ok(if !output.secret {
             OutputValue::Shown(text)
         } else {
-            OutputValue::Secret(self.keep_output(text).await?)
+            OutputValue::Secret(self.secrets.put(Secret::new(text.into_bytes())).await?)
         }))
-    }
-
-    /// A crash before it is named leaves a secret that the next start erases.
-    async fn keep_output(&self, text: String) -> Result<Name, FleetError> {
-        Ok(self.secrets.put(Secret::new(text.into_bytes())).await?)
     }
 }
 

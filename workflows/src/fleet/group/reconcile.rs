@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use vsiflow_engine::model::{EntityId, Failure, FailureClass, Name, Text};
 
 use crate::fleet::{
-    Fleet, FleetError, GroupHandle, Verdict,
-    group::{controller, known::record_group},
+    Fleet, FleetError, GroupHandle, OtherJournal, Verdict,
+    group::{controller, known::record_group, over_journals::is_unheard},
     known::{KnownGroup, KnownPool},
     pool::NextLook,
     store::DesiredUpdates,
@@ -14,11 +14,14 @@ use crate::fleet::{
 use crate::{
     group::{
         self, GroupAction, GroupDecision, GroupOutcome, GroupRecord, GroupView, ItemRecord,
-        ItemState, ItemView, WaveView, decide,
+        ItemState, ItemView, OutputValue, WaveView, decide,
     },
     phase::Phase,
     pool,
-    spec::{Resolved, group::Quorum},
+    spec::{
+        Resolved,
+        group::{OutputSource, Quorum},
+    },
 };
 
 /// What is known of a group's pools.
@@ -35,7 +38,7 @@ impl GroupHandle<'_> {
     pub async fn interrupted(self) -> Result<Vec<(EntityId, String, String)>, FleetError> {
         let mut open = Vec::new();
         for group in self.fleet.living::<GroupRecord>().await? {
-            let found = self.fleet.group_pools(&group).await?;
+            let found = self.fleet.group_pools(&group, &[]).await?;
             let decision = decide(&found.view);
             if !matches!(
                 decision.outcome,
@@ -64,7 +67,7 @@ impl Fleet {
             self.pools.found(entity, generation, Some(Verdict::Reached));
             return Ok(NextLook::default());
         }
-        let found = Box::pin(self.group_pools(&group)).await?;
+        let found = Box::pin(self.group_pools(&group, &[])).await?;
         let own = found.pools.values().map(|pool| pool.entity.clone());
         let own: Vec<_> = own.filter(|pool| !self.pools.drives(pool)).collect();
         if !own.is_empty() {
@@ -74,7 +77,7 @@ impl Fleet {
         let decision = decide(&found.view);
         let carried_out = Box::pin(self.carry_out_group(&group, &found, &decision)).await;
         let (mut trouble, more) = carried_out;
-        trouble.retain(|failure| !super::super::pool::is_passing(failure));
+        trouble.retain(|failure| !super::super::pool::is_passing(failure) && !is_unheard(failure));
         let asks = matches!(decision.actions.as_slice(), [.., GroupAction::Ask(_)]);
         let verdict = match (trouble.into_iter().next(), decision.outcome) {
             (Some(failure), _) => Some(Verdict::Blocked(failure)),
@@ -91,14 +94,24 @@ impl Fleet {
         Ok(NextLook { asks, more, open })
     }
 
-    /// The pools of a group, where each is, and what that comes to.
-    pub(super) async fn group_pools(&self, group: &KnownGroup) -> Result<GroupPools, FleetError> {
+    /// The pools of a group, where each is, and what that comes to. Somebody who only looks is given the other journals of
+    /// a set; the one that works on the group knows what its pools found there.
+    pub(super) async fn group_pools(
+        &self,
+        group: &KnownGroup,
+        others: &[OtherJournal<'_>],
+    ) -> Result<GroupPools, FleetError> {
         let record = &group.wanted;
         let pools = self.pools_of_group(record.uid).await?;
         let mut states = BTreeMap::new();
         for (item, pool) in &pools {
-            let decided = pool::decide(&self.members(pool).await?.view);
-            states.insert(item.clone(), item_state(pool, &decided));
+            let state = if self.pools.journals().is_some() {
+                self.item_state_over(pool)
+            } else {
+                let (members, _) = Box::pin(self.members_over(pool, others)).await?;
+                item_state(pool, &pool::decide(&members.view))
+            };
+            states.insert(item.clone(), state);
         }
         let waves = record.waves.iter().map(|wave| WaveView {
             open: record.opened.get(&wave.name) == Some(&wave.revision(&record.removed)),
@@ -320,14 +333,7 @@ impl Fleet {
                     output.name
                 )));
             };
-            let member = self.members(pool).await?.members.remove(&output.number);
-            let Some(member) = member else {
-                return Ok(Some(format!(
-                    "output {}: its member is not there",
-                    output.name
-                )));
-            };
-            let value = match self.read_output(&member, &output).await? {
+            let value = match Box::pin(self.read_of(pool, &output)).await? {
                 Ok(value) => value,
                 Err(why) => return Ok(Some(why)),
             };
@@ -340,6 +346,27 @@ impl Fleet {
             self.record_progress(&newest, wanted, &what).await?;
         }
         Ok(None)
+    }
+
+    /// Reads an output of a pool's member, wherever that is, and keeps it; or says why it cannot be read.
+    async fn read_of(
+        &self,
+        pool: &KnownPool,
+        output: &OutputSource,
+    ) -> Result<Result<OutputValue, String>, FleetError> {
+        if let Some(journals) = self.pools.journals() {
+            return match Box::pin(self.read_over(journals, pool, output)).await? {
+                Ok(text) => self.keep_output(output, text).await,
+                Err(why) => Ok(Err(why)),
+            };
+        }
+        match self.members(pool).await?.members.remove(&output.number) {
+            Some(member) => self.read_output(&member, output).await,
+            None => Ok(Err(format!(
+                "output {}: its member is not there",
+                output.name
+            ))),
+        }
     }
 
     async fn record_progress(

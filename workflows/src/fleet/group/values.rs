@@ -65,14 +65,13 @@ impl Fleet {
         let Some((pool, number)) = found else {
             return missing();
         };
+        if let Some(journals) = self.pools.journals() {
+            return Box::pin(self.address_over(journals, pool, number)).await;
+        }
         let Some(known) = self.members(pool).await?.members.remove(&number) else {
             return missing();
         };
-        let host = self.hosts.host(&known.wanted.vsi.host).await;
-        let ports = host.map_err(Failure::from)?;
-        let addresses = super::gate::guest(&known).addresses(&ports).await;
-        let none = || format!("{} has no address yet", known.wanted.vsi.name);
-        Ok(addresses.into_iter().next().ok_or_else(none))
+        self.address_of(&known).await
     }
 
     /// A template before values are put in.

@@ -78,7 +78,7 @@ impl Board {
     }
 
     /// Where members are, if not in this journal alone.
-    pub(super) fn journals(&self) -> Option<&Arc<dyn MemberJournals>> {
+    pub(in crate::fleet) fn journals(&self) -> Option<&Arc<dyn MemberJournals>> {
         self.journals.get()
     }
 

@@ -34,10 +34,10 @@ pub(in crate::fleet) struct PoolMembers {
 
 /// How members are to be.
 #[derive(Clone, Copy)]
-pub(super) struct Wanted<'a> {
+pub(in crate::fleet) struct Wanted<'a> {
     /// The revision of their template.
-    pub(super) revision: &'a str,
-    pub(super) power_state: PowerState,
+    pub(in crate::fleet) revision: &'a str,
+    pub(in crate::fleet) power_state: PowerState,
 }
 
 impl<'a> Wanted<'a> {
@@ -139,7 +139,7 @@ impl Fleet {
         Ok(numbered.collect())
     }
 
-    pub(super) fn member_view(&self, wanted: Wanted<'_>, known: &Known) -> MemberView {
+    pub(in crate::fleet) fn member_view(&self, wanted: Wanted<'_>, known: &Known) -> MemberView {
         let of = known.wanted.vsi.member_of.as_ref();
         let phase = known.phase();
         let serves_not = [

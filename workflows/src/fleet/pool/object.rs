@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use vsiflow_engine::model::Timestamp;
 
 use crate::fleet::{
-    Condition, Fleet, FleetError, Metadata, PoolHandle,
+    Condition, Fleet, FleetError, Metadata, OtherJournal, PoolHandle,
     known::KnownPool,
     pool::{members::PoolMembers, template},
     vsi::conditions::condition,
@@ -158,8 +158,10 @@ impl Fleet {
     pub(in crate::fleet) async fn pool_members(
         &self,
         pool: &KnownPool,
+        others: &[OtherJournal<'_>],
     ) -> Result<Vec<PoolMember>, FleetError> {
-        Ok(member_objects(&pool.wanted, &self.members(pool).await?))
+        let (found, _) = Box::pin(self.members_over(pool, others)).await?;
+        Ok(member_objects(&pool.wanted, &found))
     }
 
     fn pool_status(

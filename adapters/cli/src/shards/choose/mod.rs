@@ -64,8 +64,8 @@ pub(super) async fn decide(
     for host in own::hosts(&resolved) {
         journals.insert(journal_of_host(holder, &host).await?);
     }
-    let has_pools = !resolved.pools.is_empty();
-    if has_pools {
+    let makes_members = own::makes_members(&resolved);
+    if makes_members {
         journals.remove(&DECIDES);
     } else if !resolved.quotas.is_empty() {
         journals.insert(DECIDES);
@@ -75,10 +75,10 @@ pub(super) async fn decide(
         ..asked.clone()
     };
     let handed = Box::pin(hand_over_to(holder, id, journals, &asked)).await;
-    if !has_pools || handed != Exit::Done {
+    if !makes_members || handed != Exit::Done {
         return Ok(handed);
     }
-    // A pool makes members as soon as it is recorded: their journals know the hosts by then.
+    // A pool or a group makes members as soon as it is recorded: their journals know the hosts by then.
     let last = Box::pin(hand_over_to(holder, id, BTreeSet::from([DECIDES]), &asked)).await;
     Ok(handed.max(last))
 }

@@ -13,7 +13,7 @@ use vsiflow_workflows::{
 
 use super::{
     asked, failure_of,
-    stored::{MembersAnswer, MembersReportAnswer, StoredAsk},
+    stored::{GuestsAnswer, MembersAnswer, MembersReportAnswer, StoredAsk},
 };
 use crate::{
     exit::ExitProblem,
@@ -207,6 +207,22 @@ async fn delete(
         Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What guests of this journal's members show and say.
+pub(in crate::shards) async fn ask_guests(
+    holder: &JournalHolder,
+    asked: ask::CommandAsked,
+) -> GuestsAnswer {
+    let said = match asked.part {
+        CommandPart::AskGuests(mut questions) => {
+            questions.left_alone = holder.is_quiet_for().is_some();
+            let answer = holder.app.fleet.groups().ask_guests(&questions);
+            Box::pin(answer).await.map_err(ExitProblem::from)
+        }
+        _ => Err(unreadable()),
+    };
+    GuestsAnswer::of(said)
 }
 
 /// What this journal has of a pool.

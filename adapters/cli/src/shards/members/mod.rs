@@ -21,6 +21,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use uuid::Uuid;
 use vsiflow_engine::model::{Actor, Failure, FailureClass};
@@ -30,11 +31,11 @@ use vsiflow_postgres::{
     shards::{ShardSet, requests::Progress},
 };
 use vsiflow_workflows::fleet::{
-    AskStanding, FleetError, HeardMembers, MemberJournals, MemberQuestions, MembersAsk,
-    MembersReport,
+    AskStanding, FleetError, GuestAnswer, GuestQuestion, GuestQuestions, HeardGuests, HeardMembers,
+    MemberJournals, MemberQuestions, MembersAsk, MembersReport,
 };
 
-use self::stored::{MembersAnswer, StoredAsk};
+use self::stored::{GuestsAnswer, MembersAnswer, MembersReportAnswer, StoredAsk};
 use super::{
     DECIDES,
     ask::{self, CommandAsked, CommandPart},
@@ -80,36 +81,46 @@ impl Journals {
         };
     }
 
+    /// What a journal says of itself, asked by `part`.
+    async fn said<A: DeserializeOwned>(
+        &self,
+        journal: u16,
+        part: CommandPart,
+    ) -> Result<A, ExitProblem> {
+        let id = ask::id();
+        let (set, sealer) = (&self.set, &self.sealer);
+        let request = (id.as_str(), journal);
+        let asked = asked(part);
+        ask::send(set, sealer, request, &asked, true, Some(&self.held)).await?;
+        let answer = ask::answer_quietly::<A>(set, sealer, request, BEGIN);
+        let answer = timeout(REPORT, answer).await;
+        if self.set.withdraw(&id).await.is_err() {
+            tracing::debug!("a report is forgotten later");
+        }
+        answer.unwrap_or_else(|_| Err(ask::silent(journal, REPORT)))
+    }
+
     async fn heard(
         &self,
         journal: u16,
         questions: &MemberQuestions,
     ) -> Result<MembersReport, ExitProblem> {
         let part = CommandPart::ReportMembers(questions.clone());
-        let id = ask::id();
-        let request = (id.as_str(), journal);
-        let asked = asked(part);
-        ask::send(
-            &self.set,
-            &self.sealer,
-            request,
-            &asked,
-            true,
-            Some(&self.held),
-        )
-        .await?;
-        let answer = ask::answer_quietly::<stored::MembersReportAnswer>(
-            &self.set,
-            &self.sealer,
-            request,
-            BEGIN,
-        );
-        let answer = timeout(REPORT, answer).await;
-        if self.set.withdraw(&id).await.is_err() {
-            tracing::debug!("a report is forgotten later");
-        }
-        let answer = answer.unwrap_or_else(|_| Err(ask::silent(journal, REPORT)));
-        answer?.said.map_err(ask::SaidProblem::problem)
+        let answer: MembersReportAnswer = self.said(journal, part).await?;
+        answer.said.map_err(ask::SaidProblem::problem)
+    }
+
+    async fn guests(
+        &self,
+        journal: u16,
+        question: &GuestQuestion,
+    ) -> Result<GuestAnswer, ExitProblem> {
+        let part = CommandPart::AskGuests(GuestQuestions {
+            question: question.clone(),
+            left_alone: false,
+        });
+        let answer: GuestsAnswer = self.said(journal, part).await?;
+        answer.said()
     }
 }
 
@@ -164,13 +175,32 @@ impl MemberJournals for Journals {
             match said {
                 Ok(report) => _ = heard.reports.insert(journal, report),
                 Err(problem) => {
-                    let message = format!(
-                        "journal {journal} does not say what members it has: {}",
-                        problem.message
-                    );
-                    let failure = Failure::new(FailureClass::Blocked, &problem.code, message)
-                        .with_remedy(&problem.remedy);
-                    heard.silent.insert(journal, failure);
+                    let why = "does not say what members it has";
+                    heard.silent.insert(journal, silent(journal, why, &problem));
+                }
+            }
+        }
+        Ok(heard)
+    }
+
+    async fn ask_guests(
+        &self,
+        of: Option<u16>,
+        question: GuestQuestion,
+    ) -> Result<HeardGuests, FleetError> {
+        let all = 0..self.set.journals();
+        let journals = all.filter(|journal| of.is_none_or(|of| of == *journal));
+        let question = &question;
+        let asking = journals.map(|journal| async move {
+            (journal, Box::pin(self.guests(journal, question)).await)
+        });
+        let mut heard = HeardGuests::default();
+        for (journal, said) in futures::future::join_all(asking).await {
+            match said {
+                Ok(answer) => _ = heard.answers.insert(journal, answer),
+                Err(problem) => {
+                    let why = "does not say what guests show";
+                    heard.silent.insert(journal, silent(journal, why, &problem));
                 }
             }
         }
@@ -193,6 +223,12 @@ impl MemberJournals for Journals {
         let sent = ask::send(set, &self.sealer, request, &asked, true, by).await;
         sent.map_err(|problem| failed(&problem))
     }
+}
+
+/// Why a journal says nothing.
+fn silent(journal: u16, what: &str, problem: &ExitProblem) -> Failure {
+    let message = format!("journal {journal} {what}: {}", problem.message);
+    Failure::new(FailureClass::Blocked, &problem.code, message).with_remedy(&problem.remedy)
 }
 
 fn unanswered(error: PostgresError) -> FleetError {

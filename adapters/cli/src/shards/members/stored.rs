@@ -6,17 +6,69 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{model::Failure, secret::Secret};
 use vsiflow_workflows::{
-    fleet::{MemberDeletion, MembersAsk, MembersReport},
+    fleet::{GuestAnswer, GuestGate, MemberDeletion, MembersAsk, MembersReport},
     placement::Decision,
     spec::{DesiredDataDisk, DesiredVsi, Resolved, ResolvedVsi},
 };
 
-use crate::shards::ask::SaidProblem;
+use crate::{exit::ExitProblem, shards::ask::SaidProblem};
 
 /// What a journal says of a pool's members, or why it does not.
 #[derive(Serialize, Deserialize)]
 pub(in crate::shards) struct MembersReportAnswer {
     pub(in crate::shards) said: Result<MembersReport, SaidProblem>,
+}
+
+/// What guests of a journal's members said, or why they were not asked.
+#[derive(Serialize, Deserialize)]
+pub(in crate::shards) struct GuestsAnswer {
+    said: Result<StoredGuests, SaidProblem>,
+}
+
+/// What was read of a guest is secret in a sealed answer alone.
+#[derive(Serialize, Deserialize)]
+enum StoredGuests {
+    Gate(GuestGate),
+    /// In base64.
+    Read(Result<String, String>),
+    Address(Result<String, String>),
+    NotHere,
+}
+
+impl GuestsAnswer {
+    pub(super) fn of(said: Result<GuestAnswer, ExitProblem>) -> Self {
+        let stored = |answer| match answer {
+            GuestAnswer::Gate(gate) => StoredGuests::Gate(gate),
+            GuestAnswer::Read(read) => StoredGuests::Read(read.map(|text| encoded(&text))),
+            GuestAnswer::Address(address) => StoredGuests::Address(address),
+            GuestAnswer::NotHere => StoredGuests::NotHere,
+        };
+        let said = said.map(stored);
+        Self {
+            said: said.map_err(|problem| SaidProblem::of(&problem)),
+        }
+    }
+
+    pub(super) fn said(self) -> Result<GuestAnswer, ExitProblem> {
+        Ok(match self.said.map_err(SaidProblem::problem)? {
+            StoredGuests::Gate(gate) => GuestAnswer::Gate(gate),
+            StoredGuests::Read(Ok(text)) => {
+                let text = decoded(text).map_err(ExitProblem::defect)?;
+                GuestAnswer::Read(Ok(text))
+            }
+            StoredGuests::Read(Err(why)) => GuestAnswer::Read(Err(why)),
+            StoredGuests::Address(address) => GuestAnswer::Address(address),
+            StoredGuests::NotHere => GuestAnswer::NotHere,
+        })
+    }
+}
+
+fn encoded(secret: &Secret) -> String {
+    BASE64_STANDARD.encode(secret.expose())
+}
+
+fn decoded(text: String) -> Result<Secret, base64::DecodeError> {
+    BASE64_STANDARD.decode(text).map(Secret::new)
 }
 
 /// What was refused of what was asked.
@@ -50,7 +102,6 @@ struct StoredVsi {
 
 impl StoredVsi {
     fn of(vsi: ResolvedVsi) -> Self {
-        let encoded = |secret: &Secret| BASE64_STANDARD.encode(secret.expose());
         Self {
             contract: encoded(&vsi.contract),
             image_url: vsi.image_url.as_ref().map(encoded),
@@ -60,7 +111,6 @@ impl StoredVsi {
     }
 
     fn resolved(self) -> Result<ResolvedVsi, base64::DecodeError> {
-        let decoded = |text: String| BASE64_STANDARD.decode(text).map(Secret::new);
         let source = self.desired.full_name();
         let (contract, image_url) = (
             decoded(self.contract)?,

@@ -26,7 +26,7 @@ use vsiflow_engine::model::Failure;
 pub use shown::OtherJournal;
 
 use crate::{
-    fleet::{Fleet, FleetError, PoolHandle, Verdict},
+    fleet::{Fleet, FleetError, GuestQuestion, HeardGuests, PoolHandle, Verdict},
     phase::Phase,
     pool::{MemberState, PoolRecord},
     spec::{PowerState, Resolved},
@@ -55,7 +55,7 @@ pub struct MemberQuestions {
 }
 
 impl MemberQuestions {
-    fn of(record: &PoolRecord, look: bool) -> Self {
+    pub(in crate::fleet) fn of(record: &PoolRecord, look: bool) -> Self {
         let surge = record.strategy.max_surge;
         Self {
             pool: record.uid,
@@ -200,6 +200,13 @@ pub trait MemberJournals: Send + Sync {
 
     /// The journal that has the name of a VSI, or had it last.
     async fn journal_of(&self, namespace: &str, name: &str) -> Result<Option<u16>, FleetError>;
+
+    /// What guests of members show and say: those of one journal, or of all.
+    async fn ask_guests(
+        &self,
+        of: Option<u16>,
+        question: GuestQuestion,
+    ) -> Result<HeardGuests, FleetError>;
 
     /// Has something done, and does not wait for it.
     async fn ask(&self, pool: Uuid, ask: MembersAsk) -> Result<(), FleetError>;

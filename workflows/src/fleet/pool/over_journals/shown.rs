@@ -65,12 +65,22 @@ impl Fleet {
         pool: &KnownPool,
         others: &[OtherJournal<'_>],
     ) -> Result<PoolObject, FleetError> {
+        let (found, obstacles) = Box::pin(self.members_over(pool, others)).await?;
+        Ok(self.pool_object_of(pool, &found, &obstacles))
+    }
+
+    /// The members of a pool, and by their numbers what keeps those of them that are in other journals.
+    pub(in crate::fleet) async fn members_over(
+        &self,
+        pool: &KnownPool,
+        others: &[OtherJournal<'_>],
+    ) -> Result<(PoolMembers, BTreeMap<u32, String>), FleetError> {
         let mut found = self.members(pool).await?;
         let mut obstacles = BTreeMap::new();
         for other in others {
             Box::pin(other.add_members(pool, &mut found, &mut obstacles)).await?;
         }
-        Ok(self.pool_object_of(pool, &found, &obstacles))
+        Ok((found, obstacles))
     }
 }
 

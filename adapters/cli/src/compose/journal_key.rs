@@ -1,0 +1,295 @@
+//! The key that secrets and requests are sealed with: of a file, or of a program that prints it.
+//!
+//! What it is for: one source of the key for each process. A program is for a key that is in no file, such as one that a
+//! key management service unwraps. It is run once, at the first need, which is the start of whatever needs a journal.
+//!
+//! What it never does: it reads no file and runs no program that anybody but the start of this process names. Callers'
+//! command lines are read by the same parser and have the same options, so nobody who asks for the key says where it is
+//! ([`sealer`] has no arguments). No shell reads the command.
+//!
+//! Guarantees:
+//! - Nothing that the program prints is shown, and what was read of it is wiped.
+//! - It ends in time, with what it started, and no more than a bound is read of it.
+
+use std::{path::PathBuf, process::Stdio, sync::OnceLock, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    process::{Child, Command},
+    sync::OnceCell,
+    time::timeout,
+};
+use vsiflow_engine::secret::Secret;
+use vsiflow_postgres::{PostgresError, seal::Sealer};
+use zeroize::Zeroizing;
+
+use super::elsewhere::problem;
+use crate::{
+    args::Common,
+    exit::{Exit, ExitProblem},
+};
+
+/// The longest key with its remarks, in bytes.
+const LONGEST: usize = 64 << 10;
+/// A buffer with so much more is never made larger, which would leave a copy.
+const SPARE: usize = 64;
+/// How long the program may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Where this process has its key from.
+#[derive(Clone, Debug)]
+enum KeySource {
+    None,
+    File(PathBuf),
+    Command(String),
+    /// Both were named.
+    Both,
+}
+
+static SOURCE: OnceLock<KeySource> = OnceLock::new();
+static KEY: OnceCell<Option<Sealer>> = OnceCell::const_new();
+
+/// From now on the key is that of this command line and environment, which are the process's own.
+pub(crate) fn comes_from(own: &Common) {
+    let source = match (&own.journal_key, &own.journal_key_command) {
+        (None, None) => KeySource::None,
+        (Some(file), None) => KeySource::File(file.clone()),
+        (None, Some(command)) => KeySource::Command(command.clone()),
+        (Some(_), Some(_)) => KeySource::Both,
+    };
+    // Only the first one counts.
+    let _ = SOURCE.set(source);
+}
+
+/// The key, where this process has one.
+///
+/// # Errors
+/// VSI0835 where it cannot be read, and VSI0843 where its program does not print it.
+pub(crate) async fn sealer() -> Result<Option<Sealer>, ExitProblem> {
+    let source = SOURCE.get().unwrap_or(&KeySource::None);
+    let read = KEY.get_or_try_init(|| read(source)).await?;
+    Ok(read.clone())
+}
+
+async fn read(source: &KeySource) -> Result<Option<Sealer>, ExitProblem> {
+    match source {
+        KeySource::None => Ok(None),
+        KeySource::File(path) => {
+            let unreadable = |why: String| problem(PostgresError::Key(why));
+            let read = of_file(path).await;
+            let text = read.map_err(|error| unreadable(format!("{}: {error}", path.display())))?;
+            let sealer = Sealer::read(text.expose_str().unwrap_or_default());
+            sealer.map(Some).map_err(problem)
+        }
+        KeySource::Command(command) => of_command(command, DEADLINE).await.map(Some),
+        KeySource::Both => {
+            let message = "both a file and a command are named for the journal's key";
+            let remedy = "name one of --journal-key (VSIFLOW_JOURNAL_KEY) and --journal-key-command \
+                          (VSIFLOW_JOURNAL_KEY_COMMAND)";
+            Err(ExitProblem::new(Exit::Usage, "VSI0835", message, remedy))
+        }
+    }
+}
+
+async fn of_file(path: &PathBuf) -> std::io::Result<Secret> {
+    bounded(tokio::fs::File::open(path).await?).await
+}
+
+/// What is read, up to a byte more than may be.
+async fn bounded(from: impl AsyncRead + Unpin) -> std::io::Result<Secret> {
+    let most = LONGEST.saturating_add(1);
+    let room = most.saturating_add(SPARE);
+    let mut text = Zeroizing::new(Vec::with_capacity(room));
+    let limit = u64::try_from(most).unwrap_or(u64::MAX);
+    from.take(limit).read_to_end(&mut text).await?;
+    Ok(Secret::new(std::mem::take(&mut *text)))
+}
+
+/// The key that a program prints.
+async fn of_command(command: &str, deadline: Duration) -> Result<Sealer, ExitProblem> {
+    let words = words(command).map_err(|why| {
+        let message = format!("the command of the journal's key cannot be read: {why}");
+        let remedy = "write a program and its arguments, separated by spaces; '…' and \"…\" hold one together";
+        ExitProblem::new(Exit::Usage, "VSI0843", message, remedy)
+    })?;
+    let (program, arguments) = words;
+    let failed = |why: String| {
+        // Its arguments may be nobody else's business.
+        let message = format!("`{program}` does not give the journal's key: {why}");
+        let remedy = "run it as this user: it has to print one key, as `age-keygen` makes it, and end with 0";
+        ExitProblem::new(Exit::Failed, "VSI0843", message, remedy)
+    };
+    let printed = timeout(deadline, printed(&program, &arguments)).await;
+    let late = |_| failed(format!("it took longer than {} s", deadline.as_secs()));
+    let text = printed.map_err(late)?.map_err(failed)?;
+    let text = text
+        .expose_str()
+        .ok_or_else(|| failed("it printed no text".to_owned()))?;
+    Sealer::read(text).map_err(|_| failed("it printed no key that `age-keygen` makes".to_owned()))
+}
+
+/// What a program prints, if it ends well. Cancel safe: it is killed.
+async fn printed(program: &str, arguments: &[String]) -> Result<Secret, String> {
+    let child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn();
+    let mut running = Running(child.map_err(|error| format!("it cannot be run: {error}"))?);
+    let cannot = |error: std::io::Error| format!("it cannot be read: {error}");
+    let output = running.0.stdout.take().ok_or("it has no standard output")?;
+    let text = bounded(output).await.map_err(cannot)?;
+    if text.expose().len() > LONGEST {
+        return Err(format!("it printed more than {} KiB", LONGEST >> 10));
+    }
+    let status = running.0.wait().await.map_err(cannot)?;
+    match (status.success(), text.expose().is_empty()) {
+        (false, _) => Err(format!("it ended with {status}")),
+        (true, true) => Err("it printed nothing".to_owned()),
+        (true, false) => Ok(text),
+    }
+}
+
+/// A program that runs; one that is given up is killed with everything that it started.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        use rustix::process::{Pid, Signal, kill_process_group};
+        // It has no number any more once its end was seen: the number may be another one's then.
+        let number = self.0.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = number.and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+/// The words of a command: separated by spaces, with `'…'` and `"…"` holding one together. Everything else is what it is:
+/// there are no escapes, variables or patterns.
+fn words(command: &str) -> Result<(String, Vec<String>), &'static str> {
+    let mut words = Vec::new();
+    // A word that was begun may be empty, as '' is.
+    let mut word: Option<String> = None;
+    let mut held_by = None;
+    for letter in command.chars() {
+        match held_by {
+            Some(quote) if letter == quote => held_by = None,
+            None if letter == '\'' || letter == '"' => {
+                held_by = Some(letter);
+                word.get_or_insert_default();
+            }
+            None if letter.is_whitespace() => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(letter),
+        }
+    }
+    if held_by.is_some() {
+        return Err("a quote is not closed");
+    }
+    words.extend(word);
+    let mut words = words.into_iter();
+    match words.next() {
+        Some(program) if !program.is_empty() => Ok((program, words.collect())),
+        _ => Err("it names no program"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use age::secrecy::ExposeSecret as _;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    /// Keys do not print themselves.
+    async fn told(command: &str, deadline: Duration) -> String {
+        let key = of_command(command, deadline).await;
+        let problem = key.map(drop).unwrap_err();
+        format!("{}: {} {}", problem.code, problem.message, problem.remedy)
+    }
+
+    fn of_shell(script: &str) -> String {
+        format!("/bin/sh -c '{script}'")
+    }
+
+    #[test]
+    fn words_are_split_at_spaces_and_held_by_quotes_alone() {
+        let split = |command: &str| {
+            let (program, arguments) = words(command).unwrap();
+            [vec![program], arguments].concat()
+        };
+        assert_eq!(split("/usr/bin/key"), ["/usr/bin/key"]);
+        assert_eq!(split(" key  -r\ta "), ["key", "-r", "a"]);
+        assert_eq!(
+            split(r#"key 'a b' "c 'd'" e\ $HOME * '' x"y z""#),
+            ["key", "a b", "c 'd'", r"e\", "$HOME", "*", "", "xy z"]
+        );
+        for bad in ["", "  ", "''", "'' a", "key 'a", "key \""] {
+            assert!(words(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_program_prints_the_key() {
+        let key = age::x25519::Identity::generate().to_string();
+        let command = of_shell(&format!(
+            "echo \"# made today\"; echo {}",
+            key.expose_secret()
+        ));
+        assert!(of_command(&command, DEADLINE).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_a_program_prints_is_never_said() {
+        let scripts = [
+            ("echo hunter2", "it printed no key"),
+            ("echo hunter2; exit 3", "it ended with exit status: 3"),
+            ("echo hunter2 >&2; kill -9 $$", "it ended with signal: 9"),
+            ("exit 0", "it printed nothing"),
+            ("printf \"\\377hunter2\"", "it printed no text"),
+            ("yes hunter2", "it printed more than 64 KiB"),
+        ];
+        for (script, why) in scripts {
+            let said = told(&of_shell(script), DEADLINE).await;
+            assert!(said.starts_with("VSI0843: `/bin/sh` "), "{said}");
+            assert!(said.contains(why), "{said}");
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+        let said = told("/nowhere/key --token hunter2", DEADLINE).await;
+        assert!(
+            said.contains("`/nowhere/key`") && said.contains("it cannot be run"),
+            "{said}"
+        );
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn a_program_that_does_not_end_is_killed_with_what_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pid, path) = (folder.path().join("pid"), folder.path().display());
+        let script = format!("sleep 600 & echo $! > {path}/new; mv {path}/new {path}/pid; wait");
+        let begun = Instant::now();
+        let said = told(&of_shell(&script), Duration::from_secs(2)).await;
+        assert!(said.contains("it took longer than 2 s"), "{said}");
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        let pid = std::fs::read_to_string(pid).unwrap();
+        let there = format!("/proc/{}/stat", pid.trim());
+        let runs = || std::fs::read_to_string(&there).is_ok_and(|stat| !stat.contains(") Z "));
+        while runs() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it runs on");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_from_two_places_is_refused() {
+        let refused = read(&KeySource::Both).await.map(drop).unwrap_err();
+        assert_eq!(
+            (refused.exit, refused.code.as_str()),
+            (Exit::Usage, "VSI0835")
+        );
+        assert!(read(&KeySource::None).await.unwrap().is_none());
+    }
+}

@@ -1,0 +1,120 @@
+//! `retry` of pools and groups: they are in journal 0, and what is stuck of them may be in any journal.
+//!
+//! Their members are looked up in all journals, and each journal that has some is asked to try them again, as it is by their
+//! names. Nothing is decided here, and to ask again changes nothing more.
+
+use std::collections::BTreeSet;
+
+use vsiflow_workflows::fleet::{GroupObject, Metadata, PoolObject};
+
+use super::{
+    SetPlace,
+    ask::{self, CommandPart},
+    front::{self, GROUP, POOL},
+    merged::Fleets,
+};
+use crate::{
+    args::{Cli, RetryArgs, names_of},
+    compose::App,
+    exit::{Exit, ExitProblem},
+    output,
+};
+
+/// Has what is stuck of pools and groups, and what else is named, tried again.
+pub(super) async fn retry(
+    cli: &Cli,
+    args: &RetryArgs,
+    place: &SetPlace,
+) -> Result<Exit, ExitProblem> {
+    let sealer = front::needed_key().await?;
+    let names = Box::pin(members(cli, args, place)).await?;
+    if names.is_empty() {
+        output::line("nothing to try again: there are no members");
+        return Ok(Exit::Done);
+    }
+    let journals = front::by_journal(place, &args.namespace, &names).await?;
+    let asking = journals.into_iter().map(|(journal, own)| {
+        let mut asked = front::asked(cli, Vec::new(), CommandPart::Own);
+        asked.request.args = words(cli, args, own);
+        let sealer = &sealer;
+        async move { ask::ask(&place.set, sealer, journal, &asked, true).await }
+    });
+    Ok(front::worst(futures::future::join_all(asking).await))
+}
+
+/// The command by which one journal tries its own again.
+fn words(cli: &Cli, args: &RetryArgs, names: Vec<String>) -> Vec<String> {
+    let own = |word: &str| word.to_owned();
+    let mut words = vec![own("vsiflow"), own("retry"), own("--namespace")];
+    words.push(args.namespace.clone());
+    if !cli.common.reason.is_empty() {
+        words.push(format!("--reason={}", cli.common.reason));
+    }
+    if args.wait.wait {
+        words.push(own("--wait"));
+    }
+    if let Some(timeout) = args.wait.timeout {
+        words.push(format!("--wait-timeout={}s", timeout.as_secs().max(1)));
+    }
+    words.push(own("--"));
+    words.extend(names);
+    words
+}
+
+/// What is named, with members in the place of pools and groups.
+async fn members(
+    cli: &Cli,
+    args: &RetryArgs,
+    place: &SetPlace,
+) -> Result<BTreeSet<String>, ExitProblem> {
+    let members = place.members(&cli.common);
+    let apps = futures::future::try_join_all(members.iter().map(App::look_at)).await?;
+    let fleets = Fleets::new(apps.iter().map(|app| app.fleet.clone()).collect());
+    let found = async {
+        let (pools, groups) = (fleets.pools(false).await?, fleets.groups(false).await?);
+        let mut found = BTreeSet::new();
+        for name in names_of(&args.names) {
+            let named = |rest: &str| match rest.split_once('/') {
+                Some((namespace, rest)) => (namespace.to_owned(), rest.to_owned()),
+                None => (args.namespace.clone(), rest.to_owned()),
+            };
+            let of = if let Some(pool) = name.strip_prefix(POOL) {
+                of_pool(&pools, &named(pool))
+            } else if let Some(group) = name.strip_prefix(GROUP) {
+                of_group(&groups, &named(group))
+            } else {
+                Some(vec![name.clone()])
+            };
+            found.extend(of.ok_or_else(|| front::unknown(&name))?);
+        }
+        Ok(found)
+    };
+    let found = Box::pin(found).await;
+    App::end(apps, fleets).await;
+    found
+}
+
+fn is_it(metadata: &Metadata, (namespace, name): &(String, String)) -> bool {
+    (&metadata.namespace, &metadata.name) == (namespace, name)
+}
+
+fn of_pool(pools: &[PoolObject], named: &(String, String)) -> Option<Vec<String>> {
+    let pool = pools.iter().find(|pool| is_it(&pool.metadata, named))?;
+    let members = pool.status.members.iter();
+    Some(
+        members
+            .map(|member| format!("{}/{}", named.0, member.name))
+            .collect(),
+    )
+}
+
+fn of_group(groups: &[GroupObject], named: &(String, String)) -> Option<Vec<String>> {
+    let group = groups.iter().find(|group| is_it(&group.metadata, named))?;
+    let items = group.status.waves.iter().flat_map(|wave| &wave.items);
+    let members = items.flat_map(|item| &item.members);
+    Some(
+        members
+            .map(|member| format!("{}/{}", named.0, member.name))
+            .collect(),
+    )
+}

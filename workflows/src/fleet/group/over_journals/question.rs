@@ -1,0 +1,281 @@
+//! What a group asks of the journals that have its members, and what follows from what they say.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::{Failure, FailureClass},
+    secret::Secret,
+};
+
+use super::{GuestAnswer, HeardGuests};
+use crate::{
+    fleet::{Fleet, FleetError, MemberJournals, MemberQuestions, known::KnownPool},
+    group::WaveRecord,
+    pool::member_name,
+    spec::group::{Gate, OutputSource, Quorum},
+};
+
+/// What is asked of guests.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GuestQuestions {
+    /// The question.
+    pub question: GuestQuestion,
+    /// Whether hosts are left alone for now.
+    #[serde(default)]
+    pub left_alone: bool,
+}
+
+/// A question. Nothing of it changes what is recorded.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum GuestQuestion {
+    /// What the members of these pools that are ready show of a gate.
+    Gate {
+        /// The pools.
+        pools: Vec<MemberQuestions>,
+        /// The gate.
+        gate: Gate,
+    },
+    /// What is read of a member.
+    Output {
+        /// Its pool.
+        pool: Uuid,
+        /// Its number.
+        number: u32,
+        /// What is read.
+        output: OutputSource,
+    },
+    /// The first address of a member.
+    Address {
+        /// Its pool.
+        pool: Uuid,
+        /// Its number.
+        number: u32,
+    },
+}
+
+/// Who is to be ready, by pool: its name, and how many members it is to have.
+type Expected = BTreeMap<Uuid, (String, u32)>;
+
+impl Fleet {
+    /// Why the gate of a wave stays closed; none where it opens.
+    pub(in crate::fleet::group) async fn gate_over(
+        &self,
+        journals: &Arc<dyn MemberJournals>,
+        wave: &WaveRecord,
+        pools: &BTreeMap<String, KnownPool>,
+    ) -> Result<Option<String>, FleetError> {
+        let items = wave.items.iter();
+        let pools: Vec<_> = items.filter_map(|item| pools.get(&item.name)).collect();
+        let question = GuestQuestion::Gate {
+            pools: pools
+                .iter()
+                .map(|pool| MemberQuestions::of(&pool.wanted, false))
+                .collect(),
+            gate: wave.gate.clone(),
+        };
+        let expected = pools.iter().map(|pool| {
+            let record = &pool.wanted;
+            (record.uid, (record.name.clone(), record.replicas))
+        });
+        let expected = expected.collect();
+        let heard = journals.ask_guests(None, question).await?;
+        Ok(closed(wave.gate.members, &expected, &heard))
+    }
+
+    /// What is read of a member; or why it cannot be.
+    pub(in crate::fleet::group) async fn read_over(
+        &self,
+        journals: &Arc<dyn MemberJournals>,
+        pool: &KnownPool,
+        output: &OutputSource,
+    ) -> Result<Result<Secret, String>, FleetError> {
+        let question = GuestQuestion::Output {
+            pool: pool.wanted.uid,
+            number: output.number,
+            output: output.clone(),
+        };
+        match one(journals, pool, output.number, question).await? {
+            GuestAnswer::Read(read) => Ok(read),
+            GuestAnswer::NotHere => Ok(Err(format!(
+                "output {}: its member is not there",
+                output.name
+            ))),
+            GuestAnswer::Gate(_) | GuestAnswer::Address(_) => Err(odd()),
+        }
+    }
+
+    /// The first address of a member; or why there is none.
+    pub(in crate::fleet::group) async fn address_over(
+        &self,
+        journals: &Arc<dyn MemberJournals>,
+        pool: &KnownPool,
+        number: u32,
+    ) -> Result<Result<String, String>, FleetError> {
+        let question = GuestQuestion::Address {
+            pool: pool.wanted.uid,
+            number,
+        };
+        match one(journals, pool, number, question).await? {
+            GuestAnswer::Address(address) => Ok(address),
+            GuestAnswer::NotHere => {
+                let name = member_name(&pool.wanted.name, number);
+                Ok(Err(format!("member {name} is not there")))
+            }
+            GuestAnswer::Gate(_) | GuestAnswer::Read(_) => Err(odd()),
+        }
+    }
+}
+
+/// What the journal says that has a member's name. It may not answer, which is not to have no member.
+async fn one(
+    journals: &Arc<dyn MemberJournals>,
+    pool: &KnownPool,
+    number: u32,
+    question: GuestQuestion,
+) -> Result<GuestAnswer, FleetError> {
+    let record = &pool.wanted;
+    let name = member_name(&record.name, number);
+    let Some(journal) = journals.journal_of(&record.namespace, &name).await? else {
+        return Ok(GuestAnswer::NotHere);
+    };
+    let mut heard = journals.ask_guests(Some(journal), question).await?;
+    match (
+        heard.answers.remove(&journal),
+        heard.silent.remove(&journal),
+    ) {
+        (Some(answer), _) => Ok(answer),
+        (None, Some(failure)) => Err(unheard(failure).into()),
+        (None, None) => Err(odd()),
+    }
+}
+
+/// A journal that says nothing, or leaves its hosts alone, is asked again; where it lasts, the pool tells.
+fn unheard(mut failure: Failure) -> Failure {
+    if failure.code.as_str() == "VSI0766" {
+        failure.class = FailureClass::Recheck;
+    }
+    failure
+}
+
+/// Whether it is such a journal alone.
+pub(in crate::fleet::group) fn is_unheard(failure: &Failure) -> bool {
+    failure.class == FailureClass::Recheck && failure.code.as_str() == "VSI0766"
+}
+
+fn odd() -> FleetError {
+    let message = "a journal answers another question than it was asked";
+    let failure = Failure::new(FailureClass::Blocked, "VSI0766", message)
+        .with_remedy("use one release of vsiflow everywhere");
+    failure.into()
+}
+
+/// Why a gate stays closed, by what was said; none where it opens.
+fn closed(quorum: Quorum, expected: &Expected, heard: &HeardGuests) -> Option<String> {
+    let gates = || {
+        heard.answers.values().filter_map(|answer| match answer {
+            GuestAnswer::Gate(gate) => Some(gate),
+            _ => None,
+        })
+    };
+    let lacking = gates().find_map(|gate| gate.lacking.clone());
+    let silent = heard.silent.first_key_value();
+    let silent = silent.map(|(_, failure)| failure.message.to_string());
+    if quorum == Quorum::Any {
+        let none = || "no member is ready".to_owned();
+        let is_open = gates().any(|gate| gate.any);
+        return (!is_open).then(|| lacking.or(silent).unwrap_or_else(none));
+    }
+    if heard.answers.len() != gates().count() {
+        return Some("a journal answers another question than it was asked".to_owned());
+    }
+    let mut ready = BTreeMap::<Uuid, BTreeSet<u32>>::new();
+    for (pool, numbers) in gates().flat_map(|gate| &gate.ready) {
+        ready.entry(*pool).or_default().extend(numbers);
+    }
+    let missing = || {
+        expected.iter().find_map(|(pool, (name, replicas))| {
+            let there = ready.get(pool);
+            let is_ready = |number: &u32| there.is_some_and(|there| there.contains(number));
+            let number = (0..*replicas).find(|number| !is_ready(number))?;
+            Some(format!("{} is not ready", member_name(name, number)))
+        })
+    };
+    let is_empty = ready.values().all(BTreeSet::is_empty);
+    let nobody = is_empty.then(|| "no member is ready".to_owned());
+    silent.or(lacking).or_else(missing).or(nobody)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::GuestGate;
+
+    const POOL: Uuid = Uuid::from_u128(1);
+
+    fn gate(numbers: &[u32], any: bool, lacking: Option<&str>) -> GuestAnswer {
+        GuestAnswer::Gate(GuestGate {
+            ready: BTreeMap::from([(POOL, numbers.iter().copied().collect())]),
+            any,
+            lacking: lacking.map(ToOwned::to_owned),
+        })
+    }
+
+    fn heard(answers: Vec<GuestAnswer>, silent: bool) -> HeardGuests {
+        let failure = Failure::new(FailureClass::Blocked, "VSI0766", "journal 9 is silent");
+        HeardGuests {
+            answers: (0..).zip(answers).collect(),
+            silent: silent.then_some((9, failure)).into_iter().collect(),
+        }
+    }
+
+    fn why(quorum: Quorum, replicas: u32, heard: &HeardGuests) -> Option<String> {
+        let expected = Expected::from([(POOL, ("web".to_owned(), replicas))]);
+        closed(quorum, &expected, heard)
+    }
+
+    #[test]
+    fn a_gate_of_all_opens_only_by_every_member_and_every_journal() {
+        let all = |replicas, heard| why(Quorum::All, replicas, &heard);
+        let both = || vec![gate(&[0], true, None), gate(&[1], true, None)];
+        assert_eq!(all(2, heard(both(), false)), None);
+        let is = |found: Option<String>, text: &str| assert_eq!(found.as_deref(), Some(text));
+        is(all(2, heard(both(), true)), "journal 9 is silent");
+        is(all(3, heard(both(), false)), "web-2 is not ready");
+        let lacks = vec![gate(&[0], true, None), gate(&[1], false, Some("web-1: no"))];
+        is(all(2, heard(lacks, false)), "web-1: no");
+        is(
+            all(2, heard(vec![gate(&[1], true, None)], false)),
+            "web-0 is not ready",
+        );
+        is(
+            all(0, heard(vec![gate(&[], false, None)], false)),
+            "no member is ready",
+        );
+        is(all(0, heard(Vec::new(), false)), "no member is ready");
+        let other = vec![gate(&[0, 1], true, None), GuestAnswer::NotHere];
+        assert!(all(2, heard(other, false)).is_some());
+    }
+
+    #[test]
+    fn a_gate_of_any_opens_by_one_member_whoever_is_silent() {
+        let any = |answers, silent| why(Quorum::Any, 2, &heard(answers, silent));
+        let one = || vec![gate(&[0], false, Some("web-0: no")), gate(&[1], true, None)];
+        assert_eq!(any(one(), false), None);
+        assert_eq!(any(one(), true), None);
+        let none = vec![gate(&[0], false, Some("web-0: no"))];
+        assert_eq!(any(none, false).as_deref(), Some("web-0: no"));
+        assert_eq!(
+            any(Vec::new(), true).as_deref(),
+            Some("journal 9 is silent")
+        );
+        assert_eq!(
+            any(Vec::new(), false).as_deref(),
+            Some("no member is ready")
+        );
+    }
+}
