@@ -124,6 +124,7 @@ mod shards_deaths;
 mod shards_placing;
 mod shards_pools;
 mod shards_quotas;
+mod snapshot_memory;
 mod snapshot_schedules;
 mod snapshots;
 mod state_directory;
