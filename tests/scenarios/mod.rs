@@ -91,6 +91,7 @@ mod lab_ports;
 mod lab_saved_memory;
 mod lab_screens;
 mod lab_serial;
+mod lab_snapshot_memory;
 mod lab_snapshot_of_vsi;
 mod lab_snapshot_schedules;
 mod lab_snapshots;
