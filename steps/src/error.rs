@@ -150,6 +150,12 @@ codes! {
     /// A disk that is to be copied is in use, or changed while it was copied.
     DISK_SOURCE_IN_USE = "VSI0228", Recheck,
         "Stop the user in the message, or take a snapshot and use that in its place; vsiflow checks again automatically.";
+    /// The memory of a snapshot does not fit the VSI as it is now.
+    MEMORY_UNFIT = "VSI0230", Blocked,
+        "Restore the disks alone with `vsiflow snapshot restore SNAPSHOT --disks-only`, or undo what the message names, then `vsiflow retry`.";
+    /// The memory of a snapshot is gone, or is not what was saved.
+    MEMORY_DAMAGED = "VSI0231", Blocked,
+        "Restore the disks alone with `vsiflow snapshot restore SNAPSHOT --disks-only`, or put the file back as it was, then `vsiflow retry`.";
     /// A document names a volume of vsiflow's own as its data disk.
     RESERVED_VOLUME = "VSI0219", Blocked,
         "Name a volume of your own as the data disk and apply again; a copy of this one can be made with `virsh vol-clone`.";

@@ -62,6 +62,14 @@ pub fn snapshot_layer(pool: &str, snapshot: Uuid, index: usize) -> VolumeKey {
     }
 }
 
+/// The guest's memory in a snapshot, in the pool of its boot disk.
+pub fn snapshot_memory(pool: &str, snapshot: Uuid) -> VolumeKey {
+    VolumeKey {
+        pool: pool.to_owned(),
+        name: format!("snapshot-{snapshot}.memory"),
+    }
+}
+
 /// Whether a volume of this name is, or would be taken for, one that vsiflow keeps for itself: a
 /// boot disk, a cidata volume, a console's log, or what is said beside an image. No document may
 /// name one as its data disk or its image.
@@ -83,6 +91,9 @@ pub fn is_reserved(name: &str) -> bool {
 /// The snapshot that a volume of this name is part of.
 pub fn snapshot_of(name: &str) -> Option<Uuid> {
     let rest = name.strip_prefix("snapshot-")?;
+    if let Some(uid) = rest.strip_suffix(".memory") {
+        return uid.parse().ok();
+    }
     let layer = rest.strip_suffix(".layer");
     let rest = layer.or_else(|| rest.strip_suffix(".qcow2"))?;
     let (uid, index) = rest.rsplit_once('-')?;
@@ -153,6 +164,7 @@ mod tests {
             console_log("p", uid),
             snapshot_copy("p", uid, 3),
             snapshot_layer("p", uid, 3),
+            snapshot_memory("p", uid),
         ];
         assert!(own.iter().all(|key| is_reserved(&key.name)));
         assert!(is_reserved(&sidecar::key(&boot_disk("p", uid)).name));

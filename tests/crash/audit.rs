@@ -80,6 +80,15 @@ impl Audit {
             self.twice(call, *uuid).await;
         }
         let sim = self.hosts.sim(&call.host).await.unwrap();
+        if let (Object::Domain(uuid), "start_saved") = (&call.object, call.name)
+            && let Some(disk) = sim.with(|state| not_put_back(state, *uuid)).await
+        {
+            let wrong = format!(
+                "{} although {disk} is not as the snapshot has it",
+                call.describe()
+            );
+            self.ledger().blame(wrong);
+        }
         if let (Object::Volume(key), "delete") = (&call.object, call.name) {
             let (asked_for, restored) = {
                 let ledger = self.ledger();
@@ -136,7 +145,7 @@ impl Way for Audit {
             return work.await;
         }
         self.before(&call).await;
-        let (Object::Domain(uuid), "start") = (&call.object, call.name) else {
+        let (Object::Domain(uuid), "start" | "start_saved") = (&call.object, call.name) else {
             return work.await;
         };
         let run = self.ledger().active_run(*uuid);
@@ -281,7 +290,7 @@ impl Ledger {
         if let Owner::Boot(uuid) = owner {
             self.changed.insert(uuid, self.records.len());
         }
-        if let (Object::Domain(uuid), "start") = (&call.object, call.name) {
+        if let (Object::Domain(uuid), "start" | "start_saved") = (&call.object, call.name) {
             self.starts_on_recorded_clone(call, *uuid);
         }
     }
@@ -352,6 +361,21 @@ fn is_under_way(node: &NodeState) -> bool {
             | NodeState::Failed { .. }
             | NodeState::Skipped { .. }
     )
+}
+
+/// A disk of the guest that has other bytes than its copy in every snapshot: memory does not fit it.
+fn not_put_back(state: &SimHostState, uuid: Uuid) -> Option<String> {
+    let spec = &state.domains.get(&uuid)?.spec;
+    let written = spec.disks.iter().filter(|disk| !disk.readonly);
+    let volumes = || state.pools.values().flat_map(|pool| &pool.volumes);
+    let mut odd = written.enumerate().filter(|(index, disk)| {
+        let copy = format!("-{index}.qcow2");
+        let mut copies =
+            volumes().filter(|(name, _)| name.starts_with("snapshot-") && name.ends_with(&copy));
+        let content = state.by_path(&disk.path).map(|volume| &volume.content);
+        !copies.any(|(_, volume)| Some(&volume.content) == content)
+    });
+    odd.next().map(|(_, disk)| disk.path.clone())
 }
 
 /// Who, on the host itself, would lose this volume.

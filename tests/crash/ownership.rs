@@ -112,7 +112,13 @@ fn is_beside_disk(key: &VolumeKey) -> bool {
 }
 
 /// What is done with layers.
-const LAYERS: [&str; 4] = ["add_layers", "begin_merge", "end_merge", "start_paused"];
+const LAYERS: [&str; 5] = [
+    "add_layers",
+    "save_with_layers",
+    "begin_merge",
+    "end_merge",
+    "start_paused",
+];
 
 /// Whether a volume is a snapshot's copy of a disk.
 fn is_copy(key: &VolumeKey) -> bool {
@@ -149,7 +155,7 @@ pub fn owner(call: &Call) -> Option<(Owner, &'static [&'static str])> {
 fn domain_steps(call: &str) -> &'static [&'static str] {
     match call {
         "define" => &["define_domain"],
-        "start" => &["start_domain"],
+        "start" | "start_saved" => &["start_domain"],
         "undefine" => &["undefine_domain"],
         "suspend" => &["suspend_domain"],
         "resume" => &["resume_domain"],

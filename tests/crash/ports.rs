@@ -11,8 +11,8 @@ use vsiflow_steps::ports::{
     ConsoleChunk, ConsolePort, ConsolePosition, DhcpLease, DomainInfo, DomainPort, DomainSpec,
     GuestConsole, GuestStream, GuestSupport, HostCapacity, HostFacts, HostPort, HostPorts,
     HostRoute, Hosts, LayerSpec, MergeProgress, NetworkChange, NetworkInfo, NetworkPort,
-    NetworkSpec, OwnerMark, PoolInfo, PortResult, Removed, StoragePort, Transfer, UploadSink,
-    VolumeInfo, VolumeKey, VolumeSpec,
+    NetworkSpec, OwnerMark, PoolInfo, PortResult, Removed, SavedMachine, StoragePort, Transfer,
+    UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 use super::gate::{Gate, Kind};
@@ -346,6 +346,31 @@ impl<W: Way> DomainPort for Ports<W> {
         let (port, layers) = (self.inner.domains.clone(), layers.to_vec());
         let work = async move { port.add_layers(uuid, &layers, quiesce).await };
         self.act("add_layers", Object::Domain(uuid), work).await
+    }
+
+    async fn save_with_layers(
+        &self,
+        uuid: Uuid,
+        layers: &[LayerSpec],
+        memory: &str,
+    ) -> PortResult<()> {
+        let (port, layers) = (self.inner.domains.clone(), layers.to_vec());
+        let memory = memory.to_owned();
+        let work = async move { port.save_with_layers(uuid, &layers, &memory).await };
+        self.act("save_with_layers", Object::Domain(uuid), work)
+            .await
+    }
+
+    async fn saved_machine(&self, memory: &str) -> PortResult<SavedMachine> {
+        let (port, memory) = (self.inner.domains.clone(), memory.to_owned());
+        let work = async move { port.saved_machine(&memory).await };
+        self.look("saved_machine", Object::Host, work).await
+    }
+
+    async fn start_saved(&self, uuid: Uuid, memory: &str) -> PortResult<()> {
+        let (port, memory) = (self.inner.domains.clone(), memory.to_owned());
+        let work = async move { port.start_saved(uuid, &memory).await };
+        self.act("start_saved", Object::Domain(uuid), work).await
     }
 
     async fn begin_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {

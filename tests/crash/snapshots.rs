@@ -19,6 +19,8 @@ pub fn every() -> Vec<Story> {
         restored(),
         deleted_with_its_snapshot(),
         of_a_running_guest(),
+        with_memory(),
+        restored_with_memory(),
         by_schedule(),
     ]
 }
@@ -62,6 +64,42 @@ fn of_a_running_guest() -> Story {
     ];
     Story {
         name: "take a snapshot of a guest that runs",
+        acts,
+        ends: &[("web", WEB, "Running")],
+    }
+}
+
+fn remembered() -> Vec<Act> {
+    let web = Vsi::new("web", WEB, A).server(GuestType::CloudInit);
+    vec![
+        Act::Apply(vec![web.with_disk(7)]),
+        Act::Decided(uuid(WEB)),
+        Act::TakeMemory("web", "first", uuid(SNAPSHOT)),
+        Act::Decided(uuid(WEB)),
+    ]
+}
+
+/// The guest stands still while its memory is saved, and runs on.
+fn with_memory() -> Story {
+    Story {
+        name: "take a snapshot of a guest with its memory",
+        acts: remembered(),
+        ends: &[("web", WEB, "Running")],
+    }
+}
+
+/// The guest goes on where it was, over the disks of that moment, once.
+fn restored_with_memory() -> Story {
+    let mut acts = remembered();
+    acts.extend([
+        Act::Scribble(A, uuid(WEB)),
+        Act::RestoreSnapshot("first", uuid(WEB), 3),
+        Act::Decided(uuid(WEB)),
+        Act::DeleteSnapshot("first"),
+        Act::SnapshotDecided(uuid(SNAPSHOT)),
+    ]);
+    Story {
+        name: "put a VSI back to a snapshot with its memory",
         acts,
         ends: &[("web", WEB, "Running")],
     }

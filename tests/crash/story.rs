@@ -7,8 +7,8 @@ use vsiflow_engine::model::{Failure, FailureClass, NodeState};
 use vsiflow_steps::sim::Content;
 use vsiflow_workflows::{
     fleet::{
-        Adopting, ErrorKind, Fleet, FleetError, SeenSchedules, ShutdownPolicy, SnapshotObject,
-        SnapshotRequest,
+        Adopting, ErrorKind, Fleet, FleetError, RestoreScope, SeenSchedules, ShutdownPolicy,
+        SnapshotObject, SnapshotRequest,
     },
     record::PowerAction,
 };
@@ -59,6 +59,8 @@ pub enum Act {
     Power(&'static str, Uuid, PowerAction, u64),
     /// Takes a snapshot of a VSI: its name and UID.
     TakeSnapshot(&'static str, &'static str, Uuid),
+    /// The same, with the guest's memory.
+    TakeMemory(&'static str, &'static str, Uuid),
     /// Puts a VSI back to a snapshot, which makes this generation of the VSI.
     RestoreSnapshot(&'static str, Uuid, u64),
     /// Deletes a snapshot.
@@ -212,14 +214,15 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
         Act::Power(name, uid, action, makes) => {
             power(world, fleet, name, *uid, *action, *makes).await
         }
-        Act::TakeSnapshot(vsi, name, uid) => take_snapshot(fleet, vsi, name, *uid).await,
+        Act::TakeSnapshot(vsi, name, uid) => take_snapshot(fleet, vsi, name, *uid, false).await,
+        Act::TakeMemory(vsi, name, uid) => take_snapshot(fleet, vsi, name, *uid, true).await,
         Act::RestoreSnapshot(name, uid, makes) => {
             if generation(world, *uid) >= *makes {
                 Ok(())
             } else {
                 fleet
                     .snapshots()
-                    .restore("default", name, user())
+                    .restore("default", name, RestoreScope::All, user())
                     .await
                     .map(drop)
             }
@@ -371,13 +374,20 @@ fn generation(world: &World, uid: Uuid) -> u64 {
 }
 
 /// One that is there was taken by the same command, whose answer was lost.
-async fn take_snapshot(fleet: &Fleet, vsi: &str, name: &str, uid: Uuid) -> Result<(), FleetError> {
+async fn take_snapshot(
+    fleet: &Fleet,
+    vsi: &str,
+    name: &str,
+    uid: Uuid,
+    memory: bool,
+) -> Result<(), FleetError> {
     if fleet.snapshots().find("default", name).await.is_ok() {
         return Ok(());
     }
     let request = SnapshotRequest {
         name: Some(name.to_owned()),
         uid: Some(uid),
+        memory,
         ..SnapshotRequest::default()
     };
     let taken = fleet

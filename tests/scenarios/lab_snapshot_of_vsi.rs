@@ -12,13 +12,13 @@ fn ran(program: &str, words: &[&str]) -> String {
 }
 
 /// The path of a volume on the host, which is this machine.
-fn path(lab: &Lab, volume: &str) -> String {
+pub(super) fn path(lab: &Lab, volume: &str) -> String {
     let path = lab.virsh(&["vol-path", "--pool", "images", volume]);
     path.trim().to_owned()
 }
 
 /// An empty file system in a data disk of a VSI that is off.
-fn format(vsiflow: &Vsiflow, disk: &str) {
+pub(super) fn format(vsiflow: &Vsiflow, disk: &str) {
     let raw = vsiflow.folder().join("raw");
     let raw = raw.to_str().unwrap();
     ran("truncate", &["-s", "64M", raw]);
@@ -31,7 +31,7 @@ fn format(vsiflow: &Vsiflow, disk: &str) {
 
 /// The numbers in the file system of a disk that nobody writes to, which is whole but for its
 /// journal.
-fn numbers(folder: &Path, disk: &str) -> Vec<u64> {
+pub(super) fn numbers(folder: &Path, disk: &str) -> Vec<u64> {
     let raw = folder.join("seen");
     let raw = raw.to_str().unwrap();
     ran(
@@ -55,7 +55,7 @@ fn told(vsiflow: &Vsiflow, name: &str) -> u64 {
         .unwrap_or(0)
 }
 
-fn is_gap_free(numbers: &[u64]) -> bool {
+pub(super) fn is_gap_free(numbers: &[u64]) -> bool {
     numbers
         .iter()
         .zip(1..)
@@ -116,7 +116,7 @@ fn lab_a_guest_that_is_off_is_put_back_to_its_snapshot() {
 }
 
 /// A server of that name that writes numbers into its data disk.
-fn writer(name: &str, image: &str) -> String {
+pub(super) fn writer(name: &str, image: &str) -> String {
     format!(
         "---\napiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: {name}}}\nspec:\n  \
          imageURL: {image}\n  targetSelector: {{matchLabels: {{config: lab}}}}\n  \

@@ -39,6 +39,7 @@ pub fn graph(wanted: &SnapshotRecord) -> Result<Graph, Failure> {
         disks: wanted.disks.clone(),
         quiesce: wanted.quiesce,
         off_because: wanted.off_because.clone(),
+        memory: wanted.memory.clone(),
     };
     nodes.step::<CopyDisks>(&[], &params)?;
     nodes.step::<MergeLayers>(&[CopyDisks::NAME], &layers(wanted))?;
@@ -54,7 +55,7 @@ pub(crate) fn layers(wanted: &SnapshotRecord) -> merge_layers::Params {
     }
 }
 
-/// delete_volumes: the copies, if this journal ever began to make them; before that merge_layers,
+/// delete_volumes: the copies and the memory, if this journal ever began to make them; before that merge_layers,
 /// where the snapshot was not taken to its end.
 ///
 /// # Errors
@@ -75,6 +76,7 @@ pub fn delete_graph(
         host: wanted.host.clone(),
         uuid: id.id().parse().unwrap_or_default(),
         volumes: copies
+            .chain(wanted.memory.clone())
             .map(|volume| delete_volumes::VolumeToDelete {
                 volume,
                 recorded: true,

@@ -11,7 +11,7 @@ use vsiflow_steps::{
         ReserveAddresses, StartNetwork,
     },
     ports::{Hosts, ImageSource},
-    snapshot::{AwaitSnapshot, CopyDisks, FindCopy, MergeLayers, RestoreDisks},
+    snapshot::{AwaitSnapshot, CheckMemory, CopyDisks, FindCopy, MergeLayers, RestoreDisks},
     vsi::{
         AdoptDomain, AttachDataDisks, AwaitDataDisks, AwaitReady, AwaitTurn, CheckContract,
         CloneBootDisk, CreateConsoleLog, DefineDomain, DeleteVolumes, FindParts, GrowDataDisks,
@@ -68,6 +68,7 @@ pub fn registry(
         .add(CheckSource::new(images.clone()))
         .add(FindCopy::new(hosts.clone()))
         .add(CopyDisks::new(hosts.clone()))
+        .add(CheckMemory::new(hosts.clone()))
         .add(MergeLayers::new(hosts.clone()))
         .add(RestoreDisks::new(hosts.clone()))
         .add(AwaitNetworks)

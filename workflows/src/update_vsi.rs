@@ -6,6 +6,7 @@ use vsiflow_engine::{
     step::Step as _,
     workflow::Situation,
 };
+use vsiflow_steps::error;
 use vsiflow_steps::vsi::{
     AttachDataDisks, AwaitDataDisks, AwaitReady, AwaitTurn, CloneBootDisk, CreateConsoleLog,
     DefineDomain, FindParts, KeepEvidence, ResolveHost, ResumeDomain, SetAutostart, StopDomain,
@@ -66,6 +67,14 @@ pub fn refused(wanted: &VsiRecord, path: &str, why: &str) -> Failure {
         .of_object(format!("vsi/{}", wanted.vsi.full_name()))
         .on_host(&wanted.vsi.host)
         .with_remedy("undo the change, or delete the VSI and apply again; data disks remain")
+}
+
+/// The failure of a restoration with memory where the machine changes, too.
+fn unfit(wanted: &VsiRecord) -> Failure {
+    error::MEMORY_UNFIT
+        .failure("its memory is to be put back, and other changes of it need a restart")
+        .of_object(format!("vsi/{}", wanted.vsi.full_name()))
+        .on_host(&wanted.vsi.host)
 }
 
 fn unknown_base(wanted: &VsiRecord) -> Failure {
@@ -139,8 +148,18 @@ impl Update<'_> {
             | SnapshotAction::Drop { snapshot, record } => {
                 parts.drop_snapshot(first, *snapshot, record)
             }
-            SnapshotAction::Restore { name, disks, .. } => {
-                let down = self.take_down(parts, first)?;
+            SnapshotAction::Restore {
+                name,
+                disks,
+                memory,
+                ..
+            } => {
+                let ready = match memory {
+                    Some(_) if !self.only_restores() => return Err(unfit(parts.wanted)),
+                    Some(memory) => parts.check_memory(first, memory, disks)?,
+                    None => first.to_vec(),
+                };
+                let down = self.take_down(parts, &ready)?;
                 parts.restore_disks(&down, name, disks)
             }
         }

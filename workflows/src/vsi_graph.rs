@@ -17,6 +17,7 @@ use vsiflow_steps::{
     guest::{GuestType, Probe, no_cloud::Instance},
     names,
     ports::{ConsolePosition, VolumeKey},
+    snapshot::SavedMemory,
     vsi::{
         AwaitReady, AwaitTurn, CheckContract, CloneBootDisk, CreateConsoleLog, DefineDomain,
         FindParts, KeepEvidence, ReleaseSecrets, ResolveHost, ResumeDomain, SetAutostart,
@@ -68,6 +69,8 @@ pub(crate) struct VsiGraphBuilder<'a> {
     pub(crate) wanted: &'a VsiRecord,
     /// Where the console of the last boot on record begins.
     pub(crate) last_boot: ConsolePosition,
+    /// The memory that the guest is started with, in place of a boot.
+    pub(crate) memory: Option<SavedMemory>,
     /// The recorded formats of its data disks.
     formats: Vec<DiskFormat>,
 }
@@ -78,6 +81,7 @@ impl<'a> VsiGraphBuilder<'a> {
             nodes: Nodes::new(workflow, &wanted.vsi.host),
             wanted,
             last_boot: ConsolePosition::default(),
+            memory: None,
             formats: formats::known(wanted, at),
         }
     }
@@ -317,6 +321,7 @@ impl<'a> VsiGraphBuilder<'a> {
             uuid,
             console: console.clone(),
             last_boot: self.last_boot,
+            memory: self.memory.take(),
         };
         self.step::<StartDomain>(after, &start)?;
         let watch = await_ready::Params {

@@ -297,6 +297,15 @@ pub struct LayerSpec {
     pub path: String,
 }
 
+/// A machine whose memory was saved into a file, as the file itself describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedMachine {
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// The machine.
+    pub shape: DomainShape,
+}
+
 /// How far a merge is, in units of the host's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MergeProgress {
@@ -355,6 +364,26 @@ pub trait DomainPort: Send + Sync {
     /// With `quiesce` the guest's agent holds its file systems still for that moment; `Rejected`
     /// where none does. The stored definition names the layers as well. `WrongState` where it is off.
     async fn add_layers(&self, uuid: Uuid, layers: &[LayerSpec], quiesce: bool) -> PortResult<()>;
+
+    /// Lays layers as [`Self::add_layers`] does, and saves the guest's memory of the same moment into the
+    /// file at `memory`, in place of whatever is there. The guest stands still until all of it is
+    /// written. Nothing is synced by that. `WrongState` where it is off or suspended: the disks of a
+    /// suspended guest could not be merged before it goes on (QEMU leaves them inactive).
+    async fn save_with_layers(
+        &self,
+        uuid: Uuid,
+        layers: &[LayerSpec],
+        memory: &str,
+    ) -> PortResult<()>;
+
+    /// The machine whose memory is in the file. An error where it was not saved to its end, as far as
+    /// the host sees that: a file that lost its tail may pass.
+    async fn saved_machine(&self, memory: &str) -> PortResult<SavedMachine>;
+
+    /// Starts a domain that is off with the memory in the file in place of a boot: its guest goes on
+    /// where it was. Its disks are taken as files that read through to no other. The file stays as it
+    /// is. `WrongState` where the domain runs.
+    async fn start_saved(&self, uuid: Uuid, memory: &str) -> PortResult<()>;
 
     /// Begins to merge the layer that a disk's guest writes into down into the file right below it,
     /// while the guest runs on. `WrongState` where it is off.

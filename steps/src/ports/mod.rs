@@ -22,7 +22,7 @@ pub use console::{ConsoleChunk, ConsolePort, ConsolePosition};
 pub use domain::{
     DiskShape, DiskSource, DiskSpec, DomainInfo, DomainPort, DomainShape, DomainSpec, DomainState,
     Firmware, Graphics, GuestConsole, LayerSpec, MachineSpec, MergeProgress, NicSpec, OwnerMark,
-    Platform, ScreenShape,
+    Platform, SavedMachine, ScreenShape,
 };
 pub use error::{PortError, PortErrorKind};
 pub use host::{

@@ -6,8 +6,14 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use super::{
-    Content, Domain, Live, SimHost, SimHostState, Volume, guest::SimFound, host::Call, layers,
-    network, screen, serial::SerialConsole, shown,
+    Content, Domain, Live, SimHost, SimHostState, Volume,
+    guest::SimFound,
+    host::Call,
+    layers,
+    memory::{self, SavedGuest},
+    network, screen,
+    serial::SerialConsole,
+    shown,
 };
 use crate::{
     cidata,
@@ -15,7 +21,7 @@ use crate::{
     ports::{
         DhcpLease, DiskSpec, DomainInfo, DomainPort, DomainSpec, DomainState, Graphics,
         GuestConsole, LayerSpec, MergeProgress, OwnerMark, PortError, PortErrorKind, PortResult,
-        Removed,
+        Removed, SavedMachine,
     },
 };
 
@@ -190,9 +196,10 @@ impl DomainPort for SimHost {
             live.unpause(now);
             domain.live = Some(live);
             domain.state = DomainState::Running;
-            domain.running = Some(domain.spec.clone());
-            let log = domain.spec.console_log.clone();
-            make_log(state, &log);
+            let spec = domain.spec.clone();
+            domain.running = Some(spec.clone());
+            memory::touch_disks(state, &spec);
+            make_log(state, &spec.console_log);
             state.lend();
             Ok(())
         })
@@ -269,6 +276,61 @@ impl DomainPort for SimHost {
             }
             let rejected = |words: &str| self.error(PortErrorKind::Rejected, &object(uuid), words);
             layers::add(state, uuid, layers).map_err(rejected)
+        })
+        .await
+    }
+
+    async fn save_with_layers(
+        &self,
+        uuid: Uuid,
+        layers: &[LayerSpec],
+        memory: &str,
+    ) -> PortResult<()> {
+        self.call(Call::act("save_with_layers", object(uuid)), |state, now| {
+            let domain = self.known(state, uuid)?;
+            let running = domain.state == DomainState::Running;
+            let Some(mut live) = domain.live.clone().filter(|_| running) else {
+                return Err(self.wrong_state(uuid, "domain is not running"));
+            };
+            live.pause(now);
+            let spec = domain.running.as_ref().unwrap_or(&domain.spec).clone();
+            let rejected = |words: &str| self.error(PortErrorKind::Rejected, &object(uuid), words);
+            memory::write(state, memory, &SavedGuest { spec, live }).map_err(rejected)?;
+            layers::add(state, uuid, layers).map_err(rejected)
+        })
+        .await
+    }
+
+    async fn saved_machine(&self, memory: &str) -> PortResult<SavedMachine> {
+        self.call(Call::look("saved_machine", memory), |state, _| {
+            let rejected = |words: &str| self.error(PortErrorKind::Rejected, memory, words);
+            let guest = memory::read(state, memory).map_err(rejected)?;
+            Ok(SavedMachine {
+                uuid: guest.spec.uuid,
+                shape: shown::shape(&guest.spec),
+            })
+        })
+        .await
+    }
+
+    async fn start_saved(&self, uuid: Uuid, memory: &str) -> PortResult<()> {
+        self.call(Call::act("start_saved", object(uuid)), |state, now| {
+            self.check_start(state, uuid)?;
+            let rejected = |words: &str| self.error(PortErrorKind::Rejected, &object(uuid), words);
+            let mut guest = memory::read(state, memory).map_err(rejected)?;
+            if guest.spec.uuid != uuid {
+                return Err(rejected("target domain uuid does not match source"));
+            }
+            guest.live.unpause(now);
+            memory::touch_disks(state, &guest.spec);
+            let domain = self.known(state, uuid)?;
+            domain.live = Some(guest.live);
+            domain.state = DomainState::Running;
+            domain.running = Some(guest.spec);
+            let log = domain.spec.console_log.clone();
+            make_log(state, &log);
+            state.lend();
+            Ok(())
         })
         .await
     }

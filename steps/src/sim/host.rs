@@ -239,7 +239,8 @@ impl SimHost {
         world.state.advance(now);
         self.before(&call, fault, &mut world.state)?;
         let result = work(&mut world.state, now);
-        if fault == Some(Fault::DaemonDies) && call.name == "start" && result.is_ok() {
+        let starts = ["start", "start_saved"].contains(&call.name);
+        if fault == Some(Fault::DaemonDies) && starts && result.is_ok() {
             world.state.interrupt_start(&call.object, now);
         }
         if let Some(uuid) = domain_of(&call.object) {

@@ -15,6 +15,7 @@ mod faults;
 mod guest;
 mod host;
 mod layers;
+mod memory;
 mod network;
 mod screen;
 mod serial;

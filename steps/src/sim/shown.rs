@@ -44,7 +44,8 @@ impl SimHostState {
     }
 }
 
-fn shape(spec: &DomainSpec) -> DomainShape {
+/// The machine that a definition describes.
+pub(super) fn shape(spec: &DomainSpec) -> DomainShape {
     let disk = |disk: &DiskSpec| DiskShape {
         target: disk.target.clone(),
         source: disk.path.clone(),

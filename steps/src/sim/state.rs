@@ -1,6 +1,6 @@
 //! What a simulated host consists of. Tests change it at will.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -68,6 +68,10 @@ pub struct SimHostState {
     /// Calls that go wrong so, each time, until somebody repairs the host.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub broken: BTreeMap<String, Fault>,
+    /// Files that the host made in a pool's folder without its pools: no volumes, as `POOL/NAME`, before
+    /// somebody looks.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) unlisted: BTreeSet<String>,
     /// When something happens next.
     #[serde(skip)]
     pub(super) due: DueDomains,
@@ -338,6 +342,7 @@ impl SimHostState {
             uuid: None,
             daemon_starts: 1,
             broken: BTreeMap::new(),
+            unlisted: BTreeSet::new(),
             due: DueDomains::default(),
         }
     }

@@ -45,6 +45,9 @@ impl SimHost {
         key: &VolumeKey,
     ) -> PortResult<&'a mut Volume> {
         let missing = || self.error(PortErrorKind::Missing, &object(key), "no such volume");
+        if state.unlisted.contains(&key.to_string()) {
+            return Err(missing());
+        }
         self.pool_of(state, &key.pool)?
             .volumes
             .get_mut(&key.name)
@@ -210,6 +213,7 @@ impl StoragePort for SimHost {
     async fn volume(&self, key: &VolumeKey) -> PortResult<Option<VolumeInfo>> {
         let look = || {
             self.call(Call::look("volume", object(key)), |state, _| {
+                state.unlisted.remove(&key.to_string());
                 let pool = self.pool_of(state, &key.pool)?;
                 Ok(pool
                     .volumes
@@ -229,6 +233,8 @@ impl StoragePort for SimHost {
     async fn volumes(&self, name: &str) -> PortResult<Vec<VolumeInfo>> {
         self.settled(name).await;
         self.call(Call::look("volumes", format!("pool {name}")), |state, _| {
+            let folder = format!("{name}/");
+            state.unlisted.retain(|file| !file.starts_with(&folder));
             let pool = self.pool_of(state, name)?;
             let key = |volume: &String| VolumeKey {
                 pool: name.to_owned(),

@@ -11,15 +11,17 @@ use vsiflow_engine::{
 };
 
 use super::{
-    DiskCopy, copy, found,
+    DiskCopy, SavedMemory, copy, found,
     layers::{self, Disks, Saved},
-    runs, without_memory,
+    memory, runs, without_memory,
 };
 use crate::{
     error,
     guards::{self, DeletionCandidate},
     ownership,
-    ports::{DomainInfo, DomainState, HostPorts, Hosts, LayerSpec, VolumeInfo},
+    ports::{
+        DomainInfo, DomainState, HostPorts, Hosts, LayerSpec, PortErrorKind, VolumeInfo, VolumeKey,
+    },
 };
 
 /// Copies each disk of a guest on the host: all copies are of one moment.
@@ -33,6 +35,9 @@ use crate::{
 /// the layers, and which copies are whole, is saved after each. Where it is not, nobody can tell
 /// whether the disks below are still of one moment: the next attempt merges what layers there are,
 /// and begins anew. Where the step is refused it leaves no copy and no layer.
+///
+/// Memory that is to be saved is saved with the layers, in one call, while the guest stands still. It is
+/// whole once it is synced and hashed and that is saved; before that the next attempt begins anew.
 pub struct CopyDisks {
     hosts: Arc<dyn Hosts>,
 }
@@ -52,6 +57,9 @@ pub struct Params {
     /// Why the guest must be off; none where it may run.
     #[serde(default)]
     pub off_because: Option<String>,
+    /// Where the guest's memory is saved, beside its boot disk, which is the first; none where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<VolumeKey>,
 }
 
 /// What [`CopyDisks`] made.
@@ -62,6 +70,9 @@ pub struct Output {
     /// Whether the guest ran at that moment.
     #[serde(default)]
     pub running: bool,
+    /// The guest's memory of that moment, where it was saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<SavedMemory>,
 }
 
 /// A copy.
@@ -101,6 +112,9 @@ impl Step for CopyDisks {
                 guards::free_or_ours::<Output>(cx, &ports, key).await?;
             }
         }
+        if let Some(key) = &params.memory {
+            guards::free_or_ours::<Output>(cx, &ports, key).await?;
+        }
         Ok(Observed::Needed)
     }
 
@@ -124,10 +138,10 @@ impl Step for CopyDisks {
 }
 
 /// One attempt.
-struct CopyWork<'a> {
-    cx: &'a StepContext,
-    ports: &'a HostPorts,
-    params: &'a Params,
+pub(super) struct CopyWork<'a> {
+    pub(super) cx: &'a StepContext,
+    pub(super) ports: &'a HostPorts,
+    pub(super) params: &'a Params,
 }
 
 impl CopyWork<'_> {
@@ -140,10 +154,12 @@ impl CopyWork<'_> {
                 return Ok(Output {
                     copies,
                     running: false,
+                    memory: None,
                 });
             }
             self.freeze(&mut saved).await?;
         }
+        self.measure(&mut saved).await?;
         let volumes = disks(self.ports, self.params).await?;
         let mut copies = saved.copied.clone().unwrap_or_default();
         let total = volumes.len() as u64;
@@ -157,6 +173,7 @@ impl CopyWork<'_> {
         Ok(Output {
             copies,
             running: true,
+            memory: saved.memory,
         })
     }
 
@@ -167,6 +184,10 @@ impl CopyWork<'_> {
         let uuid = self.params.uuid;
         match domain.map(|domain| domain.state) {
             None | Some(DomainState::ShutOff | DomainState::Crashed) => Ok(false),
+            Some(DomainState::Paused) if self.params.memory.is_some() => {
+                let why = "the guest is suspended; its memory is saved while it runs";
+                Err(refused(self.ports, uuid, why))
+            }
             Some(DomainState::Running | DomainState::Paused) => match &self.params.off_because {
                 None => Ok(true),
                 Some(why) => Err(refused(self.ports, uuid, why)),
@@ -175,7 +196,8 @@ impl CopyWork<'_> {
         }
     }
 
-    /// What an earlier attempt left of layers is merged: the disks go on from there.
+    /// What an earlier attempt left of layers is merged: the disks go on from there. Memory that it saved
+    /// fits none of what they become.
     async fn thaw(&self, saved: &mut Saved) -> Result<(), Failure> {
         let all = Disks {
             cx: self.cx,
@@ -183,19 +205,24 @@ impl CopyWork<'_> {
             uuid: self.params.uuid,
             disks: &self.params.disks,
         };
-        all.merge(saved).await.map(drop)
+        all.merge(saved).await?;
+        self.remove_memory().await
     }
 
     /// Copies while the guest is off.
     async fn copy_still(&self) -> Result<Vec<Copied>, Failure> {
         let (ports, params) = (self.ports, self.params);
+        if params.memory.is_some() {
+            let why = "the guest is off: it has no memory that could be saved";
+            return Err(refused(ports, params.uuid, why));
+        }
         if params.quiesce {
             let why = "the guest is off: no agent can hold its file systems still";
             return Err(refused(ports, params.uuid, why));
         }
         let before = disks(ports, params).await?;
         unshared(self.cx, ports, params, &before).await?;
-        enough_room(ports, params, &before).await?;
+        enough_room(ports, params, &before, 0).await?;
         let (mut copies, total) = (Vec::new(), params.disks.len() as u64);
         for (disk, volume) in params.disks.iter().zip(&before) {
             let what = format!("copying disk {}", disk.disk);
@@ -216,26 +243,30 @@ impl CopyWork<'_> {
         let (ports, params) = (self.ports, self.params);
         let volumes = disks(ports, params).await?;
         unshared(self.cx, ports, params, &volumes).await?;
-        enough_room(ports, params, &volumes).await?;
-        let layers = self.layers(&volumes).await?;
-        let domains = &ports.domains;
-        let laid = domains.add_layers(params.uuid, &layers, params.quiesce);
-        laid.await.map_err(|error| match error.kind {
-            crate::ports::PortErrorKind::Rejected => refused(ports, params.uuid, &error.message),
+        let domain = ownership::own_domain(self.cx, ports, params.uuid).await?;
+        let memory = params.memory.as_ref().and(domain.as_ref());
+        let memory = memory.map_or(0, memory::at_most);
+        enough_room(ports, params, &volumes, memory).await?;
+        let layers = self.layers(domain.as_ref(), &volumes)?;
+        self.whole_machine(domain.as_ref(), &layers)?;
+        let laid = self.lay(&layers, &volumes).await;
+        laid.map_err(|error| match error.kind {
+            PortErrorKind::Rejected => refused(ports, params.uuid, &error.message),
             _ => error.into(),
         })?;
-        saved.copied = Some(Vec::new());
+        (saved.copied, saved.memory) = (Some(Vec::new()), None);
         self.cx.save(saved).await
     }
 
-    async fn layers(&self, volumes: &[VolumeInfo]) -> Result<Vec<LayerSpec>, Failure> {
+    fn layers(
+        &self,
+        domain: Option<&DomainInfo>,
+        volumes: &[VolumeInfo],
+    ) -> Result<Vec<LayerSpec>, Failure> {
         let (ports, params) = (self.ports, self.params);
-        let domain = ownership::own_domain(self.cx, ports, params.uuid).await?;
         let mut all = Vec::new();
         for (disk, volume) in params.disks.iter().zip(volumes) {
-            let named = domain
-                .as_ref()
-                .and_then(|d| layers::target(d, &volume.path));
+            let named = domain.and_then(|d| layers::target(d, &volume.path));
             match (named, &disk.layer) {
                 (Some(target), Some(layer)) => all.push(LayerSpec {
                     target: target.to_owned(),
@@ -263,7 +294,7 @@ impl CopyWork<'_> {
     /// Where it is refused nothing stays on the host.
     async fn discard(&self) -> Result<(), Failure> {
         let mut saved: Saved = self.cx.saved().await?.unwrap_or_default();
-        saved.copied = None;
+        (saved.copied, saved.memory) = (None, None);
         self.cx.save(&saved).await?;
         self.thaw(&mut saved).await?;
         for disk in &self.params.disks {
@@ -273,7 +304,7 @@ impl CopyWork<'_> {
     }
 }
 
-fn refused(ports: &HostPorts, uuid: Uuid, why: &str) -> Failure {
+pub(super) fn refused(ports: &HostPorts, uuid: Uuid, why: &str) -> Failure {
     error::SNAPSHOT_REFUSED
         .failure(why)
         .on_host(ports.host.name())
@@ -310,19 +341,25 @@ async fn unshared(
     guards::nothing_over(cx, ports, &volumes.iter().collect::<Vec<_>>()).await
 }
 
-/// A copy takes at most what its disk takes, unless that reads through to another file.
+/// A copy takes at most what its disk takes, unless that reads through to another file; the memory, what
+/// it may come to.
 async fn enough_room(
     ports: &HostPorts,
     params: &Params,
     volumes: &[VolumeInfo],
+    memory: u64,
 ) -> Result<(), Failure> {
+    let saved_in = params.memory.as_ref().map(|file| &file.pool);
     for pool in ports.storage.pools().await? {
         let of_pool = params.disks.iter().zip(volumes);
         let of_pool = of_pool.filter(|(disk, _)| disk.copy.pool == pool.name);
-        let needed = of_pool.fold(0_u64, |sum, (_, v)| sum.saturating_add(v.allocation));
+        let memory = Some(memory).filter(|_| saved_in == Some(&pool.name));
+        let needed = of_pool.fold(memory.unwrap_or(0), |sum, (_, v)| {
+            sum.saturating_add(v.allocation)
+        });
         if needed > pool.available {
             let message = format!(
-                "the copies take {needed} bytes, and the pool has {} left",
+                "the snapshot takes {needed} bytes, and the pool has {} left",
                 pool.available
             );
             return Err(error::NO_SPACE

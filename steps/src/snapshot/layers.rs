@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 use vsiflow_engine::{model::Failure, step::StepContext};
 
-use super::{DiskCopy, copy_disks::Copied, runs};
+use super::{DiskCopy, SavedMemory, copy_disks::Copied, runs};
 use crate::{
     error,
     guards::{self, DeletionCandidate},
@@ -26,6 +26,9 @@ pub(super) struct Saved {
     /// The copies that are whole, since this run laid the layers; none where it did not.
     #[serde(default)]
     pub(super) copied: Option<Vec<Copied>>,
+    /// The guest's memory of the moment of the layers, once it is whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) memory: Option<SavedMemory>,
     /// Whether this run started the guest, suspended, only to merge.
     #[serde(default)]
     pub(super) woken: bool,
@@ -58,7 +61,7 @@ pub(super) fn beside(disk: &str, layer: &VolumeKey) -> String {
 impl Disks<'_> {
     /// Whether a layer of this snapshot is there, or the guest's definition names one.
     pub(super) async fn have_layers(&self) -> Result<bool, Failure> {
-        let domain = self.domain().await?;
+        let domain = self.let_go().await?;
         for disk in self.disks {
             let Some(layer) = &disk.layer else { continue };
             if self.ports.storage.volume(layer).await?.is_some() {
@@ -79,6 +82,7 @@ impl Disks<'_> {
     /// with a layer is started suspended for that, and is off again at the end.
     pub(super) async fn merge(&self, saved: &mut Saved) -> Result<Vec<String>, Failure> {
         let mut merged = Vec::new();
+        self.let_go().await?;
         for disk in self.disks {
             let Some(layer) = &disk.layer else { continue };
             if let Some(path) = self.path_of(disk, layer).await?
@@ -90,6 +94,20 @@ impl Disks<'_> {
         }
         self.end_if_woken(saved).await?;
         Ok(merged)
+    }
+
+    /// The domain, unless the host holds it: a call to lay layers whose caller is gone may be under way
+    /// still, and they come to be at its end, minutes later where memory is saved first.
+    async fn let_go(&self) -> Result<Option<DomainInfo>, Failure> {
+        let domain = self.domain().await?;
+        let held = |of: &DomainInfo| of.state == DomainState::Held;
+        if !domain.as_ref().is_some_and(held) {
+            return Ok(domain);
+        }
+        Err(error::BUSY
+            .failure("the host still works on the guest, such as on a snapshot of it")
+            .on_host(self.ports.host.name())
+            .of_object(format!("domain {}", self.uuid)))
     }
 
     async fn domain(&self) -> Result<Option<DomainInfo>, Failure> {

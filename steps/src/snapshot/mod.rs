@@ -2,18 +2,24 @@
 //!
 //! A snapshot is a whole copy of each disk of a VSI, beside the disk in its pool: it needs no other
 //! file, and no disk needs it. While a guest runs it writes into a layer over each disk until the disks
-//! are copied; then the layers are merged.
+//! are copied; then the layers are merged. Where its memory is saved, too, that is of the same moment
+//! (`memory`).
 
 pub mod await_snapshot;
+pub mod check_memory;
 pub mod copy_disks;
+mod copy_memory;
 pub mod find_copy;
 mod layers;
+pub(crate) mod memory;
 pub mod merge_layers;
 pub mod restore_disks;
 
 pub use await_snapshot::AwaitSnapshot;
+pub use check_memory::CheckMemory;
 pub use copy_disks::CopyDisks;
 pub use find_copy::FindCopy;
+pub use memory::{SavedMemory, VolumeTrace};
 pub use merge_layers::MergeLayers;
 pub use restore_disks::RestoreDisks;
 

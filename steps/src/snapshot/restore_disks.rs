@@ -10,7 +10,7 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::{DiskCopy, copy, found, runs, without_memory};
+use super::{DiskCopy, VolumeTrace, copy, found, runs, without_memory};
 use crate::{
     error,
     guards::{self, DeletionCandidate},
@@ -40,6 +40,9 @@ pub struct Params {
     pub snapshot: String,
     /// The disks, and their copies.
     pub disks: Vec<DiskToRestore>,
+    /// Whether memory is taken up with them: then it is told how they were left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub for_memory: bool,
 }
 
 /// A disk that is put back.
@@ -62,6 +65,9 @@ pub struct Output {
     pub snapshot: String,
     /// The disks that are as it has them.
     pub disks: Vec<String>,
+    /// How they were left, where memory is taken up with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<VolumeTrace>,
 }
 
 impl RestoreDisks {
@@ -101,8 +107,19 @@ impl Step for RestoreDisks {
         Ok(Done::updated(Output {
             snapshot: params.snapshot.clone(),
             disks: disks.collect(),
+            left: traces(&ports, params).await?,
         }))
     }
+}
+
+/// How the disks are once all of them are put back.
+async fn traces(ports: &HostPorts, params: &Params) -> Result<Vec<VolumeTrace>, Failure> {
+    let mut traces = Vec::new();
+    for disk in params.disks.iter().filter(|_| params.for_memory) {
+        let volume = found(ports, &disk.of.volume, "the disk is gone since it was made").await?;
+        traces.push(VolumeTrace::of(&volume));
+    }
+    Ok(traces)
 }
 
 async fn off(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<(), Failure> {

@@ -92,6 +92,7 @@ async fn watch(text: Text) -> (World, Result<await_ready::Output, Failure>) {
             boot_id: None,
             console: ConsolePosition::default(),
             taken_up: false,
+            booted_because: None,
         },
     );
     let hosts = Scripted {

@@ -9,6 +9,7 @@ mod filling;
 mod guests;
 mod hostile;
 mod images;
+mod memory;
 mod provision;
 mod removal;
 mod resume;
@@ -402,6 +403,7 @@ impl World {
             uuid,
             console,
             last_boot: Default::default(),
+            memory: None,
         }
     }
 

@@ -28,6 +28,7 @@ fn taking(world: &World) -> copy_disks::Params {
         disks: disks(world),
         quiesce: false,
         off_because: None,
+        memory: None,
     }
 }
 
@@ -210,6 +211,7 @@ async fn a_disk_is_put_back_only_while_the_guest_is_off_and_is_grown_to_its_size
             size: Some(1 << 40),
             recorded: true,
         }],
+        for_memory: false,
     };
     let refused = world.attempt(&step, &params).await.unwrap_err();
     assert_eq!(refused.code.as_str(), "VSI0209");
@@ -239,6 +241,7 @@ async fn a_snapshot_whose_copy_is_gone_destroys_nothing() {
             size: None,
             recorded: true,
         }],
+        for_memory: false,
     };
     let refused = world.attempt(&step, &params).await.unwrap_err();
     assert_eq!(refused.code.as_str(), "VSI0206");

@@ -14,6 +14,9 @@ use super::{moved, starting};
 use crate::{
     error, ownership,
     ports::{ConsolePosition, DiskSource, DomainInfo, HostPorts, Hosts, PortErrorKind, VolumeKey},
+    snapshot::{
+        CheckMemory, RestoreDisks, SavedMemory, VolumeTrace, check_memory, memory, restore_disks,
+    },
 };
 
 /// Notes where the console ends, then starts the domain.
@@ -25,6 +28,11 @@ use crate::{
 /// the monitor decide.
 ///
 /// A domain whose memory was saved goes on where it was; its note says so, for it boots nothing.
+///
+/// Memory of a snapshot is taken up only over disks that nobody wrote to since this run put them back,
+/// by their lengths and times on the host. That holds for each attempt: where an earlier one took it up
+/// and the guest is off again, the guest wrote to them or it did not. If it did, the memory fits no
+/// longer, and the guest boots from its disks, as after a power cut.
 pub struct StartDomain {
     hosts: Arc<dyn Hosts>,
 }
@@ -42,6 +50,9 @@ pub struct Params {
     /// running begins there or later.
     #[serde(default)]
     pub last_boot: ConsolePosition,
+    /// The memory of a snapshot whose disks were put back by this run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<SavedMemory>,
 }
 
 /// What [`StartDomain`] did.
@@ -55,6 +66,9 @@ pub struct Output {
     /// Whether memory that was saved was taken up, so that nothing booted.
     #[serde(default)]
     pub taken_up: bool,
+    /// Why it booted instead of going on with the memory of a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub booted_because: Option<String>,
 }
 
 /// What is noted before the start.
@@ -64,6 +78,33 @@ struct StartNote {
     boot_id: Option<String>,
     #[serde(default)]
     saved: bool,
+    /// Whether the memory of a snapshot is taken up.
+    #[serde(default)]
+    of_snapshot: bool,
+    #[serde(default)]
+    booted_because: Option<String>,
+}
+
+impl StartNote {
+    /// Of a boot whose console begins there.
+    fn at(position: ConsolePosition) -> Self {
+        Self {
+            position,
+            boot_id: None,
+            saved: false,
+            of_snapshot: false,
+            booted_because: None,
+        }
+    }
+
+    fn output(self) -> Output {
+        Output {
+            console: self.position,
+            boot_id: self.boot_id,
+            taken_up: self.saved || self.of_snapshot,
+            booted_because: self.booted_because,
+        }
+    }
 }
 
 impl StartDomain {
@@ -94,14 +135,19 @@ impl Step for StartDomain {
         }
         let boot_id = ports.host.facts().await?.boot_id;
         let ran = match &note {
+            // Its disks say whether it ran.
+            Some(note) if !is_active && note.of_snapshot => false,
             Some(note) if !is_active => ran_since(&ports, params, note, &boot_id).await?,
             _ => is_active,
         };
+        // A guest that somebody else started has its boot somewhere after the last on record.
+        let note = note.unwrap_or(StartNote {
+            booted_because: params.memory.as_ref().map(|_| RAN.to_owned()),
+            ..StartNote::at(params.last_boot)
+        });
         let output = Output {
-            // A guest that somebody else started has its boot somewhere after the last on record.
-            console: note.as_ref().map_or(params.last_boot, |note| note.position),
             boot_id,
-            taken_up: note.is_some_and(|note| note.saved),
+            ..note.output()
         };
         Ok(if ran {
             Observed::Present(output)
@@ -114,28 +160,83 @@ impl Step for StartDomain {
         let ports = self.hosts.host(&params.host).await?;
         let domain = defined(cx, &ports, params.uuid).await?;
         alone_on_its_disks(cx, &ports, &domain).await?;
-        let position = ports.console.end(&params.console).await?;
-        let boot_id = ports.host.facts().await?.boot_id;
+        let memory = memory(cx, &ports, params).await?;
         let note = StartNote {
-            position,
-            boot_id: boot_id.clone(),
+            boot_id: ports.host.facts().await?.boot_id,
             saved: domain.saved,
+            of_snapshot: matches!(memory, Memory::At(_)),
+            booted_because: memory.booted_because(),
+            ..StartNote::at(ports.console.end(&params.console).await?)
         };
         cx.save(&note).await?;
-        let output = Output {
-            console: position,
-            boot_id,
-            taken_up: domain.saved,
+        let output = note.output();
+        let started = match &memory {
+            Memory::At(path) => ports.domains.start_saved(params.uuid, path).await,
+            _ => ports.domains.start(params.uuid).await,
         };
-        match ports.domains.start(params.uuid).await {
+        match started {
             Ok(()) => Ok(Done::updated(output)),
             Err(error) if error.kind == PortErrorKind::WrongState => {
                 came_up(cx, &ports, params.uuid).await?;
                 Ok(Done::present(output))
             }
+            // The host's QEMU may be of another kind than the one that saved it.
+            Err(error)
+                if matches!(memory, Memory::At(_))
+                    && matches!(error.kind, PortErrorKind::Rejected | PortErrorKind::Other) =>
+            {
+                let why = format!("the host cannot take up the memory: {}", error.message);
+                Err(memory::unfit(&ports, params.uuid, &why))
+            }
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Why a guest that somebody else started has no memory of a snapshot.
+const RAN: &str = "it was started by something else, such as its host";
+
+/// What the guest is started with beside its disks.
+enum Memory {
+    /// Nothing: it boots, or takes up what libvirt saved.
+    None,
+    /// The memory in this file.
+    At(String),
+    /// Nothing, since what was asked for does not fit any more, and why.
+    Stale(String),
+}
+
+impl Memory {
+    fn booted_because(&self) -> Option<String> {
+        match self {
+            Self::Stale(why) => Some(why.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// The memory of a snapshot, if nobody wrote to the disks since they were put back.
+async fn memory(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<Memory, Failure> {
+    let Some(wanted) = &params.memory else {
+        return Ok(Memory::None);
+    };
+    let restored: restore_disks::Output = cx.output(RestoreDisks::NAME)?;
+    if restored.left.is_empty() {
+        let why = "nobody noted how the disks were left when they were put back";
+        return Ok(Memory::Stale(why.to_owned()));
+    }
+    if let Some(disk) = memory::written_since(ports, &restored.left).await? {
+        return Ok(Memory::Stale(format!(
+            "volume {disk} was written to since it was put back"
+        )));
+    }
+    let checked: check_memory::Output = cx.output(CheckMemory::NAME)?;
+    let file = memory::of_length(ports, wanted).await?;
+    if VolumeTrace::of(&file) == checked.file {
+        return Ok(Memory::At(file.path));
+    }
+    let why = "the file with the memory was written to since it was checked";
+    Err(memory::damaged(ports, wanted, why))
 }
 
 /// That a domain was active when it was to be started does not say that it stayed so.

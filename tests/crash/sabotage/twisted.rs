@@ -8,8 +8,8 @@ use uuid::Uuid;
 use vsiflow_engine::model::Hash;
 use vsiflow_steps::ports::{
     DhcpLease, DomainInfo, DomainPort, DomainSpec, GuestConsole, HostPorts, Hosts, LayerSpec,
-    MergeProgress, OwnerMark, PoolFiles, PoolInfo, PortResult, Removed, StoragePort, UploadSink,
-    VolumeInfo, VolumeKey, VolumeSpec,
+    MergeProgress, OwnerMark, PoolFiles, PoolInfo, PortResult, Removed, SavedMachine, StoragePort,
+    UploadSink, VolumeInfo, VolumeKey, VolumeSpec,
 };
 
 /// What is told wrongly.
@@ -181,6 +181,23 @@ impl DomainPort for Ports {
 
     async fn add_layers(&self, uuid: Uuid, layers: &[LayerSpec], quiesce: bool) -> PortResult<()> {
         self.domains.add_layers(uuid, layers, quiesce).await
+    }
+
+    async fn save_with_layers(
+        &self,
+        uuid: Uuid,
+        layers: &[LayerSpec],
+        memory: &str,
+    ) -> PortResult<()> {
+        self.domains.save_with_layers(uuid, layers, memory).await
+    }
+
+    async fn saved_machine(&self, memory: &str) -> PortResult<SavedMachine> {
+        self.domains.saved_machine(memory).await
+    }
+
+    async fn start_saved(&self, uuid: Uuid, memory: &str) -> PortResult<()> {
+        self.domains.start_saved(uuid, memory).await
     }
 
     async fn begin_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {

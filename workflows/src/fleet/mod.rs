@@ -86,7 +86,8 @@ pub use quota::over_journals::{AdmissionRecord, TakenUsage};
 pub use quota::{QuotaObject, QuotaStatus};
 pub use server_types::ServerTypeObject;
 pub use snapshot::{
-    object::{SnapshotDisk, SnapshotObject, SnapshotStatus},
+    object::{SnapshotDisk, SnapshotMemory, SnapshotObject, SnapshotStatus},
+    restore::RestoreScope,
     schedule::{ScheduleNote, SeenSchedules, SnapshotScheduleStatus},
     take::{SnapshotRequest, TakenSnapshot},
 };

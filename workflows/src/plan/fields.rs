@@ -71,6 +71,12 @@ fn of_order(order: &SnapshotOrder) -> PlannedChange {
     let (how, why) = match order.action {
         SnapshotAction::Take { .. } => (How::InPlace, "its disks are copied for a snapshot"),
         SnapshotAction::Drop { .. } => (How::InPlace, "a snapshot that was begun is given up"),
+        SnapshotAction::Restore {
+            memory: Some(_), ..
+        } => (
+            How::Restart,
+            "its disks and its memory are put back as the snapshot has them; it goes on where it was",
+        ),
         SnapshotAction::Restore { .. } => (
             How::Restart,
             "its disks are put back as the snapshot has them, while the guest is off",

@@ -158,8 +158,12 @@ pub fn of(before: &PreviousInputs, wanted: &VsiRecord, touched: &Touched) -> Pla
 
 /// What is lost where disks are put back as a snapshot has them.
 fn overwritten(wanted: &VsiRecord) -> Vec<Destroyed> {
-    let Some(SnapshotAction::Restore { name, disks, .. }) =
-        wanted.snapshot.as_ref().map(|order| &order.action)
+    let Some(SnapshotAction::Restore {
+        name,
+        disks,
+        memory,
+        ..
+    }) = wanted.snapshot.as_ref().map(|order| &order.action)
     else {
         return Vec::new();
     };
@@ -167,7 +171,11 @@ fn overwritten(wanted: &VsiRecord) -> Vec<Destroyed> {
         object: format!("content of disk {} ({})", disk.of.disk, disk.of.volume),
         why: format!("everything written to it since snapshot {name} is lost"),
     };
-    disks.iter().map(lost).collect()
+    let memory = memory.iter().map(|_| Destroyed {
+        object: "present memory of the guest".to_owned(),
+        why: format!("it goes on with the memory of snapshot {name}, without a boot"),
+    });
+    disks.iter().map(lost).chain(memory).collect()
 }
 
 /// What was adopted with volumes of other names is not made again by vsiflow.

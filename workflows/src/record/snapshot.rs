@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use vsiflow_steps::snapshot::{DiskCopy, restore_disks::DiskToRestore};
+use vsiflow_steps::{
+    ports::VolumeKey,
+    snapshot::{DiskCopy, SavedMemory, restore_disks::DiskToRestore},
+};
 
 use crate::spec::DesiredVsi;
 
@@ -40,6 +43,9 @@ pub enum SnapshotAction {
         name: String,
         /// The disks.
         disks: Vec<DiskToRestore>,
+        /// The memory that its guest goes on with; it boots where there is none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        memory: Option<SavedMemory>,
     },
 }
 
@@ -82,6 +88,9 @@ pub struct SnapshotRecord {
     /// Whether the guest's agent holds its file systems still for the moment of the snapshot.
     #[serde(default)]
     pub quiesce: bool,
+    /// Where the guest's memory is saved; none where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<VolumeKey>,
     /// Why the guest must be off; none where it may run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub off_because: Option<String>,

@@ -7,8 +7,8 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::{
     snapshot::{
-        AwaitSnapshot, FindCopy, MergeLayers, RestoreDisks, await_snapshot, find_copy,
-        restore_disks, restore_disks::DiskToRestore,
+        AwaitSnapshot, CheckMemory, FindCopy, MergeLayers, RestoreDisks, SavedMemory,
+        await_snapshot, check_memory, find_copy, restore_disks, restore_disks::DiskToRestore,
     },
     vsi::clone_boot_disk::BASE_IMAGE_NODE,
 };
@@ -57,17 +57,38 @@ impl VsiGraphBuilder<'_> {
         Ok(())
     }
 
+    /// Before the guest is shut down for it: where its memory cannot be taken up nothing is lost.
+    pub(crate) fn check_memory(
+        &mut self,
+        after: &[&'static str],
+        memory: &SavedMemory,
+        disks: &[DiskToRestore],
+    ) -> Result<Vec<&'static str>, Failure> {
+        let volumes = disks.iter().map(|disk| disk.of.volume.clone());
+        let params = check_memory::Params {
+            host: self.host(),
+            uuid: self.wanted.uid,
+            memory: memory.clone(),
+            disks: volumes.collect(),
+        };
+        self.step::<CheckMemory>(after, &params)?;
+        self.memory = Some(memory.clone());
+        Ok(vec![CheckMemory::NAME])
+    }
+
     pub(crate) fn restore_disks(
         &mut self,
         after: &[&str],
         snapshot: &str,
         disks: &[DiskToRestore],
     ) -> Result<Vec<&'static str>, Failure> {
+        let for_memory = self.memory.is_some();
         let params = restore_disks::Params {
             host: self.host(),
             uuid: self.wanted.uid,
             snapshot: snapshot.to_owned(),
             disks: disks.to_vec(),
+            for_memory,
         };
         self.step::<RestoreDisks>(after, &params)?;
         Ok(vec![RestoreDisks::NAME])

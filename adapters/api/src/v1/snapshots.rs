@@ -13,7 +13,7 @@ use axum::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_workflows::{
-    fleet::{SnapshotObject, SnapshotRequest},
+    fleet::{RestoreScope, SnapshotObject, SnapshotRequest},
     plan::Plan,
 };
 
@@ -35,7 +35,7 @@ const OF_VSI: &str = "/v1/namespaces/{namespace}/virtualservers/{name}/snapshots
 pub(crate) struct TakeRequest {
     /// Its name [default: the VSI's name with the next number].
     name: Option<String>,
-    /// Save the guest's memory, too.
+    /// Save the memory of a guest that runs, too; it stands still until that is written.
     memory: bool,
     /// Have the guest's agent hold its file systems still for that moment.
     quiesce: bool,
@@ -49,10 +49,28 @@ pub(crate) struct TakeRequest {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub(crate) struct RestoreRequest {
+    /// Leave out the memory of the snapshot: the guest boots from the disks.
+    disks_only: bool,
     /// Why; stored in the history.
     reason: String,
     /// How long to wait for the outcome, in seconds, 60 at most.
     wait_seconds: u64,
+}
+
+/// What of a snapshot would be put back.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub(crate) struct PlanQuery {
+    /// Leave out the memory of the snapshot: the guest boots from the disks.
+    disks_only: bool,
+}
+
+fn scope(disks_only: bool) -> RestoreScope {
+    if disks_only {
+        RestoreScope::DisksOnly
+    } else {
+        RestoreScope::All
+    }
 }
 
 /// A snapshot that is being taken.
@@ -92,7 +110,7 @@ pub(super) fn looks() -> ApiRouter<Api> {
 
 pub(super) fn changes() -> ApiRouter<Api> {
     let takes = "Take a snapshot of a VSI's disks";
-    let restores = "Put the disks of a VSI back as a snapshot has them";
+    let restores = "Put a VSI back as a snapshot has it";
     let deletes = "Delete a snapshot with its copies";
     ApiRouter::new()
         .api_route(
@@ -134,11 +152,12 @@ async fn snapshot(
 async fn plan(
     State(api): State<Api>,
     Path(ObjectPath { namespace, name }): Path<ObjectPath>,
+    Query(query): Query<PlanQuery>,
 ) -> Answer<Plan> {
     let (_, plan) = api
         .fleet()
         .snapshots()
-        .plan_restore(&namespace, &name)
+        .plan_restore(&namespace, &name, scope(query.disks_only))
         .await?;
     Ok(Json(plan))
 }
@@ -178,7 +197,7 @@ async fn restore(
     let (vsi, _) = api
         .fleet()
         .snapshots()
-        .restore(&namespace, &name, by)
+        .restore(&namespace, &name, scope(request.disks_only), by)
         .await?;
     let wait = Duration::from_secs(request.wait_seconds);
     let result = ActionResult::of(ActionEffect::Recorded);

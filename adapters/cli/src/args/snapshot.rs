@@ -11,7 +11,7 @@ pub(crate) enum SnapshotCommand {
         after_help = "Example:\n  vsiflow snapshot create web --wait\n  vsiflow snapshot create web before-upgrade --wait"
     )]
     Create(SnapshotCreateArgs),
-    /// Put the disks of a VSI back as a snapshot has them; shows what is lost, and asks
+    /// Put a VSI back as a snapshot has it; shows what is lost, and asks
     #[command(
         after_help = "Example:\n  vsiflow snapshot restore web-1 --dry-run\n  vsiflow snapshot restore web-1 --yes --wait"
     )]
@@ -32,8 +32,8 @@ pub(crate) struct SnapshotCreateArgs {
     /// The namespace.
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,
-    /// Save the guest's memory, too.
-    #[arg(long)]
+    /// Save the memory of a guest that runs, too; it stands still until that is written.
+    #[arg(long, conflicts_with = "quiesce")]
     pub(crate) memory: bool,
     /// Have the guest's agent hold its file systems still for the moment of the snapshot.
     #[arg(long)]
@@ -50,6 +50,9 @@ pub(crate) struct SnapshotRestoreArgs {
     /// The namespace.
     #[arg(short, long, default_value = "default")]
     pub(crate) namespace: String,
+    /// Leave out the memory of the snapshot: the guest boots from the disks.
+    #[arg(long)]
+    pub(crate) disks_only: bool,
     /// Show what would be lost, without changing anything.
     #[arg(long)]
     pub(crate) dry_run: bool,

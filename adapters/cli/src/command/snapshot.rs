@@ -1,6 +1,9 @@
 //! `snapshot`: takes snapshots of VSIs, puts VSIs back to them, and deletes them.
 
-use vsiflow_workflows::{fleet::SnapshotRequest, spec::Resolved};
+use vsiflow_workflows::{
+    fleet::{RestoreScope, SnapshotRequest},
+    spec::Resolved,
+};
 
 use super::apply;
 use crate::{
@@ -53,7 +56,13 @@ async fn create(common: &Common, args: SnapshotCreateArgs) -> CommandOutcome {
 async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     let (namespace, name) = (&args.namespace, bare(&args.name));
-    let (entity, plan) = app.fleet.snapshots().plan_restore(namespace, name).await?;
+    let scope = if args.disks_only {
+        RestoreScope::DisksOnly
+    } else {
+        RestoreScope::All
+    };
+    let plan = app.fleet.snapshots().plan_restore(namespace, name, scope);
+    let (entity, plan) = plan.await?;
     let targets = work::targets_of(&app, &[entity]).await?;
     let shown = targets.first().map(Target::shown).unwrap_or_default();
     for lost in &plan.destroys {
@@ -71,7 +80,8 @@ async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
         return Err(problem);
     }
     let by = actor::by(&common.reason);
-    app.fleet.snapshots().restore(namespace, name, by).await?;
+    let restored = app.fleet.snapshots().restore(namespace, name, scope, by);
+    restored.await?;
     let said = format!("is put back to snapshot/{name}");
     work::tell_recorded(&app, &args.wait, &targets, &said);
     work::see_through(app, common, &args.wait, &targets).await

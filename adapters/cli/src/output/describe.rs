@@ -158,6 +158,11 @@ pub(crate) fn snapshot(object: &SnapshotObject, history: &[HistoryLine], times: 
         let capacity = capacity.unwrap_or_else(|| "not copied".to_owned());
         line(&format!("  {}: {} ({capacity})", disk.name, disk.copy));
     }
+    if let Some(memory) = &status.memory {
+        let saved = memory.size.map(|bytes| Quantity(bytes).to_string());
+        let saved = saved.unwrap_or_else(|| "not saved".to_owned());
+        field("Memory", &format!("{} ({saved})", memory.volume));
+    }
     conditions(&status.conditions);
     description(&status.description);
     happened(history, times);

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 use vsiflow_steps::ports::{
     DhcpLease, DomainInfo, DomainPort, DomainSpec, DomainState, GuestConsole, LayerSpec,
-    MergeProgress, OwnerMark, PortErrorKind, PortResult, Removed,
+    MergeProgress, OwnerMark, PortErrorKind, PortResult, Removed, SavedMachine,
 };
 
 use super::{
@@ -115,6 +115,23 @@ impl DomainPort for LibvirtHost {
 
     async fn add_layers(&self, uuid: Uuid, layers: &[LayerSpec], quiesce: bool) -> PortResult<()> {
         self.lay(uuid, layers, quiesce).await
+    }
+
+    async fn save_with_layers(
+        &self,
+        uuid: Uuid,
+        layers: &[LayerSpec],
+        memory: &str,
+    ) -> PortResult<()> {
+        self.lay_and_save(uuid, layers, memory).await
+    }
+
+    async fn saved_machine(&self, memory: &str) -> PortResult<SavedMachine> {
+        self.machine_in(memory).await
+    }
+
+    async fn start_saved(&self, uuid: Uuid, memory: &str) -> PortResult<()> {
+        self.take_up(uuid, memory).await
     }
 
     async fn begin_merge(&self, uuid: Uuid, target: &str) -> PortResult<()> {

@@ -23,7 +23,7 @@ impl LibvirtHost {
         let xml = xml.map_err(|e| self.of_domain(uuid, &e))?;
         let object = format!("domain {uuid}");
         let at = self.speaking(&object);
-        let described = snapshot::describe(&xml, layers).map_err(|e| at.unreadable(&e))?;
+        let described = snapshot::describe(&xml, layers, None).map_err(|e| at.unreadable(&e))?;
         let flags = block_flags::SNAPSHOT_DISK_ONLY
             | block_flags::SNAPSHOT_NO_METADATA
             | block_flags::SNAPSHOT_ATOMIC

@@ -6,6 +6,7 @@ mod domain_state;
 mod error;
 mod host;
 mod layers;
+mod memory;
 mod network;
 mod network_changes;
 mod screen;

@@ -241,6 +241,25 @@ impl Calls {
         Ok(saved == 1)
     }
 
+    /// The definition of the domain whose memory is saved in a file.
+    ///
+    /// # Errors
+    /// 38 where there is no such file, 9 (operation failed) where the memory was not saved to its end.
+    pub async fn domain_save_image_get_xml_desc(&self, file: &str, flags: u32) -> Result<String> {
+        let procedure = Procedure::DomainSaveImageGetXmlDesc;
+        self.call(procedure, &(file, flags)).await
+    }
+
+    /// Starts a domain from the memory that is saved in a file, with another definition of the same
+    /// machine.
+    ///
+    /// # Errors
+    /// 55 where it runs already, 67 where the definition is that of another machine, 1 with QEMU's words.
+    pub async fn domain_restore_flags(&self, file: &str, xml: &str, flags: u32) -> Result<()> {
+        let args = (file, Some(xml), flags);
+        self.call(Procedure::DomainRestoreFlags, &args).await
+    }
+
     /// Sets a part of a domain's description; `None` removes it. An element needs the prefix (`key`)
     /// and the namespace (`uri`) it is to have; libvirt writes both into it, so that it must not
     /// declare them itself (code 1).

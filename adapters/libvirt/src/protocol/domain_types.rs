@@ -173,9 +173,11 @@ pub mod domain_flags {
     pub const UNDEFINE_CHECKPOINTS_METADATA: u32 = 16;
     /// `VIR_DOMAIN_START_PAUSED`: start, but do not run.
     pub const START_PAUSED: u32 = 1;
+    /// `VIR_DOMAIN_SAVE_RUNNING`: run after the memory is taken up.
+    pub const SAVE_RUNNING: u32 = 2;
     /// `VIR_DOMAIN_DESTROY_GRACEFUL`: ask QEMU to end, but never kill it.
     pub const DESTROY_GRACEFUL: u32 = 1;
-    /// `VIR_DOMAIN_XML_SECURE`: with secrets.
+    /// `VIR_DOMAIN_XML_SECURE`: with secrets; `VIR_DOMAIN_SAVE_IMAGE_XML_SECURE` is the same.
     pub const XML_SECURE: u32 = 1;
     /// `VIR_DOMAIN_XML_INACTIVE`: the stored definition, not the running one.
     pub const XML_INACTIVE: u32 = 2;

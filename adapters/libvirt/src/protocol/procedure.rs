@@ -117,6 +117,10 @@ pub enum Procedure {
     DomainGetState = 212,
     /// `virDomainUndefineFlags`.
     DomainUndefineFlags = 231,
+    /// `virDomainRestoreFlags`.
+    DomainRestoreFlags = 233,
+    /// `virDomainSaveImageGetXMLDesc`.
+    DomainSaveImageGetXmlDesc = 235,
     /// `virDomainDestroyFlags`.
     DomainDestroyFlags = 234,
     /// `virDomainReset`.

@@ -7,6 +7,7 @@ pub(crate) mod domain_info;
 mod fuzz;
 pub(crate) mod network;
 pub(crate) mod pool;
+pub(crate) mod saved;
 pub(crate) mod screen;
 pub(crate) mod snapshot;
 mod tree;

@@ -5,8 +5,12 @@ use vsiflow_steps::ports::LayerSpec;
 use super::{XmlDocument, XmlError, write::Tag};
 
 /// The description of a snapshot of the domain with this definition: a layer over each disk that
-/// `layers` names, and nothing over any other.
-pub(crate) fn describe(domain: &str, layers: &[LayerSpec]) -> Result<String, XmlError> {
+/// `layers` names, and nothing over any other. With its memory in a file, where one is named.
+pub(crate) fn describe(
+    domain: &str,
+    layers: &[LayerSpec],
+    memory: Option<&str>,
+) -> Result<String, XmlError> {
     let document = XmlDocument::parse(domain)?;
     let root = document.root();
     let devices = root.child("devices").into_iter();
@@ -23,7 +27,13 @@ pub(crate) fn describe(domain: &str, layers: &[LayerSpec]) -> Result<String, Xml
                 .child(Tag::new("source").with("file", &layer.path)),
         }
     });
+    let memory = memory.map(|file| {
+        Tag::new("memory")
+            .with("snapshot", "external")
+            .with("file", file)
+    });
     Ok(Tag::new("domainsnapshot")
+        .children(memory)
         .child(Tag::new("disks").children(layers_of))
         .build())
 }
@@ -41,8 +51,8 @@ mod tests {
             path: "/i/a & b".into(),
         };
         assert_eq!(
-            describe(domain, &[layer]).unwrap(),
-            "<domainsnapshot><disks><disk name='vda' snapshot='external'><driver type='qcow2'/>\
+            describe(domain, &[layer], Some("/i/m")).unwrap(),
+            "<domainsnapshot><memory snapshot='external' file='/i/m'/><disks><disk name='vda' snapshot='external'><driver type='qcow2'/>\
              <source file='/i/a &amp; b'/></disk><disk name='vdb' snapshot='no'/></disks>\
              </domainsnapshot>"
         );

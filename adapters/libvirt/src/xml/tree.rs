@@ -72,6 +72,11 @@ impl<'a> Element<'a> {
             .try_fold(self, |element, name| element.child(name))
     }
 
+    /// Where it is in the text, from its first to behind its last character.
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
+        self.0.range()
+    }
+
     /// The text, without white space around it.
     pub(crate) fn text(self) -> &'a str {
         self.0.text().unwrap_or_default().trim()

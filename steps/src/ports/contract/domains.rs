@@ -1,15 +1,20 @@
 //! Checks of domains.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::{CheckPlace, CheckResult, clean, equal, fails, fresh, ok, raw, storage};
 use crate::ports::{
-    DiskShape, DiskSource, DiskSpec, DomainShape, DomainSpec, DomainState, GuestStats, MachineSpec,
-    OwnerMark, PortErrorKind, Removed, VolumeFormat, VolumeSpec,
+    DiskShape, DiskSource, DiskSpec, DomainShape, DomainSpec, DomainState, GuestStats, LayerSpec,
+    MachineSpec, OwnerMark, PortErrorKind, Removed, VolumeFormat, VolumeSpec,
 };
 
 /// The size of a domain's disk: not less than that of a small image.
 const DISK: u64 = 256 << 20;
+/// How often is looked how far a merge is, and after how much time each.
+const MERGE_LOOKS: u32 = 200;
+const MERGE_LOOK: Duration = Duration::from_millis(100);
 
 /// A domain goes through its states, and each call says when it is the wrong one.
 ///
@@ -32,8 +37,13 @@ pub async fn domain(place: &CheckPlace) -> CheckResult {
         Ok(()) if place.start_domains => states(place, &spec).await,
         other => other,
     };
-    let undefined = ok("undefine", place.ports.domains.undefine(spec.uuid).await)?;
+    if states.is_err() {
+        // What went wrong before is told, and not that it cannot be undefined.
+        let _ = place.ports.domains.destroy(spec.uuid).await;
+    }
+    let undefined = ok("undefine", place.ports.domains.undefine(spec.uuid).await);
     states?;
+    let undefined = undefined?;
     equal("undefine", undefined, Removed::Removed)?;
     clean(place, &[&disk, &log]).await
 }
@@ -186,6 +196,7 @@ async fn states(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
     )?;
     paused(place, spec.uuid).await?;
     used(place, spec).await?;
+    saved(place, spec).await?;
     ok("destroy", domains.destroy(spec.uuid).await)?;
     is_in(place, spec.uuid, DomainState::ShutOff).await?;
     equal("stats", stats(place, spec.uuid).await?, None)?;
@@ -199,6 +210,86 @@ async fn states(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
         PortErrorKind::WrongState,
         domains.resume(spec.uuid).await,
     )
+}
+
+/// Its memory goes into a file with layers over its disks, and is started from again.
+async fn saved(place: &CheckPlace, spec: &DomainSpec) -> CheckResult {
+    let (domains, uuid) = (place.ports.domains.as_ref(), spec.uuid);
+    let (layer, memory) = (fresh(place, "layer"), fresh(place, "memory"));
+    let disk = spec.disks.first().ok_or("a domain without disks")?;
+    let folder = disk.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let file = format!("{folder}/{}", memory.name);
+    let layers = [LayerSpec {
+        target: disk.target.clone(),
+        path: format!("{folder}/{}", layer.name),
+    }];
+    let before = ok("domain", domains.domain(uuid).await)?;
+    let before = before.ok_or("the domain is not there")?;
+    ok("suspend", domains.suspend(uuid).await)?;
+    let stands_still = domains.save_with_layers(uuid, &layers, &file).await;
+    fails(
+        "save_with_layers while suspended",
+        PortErrorKind::WrongState,
+        stands_still,
+    )?;
+    ok("resume", domains.resume(uuid).await)?;
+    let laid = domains.save_with_layers(uuid, &layers, &file).await;
+    ok("save_with_layers", laid)?;
+    is_in(place, uuid, DomainState::Running).await?;
+    // One that is suspended does not end while its disks are merged.
+    ok("suspend", domains.suspend(uuid).await)?;
+    let seen = ok("volume", storage(place).volume(&memory).await)?;
+    equal("memory", seen.is_some_and(|seen| seen.physical > 0), true)?;
+    ok("sync", storage(place).sync(&memory).await)?;
+    let running = ok("domain", domains.domain(uuid).await)?;
+    let source = |of: &DomainShape| of.disks.first().map(|first| first.source.clone());
+    let live = running.and_then(|domain| source(&domain.live?));
+    equal(
+        "what it writes into",
+        live,
+        layers.first().map(|l| l.path.clone()),
+    )?;
+    let machine = ok("saved_machine", domains.saved_machine(&file).await)?;
+    equal("whose memory", machine.uuid, uuid)?;
+    equal("the machine of the memory", machine.shape, before.stored)?;
+    let other = domains.saved_machine(&disk.path).await;
+    fails("saved_machine of a disk", PortErrorKind::Rejected, other)?;
+    let twice = domains.start_saved(uuid, &file).await;
+    fails("start_saved", PortErrorKind::WrongState, twice)?;
+    merged(place, uuid, &disk.target).await?;
+    ok("destroy", domains.destroy(uuid).await)?;
+    for _ in 0..2 {
+        // A file is not used up.
+        ok("start_saved", domains.start_saved(uuid, &file).await)?;
+        is_in(place, uuid, DomainState::Running).await?;
+        let marked = ok("domain", domains.domain(uuid).await)?;
+        equal(
+            "mark",
+            marked.and_then(|domain| domain.mark),
+            before.mark.clone(),
+        )?;
+        ok("destroy", domains.destroy(uuid).await)?;
+    }
+    clean(place, &[&layer, &memory]).await?;
+    ok("start", domains.start(uuid).await)
+}
+
+/// The layer of a disk is merged into what is below it.
+async fn merged(place: &CheckPlace, uuid: Uuid, target: &str) -> CheckResult {
+    let domains = place.ports.domains.as_ref();
+    ok("begin_merge", domains.begin_merge(uuid, target).await)?;
+    for _ in 0..MERGE_LOOKS {
+        let progress = ok("merging", domains.merging(uuid, target).await)?;
+        let progress = progress.ok_or("a merge that nobody ended is gone")?;
+        if progress.done >= progress.total {
+            match domains.end_merge(uuid, target).await {
+                Err(error) if error.kind == PortErrorKind::Busy => {}
+                ended => return ok("end_merge", ended),
+            }
+        }
+        tokio::time::sleep(MERGE_LOOK).await;
+    }
+    Err("the merge does not end".to_owned())
 }
 
 /// What a domain that runs has used never shrinks. A host may not count it, but then of none.

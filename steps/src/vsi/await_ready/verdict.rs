@@ -43,9 +43,11 @@ impl ReadyWatch<'_> {
     async fn ready(&self, ready_line: String) -> Result<Output, Failure> {
         let started = self.cx.output::<start_domain::Output>("start_domain")?;
         let (ports, log, begin) = (&self.ports, &self.params.console, started.console);
+        let booted = started.booted_because;
+        let booted = booted.map(|why| format!("it booted without its snapshot's memory: {why}"));
         Ok(Output {
             ready_line,
-            warnings: self.warnings.clone(),
+            warnings: self.warnings.iter().cloned().chain(booted).collect(),
             console: self.position,
             console_tail: ready_report::console_tail(ports, log, begin, self.position).await,
             addresses: Addresses::on(ports)

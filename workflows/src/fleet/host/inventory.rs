@@ -64,7 +64,7 @@ pub struct InventoryItem {
     pub adoptable: bool,
 }
 
-/// The copies and layers of snapshots beside the disks.
+/// The copies, layers and memory of snapshots beside the disks.
 fn with_snapshots(
     mut disks: BTreeMap<VolumeKey, String>,
     snapshots: &[KnownSnapshot],
@@ -73,6 +73,7 @@ fn with_snapshots(
         let label = format!("snapshot/{}", one.wanted.name);
         let volumes = one.wanted.disks.iter();
         let volumes = volumes.flat_map(|disk| std::iter::once(&disk.copy).chain(&disk.layer));
+        let volumes = volumes.chain(&one.wanted.memory);
         disks.extend(volumes.map(|key| (key.clone(), label.clone())));
     }
     disks

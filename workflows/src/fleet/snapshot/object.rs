@@ -13,7 +13,7 @@ use crate::fleet::{
     Condition, Fleet, FleetError, Metadata, SnapshotHandle, vsi::conditions::condition,
     vsi::object::rfc3339,
 };
-use crate::spec::documents;
+use crate::{record::SnapshotRecord, spec::documents};
 
 /// A snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
@@ -45,7 +45,10 @@ pub struct SnapshotStatus {
     pub virtual_server_uid: String,
     /// The copies.
     pub disks: Vec<SnapshotDisk>,
-    /// Bytes that all copies take on the host.
+    /// The guest's memory, where it is saved, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<SnapshotMemory>,
+    /// Bytes that all copies and the memory take on the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// When it was due by its VSI's snapshotPolicy, RFC 3339; none of one that somebody asked for.
@@ -74,6 +77,20 @@ pub struct SnapshotDisk {
     /// Bytes taken on the host.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allocation: Option<u64>,
+}
+
+/// The memory of a guest in a file.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotMemory {
+    /// The file, as `POOL/NAME`.
+    pub volume: String,
+    /// Its length in bytes, once it is whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Its SHA-256, once it is whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
 }
 
 impl SnapshotHandle<'_> {
@@ -126,7 +143,9 @@ impl Fleet {
         let reason = failure.map_or_else(|| phase.clone(), |failure| failure.code.to_string());
         let (created, changed) = self.engine.times(&known.entity).unwrap_or_default();
         let ready = condition("Ready", phase == READY, &reason, &description, changed);
-        let sizes: Vec<u64> = disks.iter().filter_map(|disk| disk.allocation).collect();
+        let memory = memory(wanted, &made);
+        let sizes = disks.iter().filter_map(|disk| disk.allocation);
+        let sizes: Vec<u64> = sizes.chain(memory.as_ref().and_then(|m| m.size)).collect();
         let status = SnapshotStatus {
             phase,
             description,
@@ -138,6 +157,7 @@ impl Fleet {
                     .fold(0_u64, |sum, one| sum.saturating_add(*one))
             }),
             disks,
+            memory,
             scheduled_time: wanted.due_ms.map(|ms| rfc3339(Timestamp(ms))),
             run_id: state.runs.last().map(ToString::to_string),
             conditions: vec![ready],
@@ -158,8 +178,18 @@ impl Fleet {
             spec: json!({
                 "virtualServer": wanted.vsi_name,
                 "quiesce": wanted.quiesce,
+                "memory": wanted.memory.is_some(),
             }),
             status,
         })
     }
+}
+
+fn memory(wanted: &SnapshotRecord, made: &Value) -> Option<SnapshotMemory> {
+    let whole = |key: &str| made.get("memory")?.get(key);
+    wanted.memory.as_ref().map(|volume| SnapshotMemory {
+        volume: volume.to_string(),
+        size: whole("length").and_then(Value::as_u64),
+        sha256: whole("sha256").and_then(Value::as_str).map(str::to_owned),
+    })
 }

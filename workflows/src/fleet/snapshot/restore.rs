@@ -6,23 +6,36 @@ use vsiflow_engine::{
     step::Step as _,
 };
 use vsiflow_steps::{
-    snapshot::{DiskCopy, RestoreDisks, restore_disks::DiskToRestore},
+    error,
+    snapshot::{CopyDisks, DiskCopy, RestoreDisks, SavedMemory, restore_disks::DiskToRestore},
     vsi::CloneBootDisk,
 };
 
 use super::{
-    known::{KnownSnapshot, refused},
-    take::{BOOT, settled},
+    known::{KnownSnapshot, pending, refused},
+    take::{BOOT, left_out, settled},
 };
 use crate::fleet::{
-    Fleet, FleetError, SnapshotHandle, apply::is_deleting, index::Known, store::DesiredUpdates,
+    ErrorKind, Fleet, FleetError, SnapshotHandle, apply::is_deleting, index::Known,
+    store::DesiredUpdates,
 };
 use crate::{
     data_disk,
     plan::Plan,
-    record::{DiskRecord, SnapshotAction, VsiRecord, disk_entity},
+    record::{DiskRecord, Power, PowerAction, SnapshotAction, VsiRecord, disk_entity},
+    spec::PowerState,
     update_vsi, vsi_graph,
 };
+
+/// What of a snapshot is put back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RestoreScope {
+    /// The disks, and the memory where the snapshot has it.
+    #[default]
+    All,
+    /// The disks alone: the guest boots.
+    DisksOnly,
+}
 
 impl SnapshotHandle<'_> {
     /// What it takes to put a VSI back to a snapshot, and what is lost by that; nothing is changed.
@@ -33,27 +46,30 @@ impl SnapshotHandle<'_> {
         self,
         namespace: &str,
         name: &str,
+        scope: RestoreScope,
     ) -> Result<(EntityId, Plan), FleetError> {
-        let (known, wanted) = self.fleet.restored(namespace, name).await?;
+        let (known, wanted) = self.fleet.restored(namespace, name, scope).await?;
         Ok((known.entity.clone(), self.fleet.plan_of(&wanted, &known)))
     }
 
     /// Records that the disks of a VSI are to be put back as a snapshot has them, and begins with it:
-    /// the guest is shut down for that, and started again if it ran. Gives back what it takes.
+    /// the guest is shut down for that, and started again if it ran. Where its memory is put back, too, it
+    /// goes on where it was, also if it is off now. Gives back what it takes.
     ///
     /// # Errors
     /// When there is no such snapshot or its copies are not whole; when its VSI is gone, or is being
-    /// changed.
+    /// changed; when the memory of the snapshot does not fit the VSI as it is now.
     pub async fn restore(
         self,
         namespace: &str,
         name: &str,
+        scope: RestoreScope,
         by: By,
     ) -> Result<(EntityId, Plan), FleetError> {
         self.fleet
             .refuse_while_unreadable("the restoration of a snapshot")
             .await?;
-        let (known, wanted) = self.fleet.restored(namespace, name).await?;
+        let (known, wanted) = self.fleet.restored(namespace, name, scope).await?;
         let plan = self.fleet.plan_of(&wanted, &known);
         if let Some(change) = plan.refused().next() {
             return Err(update_vsi::refused(&wanted, &change.path, &change.why).into());
@@ -72,6 +88,7 @@ impl Fleet {
         &self,
         namespace: &str,
         name: &str,
+        scope: RestoreScope,
     ) -> Result<(Known, VsiRecord), FleetError> {
         let snapshot = self.find_snapshot(namespace, name, false).await?;
         let object = format!("snapshot/{}", snapshot.wanted.name);
@@ -85,19 +102,59 @@ impl Fleet {
         if is_deleting(&known.state) {
             return Err(FleetError::going(&known.wanted.vsi.full_name()));
         }
-        settled(&known)?;
+        // Memory that cannot be put back must not stand in the way of the disks.
+        if scope == RestoreScope::All || !awaits_memory(&known) {
+            settled(&known)?;
+        }
         let disks = self.disks_to_restore(&known, &snapshot).await?;
         if disks.is_empty() {
             let message = "its VSI has none of the disks any more";
             return Err(refused(&object, message, "choose another snapshot"));
         }
+        let memory = match scope {
+            RestoreScope::All => self.memory_of(&known, &snapshot).await?,
+            RestoreScope::DisksOnly => None,
+        };
+        let rises = memory.is_some() && known.wanted.power_state() == PowerState::Stopped;
         let action = SnapshotAction::Restore {
             snapshot: snapshot.uid,
             name: snapshot.wanted.name.clone(),
             disks,
+            memory,
         };
-        let wanted = self.ordered(&known, action).await?;
+        let mut wanted = self.ordered(&known, action).await?;
+        if rises {
+            self.refuse_cordoned(&known, PowerAction::Start)?;
+            wanted.power = Some(started());
+        }
         Ok((known, wanted))
+    }
+
+    /// The memory of the snapshot, if it fits what the VSI is now.
+    async fn memory_of(
+        &self,
+        known: &Known,
+        snapshot: &KnownSnapshot,
+    ) -> Result<Option<SavedMemory>, FleetError> {
+        if snapshot.wanted.memory.is_none() {
+            return Ok(None);
+        }
+        let unfit = |why: &str| {
+            let failure = error::MEMORY_UNFIT.failure(why);
+            let object = format!("snapshot/{}", snapshot.wanted.name);
+            FleetError::new(ErrorKind::Blocked, failure.of_object(object))
+        };
+        if let Some(what) = difference(snapshot, known) {
+            return Err(unfit(&format!(
+                "{what} of its VSI changed since its memory was saved"
+            )));
+        }
+        let made = self.output_of(CopyDisks::NAME, &snapshot.state).await?;
+        let memory = made.get("memory").cloned().unwrap_or_default();
+        match serde_json::from_value(memory) {
+            Ok(memory) => Ok(Some(memory)),
+            Err(_) => Err(unfit("what its memory was is not on record")),
+        }
     }
 
     /// The disks of the snapshot that the VSI still has.
@@ -138,6 +195,45 @@ impl Fleet {
             size: Some(disk.disk.size),
             recorded: data_disk::is_recorded(&disk, &state),
         }))
+    }
+}
+
+/// What of a VSI is not as it was when its memory was saved.
+fn difference(snapshot: &KnownSnapshot, known: &Known) -> Option<&'static str> {
+    let (then, now) = (&snapshot.wanted.inputs, &known.wanted.vsi);
+    let differs = [
+        (then.machine != now.machine, "the machine"),
+        (then.guest_type() != now.guest_type(), "the guest"),
+        (then.host != now.host, "the host"),
+        (then.networks != now.networks, "a network"),
+        (then.boot_disk.mode != now.boot_disk.mode, "the boot disk"),
+        (then.boot_disk.size != now.boot_disk.size, "the boot disk"),
+        (then.disks != now.disks, "a data disk"),
+        (left_out(&known.wanted).is_some(), "a disk"),
+    ];
+    let mut differs = differs.into_iter();
+    differs.find_map(|(differs, what)| differs.then_some(what))
+}
+
+/// Whether a VSI is still to be put back with memory.
+fn awaits_memory(known: &Known) -> bool {
+    let order = pending(known).map(|order| &order.action);
+    matches!(
+        order,
+        Some(SnapshotAction::Restore {
+            memory: Some(_),
+            ..
+        })
+    )
+}
+
+/// A guest whose memory is put back runs.
+fn started() -> Power {
+    Power {
+        state: PowerState::Running,
+        action: Some(PowerAction::Start),
+        grace_s: vsi_graph::GRACE_S,
+        drained: None,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::fleet::{
 use crate::{
     phase::Phase,
     record::{SnapshotAction, SnapshotOrder, SnapshotRecord, VsiRecord, kind, snapshot_entity},
-    spec::{DesiredDisk, DiskOrigin, snapshot::DesiredSnapshot},
+    spec::{DesiredDisk, DiskOrigin, PowerState, snapshot::DesiredSnapshot},
     update_vsi, vsi_graph,
 };
 
@@ -172,6 +172,9 @@ impl Fleet {
             vsi_name: desired.name.clone(),
             host: desired.host.clone(),
             disks: disks(&known.wanted, uid),
+            memory: request
+                .memory
+                .then(|| names::snapshot_memory(&desired.pool, uid)),
             quiesce: request.quiesce,
             off_because: is_protected(&known).then(|| PROTECTED.to_owned()),
             inputs: desired.clone(),
@@ -307,14 +310,10 @@ fn refuse(known: &Known, request: &SnapshotRequest) -> Result<(), FleetError> {
         let failure = error::SNAPSHOT_REFUSED.failure(why);
         Err(failure.of_object(object(known)).on_host(&vsi.host).into())
     };
-    if request.memory {
-        return refuse(if is_protected(known) {
-            "its memory is protected from the host, which cannot save it"
-        } else {
-            "the memory of a guest is not saved in snapshots"
-        });
-    }
     let is_off = known.phase() == Phase::Stopped;
+    if let Some(why) = no_memory(known, is_off, request) {
+        return refuse(&why);
+    }
     if !is_off && is_protected(known) {
         return refuse(PROTECTED);
     }
@@ -323,6 +322,44 @@ fn refuse(known: &Known, request: &SnapshotRequest) -> Result<(), FleetError> {
     } else {
         Ok(())
     }
+}
+
+/// Why the memory that is asked for is not saved.
+fn no_memory(known: &Known, is_off: bool, request: &SnapshotRequest) -> Option<String> {
+    if !request.memory {
+        return None;
+    }
+    if is_protected(known) {
+        let why = "its memory is protected from the host, which cannot save it";
+        return Some(why.to_owned());
+    }
+    if is_off {
+        let why = "the guest is off: it has no memory; take the snapshot without it";
+        return Some(why.to_owned());
+    }
+    if known.wanted.power_state() == PowerState::Paused {
+        let why = "the guest is paused: let it go on with `vsiflow unpause` first";
+        return Some(why.to_owned());
+    }
+    if request.quiesce {
+        let why = "with its memory nothing of the guest is lost, and its agent is not asked: leave out \
+                   either quiesce or memory";
+        return Some(why.to_owned());
+    }
+    let why = "its memory would not fit";
+    left_out(&known.wanted)
+        .map(|disk| format!("{disk} is in no snapshot: {why} what is on it then"))
+}
+
+/// A disk that the guest writes to and that no snapshot has.
+pub(in crate::fleet) fn left_out(wanted: &VsiRecord) -> Option<String> {
+    if vsi_graph::is_ephemeral(&wanted.vsi) {
+        return Some("the boot disk, which lasts for one start,".to_owned());
+    }
+    let made = |disk: &DesiredDisk| matches!(disk.source, DiskOrigin::Made { .. });
+    let mut disks = wanted.vsi.disks.iter();
+    let other = disks.find(|disk| !made(disk))?;
+    Some(format!("disk {}, which vsiflow did not make,", other.name))
 }
 
 /// Why the disks of some guests are copied only while they are off.

@@ -1,0 +1,80 @@
+//! Memory of guests in files: saved with layers over their disks, and taken up again.
+
+use std::time::Duration;
+
+use uuid::Uuid;
+use vsiflow_steps::ports::{DomainState, LayerSpec, PortErrorKind, PortResult, SavedMachine};
+
+use super::{LibvirtHost, START, domain_state::state_of};
+use crate::{
+    protocol::{block_flags, domain_flags},
+    xml::{domain_info, saved, snapshot},
+};
+
+/// The slowest disk that memory is written to or read from, in MiB a second.
+const SLOWEST: u64 = 16;
+
+/// How long a call may take that writes or reads so much memory.
+fn moving(mib: u64) -> Duration {
+    START.saturating_add(Duration::from_secs(mib / SLOWEST))
+}
+
+impl LibvirtHost {
+    pub(super) async fn lay_and_save(
+        &self,
+        uuid: Uuid,
+        layers: &[LayerSpec],
+        memory: &str,
+    ) -> PortResult<()> {
+        let calls = self.quick().await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        let object = format!("domain {uuid}");
+        let at = self.speaking(&object);
+        let state = calls.domain_get_state(&found).await;
+        let state = state.map_err(|e| self.of_domain(uuid, &e))?;
+        if state_of(state.state, state.reason) != DomainState::Running {
+            return Err(at.error(PortErrorKind::WrongState, "it does not run"));
+        }
+        let xml = calls.domain_get_xml_desc(&found, 0).await;
+        let xml = xml.map_err(|e| self.of_domain(uuid, &e))?;
+        let definition = domain_info::read(&xml).map_err(|e| at.unreadable(&e))?;
+        let described = snapshot::describe(&xml, layers, Some(memory));
+        let described = described.map_err(|e| at.unreadable(&e))?;
+        let flags = block_flags::SNAPSHOT_NO_METADATA | block_flags::SNAPSHOT_ATOMIC;
+        let long = self.long(moving(definition.shape.memory_mib)).await?;
+        let made = long.domain_snapshot_create_xml(&found, &described, flags);
+        made.await.map(drop).map_err(|e| self.of_domain(uuid, &e))
+    }
+
+    pub(super) async fn machine_in(&self, memory: &str) -> PortResult<SavedMachine> {
+        let calls = self.quick().await?;
+        let object = format!("file {memory}");
+        let at = self.speaking(&object);
+        let xml = calls.domain_save_image_get_xml_desc(memory, 0).await;
+        let xml = xml.map_err(|e| at.of(&e))?;
+        let definition = domain_info::read(&xml).map_err(|e| at.unreadable(&e))?;
+        Ok(SavedMachine {
+            uuid: definition.uuid,
+            shape: definition.shape,
+        })
+    }
+
+    pub(super) async fn take_up(&self, uuid: Uuid, memory: &str) -> PortResult<()> {
+        let calls = self.quick().await?;
+        let found = self.existing_domain(&calls, uuid).await?;
+        let of = |error: &crate::Error| self.of_domain(uuid, error);
+        let stored = calls.domain_get_xml_desc(&found, domain_flags::XML_INACTIVE);
+        let stored = stored.await.map_err(|e| of(&e))?;
+        // What is not told without this flag would be lost with the definition that is given.
+        let secure = domain_flags::XML_SECURE;
+        let xml = calls.domain_save_image_get_xml_desc(memory, secure).await;
+        let xml = xml.map_err(|e| of(&e))?;
+        let object = format!("domain {uuid}");
+        let at = self.speaking(&object);
+        let definition = domain_info::read(&xml).map_err(|e| at.unreadable(&e))?;
+        let xml = saved::redefined(&xml, &stored).map_err(|e| at.unreadable(&e))?;
+        let long = self.long(moving(definition.shape.memory_mib)).await?;
+        let started = long.domain_restore_flags(memory, &xml, domain_flags::SAVE_RUNNING);
+        started.await.map_err(|e| of(&e))
+    }
+}

@@ -1,0 +1,70 @@
+//! The memory of simulated guests, saved into files.
+//!
+//! A file is a line that says all, and bytes that nobody reads: as on a real host, one that lost its tail
+//! is taken up all the same.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Content, Live, SimHostState, Volume};
+use crate::ports::DomainSpec;
+
+/// The bytes behind what is read.
+const REST: usize = 4096;
+
+/// A guest in a file.
+#[derive(Serialize, Deserialize)]
+pub(super) struct SavedGuest {
+    /// The machine, before any layer was laid.
+    pub(super) spec: DomainSpec,
+    /// The guest, suspended.
+    pub(super) live: Live,
+}
+
+/// Writes the guest into the file at that path, in place of whatever is there.
+pub(super) fn write(
+    state: &mut SimHostState,
+    path: &str,
+    guest: &SavedGuest,
+) -> Result<(), &'static str> {
+    let mut bytes = serde_json::to_vec(guest).map_err(|_| "the guest cannot be saved")?;
+    bytes.push(b'\n');
+    bytes.resize(bytes.len().saturating_add(REST), b'.');
+    let (modified, (folder, name)) = (state.change(), path.rsplit_once('/').unwrap_or(("", path)));
+    let mut pools = state.pools.iter_mut();
+    let (place, pool) = pools
+        .find(|(_, pool)| pool.path == folder)
+        .ok_or("no such folder")?;
+    let file = Volume {
+        format: "raw".to_owned(),
+        capacity: bytes.len() as u64,
+        content: Content::Inline(bytes),
+        backing: None,
+        modified,
+        synced: false,
+        unwritten: false,
+        busy_until: 0,
+    };
+    pool.volumes.insert(name.to_owned(), file);
+    state.unlisted.insert(format!("{place}/{name}"));
+    Ok(())
+}
+
+/// The guest in the file at that path.
+pub(super) fn read(state: &SimHostState, path: &str) -> Result<SavedGuest, &'static str> {
+    let file = state.by_path(path).ok_or("no such file")?;
+    let Content::Inline(bytes) = &file.content else {
+        return Err("image magic is incorrect");
+    };
+    let line = bytes.split(|byte| *byte == b'\n').next();
+    serde_json::from_slice(line.unwrap_or_default()).map_err(|_| "image magic is incorrect")
+}
+
+/// A guest runs on its disks: QEMU writes to each that it may write to.
+pub(super) fn touch_disks(state: &mut SimHostState, spec: &DomainSpec) {
+    for disk in spec.disks.iter().filter(|disk| !disk.readonly) {
+        let change = state.change();
+        if let Some(volume) = state.by_path_mut(&disk.path) {
+            volume.modified = change;
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! Checks that the memory of a snapshot can be taken up, before anything is lost for it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::Failure,
+    step::{Done, Observed, Step, StepContext},
+};
+
+use super::{
+    SavedMemory, layers,
+    memory::{VolumeTrace, difference, intact, unfit},
+};
+use crate::{
+    error, ownership,
+    ports::{HostPorts, Hosts, VolumeKey},
+};
+
+/// Reads all of the file with a guest's memory, compares its length and hash with what was recorded
+/// when it was saved, and the machine that it describes with the one that is defined now.
+///
+/// It comes before the guest is shut down: where the memory is damaged, or of another machine, nothing
+/// is lost. It only reads: a crash in its middle leaves nothing, and the next attempt reads again.
+pub struct CheckMemory {
+    hosts: Arc<dyn Hosts>,
+}
+
+/// What [`CheckMemory`] is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Params {
+    /// The host's id.
+    pub host: String,
+    /// The VSI's UID.
+    pub uuid: Uuid,
+    /// The memory.
+    pub memory: SavedMemory,
+    /// The disks that are put back with it: the guest may write to no other.
+    pub disks: Vec<VolumeKey>,
+}
+
+/// What [`CheckMemory`] found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// The file that was read.
+    pub file: VolumeTrace,
+}
+
+impl CheckMemory {
+    /// The step, acting through these hosts.
+    pub fn new(hosts: Arc<dyn Hosts>) -> Self {
+        Self { hosts }
+    }
+
+    async fn look(&self, cx: &StepContext, params: &Params) -> Result<Output, Failure> {
+        let ports = self.hosts.host(&params.host).await?;
+        fits(cx, &ports, params).await?;
+        let what = "checking the memory";
+        cx.report(what, 0, Some(params.memory.length));
+        let file = intact(&ports, &params.memory).await?;
+        cx.report(what, params.memory.length, Some(params.memory.length));
+        Ok(Output {
+            file: VolumeTrace::of(&file),
+        })
+    }
+}
+
+#[async_trait]
+impl Step for CheckMemory {
+    const NAME: &'static str = "check_memory";
+    type Params = Params;
+    type Output = Output;
+
+    async fn observe(
+        &self,
+        cx: &StepContext,
+        params: &Params,
+    ) -> Result<Observed<Output>, Failure> {
+        Ok(Observed::Present(self.look(cx, params).await?))
+    }
+
+    async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
+        Ok(Done::present(self.look(cx, params).await?))
+    }
+}
+
+/// The defined machine is the one whose memory it is, and writes to the snapshot's disks alone.
+async fn fits(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<(), Failure> {
+    let uuid = params.uuid;
+    let domain = ownership::own_domain(cx, ports, uuid).await?;
+    let domain = domain.ok_or_else(|| {
+        error::MISSING
+            .failure("the domain is not defined")
+            .on_host(ports.host.name())
+            .of_object(format!("domain {uuid}"))
+    })?;
+    let file = super::memory::of_length(ports, &params.memory).await?;
+    let saved = ports.domains.saved_machine(&file.path).await?;
+    if saved.uuid != uuid {
+        return Err(unfit(ports, uuid, "the memory is that of another domain"));
+    }
+    if let Some(what) = difference(&saved.shape, &domain.stored) {
+        let why = format!("its {what} changed since its memory was saved");
+        return Err(unfit(ports, uuid, &why));
+    }
+    let mut paths = Vec::new();
+    for disk in &params.disks {
+        let folder = ports.storage.volume(disk).await?;
+        // One that is missing is made anew from its copy; that it was beside the others is enough.
+        paths.push(folder.map_or_else(|| layers::beside(&file.path, disk), |volume| volume.path));
+    }
+    let mut written = saved.shape.disks.iter().filter(|disk| !disk.readonly);
+    match written.find(|disk| !paths.contains(&disk.source)) {
+        None => Ok(()),
+        Some(disk) => {
+            let why = format!(
+                "the guest writes to {}, which is not in the snapshot",
+                disk.source
+            );
+            Err(unfit(ports, uuid, &why))
+        }
+    }
+}

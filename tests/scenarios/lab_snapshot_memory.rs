@@ -1,0 +1,191 @@
+//! The memory of guests on a real host: saved with their disks, and taken up again.
+
+use std::os::unix::fs::MetadataExt as _;
+
+use vsiflow_tests::{Disk, Lab, Vsiflow, lab::Deleted, until};
+
+use super::lab_snapshot_of_vsi::{format, is_gap_free, numbers, path, writer};
+
+/// A server of that name that counts in its memory alone, and says so.
+fn counter(name: &str, image: &str) -> String {
+    format!(
+        "---\napiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: {name}}}\nspec:\n  \
+         imageURL: {image}\n  targetSelector: {{matchLabels: {{config: lab}}}}\n  \
+         machine: {{arch: s390x, cpus: 1, memory: 512Mi}}\n  guest:\n    type: cloudInit\n    \
+         userData: |\n      #cloud-config\n      workload: lab\n      env: lab\n      lab-chatter: 1\n  \
+         ready: {{within: 10m, all: [{{console: \"HPL10001I\"}}]}}\n"
+    )
+}
+
+fn log(vsiflow: &Vsiflow, name: &str) -> String {
+    let log = vsiflow.run(&["logs", name, "--tail", "10000"]);
+    log.exits(0).stdout.clone()
+}
+
+/// The boots of a guest since its VSI was made.
+fn boots(vsiflow: &Vsiflow, name: &str) -> usize {
+    log(vsiflow, name).matches("HPL11099I").count()
+}
+
+/// The numbers behind these words, in the order in which the guest said them, from its first boot on.
+fn counted(vsiflow: &Vsiflow, name: &str, words: &str) -> Vec<u64> {
+    let log = log(vsiflow, name);
+    let numbers = log.lines();
+    let numbers = numbers.filter_map(|line| line.trim().strip_prefix(words));
+    numbers
+        .filter_map(|rest| rest.split(' ').next()?.parse().ok())
+        .collect()
+}
+
+/// What it said after it was put back; it went back once, and has left out nothing since.
+fn after_going_back(told: &[u64]) -> &[u64] {
+    let back = told.windows(2).position(|pair| pair[1] < pair[0]).unwrap();
+    let after = &told[back + 1..];
+    assert!(
+        after.windows(2).all(|pair| pair[1] == pair[0] + 1),
+        "{told:?}"
+    );
+    after
+}
+
+/// What a guest says that counts the seconds.
+const CHATTER: &str = "lab: chatter ";
+/// What one says that writes numbers.
+const WROTE: &str = "lab: wrote ";
+
+#[test]
+fn lab_a_guest_goes_on_where_it_was_when_its_memory_was_saved() {
+    let Some(lab) = Lab::enter() else { return };
+    let (image, vsiflow) = (lab.image("t-memory.qcow2"), Vsiflow::of_documents());
+    let _gone = Deleted(&vsiflow, "t-memory");
+    let documents = format!("{}{}", lab.host(), counter("t-memory", &image.url()));
+    vsiflow.apply(documents, &[]).exits(0);
+    let reaches = |count: u64| {
+        until("the guest counts on", 120, || {
+            let last = counted(&vsiflow, "t-memory", CHATTER).last().copied();
+            last.filter(|last| *last >= count)
+        })
+    };
+    reaches(3);
+    let uid = lab.domains("default/t-memory").remove(0);
+    let disks = lab.virsh(&["domblklist", &uid]);
+    vsiflow
+        .run(&["snapshot", "create", "t-memory", "t-mem", "--memory"])
+        .exits(0)
+        .says("snapshot/t-mem is taken");
+    assert_eq!(lab.virsh(&["domblklist", &uid]), disks);
+    let saved_at_most = *counted(&vsiflow, "t-memory", CHATTER).last().unwrap() + 2;
+    let object = vsiflow.run(&["get", "snapshot", "t-mem", "-o", "json"]);
+    let object = object.exits(0).json();
+    let memory = object["status"]["memory"]["volume"].as_str().unwrap();
+    let memory = path(&lab, memory.rsplit('/').next().unwrap());
+    let memory = std::path::Path::new(&memory);
+    let file = std::fs::metadata(memory).unwrap();
+    assert_eq!(object["status"]["memory"]["size"], file.len());
+    assert_eq!(
+        (file.mode() & 0o777, file.uid()),
+        (0o600, 0),
+        "root's alone"
+    );
+
+    reaches(saved_at_most + 10);
+    let before = counted(&vsiflow, "t-memory", CHATTER);
+    vsiflow
+        .run(&["snapshot", "restore", "t-mem", "--yes"])
+        .exits(0)
+        .says("vsi/t-memory is Running");
+    let told = until("the guest counts on", 120, || {
+        let all = counted(&vsiflow, "t-memory", CHATTER);
+        (all.len() >= before.len() + 3).then_some(all)
+    });
+    // It goes on where it was, not at the beginning.
+    let next = after_going_back(&told)[0];
+    assert!(next > 0 && next <= saved_at_most, "{told:?}");
+    assert_eq!(boots(&vsiflow, "t-memory"), 1);
+    let reason = lab.virsh(&["domstate", "--reason", &uid]);
+    assert!(reason.contains("restored"), "{reason}");
+
+    // QEMU would start from a file without its tail.
+    let whole = std::fs::read(memory).unwrap();
+    std::fs::write(memory, &whole[..whole.len() - 1000]).unwrap();
+    vsiflow
+        .run(&["snapshot", "restore", "t-mem", "--yes"])
+        .exits(4)
+        .says("VSI0231");
+    assert_eq!(lab.virsh(&["domstate", &uid]).trim(), "running");
+    std::fs::write(memory, &whole).unwrap();
+    vsiflow.run(&["retry", "t-memory"]).exits(0);
+    assert_eq!(lab.virsh(&["domstate", &uid]).trim(), "running");
+    assert_eq!(boots(&vsiflow, "t-memory"), 1, "it never booted again");
+
+    vsiflow
+        .run(&["snapshot", "restore", "t-mem", "--yes", "--disks-only"])
+        .exits(0)
+        .says("vsi/t-memory is Running");
+    assert_eq!(boots(&vsiflow, "t-memory"), 2);
+    vsiflow.run(&["snapshot", "delete", "t-mem"]).exits(0);
+    assert!(!memory.exists());
+    vsiflow.run(&["delete", "t-memory", "--wait"]).exits(0);
+}
+
+/// The guest has the file system in its memory: over other bytes it would spoil it.
+#[test]
+fn lab_the_disks_that_a_guest_goes_on_with_are_those_of_its_memory() {
+    let Some(lab) = Lab::enter() else { return };
+    let (image, vsiflow) = (lab.image("t-mem-fs.qcow2"), Vsiflow::of_documents());
+    let _gone = Deleted(&vsiflow, "t-mem-fs");
+    let disk = Disk::named("t-mem-fs-data")
+        .of_vsi("t-mem-fs")
+        .size("64Mi")
+        .with("deletionPolicy: Delete");
+    let server = writer("t-mem-fs", &image.url());
+    vsiflow
+        .apply(format!("{}{disk}{server}", lab.host()), &[])
+        .exits(0);
+    vsiflow.run(&["stop", "t-mem-fs", "--force"]).exits(0);
+    let found = vsiflow.run(&["get", "disk", "t-mem-fs-data", "-o", "json"]);
+    let found = found.exits(0).json();
+    let data = path(&lab, found["metadata"]["uid"].as_str().unwrap());
+    format(&vsiflow, &data);
+    vsiflow.run(&["start", "t-mem-fs"]).exits(0);
+    let wrote = || counted(&vsiflow, "t-mem-fs", WROTE);
+    let reaches = |count: usize| {
+        until("the guest writes on", 180, || {
+            let all = wrote();
+            (all.len() >= count).then_some(all)
+        })
+    };
+    reaches(10);
+    let boots_before = boots(&vsiflow, "t-mem-fs");
+    vsiflow
+        .run(&[
+            "snapshot",
+            "create",
+            "t-mem-fs",
+            "t-mem-fs-first",
+            "--memory",
+        ])
+        .exits(0);
+    let before = wrote().len();
+    let before = reaches(before + 20).len();
+    vsiflow
+        .run(&["snapshot", "restore", "t-mem-fs-first", "--yes"])
+        .exits(0)
+        .says("vsi/t-mem-fs is Running");
+    let told = reaches(before + 40);
+    let last = *after_going_back(&told).last().unwrap();
+    assert_eq!(boots(&vsiflow, "t-mem-fs"), boots_before);
+    vsiflow.run(&["stop", "t-mem-fs", "--force"]).exits(0);
+    let written = numbers(vsiflow.folder(), &data);
+    assert!(
+        is_gap_free(&written) && written.len() as u64 >= last,
+        "{written:?}"
+    );
+    vsiflow
+        .run(&["snapshot", "delete", "t-mem-fs-first"])
+        .exits(0);
+    vsiflow.run(&["delete", "t-mem-fs", "--wait"]).exits(0);
+    vsiflow
+        .run(&["delete", "disk/t-mem-fs-data", "--wait"])
+        .exits(0);
+}
