@@ -173,9 +173,9 @@ fn hosts_that_an_upload_met_first_are_found_by_the_labels_of_their_documents() {
              data: {{HOSTNAME: 'sim:{host}'}}\n"
         );
         let file = vsiflow.write(&format!("{host}.yaml"), &document);
-        let host = ["-f", file.to_str().unwrap()];
+        let described = ["-f", file.to_str().unwrap()];
         vsiflow
-            .run(&[&["image", "upload", &url][..], &host].concat())
+            .run(&[&["image", "upload", &url][..], &described].concat())
             .exits(0);
     }
     let selected = vsiflow.run(&["image", "upload", &other, "-l", "role=test"]);
