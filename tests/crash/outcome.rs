@@ -63,8 +63,8 @@ fn is_memory(name: &str) -> bool {
 }
 
 const BOOT: &str = "# HPL11 build";
-/// How the boot of an ordinary guest begins.
-const SERVER_BOOT: &str = "Linux version";
+/// What a guest with cloud-init says at each boot, long before its VSI is ready. One without may be ended before it said anything.
+const SERVER_BOOT: &str = "running 'init'";
 
 /// How often the guest booted, and what it said the last time. When an earlier boot was cut off
 /// depends on how long nobody worked.
