@@ -243,9 +243,8 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
 
     for refused in [
         &["get", "--at", "4"][..],
-        &["delete", "--all", "--yes"],
-        &["pause", "--all"],
-        &["audit", "verify"],
+        &["events", "--from-offset", "2"],
+        &["audit", "export", "a.jsonl"],
         &["backup", "b.tar"],
         &["create", "x", "--image", "image/x.qcow2"],
         &["resume"],
@@ -263,10 +262,6 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
     site.apply(&with_type, &[]).exits(2).says("VSI0763");
     assert_eq!(site.vsis(), []);
     site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
-    site.run(&["stop", "vm-a", "vm-b"])
-        .exits(2)
-        .says("VSI0764")
-        .says("vm-a (journal 0), vm-b (journal 1)");
     site.run(&["describe", "nobody"]).exits(3).says("VSI0703");
     site.run(&["delete", "disk", "nothing"])
         .exits(3)
@@ -358,4 +353,119 @@ fn an_event_costs_no_more_and_all_are_ready_among_more_vsis() {
     assert!(number(&figures["bytes_ratio"]) < 1.1, "{figures}");
     // Processor time on a machine that does other things as well.
     assert!(number(&figures["ratio"]) < 2.0, "{figures}");
+}
+
+#[test]
+fn a_command_reaches_its_objects_in_whichever_journals_they_are() {
+    let site = Site::new();
+    let mut process = site.process();
+    assert!(
+        process.reaches("serving journal 3", 120),
+        "{}",
+        process.told()
+    );
+    let phases = || -> Vec<String> {
+        let vsis = site.vsis().into_iter();
+        vsis.map(|(_, phase, _)| phase).collect()
+    };
+    site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
+    site.run(&["stop", "vm-a", "vm-c", "--wait"]).exits(0);
+    assert_eq!(phases(), ["Stopped", "Running", "Stopped", "Running"]);
+    // One that is not there keeps the command from the others.
+    let slip = site.run(&["stop", "vm-b", "vm-x"]).exits(3);
+    slip.says("VSI0703").says("vm-x");
+    let stopped = "status.phase=Stopped";
+    site.run(&["start", "--field-selector", stopped, "--wait"])
+        .exits(0);
+    assert_eq!(site.vsis(), all_running());
+
+    let described = site.run(&["describe", "vm-b", "vm-d"]).exits(0);
+    described.says("sim:b").says("sim:d");
+    let data = site.run(&["describe", "vm-b", "vm-d", "-o", "json"]);
+    data.exits(2).says("VSI0764");
+    let paused = site.run(&["pause", "--all"]).exits(0);
+    let line = "the global pause is on";
+    assert_eq!(paused.stdout.matches(line).count(), 1, "{paused:?}");
+    let braked = site.run(&["get"]).exits(0);
+    braked.says("unpause --all");
+    site.run(&["unpause", "--all"]).exits(0);
+    site.run(&["retry", "--all"]).exits(0);
+
+    // More than the limit, and then nobody who agrees.
+    let many = ["delete", "--all", "--limit", "3", "--yes"];
+    site.run(&many).exits(4).says("VSI0811");
+    let asked = site.run(&["delete", "--all"]).exits(4);
+    asked.says("VSI0811").says("vsi/vm-d");
+    assert_eq!(site.vsis(), all_running());
+    let two = "metadata.name!=vm-a,metadata.name!=vm-b";
+    let selected = ["delete", "--field-selector", two, "--yes", "--wait"];
+    site.run(&selected).exits(0);
+    assert_eq!(site.vsis(), all_running()[..2]);
+    let file = site.vsiflow.write("two.yaml", &documents(&["a", "d"]));
+    let file = file.display().to_string();
+    site.run(&["delete", "-f", &file]).exits(3).says("vm-d");
+    let lenient = ["delete", "-f", &file, "--ignore-not-found", "--wait"];
+    site.run(&lenient).exits(0);
+    assert_eq!(site.vsis(), all_running()[1..2]);
+}
+
+#[test]
+fn a_set_is_shown_as_it_was_and_each_of_its_chains_is_proven() {
+    let site = Site::new();
+    let mut process = site.process();
+    assert!(
+        process.reaches("serving journal 3", 120),
+        "{}",
+        process.told()
+    );
+    let names = |arguments: &[&str]| {
+        let listed = site.run(&[&["get", "-o", "name"], arguments].concat());
+        listed.exits(0).stdout
+    };
+    let now = || {
+        let time = site.server.sql("SELECT to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')");
+        time.trim().to_owned()
+    };
+    let before = now();
+    site.apply(&documents(&["a", "b"]), &["--wait"]).exits(0);
+    let between = now();
+    let more = documents(&["a", "b", "c"]).replace("cpus: 1", "cpus: 2");
+    site.apply(&more, &["--wait"]).exits(0);
+    assert_eq!(names(&[]), "vsi/vm-a\nvsi/vm-b\nvsi/vm-c\n");
+    // The journals of c and d were empty then.
+    assert_eq!(names(&["--at", &between]), "vsi/vm-a\nvsi/vm-b\n");
+    site.run(&["get", "--at", &before]).exits(3).says("VSI0026");
+    site.run(&["get", "--at", "4"]).exits(2).says("VSI0764");
+
+    let differences = site.run(&["diff", "vm-b", "--at", &between]).exits(0);
+    differences.says("cpus");
+    let changed = site
+        .vsiflow
+        .write("more.yaml", &more.replace("cpus: 2", "cpus: 3"));
+    let changed = changed.display().to_string();
+    let planned = site.run(&["diff", "-f", &changed]).exits(1);
+    planned.says("vm-a").says("vm-b").says("vm-c").says("cpus");
+    let back = site.run(&["rollback", "vm-b", "--dry-run"]).exits(0);
+    back.says("vsi/vm-b would go back to generation 1");
+    site.run(&["rollback", "vm-b", "--wait"]).exits(0);
+    let described = site.run(&["describe", "vm-b", "-o", "json"]).exits(0);
+    let described: Value = serde_json::from_str(&described.stdout).unwrap();
+    assert_eq!(described["metadata"]["generation"], 3, "{described}");
+    let same = site.run(&["diff", "vm-b", "--at", &between]).exits(0);
+    assert!(!same.stdout.contains("cpus"), "{same:?}");
+
+    let mut verified = site.run(&["audit", "verify"]).exits(0);
+    let mut replayed = site.run(&["replay", "--verify"]).exits(0);
+    for journal in 0..4 {
+        let above = format!("journal {journal}:");
+        verified = verified.says(&above);
+        replayed = replayed.says(&above);
+    }
+    // One chain that is broken is found, and the others are still looked at.
+    site.server.sql(
+        "UPDATE vsiflow.events SET bytes = set_byte(bytes, length(bytes) - 1, 255 - get_byte(bytes, length(bytes) - 1)) \
+         WHERE journal = (SELECT journal FROM vsiflow.journals WHERE name = 'fleet.1') AND \"offset\" = 1",
+    );
+    let broken = site.run(&["audit", "verify"]).exits(1);
+    broken.says("journal 3:");
 }

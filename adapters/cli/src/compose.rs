@@ -110,6 +110,35 @@ impl App {
         Ok(fleet)
     }
 
+    /// The fleets of the journals that are looked at as one, as they were at a moment; as they are, where none is asked
+    /// for.
+    pub(crate) async fn fleets_at(
+        apps: &[Self],
+        moment: Option<Moment>,
+    ) -> Result<Vec<Fleet>, ExitProblem> {
+        let (Some(moment), [_, _, ..]) = (moment, apps) else {
+            let fleets = apps.iter().map(|app| app.fleet_at(moment));
+            return futures::future::try_join_all(fleets).await;
+        };
+        let (mut fleets, mut newest) = (Vec::new(), None);
+        for app in apps {
+            let fleet = app.fleet.at_among(moment).await?;
+            let its = fleet.history().newest_event().await?;
+            newest = newest.max(its.map(|(_, time)| time));
+            fleets.push(fleet);
+        }
+        match newest {
+            Some(time) => output::note(&format!("as of {time} in {} journals", apps.len())),
+            // Says when the first of them begins.
+            None => {
+                for app in apps {
+                    app.fleet.at(moment).await?;
+                }
+            }
+        }
+        Ok(fleets)
+    }
+
     /// Where the state is.
     pub(crate) fn state_path(&self) -> &Path {
         &self.inner.path

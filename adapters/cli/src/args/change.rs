@@ -36,6 +36,17 @@ pub(crate) struct Targets {
     pub(crate) namespace: String,
 }
 
+impl Targets {
+    /// Leaves these names of what is named or selected.
+    pub(crate) fn leave(&mut self, names: Vec<String>) {
+        *self = Self {
+            names,
+            namespace: std::mem::take(&mut self.namespace),
+            ..Self::default()
+        };
+    }
+}
+
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ApproveArgs {
     #[command(flatten)]

@@ -134,6 +134,11 @@ pub(crate) struct DescribeArgs {
 }
 
 impl DescribeArgs {
+    /// Leaves these names of those that are named.
+    pub(crate) fn leave(&mut self, names: Vec<String>) {
+        self.words = names;
+    }
+
     /// VSIs' names; those of others with their kinds, as `disk/NAME`.
     pub(crate) fn names(&self) -> Vec<String> {
         names_of(&self.words)
@@ -260,6 +265,11 @@ pub(crate) struct EventsArgs {
 }
 
 impl HistoryArgs {
+    /// Leaves these names of those that are named.
+    pub(crate) fn leave(&mut self, names: Vec<String>) {
+        self.words = names;
+    }
+
     /// VSIs' names; those of others with their kinds, as `disk/NAME`.
     pub(crate) fn names(&self) -> Vec<String> {
         names_of(&self.words)

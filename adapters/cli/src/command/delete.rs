@@ -179,7 +179,8 @@ async fn selected(
         return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
     }
     if kind == kind::POOL {
-        let targets = work::selected_pools(app, namespace, selection).await?;
+        let pools = app.fleet.pools().list(false).await?;
+        let targets = work::pools_among(&pools, namespace, selection)?;
         work::confirm_pools(app, &args.destroy, &targets).await?;
         return Ok(targets
             .into_iter()
@@ -187,7 +188,8 @@ async fn selected(
             .collect());
     }
     if kind == kind::GROUP {
-        let targets = work::selected_groups(app, namespace, selection).await?;
+        let groups = app.fleet.groups().list(false).await?;
+        let targets = work::groups_among(&groups, namespace, selection)?;
         work::confirm_groups(app, &args.destroy, &targets).await?;
         return Ok(targets
             .into_iter()
@@ -195,7 +197,10 @@ async fn selected(
             .collect());
     }
     let targets = match kind {
-        kind::DISK => work::selected_disks(app, namespace, selection).await?,
+        kind::DISK => {
+            let disks = app.fleet.disks().list(false).await?;
+            work::disks_among(&disks, namespace, selection)?
+        }
         _ => work::selected(app, namespace, selection).await?,
     };
     work::confirm_destruction(&args.destroy, "delete", &targets)?;

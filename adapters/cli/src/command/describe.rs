@@ -28,10 +28,7 @@ async fn of_set(common: &Common, place: &SetPlace, args: &DescribeArgs) -> Comma
     let members = place.members(common);
     let apps = futures::future::try_join_all(members.iter().map(App::look_at)).await?;
     let described = async {
-        let mut fleets = Vec::new();
-        for app in &apps {
-            fleets.push(app.fleet_at(args.at).await?);
-        }
+        let fleets = App::fleets_at(&apps, args.at).await?;
         let Some((first, others)) = fleets.split_first() else {
             return Ok(());
         };

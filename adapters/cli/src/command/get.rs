@@ -31,10 +31,7 @@ pub(super) async fn run(common: &Common, args: GetArgs) -> CommandOutcome {
         return Err(work::names_and_selector());
     }
     let apps = opened(common, &args).await?;
-    let mut fleets = Vec::new();
-    for app in &apps {
-        fleets.push(app.fleet_at(args.at).await?);
-    }
+    let fleets = App::fleets_at(&apps, args.at).await?;
     let fleet = Fleets::new(fleets).with_unheld(unheld(common).await?);
     if let Some(paused) = fleet.braked() {
         output::warning(&format!(

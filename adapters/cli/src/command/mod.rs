@@ -115,6 +115,7 @@ async fn run_on(cli: Cli) -> CommandOutcome {
         match Box::pin(shards::front::route(cli)).await? {
             Routed::Here(cli) => *cli,
             Routed::Of(cli) => return Box::pin(dispatch(*cli)).await,
+            Routed::Each(all) => return Box::pin(one_after_the_other(all)).await,
             Routed::Answered(exit) => return Ok(exit),
         }
     } else {
@@ -135,6 +136,20 @@ async fn run_on(cli: Cli) -> CommandOutcome {
         Ok(state) if may_forward(&cli) => here_or_there(&cli, &state).await,
         _ => Box::pin(dispatch(cli)).await,
     }
+}
+
+/// The same command with one journal of a set after the other, to the end of all; the worst of what they come to.
+async fn one_after_the_other(all: Vec<(Option<String>, Cli)>) -> CommandOutcome {
+    let mut worst = Exit::Done;
+    for (above, cli) in all {
+        above.iter().for_each(|line| output::line(line));
+        let exit = Box::pin(dispatch(cli)).await;
+        worst = worst.max(exit.unwrap_or_else(|problem| {
+            output::problem(&problem);
+            problem.exit
+        }));
+    }
+    Ok(worst)
 }
 
 /// Whether it is asked of a socket for people who may look. What works where it is called does.

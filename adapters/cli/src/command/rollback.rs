@@ -6,7 +6,9 @@ use crate::{
     args::{Common, ObjectKind, RollbackArgs},
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
-    output, work,
+    output,
+    shards::own,
+    work,
 };
 
 pub(super) async fn run(common: &Common, args: RollbackArgs) -> CommandOutcome {
@@ -34,6 +36,7 @@ async fn vsi(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcome
         app.close().await;
         return Ok(Exit::Done);
     }
+    own::refuse_limited(&app, &earlier.resolved).await?;
     output::note(&format!("vsi/{name} goes back to generation {generation}"));
     apply::bring_documents(app, common, &args.wait, None, earlier.resolved).await
 }

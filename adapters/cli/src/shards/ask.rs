@@ -54,6 +54,8 @@ pub(super) enum CommandPart {
     Decide,
     /// What concerns its own objects, of which journal 0 chose some hosts.
     HandedOver(Vec<ChosenHost>),
+    /// What concerns these of its own objects, of all that is named or selected.
+    Named(Vec<String>),
     /// To say what has to be known of its hosts and objects, and to do nothing.
     Report(ReportQuestions),
     /// To say what it has of a pool, and to do nothing.
@@ -69,7 +71,9 @@ pub(super) enum CommandPart {
 impl CommandPart {
     fn lane(&self) -> Lane {
         match self {
-            Self::Own | Self::HandedOver(_) | Self::MembersHandedOver(_) => Lane::Command,
+            Self::Own | Self::Named(_) | Self::HandedOver(_) | Self::MembersHandedOver(_) => {
+                Lane::Command
+            }
             Self::Decide | Self::DecideMembers(_) => Lane::Decision,
             Self::Report(_) | Self::ReportMembers(_) | Self::AskGuests(_) => Lane::Report,
         }
@@ -110,7 +114,7 @@ impl SaidProblem {
 }
 
 /// What it came to.
-#[derive(Serialize, Deserialize)]
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct CommandAnswer {
     pub(super) exit: u8,
     /// What was printed, in base64: for standard error, where that is true.
@@ -143,6 +147,48 @@ pub(super) async fn ask(
     asked: &CommandAsked,
     repeatable: bool,
 ) -> Result<Exit, ExitProblem> {
+    let said = said(set, sealer, journal, asked, repeatable).await?;
+    said.map_or(Ok(Exit::Interrupted), |answer| answer.print())
+}
+
+/// Has the holders of all journals do a command, and prints what they say: what several say alike, once.
+pub(super) async fn ask_all(
+    set: &ShardSet,
+    sealer: &Sealer,
+    asked: &CommandAsked,
+    repeatable: bool,
+) -> Exit {
+    let journals = 0..set.journals();
+    let asking = journals.map(|journal| said(set, sealer, journal, asked, repeatable));
+    let mut printed: Vec<CommandAnswer> = Vec::new();
+    let mut worst = Exit::Done;
+    for said in futures::future::join_all(asking).await {
+        let exit = match said {
+            Ok(None) => Ok(Exit::Interrupted),
+            Ok(Some(answer)) if printed.contains(&answer) => Ok(Exit::of(answer.exit)),
+            Ok(Some(answer)) => {
+                let exit = answer.print();
+                printed.push(answer);
+                exit
+            }
+            Err(problem) => Err(problem),
+        };
+        worst = worst.max(exit.unwrap_or_else(|problem| {
+            output::problem(&problem);
+            problem.exit
+        }));
+    }
+    worst
+}
+
+/// What the holder of a journal says; nothing where the user waits no longer.
+async fn said(
+    set: &ShardSet,
+    sealer: &Sealer,
+    journal: u16,
+    asked: &CommandAsked,
+    repeatable: bool,
+) -> Result<Option<CommandAnswer>, ExitProblem> {
     let id = id();
     let request = (id.as_str(), journal);
     send(set, sealer, request, asked, repeatable, None).await?;
@@ -152,14 +198,14 @@ pub(super) async fn ask(
             if set.withdraw(&id).await.is_err() {
                 tracing::debug!("the answer is forgotten later");
             }
-            answer.print()
+            Ok(Some(answer))
         }
         () = work::interrupted() => {
             let withdrawn = set.withdraw(&id).await.is_ok_and(|gone| gone);
             if !withdrawn {
                 output::note(&format!("journal {journal} has begun what was asked, and continues"));
             }
-            Ok(Exit::Interrupted)
+            Ok(None)
         }
     }
 }

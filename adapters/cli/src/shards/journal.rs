@@ -234,9 +234,10 @@ async fn answer_to(holder: &Arc<JournalHolder>, asked: Asked) -> Secret {
         CommandPart::MembersHandedOver(ask) => {
             text(&Box::pin(members::carry_out::take_over(holder, ask)).await)
         }
-        CommandPart::Own | CommandPart::Decide | CommandPart::HandedOver(_) => {
-            text(&Box::pin(command(holder, asked)).await)
-        }
+        CommandPart::Own
+        | CommandPart::Named(_)
+        | CommandPart::Decide
+        | CommandPart::HandedOver(_) => text(&Box::pin(command(holder, asked)).await),
     }
 }
 
@@ -281,6 +282,10 @@ async fn command(holder: &Arc<JournalHolder>, asked: Asked) -> CommandAnswer {
         let work = async {
             match command.part.clone() {
                 CommandPart::Own => Box::pin(runner::run_to_end(cli)).await,
+                CommandPart::Named(names) => {
+                    front::leave(&mut cli.command, names);
+                    Box::pin(runner::run_to_end(cli)).await
+                }
                 CommandPart::HandedOver(chosen) => {
                     Box::pin(own::with_chosen(chosen, runner::run_to_end(cli))).await
                 }

@@ -150,6 +150,26 @@ pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<
     Ok(())
 }
 
+/// Refuses what would take something of a quota past journal 0, which admits it for documents alone.
+///
+/// # Errors
+/// VSI0764 where a namespace has a quota.
+pub(crate) async fn refuse_limited(app: &App, resolved: &Resolved) -> Result<(), ExitProblem> {
+    let Some(shard) = app.shard() else {
+        return Ok(());
+    };
+    let limited = shard.set().limited_among(&namespaces(resolved)).await;
+    let limited = limited.map_err(elsewhere::problem)?;
+    let Some(namespace) = limited.first() else {
+        return Ok(());
+    };
+    let message = format!(
+        "namespace {namespace} has a quota, which journal 0 holds to for documents alone; nothing was done"
+    );
+    let remedy = "apply the document of before";
+    Err(ExitProblem::new(Exit::Usage, "VSI0764", message, remedy))
+}
+
 /// Refuses what journal 0 has to decide before: that somebody asked here says that nothing had to be decided then.
 async fn refuse_undecided(shard: &Membership, resolved: &Resolved) -> Result<(), ExitProblem> {
     let limited = shard.set().limited_among(&namespaces(resolved)).await;

@@ -59,7 +59,7 @@ async fn said(
     let resolved = match cli {
         Some(cli) => {
             let sources = sources(&cli.command).ok_or_else(unreadable)?;
-            front::read(&cli.common, sources).await?
+            front::read(&cli.common, &sources).await?
         }
         None => Resolved::default(),
     };
@@ -74,10 +74,11 @@ async fn said(
 }
 
 /// The documents of a command that has some.
-pub(super) fn sources(command: &CliCommand) -> Option<&Sources> {
+pub(super) fn sources(command: &CliCommand) -> Option<Sources> {
     match command {
-        CliCommand::Apply(args) => Some(&args.sources),
-        CliCommand::Plan(args) => Some(&args.sources),
+        CliCommand::Apply(args) => Some(args.sources.clone()),
+        CliCommand::Plan(args) => Some(args.sources.clone()),
+        CliCommand::Diff(args) => Some(Sources::of(&args.files)),
         _ => None,
     }
 }

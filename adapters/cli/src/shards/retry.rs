@@ -32,33 +32,13 @@ pub(super) async fn retry(
         output::line("nothing to try again: there are no members");
         return Ok(Exit::Done);
     }
-    let journals = front::by_journal(place, &args.namespace, &names).await?;
+    let journals = front::by_journal(place, &args.namespace, &names, false).await?;
     let asking = journals.into_iter().map(|(journal, own)| {
-        let mut asked = front::asked(cli, Vec::new(), CommandPart::Own);
-        asked.request.args = words(cli, args, own);
+        let asked = front::asked(cli, Vec::new(), CommandPart::Named(own));
         let sealer = &sealer;
         async move { ask::ask(&place.set, sealer, journal, &asked, true).await }
     });
     Ok(front::worst(futures::future::join_all(asking).await))
-}
-
-/// The command by which one journal tries its own again.
-fn words(cli: &Cli, args: &RetryArgs, names: Vec<String>) -> Vec<String> {
-    let own = |word: &str| word.to_owned();
-    let mut words = vec![own("vsiflow"), own("retry"), own("--namespace")];
-    words.push(args.namespace.clone());
-    if !cli.common.reason.is_empty() {
-        words.push(format!("--reason={}", cli.common.reason));
-    }
-    if args.wait.wait {
-        words.push(own("--wait"));
-    }
-    if let Some(timeout) = args.wait.timeout {
-        words.push(format!("--wait-timeout={}s", timeout.as_secs().max(1)));
-    }
-    words.push(own("--"));
-    words.extend(names);
-    words
 }
 
 /// What is named, with members in the place of pools and groups.

@@ -2,7 +2,11 @@
 
 use serde::Serialize;
 use vsiflow_engine::model::{EntityId, Name};
-use vsiflow_workflows::{fleet::Metadata, phase::Phase, record::kind};
+use vsiflow_workflows::{
+    fleet::{DiskObject, GroupObject, Metadata, PoolObject, VsiObject},
+    phase::Phase,
+    record::kind,
+};
 
 use super::{Target, is_agreed, targets_named};
 use crate::{
@@ -21,16 +25,24 @@ pub(crate) async fn chosen(app: &App, targets: &Targets) -> Result<Vec<Target>, 
     }
 }
 
-/// The VSIs of a namespace that a selection means. One that cannot be read is left out, with a warning: it concerns
-/// itself alone.
+/// The VSIs of a namespace that a selection means.
 pub(crate) async fn selected(
     app: &App,
     namespace: &str,
     selection: &Selection,
 ) -> Result<Vec<Target>, ExitProblem> {
+    vsis_among(&app.fleet.vsis().list(false).await?, namespace, selection)
+}
+
+/// Those of these VSIs. One that cannot be read is left out, with a warning: it concerns itself alone.
+pub(crate) fn vsis_among(
+    objects: &[VsiObject],
+    namespace: &str,
+    selection: &Selection,
+) -> Result<Vec<Target>, ExitProblem> {
     let mut targets = Vec::new();
-    for object in app.fleet.vsis().list(false).await? {
-        if !is_selected(&object, &object.metadata, namespace, selection)? {
+    for object in objects {
+        if !is_selected(object, &object.metadata, namespace, selection)? {
             continue;
         }
         if object.status.phase == Phase::Unreadable {
@@ -45,46 +57,46 @@ pub(crate) async fn selected(
     Ok(told(targets, "VSIs", namespace))
 }
 
-/// The data disks of a namespace that a selection means; those that VSIs only refer to are nobody's to work on.
-pub(crate) async fn selected_disks(
-    app: &App,
+/// The data disks that a selection means; those that VSIs only refer to are nobody's to work on.
+pub(crate) fn disks_among(
+    objects: &[DiskObject],
     namespace: &str,
     selection: &Selection,
 ) -> Result<Vec<Target>, ExitProblem> {
     let mut targets = Vec::new();
-    for object in app.fleet.disks().list(false).await? {
+    for object in objects {
         let is_made = !object.metadata.uid.is_empty();
-        if is_made && is_selected(&object, &object.metadata, namespace, selection)? {
+        if is_made && is_selected(object, &object.metadata, namespace, selection)? {
             targets.push(target(kind::DISK, &object.metadata)?);
         }
     }
     Ok(told(targets, "data disks", namespace))
 }
 
-/// The pools of a namespace that a selection means.
-pub(crate) async fn selected_pools(
-    app: &App,
+/// The pools that a selection means.
+pub(crate) fn pools_among(
+    objects: &[PoolObject],
     namespace: &str,
     selection: &Selection,
 ) -> Result<Vec<Target>, ExitProblem> {
     let mut targets = Vec::new();
-    for object in app.fleet.pools().list(false).await? {
-        if is_selected(&object, &object.metadata, namespace, selection)? {
+    for object in objects {
+        if is_selected(object, &object.metadata, namespace, selection)? {
             targets.push(target(kind::POOL, &object.metadata)?);
         }
     }
     Ok(told(targets, "pools", namespace))
 }
 
-/// The groups of a namespace that a selection means.
-pub(crate) async fn selected_groups(
-    app: &App,
+/// The groups that a selection means.
+pub(crate) fn groups_among(
+    objects: &[GroupObject],
     namespace: &str,
     selection: &Selection,
 ) -> Result<Vec<Target>, ExitProblem> {
     let mut targets = Vec::new();
-    for object in app.fleet.groups().list(false).await? {
-        if is_selected(&object, &object.metadata, namespace, selection)? {
+    for object in objects {
+        if is_selected(object, &object.metadata, namespace, selection)? {
             targets.push(target(kind::GROUP, &object.metadata)?);
         }
     }
@@ -98,11 +110,8 @@ pub(crate) async fn confirm_pools(
     targets: &[Target],
 ) -> Result<(), ExitProblem> {
     let entities: Vec<_> = targets.iter().map(|target| target.entity.clone()).collect();
-    confirm_members(
-        args,
-        targets,
-        app.fleet.pools().count_members(&entities).await?,
-    )
+    let count = app.fleet.pools().count_members(&entities).await?;
+    confirm_several(args, "delete", targets, count)
 }
 
 /// The same of groups.
@@ -112,24 +121,26 @@ pub(crate) async fn confirm_groups(
     targets: &[Target],
 ) -> Result<(), ExitProblem> {
     let entities: Vec<_> = targets.iter().map(|target| target.entity.clone()).collect();
-    confirm_members(
-        args,
-        targets,
-        app.fleet.groups().count_members(&entities).await?,
-    )
+    let count = app.fleet.groups().count_members(&entities).await?;
+    confirm_several(args, "delete", targets, count)
 }
 
-fn confirm_members(
+/// Asks before these are destroyed, which are so many machines or disks.
+///
+/// # Errors
+/// As for [`confirm_destruction`].
+pub(crate) fn confirm_several(
     args: &DestroyArgs,
+    verb: &str,
     targets: &[Target],
     count: usize,
 ) -> Result<(), ExitProblem> {
-    refuse_more(args, "delete", count)?;
+    refuse_more(args, verb, count)?;
     let any = DestroyArgs {
         limit: usize::MAX,
         ..args.clone()
     };
-    confirm_destruction(&any, "delete", targets)
+    confirm_destruction(&any, verb, targets)
 }
 
 fn refuse_more(args: &DestroyArgs, verb: &str, count: usize) -> Result<(), ExitProblem> {

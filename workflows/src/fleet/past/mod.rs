@@ -27,6 +27,9 @@ use crate::{
     spec::HostSettings,
 };
 
+/// The code of a moment before the journal.
+const BEFORE: &str = "VSI0026";
+
 impl HistoryHandle<'_> {
     /// Offset and time (RFC 3339) of the newest event that this fleet shows; none where it shows none.
     ///
@@ -76,6 +79,27 @@ impl Fleet {
         self.before(end).await
     }
 
+    /// The same of one of several journals that are looked at as one: one that began after that time, and has all
+    /// that it ever had, held nothing then.
+    ///
+    /// # Errors
+    /// As for [`Fleet::at`].
+    pub async fn at_among(&self, moment: Moment) -> Result<Self, FleetError> {
+        match self.history().end_of(moment).await {
+            Ok(end) => self.before(end).await,
+            Err(error) if error.failure.code.as_str() == BEFORE && self.is_whole().await? => {
+                self.before(0).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the journal has its first event, or none.
+    async fn is_whole(&self) -> Result<bool, FleetError> {
+        let first = self.recorded_from(0, Offset::MAX).await?;
+        Ok(first.is_none_or(|(offset, _)| offset == 0))
+    }
+
     /// The offset behind the newest event that was recorded by then. Where the clock was set back,
     /// several offsets have one time; it is one of those.
     async fn end_at(&self, time: Timestamp, end: Offset) -> Result<Offset, FleetError> {
@@ -117,7 +141,7 @@ impl Fleet {
             None => "it has no event".to_owned(),
         };
         let message = format!("{} is before the journal: {begins}", rfc3339(time));
-        let failure = Failure::new(FailureClass::Blocked, "VSI0026", message)
+        let failure = Failure::new(FailureClass::Blocked, BEFORE, message)
             .with_remedy("Ask for an offset, or for a time since then.");
         Ok(FleetError::new(ErrorKind::NotFound, failure))
     }

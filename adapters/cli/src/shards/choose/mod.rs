@@ -44,7 +44,7 @@ pub(super) async fn decide(
     cli: &Cli,
 ) -> Result<Exit, ExitProblem> {
     let sources = report::sources(&cli.command).ok_or_else(unreadable)?;
-    let mut resolved = Box::pin(front::read(&cli.common, sources)).await?;
+    let mut resolved = Box::pin(front::read(&cli.common, &sources)).await?;
     own::refuse_shared(&resolved)?;
     let records = matches!(&cli.command, CliCommand::Apply(args) if !args.dry_run);
     if records && !resolved.quotas.is_empty() {

@@ -1,0 +1,103 @@
+//! Documents, of which each journal does its part.
+
+use std::collections::BTreeSet;
+
+use vsiflow_api::CommandFile;
+use vsiflow_workflows::{fleet::is_open, spec::Resolved};
+
+use super::{GROUP, POOL, QUOTA, needed_key, objects::asked, worst};
+use crate::{
+    args::{Cli, Common, Sources},
+    compose::elsewhere,
+    exit::{Exit, ExitProblem},
+    output::{self, sink},
+    shards::{
+        DECIDES, SetPlace,
+        ask::{self, CommandPart},
+        own,
+    },
+    work::{self, DISK},
+};
+
+/// Has every journal that documents concern do its part.
+pub(super) async fn documents(
+    cli: &Cli,
+    place: &SetPlace,
+    sources: &Sources,
+) -> Result<Exit, ExitProblem> {
+    let sealer = needed_key().await?;
+    let given = work::gather(&sources.files, sources.recursive).await?;
+    let resolved = work::with_files(given.clone(), read(&cli.common, sources));
+    let resolved = Box::pin(resolved).await?;
+    own::refuse_shared(&resolved)?;
+    let limited = place.set.limited_among(&own::namespaces(&resolved)).await;
+    let is_limited = !limited.map_err(elsewhere::problem)?.is_empty();
+    let is_open = resolved.vsis.iter().any(is_open);
+    let of_journal_0 = !resolved.quotas.is_empty() || own::makes_members(&resolved);
+    let is_decided = is_open || is_limited || of_journal_0;
+    let mut journals = BTreeSet::new();
+    for host in own::hosts(&resolved) {
+        let journal = place.set.assign(&host).await;
+        journals.insert(journal.map_err(elsewhere::problem)?);
+    }
+    if journals.is_empty() && !is_decided {
+        output::note("nothing is recorded: the documents describe no VSI and no data disk");
+    }
+    let files = given.files.into_iter().map(|file| CommandFile {
+        name: file.name,
+        content: file.bytes,
+    });
+    let part = if is_decided {
+        CommandPart::Decide
+    } else {
+        CommandPart::Own
+    };
+    let asked = asked(cli, files.collect(), part);
+    if is_decided {
+        return ask::ask(&place.set, &sealer, DECIDES, &asked, true).await;
+    }
+    let asking = journals
+        .iter()
+        .map(|journal| ask::ask(&place.set, &sealer, *journal, &asked, true));
+    Ok(worst(futures::future::join_all(asking).await))
+}
+
+/// What documents describe. Their warnings are said where they are applied.
+pub(in crate::shards) async fn read(
+    common: &Common,
+    sources: &Sources,
+) -> Result<Resolved, ExitProblem> {
+    let silently = sink::with(std::sync::Arc::default(), work::documents(common, sources));
+    match Box::pin(silently).await {
+        Ok(resolved) => Ok(resolved),
+        // Now they are for the user.
+        Err(_) => work::documents(common, sources).await,
+    }
+}
+
+/// What documents describe, by its names.
+pub(super) async fn named(common: &Common, sources: &Sources) -> Result<Vec<String>, ExitProblem> {
+    let resolved = Box::pin(read(common, sources)).await?;
+    let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
+    let vsis = vsis.map(|vsi| format!("{}/{}", vsi.namespace, vsi.name));
+    let disks = resolved.data_disks.iter();
+    let disks = disks.map(|disk| format!("{DISK}{}/{}", disk.namespace, disk.name));
+    let pools = resolved.pools.iter().map(|pool| &pool.desired);
+    let pools = pools.map(|pool| format!("{POOL}{}/{}", pool.namespace, pool.name));
+    let groups = resolved.groups.iter();
+    let groups = groups.map(|group| format!("{GROUP}{}/{}", group.namespace, group.name));
+    let quotas = resolved.quotas.iter();
+    let quotas = quotas.map(|quota| format!("{QUOTA}{}/{}", quota.namespace, quota.name));
+    let names: Vec<_> = vsis
+        .chain(pools)
+        .chain(groups)
+        .chain(disks)
+        .chain(quotas)
+        .collect();
+    if names.is_empty() {
+        output::warning(
+            "the documents describe no VSI, pool, group or data disk; nothing is deleted",
+        );
+    }
+    Ok(names)
+}

@@ -1,0 +1,391 @@
+//! How each command meets a set.
+
+use vsiflow_workflows::fleet::Moment;
+
+use super::{GROUP, POOL, QUOTA};
+use crate::args::{
+    AuditCommand, CliCommand, DeleteArgs, DestroyArgs, ObjectKind, OutputFormat, PauseArgs,
+    RetryArgs, Selection, Sources, Targets, kind_and_names, names_of,
+};
+
+/// How a command meets a set.
+pub(super) enum Meeting<'a> {
+    /// It looks at all journals.
+    Looks,
+    /// It looks at the journals of these objects, one after the other.
+    LooksAt(Objects<'a>),
+    /// It looks at each journal by itself, one after the other.
+    LooksAtEach,
+    /// It has something recorded for these objects, in whichever journals they are; whether it may be repeated.
+    Acts(Objects<'a>, bool),
+    /// Every journal does it for all that it has; whether it may be repeated.
+    ActsEverywhere(bool),
+    /// It has something recorded in journal 0; whether it may be repeated.
+    Decides(bool),
+    /// The same for what documents describe.
+    Documents(Sources),
+    /// It deletes what documents describe.
+    Removes(&'a DeleteArgs),
+    /// It has members of pools and groups tried again, in whichever journals they are.
+    Members(&'a RetryArgs),
+    /// It looks at the server: any of the journals will do.
+    Server,
+    /// It knows no set, or would show or change a part of it.
+    Refused(&'static str),
+}
+
+/// What a command names, or selects among what all journals have.
+pub(super) enum Objects<'a> {
+    /// These, those of other kinds than VSIs with their kinds.
+    Named(&'a str, Vec<String>),
+    /// Those of a kind in a namespace that a selection means.
+    Selected(SelectedObjects<'a>),
+}
+
+/// What a selection means.
+pub(super) struct SelectedObjects<'a> {
+    pub(super) kind: ObjectKind,
+    pub(super) namespace: &'a str,
+    pub(super) selection: &'a Selection,
+    /// What is asked before they are destroyed, and the verb for it.
+    pub(super) destroys: Option<(&'a DestroyArgs, &'static str)>,
+}
+
+pub(super) fn meeting(command: &CliCommand) -> Meeting<'_> {
+    match command {
+        CliCommand::Get(args) if args.refresh => {
+            Meeting::Refused("--refresh records in one journal")
+        }
+        CliCommand::Get(args) if is_offset(args.at) => Meeting::Refused(OFFSET),
+        CliCommand::Get(_) | CliCommand::Wait(_) => Meeting::Looks,
+        CliCommand::Events(args) if args.watch => Meeting::Refused("it follows one journal"),
+        CliCommand::Events(args) if args.filter.from_offset > 0 => Meeting::Refused(OFFSET),
+        CliCommand::Events(_) => Meeting::Looks,
+        CliCommand::Describe(args) if is_quota(&args.names()) => Meeting::Refused(
+            "one journal knows a part of what is used; `get quotas` shows all of it",
+        ),
+        CliCommand::Describe(args) if make_members(&args.names()) && is_offset(args.at) => {
+            Meeting::Refused(OFFSET)
+        }
+        CliCommand::Describe(args) if make_members(&args.names()) => Meeting::Looks,
+        CliCommand::Describe(args) => named(&args.namespace, args.names()),
+        CliCommand::History(args) => named(&args.namespace, args.names()),
+        CliCommand::Diff(args) if !args.files.is_empty() => {
+            Meeting::Documents(Sources::of(&args.files))
+        }
+        CliCommand::Diff(args) => named(&args.namespace, vec![args.name()]),
+        CliCommand::Logs(args) if args.words.is_empty() => {
+            selected((ObjectKind::Vsi, &args.namespace, &args.selection), None)
+                .map_or(Meeting::Refused(NAMES), Meeting::LooksAt)
+        }
+        CliCommand::Logs(args) => named(&args.namespace, kind_and_names(&args.words).1),
+        CliCommand::Output(args) => named(&args.namespace, vec![format!("{GROUP}{}", args.name())]),
+        CliCommand::Doctor(_) => Meeting::Server,
+        CliCommand::Audit(AuditCommand::Verify(args)) if args.head.is_none() => {
+            Meeting::LooksAtEach
+        }
+        CliCommand::Audit(AuditCommand::Head(_)) | CliCommand::Replay(_) => Meeting::LooksAtEach,
+        CliCommand::Audit(_) | CliCommand::Backup(_) => {
+            Meeting::Refused("each journal has a chain of its own")
+        }
+        command => change(command),
+    }
+}
+
+/// How a command that changes something does.
+fn change(command: &CliCommand) -> Meeting<'_> {
+    match command {
+        CliCommand::Apply(args) if args.prune.prune => {
+            Meeting::Refused("--prune would have to see all journals at one moment")
+        }
+        CliCommand::Apply(args) if is_data(args.output) => Meeting::Refused(ONE_DOCUMENT),
+        CliCommand::Apply(args) => Meeting::Documents(args.sources.clone()),
+        CliCommand::Plan(args) if is_data(args.output) => Meeting::Refused(ONE_DOCUMENT),
+        CliCommand::Plan(args) => Meeting::Documents(args.sources.clone()),
+        CliCommand::Delete(args) => deletion(args),
+        CliCommand::Start(args) => on_vsis(&args.targets, None, true),
+        CliCommand::Stop(args) => on_vsis(&args.targets, None, true),
+        CliCommand::Restart(args) => on_vsis(&args.targets, None, false),
+        CliCommand::Approve(args) => on_vsis(&args.targets, None, false),
+        CliCommand::Cancel(args) => on_vsis(&args.targets, None, false),
+        CliCommand::Rebuild(args) => {
+            on_vsis(&args.targets, Some((&args.destroy, "rebuild")), false)
+        }
+        CliCommand::Pause(args) | CliCommand::Unpause(args) => pause(args),
+        CliCommand::Retry(args) => retry(args),
+        CliCommand::Scale(_) | CliCommand::Cordon(_) | CliCommand::Uncordon(_) => {
+            Meeting::Decides(true)
+        }
+        CliCommand::Rollback(args) if args.is_of_pool() => Meeting::Decides(false),
+        CliCommand::Rollback(args) if args.kind_and_name().0 == ObjectKind::Vsi => {
+            let (_, name) = args.kind_and_name();
+            Meeting::Acts(Objects::Named(&args.namespace, vec![name]), false)
+        }
+        _ => Meeting::Refused("it works on one journal"),
+    }
+}
+
+fn named(namespace: &str, names: Vec<String>) -> Meeting<'_> {
+    Meeting::LooksAt(Objects::Named(namespace, names))
+}
+
+/// What is selected; nothing where a command neither names nor selects.
+fn selected<'a>(
+    (kind, namespace, selection): (ObjectKind, &'a str, &'a Selection),
+    destroys: Option<(&'a DestroyArgs, &'static str)>,
+) -> Option<Objects<'a>> {
+    let kinds = [
+        ObjectKind::Vsi,
+        ObjectKind::Disk,
+        ObjectKind::Pool,
+        ObjectKind::Group,
+    ];
+    kinds
+        .contains(&kind)
+        .then_some(Objects::Selected(SelectedObjects {
+            kind,
+            namespace,
+            selection,
+            destroys,
+        }))
+}
+
+fn on_vsis<'a>(
+    targets: &'a Targets,
+    destroys: Option<(&'a DestroyArgs, &'static str)>,
+    repeatable: bool,
+) -> Meeting<'a> {
+    let namespace = &targets.namespace;
+    if !targets.names.is_empty() {
+        let objects = Objects::Named(namespace, targets.names.clone());
+        return Meeting::Acts(objects, repeatable);
+    }
+    let of = (ObjectKind::Vsi, namespace.as_str(), &targets.selection);
+    selected(of, destroys).map_or(Meeting::Refused(NAMES), |objects| {
+        Meeting::Acts(objects, repeatable)
+    })
+}
+
+fn deletion(args: &DeleteArgs) -> Meeting<'_> {
+    if !args.files.is_empty() {
+        return Meeting::Removes(args);
+    }
+    let namespace = &args.namespace;
+    if !args.all && args.selection.is_empty() {
+        return Meeting::Acts(Objects::Named(namespace, names_of(&args.names)), true);
+    }
+    let kind = match args.names.as_slice() {
+        [] => ObjectKind::Vsi,
+        [word] => match ObjectKind::named(word) {
+            Some(kind) => kind,
+            None => return Meeting::Refused(NAMES_OR_SELECTION),
+        },
+        _ => return Meeting::Refused(NAMES_OR_SELECTION),
+    };
+    let of = (kind, namespace.as_str(), &args.selection);
+    selected(of, Some((&args.destroy, "delete"))).map_or(Meeting::Refused(NAMES), |objects| {
+        Meeting::Acts(objects, true)
+    })
+}
+
+fn pause(args: &PauseArgs) -> Meeting<'_> {
+    if args.all {
+        return Meeting::ActsEverywhere(true);
+    }
+    let namespace = &args.namespace;
+    if !args.names.is_empty() {
+        return Meeting::Acts(Objects::Named(namespace, args.names.clone()), true);
+    }
+    let of = (ObjectKind::Vsi, namespace.as_str(), &args.selection);
+    selected(of, None).map_or(Meeting::Refused(NAMES), |objects| {
+        Meeting::Acts(objects, true)
+    })
+}
+
+fn retry(args: &RetryArgs) -> Meeting<'_> {
+    let names = names_of(&args.names);
+    if names.iter().any(|name| makes_members(name)) {
+        return Meeting::Members(args);
+    }
+    let namespace = &args.namespace;
+    if !names.is_empty() {
+        return Meeting::Acts(Objects::Named(namespace, names), true);
+    }
+    if args.selection.is_empty() {
+        // With --all or --host; each journal says what is missing otherwise.
+        return Meeting::ActsEverywhere(true);
+    }
+    let of = (ObjectKind::Vsi, namespace.as_str(), &args.selection);
+    selected(of, None).map_or(Meeting::Refused(NAMES), |objects| {
+        Meeting::Acts(objects, true)
+    })
+}
+
+const NAMES: &str = "here it needs names, or a selection of VSIs, data disks, pools or groups";
+const NAMES_OR_SELECTION: &str = "names cannot be given together with a selector or --all";
+const ONE_DOCUMENT: &str = "what several journals print is not one document";
+const OFFSET: &str = "an offset is one of a journal; a time is one of the whole set";
+
+/// Whether a moment is one of a single journal.
+fn is_offset(at: Option<Moment>) -> bool {
+    matches!(at, Some(Moment::Offset(_)))
+}
+
+fn is_data(format: Option<OutputFormat>) -> bool {
+    matches!(format, Some(OutputFormat::Json | OutputFormat::Yaml))
+}
+
+/// Whether the holder of a journal does the command if it is asked.
+pub(in crate::shards) fn is_asked(command: &CliCommand) -> bool {
+    matches!(
+        meeting(command),
+        Meeting::Acts(..)
+            | Meeting::ActsEverywhere(_)
+            | Meeting::Decides(_)
+            | Meeting::Documents(_)
+            | Meeting::Removes(_)
+            | Meeting::Members(_)
+    )
+}
+
+/// Why several journals cannot print for a command one after the other; nothing where they can.
+pub(super) fn in_turn(command: &CliCommand) -> Option<&'static str> {
+    const FOLLOWS: &str = "it follows one journal";
+    match command {
+        CliCommand::Describe(args) if is_data(args.output) => Some(ONE_DOCUMENT),
+        CliCommand::History(args) if args.follow => Some(FOLLOWS),
+        CliCommand::Logs(args) if args.follow => Some(FOLLOWS),
+        _ => None,
+    }
+}
+
+/// Whether it is a pool or a group: they are in journal 0, and what they make is anywhere.
+pub(super) fn makes_members(name: &str) -> bool {
+    name.starts_with(POOL) || name.starts_with(GROUP)
+}
+
+fn make_members(names: &[String]) -> bool {
+    !names.is_empty() && names.iter().all(|name| makes_members(name))
+}
+
+fn is_quota(names: &[String]) -> bool {
+    names.iter().any(|name| name.starts_with(QUOTA))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::args::Cli;
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn met(line: &str) -> String {
+        let words = std::iter::once("vsiflow").chain(line.split_whitespace());
+        let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let objects = |objects: &Objects<'_>| match objects {
+            Objects::Named(namespace, names) => format!("{namespace} {}", names.join(" ")),
+            Objects::Selected(wanted) => {
+                let asks = wanted.destroys.map(|(_, verb)| format!(" to {verb}"));
+                let kind = wanted.kind.word();
+                format!(
+                    "each {kind} of {}{}",
+                    wanted.namespace,
+                    asks.unwrap_or_default()
+                )
+            }
+        };
+        let how = |repeatable| if repeatable { "again" } else { "once" };
+        match meeting(&cli.command) {
+            Meeting::Looks => "looks".to_owned(),
+            Meeting::LooksAt(of) => format!("looks at {}", objects(&of)),
+            Meeting::LooksAtEach => "looks at each journal".to_owned(),
+            Meeting::Acts(of, repeatable) => format!("{} {}", how(repeatable), objects(&of)),
+            Meeting::ActsEverywhere(repeatable) => format!("{} in all journals", how(repeatable)),
+            Meeting::Decides(repeatable) => format!("{} in journal 0", how(repeatable)),
+            Meeting::Members(args) => format!("members of {}", args.names.join(" ")),
+            Meeting::Documents(_) => "documents".to_owned(),
+            Meeting::Removes(_) => "removes documents".to_owned(),
+            Meeting::Server => "server".to_owned(),
+            Meeting::Refused(_) => "refused".to_owned(),
+        }
+    }
+
+    #[test]
+    fn each_command_meets_a_set_as_the_docs_say() {
+        for (line, expected) in [
+            ("get", "looks"),
+            ("get vsi,disk -o json", "looks"),
+            ("get --watch", "looks"),
+            ("get --refresh", "refused"),
+            ("get --at 4", "refused"),
+            ("get --at 2026-11-25T09:30:00Z", "looks"),
+            ("events", "looks"),
+            ("events --from-offset 3", "refused"),
+            ("describe disk data -n a", "looks at a disk/data"),
+            ("history web db", "looks at default web db"),
+            ("logs web", "looks at default web"),
+            ("logs --all", "looks at each vsi of default"),
+            ("diff web --at 4 -n a", "looks at a web"),
+            ("diff -f a.yaml", "documents"),
+            ("apply -f a.yaml", "documents"),
+            ("apply -f a.yaml -o json", "refused"),
+            ("apply -f a --prune", "refused"),
+            ("plan -f a.yaml", "documents"),
+            ("delete disk data", "again default disk/data"),
+            ("delete web", "again default web"),
+            ("delete -l app=web", "again each vsi of default to delete"),
+            (
+                "delete disk -l app=web -n a",
+                "again each disk of a to delete",
+            ),
+            ("delete pool --all", "again each pool of default to delete"),
+            ("delete type --all", "refused"),
+            ("delete web -l app=web", "refused"),
+            ("delete -f a.yaml", "removes documents"),
+            ("stop web", "again default web"),
+            ("restart web", "once default web"),
+            ("stop -l app=web", "again each vsi of default"),
+            ("rebuild --all", "once each vsi of default to rebuild"),
+            ("rebuild web -n a", "once a web"),
+            ("approve web", "once default web"),
+            ("cancel web", "once default web"),
+            ("retry web", "again default web"),
+            ("retry --all", "again in all journals"),
+            ("pause --all", "again in all journals"),
+            ("unpause web", "again default web"),
+            ("doctor", "server"),
+            ("console web", "refused"),
+            ("create a --image http://x/i.qcow2", "refused"),
+            ("host drain a --stop", "refused"),
+            ("audit verify", "looks at each journal"),
+            ("audit verify --head a", "refused"),
+            ("audit export a", "refused"),
+            ("replay --verify", "looks at each journal"),
+            ("resume", "refused"),
+            ("describe pool web -n a", "looks"),
+            ("describe pool web --at 4", "refused"),
+            ("describe pool web --at 2026-11-25T09:30:00Z", "looks"),
+            ("describe pool/web vsi/web", "looks at default pool/web web"),
+            ("history pool/web", "looks at default pool/web"),
+            ("scale pool/web --replicas 4", "again in journal 0"),
+            (
+                "scale group/web --pool a --replicas 4",
+                "again in journal 0",
+            ),
+            ("describe group web", "looks"),
+            ("delete group web", "again default group/web"),
+            ("output group/web token -n a", "looks at a group/web"),
+            ("retry group/web", "members of group/web"),
+            ("cordon web-1", "again in journal 0"),
+            ("rollback pool/web", "once in journal 0"),
+            ("rollback pool/web --dry-run", "once in journal 0"),
+            ("rollback web", "once default web"),
+            ("approve pool/web", "once default pool/web"),
+            ("delete pool web", "again default pool/web"),
+            ("retry pool/web", "members of pool/web"),
+            ("wait pool/web --for delete", "looks"),
+        ] {
+            assert_eq!(met(line), expected, "{line}");
+        }
+    }
+}
