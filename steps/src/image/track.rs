@@ -18,6 +18,9 @@ use crate::{
     ports::{HostPorts, VolumeKey},
 };
 
+/// After this part of the interval a new place is put on record: each costs a sync of the disk here, and what the host has
+/// beyond it is sent again after a kill.
+const DUE: u64 = 2;
 /// How often the host is asked while it takes its time.
 const FIRST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_millis(500);
@@ -169,7 +172,7 @@ impl Track {
     /// Whether enough was sent since the newest record to ask the host again.
     fn is_due(&self) -> bool {
         let state = self.state();
-        !state.places.is_empty() && state.sent.saturating_sub(state.saved) >= self.interval / 4
+        !state.places.is_empty() && state.sent.saturating_sub(state.saved) >= self.interval / DUE
     }
 }
 
