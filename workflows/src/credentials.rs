@@ -85,6 +85,18 @@ impl ImageSource for WithCredentials {
         self.source.open_at(&full, offset, validator).await
     }
 
+    async fn expect(&self, url: &str) {
+        if let Ok(full) = self.full(url).await {
+            self.source.expect(&full).await;
+        }
+    }
+
+    async fn came(&self, url: &str) {
+        if let Ok(full) = self.full(url).await {
+            self.source.came(&full).await;
+        }
+    }
+
     async fn for_host(
         &self,
         host: &str,

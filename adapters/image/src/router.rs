@@ -101,7 +101,7 @@ impl Router {
             oci: SourceRoute::from_start_to_end(OciSource::new(http.clone(), None)),
             s3: SourceRoute::shared(S3Source::new(http.clone(), S3Options::default())),
             http: SourceRoute::shared(http),
-            file: SourceRoute::of(Arc::new(file)),
+            file: SourceRoute::shared(file),
             upload: SourceRoute::shared(UploadRelay::default()),
         }
     }
@@ -167,6 +167,18 @@ impl ImageSource for Router {
     async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
         // How it is packed is known once its first bytes are there.
         Ok(self.open(url).await?.info().clone())
+    }
+
+    async fn expect(&self, url: &str) {
+        if let Ok(way) = self.choose(url) {
+            way.files.expect(url).await;
+        }
+    }
+
+    async fn came(&self, url: &str) {
+        if let Ok(way) = self.choose(url) {
+            way.files.came(url).await;
+        }
     }
 
     async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
@@ -237,6 +249,48 @@ mod tests {
         async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
             Ok(None)
         }
+    }
+
+    async fn pieces(mut stream: Box<dyn ImageStream>) -> Vec<Bytes> {
+        let mut pieces = Vec::new();
+        while let Some(piece) = stream.next().await.unwrap() {
+            pieces.push(piece);
+        }
+        pieces
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_once_for_those_who_asked_about_it_though_they_begin_apart() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("image");
+        let content: Vec<u8> = (0..20_000_000_u32).map(|n| (n % 251) as u8).collect();
+        std::fs::write(&path, &content).unwrap();
+        let url = Url::from_file_path(&path).unwrap().to_string();
+        let router = Router::new().unwrap();
+        for _ in 0..2 {
+            router.expect(&url).await;
+            router.probe(&url).await.unwrap();
+        }
+        let opened = async || {
+            let stream = router.open(&url).await.unwrap();
+            router.came(&url).await;
+            stream
+        };
+        let began = std::time::Instant::now();
+        let early = tokio::spawn(pieces(opened().await));
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        let late = pieces(opened().await).await;
+        let early = early.await.unwrap();
+        assert!(began.elapsed() < std::time::Duration::from_millis(1_900));
+        assert!(early.concat() == content && late.concat() == content);
+        let places = |pieces: &[Bytes]| {
+            pieces
+                .iter()
+                .map(|piece| piece.as_ptr() as usize)
+                .collect::<Vec<_>>()
+        };
+        // The first one is looked at before it is given on.
+        assert_eq!(places(&early)[1..], places(&late)[1..]);
     }
 
     #[tokio::test]

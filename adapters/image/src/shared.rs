@@ -1,8 +1,8 @@
 //! One read of a source for all hosts that start together.
 //!
 //! Who opens an image while another has just begun to read it joins that read: each piece comes
-//! from the source once. Who has asked about the image is expected to open it soon, and a read waits for
-//! those a moment at its start. What it keeps for slower members is bounded; it waits for them, too, for a small
+//! from the source once. Who will open the image soon says so, and a read waits for those a moment at its
+//! start. What it keeps for slower members is bounded; it waits for them, too, for a small
 //! part of its time. One that falls further behind leaves the group and reads on by itself.
 
 use std::collections::{HashMap, VecDeque};
@@ -27,8 +27,9 @@ use self::hold_up::HoldUp;
 mod expected;
 mod hold_up;
 
-/// Pieces of [`PIECE`] bytes that are kept for those behind the fastest.
-const RING: usize = 16;
+/// Pieces of [`PIECE`] bytes that are kept for those behind the fastest, as long as there are any: as much as hosts take while
+/// one of them syncs its disk.
+const RING: usize = 64;
 /// So many pieces are read ahead of the fastest.
 const AHEAD: u64 = 4;
 /// Who comes before so many pieces were read joins.
@@ -135,9 +136,15 @@ impl<S: ImageSource> SharedSource<S> {
 #[async_trait]
 impl<S: ImageSource> ImageSource for SharedSource<S> {
     async fn probe(&self, url: &str) -> Result<SourceInfo, SourceError> {
-        let info = self.source.probe(url).await?;
+        self.source.probe(url).await
+    }
+
+    async fn expect(&self, url: &str) {
         self.expected.expect(url);
-        Ok(info)
+    }
+
+    async fn came(&self, url: &str) {
+        self.expected.came(url);
     }
 
     async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
@@ -153,7 +160,6 @@ impl<S: ImageSource> ImageSource for SharedSource<S> {
         if offset == 0 {
             return self.share(url, validator).await;
         }
-        self.expected.came(url);
         self.source.open_at(url, offset, validator).await
     }
 }
@@ -165,7 +171,6 @@ impl<S: ImageSource> SharedSource<S> {
         url: &str,
         validator: Option<&str>,
     ) -> Result<Box<dyn ImageStream>, SourceError> {
-        self.expected.came(url);
         let asked = match validator {
             Some(validator) => format!("{url} {validator}"),
             None => url.to_owned(),
@@ -240,13 +245,21 @@ impl Feeder {
 
     /// Waits for those who are expected to join, as long as anybody is there.
     async fn gather(&self) {
-        let until = Instant::now() + GATHER;
-        while self.expected.any(&self.url) && self.read.strong_count() > 0 {
-            tokio::select! {
-                () = tokio::time::sleep_until(until) => return,
-                () = tokio::time::sleep(GATHER / 100) => {}
+        let waited = async {
+            while let Some(read) = self.read.upgrade() {
+                let (came, went_on) = (self.expected.change(), read.went_on.clone());
+                // Not held while it waits: the read ends with its last member.
+                drop(read);
+                if !self.expected.any(&self.url) {
+                    return;
+                }
+                tokio::select! {
+                    () = came => {}
+                    () = went_on.notified() => {}
+                }
             }
-        }
+        };
+        let _ = tokio::time::timeout(GATHER, waited).await;
     }
 
     /// Gives a piece to all once the fastest is near, and the slowest as far as there is time for it; whether
@@ -475,20 +488,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_read_waits_a_moment_for_those_who_asked_about_the_image() {
+    async fn a_read_waits_a_moment_for_those_who_said_that_they_come() {
         let source = SharedSource::new(Counted(AtomicUsize::new(0)));
         for _ in 0..3 {
-            source.probe("x").await.unwrap();
+            source.expect("x").await;
         }
         let late = |after_ms| {
             let source = &source;
             async move {
                 tokio::time::sleep(Duration::from_millis(after_ms)).await;
-                rest(source.open("x").await.unwrap().as_mut()).await
+                let mut stream = source.open("x").await.unwrap();
+                source.came("x").await;
+                rest(stream.as_mut()).await
             }
         };
         let began = Instant::now();
-        // The third one asked and never comes.
+        // The third one never comes.
         let (first, second) = tokio::join!(late(0), late(700));
         assert!(first.len() == 200 && first == second);
         assert_eq!(source.source.0.load(Ordering::Relaxed), 1);

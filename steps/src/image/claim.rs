@@ -149,7 +149,8 @@ impl Step for Claim {
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let wanted = self.wanted(cx, &ports, params).await?;
+        let source = params.source(&self.source).await?;
+        let wanted = identity::wanted(cx, (source.as_ref(), &ports), params).await?;
         let place = self.find(cx, &ports, params, &wanted).await?;
         match place.settled(&wanted) {
             Some(output) => Ok(Observed::Present(output)),
@@ -157,6 +158,7 @@ impl Step for Claim {
                 // Asking may mean to read the image in full: not twice.
                 let attempt = cx.attempt;
                 cx.save(&ClaimInputs { attempt, wanted }).await?;
+                source.expect(&params.url).await;
                 Ok(Observed::Needed)
             }
         }

@@ -13,6 +13,9 @@ use crate::error;
 /// Up to this length a piece is hashed where it is: handing it over would cost more.
 const SMALL: usize = 4 * 1024;
 
+/// Where a hash stands. Equal for equal bytes.
+pub(super) type HashState = SerializedState<Sha256>;
+
 /// Hashes on a blocking thread, so that other tasks go on; holds one piece at a time.
 #[derive(Clone, Default)]
 pub(super) struct RunningHash(Sha256);
@@ -34,9 +37,14 @@ impl RunningHash {
             .map_err(|_| error::VERIFICATION.failure("hashing was interrupted"))
     }
 
-    /// Where it stands, as text. Equal for equal bytes.
+    /// Where it stands.
+    pub(super) fn serialized(&self) -> HashState {
+        self.0.serialize()
+    }
+
+    /// Where it stands, as text.
     pub(super) fn state(&self) -> String {
-        BASE64.encode(self.0.serialize())
+        BASE64.encode(self.serialized())
     }
 
     /// Takes it up again; `None` for a text that is no state.

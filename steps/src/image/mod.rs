@@ -19,6 +19,7 @@ pub mod probe_source;
 mod promise;
 pub mod qcow2;
 pub mod remove;
+mod shared_hash;
 pub mod sidecar;
 mod track;
 pub mod transfer;

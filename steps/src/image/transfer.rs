@@ -18,15 +18,17 @@ use super::{
     hash::RunningHash,
     identity,
     pieces::{PiecePart, parts},
-    promise, sidecar,
+    promise,
+    shared_hash::SharedHashes,
+    sidecar,
     track::{Track, TrackRecorder},
 };
 use crate::{
     error,
     guards::{self, DeletionCandidate},
     ports::{
-        HostPorts, ImageSource, ImageStream, SourceInfo, UploadSink, VolumeFormat, VolumeInfo,
-        VolumeKey, VolumeSpec,
+        HostPorts, ImageSource, ImageStream, SourceError, SourceInfo, UploadSink, VolumeFormat,
+        VolumeInfo, VolumeKey, VolumeSpec,
         pieces::{ContentPieces, PIECE},
     },
 };
@@ -85,6 +87,7 @@ pub(super) struct Upload<'a> {
     pub(super) params: &'a Params,
     pub(super) key: &'a VolumeKey,
     pub(super) interval: u64,
+    pub(super) hashes: &'a SharedHashes,
 }
 
 /// What is being sent from where on.
@@ -137,7 +140,7 @@ impl Upload<'_> {
         let opening = self
             .source
             .open_at(url, place.position, known.validator.as_deref());
-        let stream = opening.await?;
+        let stream = self.opened(opening.await).await?;
         let starts_at = stream.starts_at();
         let mut pieces =
             ContentPieces::new(self.checked(stream, &known, volume).await?, self.piece());
@@ -153,6 +156,15 @@ impl Upload<'_> {
             dense_until: volume.physical,
             checkpoint,
         })
+    }
+
+    /// The stream, once others are told that nobody has to wait for this host.
+    async fn opened(
+        &self,
+        stream: Result<Box<dyn ImageStream>, SourceError>,
+    ) -> Result<Box<dyn ImageStream>, SourceError> {
+        self.source.came(&self.params.url).await;
+        stream
     }
 
     /// The stream, if it gives the image that the earlier attempt began to send.
@@ -213,7 +225,7 @@ impl Upload<'_> {
         let claim = super::claimed(self.cx)?;
         let which = promise::claimed(self.params, &claim);
         let opening = self.source.open_at(&self.params.url, 0, which.as_deref());
-        let stream = opening.await?;
+        let stream = self.opened(opening.await).await?;
         let info = stream.info().clone();
         let mut pieces = ContentPieces::new(stream, self.piece());
         let first = self.head(&mut pieces, info.length).await?;
@@ -369,7 +381,7 @@ impl Upload<'_> {
         let (read_one, read) = mpsc::channel(1);
         let (hashed_one, hashed) = mpsc::channel(HASHED);
         let reading = async { Ok(self.read_all(begun, bounds, read_one).await) };
-        let hashing = hash_all(from.clone(), read, hashed_one);
+        let hashing = self.hash_all(from.clone(), read, hashed_one);
         let sending = async {
             let mut hashed = hashed;
             let mut reached = from;
@@ -412,6 +424,31 @@ impl Upload<'_> {
         }
     }
 
+    /// Hashes what comes, and gives each piece on with the place behind it.
+    async fn hash_all(
+        &self,
+        from: UploadPosition,
+        mut read: mpsc::Receiver<Bytes>,
+        hashed: mpsc::Sender<(Bytes, UploadPosition)>,
+    ) -> Result<(), Broken> {
+        let UploadPosition {
+            mut position,
+            mut hash,
+        } = from;
+        while let Some(piece) = read.recv().await {
+            hash = self.hashes.add(hash, &piece).await.map_err(Broken::Host)?;
+            position = position.saturating_add(piece.len() as u64);
+            let place = UploadPosition {
+                position,
+                hash: hash.clone(),
+            };
+            if hashed.send((piece, place)).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Sends a piece. In its first `dense` bytes the volume may hold something else than zeros.
     async fn send_parts(
         &self,
@@ -434,30 +471,6 @@ impl Upload<'_> {
         }
         Ok(())
     }
-}
-
-/// Hashes what comes, and gives each piece on with the place behind it.
-async fn hash_all(
-    from: UploadPosition,
-    mut read: mpsc::Receiver<Bytes>,
-    hashed: mpsc::Sender<(Bytes, UploadPosition)>,
-) -> Result<(), Broken> {
-    let UploadPosition {
-        mut position,
-        mut hash,
-    } = from;
-    while let Some(piece) = read.recv().await {
-        hash = hash.add(piece.clone()).await.map_err(Broken::Host)?;
-        position = position.saturating_add(piece.len() as u64);
-        let place = UploadPosition {
-            position,
-            hash: hash.clone(),
-        };
-        if hashed.send((piece, place)).await.is_err() {
-            break;
-        }
-    }
-    Ok(())
 }
 
 fn broken_source(error: crate::ports::SourceError) -> Broken {

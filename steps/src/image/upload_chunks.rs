@@ -9,7 +9,7 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::{Params, behind::ReadAlong, claimed, sidecar, transfer};
+use super::{Params, behind::ReadAlong, claimed, shared_hash::SharedHashes, sidecar, transfer};
 use crate::ports::{Hosts, ImageSource};
 
 /// Makes the volume and uploads the image into it.
@@ -23,6 +23,8 @@ pub struct UploadChunks {
     hosts: Arc<dyn Hosts>,
     source: Arc<dyn ImageSource>,
     interval: u64,
+    /// For all hosts that get the same image at the same time.
+    hashes: SharedHashes,
 }
 
 /// What [`UploadChunks`] sent.
@@ -53,6 +55,7 @@ impl UploadChunks {
             hosts,
             source,
             interval: transfer::INTERVAL,
+            hashes: SharedHashes::default(),
         }
     }
 
@@ -89,8 +92,11 @@ impl Step for UploadChunks {
             params,
             key: &key,
             interval: self.interval,
+            hashes: &self.hashes,
         };
-        let sent = upload.bring().await?;
+        let sent = upload.bring().await;
+        self.hashes.forget();
+        let sent = sent?;
         Ok(Done::created(Output {
             sha256: Some(sent.sha256.to_string()),
             size: sent.size,

@@ -10,8 +10,8 @@ use vsiflow_engine::{
 };
 
 use super::{
-    BaseImage, Params, ReadAlong, claimed, format, gone, qcow2::Unfit, sidecar, transfer,
-    upload_chunks,
+    BaseImage, Params, ReadAlong, claimed, format, gone, qcow2::Unfit, shared_hash::SharedHashes,
+    sidecar, transfer, upload_chunks,
 };
 use crate::{
     error,
@@ -103,6 +103,7 @@ impl VerifyImage {
             params,
             key,
             interval: transfer::INTERVAL,
+            hashes: &SharedHashes::default(),
         };
         let again = upload.bring().await?;
         let sha256 = again.sha256.to_string();

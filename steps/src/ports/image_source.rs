@@ -101,6 +101,16 @@ pub trait ImageSource: Send + Sync + 'static {
         self.open(url).await
     }
 
+    /// Says that the image will be opened soon: who reads it may wait a moment, so that it is read once for all.
+    async fn expect(&self, url: &str) {
+        let _ = url;
+    }
+
+    /// Whoever was expected has opened it.
+    async fn came(&self, url: &str) {
+        let _ = url;
+    }
+
     /// The same source with the access that a host's settings give: credentials for a server of
     /// images, authorities to trust. With `checksum`, `sha256:` and 64 digits, what is read is
     /// compared with that, whatever way it came. `None` where neither makes a difference.

@@ -210,6 +210,14 @@ impl ImageSource for ImageSources {
         self.public.open_at(url, offset, validator).await
     }
 
+    async fn expect(&self, url: &str) {
+        self.public.expect(url).await;
+    }
+
+    async fn came(&self, url: &str) {
+        self.public.came(url).await;
+    }
+
     async fn for_host(
         &self,
         host: &str,
@@ -280,5 +288,15 @@ impl ImageSource for Scheme {
     ) -> Result<Box<dyn ImageStream>, SourceError> {
         let (source, url) = self.of(url);
         source.open_at(url, offset, validator).await
+    }
+
+    async fn expect(&self, url: &str) {
+        let (source, url) = self.of(url);
+        source.expect(url).await;
+    }
+
+    async fn came(&self, url: &str) {
+        let (source, url) = self.of(url);
+        source.came(url).await;
     }
 }

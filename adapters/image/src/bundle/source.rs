@@ -116,6 +116,14 @@ impl ImageSource for WithBundles {
         }
     }
 
+    async fn expect(&self, url: &str) {
+        self.rest.expect(url).await;
+    }
+
+    async fn came(&self, url: &str) {
+        self.rest.came(url).await;
+    }
+
     async fn open_at(
         &self,
         url: &str,

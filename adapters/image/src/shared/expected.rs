@@ -1,9 +1,10 @@
-//! Who has asked about an image and will open it soon, as far as that can be told: every upload probes its source first.
+//! Who will open an image soon, as far as that can be told.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{Notify, futures::OwnedNotified};
 use tokio::time::Instant;
 
 /// Who has not come by then has the image already, or is held up.
@@ -12,12 +13,15 @@ const SOON: Duration = Duration::from_secs(5);
 /// So many are remembered of an image; more make no difference.
 const MOST: usize = 64;
 
-/// The times at which each image was asked about, by its URL, of those who have not come yet.
+/// When each of those said so who have not come yet, by the image's URL.
 #[derive(Default)]
-pub(super) struct ExpectedReaders(Mutex<HashMap<String, VecDeque<Instant>>>);
+pub(super) struct ExpectedReaders {
+    times: Mutex<HashMap<String, VecDeque<Instant>>>,
+    came: Arc<Notify>,
+}
 
 impl ExpectedReaders {
-    /// Somebody asked about it.
+    /// Somebody says so.
     pub(super) fn expect(&self, url: &str) {
         self.look(|all| {
             let asked = all.entry(url.to_owned()).or_default();
@@ -28,9 +32,15 @@ impl ExpectedReaders {
         });
     }
 
-    /// Somebody opens it.
+    /// One of them has opened it.
     pub(super) fn came(&self, url: &str) {
         self.look(|all| all.get_mut(url).and_then(VecDeque::pop_front));
+        self.came.notify_waiters();
+    }
+
+    /// Ends when somebody comes from now on.
+    pub(super) fn change(&self) -> OwnedNotified {
+        Arc::clone(&self.came).notified_owned()
     }
 
     /// Whether anybody is still expected.
@@ -40,7 +50,7 @@ impl ExpectedReaders {
 
     /// Looks at those who are expected, before and after without those who are not any more.
     fn look<T>(&self, look: impl FnOnce(&mut HashMap<String, VecDeque<Instant>>) -> T) -> T {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, asked| {
             asked.retain(|at| at.elapsed() < SOON);
             !asked.is_empty()

@@ -1,0 +1,150 @@
+//! One hash for all uploads that send the same bytes at the same time.
+//!
+//! A source that is read once for several hosts gives all of them the same piece of memory. Who has hashed the same bytes before
+//! it has the same hash behind it, so the first one to come computes it, and the others wait for that. A piece counts as the
+//! same by its place in memory, which is held as long as it is compared with: what a source calls itself is not asked.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use tokio::sync::OnceCell;
+use vsiflow_engine::model::Failure;
+
+use super::hash::{HashState, RunningHash};
+
+/// Pieces that are remembered: more than hosts of one read may be apart.
+const REMEMBERED: usize = 128;
+
+/// The newest pieces, and their hashes.
+#[derive(Default)]
+pub(super) struct SharedHashes(Mutex<VecDeque<HashedPiece>>);
+
+struct HashedPiece {
+    before: HashState,
+    piece: Bytes,
+    after: Arc<OnceCell<RunningHash>>,
+}
+
+impl HashedPiece {
+    fn is(&self, before: &HashState, piece: &Bytes) -> bool {
+        self.piece.as_ptr_range() == piece.as_ptr_range() && self.before == *before
+    }
+}
+
+impl SharedHashes {
+    /// The hash with this piece behind it.
+    ///
+    /// Cancel safe: whoever else waits for the piece computes it then.
+    pub(super) async fn add(
+        &self,
+        hash: RunningHash,
+        piece: &Bytes,
+    ) -> Result<RunningHash, Failure> {
+        // Nobody else can have it.
+        if piece.is_unique() {
+            return hash.add(piece.clone()).await;
+        }
+        let after = self.after(&hash, piece);
+        let known = after.get_or_try_init(|| hash.add(piece.clone())).await?;
+        Ok(known.clone())
+    }
+
+    fn after(&self, hash: &RunningHash, piece: &Bytes) -> Arc<OnceCell<RunningHash>> {
+        let before = hash.serialized();
+        let mut pieces = self.pieces();
+        if let Some(known) = pieces.iter().find(|known| known.is(&before, piece)) {
+            return known.after.clone();
+        }
+        // What nobody else holds can come from nobody.
+        pieces.retain(|known| !known.piece.is_unique());
+        if pieces.len() >= REMEMBERED {
+            pieces.pop_front();
+        }
+        let after = Arc::default();
+        pieces.push_back(HashedPiece {
+            before,
+            piece: piece.clone(),
+            after: Arc::clone(&after),
+        });
+        after
+    }
+
+    /// Holds no memory any more; who still sends it hashes it again.
+    pub(super) fn forget(&self) {
+        self.pieces().clear();
+    }
+
+    fn pieces(&self) -> MutexGuard<'_, VecDeque<HashedPiece>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::pieces::zeros;
+    use vsiflow_engine::model::Hash;
+
+    fn piece(of: u8) -> Bytes {
+        Bytes::from(vec![of; 100_000])
+    }
+
+    #[tokio::test]
+    async fn those_who_send_the_same_memory_share_a_hash_and_no_others_do() {
+        let hashes = SharedHashes::default();
+        let (first, second) = (piece(1), piece(2));
+        let (of_one, of_two) = (first.clone(), first.clone());
+        let one = hashes.add(RunningHash::default(), &of_one);
+        let two = hashes.add(RunningHash::default(), &of_two);
+        let (one, two) = tokio::try_join!(one, two).unwrap();
+        assert_eq!(hashes.pieces().len(), 1);
+        // The same piece behind other bytes.
+        let again = hashes.add(one.clone(), &first.clone()).await.unwrap();
+        let other = hashes.add(two.clone(), &second.clone()).await.unwrap();
+        assert_eq!(hashes.pieces().len(), 3);
+        let expected = |parts: &[&Bytes]| {
+            Hash::of(
+                &parts
+                    .iter()
+                    .flat_map(|part| part.to_vec())
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(one.end(), expected(&[&first]));
+        assert_eq!(two.end(), expected(&[&first]));
+        assert_eq!(again.end(), expected(&[&first, &first]));
+        assert_eq!(other.end(), expected(&[&first, &second]));
+        // A part of it is another piece, even one that begins with it.
+        let half = first.slice(..50_000);
+        let hash = hashes.add(RunningHash::default(), &half).await.unwrap();
+        assert_eq!(hash.end(), expected(&[&half]));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_held_of_what_nobody_shares_and_little_of_what_is_shared() {
+        let hashes = SharedHashes::default();
+        let mut hash = RunningHash::default();
+        for n in 0..100 {
+            hash = hashes.add(hash, &piece(n)).await.unwrap();
+        }
+        assert!(hashes.pieces().is_empty());
+        let mut others = VecDeque::new();
+        for n in 0..100 {
+            let shared = piece(n);
+            others.push_back(shared.clone());
+            others.drain(..others.len().saturating_sub(3));
+            hash = hashes.add(hash, &shared).await.unwrap();
+        }
+        assert!(hashes.pieces().len() <= 4, "{}", hashes.pieces().len());
+        // Zeros take no memory, however many.
+        for _ in 0..2 * REMEMBERED {
+            hash = hashes.add(hash, &zeros(100_000)).await.unwrap();
+        }
+        assert_eq!(hashes.pieces().len(), REMEMBERED);
+        hashes.forget();
+        assert!(hashes.pieces().is_empty());
+    }
+}
