@@ -102,6 +102,14 @@ impl Site {
         self.process_with("120s")
     }
 
+    /// The same, once it works on all journals.
+    fn serves_all(&self) -> Running {
+        let mut process = self.process();
+        let serves = process.reaches("serving journal 3", 120);
+        assert!(serves, "{}", process.told());
+        process
+    }
+
     fn process_with(&self, lease: &str) -> Running {
         let url = self.server.url("fleet");
         let serve = [
@@ -226,12 +234,7 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
     site.run(&["serve", "--shards", "auto"])
         .exits(2)
         .says("VSI0760");
-    let mut process = site.process();
-    assert!(
-        process.reaches("serving journal 3", 120),
-        "{}",
-        process.told()
-    );
+    let _process = site.serves_all();
     let serve = ["serve", "--shards", "auto", "--journals", "5"];
     site.run(&serve).exits(2).says("VSI0761");
     site.run(&["serve"]).exits(2).says("VSI0760");
@@ -274,24 +277,14 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
 #[test]
 fn a_journal_acts_on_no_host_that_the_database_says_is_anothers() {
     let site = Site::new();
-    let mut process = site.process();
-    assert!(
-        process.reaches("serving journal 3", 120),
-        "{}",
-        process.told()
-    );
+    let process = site.serves_all();
     site.apply(&documents(&["a"]), &["--wait"]).exits(0);
     process.terminate();
     site.comes_to(0, 0);
     // As if an administrator had put back a part of the database.
     site.server
         .sql("UPDATE vsiflow.shard_hosts SET journal = 2 WHERE host = 'sim:a'");
-    let mut second_process = site.process();
-    assert!(
-        second_process.reaches("serving journal 3", 120),
-        "{}",
-        second_process.told()
-    );
+    let _second_process = site.serves_all();
     let stopped = site.run(&["stop", "vm-a", "--wait", "--wait-timeout", "20s"]);
     assert_ne!(stopped.code, Some(0), "{stopped:?}");
     let described = site.run(&["describe", "vm-a"]).exits(0);
@@ -305,12 +298,7 @@ fn a_journal_acts_on_no_host_that_the_database_says_is_anothers() {
 #[test]
 fn a_name_belongs_to_one_journal_until_what_has_it_is_gone() {
     let site = Site::new();
-    let mut process = site.process();
-    assert!(
-        process.reaches("serving journal 3", 120),
-        "{}",
-        process.told()
-    );
+    let _process = site.serves_all();
     site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
     let elsewhere = documents(&["a"]).replace("sim:a", "sim:b");
     let refused = site.apply(&elsewhere, &["--wait"]).exits(4);
@@ -358,12 +346,7 @@ fn an_event_costs_no_more_and_all_are_ready_among_more_vsis() {
 #[test]
 fn a_command_reaches_its_objects_in_whichever_journals_they_are() {
     let site = Site::new();
-    let mut process = site.process();
-    assert!(
-        process.reaches("serving journal 3", 120),
-        "{}",
-        process.told()
-    );
+    let _process = site.serves_all();
     let phases = || -> Vec<String> {
         let vsis = site.vsis().into_iter();
         vsis.map(|(_, phase, _)| phase).collect()
@@ -412,12 +395,7 @@ fn a_command_reaches_its_objects_in_whichever_journals_they_are() {
 #[test]
 fn a_set_is_shown_as_it_was_and_each_of_its_chains_is_proven() {
     let site = Site::new();
-    let mut process = site.process();
-    assert!(
-        process.reaches("serving journal 3", 120),
-        "{}",
-        process.told()
-    );
+    let _process = site.serves_all();
     let names = |arguments: &[&str]| {
         let listed = site.run(&[&["get", "-o", "name"], arguments].concat());
         listed.exits(0).stdout

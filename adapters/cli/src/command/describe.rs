@@ -25,8 +25,7 @@ pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
 /// Pools and groups, whose members are in all journals of a set.
 async fn of_set(common: &Common, place: &SetPlace, args: &DescribeArgs) -> CommandOutcome {
     let unheld = super::get::unheld(common).await?;
-    let members = place.members(common);
-    let apps = futures::future::try_join_all(members.iter().map(App::look_at)).await?;
+    let apps = place.look_at_all(common).await?;
     let described = async {
         let fleets = App::fleets_at(&apps, args.at).await?;
         let Some((first, others)) = fleets.split_first() else {
@@ -50,9 +49,7 @@ async fn of_set(common: &Common, place: &SetPlace, args: &DescribeArgs) -> Comma
         Ok(())
     };
     let described = Box::pin(described).await;
-    for app in &apps {
-        app.close().await;
-    }
+    App::end(apps, ()).await;
     described.map(|()| Exit::Done)
 }
 

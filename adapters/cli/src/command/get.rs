@@ -62,9 +62,7 @@ pub(super) async fn unheld(common: &Common) -> Result<Vec<usize>, ExitProblem> {
 /// The journal that is looked at; of a set all of them.
 async fn opened(common: &Common, args: &GetArgs) -> Result<Vec<App>, ExitProblem> {
     if let Some(place) = &common.set {
-        let members = place.members(common);
-        let opening = members.iter().map(App::look_at);
-        return futures::future::try_join_all(opening).await;
+        return place.look_at_all(common).await;
     }
     if args.refresh {
         let app = App::open_to_record(common).await?;

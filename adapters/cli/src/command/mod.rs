@@ -143,11 +143,9 @@ async fn one_after_the_other(all: Vec<(Option<String>, Cli)>) -> CommandOutcome 
     let mut worst = Exit::Done;
     for (above, cli) in all {
         above.iter().for_each(|line| output::line(line));
-        let exit = Box::pin(dispatch(cli)).await;
-        worst = worst.max(exit.unwrap_or_else(|problem| {
-            output::problem(&problem);
-            problem.exit
-        }));
+        let ended = Box::pin(dispatch(cli)).await;
+        // Each says what is wrong with it before the next one begins.
+        worst = worst.max(output::worst([ended]));
     }
     Ok(worst)
 }

@@ -108,6 +108,17 @@ pub(crate) fn problem(problem: &ExitProblem) {
     }
 }
 
+/// The worst of what several came to; what is wrong with one is said.
+pub(crate) fn worst(all: impl IntoIterator<Item = Result<Exit, ExitProblem>>) -> Exit {
+    let exits = all.into_iter().map(|ended| {
+        ended.unwrap_or_else(|failed| {
+            problem(&failed);
+            failed.exit
+        })
+    });
+    exits.max().unwrap_or(Exit::Done)
+}
+
 /// Everything wrong with documents.
 pub(crate) fn diagnostics(all: &[Diagnostic]) {
     for diagnostic in all {

@@ -160,25 +160,17 @@ pub(super) async fn ask_all(
 ) -> Exit {
     let journals = 0..set.journals();
     let asking = journals.map(|journal| said(set, sealer, journal, asked, repeatable));
+    let all = futures::future::join_all(asking).await;
     let mut printed: Vec<CommandAnswer> = Vec::new();
-    let mut worst = Exit::Done;
-    for said in futures::future::join_all(asking).await {
-        let exit = match said {
-            Ok(None) => Ok(Exit::Interrupted),
-            Ok(Some(answer)) if printed.contains(&answer) => Ok(Exit::of(answer.exit)),
-            Ok(Some(answer)) => {
-                let exit = answer.print();
-                printed.push(answer);
-                exit
-            }
-            Err(problem) => Err(problem),
-        };
-        worst = worst.max(exit.unwrap_or_else(|problem| {
-            output::problem(&problem);
-            problem.exit
-        }));
-    }
-    worst
+    output::worst(all.into_iter().map(|said| match said? {
+        None => Ok(Exit::Interrupted),
+        Some(answer) if printed.contains(&answer) => Ok(Exit::of(answer.exit)),
+        Some(answer) => {
+            let exit = answer.print();
+            printed.push(answer);
+            exit
+        }
+    }))
 }
 
 /// What the holder of a journal says; nothing where the user waits no longer.

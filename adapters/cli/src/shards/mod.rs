@@ -56,6 +56,7 @@ use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult};
 
 use crate::{
     args::Common,
+    compose::App,
     exit::{Exit, ExitProblem},
 };
 
@@ -97,6 +98,12 @@ impl SetPlace {
             set: None,
             ..common.clone()
         }
+    }
+
+    /// All of them, opened to be looked at.
+    pub(crate) async fn look_at_all(&self, common: &Common) -> Result<Vec<App>, ExitProblem> {
+        let members = self.members(common);
+        futures::future::try_join_all(members.iter().map(App::look_at)).await
     }
 
     /// The same for each of them.

@@ -38,7 +38,7 @@ pub(super) async fn retry(
         let sealer = &sealer;
         async move { ask::ask(&place.set, sealer, journal, &asked, true).await }
     });
-    Ok(front::worst(futures::future::join_all(asking).await))
+    Ok(output::worst(futures::future::join_all(asking).await))
 }
 
 /// What is named, with members in the place of pools and groups.
@@ -47,8 +47,7 @@ async fn members(
     args: &RetryArgs,
     place: &SetPlace,
 ) -> Result<BTreeSet<String>, ExitProblem> {
-    let members = place.members(&cli.common);
-    let apps = futures::future::try_join_all(members.iter().map(App::look_at)).await?;
+    let apps = place.look_at_all(&cli.common).await?;
     let fleets = Fleets::new(apps.iter().map(|app| app.fleet.clone()).collect());
     let found = async {
         let (pools, groups) = (fleets.pools(false).await?, fleets.groups(false).await?);

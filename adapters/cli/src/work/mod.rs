@@ -22,9 +22,9 @@ pub(crate) use look_on::{look_on, tell_unreachable};
 pub(crate) use one_host::one_host;
 pub(crate) use question::{is_agreed, is_somebody_there};
 pub(crate) use selection::{
-    QUESTION, chosen, confirm, confirm_destruction, confirm_groups, confirm_pools, confirm_several,
-    disks_among, groups_among, names_and_selector, nobody_agreed, pools_among, selected,
-    vsis_among,
+    NAMES_AND_SELECTOR, QUESTION, chosen, confirm, confirm_destruction, confirm_groups,
+    confirm_pools, confirm_several, disks_among, groups_among, names_and_selector, nobody_agreed,
+    pools_among, selected, vsis_among,
 };
 pub(crate) use signals::{interrupted, left_alone};
 pub(crate) use target::{

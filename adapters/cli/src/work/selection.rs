@@ -186,10 +186,13 @@ fn told(targets: Vec<Target>, what: &str, namespace: &str) -> Vec<Target> {
 }
 
 /// Names and a selection do not go together.
+pub(crate) const NAMES_AND_SELECTOR: &str =
+    "names cannot be given together with a selector or --all";
+
+/// Refuses them together.
 pub(crate) fn names_and_selector() -> ExitProblem {
-    let message = "names cannot be given together with a selector or --all";
     let remedy = "name the objects, or select them";
-    ExitProblem::new(Exit::Usage, "VSI0810", message, remedy)
+    ExitProblem::new(Exit::Usage, "VSI0810", NAMES_AND_SELECTOR, remedy)
 }
 
 /// What a question to a caller's user begins with, on standard output: a byte that no result begins with.

@@ -93,15 +93,9 @@ async fn hand_over_to(
     let handing = journals
         .into_iter()
         .map(|journal| hand_over::<CommandAnswer>(holder, id, journal, asked));
-    let mut worst = Exit::Done;
-    for answered in futures::future::join_all(handing).await {
-        let exit = answered.and_then(|answer| answer.print());
-        worst = worst.max(exit.unwrap_or_else(|problem| {
-            output::problem(&problem);
-            problem.exit
-        }));
-    }
-    worst
+    let all = futures::future::join_all(handing).await;
+    let all = all.into_iter();
+    output::worst(all.map(|answered| answered.and_then(|answer| answer.print())))
 }
 
 /// From now on nobody has VSIs made in these namespaces without asking here.

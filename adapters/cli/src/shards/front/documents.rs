@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use vsiflow_api::CommandFile;
 use vsiflow_workflows::{fleet::is_open, spec::Resolved};
 
-use super::{GROUP, POOL, QUOTA, needed_key, objects::asked, worst};
+use super::{GROUP, POOL, QUOTA, needed_key, objects::asked};
 use crate::{
     args::{Cli, Common, Sources},
     compose::elsewhere,
@@ -59,7 +59,7 @@ pub(super) async fn documents(
     let asking = journals
         .iter()
         .map(|journal| ask::ask(&place.set, &sealer, *journal, &asked, true));
-    Ok(worst(futures::future::join_all(asking).await))
+    Ok(output::worst(futures::future::join_all(asking).await))
 }
 
 /// What documents describe. Their warnings are said where they are applied.

@@ -3,9 +3,12 @@
 use vsiflow_workflows::fleet::Moment;
 
 use super::{GROUP, POOL, QUOTA};
-use crate::args::{
-    AuditCommand, CliCommand, DeleteArgs, DestroyArgs, ObjectKind, OutputFormat, PauseArgs,
-    RetryArgs, Selection, Sources, Targets, kind_and_names, names_of,
+use crate::{
+    args::{
+        AuditCommand, CliCommand, DeleteArgs, DestroyArgs, ObjectKind, OutputFormat, PauseArgs,
+        RetryArgs, Selection, Sources, Targets, kind_and_names, names_of,
+    },
+    work,
 };
 
 /// How a command meets a set.
@@ -75,8 +78,8 @@ pub(super) fn meeting(command: &CliCommand) -> Meeting<'_> {
         }
         CliCommand::Diff(args) => named(&args.namespace, vec![args.name()]),
         CliCommand::Logs(args) if args.words.is_empty() => {
-            selected((ObjectKind::Vsi, &args.namespace, &args.selection), None)
-                .map_or(Meeting::Refused(NAMES), Meeting::LooksAt)
+            let of = (ObjectKind::Vsi, args.namespace.as_str(), &args.selection);
+            selected(of, None, Meeting::LooksAt)
         }
         CliCommand::Logs(args) => named(&args.namespace, kind_and_names(&args.words).1),
         CliCommand::Output(args) => named(&args.namespace, vec![format!("{GROUP}{}", args.name())]),
@@ -129,25 +132,42 @@ fn named(namespace: &str, names: Vec<String>) -> Meeting<'_> {
     Meeting::LooksAt(Objects::Named(namespace, names))
 }
 
-/// What is selected; nothing where a command neither names nor selects.
+/// What is selected, and how it meets a set; refused where objects of that kind are not looked up in all journals.
 fn selected<'a>(
     (kind, namespace, selection): (ObjectKind, &'a str, &'a Selection),
     destroys: Option<(&'a DestroyArgs, &'static str)>,
-) -> Option<Objects<'a>> {
+    meets: impl FnOnce(Objects<'a>) -> Meeting<'a>,
+) -> Meeting<'a> {
     let kinds = [
         ObjectKind::Vsi,
         ObjectKind::Disk,
         ObjectKind::Pool,
         ObjectKind::Group,
     ];
-    kinds
-        .contains(&kind)
-        .then_some(Objects::Selected(SelectedObjects {
-            kind,
-            namespace,
-            selection,
-            destroys,
-        }))
+    if !kinds.contains(&kind) {
+        return Meeting::Refused(NAMES);
+    }
+    meets(Objects::Selected(SelectedObjects {
+        kind,
+        namespace,
+        selection,
+        destroys,
+    }))
+}
+
+/// It has something recorded for these VSIs, or for those selected where none is named.
+fn acts_on_vsis<'a>(
+    namespace: &'a str,
+    names: Vec<String>,
+    selection: &'a Selection,
+    destroys: Option<(&'a DestroyArgs, &'static str)>,
+    repeatable: bool,
+) -> Meeting<'a> {
+    if !names.is_empty() {
+        return Meeting::Acts(Objects::Named(namespace, names), repeatable);
+    }
+    let of = (ObjectKind::Vsi, namespace, selection);
+    selected(of, destroys, |objects| Meeting::Acts(objects, repeatable))
 }
 
 fn on_vsis<'a>(
@@ -155,15 +175,8 @@ fn on_vsis<'a>(
     destroys: Option<(&'a DestroyArgs, &'static str)>,
     repeatable: bool,
 ) -> Meeting<'a> {
-    let namespace = &targets.namespace;
-    if !targets.names.is_empty() {
-        let objects = Objects::Named(namespace, targets.names.clone());
-        return Meeting::Acts(objects, repeatable);
-    }
-    let of = (ObjectKind::Vsi, namespace.as_str(), &targets.selection);
-    selected(of, destroys).map_or(Meeting::Refused(NAMES), |objects| {
-        Meeting::Acts(objects, repeatable)
-    })
+    let (namespace, names) = (&targets.namespace, targets.names.clone());
+    acts_on_vsis(namespace, names, &targets.selection, destroys, repeatable)
 }
 
 fn deletion(args: &DeleteArgs) -> Meeting<'_> {
@@ -178,28 +191,21 @@ fn deletion(args: &DeleteArgs) -> Meeting<'_> {
         [] => ObjectKind::Vsi,
         [word] => match ObjectKind::named(word) {
             Some(kind) => kind,
-            None => return Meeting::Refused(NAMES_OR_SELECTION),
+            None => return Meeting::Refused(work::NAMES_AND_SELECTOR),
         },
-        _ => return Meeting::Refused(NAMES_OR_SELECTION),
+        _ => return Meeting::Refused(work::NAMES_AND_SELECTOR),
     };
     let of = (kind, namespace.as_str(), &args.selection);
-    selected(of, Some((&args.destroy, "delete"))).map_or(Meeting::Refused(NAMES), |objects| {
-        Meeting::Acts(objects, true)
-    })
+    let destroys = Some((&args.destroy, "delete"));
+    selected(of, destroys, |objects| Meeting::Acts(objects, true))
 }
 
 fn pause(args: &PauseArgs) -> Meeting<'_> {
     if args.all {
         return Meeting::ActsEverywhere(true);
     }
-    let namespace = &args.namespace;
-    if !args.names.is_empty() {
-        return Meeting::Acts(Objects::Named(namespace, args.names.clone()), true);
-    }
-    let of = (ObjectKind::Vsi, namespace.as_str(), &args.selection);
-    selected(of, None).map_or(Meeting::Refused(NAMES), |objects| {
-        Meeting::Acts(objects, true)
-    })
+    let names = args.names.clone();
+    acts_on_vsis(&args.namespace, names, &args.selection, None, true)
 }
 
 fn retry(args: &RetryArgs) -> Meeting<'_> {
@@ -207,22 +213,14 @@ fn retry(args: &RetryArgs) -> Meeting<'_> {
     if names.iter().any(|name| makes_members(name)) {
         return Meeting::Members(args);
     }
-    let namespace = &args.namespace;
-    if !names.is_empty() {
-        return Meeting::Acts(Objects::Named(namespace, names), true);
-    }
-    if args.selection.is_empty() {
+    if names.is_empty() && args.selection.is_empty() {
         // With --all or --host; each journal says what is missing otherwise.
         return Meeting::ActsEverywhere(true);
     }
-    let of = (ObjectKind::Vsi, namespace.as_str(), &args.selection);
-    selected(of, None).map_or(Meeting::Refused(NAMES), |objects| {
-        Meeting::Acts(objects, true)
-    })
+    acts_on_vsis(&args.namespace, names, &args.selection, None, true)
 }
 
 const NAMES: &str = "here it needs names, or a selection of VSIs, data disks, pools or groups";
-const NAMES_OR_SELECTION: &str = "names cannot be given together with a selector or --all";
 const ONE_DOCUMENT: &str = "what several journals print is not one document";
 const OFFSET: &str = "an offset is one of a journal; a time is one of the whole set";
 

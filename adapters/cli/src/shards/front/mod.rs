@@ -249,7 +249,7 @@ async fn acts(
         let sealer = &sealer;
         async move { ask::ask(&place.set, sealer, journal, &asked, repeatable).await }
     });
-    Ok(worst(futures::future::join_all(asking).await))
+    Ok(output::worst(futures::future::join_all(asking).await))
 }
 
 /// Nothing of that name is there.
@@ -257,17 +257,6 @@ pub(super) fn unknown(name: &str) -> ExitProblem {
     let message = format!("{name} is not known here");
     let remedy = "`vsiflow get -A` lists the VSIs of the set; here VSIs and data disks (disk/NAME) have names";
     ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
-}
-
-/// The worst of what several journals said; what is wrong with one is said.
-pub(super) fn worst(answers: Vec<Result<Exit, ExitProblem>>) -> Exit {
-    let exits = answers.into_iter().map(|answered| {
-        answered.unwrap_or_else(|problem| {
-            output::problem(&problem);
-            problem.exit
-        })
-    });
-    exits.max().unwrap_or(Exit::Done)
 }
 
 /// The key that requests are sealed with.

@@ -90,8 +90,7 @@ async fn selected(
     common: &Common,
     wanted: &SelectedObjects<'_>,
 ) -> Result<Vec<Target>, ExitProblem> {
-    let members = place.members(common);
-    let apps = futures::future::try_join_all(members.iter().map(App::look_at)).await?;
+    let apps = place.look_at_all(common).await?;
     let fleets = Fleets::new(apps.iter().map(|app| app.fleet.clone()).collect());
     let found = Box::pin(among(&fleets, wanted)).await;
     App::end(apps, fleets).await;
