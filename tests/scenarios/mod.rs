@@ -124,6 +124,7 @@ mod service_manager;
 mod shards;
 mod shards_deaths;
 mod shards_groups;
+mod shards_page;
 mod shards_placing;
 mod shards_pools;
 mod shards_quotas;

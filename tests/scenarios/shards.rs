@@ -10,7 +10,7 @@ use vsiflow_tests::{Ran, Running, SIMULATED_IMAGE, Vsiflow};
 
 use super::database::Server;
 
-const HOSTS: [&str; 4] = ["a", "b", "c", "d"];
+pub(super) const HOSTS: [&str; 4] = ["a", "b", "c", "d"];
 /// Hosts are left alone for a minute after the death of a process.
 const AFTER_A_DEATH: &str = "180s";
 
@@ -21,7 +21,7 @@ pub(super) struct Site {
     key: String,
 }
 
-fn documents(names: &[&str]) -> String {
+pub(super) fn documents(names: &[&str]) -> String {
     let host = |name: &&str| {
         format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, labels: {{config: {name}}}}}\n\
@@ -103,7 +103,7 @@ impl Site {
     }
 
     /// The same, once it works on all journals.
-    fn serves_all(&self) -> Running {
+    pub(super) fn serves_all(&self) -> Running {
         let mut process = self.process();
         let serves = process.reaches("serving journal 3", 120);
         assert!(serves, "{}", process.told());
@@ -111,16 +111,13 @@ impl Site {
     }
 
     fn process_with(&self, lease: &str) -> Running {
+        self.process_that(&["--lease", lease])
+    }
+
+    /// One of the processes, with further options.
+    pub(super) fn process_that(&self, more: &[&str]) -> Running {
         let url = self.server.url("fleet");
-        let serve = [
-            "serve",
-            "--shards",
-            "auto",
-            "--journals",
-            "4",
-            "--lease",
-            lease,
-        ];
+        let serve = [&["serve", "--shards", "auto", "--journals", "4"], more].concat();
         self.vsiflow.start(&self.named(&url, &serve))
     }
 

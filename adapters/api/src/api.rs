@@ -1,5 +1,8 @@
 //! What all answers share: the fleet, the port for commands, and bounded places for what takes long.
 //!
+//! What is looked at is that of one journal, or of all journals of a set ([`JournalSet`]). What changes something, or
+//! follows a journal, is done with the one journal; in a set, by the command that does it ([`Commands`]).
+//!
 //! This room knows no route and no page. Whoever answers takes a place here first, and finds the problem
 //! that says so where there is none.
 
@@ -11,8 +14,9 @@ pub(crate) mod watchers;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use tokio::task::JoinSet;
-use vsiflow_workflows::fleet::{Fleet, Moment};
+use vsiflow_workflows::fleet::{Fleet, FleetError, Fleets, Moment, of_one_journal};
 
 use self::{
     consoles::ConsoleRegistry, moments::Moments, page_consoles::PageConsoles, turns::Turns,
@@ -26,8 +30,24 @@ pub struct Api {
     inner: Arc<Inner>,
 }
 
+/// The journals of a set, for whoever looks at all of them.
+#[async_trait]
+pub trait JournalSet: Send + Sync + 'static {
+    /// Their fleets; those of journals that other processes have, as they were a few seconds ago. Cancel safe.
+    ///
+    /// # Errors
+    /// When a journal cannot be read.
+    async fn fleets(&self) -> Result<Arc<Fleets>, Problem>;
+}
+
+/// Whose journals are looked at.
+enum Source {
+    Journal(Arc<Fleets>),
+    Set(Arc<dyn JournalSet>),
+}
+
 struct Inner {
-    fleet: Fleet,
+    source: Source,
     commands: Arc<dyn Commands>,
     turns: Turns,
     watchers: Watchers,
@@ -56,8 +76,17 @@ impl Tasks {
 impl Api {
     /// Answers out of that fleet, and has commands done by that.
     pub fn new(fleet: Fleet, commands: Arc<dyn Commands>) -> Self {
+        Self::of(Source::Journal(Arc::new(fleet.into())), commands)
+    }
+
+    /// Answers out of all journals of a set, and has commands done by that.
+    pub fn of_set(set: Arc<dyn JournalSet>, commands: Arc<dyn Commands>) -> Self {
+        Self::of(Source::Set(set), commands)
+    }
+
+    fn of(source: Source, commands: Arc<dyn Commands>) -> Self {
         let inner = Inner {
-            fleet,
+            source,
             commands,
             turns: Turns::default(),
             watchers: Watchers::default(),
@@ -71,16 +100,40 @@ impl Api {
         }
     }
 
-    pub(crate) fn fleet(&self) -> &Fleet {
-        &self.inner.fleet
+    /// The fleet of the one journal, for what changes something or follows it.
+    pub(crate) fn fleet(&self) -> Result<&Fleet, FleetError> {
+        match &self.inner.source {
+            Source::Journal(fleets) => Ok(fleets.decides()),
+            Source::Set(_) => {
+                let why = "it works on one journal";
+                let remedy = "use the command that does it: the command line, or POST /v1/commands";
+                Err(of_one_journal(why, remedy))
+            }
+        }
     }
 
-    /// The fleet as it was at a moment; as it is, where none is asked for.
-    pub(crate) async fn fleet_at(&self, moment: Option<Moment>) -> Result<Fleet, Problem> {
-        match moment {
-            Some(moment) => self.inner.moments.at(&self.inner.fleet, moment).await,
-            None => Ok(self.inner.fleet.clone()),
+    /// What is looked at, as it is.
+    pub(crate) async fn fleets(&self) -> Result<Arc<Fleets>, Problem> {
+        match &self.inner.source {
+            Source::Journal(fleets) => Ok(fleets.clone()),
+            Source::Set(set) => set.fleets().await,
         }
+    }
+
+    /// The same as it was at a moment; as it is, where none is asked for.
+    pub(crate) async fn fleets_at(&self, moment: Option<Moment>) -> Result<Arc<Fleets>, Problem> {
+        let fleets = self.fleets().await?;
+        match moment {
+            Some(moment) => self.inner.moments.at(&fleets, moment).await,
+            None => Ok(fleets),
+        }
+    }
+
+    /// How many events there are in what is looked at: it grows with each.
+    pub(crate) async fn end(&self) -> Result<u64, Problem> {
+        let fleets = self.fleets().await?;
+        let ends = fleets.all().iter().map(|fleet| fleet.history().end());
+        Ok(ends.fold(0, u64::saturating_add))
     }
 
     pub(crate) fn commands(&self) -> &Arc<dyn Commands> {

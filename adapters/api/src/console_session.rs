@@ -85,9 +85,10 @@ pub(crate) async fn begin(
     line: ConsoleLine,
 ) -> Result<(), NoConsole> {
     let place = api.consoles().place()?;
-    let access = api.fleet().vsis().console(namespace, name, way).await;
+    let fleet = api.fleet().map_err(NoConsole::Failed)?;
+    let access = fleet.vsis().console(namespace, name, way).await;
     let session = ConsoleSession {
-        fleet: api.fleet().clone(),
+        fleet: fleet.clone(),
         access: access.map_err(NoConsole::Failed)?,
         by,
         end: api.consoles().ends(),

@@ -43,7 +43,7 @@ mod unix;
 mod v1;
 pub mod wire;
 
-pub use api::{Api, consoles::NoConsole};
+pub use api::{Api, JournalSet, consoles::NoConsole};
 pub use browser::BrowserDoor;
 pub use caller::{Caller, Rights};
 pub use certificate::{Certificate, CertificateError};

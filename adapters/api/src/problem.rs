@@ -39,8 +39,6 @@ pub struct Problem {
 
 /// Too much is asked at a time, or an answer took too long.
 const BUSY: &str = "VSI0023";
-/// A request is wrong.
-const WRONG: &str = "VSI0022";
 /// More is asked than somebody who may look may have.
 const LOOKS_ONLY: &str = "VSI0020";
 /// A token's role does not permit something.
@@ -49,6 +47,8 @@ const NOT_THE_ROLE: &str = "VSI0029";
 const TOKEN: &str = "VSI0028";
 
 impl Problem {
+    /// The code of a request that is wrong.
+    pub(crate) const WRONG: &str = "VSI0022";
     /// The type of the body that tells it.
     pub const MEDIA_TYPE: &str = "application/problem+json";
 
@@ -94,7 +94,7 @@ impl Problem {
     /// A request is wrong.
     pub(crate) fn wrong(status: StatusCode, detail: impl Into<String>) -> Self {
         let remedy = "`vsiflow openapi` and `GET /v1/openapi.json` say what can be asked";
-        Self::new(status, WRONG, detail, remedy)
+        Self::new(status, Self::WRONG, detail, remedy)
     }
 
     /// A token's role does not permit it.

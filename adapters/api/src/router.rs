@@ -44,11 +44,9 @@ impl Api {
         let shown = headers.get(AUTHORIZATION);
         let shown = shown.ok_or_else(|| Problem::no_token("the request shows none"))?;
         let token = Token::of_header(shown).map_err(|why| Problem::no_token(&why.to_string()))?;
-        let role = self
-            .fleet()
-            .tokens()
-            .role(token.name(), token.secret())
-            .await;
+        let fleets = self.fleets().await?;
+        let tokens = fleets.decides().tokens();
+        let role = tokens.role(token.name(), token.secret()).await;
         let role = role.map_err(|error| Problem {
             status: StatusCode::UNAUTHORIZED.as_u16(),
             ..error.into()

@@ -21,7 +21,7 @@ use std::{
 
 use tokio::sync::broadcast;
 use vsiflow_engine::{Notice, audit::Audit, backup::Backup, state_dir::StateDir};
-use vsiflow_workflows::fleet::{Fleet, Moment};
+use vsiflow_workflows::fleet::{Fleet, Fleets, Moment};
 
 use crate::{exit::ExitProblem, output, shards::Membership};
 
@@ -110,33 +110,31 @@ impl App {
         Ok(fleet)
     }
 
-    /// The fleets of the journals that are looked at as one, as they were at a moment; as they are, where none is asked
-    /// for.
+    /// The fleets of all journals as one, that of journal 0 first.
+    pub(crate) fn all_fleets(apps: &[Self]) -> Result<Fleets, ExitProblem> {
+        let mut fleets = apps.iter().map(|app| app.fleet.clone());
+        let decides = fleets.next();
+        let decides = decides.ok_or_else(|| ExitProblem::defect("a set has no journal"))?;
+        Ok(Fleets::of(decides, fleets))
+    }
+
+    /// The fleets of all journals as one, as they were at a moment, which is said; as they are, where none is asked for.
     pub(crate) async fn fleets_at(
         apps: &[Self],
         moment: Option<Moment>,
-    ) -> Result<Vec<Fleet>, ExitProblem> {
-        let (Some(moment), [_, _, ..]) = (moment, apps) else {
-            let fleets = apps.iter().map(|app| app.fleet_at(moment));
-            return futures::future::try_join_all(fleets).await;
+    ) -> Result<Fleets, ExitProblem> {
+        let fleets = Self::all_fleets(apps)?;
+        let Some(moment) = moment else {
+            return Ok(fleets);
         };
-        let (mut fleets, mut newest) = (Vec::new(), None);
-        for app in apps {
-            let fleet = app.fleet.at_among(moment).await?;
-            let its = fleet.history().newest_event().await?;
-            newest = newest.max(its.map(|(_, time)| time));
-            fleets.push(fleet);
+        let past = fleets.at(moment).await?;
+        if let Some((offset, time)) = past.newest_event().await? {
+            output::note(&match apps.len() {
+                1 => format!("as of offset {offset}, {time}"),
+                journals => format!("as of {time} in {journals} journals"),
+            });
         }
-        match newest {
-            Some(time) => output::note(&format!("as of {time} in {} journals", apps.len())),
-            // Says when the first of them begins.
-            None => {
-                for app in apps {
-                    app.fleet.at(moment).await?;
-                }
-            }
-        }
-        Ok(fleets)
+        Ok(past)
     }
 
     /// Where the state is.

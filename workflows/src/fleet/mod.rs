@@ -19,6 +19,7 @@ mod image;
 mod index;
 mod known;
 mod many;
+mod merged;
 mod network;
 mod past;
 mod placement;
@@ -67,6 +68,7 @@ pub use image::meter::Meter;
 pub use image::object::ImageObject;
 pub use image::progress::UploadProgress;
 pub use image::sourced::SourcedImage;
+pub use merged::{Fleets, of_one_journal};
 pub use network::object::{MadeNetwork, NetworkObject, NetworkState};
 pub use past::{
     difference::{Difference, differences, differences_of},

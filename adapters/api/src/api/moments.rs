@@ -2,13 +2,13 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use tokio::{sync::Semaphore, time::timeout};
 use vsiflow_engine::journal::Offset;
-use vsiflow_workflows::fleet::{Fleet, Moment};
+use vsiflow_workflows::fleet::{Fleets, Moment};
 
 use crate::Problem;
 
@@ -22,8 +22,8 @@ const TURN: Duration = Duration::from_secs(60);
 
 pub(crate) struct Moments {
     turns: Semaphore,
-    /// By the offset behind their newest event, the newest first.
-    known: Mutex<VecDeque<(Offset, Fleet)>>,
+    /// By the offsets behind their newest events, journal by journal; the newest first.
+    known: Mutex<VecDeque<(Vec<Offset>, Arc<Fleets>)>>,
 }
 
 impl Default for Moments {
@@ -37,20 +37,20 @@ impl Default for Moments {
 
 impl Moments {
     /// The fleet as it was at a moment. Cancel safe.
-    pub(crate) async fn at(&self, fleet: &Fleet, moment: Moment) -> Result<Fleet, Problem> {
-        let end = fleet.history().end_of(moment).await?;
-        if let Some(known) = self.known(end) {
+    pub(crate) async fn at(&self, fleets: &Fleets, moment: Moment) -> Result<Arc<Fleets>, Problem> {
+        let ends = fleets.ends_of(moment).await?;
+        if let Some(known) = self.known(&ends) {
             return Ok(known);
         }
         let turn = timeout(TURN, self.turns.acquire()).await;
         let _turn = turn.map_err(|_| Problem::busy("too many moments are asked for at a time"))?;
-        if let Some(known) = self.known(end) {
+        if let Some(known) = self.known(&ends) {
             return Ok(known);
         }
-        let past = fleet.at(moment).await?;
+        let past = Arc::new(fleets.at(moment).await?);
         let forgotten = {
             let mut known = self.lock();
-            known.push_front((past.history().end(), past.clone()));
+            known.push_front((ends, past.clone()));
             let remembered = REMEMBERED.min(known.len());
             known.split_off(remembered)
         };
@@ -61,13 +61,13 @@ impl Moments {
         Ok(past)
     }
 
-    fn known(&self, end: Offset) -> Option<Fleet> {
+    fn known(&self, ends: &[Offset]) -> Option<Arc<Fleets>> {
         let known = self.lock();
-        let found = known.iter().find(|(offset, _)| *offset == end);
-        found.map(|(_, fleet)| fleet.clone())
+        let found = known.iter().find(|(own, _)| own == ends);
+        found.map(|(_, fleets)| fleets.clone())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(Offset, Fleet)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(Vec<Offset>, Arc<Fleets>)>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,6 +5,7 @@
 //! not here.
 
 use axum::body::Bytes;
+use http::StatusCode;
 use tokio::sync::mpsc;
 
 use super::{About, CallerCommand, CommandEnd, CommandLine, CommandRequest};
@@ -60,6 +61,17 @@ pub(crate) struct Printed {
     pub(crate) end: CommandEnd,
 }
 
+impl Printed {
+    /// What went wrong, where something did.
+    pub(crate) fn failure(self) -> Option<Problem> {
+        if self.end.exit == 0 {
+            return None;
+        }
+        let said = String::from_utf8_lossy(&self.err);
+        Some(self.end.problem.unwrap_or_else(|| refused(said.trim_end())))
+    }
+}
+
 /// Does a command to its end, for an answer of its own form.
 pub(crate) async fn collect(
     api: &Api,
@@ -85,6 +97,26 @@ pub(crate) async fn collect(
     };
     let (end, ()) = tokio::join!(api.commands().run(command, output), gather);
     Ok(Printed { out, err, end })
+}
+
+/// What another process of a set said, which tells no more than its words.
+fn refused(said: &str) -> Problem {
+    let code = code(said).unwrap_or(Problem::WRONG);
+    let remedy = "see what was said, and `vsiflow history` of the object";
+    Problem::new(StatusCode::CONFLICT, code, said, remedy)
+}
+
+/// The first code that is named.
+pub(crate) fn code(said: &str) -> Option<&str> {
+    let mut places = said.match_indices("VSI").map(|(at, _)| at);
+    places.find_map(|at| {
+        let code = said.get(at..at.checked_add(7)?)?;
+        let digits = code.get(3..)?;
+        digits
+            .bytes()
+            .all(|digit| digit.is_ascii_digit())
+            .then_some(code)
+    })
 }
 
 fn line(line: &CommandLine) -> Bytes {

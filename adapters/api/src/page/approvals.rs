@@ -8,7 +8,6 @@ use axum::{
     extract::{Path, Query, State},
     response::Response,
 };
-use http::StatusCode;
 use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::Value;
@@ -24,28 +23,25 @@ use super::{
     looked::{Looked, Page, Shown, on_to, operator},
     text,
 };
-use crate::{Caller, Problem, api::Api, v1::ObjectPath};
+use crate::{Caller, CommandRequest, api::Api, commands::run, v1::ObjectPath};
 
-/// The plan that was shown is not the one that waits now.
-const STALE: &str = "VSI0840";
 /// The most changes that one page shows.
 const MOST: usize = 100;
 
 pub(super) async fn list(looked: Looked) -> Shown {
-    let summaries = looked.fleet.vsis().summaries(false).await?;
+    let summaries = looked.fleets.vsi_summaries(false).await?;
     let waiting = summaries.iter().filter(|vsi| vsi.awaits_approval);
     let number = waiting.clone().count();
     let mut vsis = Vec::new();
     for vsi in waiting.take(MOST) {
         vsis.push(
             looked
-                .fleet
-                .vsis()
-                .get(&vsi.metadata.namespace, &vsi.metadata.name)
+                .fleets
+                .vsi(&vsi.metadata.namespace, &vsi.metadata.name)
                 .await?,
         );
     }
-    let pools = looked.fleet.pools().list(false).await?;
+    let pools = looked.fleets.pools(false).await?;
     let pools: Vec<_> = pools
         .iter()
         .filter(|pool| pool.status.proposed_revision.is_some())
@@ -81,7 +77,7 @@ pub(super) fn of_vsi_shown(vsi: &VsiObject, proposal: &Proposal, looked: &Looked
 
 /// A change of a pool's template that waits.
 pub(super) fn of_pool_shown(pool: &PoolObject, looked: &Looked) -> Markup {
-    let (Some(plan), Some(id)) = (&pool.status.proposal, proposal_of(pool)) else {
+    let (Some(plan), Some(id)) = (&pool.status.proposal, pool.proposal_id()) else {
         return html! {};
     };
     let ObjectPath { namespace, name } = named(&pool.metadata.namespace, &pool.metadata.name);
@@ -95,13 +91,6 @@ pub(super) fn of_pool_shown(pool: &PoolObject, looked: &Looked) -> Markup {
         &format!("pool {}", pool.metadata.name),
         looked,
     )
-}
-
-/// Names the change of a template, by what it is a change of and what it leads to.
-fn proposal_of(pool: &PoolObject) -> Option<String> {
-    let status = &pool.status;
-    let to = status.proposed_revision.as_ref()?;
-    Some(format!("{}.{}.{to}", pool.metadata.uid, status.revision))
 }
 
 fn named(namespace: &str, name: &str) -> ObjectPath {
@@ -191,20 +180,7 @@ pub(super) async fn of_vsi(
     Path(target): Path<ObjectPath>,
     Query(approved): Query<Approved>,
 ) -> Result<Response, Page> {
-    let by = operator(caller.as_deref())?.by(REASON);
-    let ObjectPath { namespace, name } = &target;
-    let fleet = api.fleet();
-    if !Box::pin(
-        fleet
-            .vsis()
-            .approve_this(namespace, name, &approved.proposal, by),
-    )
-    .await?
-    {
-        return Err(stale(&format!("vsi/{name}")));
-    }
-    let ObjectPath { namespace, name } = named(namespace, name);
-    Ok(on_to(&format!("/vsi/{namespace}/{name}")))
+    approve(&api, caller.as_deref(), "vsi", &target, &approved).await
 }
 
 pub(super) async fn of_pool(
@@ -213,30 +189,36 @@ pub(super) async fn of_pool(
     Path(target): Path<ObjectPath>,
     Query(approved): Query<Approved>,
 ) -> Result<Response, Page> {
-    let by = operator(caller.as_deref())?.by(REASON);
-    let ObjectPath { namespace, name } = &target;
-    let pool = Box::pin(api.fleet().pools().get(namespace, name)).await?;
-    let waits = proposal_of(&pool).filter(|waits| *waits == approved.proposal);
-    let (uid, to) = match (pool.metadata.uid.parse(), &pool.status.proposed_revision) {
-        (Ok(uid), Some(to)) if waits.is_some() => (uid, to),
-        _ => return Err(stale(&format!("pool/{name}"))),
-    };
-    if !Box::pin(api.fleet().pools().approve_template(uid, to, by)).await? {
-        return Err(stale(&format!("pool/{name}")));
-    }
-    let ObjectPath { namespace, name } = named(namespace, name);
-    Ok(on_to(&format!("/pool/{namespace}/{name}")))
+    approve(&api, caller.as_deref(), "pool", &target, &approved).await
 }
 
 /// As the history says it.
 const REASON: &str = "approved on the page";
 
-fn stale(object: &str) -> Page {
-    let detail = format!("{object}: the change that was shown does not wait any more");
-    let remedy = "look at what waits now, and approve that";
-    Problem {
-        object: object.to_owned(),
-        ..Problem::new(StatusCode::CONFLICT, STALE, detail, remedy)
+/// Has a change approved by the command that does it, in whichever journal of a set it is.
+async fn approve(
+    api: &Api,
+    caller: Option<&Caller>,
+    kind: &str,
+    ObjectPath { namespace, name }: &ObjectPath,
+    approved: &Approved,
+) -> Result<Response, Page> {
+    let caller = operator(caller)?;
+    let words = [
+        "vsiflow",
+        "approve",
+        &format!("{kind}/{name}"),
+        &format!("--namespace={namespace}"),
+        &format!("--proposal={}", approved.proposal),
+        &format!("--reason={REASON}"),
+    ];
+    let request = CommandRequest {
+        args: words.map(str::to_owned).to_vec(),
+        ..CommandRequest::default()
+    };
+    if let Some(problem) = run::collect(api, caller, request).await?.failure() {
+        return Err(problem.into());
     }
-    .into()
+    let ObjectPath { namespace, name } = named(namespace, name);
+    Ok(on_to(&format!("/{kind}/{namespace}/{name}")))
 }

@@ -29,11 +29,8 @@ pub(super) async fn page(
     compared: Query<Compared>,
 ) -> Shown {
     let ObjectPath { namespace, name } = &target;
-    let all = looked
-        .fleet
-        .vsis()
-        .generations(namespace, name, MOST)
-        .await?;
+    let fleet = looked.fleets.that_has(namespace, name).await?;
+    let all = fleet.vsis().generations(namespace, name, MOST).await?;
     let newest = all.first();
     let to = compared.to.or(newest.map(|one| one.generation));
     let before = |one: &&VsiGeneration| to.is_some_and(|to| one.generation < to);
@@ -63,7 +60,7 @@ pub(super) async fn page(
             tbody { @for one in &all { tr {
                 th scope="row" { (one.generation) }
                 td { time { (one.time) } }
-                td { a href={ "/vsi/" (text::segment(namespace)) "/" (text::segment(name)) "?at=" (one.offset) } { (one.offset) } }
+                td { a href={ "/vsi/" (text::segment(namespace)) "/" (text::segment(name)) "?at=" (looked.moment_of(one.offset, &one.time)) } { (one.offset) } }
                 td { (text::visible(&one.actor)) }
                 td { (text::visible(&one.reason)) }
             } } }

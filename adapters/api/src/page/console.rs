@@ -54,7 +54,7 @@ const NOT_OPEN: &str = "VSI0842";
 
 pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Shown {
     let ObjectPath { namespace, name } = &target;
-    let vsi = looked.fleet.vsis().get(namespace, name).await?;
+    let vsi = looked.fleets.vsi(namespace, name).await?;
     let main = html! {
         h1 { "Console of "
             a href=(address::vsi(&vsi.metadata.namespace, &vsi.metadata.name, &looked)) { (text::visible(&vsi.metadata.name)) } }
@@ -102,7 +102,8 @@ async fn live(ObjectPath { namespace, name }: &ObjectPath, looked: &Looked) -> M
 
 /// The end of the log, and where it begins there.
 async fn end(looked: &Looked, namespace: &str, name: &str) -> Result<(u64, Vec<u8>), FleetError> {
-    let log = looked.fleet.history().console_log(namespace, name).await?;
+    let fleet = looked.fleets.that_has(namespace, name).await?;
+    let log = fleet.history().console_log(namespace, name).await?;
     let end = log.end().await?.offset;
     let from = end.saturating_sub(SHOWN);
     let said = log.read(ConsolePosition { offset: from }).await?;

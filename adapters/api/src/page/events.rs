@@ -3,6 +3,7 @@
 use axum::extract::Query;
 use maud::html;
 use serde::Deserialize;
+use vsiflow_workflows::fleet::HistoryLine;
 
 use super::{
     looked::{Looked, Shown},
@@ -13,29 +14,49 @@ use super::{
 const EVENTS: u64 = 200;
 
 /// Which events.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct EventsPageQuery {
-    /// Those before this offset; the newest where it is none.
-    before: Option<u64>,
+    /// Those before this offset, in a set before one of each journal (`12.40.3`); the newest where it is none.
+    before: String,
 }
 
 pub(super) async fn page(looked: Looked, query: Query<EventsPageQuery>) -> Shown {
-    let end = looked.fleet.history().end();
-    let to = query.before.unwrap_or(end).min(end);
-    let from = to.saturating_sub(EVENTS);
-    let length = usize::try_from(to.saturating_sub(from)).unwrap_or_default();
-    let lines = match length {
-        0 => Vec::new(),
-        length => looked.fleet.history().events(from)?.page(length).await?,
-    };
-    let shown = lines.iter().rev().filter(|line| line.offset < to);
+    let before = before(&query.before);
+    let lines = looked.fleets.events_before(&before, EVENTS).await?;
+    let older = older(&looked, &before, &lines);
     let main = html! {
         h1 { "Events" }
-        (tables::events(shown))
+        (tables::events(lines.iter().rev(), &looked))
         nav.pages aria-label="Pages of the list" {
-            @if from > 0 { a rel="next" href={ "/events?before=" (from) (looked.at.more()) } { "Older" } }
+            @if older.iter().any(|from| *from > 0) {
+                a rel="next" href={ "/events?before=" (text(&older)) (looked.at.more()) } { "Older" }
+            }
         }
     };
     Ok(looked.page("Events", "/events", &main))
+}
+
+fn before(text: &str) -> Vec<u64> {
+    let offsets = text.split('.').map(str::parse);
+    // What is no offset is as if nothing had been asked.
+    offsets.collect::<Result<_, _>>().unwrap_or_default()
+}
+
+fn text(offsets: &[u64]) -> String {
+    let offsets: Vec<_> = offsets.iter().map(u64::to_string).collect();
+    offsets.join(".")
+}
+
+/// What the older events are before: journal by journal, the first that is shown.
+fn older(looked: &Looked, before: &[u64], lines: &[HistoryLine]) -> Vec<u64> {
+    let journals = looked.fleets.all().iter().enumerate();
+    let first = journals.map(|(number, fleet)| {
+        let own = |line: &&HistoryLine| usize::from(line.journal.unwrap_or_default()) == number;
+        let end = fleet.history().end();
+        let to = before.get(number).map_or(end, |before| end.min(*before));
+        let first = lines.iter().find(own).map(|line| line.offset);
+        first.unwrap_or(to)
+    });
+    first.collect()
 }

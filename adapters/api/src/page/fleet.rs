@@ -32,8 +32,8 @@ pub(super) struct Filter {
 }
 
 pub(super) async fn page(looked: Looked, filter: Query<Filter>) -> Shown {
-    let all = looked.fleet.vsis().summaries(false).await?;
-    let paused = looked.fleet.braked();
+    let all = looked.fleets.vsi_summaries(false).await?;
+    let paused = looked.fleets.braked();
     let phases = phases(&all);
     let total = all.len();
     let waiting = all.iter().filter(|vsi| vsi.awaits_approval).count();

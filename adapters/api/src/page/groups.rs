@@ -17,7 +17,7 @@ use crate::v1::ObjectPath;
 const EVENTS: usize = 50;
 
 pub(super) async fn list(looked: Looked) -> Shown {
-    let groups = Box::pin(looked.fleet.groups().list(false)).await?;
+    let groups = Box::pin(looked.fleets.groups(false)).await?;
     let main = html! {
         h1 { "Groups" }
         @if groups.is_empty() { p { "There is no group." } }
@@ -54,9 +54,9 @@ fn address(group: &GroupObject, looked: &Looked) -> String {
 
 pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Shown {
     let ObjectPath { namespace, name } = &target;
-    let group = Box::pin(looked.fleet.groups().get(namespace, name)).await?;
+    let group = Box::pin(looked.fleets.group(namespace, name)).await?;
     let own = format!("group/{name}");
-    let history = Box::pin(looked.fleet.history().lines(namespace, &own)).await?;
+    let history = Box::pin(looked.history(namespace, &own)).await?;
     let status = &group.status;
     let own_namespace = &group.metadata.namespace;
     let main = html! {
@@ -77,7 +77,7 @@ pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Show
             (text::visible(&serde_json::to_string_pretty(&group.spec).unwrap_or_default()))
         }
         h2 { "Newest events" }
-        (tables::events(history.iter().rev().take(EVENTS)))
+        (tables::events(history.iter().rev().take(EVENTS), &looked))
     };
     Ok(looked.page(&group.metadata.name, "", &main))
 }

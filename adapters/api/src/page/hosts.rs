@@ -19,7 +19,7 @@ const VSIS: usize = 250;
 const EVENTS: usize = 50;
 
 pub(super) async fn list(looked: Looked) -> Shown {
-    let hosts = looked.fleet.hosts().list().await?;
+    let hosts = looked.fleets.hosts().await?;
     let main = html! {
         h1 { "Hosts" }
         div.wide tabindex="0" role="region" aria-label="Hosts" { table {
@@ -95,22 +95,18 @@ pub(super) struct HostPath {
 }
 
 pub(super) async fn page(Path(HostPath { host: name }): Path<HostPath>, looked: Looked) -> Shown {
-    let hosts = looked.fleet.hosts().list().await?;
+    let hosts = looked.fleets.hosts().await?;
     let host = hosts.iter().find(|host| host.name == name);
     let host = host.ok_or_else(|| {
         let detail = format!("there is no host {name}");
         let remedy = "`vsiflow get hosts` lists them";
         Problem::new(http::StatusCode::NOT_FOUND, NO_HOST, detail, remedy)
     })?;
-    let vsis = looked.fleet.vsis().summaries(false).await?;
+    let vsis = looked.fleets.vsi_summaries(false).await?;
     let vsis: Vec<_> = vsis.iter().filter(|vsi| vsi.host == name).collect();
     let shown: Vec<&VsiSummary> = vsis.iter().take(VSIS).map(|vsi| &***vsi).collect();
-    let images = looked.fleet.images().list().await?;
-    let history = looked
-        .fleet
-        .history()
-        .lines("", &format!("host/{name}"))
-        .await?;
+    let images = looked.fleets.images().await?;
+    let history = looked.history("", &format!("host/{name}")).await?;
     let main = html! {
         h1 { "Host " (text::visible(&name)) " " (status(host)) }
         p { (remarks(host)) }
@@ -133,7 +129,7 @@ pub(super) async fn page(Path(HostPath { host: name }): Path<HostPath>, looked: 
         h2 { "Images" }
         (tables::images(images.iter().filter(|image| image.host == name), &looked))
         h2 { "Newest events" }
-        (tables::events(history.iter().rev().take(EVENTS)))
+        (tables::events(history.iter().rev().take(EVENTS), &looked))
     };
     Ok(looked.page(&name, "", &main))
 }

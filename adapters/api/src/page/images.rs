@@ -8,7 +8,7 @@ use super::{
 };
 
 pub(super) async fn page(looked: Looked) -> Shown {
-    let images = looked.fleet.images().list().await?;
+    let images = looked.fleets.images().await?;
     let main = html! {
         h1 { "Images" }
         (tables::images(images.iter(), &looked))

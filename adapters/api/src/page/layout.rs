@@ -2,7 +2,10 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use super::{moment::At, text};
+use super::{
+    moment::{At, Slider},
+    text,
+};
 
 const PAGES: [(&str, &str); 8] = [
     ("/", "Fleet"),
@@ -54,9 +57,8 @@ pub(super) fn link(path: &str, at: Option<&At>) -> String {
     }
 }
 
-/// The slider over the journal, and what the page is of.
+/// The slider over the journal, or over the time of a set of them, and what the page is of.
 fn moment(at: &At) -> Markup {
-    let newest = at.end.saturating_sub(1);
     let now: Vec<_> = at
         .others
         .iter()
@@ -65,19 +67,36 @@ fn moment(at: &At) -> Markup {
     html! {
         form #moment method="get" role="search" aria-label="Moment of the journal" {
             @for (key, value) in &at.others { input type="hidden" name=(key) value=(value); }
-            label for="at" { "Offset" }
-            input #at type="range" name="at" min="0" max=(newest) value=(at.shown)
-                aria-describedby="shown";
+            (slider(at.slider))
             button { "Show" }
             span #when {
                 @match at.asked {
                     Some(_) => {
-                        strong #shown { "As of offset " (at.shown) ", " time { (at.time) } }
+                        strong #shown { "As of " @if let Slider::Offsets { shown, .. } = at.slider { "offset " (shown) ", " }
+                            time { (at.time) } }
                         " " a href={ "?" (now.join("&")) } { "Now" }
                     }
-                    None => span #shown { "Now, offset " (at.shown) },
+                    None => span #shown { "Now" @match at.slider {
+                        Slider::Offsets { shown, .. } => { ", offset " (shown) }
+                        Slider::Seconds { .. } => { ", " time { (at.time) } }
+                    } },
                 }
             }
         }
+    }
+}
+
+fn slider(slider: Slider) -> Markup {
+    let (name, label, first, newest, shown) = match slider {
+        Slider::Offsets { newest, shown } => ("at", "Offset", 0, newest, shown),
+        Slider::Seconds {
+            first,
+            newest,
+            shown,
+        } => ("time", "Time", first, newest, shown),
+    };
+    html! {
+        label for="at" { (label) }
+        input #at type="range" name=(name) min=(first) max=(newest) value=(shown) aria-describedby="shown";
     }
 }

@@ -20,6 +20,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 use vsiflow_engine::{Notice, journal::Offset};
+use vsiflow_workflows::fleet::Fleet;
 
 use crate::{
     Problem,
@@ -29,6 +30,8 @@ use crate::{
 
 /// No page is told twice within this time.
 const OFTEN: Duration = Duration::from_millis(50);
+/// How often it is looked how far the journals of a set go.
+const LOOK: Duration = Duration::from_millis(500);
 /// How often something is said where nothing happens.
 const COMMENT: Duration = Duration::from_secs(15);
 
@@ -45,10 +48,15 @@ pub(super) async fn follow(
     Query(query): Query<LiveQuery>,
 ) -> Result<Streamed<Events, ()>, Problem> {
     let place = api.watchers().place()?;
+    let told = match query.from {
+        Some(from) => from,
+        None => api.end().await?,
+    };
     let live = LivePage {
-        notices: api.fleet().notices(),
-        told: query.from.unwrap_or_else(|| api.fleet().history().end()),
+        notices: api.fleet().ok().map(Fleet::notices),
+        told,
         rests: false,
+        looks: 0,
         api,
         _place: place,
     };
@@ -64,11 +72,14 @@ pub(super) async fn follow(
 /// A page that follows.
 struct LivePage {
     api: Api,
-    notices: Receiver<Notice>,
+    /// What tells of something new; nothing does of the journals of a set, which are looked at instead.
+    notices: Option<Receiver<Notice>>,
     /// The offset behind the event that it was told of last.
     told: Offset,
     /// Whether it was told just now.
     rests: bool,
+    /// How often it was looked since something was said, where nothing tells.
+    looks: u32,
     _place: OwnedSemaphorePermit,
 }
 
@@ -78,16 +89,25 @@ impl LivePage {
         if std::mem::take(&mut self.rests) {
             sleep(OFTEN).await;
             // What was missed is in the end that is read now.
-            self.notices = self.notices.resubscribe();
+            self.notices = self.notices.as_ref().map(Receiver::resubscribe);
         }
         loop {
-            let end = self.api.fleet().history().end();
+            let end = self.api.end().await.ok()?;
             if end > self.told {
                 (self.told, self.rests) = (end, true);
                 let newest = end.saturating_sub(1);
                 return Some(format!("id: {newest}\ndata:\n\n").into());
             }
-            match timeout(COMMENT, self.notices.recv()).await {
+            let Some(notices) = &mut self.notices else {
+                sleep(LOOK).await;
+                self.looks = self.looks.saturating_add(1);
+                if LOOK.saturating_mul(self.looks) >= COMMENT {
+                    self.looks = 0;
+                    return Some(Bytes::from_static(b": \n\n"));
+                }
+                continue;
+            };
+            match timeout(COMMENT, notices.recv()).await {
                 Err(_elapsed) => return Some(Bytes::from_static(b": \n\n")),
                 Ok(Ok(Notice::Ended) | Err(RecvError::Closed)) => return None,
                 Ok(Ok(_) | Err(RecvError::Lagged(_))) => {}

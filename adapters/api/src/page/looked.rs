@@ -1,6 +1,8 @@
 //! What a page is about, and what it answers with: a request becomes the fleet at its moment, and the fleet a
 //! page with the head that keeps it from being more than a page.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{FromRequestParts, Query, State},
     response::{IntoResponse, Response},
@@ -14,9 +16,13 @@ use http::{
 };
 use maud::{Markup, html};
 use serde::Deserialize;
-use vsiflow_workflows::fleet::{Fleet, Moment};
+use vsiflow_engine::clock::{Clock as _, SystemClock};
+use vsiflow_workflows::fleet::{FleetError, Fleets, HistoryLine, Moment};
 
-use super::{layout, moment::At};
+use super::{
+    layout,
+    moment::{At, end_of_second},
+};
 use crate::{Caller, Problem, Rights, api::Api};
 
 /// The type of a page.
@@ -49,15 +55,15 @@ impl IntoResponse for Page {
 
 const REFERRER_POLICY: HeaderName = http::header::REFERRER_POLICY;
 
-/// The fleet that a page is about.
+/// What a page is about.
 pub(super) struct Looked {
-    pub(super) fleet: Fleet,
+    pub(super) fleets: Arc<Fleets>,
     pub(super) at: At,
     pub(super) rights: Rights,
 }
 
 /// What an address says that belongs to one list or moment alone.
-const OWN: [&str; 3] = ["at", "page", "before"];
+const OWN: [&str; 4] = ["at", "time", "page", "before"];
 /// What is kept of an address.
 const OTHERS: usize = 8;
 
@@ -65,6 +71,23 @@ const OTHERS: usize = 8;
 #[serde(default)]
 struct PageQuery {
     at: Option<String>,
+    /// The second that a slider over times was put to, since 1970.
+    time: Option<String>,
+}
+
+impl PageQuery {
+    /// The moment that is asked for. A form sends what nobody filled in, too.
+    fn moment(self) -> Result<Option<Moment>, String> {
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        if let Some(second) = given(self.time) {
+            let second = second
+                .parse::<u64>()
+                .map_err(|error| format!("time: {error}"))?;
+            return Ok(Some(end_of_second(second, SystemClock.now())));
+        }
+        let at = given(self.at).map(|text| text.parse::<Moment>());
+        at.transpose().map_err(|error| error.to_string())
+    }
 }
 
 impl FromRequestParts<Api> for Looked {
@@ -75,12 +98,8 @@ impl FromRequestParts<Api> for Looked {
             .await
             .unwrap_or_else(|never| match never {});
         let query = Query::<PageQuery>::try_from_uri(&parts.uri).unwrap_or_default();
-        // A form sends what nobody filled in, too.
-        let asked = query.0.at.filter(|text| !text.is_empty());
-        let asked = asked.map(|text| text.parse::<Moment>()).transpose();
-        let asked = asked.map_err(|error| {
-            refused(&Problem::wrong(StatusCode::BAD_REQUEST, error.to_string()))
-        })?;
+        let asked = query.0.moment();
+        let asked = asked.map_err(|why| refused(&Problem::wrong(StatusCode::BAD_REQUEST, why)))?;
         let others = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).unwrap_or_default();
         let others = others.0.into_iter();
         let others =
@@ -97,16 +116,27 @@ impl FromRequestParts<Api> for Looked {
 
 impl Looked {
     async fn of(api: &Api, asked: Option<Moment>, rights: Rights) -> Result<Self, Problem> {
-        let fleet = api.fleet_at(asked).await?;
-        let newest = fleet.history().newest_event().await?;
-        let at = At {
-            asked,
-            end: api.fleet().history().end(),
-            shown: newest.as_ref().map_or(0, |(offset, _)| *offset),
-            time: newest.map(|(_, time)| time).unwrap_or_default(),
-            others: Vec::new(),
-        };
-        Ok(Self { fleet, at, rights })
+        let fleets = api.fleets_at(asked).await?;
+        let at = At::of(api, &fleets, asked).await?;
+        Ok(Self { fleets, at, rights })
+    }
+
+    /// The history of an object.
+    pub(super) async fn history(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Vec<HistoryLine>, FleetError> {
+        self.fleets.history(namespace, name).await
+    }
+
+    /// The moment of an event in an address: of a set it is its time, as an offset is one of a journal.
+    pub(super) fn moment_of(&self, offset: u64, time: &str) -> String {
+        if self.fleets.are_several() {
+            time.to_owned()
+        } else {
+            offset.to_string()
+        }
     }
 
     /// Whether who asks may change something of what is shown: the past is as it is.
@@ -156,8 +186,8 @@ impl From<Problem> for Page {
     }
 }
 
-impl From<vsiflow_workflows::fleet::FleetError> for Page {
-    fn from(error: vsiflow_workflows::fleet::FleetError) -> Self {
+impl From<FleetError> for Page {
+    fn from(error: FleetError) -> Self {
         refused(&error.into())
     }
 }

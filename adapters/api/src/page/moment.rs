@@ -1,24 +1,95 @@
-//! The moment of the journal that a page shows.
+//! The moment that a page shows.
 
-use vsiflow_workflows::fleet::Moment;
+use vsiflow_engine::model::Timestamp;
+use vsiflow_workflows::fleet::{Fleets, Moment};
+
+use crate::{Problem, api::Api};
 
 /// What a page shows is of: now, or a moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct At {
     /// What the address says; none for now.
     pub(super) asked: Option<Moment>,
-    /// The offset behind the newest event of the journal, and behind that of this moment.
+    /// How many events there are now: it grows with each.
     pub(super) end: u64,
-    pub(super) shown: u64,
+    /// What the slider goes over.
+    pub(super) slider: Slider,
     /// When the newest event that is shown was recorded.
     pub(super) time: String,
     /// What else the address says, which the slider keeps.
     pub(super) others: Vec<(String, String)>,
 }
 
+/// What the slider goes over, and where it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slider {
+    /// The offsets of a journal; the newest one, and the newest that is shown.
+    Offsets { newest: u64, shown: u64 },
+    /// The seconds since 1970 in which the journals of a set have events.
+    Seconds { first: u64, newest: u64, shown: u64 },
+}
+
+impl Default for Slider {
+    fn default() -> Self {
+        Self::Offsets {
+            newest: 0,
+            shown: 0,
+        }
+    }
+}
+
 impl At {
+    /// What is shown of `fleets`, that were asked for at that moment.
+    pub(super) async fn of(
+        api: &Api,
+        fleets: &Fleets,
+        asked: Option<Moment>,
+    ) -> Result<Self, Problem> {
+        let (offset, time) = fleets.newest_event().await?.unwrap_or_default();
+        let end = api.end().await?;
+        let slider = if fleets.are_several() {
+            seconds(api, &time).await?
+        } else {
+            Slider::Offsets {
+                newest: end.saturating_sub(1),
+                shown: offset,
+            }
+        };
+        Ok(Self {
+            asked,
+            end,
+            slider,
+            time,
+            others: Vec::new(),
+        })
+    }
+
     /// The moment for the end of an address that has a query already.
     pub(super) fn more(&self) -> String {
         self.asked.map(|at| format!("&at={at}")).unwrap_or_default()
     }
+}
+
+async fn seconds(api: &Api, shown: &str) -> Result<Slider, Problem> {
+    let now = api.fleets().await?;
+    let newest = now.newest_event().await?.map(|(_, time)| second_of(&time));
+    let first = now.first_event().await?;
+    Ok(Slider::Seconds {
+        first: first.map_or(0, |Timestamp(millis)| millis.div_euclid(1000)),
+        newest: newest.unwrap_or_default(),
+        shown: second_of(shown),
+    })
+}
+
+fn second_of(time: &str) -> u64 {
+    match time.parse() {
+        Ok(Moment::Time(Timestamp(millis))) => millis.div_euclid(1000),
+        _ => 0,
+    }
+}
+
+/// The end of a second, as far as it has come.
+pub(super) fn end_of_second(second: u64, now: Timestamp) -> Moment {
+    let millis = second.saturating_mul(1000).saturating_add(999);
+    Moment::Time(Timestamp(millis.min(now.0)))
 }

@@ -16,7 +16,7 @@ use crate::v1::ObjectPath;
 const EVENTS: usize = 50;
 
 pub(super) async fn list(looked: Looked) -> Shown {
-    let pools = looked.fleet.pools().list(false).await?;
+    let pools = looked.fleets.pools(false).await?;
     let main = html! {
         h1 { "Pools" }
         @if pools.is_empty() { p { "There is no pool of VSIs." } }
@@ -49,9 +49,9 @@ fn table(pools: &[PoolObject], looked: &Looked) -> Markup {
 
 pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Shown {
     let ObjectPath { namespace, name } = &target;
-    let pool = Box::pin(looked.fleet.pools().get(namespace, name)).await?;
+    let pool = Box::pin(looked.fleets.pool(namespace, name)).await?;
     let own = format!("pool/{name}");
-    let history = Box::pin(looked.fleet.history().lines(namespace, &own)).await?;
+    let history = Box::pin(looked.history(namespace, &own)).await?;
     let status = &pool.status;
     let main = html! {
         h1 { "Pool " (text::visible(&pool.metadata.name)) " " (state(status.phase)) }
@@ -73,7 +73,7 @@ pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Show
             (text::visible(&serde_json::to_string_pretty(&pool.spec).unwrap_or_default()))
         }
         h2 { "Newest events" }
-        (tables::events(history.iter().rev().take(EVENTS)))
+        (tables::events(history.iter().rev().take(EVENTS), &looked))
     };
     Ok(looked.page(&pool.metadata.name, "", &main))
 }

@@ -89,7 +89,7 @@ pub(super) fn upload(upload: &UploadProgress) -> Markup {
 }
 
 /// Events, each with what it says.
-pub(super) fn events<'a>(lines: impl Iterator<Item = &'a HistoryLine>) -> Markup {
+pub(super) fn events<'a>(lines: impl Iterator<Item = &'a HistoryLine>, looked: &Looked) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label="Events" { table {
             thead { tr {
@@ -97,15 +97,17 @@ pub(super) fn events<'a>(lines: impl Iterator<Item = &'a HistoryLine>) -> Markup
                 th scope="col" { "Event" } th scope="col" { "Step" } th scope="col" { "Took" }
                 th scope="col" { "Actor" } th scope="col" { "Words" }
             } }
-            tbody { @for line in lines { (event_row(line)) } }
+            tbody { @for line in lines { (event_row(line, looked)) } }
         } }
     }
 }
 
-fn event_row(line: &HistoryLine) -> Markup {
+fn event_row(line: &HistoryLine, looked: &Looked) -> Markup {
     html! {
         tr {
-            td { a href={ "?at=" (line.offset) } { (line.offset) } }
+            td { a href={ "?at=" (looked.moment_of(line.offset, &line.time)) } {
+                @if let Some(journal) = line.journal { (journal) ":" } (line.offset)
+            } }
             td { time { (line.time) } }
             td { (text::visible(&line.entity)) }
             th scope="row" { (line.kind) }

@@ -31,9 +31,10 @@ pub(super) async fn page(
     Query(drawn): Query<DrawnRun>,
 ) -> Shown {
     let ObjectPath { namespace, name } = &target;
-    let vsi = looked.fleet.vsis().get(namespace, name).await?;
-    let runs = looked.fleet.history().run_graphs(namespace, name).await?;
-    let history = looked.fleet.history().lines(namespace, name).await?;
+    let vsi = looked.fleets.vsi(namespace, name).await?;
+    let fleet = looked.fleets.that_has(namespace, name).await?;
+    let runs = fleet.history().run_graphs(namespace, name).await?;
+    let history = looked.history(namespace, name).await?;
     let run = runs.iter().find(|run| run.name == drawn.run);
     let run = run.or(runs.first());
     let main = html! {
@@ -52,7 +53,7 @@ pub(super) async fn page(
             (text::visible(&serde_json::to_string_pretty(&vsi.spec).unwrap_or_default()))
         }
         h2 { "Newest events" }
-        (tables::events(history.iter().rev().take(EVENTS)))
+        (tables::events(history.iter().rev().take(EVENTS), &looked))
     };
     Ok(looked.page(&vsi.metadata.name, "", &main))
 }

@@ -262,7 +262,7 @@ async fn act(
     request: &ActionRequest,
 ) -> Result<ActionResult, Problem> {
     let by = caller.by(&request.reason);
-    let (done, entity) = record(api.fleet(), target, action, request, by).await?;
+    let (done, entity) = record(api.fleet()?, target, action, request, by).await?;
     let wait = Duration::from_secs(request.wait_seconds);
     wait_for(api, ActionResult::of(done), &entity, wait).await
 }
@@ -339,7 +339,7 @@ pub(super) async fn wait_for(
     if wait.is_zero() {
         return Ok(result);
     }
-    match timeout(wait.min(WAIT), api.fleet().decided(entity)).await {
+    match timeout(wait.min(WAIT), api.fleet()?.decided(entity)).await {
         Ok(verdict) => Ok(result.came_out(&verdict?)),
         Err(_) => Ok(result),
     }
@@ -353,7 +353,7 @@ async fn delete_vsi(
 ) -> Answer<ActionResult> {
     let (by, ObjectPath { namespace, name }) = (caller.by(&query.reason), &target);
     let entity = api
-        .fleet()
+        .fleet()?
         .vsis()
         .delete(namespace, name, query.orphan, by)
         .await?;
@@ -368,7 +368,7 @@ async fn delete_disk(
 ) -> Answer<ActionResult> {
     let (by, ObjectPath { namespace, name }) = (caller.by(&query.reason), &target);
     let deletion = api
-        .fleet()
+        .fleet()?
         .disks()
         .delete(namespace, name, query.orphan, by);
     deleted(&api, &deletion.await?, &query).await

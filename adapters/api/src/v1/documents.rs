@@ -157,19 +157,6 @@ fn answer(printed: Printed) -> Answer<Value> {
 fn wrong(said: &str) -> Problem {
     let remedy = "correct the documents; each line names one mistake and its remedy";
     let status = StatusCode::UNPROCESSABLE_ENTITY;
-    let code = code(said).unwrap_or("VSI0201");
+    let code = run::code(said).unwrap_or("VSI0201");
     Problem::new(status, code, said.trim_end(), remedy)
-}
-
-/// The first code that is named.
-fn code(said: &str) -> Option<&str> {
-    let mut places = said.match_indices("VSI").map(|(at, _)| at);
-    places.find_map(|at| {
-        let code = said.get(at..at.checked_add(7)?)?;
-        let digits = code.get(3..)?;
-        digits
-            .bytes()
-            .all(|digit| digit.is_ascii_digit())
-            .then_some(code)
-    })
 }

@@ -73,15 +73,15 @@ async fn events(
 ) -> Result<Streamed<Events, HistoryLine>, Problem> {
     let place = api.watchers().place()?;
     // First of all: what is recorded from now on is among these pages.
-    let tail = api.watchers().join(api.fleet())?;
+    let tail = api.watchers().join(api.fleet()?)?;
     let pages = tail.pages();
-    let end = api.fleet().history().end();
+    let end = api.fleet()?.history().end();
     let from = last_seen(&headers)?.or(query.from).unwrap_or(end);
     if from > end {
         return Err(of_the_future(from, end));
     }
     let watch = Watch {
-        behind: Some(api.fleet().history().events(from)?),
+        behind: Some(api.fleet()?.history().events(from)?),
         next: from,
         pages,
         api,
@@ -170,7 +170,7 @@ impl Watch {
     }
 
     fn look_again(&mut self) -> Option<()> {
-        self.behind = Some(self.api.fleet().history().events(self.next).ok()?);
+        self.behind = Some(self.api.fleet().ok()?.history().events(self.next).ok()?);
         Some(())
     }
 }

@@ -110,12 +110,7 @@ async fn groups(
     State(api): State<Api>,
     Query(query): Query<ListQuery>,
 ) -> Answer<List<GroupObject>> {
-    let mut all = api
-        .fleet_at(query.at)
-        .await?
-        .groups()
-        .list(query.deleted)
-        .await?;
+    let mut all = api.fleets_at(query.at).await?.groups(query.deleted).await?;
     all.retain(|one| query.has(&one.metadata));
     Ok(List::of(all))
 }
@@ -125,9 +120,8 @@ async fn group(
     Path(target): Path<ObjectPath>,
     Query(query): Query<AtQuery>,
 ) -> Answer<GroupObject> {
-    let fleet = api.fleet_at(query.at).await?;
-    let group = fleet.groups().get(&target.namespace, &target.name).await?;
-    Ok(Json(group))
+    let fleets = api.fleets_at(query.at).await?;
+    Ok(Json(fleets.group(&target.namespace, &target.name).await?))
 }
 
 async fn output(
@@ -137,7 +131,7 @@ async fn output(
 ) -> Answer<OutputText> {
     let output = &request.output;
     let found = api
-        .fleet()
+        .fleet()?
         .groups()
         .output(&namespace, &name, output)
         .await?;
@@ -152,7 +146,7 @@ async fn scale(
     Json(request): Json<ScaleGroupRequest>,
 ) -> Answer<ActionResult> {
     let by = caller.by(&request.reason);
-    let fleet = api.fleet();
+    let fleet = api.fleet()?;
     let group = fleet
         .groups()
         .scale(&namespace, &name, &request.pool, request.replicas, by);
@@ -168,7 +162,7 @@ async fn retry(
     request: Option<Json<GroupRequest>>,
 ) -> Answer<ActionResult> {
     let request = request.map(|Json(request)| request).unwrap_or_default();
-    let fleet = api.fleet();
+    let fleet = api.fleet()?;
     let group = fleet.groups().find(&namespace, &name).await?;
     let by = caller.by(&request.reason);
     let done: ActionEffect = fleet.retry(group.clone(), by).await?.into();
@@ -186,7 +180,7 @@ async fn delete(
 ) -> Answer<ActionResult> {
     let by = caller.by(&query.reason);
     let group = api
-        .fleet()
+        .fleet()?
         .groups()
         .delete(&namespace, &name, query.orphan, by);
     let group = group.await?;

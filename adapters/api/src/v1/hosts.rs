@@ -139,12 +139,11 @@ pub(super) fn changes() -> ApiRouter<Api> {
 }
 
 async fn hosts(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<List<HostObject>> {
-    let fleet = api.fleet_at(query.at).await?;
-    Ok(List::of(fleet.hosts().list().await?))
+    Ok(List::of(api.fleets_at(query.at).await?.hosts().await?))
 }
 
 async fn paused(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<PauseShown> {
-    let why = api.fleet_at(query.at).await?.braked();
+    let why = api.fleets_at(query.at).await?.braked();
     Ok(Json(PauseShown {
         on: why.is_some(),
         message: why.map(|why| why.message.to_string()).unwrap_or_default(),
@@ -158,7 +157,7 @@ async fn cordon(
     request: Option<Json<ActionRequest>>,
 ) -> Answer<ActionResult> {
     let by = caller.by(&request.unwrap_or_default().reason);
-    api.fleet().hosts().cordon(&at.host, by).await?;
+    api.fleet()?.hosts().cordon(&at.host, by).await?;
     Ok(Json(ActionResult::of(ActionEffect::Recorded)))
 }
 
@@ -171,7 +170,7 @@ async fn uncordon(
     let request = request.unwrap_or_default();
     let by = caller.by(&request.reason);
     let reached = api
-        .fleet()
+        .fleet()?
         .hosts()
         .uncordon(&at.host, request.start, by)
         .await?;
@@ -192,7 +191,7 @@ async fn drain(
     let by = || caller.by(&request.reason);
     if request.dry_run {
         let vsis = if request.moves {
-            Box::pin(api.fleet().hosts().plan_drain(&at.host)).await?
+            Box::pin(api.fleet()?.hosts().plan_drain(&at.host)).await?
         } else {
             let detail = "dryRun goes with move alone";
             return Err(Problem::wrong(StatusCode::BAD_REQUEST, detail));
@@ -204,10 +203,10 @@ async fn drain(
     }
     let (mut vsis, mut reached) = (Vec::new(), Vec::new());
     if request.moves {
-        (vsis, reached) = Box::pin(api.fleet().hosts().drain_moving(&at.host, by())).await?;
+        (vsis, reached) = Box::pin(api.fleet()?.hosts().drain_moving(&at.host, by())).await?;
     }
     if request.stop || !request.moves {
-        reached.extend(api.fleet().hosts().drain(&at.host, how, by()).await?);
+        reached.extend(api.fleet()?.hosts().drain(&at.host, how, by()).await?);
     }
     Ok(Json(Reached {
         vsis,
@@ -232,6 +231,6 @@ async fn unpause(
 }
 
 async fn brake(api: &Api, caller: &Caller, on: bool, reason: &str) -> Answer<ActionResult> {
-    api.fleet().brake(on, caller.by(reason)).await?;
+    api.fleet()?.brake(on, caller.by(reason)).await?;
     Ok(Json(ActionResult::of(ActionEffect::Recorded)))
 }

@@ -1,5 +1,7 @@
 //! What there is: VSIs, data disks, images, hosts' networks, runs.
 
+use std::sync::Arc;
+
 use aide::axum::{ApiRouter, routing::get_with};
 use axum::{
     Json,
@@ -9,12 +11,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use vsiflow_workflows::fleet::{
-    Difference, DiskObject, Fleet, ImageObject, Metadata, Moment, NetworkObject, RunGraph,
+    Difference, DiskObject, Fleets, ImageObject, Metadata, Moment, NetworkObject, RunGraph,
     RunObject, VsiObject, differences_of,
 };
 
 use super::resource::{Answer, AtQuery, List, ObjectPath, about};
-use crate::api::Api;
+use crate::{Problem, api::Api};
 
 /// Which objects are listed.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -98,12 +100,7 @@ pub(super) fn asks_hosts() -> ApiRouter<Api> {
 }
 
 async fn vsis(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer<List<VsiObject>> {
-    let mut all = api
-        .fleet_at(query.at)
-        .await?
-        .vsis()
-        .list(query.deleted)
-        .await?;
+    let mut all = api.fleets_at(query.at).await?.vsis(query.deleted).await?;
     all.retain(|one| query.has(&one.metadata));
     Ok(List::of(all))
 }
@@ -113,10 +110,8 @@ async fn vsi(
     Path(target): Path<ObjectPath>,
     Query(query): Query<AtQuery>,
 ) -> Answer<VsiObject> {
-    let fleet = api.fleet_at(query.at).await?;
-    Ok(Json(
-        fleet.vsis().get(&target.namespace, &target.name).await?,
-    ))
+    let fleets = api.fleets_at(query.at).await?;
+    Ok(Json(fleets.vsi(&target.namespace, &target.name).await?))
 }
 
 async fn vsi_runs(
@@ -124,12 +119,9 @@ async fn vsi_runs(
     Path(target): Path<ObjectPath>,
     Query(query): Query<AtQuery>,
 ) -> Answer<List<RunGraph>> {
-    let fleet = api.fleet_at(query.at).await?;
-    let runs = fleet
-        .history()
-        .run_graphs(&target.namespace, &target.name)
-        .await?;
-    Ok(List::of(runs))
+    let (fleets, ObjectPath { namespace, name }) = (api.fleets_at(query.at).await?, &target);
+    let fleet = fleets.that_has(namespace, name).await?;
+    Ok(List::of(fleet.history().run_graphs(namespace, name).await?))
 }
 
 /// Which moments are compared.
@@ -155,24 +147,31 @@ async fn vsi_diff(
     Path(target): Path<ObjectPath>,
     Query(query): Query<DiffQuery>,
 ) -> Answer<Differences> {
-    let from = query.from.unwrap_or(Moment::Offset(0));
-    let before = api.fleet_at(Some(from)).await?;
-    let after = api.fleet_at(query.to).await?;
-    let object = async |fleet: Fleet| {
-        let object = fleet.vsis().get(&target.namespace, &target.name).await;
+    let from = match query.from {
+        Some(from) => from,
+        None => first(&api).await?,
+    };
+    let before = api.fleets_at(Some(from)).await?;
+    let after = api.fleets_at(query.to).await?;
+    let object = async |fleets: Arc<Fleets>| {
+        let object = fleets.vsi(&target.namespace, &target.name).await;
         object.map(|object| json!(object))
     };
     let differences = differences_of(object(before).await, object(after).await)?;
     Ok(Json(Differences { differences }))
 }
 
+/// The first moment that there is.
+async fn first(api: &Api) -> Result<Moment, Problem> {
+    let fleets = api.fleets().await?;
+    match fleets.first_event().await? {
+        Some(time) if fleets.are_several() => Ok(Moment::Time(time)),
+        _ => Ok(Moment::Offset(0)),
+    }
+}
+
 async fn disks(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer<List<DiskObject>> {
-    let mut all = api
-        .fleet_at(query.at)
-        .await?
-        .disks()
-        .list(query.deleted)
-        .await?;
+    let mut all = api.fleets_at(query.at).await?.disks(query.deleted).await?;
     all.retain(|one| query.has(&one.metadata));
     Ok(List::of(all))
 }
@@ -182,22 +181,18 @@ async fn disk(
     Path(target): Path<ObjectPath>,
     Query(query): Query<AtQuery>,
 ) -> Answer<DiskObject> {
-    let fleet = api.fleet_at(query.at).await?;
-    Ok(Json(
-        fleet.disks().get(&target.namespace, &target.name).await?,
-    ))
+    let fleets = api.fleets_at(query.at).await?;
+    Ok(Json(fleets.disk(&target.namespace, &target.name).await?))
 }
 
 async fn images(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<List<ImageObject>> {
-    Ok(List::of(
-        api.fleet_at(query.at).await?.images().list().await?,
-    ))
+    Ok(List::of(api.fleets_at(query.at).await?.images().await?))
 }
 
 async fn runs(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<List<RunObject>> {
-    Ok(List::of(api.fleet_at(query.at).await?.history().runs()))
+    Ok(List::of(api.fleets_at(query.at).await?.runs()))
 }
 
 async fn networks(State(api): State<Api>) -> Answer<List<NetworkObject>> {
-    Ok(List::of(api.fleet().networks().list().await?))
+    Ok(List::of(api.fleets().await?.networks().await?))
 }

@@ -138,12 +138,7 @@ fn acts(are_meant: impl Fn(PoolOperation) -> bool) -> ApiRouter<Api> {
 }
 
 async fn pools(State(api): State<Api>, Query(query): Query<ListQuery>) -> Answer<List<PoolObject>> {
-    let mut all = api
-        .fleet_at(query.at)
-        .await?
-        .pools()
-        .list(query.deleted)
-        .await?;
+    let mut all = api.fleets_at(query.at).await?.pools(query.deleted).await?;
     all.retain(|one| query.has(&one.metadata));
     Ok(List::of(all))
 }
@@ -153,10 +148,8 @@ async fn pool(
     Path(target): Path<ObjectPath>,
     Query(query): Query<AtQuery>,
 ) -> Answer<PoolObject> {
-    let fleet = api.fleet_at(query.at).await?;
-    Ok(Json(
-        fleet.pools().get(&target.namespace, &target.name).await?,
-    ))
+    let fleets = api.fleets_at(query.at).await?;
+    Ok(Json(fleets.pool(&target.namespace, &target.name).await?))
 }
 
 async fn scale(
@@ -166,7 +159,7 @@ async fn scale(
     Json(request): Json<ScaleRequest>,
 ) -> Answer<ActionResult> {
     let (by, ObjectPath { namespace, name }) = (caller.by(&request.reason), &target);
-    let fleet = api.fleet();
+    let fleet = api.fleet()?;
     let pool = fleet.pools().scale(namespace, name, request.replicas, by);
     let (pool, result) = (pool.await?, ActionResult::of(ActionEffect::Recorded));
     let wait = Duration::from_secs(request.wait_seconds);
@@ -181,7 +174,7 @@ async fn act(
     request: &PoolRequest,
 ) -> Result<ActionResult, Problem> {
     let by = caller.by(&request.reason);
-    let (done, pool) = record(api.fleet(), target, action, by).await?;
+    let (done, pool) = record(api.fleet()?, target, action, by).await?;
     let wait = Duration::from_secs(request.wait_seconds);
     wait_for(api, ActionResult::of(done), &pool, wait).await
 }
@@ -216,7 +209,7 @@ async fn delete(
     Query(query): Query<DeleteQuery>,
 ) -> Answer<ActionResult> {
     let (by, ObjectPath { namespace, name }) = (caller.by(&query.reason), &target);
-    let fleet = api.fleet();
+    let fleet = api.fleet()?;
     let pool = fleet
         .pools()
         .delete(namespace, name, query.orphan, by)

@@ -134,8 +134,8 @@ async fn snapshots(
     State(api): State<Api>,
     Query(query): Query<ListQuery>,
 ) -> Answer<List<SnapshotObject>> {
-    let fleet = api.fleet_at(query.at).await?;
-    let mut all = fleet.snapshots().list(query.deleted).await?;
+    let fleets = api.fleets_at(query.at).await?;
+    let mut all = fleets.snapshots(query.deleted).await?;
     all.retain(|one| query.has(&one.metadata));
     Ok(List::of(all))
 }
@@ -145,8 +145,8 @@ async fn snapshot(
     Path(ObjectPath { namespace, name }): Path<ObjectPath>,
     Query(query): Query<AtQuery>,
 ) -> Answer<SnapshotObject> {
-    let fleet = api.fleet_at(query.at).await?;
-    Ok(Json(fleet.snapshots().get(&namespace, &name).await?))
+    let fleets = api.fleets_at(query.at).await?;
+    Ok(Json(fleets.snapshot(&namespace, &name).await?))
 }
 
 async fn plan(
@@ -155,7 +155,7 @@ async fn plan(
     Query(query): Query<PlanQuery>,
 ) -> Answer<Plan> {
     let (_, plan) = api
-        .fleet()
+        .fleet()?
         .snapshots()
         .plan_restore(&namespace, &name, scope(query.disks_only))
         .await?;
@@ -177,7 +177,7 @@ async fn take(
         memory: request.memory,
         quiesce: request.quiesce,
     };
-    let taken = api.fleet().snapshots().take(&namespace, &name, asked, by);
+    let taken = api.fleet()?.snapshots().take(&namespace, &name, asked, by);
     let taken = taken.await?;
     let result = ActionResult::of(ActionEffect::Recorded);
     Ok(Json(Taken {
@@ -195,7 +195,7 @@ async fn restore(
     let request = request.map(|Json(request)| request).unwrap_or_default();
     let by = caller.by(&request.reason);
     let (vsi, _) = api
-        .fleet()
+        .fleet()?
         .snapshots()
         .restore(&namespace, &name, scope(request.disks_only), by)
         .await?;
@@ -211,7 +211,7 @@ async fn delete(
     Query(query): Query<DeleteQuery>,
 ) -> Answer<ActionResult> {
     let by = caller.by(&query.reason);
-    let fleet = api.fleet();
+    let fleet = api.fleet()?;
     let deletion = fleet
         .snapshots()
         .delete(&namespace, &name, query.orphan, by);

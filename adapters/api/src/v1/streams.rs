@@ -74,18 +74,11 @@ async fn history(
     Query(query): Query<FollowQuery>,
 ) -> Result<Streamed<Lines, HistoryLine>, Problem> {
     // Once more by its entity: a name may be another's later.
-    let first = api
-        .fleet()
-        .history()
-        .lines(&target.namespace, &target.name)
-        .await?;
+    let (fleets, ObjectPath { namespace, name }) = (api.fleets().await?, &target);
+    let fleet = fleets.that_has(namespace, name).await?;
+    let first = fleet.history().lines(namespace, name).await?;
     let entity = if query.follow {
-        Some(
-            api.fleet()
-                .vsis()
-                .find(&target.namespace, &target.name)
-                .await?,
-        )
+        Some(fleet.vsis().find(namespace, name).await?)
     } else {
         None
     };
@@ -97,14 +90,12 @@ async fn disk_history(
     Path(target): Path<ObjectPath>,
     Query(query): Query<FollowQuery>,
 ) -> Result<Streamed<Lines, HistoryLine>, Problem> {
-    let ObjectPath { namespace, name } = &target;
-    let first = api
-        .fleet()
-        .history()
-        .lines(namespace, &format!("disk/{name}"))
-        .await?;
+    let (fleets, ObjectPath { namespace, name }) = (api.fleets().await?, &target);
+    let object = format!("disk/{name}");
+    let fleet = fleets.that_has(namespace, &object).await?;
+    let first = fleet.history().lines(namespace, &object).await?;
     let entity = if query.follow {
-        Some(api.fleet().disks().find(namespace, name).await?)
+        Some(fleet.disks().find(namespace, name).await?)
     } else {
         None
     };
@@ -123,7 +114,9 @@ fn told(
     let more = stream::unfold((api, entity, from), |(api, entity, mut from)| async move {
         let entity = entity?;
         sleep(POLL).await;
-        let lines = api.fleet().history().lines_of(&entity).await.ok()?;
+        let fleets = api.fleets().await.ok()?;
+        let fleet = fleets.that_knows(&entity)?;
+        let lines = fleet.history().lines_of(&entity).await.ok()?;
         let lines = since(lines, &mut from);
         Some((lines, (api, Some(entity), from)))
     });
@@ -155,11 +148,9 @@ async fn logs(
     Path(target): Path<ObjectPath>,
     Query(query): Query<FollowQuery>,
 ) -> Result<Streamed<Console, String>, Problem> {
-    let log = api
-        .fleet()
-        .history()
-        .console_log(&target.namespace, &target.name)
-        .await?;
+    let (fleets, ObjectPath { namespace, name }) = (api.fleets().await?, &target);
+    let fleet = fleets.that_has(namespace, name).await?;
+    let log = fleet.history().console_log(namespace, name).await?;
     let first = log.read(ConsolePosition { offset: query.from }).await?;
     let more = stream::unfold(Some((log, first.next)), move |state| async move {
         let (open_log, at) = state?;

@@ -51,6 +51,10 @@ impl Targets {
 pub(crate) struct ApproveArgs {
     #[command(flatten)]
     pub(crate) targets: Targets,
+    /// Approve this change and no other: the `id` of `status.proposal` of a VSI, or `UID.REVISION.PROPOSED-REVISION` of a
+    /// pool. Where something else waits by then, nothing is approved (VSI0840).
+    #[arg(long, value_name = "ID", conflicts_with_all = ["labels", "field_selector", "all"])]
+    pub(crate) proposal: Option<String>,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
 }

@@ -1,10 +1,12 @@
 //! `approve`: lets changes go on that wait for somebody's word.
 
+use vsiflow_engine::executor::By;
+
 use crate::{
     actor,
     args::{ApproveArgs, Common, without_kind},
     compose::App,
-    exit::CommandOutcome,
+    exit::{CommandOutcome, Exit, ExitProblem},
     work,
 };
 
@@ -20,9 +22,14 @@ pub(super) async fn run(common: &Common, args: ApproveArgs) -> CommandOutcome {
         .iter()
         .cloned()
         .partition(|name| work::pool_name(name).is_some());
-    app.fleet.vsis().approve(namespace, &vsis, by()).await?;
-    for name in pools.iter().filter_map(|name| work::pool_name(name)) {
-        app.fleet.pools().approve(namespace, name, by()).await?;
+    match &args.proposal {
+        Some(proposal) => Box::pin(one(&app, (namespace, &names), proposal, by())).await?,
+        None => {
+            app.fleet.vsis().approve(namespace, &vsis, by()).await?;
+            for name in pools.iter().filter_map(|name| work::pool_name(name)) {
+                app.fleet.pools().approve(namespace, name, by()).await?;
+            }
+        }
     }
     let targets = work::targets_named(&app, namespace, &names).await?;
     work::tell_recorded(&app, &args.wait, &targets, "is approved");
@@ -30,4 +37,42 @@ pub(super) async fn run(common: &Common, args: ApproveArgs) -> CommandOutcome {
     let exit = work::until_decided(&app, common, &args.wait, &targets, until, "").await?;
     app.close().await;
     Ok(exit)
+}
+
+/// Approves one change and no other.
+async fn one(
+    app: &App,
+    (namespace, names): (&str, &[String]),
+    proposal: &str,
+    by: By,
+) -> Result<(), ExitProblem> {
+    let [name] = names else {
+        let message = "--proposal is the change of one VSI or pool";
+        let remedy = "name that one alone";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
+    };
+    let was_it = match work::pool_name(name) {
+        Some(pool) => {
+            let pools = app.fleet.pools();
+            pools.approve_this(namespace, pool, proposal, by).await?
+        }
+        None => {
+            let vsis = app.fleet.vsis();
+            vsis.approve_this(namespace, name, proposal, by).await?
+        }
+    };
+    if was_it {
+        return Ok(());
+    }
+    let message = "the change that was shown does not wait any more";
+    let remedy = "look at what waits now, and approve that";
+    let object = if name.contains('/') {
+        name.clone()
+    } else {
+        format!("vsi/{name}")
+    };
+    Err(ExitProblem {
+        object,
+        ..ExitProblem::new(Exit::Blocked, "VSI0840", message, remedy)
+    })
 }

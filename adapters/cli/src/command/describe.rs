@@ -28,14 +28,8 @@ async fn of_set(common: &Common, place: &SetPlace, args: &DescribeArgs) -> Comma
     let apps = place.look_at_all(common).await?;
     let described = async {
         let fleets = App::fleets_at(&apps, args.at).await?;
-        let Some((first, others)) = fleets.split_first() else {
-            return Ok(());
-        };
-        let others = others.iter().zip(1..).map(|(fleet, number)| OtherJournal {
-            fleet,
-            is_held: !unheld.contains(&number),
-        });
-        let others: Vec<_> = others.collect();
+        let fleets = fleets.with_unheld(unheld);
+        let (first, others) = (fleets.decides(), fleets.others());
         for (number, name) in args.names().iter().enumerate() {
             separate(args, number);
             match name.strip_prefix(GROUP) {

@@ -5,7 +5,7 @@ mod rows;
 
 use serde::Serialize;
 use serde_json::{Value, json};
-use vsiflow_workflows::fleet::Metadata;
+use vsiflow_workflows::fleet::{Fleets, Metadata};
 
 use self::{
     print::{Listed, Query, Several, print},
@@ -16,7 +16,6 @@ use crate::{
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output::{self, table},
-    shards::merged::Fleets,
     work,
 };
 
@@ -32,7 +31,7 @@ pub(super) async fn run(common: &Common, args: GetArgs) -> CommandOutcome {
     }
     let apps = opened(common, &args).await?;
     let fleets = App::fleets_at(&apps, args.at).await?;
-    let fleet = Fleets::new(fleets).with_unheld(unheld(common).await?);
+    let fleet = fleets.with_unheld(unheld(common).await?);
     if let Some(paused) = fleet.braked() {
         output::warning(&format!(
             "{}; `vsiflow unpause --all` ends it",
@@ -113,7 +112,7 @@ async fn summaries(fleet: &Fleets, query: &mut Query<'_>) -> CommandOutcome {
     let (args, names) = (query.args, query.names);
     let mut all = fleet.vsi_summaries(args.deleted).await?;
     for name in choose(args, names, &mut all, |one| &one.metadata) {
-        fleet.get(&args.scope.namespace, name).await?;
+        fleet.vsi(&args.scope.namespace, name).await?;
     }
     if args.output.is_some() {
         for one in &all {
@@ -134,7 +133,7 @@ async fn vsis(fleet: &Fleets, query: &mut Query<'_>) -> CommandOutcome {
     let (args, names) = (query.args, query.names);
     let mut objects = fleet.vsis(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
-        fleet.get(&args.scope.namespace, name).await?;
+        fleet.vsi(&args.scope.namespace, name).await?;
     }
     let listed = Listed::named("VSIs", "vsi/", names);
     print(query, &listed, rows(objects, named), |objects| {
@@ -146,7 +145,11 @@ async fn pools(fleet: &Fleets, query: &mut Query<'_>) -> CommandOutcome {
     let (args, names) = (query.args, query.names);
     let mut objects = fleet.pools(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
-        fleet.pool(&args.scope.namespace, name).await?;
+        fleet
+            .decides()
+            .pools()
+            .find(&args.scope.namespace, name)
+            .await?;
     }
     let listed = Listed::named("pools", "pool/", names);
     print(query, &listed, rows(objects, named), |objects| {
@@ -158,7 +161,11 @@ async fn groups(fleet: &Fleets, query: &mut Query<'_>) -> CommandOutcome {
     let (args, names) = (query.args, query.names);
     let mut objects = fleet.groups(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
-        fleet.group(&args.scope.namespace, name).await?;
+        fleet
+            .decides()
+            .groups()
+            .find(&args.scope.namespace, name)
+            .await?;
     }
     let listed = Listed::named("groups", "group/", names);
     print(query, &listed, rows(objects, named), |objects| {
@@ -170,7 +177,9 @@ async fn disks(fleet: &Fleets, query: &mut Query<'_>) -> CommandOutcome {
     let (args, names) = (query.args, query.names);
     let mut objects = fleet.disks(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
-        fleet.disk(&args.scope.namespace, name).await?;
+        let (namespace, object) = (&args.scope.namespace, format!("disk/{name}"));
+        let fleet = fleet.that_has(namespace, &object).await?;
+        fleet.disks().find(namespace, name).await?;
     }
     let listed = Listed::named("data disks", "disk/", names);
     print(query, &listed, rows(objects, named), |objects| {
@@ -182,7 +191,9 @@ async fn snapshots(fleet: &Fleets, query: &mut Query<'_>) -> CommandOutcome {
     let (args, names) = (query.args, query.names);
     let mut objects = fleet.snapshots(args.deleted).await?;
     for name in choose(args, names, &mut objects, |object| &object.metadata) {
-        fleet.snapshot(&args.scope.namespace, name).await?;
+        let (namespace, object) = (&args.scope.namespace, format!("snapshot/{name}"));
+        let fleet = fleet.that_has(namespace, &object).await?;
+        fleet.snapshots().find(namespace, name).await?;
     }
     let listed = Listed::named("snapshots", "snapshot/", names);
     print(query, &listed, rows(objects, named), |objects| {
@@ -192,7 +203,7 @@ async fn snapshots(fleet: &Fleets, query: &mut Query<'_>) -> CommandOutcome {
 
 async fn quotas(fleet: &Fleets, query: &mut Query<'_>) -> CommandOutcome {
     let (args, names) = (query.args, query.names);
-    let mut objects = fleet.quota_objects().await?;
+    let mut objects = fleet.quotas().await?;
     if let Some(name) = choose(args, names, &mut objects, |object| &object.metadata)
         .into_iter()
         .next()
@@ -227,7 +238,7 @@ async fn others(fleet: &Fleets, query: &mut Query<'_>, kind: ObjectKind) -> Comm
             unnamed(query, &Listed::OBJECTS, networks, table::networks)
         }
         ObjectKind::Host => {
-            let hosts = fleet.host_objects().await?;
+            let hosts = fleet.hosts().await?;
             let listed = Listed::named("objects", "", names);
             unnamed(query, &listed, hosts, |hosts| {
                 table::hosts(hosts, form(args))

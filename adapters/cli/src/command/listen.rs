@@ -9,12 +9,10 @@ use std::{
 
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use vsiflow_api::{Certificate, Clients, REMOTE, Security, acceptor};
+use vsiflow_api::{Api, Certificate, Clients, REMOTE, Security, acceptor};
 
 use crate::{
     args::ListenArgs,
-    compose::App,
-    daemon,
     exit::{Exit, ExitProblem},
     output, work,
 };
@@ -24,12 +22,12 @@ const CERTIFICATE: &str = "tls/daemon.pem";
 /// Its name. Clients know it by its fingerprint, wherever it is shown.
 const NAME: &str = "vsiflow";
 
-/// Serves where that was asked for; returns only when it cannot.
-pub(super) async fn serve(app: &App, args: &ListenArgs) -> ExitProblem {
+/// Serves where that was asked for; returns only when it cannot. The certificate that is made is in `state`.
+pub(crate) async fn serve(api: &Api, state: &Path, args: &ListenArgs) -> ExitProblem {
     let Some(address) = args.listen else {
         return std::future::pending().await;
     };
-    match serve_at(app, args, address).await {
+    match serve_at(api, state, args, address).await {
         Ok(never) => match never {},
         Err(problem) => problem,
     }
@@ -44,13 +42,14 @@ pub(super) fn deaf(address: SocketAddr, why: Option<io::Error>, option: &str) ->
 }
 
 async fn serve_at(
-    app: &App,
+    api: &Api,
+    state: &Path,
     args: &ListenArgs,
     address: SocketAddr,
 ) -> Result<std::convert::Infallible, ExitProblem> {
     let certificate = match (&args.tls_cert, &args.tls_key) {
         (Some(certificate), Some(key)) => given(certificate.clone(), key.clone()).await?,
-        _ => made(app.state_path()).await?,
+        _ => made(state).await?,
     };
     let acceptor = acceptor(&certificate, Clients::Anybody).map_err(|error| unusable(&error))?;
     let listener = TcpListener::bind(address).await;
@@ -58,7 +57,7 @@ async fn serve_at(
     let address = listener.local_addr().unwrap_or(address);
     output::note(&format!("answering for tokens at {address}"));
     let security = Security::Tls(Arc::new(move || Some(acceptor.clone())));
-    let service = TowerToHyperService::new(daemon::api(app).token_service());
+    let service = TowerToHyperService::new(api.token_service());
     Ok(vsiflow_api::serve(listener, security, service, REMOTE).await)
 }
 

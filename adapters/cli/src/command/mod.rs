@@ -33,7 +33,7 @@ mod host;
 mod image;
 mod journal;
 mod journal_file;
-mod listen;
+pub(crate) mod listen;
 pub(crate) mod logs;
 mod look;
 mod man;

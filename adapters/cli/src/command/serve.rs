@@ -217,7 +217,7 @@ async fn serve(
         never = app.fleet.images().keep_upload_progress() => match never {},
         never = keep_snapshot_schedules(&app, metrics) => match never {},
         ended = resources(cluster, operator) => Err(ended),
-        ended = listen::serve(&app, &args.listen) => Err(ended),
+        ended = listen::serve(&consoles, app.state_path(), &args.listen) => Err(ended),
         ended = Box::pin(traces::keep(&app, args.otlp_endpoint.as_ref())) => Err(ended),
         ended = folder::keep(&app, common, &args.folder) => Err(ended),
         ended = subresources::serve(&app, &args.cluster, subresources, (&consoles, relay)) => Err(ended),

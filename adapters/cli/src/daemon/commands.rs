@@ -11,20 +11,51 @@ use vsiflow_api::{
 use vsiflow_engine::model::Actor;
 use vsiflow_file::InputText;
 
-use super::access::{self, ApiAccess};
+use super::{
+    access::{self, ApiAccess},
+    words,
+};
 use crate::{
     actor,
-    args::Cli,
+    args::{Cli, Common},
     compose::App,
-    exit::{Exit, ExitProblem, IN_USE},
+    exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     output::sink::{self, OutputSink},
     runner,
     work::{self, GivenDocuments},
 };
 
-/// What this process has open, for callers.
-pub(super) struct CallersCommands {
-    pub(super) app: App,
+/// Does callers' commands.
+pub(super) enum CallersCommands {
+    /// With what this process has open.
+    OnJournal(Box<App>),
+    /// On the set that these options name: each finds out itself whom it asks.
+    OnSet(Box<Common>),
+}
+
+impl CallersCommands {
+    fn stays(&self) -> bool {
+        match self {
+            Self::OnJournal(app) => app.stays(),
+            Self::OnSet(_) => true,
+        }
+    }
+
+    async fn done(&self, mut cli: Cli, words: Vec<String>) -> CommandOutcome {
+        match self {
+            Self::OnJournal(app) => {
+                let app = app.as_ref().clone();
+                Box::pin(app.lend(runner::run_to_end(cli))).await
+            }
+            Self::OnSet(own) => {
+                // Whatever a caller names.
+                cli.common.journal.clone_from(&own.journal);
+                cli.common.state.clone_from(&own.state);
+                let work = runner::run_to_end(cli);
+                Box::pin(words::for_caller(words, work)).await
+            }
+        }
+    }
 }
 
 #[async_trait]
@@ -39,7 +70,7 @@ impl Commands for CallersCommands {
             ApiAccess::Looks => Rights::Look,
             ApiAccess::Changes if access::operates(&cli) => Rights::Operate,
             ApiAccess::Changes => Rights::Everything,
-            ApiAccess::Stays if self.app.stays() => Rights::Everything,
+            ApiAccess::Stays if self.stays() => Rights::Everything,
             // The caller goes on trying to get the directory for itself.
             ApiAccess::Stays => return Err(passing()),
             ApiAccess::Here => return Err(unknown()),
@@ -54,9 +85,10 @@ impl Commands for CallersCommands {
             return ended(Exit::Usage, None);
         };
         let sink = Arc::new(OutputSink::default());
-        let work = work::with_files(given(request), runner::run_to_end(cli));
+        let doing = self.done(cli, request.args.clone());
+        let work = work::with_files(given(request), doing);
         let work = actor::for_caller(actor, work);
-        let work = sink::with(sink.clone(), self.app.clone().lend(work));
+        let work = sink::with(sink.clone(), work);
         let mut work = Box::pin(work);
         let done = loop {
             tokio::select! {
@@ -113,7 +145,7 @@ fn ended(exit: Exit, problem: Option<&ExitProblem>) -> CommandEnd {
     }
 }
 
-fn told(problem: &ExitProblem) -> Problem {
+pub(crate) fn told(problem: &ExitProblem) -> Problem {
     let status = match problem.exit {
         Exit::NotFound => StatusCode::NOT_FOUND,
         Exit::Blocked => StatusCode::CONFLICT,

@@ -22,9 +22,9 @@ mod words;
 
 pub(crate) use access::{ApiAccess, refused};
 pub(crate) use client::{Forwarded, ask, ask_at, console, forward_to, may_forward, show};
-pub(crate) use commands::{command_line, given};
+pub(crate) use commands::{command_line, given, told};
 pub(crate) use consent::forward_asking;
 pub(crate) use place::{AGAIN, PATIENCE, SILENT, place, silent};
-pub(crate) use server::{DaemonServer, api};
+pub(crate) use server::{DaemonServer, api, api_of_set};
 pub(crate) use socket::{is_answering, socket};
 pub(crate) use words::words;

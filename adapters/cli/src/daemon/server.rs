@@ -10,12 +10,16 @@ use std::{
 };
 
 use hyper_util::service::TowerToHyperService;
-use tokio::{net::UnixListener, task::JoinHandle};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
-use vsiflow_api::{Api, LOOKING, OWNER, Rights, serve_unix};
+use vsiflow_api::{Api, JournalSet, LOOKING, OWNER, Rights, serve_unix};
 
 use super::{commands::CallersCommands, socket::socket};
 use crate::{
+    args::Common,
     compose::App,
     exit::{Exit, ExitProblem},
     supervisor,
@@ -27,8 +31,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Listens until it is finished or dropped.
 pub(crate) struct DaemonServer {
-    /// Its socket, where it made that itself.
-    path: Option<PathBuf>,
+    /// Its socket, where it made that itself, and which it is.
+    made: Option<(PathBuf, Option<u64>)>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -42,13 +46,41 @@ impl DaemonServer {
         }
         let path = socket(app.state_path());
         if let Some(listener) = activated(&path) {
-            return Some(Self::listening(None, listener, app, Rights::Everything));
+            return Some(Self::listening(
+                None,
+                listener,
+                api(app),
+                Rights::Everything,
+            ));
         }
+        Self::at(path, api(app))
+    }
+
+    /// Begins to listen for the owner of a folder that other processes of a set may have, too: any of them answers for all.
+    /// None where one does.
+    pub(crate) async fn start_for_set(api: &Api, state: &Path) -> Option<Self> {
+        let path = socket(state);
+        if let Some(listener) = activated(&path) {
+            return Some(Self::listening(
+                None,
+                listener,
+                api.clone(),
+                Rights::Everything,
+            ));
+        }
+        // What lies there may be of one that was killed.
+        if UnixStream::connect(&path).await.is_ok() {
+            return None;
+        }
+        Self::at(path, api.clone())
+    }
+
+    fn at(path: PathBuf, api: Api) -> Option<Self> {
         match bind(&path) {
             Ok(listener) => Some(Self::listening(
                 Some(path),
                 listener,
-                app,
+                api,
                 Rights::Everything,
             )),
             Err(error) => {
@@ -64,18 +96,23 @@ impl DaemonServer {
     /// When nobody could get there: it was asked for.
     pub(crate) fn start_to_look(app: &App, path: &Path) -> Result<Self, ExitProblem> {
         if let Some(listener) = activated(path) {
-            return Ok(Self::listening(None, listener, app, Rights::Look));
+            return Ok(Self::listening(None, listener, api(app), Rights::Look));
         }
         let listener = free(path).and_then(|()| bind(path));
         let listener = listener.and_then(|listener| share(path).map(|()| listener));
         let listener = listener.map_err(|error| unusable(path, &error))?;
         let path = path.to_owned();
-        Ok(Self::listening(Some(path), listener, app, Rights::Look))
+        Ok(Self::listening(
+            Some(path),
+            listener,
+            api(app),
+            Rights::Look,
+        ))
     }
 
-    fn listening(path: Option<PathBuf>, listener: UnixListener, app: &App, rights: Rights) -> Self {
+    fn listening(path: Option<PathBuf>, listener: UnixListener, api: Api, rights: Rights) -> Self {
         let stop = CancellationToken::new();
-        let api = api(app);
+        let made = path.map(|path| (path.clone(), inode(&path)));
         let limits = match rights {
             Rights::Look => LOOKING,
             Rights::Operate | Rights::Everything => OWNER,
@@ -87,7 +124,7 @@ impl DaemonServer {
             serve_unix(listener, service, limits, stopped).await;
             api.end_consoles().await;
         });
-        Self { path, stop, task }
+        Self { made, stop, task }
     }
 
     /// Takes no more callers, and lets answers under way end.
@@ -98,7 +135,8 @@ impl DaemonServer {
     }
 
     fn remove(&self) {
-        if let Some(path) = &self.path {
+        // Another one of a set may have put its own in its place.
+        if let Some((path, _)) = self.made.as_ref().filter(|(path, own)| inode(path) == *own) {
             let _ = std::fs::remove_file(path);
         }
     }
@@ -114,7 +152,14 @@ impl Drop for DaemonServer {
 /// What answers others out of what this process has open.
 pub(crate) fn api(app: &App) -> Api {
     let app = app.for_others();
-    Api::new(app.fleet.clone(), Arc::new(CallersCommands { app }))
+    let fleet = app.fleet.clone();
+    Api::new(fleet, Arc::new(CallersCommands::OnJournal(Box::new(app))))
+}
+
+/// What answers others for a whole set, which `common` names.
+pub(crate) fn api_of_set(set: Arc<dyn JournalSet>, common: &Common) -> Api {
+    let commands = CallersCommands::OnSet(Box::new(common.clone()));
+    Api::of_set(set, Arc::new(commands))
 }
 
 /// The socket that a service manager opened there.
@@ -138,6 +183,11 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     std::fs::set_permissions(&new, Permissions::from_mode(0o600))?;
     std::fs::rename(&new, path)?;
     Ok(listener)
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    let found = std::fs::symlink_metadata(path).ok()?;
+    Some(found.ino())
 }
 
 /// What is no socket is somebody's file.

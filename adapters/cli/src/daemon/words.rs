@@ -2,8 +2,20 @@
 
 use crate::args::Cli;
 
-/// The words of this process, with the paths of files made absolute.
+tokio::task_local! {
+    static CALLER: Vec<String>;
+}
+
+/// Does some work for a caller whose command line is this one, in place of this process's.
+pub(super) async fn for_caller<T>(words: Vec<String>, work: impl Future<Output = T>) -> T {
+    CALLER.scope(words, work).await
+}
+
+/// The words of this process, with the paths of files made absolute; those of a caller as the caller sent them.
 pub(crate) fn words(cli: &Cli) -> Vec<String> {
+    if let Ok(words) = CALLER.try_with(Vec::clone) {
+        return words;
+    }
     let files = cli.command.files();
     let absolute = |word: &str| {
         let named = files.iter().find(|file| file.as_os_str() == word);

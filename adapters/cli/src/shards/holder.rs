@@ -5,6 +5,8 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
+    path::Path,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -14,15 +16,21 @@ use tokio::{
     time::{Instant, sleep},
 };
 use tokio_util::sync::CancellationToken;
+use vsiflow_api::Api;
 use vsiflow_postgres::{
     Held, PostgresError, hold,
     shards::{ShardError, ShardSet},
 };
 
-use super::{SetPlace, ask, front, journal, problem, share};
+use super::{
+    SetPlace, ask, front, journal, problem, share,
+    view::{OwnJournals, SetView},
+};
 use crate::{
     args::{Common, ServeArgs},
+    command::listen,
     compose::state_path,
+    daemon::{self, DaemonServer},
     exit::{CommandOutcome, Exit, ExitProblem},
     metrics::Metrics,
     output, supervisor, work,
@@ -30,6 +38,8 @@ use crate::{
 
 /// How often a process says that it lives, and looks what its share is.
 const EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether somebody else still answers the owner of the folder.
+const ANSWERED: Duration = Duration::from_secs(5);
 /// How often old answers are forgotten.
 const TIDY: Duration = Duration::from_secs(600);
 
@@ -45,6 +55,7 @@ struct Process {
     common: Common,
     lasts: Duration,
     service: journal::Service,
+    view: Arc<SetView>,
     running: BTreeMap<u16, Running>,
     tasks: JoinSet<(u16, CommandOutcome)>,
 }
@@ -71,6 +82,8 @@ pub(crate) async fn serve(
         () = work::interrupted() => return Ok(Exit::Done),
     };
     let place = SetPlace::new(set, state_path(common)?);
+    let own = OwnJournals::default();
+    let view = Arc::new(SetView::new(place.clone(), common, own.clone()));
     let mut process = Process {
         name: ask::id(),
         place,
@@ -80,15 +93,34 @@ pub(crate) async fn serve(
             args: Arc::new(args.clone()),
             metrics: metrics.clone(),
             sealer,
+            own,
         },
+        view: view.clone(),
         running: BTreeMap::new(),
         tasks: JoinSet::new(),
     };
-    let outcome = process.share().await;
+    let api = daemon::api_of_set(view, common);
+    let state = process.place.folder().to_owned();
+    let outcome = tokio::select! {
+        outcome = process.share() => outcome,
+        never = answer_owner(&api, &state) => match never {},
+        deaf = listen::serve(&api, &state, &args.listen) => Err(deaf),
+    };
     metrics.ready.store(false, Ordering::Relaxed);
     supervisor::stopping();
     process.end().await;
     outcome
+}
+
+/// Answers the owner of the folder, where no other process that has it does.
+async fn answer_owner(api: &Api, state: &Path) -> Infallible {
+    loop {
+        if let Some(server) = DaemonServer::start_for_set(api, state).await {
+            let _server = server;
+            return std::future::pending().await;
+        }
+        sleep(ANSWERED).await;
+    }
 }
 
 /// A set that is there, or is made; a server that does not answer is waited for.
@@ -125,11 +157,16 @@ fn refuse_options(common: &Common, args: &ServeArgs) -> Result<(), ExitProblem> 
     let given = [
         (common.read_only.is_some(), "--read-only"),
         (args.sign_key.is_some(), "--sign-key"),
-        (args.listen.listen.is_some(), "--listen"),
         (args.cluster.kube, "--kube"),
         (args.folder.dir.is_some(), "--dir"),
         (args.otlp_endpoint.is_some(), "--otlp-endpoint"),
     ];
+    if args.listen.listen.is_some() && args.listen.tls_cert.is_none() {
+        let message = "--listen needs --tls-cert and --tls-key with --shards: a token is for one certificate, and any process \
+                       of the set may be asked";
+        let remedy = "give all processes one certificate and its key";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0762", message, remedy));
+    }
     let Some((_, option)) = given.into_iter().find(|(given, _)| *given) else {
         return Ok(());
     };
@@ -166,6 +203,7 @@ impl Process {
                         // Leases end by themselves, and this process with the first of them.
                         tracing::warn!(%error, "the set is not looked at");
                     }
+                    self.view.tidy();
                     if tidied.elapsed() > TIDY {
                         tidied = Instant::now();
                         let _ = set.forget_answers().await;

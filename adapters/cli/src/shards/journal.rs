@@ -19,6 +19,7 @@ use super::{
     DECIDES, Membership,
     ask::{CommandAnswer, CommandAsked, CommandPart},
     choose, front, members, own, report,
+    view::OwnJournals,
 };
 use crate::{
     actor,
@@ -44,6 +45,7 @@ pub(super) struct Service {
     pub(super) args: Arc<ServeArgs>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) sealer: Sealer,
+    pub(super) own: OwnJournals,
 }
 
 /// Works on a journal until it is told to stop; then lets it go, so that another process has it at
@@ -107,6 +109,7 @@ async fn open_and_serve(
         let journals = members::Journals::new(set, service.sealer.clone(), set_held);
         app.fleet.pools().reach_over(Arc::new(journals));
     }
+    let own = service.own.works_on(shard.number, &app);
     output::note(&format!("serving journal {}", shard.number));
     let counted = metrics::follow(service.metrics.clone(), app.fleet.notices());
     let every = service.args.prune_images_every;
@@ -119,6 +122,7 @@ async fn open_and_serve(
         ended = answer(holder) => ended,
         () = async { counted.await; std::future::pending::<()>().await } => Ok(Exit::Done),
     };
+    drop(own);
     app.close().await;
     outcome
 }

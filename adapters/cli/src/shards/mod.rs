@@ -14,7 +14,7 @@
 //!   for that.
 //! - [`members`]: what the pools and groups of journal 0 ask of all journals.
 //! - [`retry`]: what is stuck of pools and groups, in whichever journals it is.
-//! - [`merged`]: several fleets, looked at as one.
+//! - [`view`]: all journals, for the page and the API of a process.
 //! - [`HostFence`]: the one way of a journal to hosts. It lets through those that are its own.
 //!
 //! Guarantees, beside those of the database's side:
@@ -35,11 +35,11 @@ pub(crate) mod front;
 mod holder;
 mod journal;
 mod members;
-pub(crate) mod merged;
 pub(crate) mod own;
 mod report;
 mod retry;
 mod share;
+mod view;
 
 use std::{
     collections::BTreeSet,
@@ -83,6 +83,11 @@ impl SetPlace {
     pub(crate) fn new(set: ShardSet, place: PathBuf) -> Self {
         let set = Arc::new(set);
         Self { set, place }
+    }
+
+    /// The folder beside it.
+    fn folder(&self) -> &Path {
+        &self.place
     }
 
     /// What a command works with that concerns one of the journals.

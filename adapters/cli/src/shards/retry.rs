@@ -11,7 +11,6 @@ use super::{
     SetPlace,
     ask::{self, CommandPart},
     front::{self, GROUP, POOL},
-    merged::Fleets,
 };
 use crate::{
     args::{Cli, RetryArgs, names_of},
@@ -48,7 +47,7 @@ async fn members(
     place: &SetPlace,
 ) -> Result<BTreeSet<String>, ExitProblem> {
     let apps = place.look_at_all(&cli.common).await?;
-    let fleets = Fleets::new(apps.iter().map(|app| app.fleet.clone()).collect());
+    let fleets = App::all_fleets(&apps)?;
     let found = async {
         let (pools, groups) = (fleets.pools(false).await?, fleets.groups(false).await?);
         let mut found = BTreeSet::new();

@@ -18,6 +18,15 @@ pub struct ProcessRank {
     pub living: usize,
 }
 
+/// How far a journal goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct JournalExtent {
+    /// The offset that its next event has.
+    pub end: u64,
+    /// Whether a process has it.
+    pub is_held: bool,
+}
+
 impl ShardSet {
     /// Says that a process lives, and counts those that do.
     ///
@@ -64,6 +73,30 @@ impl ShardSet {
         Ok(numbers
             .filter(|(_, name)| is_free(name))
             .map(|(number, _)| number)
+            .collect())
+    }
+
+    /// How far each journal goes, by its number, and whether a process has it. A journal that was never opened has no event.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub async fn extents(&self) -> Result<Vec<JournalExtent>, PostgresError> {
+        let names: Vec<_> = (0..self.journals())
+            .map(|number| self.member(number).name)
+            .collect();
+        let select = "SELECT name, next_offset, lease_until > clock_timestamp() \
+            FROM vsiflow.journals WHERE name = ANY($1)";
+        let rows = self.reader().query(select, &[&names]).await?;
+        let extent = |name: &String| {
+            let row = rows.iter().find(|row| row.get::<_, &str>(0) == name);
+            row.map(|row| JournalExtent {
+                end: u64::try_from(row.get::<_, i64>(1)).unwrap_or_default(),
+                is_held: row.get(2),
+            })
+        };
+        Ok(names
+            .iter()
+            .map(|name| extent(name).unwrap_or_default())
             .collect())
     }
 

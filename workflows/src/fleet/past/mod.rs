@@ -65,6 +65,28 @@ impl HistoryHandle<'_> {
             },
         }
     }
+
+    /// The same of one of several journals that are looked at as one: 0 for one that began after that time, and has all
+    /// that it ever had.
+    pub(in crate::fleet) async fn end_among(self, moment: Moment) -> Result<Offset, FleetError> {
+        match self.end_of(moment).await {
+            Err(error) if error.failure.code.as_str() == BEFORE => {
+                match self.first_event().await? {
+                    Some((offset, _)) if offset > 0 => Err(error),
+                    _ => Ok(0),
+                }
+            }
+            end => end,
+        }
+    }
+
+    /// Offset and time of the first event that the journal has.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn first_event(self) -> Result<Option<(Offset, Timestamp)>, FleetError> {
+        self.fleet.recorded_from(0, Offset::MAX).await
+    }
 }
 
 impl Fleet {
@@ -77,27 +99,6 @@ impl Fleet {
     pub async fn at(&self, moment: Moment) -> Result<Self, FleetError> {
         let end = self.history().end_of(moment).await?;
         self.before(end).await
-    }
-
-    /// The same of one of several journals that are looked at as one: one that began after that time, and has all
-    /// that it ever had, held nothing then.
-    ///
-    /// # Errors
-    /// As for [`Fleet::at`].
-    pub async fn at_among(&self, moment: Moment) -> Result<Self, FleetError> {
-        match self.history().end_of(moment).await {
-            Ok(end) => self.before(end).await,
-            Err(error) if error.failure.code.as_str() == BEFORE && self.is_whole().await? => {
-                self.before(0).await
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Whether the journal has its first event, or none.
-    async fn is_whole(&self) -> Result<bool, FleetError> {
-        let first = self.recorded_from(0, Offset::MAX).await?;
-        Ok(first.is_none_or(|(offset, _)| offset == 0))
     }
 
     /// The offset behind the newest event that was recorded by then. Where the clock was set back,
@@ -146,7 +147,7 @@ impl Fleet {
         Ok(FleetError::new(ErrorKind::NotFound, failure))
     }
 
-    async fn before(&self, end: Offset) -> Result<Self, FleetError> {
+    pub(super) async fn before(&self, end: Offset) -> Result<Self, FleetError> {
         let journal = Arc::new(JournalAsOf::new(self.journal.clone(), end));
         let past = Past::load(self.journal.as_ref(), end).await?;
         let secrets = Arc::new(MemorySecrets::new());

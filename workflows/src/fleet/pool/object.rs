@@ -92,6 +92,15 @@ pub struct PoolMember {
     pub leaves: Option<String>,
 }
 
+impl PoolObject {
+    /// Names the change of the template that waits for approval, by what it is a change of and what it leads to.
+    pub fn proposal_id(&self) -> Option<String> {
+        let status = &self.status;
+        let to = status.proposed_revision.as_ref()?;
+        Some(format!("{}.{}.{to}", self.metadata.uid, status.revision))
+    }
+}
+
 impl PoolHandle<'_> {
     /// All pools by namespace and name; with `deleted` those that are gone, too.
     ///

@@ -158,6 +158,29 @@ impl PoolHandle<'_> {
             .map(|_| true)
     }
 
+    /// Approves the very change that an id names ([`PoolObject::proposal_id`]). Tells whether it was the one that waits.
+    ///
+    /// # Errors
+    /// As for [`PoolHandle::approve`].
+    pub async fn approve_this(
+        self,
+        namespace: &str,
+        name: &str,
+        id: &str,
+        by: By,
+    ) -> Result<bool, FleetError> {
+        let pool = Box::pin(self.get(namespace, name)).await?;
+        let waits = pool.proposal_id().filter(|waits| waits == id);
+        match (
+            waits,
+            pool.metadata.uid.parse(),
+            &pool.status.proposed_revision,
+        ) {
+            (Some(_), Ok(uid), Some(to)) => Box::pin(self.approve_template(uid, to, by)).await,
+            _ => Ok(false),
+        }
+    }
+
     /// Refuses commands that change these pools and groups from now on: objects elsewhere say what they
     /// are. Deleting them stays possible.
     pub fn set_owned_elsewhere(self, pools_and_groups: impl IntoIterator<Item = Uuid>) {

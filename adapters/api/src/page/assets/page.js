@@ -81,7 +81,8 @@ const renew = single(async () => {
 // The slider travels as it is moved; the address says where to.
 const travel = single(async (at) => {
   const url = new URL(location.href);
-  url.searchParams.set("at", at);
+  url.searchParams.delete("at");
+  url.searchParams.set(range.name, at);
   url.searchParams.delete("page");
   const text = await get(url);
   if (text === null) return;

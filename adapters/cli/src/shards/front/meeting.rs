@@ -6,7 +6,7 @@ use super::{GROUP, POOL, QUOTA};
 use crate::{
     args::{
         AuditCommand, CliCommand, DeleteArgs, DestroyArgs, ObjectKind, OutputFormat, PauseArgs,
-        RetryArgs, Selection, Sources, Targets, kind_and_names, names_of,
+        RetryArgs, Selection, Sources, Targets, TokenCommand, kind_and_names, names_of,
     },
     work,
 };
@@ -83,7 +83,7 @@ pub(super) fn meeting(command: &CliCommand) -> Meeting<'_> {
         }
         CliCommand::Logs(args) => named(&args.namespace, kind_and_names(&args.words).1),
         CliCommand::Output(args) => named(&args.namespace, vec![format!("{GROUP}{}", args.name())]),
-        CliCommand::Doctor(_) => Meeting::Server,
+        CliCommand::Doctor(_) | CliCommand::Token(TokenCommand::List(_)) => Meeting::Server,
         CliCommand::Audit(AuditCommand::Verify(args)) if args.head.is_none() => {
             Meeting::LooksAtEach
         }
@@ -119,6 +119,11 @@ fn change(command: &CliCommand) -> Meeting<'_> {
         CliCommand::Scale(_) | CliCommand::Cordon(_) | CliCommand::Uncordon(_) => {
             Meeting::Decides(true)
         }
+        CliCommand::Token(TokenCommand::Create(args)) if args.tls_cert.is_none() => {
+            Meeting::Refused("a token is for one certificate, which --tls-cert names")
+        }
+        CliCommand::Token(TokenCommand::Create(_)) => Meeting::Decides(false),
+        CliCommand::Token(TokenCommand::Revoke { .. }) => Meeting::Decides(true),
         CliCommand::Rollback(args) if args.is_of_pool() => Meeting::Decides(false),
         CliCommand::Rollback(args) if args.kind_and_name().0 == ObjectKind::Vsi => {
             let (_, name) = args.kind_and_name();
@@ -352,6 +357,13 @@ mod tests {
             ("pause --all", "again in all journals"),
             ("unpause web", "again default web"),
             ("doctor", "server"),
+            ("token list", "server"),
+            ("token create --role viewer --ttl 1d", "refused"),
+            (
+                "token create --role viewer --ttl 1d --tls-cert a",
+                "once in journal 0",
+            ),
+            ("token revoke a", "again in journal 0"),
             ("console web", "refused"),
             ("create a --image http://x/i.qcow2", "refused"),
             ("host drain a --stop", "refused"),

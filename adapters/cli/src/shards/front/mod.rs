@@ -79,6 +79,7 @@ fn stands_alone(cli: &Cli) -> bool {
     matches!(
         cli.command,
         CliCommand::Serve(_)
+            | CliCommand::Ui(_)
             | CliCommand::Completions { .. }
             | CliCommand::Explain(_)
             | CliCommand::Openapi

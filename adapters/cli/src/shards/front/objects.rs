@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use vsiflow_api::CommandFile;
 use vsiflow_api::CommandRequest;
+use vsiflow_workflows::fleet::Fleets;
 
 use super::{
     QUOTA,
@@ -19,7 +20,6 @@ use crate::{
     shards::{
         DECIDES, SetPlace,
         ask::{CommandAsked, CommandPart},
-        merged::Fleets,
         own,
     },
     work::{self, DISK, Target},
@@ -91,7 +91,7 @@ async fn selected(
     wanted: &SelectedObjects<'_>,
 ) -> Result<Vec<Target>, ExitProblem> {
     let apps = place.look_at_all(common).await?;
-    let fleets = Fleets::new(apps.iter().map(|app| app.fleet.clone()).collect());
+    let fleets = App::all_fleets(&apps)?;
     let found = Box::pin(among(&fleets, wanted)).await;
     App::end(apps, fleets).await;
     let (targets, count) = found?;

@@ -1,0 +1,389 @@
+//! The journals of a set, looked at as one. An object is one journal's alone, so that a list is the lists of all, one after
+//! the other, and whoever wants one object finds the fleet that has it. A journal by itself is a set of one.
+//!
+//! It looks. What is recorded goes through the fleet of one journal.
+
+use std::{any::Any, collections::BTreeSet, sync::Arc};
+
+use vsiflow_engine::{
+    journal::Offset,
+    model::{EntityId, Failure, FailureClass, Timestamp},
+};
+
+use super::{
+    DiskObject, ErrorKind, Fleet, FleetError, GroupObject, HistoryLine, HostObject, ImageObject,
+    Metadata, Moment, NetworkObject, OtherJournal, PoolObject, QuotaObject, RunObject,
+    ServerTypeObject, SnapshotObject, VsiObject, VsiSummary,
+};
+use crate::phase::{self, Phase};
+
+/// The fleets of the journals that are looked at, by their numbers. Every method fails where a journal cannot be read.
+#[derive(Clone)]
+pub struct Fleets {
+    /// That of journal 0, which has pools, groups, quotas and tokens.
+    decides: Fleet,
+    all: Vec<Fleet>,
+    /// The numbers of those that no process works on.
+    unheld: BTreeSet<usize>,
+    /// What they are read from, as long as somebody looks.
+    source: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl From<Fleet> for Fleets {
+    fn from(fleet: Fleet) -> Self {
+        Self::of(fleet, [])
+    }
+}
+
+/// What all fleets list of a kind.
+macro_rules! all {
+    ($self:ident, $kind:ident $(, $argument:expr)?) => {{
+        let mut all = Vec::new();
+        for fleet in &$self.all {
+            all.extend(fleet.$kind().list($($argument)?).await?);
+        }
+        Ok(all)
+    }};
+}
+
+impl Fleets {
+    /// That of journal 0, and those of the others by their numbers.
+    pub fn of(decides: Fleet, others: impl IntoIterator<Item = Fleet>) -> Self {
+        let all = std::iter::once(decides.clone()).chain(others);
+        Self {
+            all: all.collect(),
+            decides,
+            unheld: BTreeSet::new(),
+            source: None,
+        }
+    }
+
+    /// These, and as long as anybody has them, or what they were, what they are read from.
+    #[must_use]
+    pub fn read_from(self, source: Arc<dyn Any + Send + Sync>) -> Self {
+        let source = Some(source);
+        Self { source, ..self }
+    }
+
+    /// These, of which no process works on those with these numbers.
+    #[must_use]
+    pub fn with_unheld(self, unheld: impl IntoIterator<Item = usize>) -> Self {
+        let unheld = unheld.into_iter().collect();
+        Self { unheld, ..self }
+    }
+
+    /// That of journal 0, which has pools, groups, quotas and tokens.
+    pub fn decides(&self) -> &Fleet {
+        &self.decides
+    }
+
+    /// All of them, by their numbers.
+    pub fn all(&self) -> &[Fleet] {
+        &self.all
+    }
+
+    /// Whether they are the journals of a set, and not one by itself.
+    pub fn are_several(&self) -> bool {
+        self.all.len() > 1
+    }
+
+    /// The one of them that has an object, as [`HistoryHandle::lines`](super::HistoryHandle::lines) names it: one that is
+    /// there before one that was. Of a journal by itself it is not asked whether it has it.
+    pub async fn that_has(&self, namespace: &str, name: &str) -> Result<&Fleet, FleetError> {
+        if !self.are_several() {
+            return Ok(&self.decides);
+        }
+        let mut found: Result<&Fleet, FleetError> = Err(FleetError::not_found("VSI", name));
+        for fleet in &self.all {
+            match fleet.entities_named(namespace, name).await {
+                Ok(named) if named.iter().all(|(id, state)| phase::is_gone(id, state)) => {
+                    found = found.or(Ok(fleet));
+                }
+                Ok(_) => return Ok(fleet),
+                Err(error) if error.kind == ErrorKind::NotFound => {
+                    found = found.map_err(|_| error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        found
+    }
+
+    /// The history of an object, as [`HistoryHandle::lines`](super::HistoryHandle::lines) names it; of a set with the number of
+    /// the journal that it is in.
+    pub async fn history(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Vec<HistoryLine>, FleetError> {
+        let fleet = self.that_has(namespace, name).await?;
+        let mut lines = Box::pin(fleet.history().lines(namespace, name)).await?;
+        self.number(&mut lines, fleet);
+        Ok(lines)
+    }
+
+    /// Says of which journal of a set events are.
+    fn number(&self, lines: &mut [HistoryLine], of: &Fleet) {
+        let number = self.all.iter().position(|fleet| std::ptr::eq(fleet, of));
+        let number = number.and_then(|number| u16::try_from(number).ok());
+        let number = number.filter(|_| self.are_several());
+        lines.iter_mut().for_each(|line| line.journal = number);
+    }
+
+    /// The newest events of all journals before these offsets (one a journal; the newest of all where there is none), at most
+    /// so many, the oldest first: by their times, and those of one journal in its order.
+    pub async fn events_before(
+        &self,
+        before: &[Offset],
+        most: u64,
+    ) -> Result<Vec<HistoryLine>, FleetError> {
+        let mut all: Vec<(String, HistoryLine)> = Vec::new();
+        for (number, fleet) in self.all.iter().enumerate() {
+            let end = fleet.history().end();
+            let to = before.get(number).map_or(end, |before| end.min(*before));
+            let from = to.saturating_sub(most);
+            let length = usize::try_from(to.saturating_sub(from)).unwrap_or_default();
+            if length == 0 {
+                continue;
+            }
+            let mut lines = fleet.history().events(from)?.page(length).await?;
+            lines.retain(|line| line.offset < to);
+            self.number(&mut lines, fleet);
+            // A clock that was set back changes no journal's order.
+            let mut newest = String::new();
+            all.extend(lines.into_iter().map(|line| {
+                newest = newest.clone().max(line.time.clone());
+                (newest.clone(), line)
+            }));
+        }
+        all.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let extra = all.len().saturating_sub(most);
+        Ok(all.into_iter().skip(extra).map(|(_, line)| line).collect())
+    }
+
+    /// Which time the first event of all was recorded at; none where they have none.
+    pub async fn first_event(&self) -> Result<Option<Timestamp>, FleetError> {
+        let mut first = None;
+        for fleet in &self.all {
+            let own = fleet.history().first_event().await?;
+            first = first.into_iter().chain(own.map(|(_, at)| at)).min();
+        }
+        Ok(first)
+    }
+
+    /// The one of them that has events of an entity.
+    pub fn that_knows(&self, entity: &EntityId) -> Option<&Fleet> {
+        let mut all = self.all.iter();
+        all.find(|fleet| fleet.history().knows(entity))
+    }
+
+    /// How they were at a moment: of several journals at a time, as an offset is one of a single journal. A journal that began
+    /// later held nothing then.
+    pub async fn at(&self, moment: Moment) -> Result<Self, FleetError> {
+        if !self.are_several() {
+            return Ok(self.decides.at(moment).await?.into());
+        }
+        let (mut past, mut held) = (Vec::new(), false);
+        for end in self.ends_of(moment).await? {
+            held |= end > 0;
+            let fleet = self.all.get(past.len()).unwrap_or(&self.decides);
+            past.push(fleet.before(end).await?);
+        }
+        if !held {
+            // Says when the first of them begins.
+            self.decides.at(moment).await?;
+        }
+        let mut past = past.into_iter();
+        let decides = past.next().unwrap_or_else(|| self.decides.clone());
+        Ok(Self {
+            unheld: self.unheld.clone(),
+            source: self.source.clone(),
+            ..Self::of(decides, past)
+        })
+    }
+
+    /// The offsets behind the newest events that a moment includes, journal by journal; 0 where one began later.
+    pub async fn ends_of(&self, moment: Moment) -> Result<Vec<Offset>, FleetError> {
+        if self.are_several() && matches!(moment, Moment::Offset(_)) {
+            let why = "an offset is one of a journal; a time is one of the whole set";
+            return Err(of_one_journal(
+                why,
+                "name a time, such as 2026-11-22T09:30:00Z",
+            ));
+        }
+        let mut ends = Vec::new();
+        for fleet in &self.all {
+            ends.push(if self.are_several() {
+                fleet.history().end_among(moment).await?
+            } else {
+                fleet.history().end_of(moment).await?
+            });
+        }
+        Ok(ends)
+    }
+
+    /// Offset and time (RFC 3339) of the newest event of all; none where they have none.
+    pub async fn newest_event(&self) -> Result<Option<(Offset, String)>, FleetError> {
+        let mut newest: Option<(Offset, String)> = None;
+        for fleet in &self.all {
+            let own = fleet.history().newest_event().await?;
+            let time =
+                |event: &Option<(Offset, String)>| event.as_ref().map(|(_, time)| time.clone());
+            if time(&own) > time(&newest) {
+                newest = own;
+            }
+        }
+        Ok(newest)
+    }
+
+    /// All but that of journal 0, as it looks at them.
+    pub fn others(&self) -> Vec<OtherJournal<'_>> {
+        let others = self.all.iter().enumerate().skip(1);
+        others
+            .map(|(number, fleet)| OtherJournal {
+                fleet,
+                is_held: !self.unheld.contains(&number),
+            })
+            .collect()
+    }
+
+    /// Why no step is started in one of them.
+    pub fn braked(&self) -> Option<Failure> {
+        self.all.iter().find_map(Fleet::braked)
+    }
+
+    /// What is said of each VSI in a list.
+    pub async fn vsi_summaries(&self, deleted: bool) -> Result<Vec<Arc<VsiSummary>>, FleetError> {
+        let mut all: Vec<Arc<VsiSummary>> = Vec::new();
+        for fleet in &self.all {
+            all.extend(fleet.vsis().summaries(deleted).await?);
+        }
+        if self.are_several() {
+            all.sort_by(|one, other| by_name(&one.metadata, &other.metadata));
+        }
+        Ok(all)
+    }
+
+    /// All VSIs.
+    pub async fn vsis(&self, deleted: bool) -> Result<Vec<VsiObject>, FleetError> {
+        let mut all: Vec<VsiObject> = Vec::new();
+        for fleet in &self.all {
+            all.extend(fleet.vsis().list(deleted).await?);
+        }
+        if self.are_several() {
+            all.sort_by(|one, other| by_name(&one.metadata, &other.metadata));
+        }
+        Ok(all)
+    }
+
+    /// One VSI.
+    pub async fn vsi(&self, namespace: &str, name: &str) -> Result<VsiObject, FleetError> {
+        let fleet = self.that_has(namespace, name).await?;
+        fleet.vsis().get(namespace, name).await
+    }
+
+    /// All pools, with their members wherever they are.
+    pub async fn pools(&self, deleted: bool) -> Result<Vec<PoolObject>, FleetError> {
+        let others = self.others();
+        Box::pin(self.decides.pools().list_over(deleted, &others)).await
+    }
+
+    /// One pool.
+    pub async fn pool(&self, namespace: &str, name: &str) -> Result<PoolObject, FleetError> {
+        let (pools, others) = (self.decides.pools(), self.others());
+        Box::pin(pools.get_over(namespace, name, &others)).await
+    }
+
+    /// All groups, with their members wherever they are.
+    pub async fn groups(&self, deleted: bool) -> Result<Vec<GroupObject>, FleetError> {
+        let others = self.others();
+        Box::pin(self.decides.groups().list_over(deleted, &others)).await
+    }
+
+    /// One group.
+    pub async fn group(&self, namespace: &str, name: &str) -> Result<GroupObject, FleetError> {
+        let (groups, others) = (self.decides.groups(), self.others());
+        Box::pin(groups.get_over(namespace, name, &others)).await
+    }
+
+    /// All data disks.
+    pub async fn disks(&self, deleted: bool) -> Result<Vec<DiskObject>, FleetError> {
+        all!(self, disks, deleted)
+    }
+
+    /// One data disk: one that a journal has made or knows of a VSI.
+    pub async fn disk(&self, namespace: &str, name: &str) -> Result<DiskObject, FleetError> {
+        let mut found = Err(FleetError::not_found("disk", name));
+        for fleet in &self.all {
+            match fleet.disks().get(namespace, name).await {
+                Ok(disk) if disk.status.phase != Phase::Deleted.as_str() => return Ok(disk),
+                Ok(disk) => found = found.or(Ok(disk)),
+                Err(error) if error.kind == ErrorKind::NotFound => {
+                    found = found.map_err(|_| error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        found
+    }
+
+    /// All snapshots.
+    pub async fn snapshots(&self, deleted: bool) -> Result<Vec<SnapshotObject>, FleetError> {
+        all!(self, snapshots, deleted)
+    }
+
+    /// One snapshot.
+    pub async fn snapshot(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<SnapshotObject, FleetError> {
+        let object = format!("snapshot/{name}");
+        let fleet = self.that_has(namespace, &object).await?;
+        fleet.snapshots().get(namespace, name).await
+    }
+
+    /// All quotas, with what is used of them wherever it is.
+    pub async fn quotas(&self) -> Result<Vec<QuotaObject>, FleetError> {
+        let others: Vec<_> = self.all.iter().skip(1).collect();
+        self.decides.quotas().list_over(&others).await
+    }
+
+    /// All networks.
+    pub async fn networks(&self) -> Result<Vec<NetworkObject>, FleetError> {
+        all!(self, networks)
+    }
+
+    /// All hosts.
+    pub async fn hosts(&self) -> Result<Vec<HostObject>, FleetError> {
+        all!(self, hosts)
+    }
+
+    /// All types.
+    pub async fn server_types(&self) -> Result<Vec<ServerTypeObject>, FleetError> {
+        all!(self, server_types)
+    }
+
+    /// All base images.
+    pub async fn images(&self) -> Result<Vec<ImageObject>, FleetError> {
+        all!(self, images)
+    }
+
+    /// All runs.
+    pub fn runs(&self) -> Vec<RunObject> {
+        let all = self.all.iter();
+        all.flat_map(|fleet| fleet.history().runs()).collect()
+    }
+}
+
+/// What is for a journal by itself, and not for several that are looked at as one.
+pub fn of_one_journal(why: &str, remedy: &str) -> FleetError {
+    let message = format!("this is not for a set of journals: {why}");
+    let failure = Failure::new(FailureClass::Blocked, "VSI0764", message).with_remedy(remedy);
+    FleetError::new(ErrorKind::Blocked, failure)
+}
+
+fn by_name(one: &Metadata, other: &Metadata) -> std::cmp::Ordering {
+    (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name))
+}
