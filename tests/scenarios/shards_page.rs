@@ -30,6 +30,20 @@ fn shows(socket: &Path, path: &str, words: &[&str]) -> String {
     })
 }
 
+/// What is said first of something that is followed.
+fn follows(socket: &Path, path: &str) -> String {
+    let mut follow = http::connect(socket);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    follow.write_all(request.as_bytes()).unwrap();
+    let lines = BufReader::new(follow).lines().map(Result::unwrap);
+    let mut said = String::new();
+    for line in lines.take_while(|line| !line.contains("run_closed")) {
+        said.push_str(&line);
+        said.push('\n');
+    }
+    said
+}
+
 #[test]
 fn the_page_of_one_process_shows_the_journals_of_all() {
     let (site, _first, _second, socket) = halves();
@@ -85,6 +99,11 @@ fn the_page_of_one_process_shows_the_journals_of_all() {
     let past = shows(&socket, &format!("/?at={}", time.trim()), &["As of"]);
     assert!(!past.contains("Stopped"), "{past}");
     let _ = http::get(&socket, "/?at=4").is(409);
+    // An event leads to the moment after it.
+    let event = events.split("href=\"?at=3:").nth(1).unwrap();
+    let event = event.split('"').next().unwrap();
+    let then = shows(&socket, &format!("/?at=3:{event}"), &["As of"]);
+    assert!(!then.contains("Stopped"), "{then}");
 }
 
 #[test]
@@ -112,6 +131,22 @@ fn the_resources_of_one_process_are_those_of_all_and_commands_reach_each() {
     http::get(&socket, "/v1/events")
         .is(409)
         .is_problem("VSI0764");
+    let future = "/v1/events?journal=3&from=1000000";
+    http::get(&socket, future).is(400).is_problem("VSI0024");
+    let none = "/v1/events?journal=9";
+    http::get(&socket, none).is(409).is_problem("VSI0764");
+    for journal in 0..4 {
+        let said = follows(&socket, &format!("/v1/events?journal={journal}&from=0"));
+        assert!(said.contains("run_started"), "{said}");
+        let first = format!("\"journal\":{journal}");
+        assert!(said.contains(&first), "{said}");
+    }
+    let began = site.run(&["get", "--at", "1:0", "-o", "name"]).exits(0);
+    assert!(began.stdout.lines().count() < 4, "{}", began.stdout);
+    site.run(&["get", "--at", "9:0"]).exits(4).says("VSI0764");
+    site.run(&["get", "--at", "1:1000000"])
+        .exits(3)
+        .says("VSI0024");
     http::get(&socket, "/v1/virtualservers?at=4")
         .is(409)
         .is_problem("VSI0764");

@@ -26,7 +26,7 @@
 //! GET    /v1/events                                   [?from], server-sent events
 //! ```
 //!
-//! What is listed and shown takes `?at=OFFSET|TIME` and is then as the journal knew it at that moment.
+//! What is listed and shown takes `?at=[JOURNAL:]OFFSET|TIME` and is then as the journal knew it at that moment.
 //!
 //! Objects are those that `-o json` prints. What is asked is recorded when the answer comes; with
 //! `waitSeconds` its outcome is in it, where it was decided so soon.

@@ -103,6 +103,11 @@ impl App {
         let Some(moment) = moment else {
             return Ok(self.fleet.clone());
         };
+        let own = self.inner.shard.as_ref().map(|shard| shard.number);
+        let moment = match moment {
+            Moment::Event { journal, offset } if Some(journal) == own => Moment::Offset(offset),
+            moment => moment,
+        };
         let fleet = self.fleet.at(moment).await?;
         if let Some((offset, time)) = fleet.history().newest_event().await? {
             output::note(&format!("as of offset {offset}, {time}"));

@@ -124,9 +124,7 @@ impl Fleets {
 
     /// Says of which journal of a set events are.
     fn number(&self, lines: &mut [HistoryLine], of: &Fleet) {
-        let number = self.all.iter().position(|fleet| std::ptr::eq(fleet, of));
-        let number = number.and_then(|number| u16::try_from(number).ok());
-        let number = number.filter(|_| self.are_several());
+        let number = self.number_of(of);
         lines.iter_mut().for_each(|line| line.journal = number);
     }
 
@@ -178,8 +176,7 @@ impl Fleets {
         all.find(|fleet| fleet.history().knows(entity))
     }
 
-    /// How they were at a moment: of several journals at a time, as an offset is one of a single journal. A journal that began
-    /// later held nothing then.
+    /// How they were at a moment. A journal of a set that began later held nothing then.
     pub async fn at(&self, moment: Moment) -> Result<Self, FleetError> {
         if !self.are_several() {
             return Ok(self.decides.at(moment).await?.into());
@@ -205,22 +202,46 @@ impl Fleets {
 
     /// The offsets behind the newest events that a moment includes, journal by journal; 0 where one began later.
     pub async fn ends_of(&self, moment: Moment) -> Result<Vec<Offset>, FleetError> {
-        if self.are_several() && matches!(moment, Moment::Offset(_)) {
-            let why = "an offset is one of a journal; a time is one of the whole set";
-            return Err(of_one_journal(
-                why,
-                "name a time, such as 2026-11-22T09:30:00Z",
-            ));
+        if !self.are_several() {
+            return Ok(vec![self.decides.history().end_of(moment).await?]);
         }
+        let (time, known) = match moment {
+            Moment::Time(_) => (moment, None),
+            Moment::Event { journal, offset } => {
+                let time = self.numbered(journal)?.history().time_of(offset).await?;
+                let end = (usize::from(journal), offset.saturating_add(1));
+                (Moment::Time(time), Some(end))
+            }
+            Moment::Offset(_) => {
+                let why = "an offset is one of a journal";
+                let remedy = "name it with its journal, such as 2:41, or a time, such as 2026-11-22T09:30:00Z";
+                return Err(of_one_journal(why, remedy));
+            }
+        };
         let mut ends = Vec::new();
-        for fleet in &self.all {
-            ends.push(if self.are_several() {
-                fleet.history().end_among(moment).await?
-            } else {
-                fleet.history().end_of(moment).await?
+        for (number, fleet) in self.all.iter().enumerate() {
+            ends.push(match known {
+                Some((own, end)) if own == number => end,
+                _ => fleet.history().end_among(time).await?,
             });
         }
         Ok(ends)
+    }
+
+    /// That of a journal.
+    pub fn numbered(&self, journal: u16) -> Result<&Fleet, FleetError> {
+        let last = self.all.len().saturating_sub(1);
+        self.all.get(usize::from(journal)).ok_or_else(|| {
+            let why = format!("it has no journal {journal}");
+            of_one_journal(&why, &format!("name one of 0 to {last}"))
+        })
+    }
+
+    /// The number of one of them in a set; none of one by itself.
+    pub fn number_of(&self, fleet: &Fleet) -> Option<u16> {
+        let number = self.all.iter().position(|own| std::ptr::eq(own, fleet));
+        let number = number.and_then(|number| u16::try_from(number).ok());
+        number.filter(|_| self.are_several())
     }
 
     /// Offset and time (RFC 3339) of the newest event of all; none where they have none.

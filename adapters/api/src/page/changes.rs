@@ -8,6 +8,7 @@ use vsiflow_workflows::fleet::{VsiGeneration, differences};
 use super::{
     address,
     looked::{Looked, Shown},
+    moment::of_event,
     text,
 };
 use crate::v1::ObjectPath;
@@ -31,6 +32,7 @@ pub(super) async fn page(
     let ObjectPath { namespace, name } = &target;
     let fleet = looked.fleets.that_has(namespace, name).await?;
     let all = fleet.vsis().generations(namespace, name, MOST).await?;
+    let journal = looked.fleets.number_of(fleet);
     let newest = all.first();
     let to = compared.to.or(newest.map(|one| one.generation));
     let before = |one: &&VsiGeneration| to.is_some_and(|to| one.generation < to);
@@ -60,7 +62,7 @@ pub(super) async fn page(
             tbody { @for one in &all { tr {
                 th scope="row" { (one.generation) }
                 td { time { (one.time) } }
-                td { a href={ "/vsi/" (text::segment(namespace)) "/" (text::segment(name)) "?at=" (looked.moment_of(one.offset, &one.time)) } { (one.offset) } }
+                td { a href={ "/vsi/" (text::segment(namespace)) "/" (text::segment(name)) "?at=" (of_event(journal, one.offset)) } { (of_event(journal, one.offset)) } }
                 td { (text::visible(&one.actor)) }
                 td { (text::visible(&one.reason)) }
             } } }

@@ -27,7 +27,7 @@ pub(super) async fn page(looked: Looked, query: Query<EventsPageQuery>) -> Shown
     let older = older(&looked, &before, &lines);
     let main = html! {
         h1 { "Events" }
-        (tables::events(lines.iter().rev(), &looked))
+        (tables::events(lines.iter().rev()))
         nav.pages aria-label="Pages of the list" {
             @if older.iter().any(|from| *from > 0) {
                 a rel="next" href={ "/events?before=" (text(&older)) (looked.at.more()) } { "Older" }

@@ -129,7 +129,7 @@ pub(super) async fn page(Path(HostPath { host: name }): Path<HostPath>, looked: 
         h2 { "Images" }
         (tables::images(images.iter().filter(|image| image.host == name), &looked))
         h2 { "Newest events" }
-        (tables::events(history.iter().rev().take(EVENTS), &looked))
+        (tables::events(history.iter().rev().take(EVENTS)))
     };
     Ok(looked.page(&name, "", &main))
 }

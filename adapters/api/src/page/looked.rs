@@ -130,15 +130,6 @@ impl Looked {
         self.fleets.history(namespace, name).await
     }
 
-    /// The moment of an event in an address: of a set it is its time, as an offset is one of a journal.
-    pub(super) fn moment_of(&self, offset: u64, time: &str) -> String {
-        if self.fleets.are_several() {
-            time.to_owned()
-        } else {
-            offset.to_string()
-        }
-    }
-
     /// Whether who asks may change something of what is shown: the past is as it is.
     pub(super) fn may_operate(&self) -> bool {
         self.at.asked.is_none() && self.rights >= Rights::Operate

@@ -93,3 +93,11 @@ pub(super) fn end_of_second(second: u64, now: Timestamp) -> Moment {
     let millis = second.saturating_mul(1000).saturating_add(999);
     Moment::Time(Timestamp(millis.min(now.0)))
 }
+
+/// The moment of an event: in a set it is one of a journal.
+pub(super) fn of_event(journal: Option<u16>, offset: u64) -> Moment {
+    match journal {
+        Some(journal) => Moment::Event { journal, offset },
+        None => Moment::Offset(offset),
+    }
+}

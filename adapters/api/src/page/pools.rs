@@ -73,7 +73,7 @@ pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Show
             (text::visible(&serde_json::to_string_pretty(&pool.spec).unwrap_or_default()))
         }
         h2 { "Newest events" }
-        (tables::events(history.iter().rev().take(EVENTS), &looked))
+        (tables::events(history.iter().rev().take(EVENTS)))
     };
     Ok(looked.page(&pool.metadata.name, "", &main))
 }

@@ -5,7 +5,7 @@ use vsiflow_workflows::fleet::{
     Condition, HistoryLine, ImageObject, PoolMember, UploadProgress, VsiSummary,
 };
 
-use super::{address, looked::Looked, state::state, text};
+use super::{address, looked::Looked, moment::of_event, state::state, text};
 
 /// Members that are shown of one pool.
 const MEMBERS: usize = 250;
@@ -89,7 +89,7 @@ pub(super) fn upload(upload: &UploadProgress) -> Markup {
 }
 
 /// Events, each with what it says.
-pub(super) fn events<'a>(lines: impl Iterator<Item = &'a HistoryLine>, looked: &Looked) -> Markup {
+pub(super) fn events<'a>(lines: impl Iterator<Item = &'a HistoryLine>) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label="Events" { table {
             thead { tr {
@@ -97,17 +97,16 @@ pub(super) fn events<'a>(lines: impl Iterator<Item = &'a HistoryLine>, looked: &
                 th scope="col" { "Event" } th scope="col" { "Step" } th scope="col" { "Took" }
                 th scope="col" { "Actor" } th scope="col" { "Words" }
             } }
-            tbody { @for line in lines { (event_row(line, looked)) } }
+            tbody { @for line in lines { (event_row(line)) } }
         } }
     }
 }
 
-fn event_row(line: &HistoryLine, looked: &Looked) -> Markup {
+fn event_row(line: &HistoryLine) -> Markup {
     html! {
         tr {
-            td { a href={ "?at=" (looked.moment_of(line.offset, &line.time)) } {
-                @if let Some(journal) = line.journal { (journal) ":" } (line.offset)
-            } }
+            @let at = of_event(line.journal, line.offset);
+            td { a href={ "?at=" (at) } { (at) } }
             td { time { (line.time) } }
             td { (text::visible(&line.entity)) }
             th scope="row" { (line.kind) }

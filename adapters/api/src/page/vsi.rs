@@ -53,7 +53,7 @@ pub(super) async fn page(
             (text::visible(&serde_json::to_string_pretty(&vsi.spec).unwrap_or_default()))
         }
         h2 { "Newest events" }
-        (tables::events(history.iter().rev().take(EVENTS), &looked))
+        (tables::events(history.iter().rev().take(EVENTS)))
     };
     Ok(looked.page(&vsi.metadata.name, "", &main))
 }

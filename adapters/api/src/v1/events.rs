@@ -11,6 +11,7 @@
 //! comes where nothing happens, so that a lost connection is noticed. Each reader pulls: a page is read
 //! from the journal when the page before it was taken, so that one that is slow holds up nobody and has
 //! no queue here. Those who have everything share what comes then ([`crate::api::watchers`]). An offset that no event has yet but the next one is refused.
+//! In a set `?journal=` says of which journal they are.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -28,10 +29,10 @@ use tokio::{
         OwnedSemaphorePermit,
         broadcast::{Receiver, error::RecvError},
     },
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 use vsiflow_engine::journal::Offset;
-use vsiflow_workflows::fleet::{EventReader, HistoryLine};
+use vsiflow_workflows::fleet::{EventReader, HistoryLine, of_one_journal};
 
 use super::resource::about;
 use crate::{
@@ -47,6 +48,8 @@ use crate::{
 const PAGE: usize = 256;
 /// How often something is said where nothing happens.
 const COMMENT: Duration = Duration::from_secs(15);
+/// How often a journal of a set is looked at.
+const LOOK: Duration = Duration::from_millis(500);
 /// An offset is of the future.
 const FUTURE: &str = "VSI0024";
 
@@ -56,6 +59,8 @@ const FUTURE: &str = "VSI0024";
 struct EventsQuery {
     /// The offset of the first event [default: that of the next one].
     from: Option<Offset>,
+    /// In a set of journals, the number of the one whose events these are.
+    journal: Option<u16>,
 }
 
 pub(super) fn looks() -> ApiRouter<Api> {
@@ -72,16 +77,23 @@ async fn events(
     headers: HeaderMap,
 ) -> Result<Streamed<Events, HistoryLine>, Problem> {
     let place = api.watchers().place()?;
+    if let Some(journal) = query.journal {
+        return of_set(api, journal, &query, &headers, place).await;
+    }
     // First of all: what is recorded from now on is among these pages.
-    let tail = api.watchers().join(api.fleet()?)?;
+    let fleet = api.fleet().map_err(|_| {
+        let why = "events are in the order of one journal";
+        of_one_journal(why, "name it, such as ?journal=2")
+    })?;
+    let tail = api.watchers().join(fleet)?;
     let pages = tail.pages();
-    let end = api.fleet()?.history().end();
+    let end = fleet.history().end();
     let from = last_seen(&headers)?.or(query.from).unwrap_or(end);
     if from > end {
         return Err(of_the_future(from, end));
     }
     let watch = Watch {
-        behind: Some(api.fleet()?.history().events(from)?),
+        behind: Some(fleet.history().events(from)?),
         next: from,
         pages,
         api,
@@ -95,6 +107,60 @@ async fn events(
         Some((Ok::<_, Infallible>(page), watch))
     });
     Ok(Streamed::of(Body::from_stream(begin.chain(following))))
+}
+
+/// Those of a journal of a set, whichever process works on it: it is looked at again and again.
+async fn of_set(
+    api: Api,
+    journal: u16,
+    query: &EventsQuery,
+    headers: &HeaderMap,
+    place: OwnedSemaphorePermit,
+) -> Result<Streamed<Events, HistoryLine>, Problem> {
+    let fleets = api.fleets().await?;
+    if fleets.number_of(fleets.numbered(journal)?).is_none() {
+        let detail = "`journal` is one of a set, and this is a journal by itself";
+        return Err(Problem::wrong(StatusCode::BAD_REQUEST, detail));
+    }
+    let end = fleets.numbered(journal)?.history().end();
+    let from = last_seen(headers)?.or(query.from).unwrap_or(end);
+    if from > end {
+        return Err(of_the_future(from, end));
+    }
+    let begin = stream::iter([Ok(Bytes::from_static(b": events\n\n"))]);
+    let following = stream::unfold((from, place), move |(next, held)| {
+        let journals = api.clone();
+        async move {
+            let (page, behind) = next_of_set(&journals, journal, next).await?;
+            Some((Ok::<_, Infallible>(page), (behind, held)))
+        }
+    });
+    Ok(Streamed::of(Body::from_stream(begin.chain(following))))
+}
+
+/// The next page, and the offset behind it; none where the journal cannot be read any more.
+async fn next_of_set(api: &Api, journal: u16, from: Offset) -> Option<(Bytes, Offset)> {
+    let quiet = Instant::now();
+    loop {
+        let fleets = api.fleets().await.ok()?;
+        let fleet = fleets.numbered(journal).ok()?;
+        if fleet.history().end() > from {
+            let mut events = fleet.history().events(from).ok()?;
+            let lines = events.page(PAGE).await;
+            let lines = lines.inspect_err(|error| tracing::warn!(%error, "events end"));
+            let mut lines = lines.ok()?;
+            lines
+                .iter_mut()
+                .for_each(|line| line.journal = Some(journal));
+            if !lines.is_empty() {
+                return Some((written(&lines), events.from()));
+            }
+        }
+        if quiet.elapsed() >= COMMENT {
+            return Some((Bytes::from_static(b": \n\n"), from));
+        }
+        sleep(LOOK).await;
+    }
 }
 
 /// The offset after the one that a reader had last.

@@ -38,9 +38,9 @@ pub(crate) struct GetArgs {
     /// Scan the hosts first, and record drift.
     #[arg(long)]
     pub(crate) refresh: bool,
-    /// Show what the journal knew after the event of this offset, or at this time, such as
-    /// `2026-11-22T09:30:00Z`.
-    #[arg(long, value_name = "OFFSET|TIME", conflicts_with_all = ["watch", "refresh"])]
+    /// Show what the journal knew after the event of this offset, in a set after that of `JOURNAL:OFFSET`, or at
+    /// this time, such as `2026-11-22T09:30:00Z`.
+    #[arg(long, value_name = "[JOURNAL:]OFFSET|TIME", conflicts_with_all = ["watch", "refresh"])]
     pub(crate) at: Option<Moment>,
     /// Sort by this path, such as `.metadata.creationTimestamp`.
     #[arg(long, value_name = "JSONPATH", value_parser = jsonpath::path_of)]
@@ -124,9 +124,9 @@ pub(crate) struct DescribeArgs {
     pub(crate) namespace: String,
     #[command(flatten)]
     pub(crate) times: TimeArg,
-    /// Show what the journal knew after the event of this offset, or at this time, such as
-    /// `2026-11-22T09:30:00Z`.
-    #[arg(long, value_name = "OFFSET|TIME")]
+    /// Show what the journal knew after the event of this offset, in a set after that of `JOURNAL:OFFSET`, or at
+    /// this time, such as `2026-11-22T09:30:00Z`.
+    #[arg(long, value_name = "[JOURNAL:]OFFSET|TIME")]
     pub(crate) at: Option<Moment>,
     /// The output format.
     #[arg(short, long, value_enum)]
@@ -166,9 +166,13 @@ pub(crate) struct DiffArgs {
         conflicts_with = "at"
     )]
     pub(crate) files: Vec<PathBuf>,
-    /// The moment to compare with: after the event of this offset, or at this time, such as
-    /// `2026-11-22T09:30:00Z`. A second one is compared with the first [default: now].
-    #[arg(long, value_name = "OFFSET|TIME", required_unless_present = "files")]
+    /// The moment to compare with: after the event of this offset, in a set of `JOURNAL:OFFSET`, or at this time, such
+    /// as `2026-11-22T09:30:00Z`. A second one is compared with the first [default: now].
+    #[arg(
+        long,
+        value_name = "[JOURNAL:]OFFSET|TIME",
+        required_unless_present = "files"
+    )]
     pub(crate) at: Vec<Moment>,
     /// The output format.
     #[arg(short, long, value_enum)]

@@ -19,7 +19,10 @@ use vsiflow_engine::{
 use vsiflow_steps::ports::{HostPorts, Hosts, PortError, PortErrorKind, PortResult};
 
 use self::moment::Moment;
-use super::{ErrorKind, Fleet, FleetError, HistoryHandle, host::maintenance, vsi::object::rfc3339};
+use super::{
+    ErrorKind, Fleet, FleetError, HistoryHandle, host::maintenance, merged::of_one_journal,
+    vsi::object::rfc3339,
+};
 use crate::{
     hosts::HostDirectory,
     reach::Reach,
@@ -55,6 +58,11 @@ impl HistoryHandle<'_> {
                 let what = format!("no event has the offset {offset} yet");
                 Err(of_the_future(&what, end))
             }
+            Moment::Event { journal, .. } => {
+                let why = format!("{moment} is an offset of journal {journal} of a set");
+                let remedy = "name the offset alone, or a time such as 2026-11-22T09:30:00Z";
+                Err(of_one_journal(&why, remedy))
+            }
             Moment::Time(time) if time > self.fleet.clock.now() => {
                 let what = format!("{} has not come yet", rfc3339(time));
                 Err(of_the_future(&what, end))
@@ -64,6 +72,15 @@ impl HistoryHandle<'_> {
                 end => Ok(end),
             },
         }
+    }
+
+    /// When the event of an offset was recorded.
+    pub(in crate::fleet) async fn time_of(self, offset: Offset) -> Result<Timestamp, FleetError> {
+        let end = self.end_of(Moment::Offset(offset)).await?;
+        let found = self.fleet.recorded_from(offset, Offset::MAX).await?;
+        // What can be decoded stands behind one that cannot.
+        let found = found.map(|(_, at)| at);
+        found.ok_or_else(|| of_the_future(&format!("no event has the offset {offset}"), end))
     }
 
     /// The same of one of several journals that are looked at as one: 0 for one that began after that time, and has all
