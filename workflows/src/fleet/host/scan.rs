@@ -168,7 +168,7 @@ impl Fleet {
             }
             all.push(seen);
         }
-        all.sort_by_key(|seen| seen.known.wanted.vsi.full_name());
+        all.sort_by_cached_key(|seen| seen.known.wanted.vsi.full_name());
         Ok(all)
     }
 
