@@ -158,7 +158,7 @@ impl PoolHandle<'_> {
             .map(|_| true)
     }
 
-    /// Approves the very change that an id names ([`PoolObject::proposal_id`]). Tells whether it was the one that waits.
+    /// Approves the very change that an id names ([`PoolObject::proposal_id`](super::PoolObject::proposal_id)). Tells whether it was the one that waits.
     ///
     /// # Errors
     /// As for [`PoolHandle::approve`].
