@@ -143,6 +143,12 @@ fn the_resources_of_one_process_are_those_of_all_and_commands_reach_each() {
     }
     let began = site.run(&["get", "--at", "1:0", "-o", "name"]).exits(0);
     assert!(began.stdout.lines().count() < 4, "{}", began.stdout);
+    // One of the journals is looked at by the same moments, if they are its own.
+    let member = site.server.url("fleet.1");
+    let own = site.named(&member, &["get", "--at", "1:0"]);
+    site.vsiflow.run(&own).exits(0);
+    let others = site.named(&member, &["get", "--at", "2:0"]);
+    site.vsiflow.run(&others).exits(4).says("VSI0764");
     site.run(&["get", "--at", "9:0"]).exits(4).says("VSI0764");
     site.run(&["get", "--at", "1:1000000"])
         .exits(3)

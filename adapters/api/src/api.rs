@@ -132,7 +132,7 @@ impl Api {
     /// How many events there are in what is looked at: it grows with each.
     pub(crate) async fn end(&self) -> Result<u64, Problem> {
         let fleets = self.fleets().await?;
-        let ends = fleets.all().iter().map(|fleet| fleet.history().end());
+        let ends = fleets.all().map(|fleet| fleet.history().end());
         Ok(ends.fold(0, u64::saturating_add))
     }
 

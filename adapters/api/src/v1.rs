@@ -23,7 +23,7 @@
 //! GET    /v1/hosts, /v1/images, /v1/runs, /v1/networks, /v1/pause
 //! POST   /v1/hosts/HOST/cordon, uncordon, drain; /v1/pause, /v1/unpause
 //! POST   /v1/apply, /v1/plan                          documents in YAML
-//! GET    /v1/events                                   [?from], server-sent events
+//! GET    /v1/events                                   [?from, ?journal], server-sent events
 //! ```
 //!
 //! What is listed and shown takes `?at=[JOURNAL:]OFFSET|TIME` and is then as the journal knew it at that moment.

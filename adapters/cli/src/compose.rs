@@ -117,7 +117,12 @@ impl App {
 
     /// The fleets of all journals as one, that of journal 0 first.
     pub(crate) fn all_fleets(apps: &[Self]) -> Result<Fleets, ExitProblem> {
-        let mut fleets = apps.iter().map(|app| app.fleet.clone());
+        Self::as_one(apps.iter().map(|app| app.fleet.clone()))
+    }
+
+    /// These fleets as one, that of journal 0 first.
+    pub(crate) fn as_one(fleets: impl IntoIterator<Item = Fleet>) -> Result<Fleets, ExitProblem> {
+        let mut fleets = fleets.into_iter();
         let decides = fleets.next();
         let decides = decides.ok_or_else(|| ExitProblem::defect("a set has no journal"))?;
         Ok(Fleets::of(decides, fleets))
@@ -128,16 +133,16 @@ impl App {
         apps: &[Self],
         moment: Option<Moment>,
     ) -> Result<Fleets, ExitProblem> {
+        if let [app] = apps {
+            return Ok(app.fleet_at(moment).await?.into());
+        }
         let fleets = Self::all_fleets(apps)?;
         let Some(moment) = moment else {
             return Ok(fleets);
         };
         let past = fleets.at(moment).await?;
-        if let Some((offset, time)) = past.newest_event().await? {
-            output::note(&match apps.len() {
-                1 => format!("as of offset {offset}, {time}"),
-                journals => format!("as of {time} in {journals} journals"),
-            });
+        if let Some((_, time)) = past.newest_event().await? {
+            output::note(&format!("as of {time} in {} journals", apps.len()));
         }
         Ok(past)
     }

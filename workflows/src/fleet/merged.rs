@@ -22,7 +22,8 @@ use crate::phase::{self, Phase};
 pub struct Fleets {
     /// That of journal 0, which has pools, groups, quotas and tokens.
     decides: Fleet,
-    all: Vec<Fleet>,
+    /// Those of the others, from journal 1 on.
+    rest: Vec<Fleet>,
     /// The numbers of those that no process works on.
     unheld: BTreeSet<usize>,
     /// What they are read from, as long as somebody looks.
@@ -37,22 +38,21 @@ impl From<Fleet> for Fleets {
 
 /// What all fleets list of a kind.
 macro_rules! all {
-    ($self:ident, $kind:ident $(, $argument:expr)?) => {{
+    ($self:ident, $kind:ident $list:ident $(, $argument:expr)?) => {{
         let mut all = Vec::new();
-        for fleet in &$self.all {
-            all.extend(fleet.$kind().list($($argument)?).await?);
+        for fleet in $self.all() {
+            all.extend(fleet.$kind().$list($($argument)?).await?);
         }
-        Ok(all)
+        all
     }};
 }
 
 impl Fleets {
     /// That of journal 0, and those of the others by their numbers.
     pub fn of(decides: Fleet, others: impl IntoIterator<Item = Fleet>) -> Self {
-        let all = std::iter::once(decides.clone()).chain(others);
         Self {
-            all: all.collect(),
             decides,
+            rest: others.into_iter().collect(),
             unheld: BTreeSet::new(),
             source: None,
         }
@@ -78,13 +78,13 @@ impl Fleets {
     }
 
     /// All of them, by their numbers.
-    pub fn all(&self) -> &[Fleet] {
-        &self.all
+    pub fn all(&self) -> impl Iterator<Item = &Fleet> {
+        std::iter::once(&self.decides).chain(&self.rest)
     }
 
     /// Whether they are the journals of a set, and not one by itself.
     pub fn are_several(&self) -> bool {
-        self.all.len() > 1
+        !self.rest.is_empty()
     }
 
     /// The one of them that has an object, as [`HistoryHandle::lines`](super::HistoryHandle::lines) names it: one that is
@@ -94,7 +94,7 @@ impl Fleets {
             return Ok(&self.decides);
         }
         let mut found: Result<&Fleet, FleetError> = Err(FleetError::not_found("VSI", name));
-        for fleet in &self.all {
+        for fleet in self.all() {
             match fleet.entities_named(namespace, name).await {
                 Ok(named) if named.iter().all(|(id, state)| phase::is_gone(id, state)) => {
                     found = found.or(Ok(fleet));
@@ -122,8 +122,8 @@ impl Fleets {
         Ok(lines)
     }
 
-    /// Says of which journal of a set events are.
-    fn number(&self, lines: &mut [HistoryLine], of: &Fleet) {
+    /// Says of which journal of a set the events of one of them are.
+    pub fn number(&self, lines: &mut [HistoryLine], of: &Fleet) {
         let number = self.number_of(of);
         lines.iter_mut().for_each(|line| line.journal = number);
     }
@@ -135,8 +135,8 @@ impl Fleets {
         before: &[Offset],
         most: u64,
     ) -> Result<Vec<HistoryLine>, FleetError> {
-        let mut all: Vec<(String, HistoryLine)> = Vec::new();
-        for (number, fleet) in self.all.iter().enumerate() {
+        let mut all = Vec::new();
+        for (number, fleet) in self.all().enumerate() {
             let end = fleet.history().end();
             let to = before.get(number).map_or(end, |before| end.min(*before));
             let from = to.saturating_sub(most);
@@ -147,23 +147,15 @@ impl Fleets {
             let mut lines = fleet.history().events(from)?.page(length).await?;
             lines.retain(|line| line.offset < to);
             self.number(&mut lines, fleet);
-            // A clock that was set back changes no journal's order.
-            let mut newest = String::new();
-            all.extend(lines.into_iter().map(|line| {
-                newest = newest.clone().max(line.time.clone());
-                (newest.clone(), line)
-            }));
+            all.push(lines);
         }
-        all.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let most = usize::try_from(most).unwrap_or(usize::MAX);
-        let extra = all.len().saturating_sub(most);
-        Ok(all.into_iter().skip(extra).map(|(_, line)| line).collect())
+        Ok(newest_of(all, usize::try_from(most).unwrap_or(usize::MAX)))
     }
 
     /// Which time the first event of all was recorded at; none where they have none.
     pub async fn first_event(&self) -> Result<Option<Timestamp>, FleetError> {
         let mut first = None;
-        for fleet in &self.all {
+        for fleet in self.all() {
             let own = fleet.history().first_event().await?;
             first = first.into_iter().chain(own.map(|(_, at)| at)).min();
         }
@@ -172,31 +164,29 @@ impl Fleets {
 
     /// The one of them that has events of an entity.
     pub fn that_knows(&self, entity: &EntityId) -> Option<&Fleet> {
-        let mut all = self.all.iter();
+        let mut all = self.all();
         all.find(|fleet| fleet.history().knows(entity))
     }
 
     /// How they were at a moment. A journal of a set that began later held nothing then.
     pub async fn at(&self, moment: Moment) -> Result<Self, FleetError> {
-        if !self.are_several() {
-            return Ok(self.decides.at(moment).await?.into());
+        self.before(&self.ends_of(moment).await?).await
+    }
+
+    /// How they were before these offsets, one a journal.
+    pub async fn before(&self, ends: &[Offset]) -> Result<Self, FleetError> {
+        let mut ends = ends.iter().copied();
+        let decides = ends.next().unwrap_or_default();
+        let decides = self.decides.before(decides).await?;
+        let mut rest = Vec::new();
+        for (fleet, end) in self.rest.iter().zip(ends) {
+            rest.push(fleet.before(end).await?);
         }
-        let (mut past, mut held) = (Vec::new(), false);
-        for end in self.ends_of(moment).await? {
-            held |= end > 0;
-            let fleet = self.all.get(past.len()).unwrap_or(&self.decides);
-            past.push(fleet.before(end).await?);
-        }
-        if !held {
-            // Says when the first of them begins.
-            self.decides.at(moment).await?;
-        }
-        let mut past = past.into_iter();
-        let decides = past.next().unwrap_or_else(|| self.decides.clone());
         Ok(Self {
+            decides,
+            rest,
             unheld: self.unheld.clone(),
             source: self.source.clone(),
-            ..Self::of(decides, past)
         })
     }
 
@@ -219,27 +209,31 @@ impl Fleets {
             }
         };
         let mut ends = Vec::new();
-        for (number, fleet) in self.all.iter().enumerate() {
+        for (number, fleet) in self.all().enumerate() {
             ends.push(match known {
                 Some((own, end)) if own == number => end,
                 _ => fleet.history().end_among(time).await?,
             });
+        }
+        if ends.iter().all(|end| *end == 0) {
+            // Says when the first of them begins.
+            self.decides.history().end_of(time).await?;
         }
         Ok(ends)
     }
 
     /// That of a journal.
     pub fn numbered(&self, journal: u16) -> Result<&Fleet, FleetError> {
-        let last = self.all.len().saturating_sub(1);
-        self.all.get(usize::from(journal)).ok_or_else(|| {
-            let why = format!("it has no journal {journal}");
+        let found = self.all().nth(usize::from(journal));
+        found.ok_or_else(|| {
+            let (why, last) = (format!("it has no journal {journal}"), self.rest.len());
             of_one_journal(&why, &format!("name one of 0 to {last}"))
         })
     }
 
     /// The number of one of them in a set; none of one by itself.
     pub fn number_of(&self, fleet: &Fleet) -> Option<u16> {
-        let number = self.all.iter().position(|own| std::ptr::eq(own, fleet));
+        let number = self.all().position(|own| std::ptr::eq(own, fleet));
         let number = number.and_then(|number| u16::try_from(number).ok());
         number.filter(|_| self.are_several())
     }
@@ -247,7 +241,7 @@ impl Fleets {
     /// Offset and time (RFC 3339) of the newest event of all; none where they have none.
     pub async fn newest_event(&self) -> Result<Option<(Offset, String)>, FleetError> {
         let mut newest: Option<(Offset, String)> = None;
-        for fleet in &self.all {
+        for fleet in self.all() {
             let own = fleet.history().newest_event().await?;
             let time =
                 |event: &Option<(Offset, String)>| event.as_ref().map(|(_, time)| time.clone());
@@ -260,7 +254,7 @@ impl Fleets {
 
     /// All but that of journal 0, as it looks at them.
     pub fn others(&self) -> Vec<OtherJournal<'_>> {
-        let others = self.all.iter().enumerate().skip(1);
+        let others = (1..).zip(&self.rest);
         others
             .map(|(number, fleet)| OtherJournal {
                 fleet,
@@ -271,31 +265,30 @@ impl Fleets {
 
     /// Why no step is started in one of them.
     pub fn braked(&self) -> Option<Failure> {
-        self.all.iter().find_map(Fleet::braked)
+        self.all().find_map(Fleet::braked)
     }
 
     /// What is said of each VSI in a list.
     pub async fn vsi_summaries(&self, deleted: bool) -> Result<Vec<Arc<VsiSummary>>, FleetError> {
-        let mut all: Vec<Arc<VsiSummary>> = Vec::new();
-        for fleet in &self.all {
-            all.extend(fleet.vsis().summaries(deleted).await?);
-        }
-        if self.are_several() {
-            all.sort_by(|one, other| by_name(&one.metadata, &other.metadata));
-        }
-        Ok(all)
+        let all = all!(self, vsis summaries, deleted);
+        Ok(self.sorted(all, |one: &Arc<VsiSummary>| &one.metadata))
     }
 
     /// All VSIs.
     pub async fn vsis(&self, deleted: bool) -> Result<Vec<VsiObject>, FleetError> {
-        let mut all: Vec<VsiObject> = Vec::new();
-        for fleet in &self.all {
-            all.extend(fleet.vsis().list(deleted).await?);
-        }
+        let all = all!(self, vsis list, deleted);
+        Ok(self.sorted(all, |one: &VsiObject| &one.metadata))
+    }
+
+    /// By namespace and name, as each journal lists them.
+    fn sorted<T>(&self, mut all: Vec<T>, metadata: impl Fn(&T) -> &Metadata) -> Vec<T> {
         if self.are_several() {
-            all.sort_by(|one, other| by_name(&one.metadata, &other.metadata));
+            all.sort_by(|one, other| {
+                let (one, other) = (metadata(one), metadata(other));
+                (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name))
+            });
         }
-        Ok(all)
+        all
     }
 
     /// One VSI.
@@ -330,13 +323,13 @@ impl Fleets {
 
     /// All data disks.
     pub async fn disks(&self, deleted: bool) -> Result<Vec<DiskObject>, FleetError> {
-        all!(self, disks, deleted)
+        Ok(all!(self, disks list, deleted))
     }
 
     /// One data disk: one that a journal has made or knows of a VSI.
     pub async fn disk(&self, namespace: &str, name: &str) -> Result<DiskObject, FleetError> {
         let mut found = Err(FleetError::not_found("disk", name));
-        for fleet in &self.all {
+        for fleet in self.all() {
             match fleet.disks().get(namespace, name).await {
                 Ok(disk) if disk.status.phase != Phase::Deleted.as_str() => return Ok(disk),
                 Ok(disk) => found = found.or(Ok(disk)),
@@ -351,7 +344,7 @@ impl Fleets {
 
     /// All snapshots.
     pub async fn snapshots(&self, deleted: bool) -> Result<Vec<SnapshotObject>, FleetError> {
-        all!(self, snapshots, deleted)
+        Ok(all!(self, snapshots list, deleted))
     }
 
     /// One snapshot.
@@ -367,33 +360,33 @@ impl Fleets {
 
     /// All quotas, with what is used of them wherever it is.
     pub async fn quotas(&self) -> Result<Vec<QuotaObject>, FleetError> {
-        let others: Vec<_> = self.all.iter().skip(1).collect();
+        let others: Vec<_> = self.rest.iter().collect();
         self.decides.quotas().list_over(&others).await
     }
 
     /// All networks.
     pub async fn networks(&self) -> Result<Vec<NetworkObject>, FleetError> {
-        all!(self, networks)
+        Ok(all!(self, networks list))
     }
 
     /// All hosts.
     pub async fn hosts(&self) -> Result<Vec<HostObject>, FleetError> {
-        all!(self, hosts)
+        Ok(all!(self, hosts list))
     }
 
     /// All types.
     pub async fn server_types(&self) -> Result<Vec<ServerTypeObject>, FleetError> {
-        all!(self, server_types)
+        Ok(all!(self, server_types list))
     }
 
     /// All base images.
     pub async fn images(&self) -> Result<Vec<ImageObject>, FleetError> {
-        all!(self, images)
+        Ok(all!(self, images list))
     }
 
     /// All runs.
     pub fn runs(&self) -> Vec<RunObject> {
-        let all = self.all.iter();
+        let all = self.all();
         all.flat_map(|fleet| fleet.history().runs()).collect()
     }
 }
@@ -405,6 +398,20 @@ pub fn of_one_journal(why: &str, remedy: &str) -> FleetError {
     FleetError::new(ErrorKind::Blocked, failure)
 }
 
-fn by_name(one: &Metadata, other: &Metadata) -> std::cmp::Ordering {
-    (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name))
+/// The newest events of several journals, each in its order; at most so many, the oldest first. They are sorted by their times,
+/// and a clock that was set back changes no journal's order.
+pub fn newest_of(journals: Vec<Vec<HistoryLine>>, most: usize) -> Vec<HistoryLine> {
+    let mut all: Vec<(String, HistoryLine)> = Vec::new();
+    for lines in journals {
+        let mut newest = String::new();
+        all.extend(lines.into_iter().map(|line| {
+            if newest < line.time {
+                newest.clone_from(&line.time);
+            }
+            (newest.clone(), line)
+        }));
+    }
+    all.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let extra = all.len().saturating_sub(most);
+    all.into_iter().skip(extra).map(|(_, line)| line).collect()
 }

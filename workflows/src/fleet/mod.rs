@@ -68,7 +68,7 @@ pub use image::meter::Meter;
 pub use image::object::ImageObject;
 pub use image::progress::UploadProgress;
 pub use image::sourced::SourcedImage;
-pub use merged::{Fleets, of_one_journal};
+pub use merged::{Fleets, newest_of, of_one_journal};
 pub use network::object::{MadeNetwork, NetworkObject, NetworkState};
 pub use past::{
     difference::{Difference, differences, differences_of},

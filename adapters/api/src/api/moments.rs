@@ -47,7 +47,7 @@ impl Moments {
         if let Some(known) = self.known(&ends) {
             return Ok(known);
         }
-        let past = Arc::new(fleets.at(moment).await?);
+        let past = Arc::new(fleets.before(&ends).await?);
         let forgotten = {
             let mut known = self.lock();
             known.push_front((ends, past.clone()));

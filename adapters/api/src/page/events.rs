@@ -50,7 +50,7 @@ fn text(offsets: &[u64]) -> String {
 
 /// What the older events are before: journal by journal, the first that is shown.
 fn older(looked: &Looked, before: &[u64], lines: &[HistoryLine]) -> Vec<u64> {
-    let journals = looked.fleets.all().iter().enumerate();
+    let journals = looked.fleets.all().enumerate();
     let first = journals.map(|(number, fleet)| {
         let own = |line: &&HistoryLine| usize::from(line.journal.unwrap_or_default()) == number;
         let end = fleet.history().end();

@@ -56,7 +56,7 @@ pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Show
     let ObjectPath { namespace, name } = &target;
     let group = Box::pin(looked.fleets.group(namespace, name)).await?;
     let own = format!("group/{name}");
-    let history = Box::pin(looked.history(namespace, &own)).await?;
+    let history = Box::pin(looked.fleets.history(namespace, &own)).await?;
     let status = &group.status;
     let own_namespace = &group.metadata.namespace;
     let main = html! {

@@ -106,7 +106,7 @@ pub(super) async fn page(Path(HostPath { host: name }): Path<HostPath>, looked: 
     let vsis: Vec<_> = vsis.iter().filter(|vsi| vsi.host == name).collect();
     let shown: Vec<&VsiSummary> = vsis.iter().take(VSIS).map(|vsi| &***vsi).collect();
     let images = looked.fleets.images().await?;
-    let history = looked.history("", &format!("host/{name}")).await?;
+    let history = looked.fleets.history("", &format!("host/{name}")).await?;
     let main = html! {
         h1 { "Host " (text::visible(&name)) " " (status(host)) }
         p { (remarks(host)) }

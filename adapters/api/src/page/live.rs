@@ -17,7 +17,7 @@ use tokio::{
         OwnedSemaphorePermit,
         broadcast::{Receiver, error::RecvError},
     },
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use vsiflow_engine::{Notice, journal::Offset};
 use vsiflow_workflows::fleet::Fleet;
@@ -56,7 +56,6 @@ pub(super) async fn follow(
         notices: api.fleet().ok().map(Fleet::notices),
         told,
         rests: false,
-        looks: 0,
         api,
         _place: place,
     };
@@ -78,8 +77,6 @@ struct LivePage {
     told: Offset,
     /// Whether it was told just now.
     rests: bool,
-    /// How often it was looked since something was said, where nothing tells.
-    looks: u32,
     _place: OwnedSemaphorePermit,
 }
 
@@ -91,6 +88,7 @@ impl LivePage {
             // What was missed is in the end that is read now.
             self.notices = self.notices.as_ref().map(Receiver::resubscribe);
         }
+        let quiet = Instant::now();
         loop {
             let end = self.api.end().await.ok()?;
             if end > self.told {
@@ -99,12 +97,10 @@ impl LivePage {
                 return Some(format!("id: {newest}\ndata:\n\n").into());
             }
             let Some(notices) = &mut self.notices else {
-                sleep(LOOK).await;
-                self.looks = self.looks.saturating_add(1);
-                if LOOK.saturating_mul(self.looks) >= COMMENT {
-                    self.looks = 0;
+                if quiet.elapsed() >= COMMENT {
                     return Some(Bytes::from_static(b": \n\n"));
                 }
+                sleep(LOOK).await;
                 continue;
             };
             match timeout(COMMENT, notices.recv()).await {

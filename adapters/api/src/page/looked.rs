@@ -17,7 +17,7 @@ use http::{
 use maud::{Markup, html};
 use serde::Deserialize;
 use vsiflow_engine::clock::{Clock as _, SystemClock};
-use vsiflow_workflows::fleet::{FleetError, Fleets, HistoryLine, Moment};
+use vsiflow_workflows::fleet::{FleetError, Fleets, Moment};
 
 use super::{
     layout,
@@ -119,15 +119,6 @@ impl Looked {
         let fleets = api.fleets_at(asked).await?;
         let at = At::of(api, &fleets, asked).await?;
         Ok(Self { fleets, at, rights })
-    }
-
-    /// The history of an object.
-    pub(super) async fn history(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Vec<HistoryLine>, FleetError> {
-        self.fleets.history(namespace, name).await
     }
 
     /// Whether who asks may change something of what is shown: the past is as it is.

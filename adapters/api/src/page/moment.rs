@@ -48,7 +48,7 @@ impl At {
         let (offset, time) = fleets.newest_event().await?.unwrap_or_default();
         let end = api.end().await?;
         let slider = if fleets.are_several() {
-            seconds(api, &time).await?
+            seconds(api, asked, &time).await?
         } else {
             Slider::Offsets {
                 newest: end.saturating_sub(1),
@@ -70,14 +70,20 @@ impl At {
     }
 }
 
-async fn seconds(api: &Api, shown: &str) -> Result<Slider, Problem> {
-    let now = api.fleets().await?;
-    let newest = now.newest_event().await?.map(|(_, time)| second_of(&time));
+async fn seconds(api: &Api, asked: Option<Moment>, shown: &str) -> Result<Slider, Problem> {
+    let (now, shown) = (api.fleets().await?, second_of(shown));
+    let newest = match asked {
+        None => shown,
+        Some(_) => now
+            .newest_event()
+            .await?
+            .map_or(0, |(_, time)| second_of(&time)),
+    };
     let first = now.first_event().await?;
     Ok(Slider::Seconds {
         first: first.map_or(0, |Timestamp(millis)| millis.div_euclid(1000)),
-        newest: newest.unwrap_or_default(),
-        shown: second_of(shown),
+        newest,
+        shown,
     })
 }
 

@@ -51,7 +51,7 @@ pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Show
     let ObjectPath { namespace, name } = &target;
     let pool = Box::pin(looked.fleets.pool(namespace, name)).await?;
     let own = format!("pool/{name}");
-    let history = Box::pin(looked.history(namespace, &own)).await?;
+    let history = Box::pin(looked.fleets.history(namespace, &own)).await?;
     let status = &pool.status;
     let main = html! {
         h1 { "Pool " (text::visible(&pool.metadata.name)) " " (state(status.phase)) }

@@ -31,10 +31,11 @@ pub(super) async fn page(
     Query(drawn): Query<DrawnRun>,
 ) -> Shown {
     let ObjectPath { namespace, name } = &target;
-    let vsi = looked.fleets.vsi(namespace, name).await?;
     let fleet = looked.fleets.that_has(namespace, name).await?;
+    let vsi = fleet.vsis().get(namespace, name).await?;
     let runs = fleet.history().run_graphs(namespace, name).await?;
-    let history = looked.history(namespace, name).await?;
+    let mut history = fleet.history().lines(namespace, name).await?;
+    looked.fleets.number(&mut history, fleet);
     let run = runs.iter().find(|run| run.name == drawn.run);
     let run = run.or(runs.first());
     let main = html! {

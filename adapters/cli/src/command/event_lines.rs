@@ -3,7 +3,10 @@
 use std::{collections::HashMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use vsiflow_workflows::{fleet::HistoryLine, record::vsi_entity};
+use vsiflow_workflows::{
+    fleet::{HistoryLine, newest_of},
+    record::vsi_entity,
+};
 
 use crate::{
     args::{Common, EventFilter, HistoryFormat},
@@ -73,28 +76,9 @@ pub(super) async fn of_set(
     let all = members
         .iter()
         .map(|member| own(member, Source::All(most), filter, filter.from_offset));
-    let mut lines = futures::future::try_join_all(all).await?.concat();
-    // A stable sort by a time that only grows within a journal leaves its order as it is.
-    let mut newest = std::collections::BTreeMap::new();
-    let mut keyed: Vec<_> = lines
-        .drain(..)
-        .map(|line| {
-            let time: &mut String = newest.entry(line.journal).or_default();
-            if *time < line.time {
-                time.clone_from(&line.time);
-            }
-            (time.clone(), line)
-        })
-        .collect();
-    keyed.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let surplus = keyed
-        .len()
-        .saturating_sub(if most == 0 { keyed.len() } else { most });
-    Ok(keyed
-        .into_iter()
-        .skip(surplus)
-        .map(|(_, line)| line)
-        .collect())
+    let all = futures::future::try_join_all(all).await?;
+    let most = if most == 0 { usize::MAX } else { most };
+    Ok(newest_of(all, most))
 }
 
 /// With the names of VSIs; everything else goes by its own ID.

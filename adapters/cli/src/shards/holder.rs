@@ -24,7 +24,7 @@ use vsiflow_postgres::{
 
 use super::{
     SetPlace, ask, front, journal, problem, share,
-    view::{OwnJournals, SetView},
+    view::{HeldJournals, SetView},
 };
 use crate::{
     args::{Common, ServeArgs},
@@ -82,7 +82,7 @@ pub(crate) async fn serve(
         () = work::interrupted() => return Ok(Exit::Done),
     };
     let place = SetPlace::new(set, state_path(common)?);
-    let own = OwnJournals::default();
+    let own = HeldJournals::default();
     let view = Arc::new(SetView::new(place.clone(), common, own.clone()));
     let mut process = Process {
         name: ask::id(),

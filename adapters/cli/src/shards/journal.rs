@@ -19,7 +19,7 @@ use super::{
     DECIDES, Membership,
     ask::{CommandAnswer, CommandAsked, CommandPart},
     choose, front, members, own, report,
-    view::OwnJournals,
+    view::HeldJournals,
 };
 use crate::{
     actor,
@@ -45,7 +45,7 @@ pub(super) struct Service {
     pub(super) args: Arc<ServeArgs>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) sealer: Sealer,
-    pub(super) own: OwnJournals,
+    pub(super) own: HeldJournals,
 }
 
 /// Works on a journal until it is told to stop; then lets it go, so that another process has it at

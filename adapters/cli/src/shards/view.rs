@@ -36,20 +36,20 @@ const IDLE: Duration = Duration::from_secs(60);
 
 /// The journals that this process works on.
 #[derive(Clone, Default)]
-pub(super) struct OwnJournals(Arc<Mutex<BTreeMap<u16, App>>>);
+pub(super) struct HeldJournals(Arc<Mutex<BTreeMap<u16, App>>>);
 
 /// One of them, as long as this process works on it.
-pub(super) struct OwnJournal {
-    all: OwnJournals,
+pub(super) struct HeldJournalGuard {
+    all: HeldJournals,
     number: u16,
 }
 
-impl OwnJournals {
+impl HeldJournals {
     /// From now on this process works on a journal, until what is returned is dropped.
-    pub(super) fn works_on(&self, number: u16, app: &App) -> OwnJournal {
+    pub(super) fn works_on(&self, number: u16, app: &App) -> HeldJournalGuard {
         self.lock().insert(number, app.clone());
         let all = self.clone();
-        OwnJournal { all, number }
+        HeldJournalGuard { all, number }
     }
 
     fn fleet(&self, number: u16) -> Option<Fleet> {
@@ -61,7 +61,7 @@ impl OwnJournals {
     }
 }
 
-impl Drop for OwnJournal {
+impl Drop for HeldJournalGuard {
     fn drop(&mut self) {
         self.all.lock().remove(&self.number);
     }
@@ -102,12 +102,12 @@ struct Seen {
 pub(super) struct SetView {
     place: SetPlace,
     common: Common,
-    own: OwnJournals,
+    own: HeldJournals,
     seen: AsyncMutex<Option<Seen>>,
 }
 
 impl SetView {
-    pub(super) fn new(place: SetPlace, common: &Common, own: OwnJournals) -> Self {
+    pub(super) fn new(place: SetPlace, common: &Common, own: HeldJournals) -> Self {
         // What opening a journal tells is for who opens it.
         let common = Common {
             quiet: true,
@@ -182,13 +182,10 @@ impl SetView {
             fleets.push(looked.app.fleet.clone());
             others.insert(number, looked);
         }
-        let mut fleets = fleets.into_iter();
-        let decides = fleets.next();
-        let decides = decides.ok_or_else(|| ExitProblem::defect("a set has no journal"))?;
         let unheld = extents.iter().enumerate();
         let unheld = unheld.filter(|(_, extent)| !extent.is_held);
         let source: Vec<_> = others.values().cloned().collect();
-        let fleets = Fleets::of(decides, fleets)
+        let fleets = App::as_one(fleets)?
             .with_unheld(unheld.map(|(number, _)| number))
             .read_from(Arc::new(source));
         let now = Instant::now();

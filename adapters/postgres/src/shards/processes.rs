@@ -62,9 +62,7 @@ impl ShardSet {
     /// # Errors
     /// See [`PostgresError`].
     pub async fn free(&self) -> Result<Vec<u16>, PostgresError> {
-        let names: Vec<_> = (0..self.journals())
-            .map(|number| self.member(number).name)
-            .collect();
+        let names = self.names();
         let select = "SELECT name FROM vsiflow.journals \
             WHERE name = ANY($1) AND lease_until <= clock_timestamp()";
         let rows = self.reader().query(select, &[&names]).await?;
@@ -81,9 +79,7 @@ impl ShardSet {
     /// # Errors
     /// See [`PostgresError`].
     pub async fn extents(&self) -> Result<Vec<JournalExtent>, PostgresError> {
-        let names: Vec<_> = (0..self.journals())
-            .map(|number| self.member(number).name)
-            .collect();
+        let names = self.names();
         let select = "SELECT name, next_offset, lease_until > clock_timestamp() \
             FROM vsiflow.journals WHERE name = ANY($1)";
         let rows = self.reader().query(select, &[&names]).await?;
@@ -98,6 +94,12 @@ impl ShardSet {
             .iter()
             .map(|name| extent(name).unwrap_or_default())
             .collect())
+    }
+
+    /// The names of its journals, by their numbers.
+    fn names(&self) -> Vec<String> {
+        let numbers = 0..self.journals();
+        numbers.map(|number| self.member(number).name).collect()
     }
 
     /// Says that a process ends, so that others need not wait until it counts as dead.
