@@ -11,7 +11,7 @@ const { values: options } = parseArgs({
   options: {
     json: { type: "boolean" }, fleet: { type: "string" }, vsis: { type: "string", default: "10000" },
     events: { type: "string", default: "1000000" }, rounds: { type: "string", default: "20" },
-    live: { type: "string", default: "200" }, idle: { type: "string", default: "20" },
+    live: { type: "string", default: "200" }, idle: { type: "string", default: "60" },
   },
 });
 const [rounds, live, idle] = [options.rounds, options.live, options.idle].map(Number);

@@ -1,5 +1,6 @@
 //! What steps left for people to read.
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use vsiflow_engine::{
     model::{EntityId, EntityState, Name, NodeState},
@@ -39,15 +40,16 @@ impl Fleet {
         step: &str,
         state: &EntityState,
     ) -> Result<Value, FleetError> {
-        self.output_of_any(&[step], state).await
+        self.output_of_newest(&[step], state).await
     }
 
-    /// The same of whichever of these steps succeeded last.
-    pub(in crate::fleet) async fn output_of_any(
+    /// What whichever of these steps succeeded last left, as far as `T` reads of it; its default
+    /// where none left anything that can be read so.
+    pub(in crate::fleet) async fn output_of_newest<T: DeserializeOwned + Default>(
         &self,
         steps: &[&str],
         state: &EntityState,
-    ) -> Result<Value, FleetError> {
+    ) -> Result<T, FleetError> {
         let runs = state
             .runs
             .iter()
@@ -62,7 +64,7 @@ impl Fleet {
             outputs.collect::<Vec<_>>()
         });
         let Some(output) = outputs.take(1).next() else {
-            return Ok(Value::Null);
+            return Ok(T::default());
         };
         let bytes = self.blobs.get(&output).await?;
         Ok(serde_json::from_slice(&bytes).unwrap_or_default())

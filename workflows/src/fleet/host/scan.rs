@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures::{FutureExt as _, StreamExt as _, stream};
+use serde::Deserialize;
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
@@ -71,6 +72,20 @@ impl DriftReport {
         self.restored.extend(other.restored);
         self.unreachable.extend(other.unreachable);
     }
+}
+
+/// What a look reads of the output of the step that defined or adopted a domain.
+#[derive(Default, Deserialize)]
+struct DefineOutput {
+    #[serde(default)]
+    written: Option<DomainShape>,
+}
+
+/// What it reads of the output of the step that started or adopted one.
+#[derive(Default, Deserialize)]
+struct StartOutput {
+    #[serde(default)]
+    boot_id: Option<String>,
 }
 
 /// A VSI and what was seen of it.
@@ -182,8 +197,7 @@ impl Fleet {
         let (uid, power) = (known.wanted.uid, known.wanted.power_state());
         let written = self.written(&known.state).await?;
         let booted = [StartDomain::NAME, AdoptDomain::NAME];
-        let started = self.output_of_any(&booted, &known.state).await?;
-        let started = started.get("boot_id").and_then(|id| id.as_str());
+        let started: StartOutput = self.output_of_newest(&booted, &known.state).await?;
         let autostart = vsi_graph::autostarts(&known.wanted.vsi, power);
         let expected = Expected {
             power,
@@ -202,7 +216,7 @@ impl Fleet {
                 findings.push(drift::gone(&what, &volume.to_string()));
             }
         }
-        let boots = started.zip(facts.boot_id.as_deref());
+        let boots = started.boot_id.as_deref().zip(facts.boot_id.as_deref());
         let rebooted = boots.is_some_and(|(then, now)| then != now);
         let restarted = rebooted
             && power != PowerState::Stopped
@@ -217,9 +231,8 @@ impl Fleet {
     /// What was written last, or stood when the VSI was adopted.
     async fn written(&self, state: &EntityState) -> Result<Option<DomainShape>, FleetError> {
         let steps = [DefineDomain::NAME, AdoptDomain::NAME];
-        let written = self.output_of_any(&steps, state).await?;
-        let written = written.get("written").cloned().unwrap_or_default();
-        Ok(serde_json::from_value(written).ok())
+        let defined: DefineOutput = self.output_of_newest(&steps, state).await?;
+        Ok(defined.written)
     }
 
     fn is_ours(&self, domain: &DomainInfo, uid: Uuid) -> bool {
