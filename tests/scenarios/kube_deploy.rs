@@ -32,7 +32,13 @@ fn rendered(cluster: &Cluster, more: &[&str]) -> Vec<String> {
 }
 
 fn kustomized(cluster: &Cluster) -> String {
-    let ran = cluster.kubectl(&["kustomize", KUSTOMIZATION]).exits(0);
+    kustomized_of(cluster, "")
+}
+
+/// One of the folders of the kustomization.
+fn kustomized_of(cluster: &Cluster, folder: &str) -> String {
+    let folder = format!("{KUSTOMIZATION}/{folder}");
+    let ran = cluster.kubectl(&["kustomize", &folder]).exits(0);
     let namespace = format!("namespace: {}\n", cluster.namespace());
     ran.stdout
         .replace("ReadWriteOncePod", "ReadWriteOnce")
@@ -89,7 +95,9 @@ fn kube_the_api_server_takes_what_is_deployed() {
     for text in rendered(&cluster, &["--set", OLD_MODE]) {
         taken(&text);
     }
-    taken(&kustomized(&cluster));
+    for folder in ["", "shards", "shards-resources"] {
+        taken(&kustomized_of(&cluster, folder));
+    }
 }
 
 #[test]
@@ -98,7 +106,8 @@ fn kube_pods_keep_to_the_restricted_standard() {
         return;
     };
     let mut texts = rendered(&cluster, &[]);
-    texts.push(kustomized(&cluster));
+    let folders = ["", "shards", "shards-resources"].into_iter();
+    texts.extend(folders.map(|folder| kustomized_of(&cluster, folder)));
     for text in texts {
         let all = objects(&cluster, &text);
         let pod = &of_kind(&all, "Deployment")["spec"]["template"]["spec"];
@@ -118,7 +127,7 @@ fn kube_pods_keep_to_the_restricted_standard() {
         }
         for volume in pod["volumes"].as_array().unwrap() {
             let kinds: Vec<_> = volume.as_object().unwrap().keys().collect();
-            let allowed = ["name", "persistentVolumeClaim", "emptyDir"];
+            let allowed = ["name", "persistentVolumeClaim", "emptyDir", "secret"];
             assert!(
                 kinds.iter().all(|kind| allowed.contains(&kind.as_str())),
                 "{kinds:?}"

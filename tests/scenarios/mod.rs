@@ -57,6 +57,7 @@ mod kube_migrate;
 mod kube_plugin;
 mod kube_pools;
 mod kube_quotas;
+mod kube_shards;
 mod kube_snapshots;
 mod kube_subresources;
 mod kube_tenants;

@@ -44,8 +44,13 @@ pub(super) fn documents(names: &[&str]) -> String {
 
 impl Site {
     pub(super) fn new() -> Self {
+        Self::with(Vsiflow::of_documents())
+    }
+
+    /// With the folder of this one.
+    pub(super) fn with(vsiflow: Vsiflow) -> Self {
         use age::secrecy::ExposeSecret as _;
-        let vsiflow = Vsiflow::of_documents().patient(240);
+        let vsiflow = vsiflow.patient(240);
         let key = age::x25519::Identity::generate().to_string();
         let key = vsiflow.write("journal.key", key.expose_secret());
         Self {

@@ -86,6 +86,14 @@ pub(crate) async fn set_finalizer(
     patch_resource(client, resource, patch).await
 }
 
+/// Whether the very object is there and not to be deleted, as the API server has it now.
+pub(crate) async fn is_there(client: &Client, resource: &Resource) -> Result<bool, CallError> {
+    let api = api(client, &resource.key);
+    let metadata = within(api.get_metadata(&resource.key.name)).await?.metadata;
+    let is_it = metadata.uid == Some(resource.uid.to_string());
+    Ok(is_it && metadata.deletion_timestamp.is_none())
+}
+
 /// Writes a status; what it does not say any more is removed where it was ours.
 pub(crate) async fn set_status(
     client: &Client,

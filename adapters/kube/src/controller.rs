@@ -10,6 +10,7 @@ mod apply;
 mod approve;
 mod finalizers;
 mod members;
+mod own;
 mod pools;
 mod quotas;
 mod secrets;
@@ -43,6 +44,7 @@ use crate::{
     kind::ResourceKind,
     resource::{Resource, ResourceKey},
     resource_cache::{ResourceCache, Snapshot},
+    share::{JournalShare, concerns_several},
     status_queue::{Hold, StatusFindings, StatusQueue},
     translate::{Translation, TranslationRules, translate},
 };
@@ -82,6 +84,8 @@ pub(crate) struct Controller {
     shown: BTreeMap<Uuid, (Hash, i64)>,
     /// What is done for what an empty journal does not know.
     lost: LostJournal,
+    /// The other journals, where the cluster is shared with them.
+    share: Option<Arc<dyn JournalShare>>,
     /// Whether the fleet was given every secret that was listed.
     delivered: Arc<watch::Sender<bool>>,
     begun: Instant,
@@ -117,6 +121,7 @@ impl Controller {
             kept: BTreeMap::new(),
             shown: BTreeMap::new(),
             lost,
+            share: None,
             delivered,
             begun: Instant::now(),
             unfinished: false,
@@ -126,6 +131,11 @@ impl Controller {
     /// With that to be named by resources.
     pub(crate) fn with_permits(self, permits: Arc<dyn Permits>) -> Self {
         Self { permits, ..self }
+    }
+
+    /// With the cluster shared with these.
+    pub(crate) fn with_share(self, share: Option<Arc<dyn JournalShare>>) -> Self {
+        Self { share, ..self }
     }
 
     /// With that told of its progress.
@@ -167,9 +177,17 @@ impl Controller {
         self.passes = self.passes.saturating_add(1);
         let all = self.world.snapshot();
         let claims = self.claims(&all).await;
-        let snapshot = claims.without(&all);
-        let translation = self.translate(&snapshot).await;
+        let mut translation = self.translate(&claims.without(&all)).await;
         self.gets_on();
+        let all = match self.keep_own(all, &mut translation).await {
+            Ok(all) => all,
+            Err(error) => {
+                self.unfinished = true;
+                tracing::warn!("what of the cluster is this journal's is not known: {error}");
+                return;
+            }
+        };
+        let snapshot = claims.without(&all);
         self.deliver(&translation).await;
         self.notice_vanished(&snapshot);
         let mut found = findings(&all, &translation);
@@ -210,6 +228,7 @@ impl Controller {
                         ReferenceState::Adopted(wish) => adopted.push(wish),
                     }
                 }
+                kind if self.share.is_some() && concerns_several(kind) => {}
                 ResourceKind::Pool | ResourceKind::Group => {
                     findings.hold = self.pool_hold(resource).await;
                     findings.vsi = Some(self.pool_uid(resource).await);

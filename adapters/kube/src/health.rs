@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -16,7 +16,11 @@ const STUCK: Duration = Duration::from_secs(300);
 
 /// When the API server last answered, and when it last did not; and what is at work.
 #[derive(Debug, Default)]
-pub struct Health(Mutex<HealthTimes>);
+pub struct Health {
+    times: Arc<Mutex<HealthTimes>>,
+    /// Whose parts are at work, where several tell of theirs.
+    of: String,
+}
 
 #[derive(Debug, Default)]
 struct HealthTimes {
@@ -24,18 +28,30 @@ struct HealthTimes {
     failing_since: Option<Instant>,
     failed_last: Option<Instant>,
     /// When each part that is at work got on last.
-    at_work: BTreeMap<&'static str, Instant>,
+    at_work: BTreeMap<String, Instant>,
 }
 
 impl Health {
+    /// The same, for one of several whose parts are at work: they are forgotten with it.
+    pub(crate) fn of(&self, whose: &str) -> Self {
+        Self {
+            times: self.times.clone(),
+            of: format!("{whose}: "),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HealthTimes> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn answered(&self) {
-        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut times = self.lock();
         times.answered = Some(Instant::now());
         times.failing_since = None;
     }
 
     pub(crate) fn failed(&self) {
-        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut times = self.lock();
         let last = times.failed_last.replace(Instant::now());
         // A watch that goes on where it was says nothing until something changes.
         if last.is_none_or(|last| last.elapsed() >= PATIENCE) {
@@ -46,36 +62,60 @@ impl Health {
 
     /// A part begins, or gets on with, what it has to do.
     pub(crate) fn gets_on(&self, part: &'static str) {
-        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        times.at_work.insert(part, Instant::now());
+        let name = format!("{}{part}", self.of);
+        self.lock().at_work.insert(name, Instant::now());
     }
 
     /// It has nothing to do.
     pub(crate) fn rests(&self, part: &'static str) {
-        let mut times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        times.at_work.remove(part);
+        self.lock().at_work.remove(&format!("{}{part}", self.of));
     }
 
     /// A part that has something to do and does not get on.
-    pub fn stuck(&self) -> Option<&'static str> {
-        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn stuck(&self) -> Option<String> {
+        let times = self.lock();
         let mut all = times.at_work.iter();
         all.find(|(_, since)| since.elapsed() >= STUCK)
-            .map(|(part, _)| *part)
+            .map(|(part, _)| part.clone())
     }
 
     /// Whether the API server answered since it last failed for a while.
     pub fn is_connected(&self) -> bool {
-        let times = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = self.lock();
         let is_long = |since: Option<Instant>| since.is_some_and(|at| at.elapsed() >= PATIENCE);
         let failing = is_long(times.failing_since) && !is_long(times.failed_last);
         times.answered.is_some() && !failing
     }
 }
 
+impl Drop for Health {
+    fn drop(&mut self) {
+        let of = std::mem::take(&mut self.of);
+        if !of.is_empty() {
+            let mut times = self.lock();
+            times.at_work.retain(|part, _| !part.starts_with(&of));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_of_several_that_is_stuck_is_named_until_it_goes() {
+        let health = Health::default();
+        let (one, other) = (health.of("journal 1"), health.of("journal 11"));
+        one.gets_on("a");
+        other.gets_on("a");
+        tokio::time::sleep(STUCK).await;
+        other.rests("a");
+        assert_eq!(health.stuck().as_deref(), Some("journal 1: a"));
+        drop(one);
+        assert_eq!(health.stuck(), None);
+        other.answered();
+        assert!(health.is_connected(), "they have one API server");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn who_has_work_and_does_not_get_on_is_stuck_until_it_does() {
@@ -86,7 +126,7 @@ mod tests {
             assert_eq!(health.stuck(), None);
         }
         tokio::time::sleep(STUCK).await;
-        assert_eq!(health.stuck(), Some("a"));
+        assert_eq!(health.stuck().as_deref(), Some("a"));
         health.rests("a");
         tokio::time::sleep(STUCK * 2).await;
         assert_eq!(health.stuck(), None, "it has nothing to do");

@@ -53,6 +53,7 @@ mod resource;
 mod resource_cache;
 #[cfg(test)]
 mod sample;
+pub mod share;
 mod status_queue;
 pub mod subresources;
 mod translate;
@@ -62,7 +63,7 @@ mod watch;
 pub use controller::LostJournal;
 pub use health::Health;
 pub use kube::Client;
-pub use operator::{ApiConnectError, Namespaces, Operator, OperatorEnd, connect};
+pub use operator::{ApiConnectError, Namespaces, Operator, OperatorEnd, WatchedCluster, connect};
 pub use view::View;
 
 /// The name by which the API server knows what is written here.

@@ -26,6 +26,7 @@ use crate::{
     follow::Follower,
     reporter::Reporter,
     resource_cache::{ObjectSource, ResourceCache, WatchedKind},
+    share::JournalShare,
     status_queue::StatusQueue,
     subresources::Subresources,
     watch::follow,
@@ -111,14 +112,60 @@ enum OperatorTask {
     Untold,
 }
 
+/// What a process sees of a cluster, for all the journals that it serves it with.
+#[derive(Clone)]
+pub struct WatchedCluster {
+    client: Client,
+    world: Arc<ResourceCache>,
+    sources: Vec<ObjectSource>,
+    health: Arc<Health>,
+}
+
+impl WatchedCluster {
+    /// These namespaces. Nothing is asked yet.
+    pub fn new(client: Client, namespaces: &Namespaces) -> Self {
+        let sources = sources(namespaces);
+        Self {
+            client,
+            world: Arc::new(ResourceCache::new(sources.clone())),
+            sources,
+            health: Arc::default(),
+        }
+    }
+
+    /// Whether the API server answers.
+    pub fn health(&self) -> Arc<Health> {
+        self.health.clone()
+    }
+
+    /// Watches until a watch ends, which none does. Cancel safe: the next one lists.
+    pub async fn watch(&self) -> OperatorEnd {
+        let mut watches = JoinSet::new();
+        self.begin(&mut watches);
+        match watches.join_next().await {
+            Some(Err(error)) => OperatorEnd::Defect(error.to_string()),
+            _ => OperatorEnd::Defect("a watch ended".to_owned()),
+        }
+    }
+
+    fn begin(&self, parts: &mut JoinSet<OperatorTask>) {
+        for source in self.sources.clone() {
+            let (client, world) = (self.client.clone(), self.world.clone());
+            let following = follow(client, source, world, self.health.clone());
+            parts.spawn(as_part(following, OperatorTask::Watch));
+        }
+    }
+}
+
 /// A cluster that is served with a fleet.
 pub struct Operator {
-    client: Client,
+    cluster: WatchedCluster,
+    /// Whether somebody else has the cluster watched.
+    is_watched: bool,
     fleet: Fleet,
     host: Option<HostSettings>,
     lost: LostJournal,
-    world: Arc<ResourceCache>,
-    sources: Vec<ObjectSource>,
+    share: Option<Arc<dyn JournalShare>>,
     health: Arc<Health>,
     served_by: Option<String>,
     delivered: Arc<watch::Sender<bool>>,
@@ -134,15 +181,35 @@ impl Operator {
         namespaces: &Namespaces,
         host: Option<HostSettings>,
     ) -> Self {
-        let sources = sources(namespaces);
+        Self::on(WatchedCluster::new(client, namespaces), fleet, host)
+    }
+
+    /// Serves the share that a journal has of a cluster, which somebody else has watched
+    /// ([`WatchedCluster::watch`]).
+    pub fn sharing(
+        cluster: &WatchedCluster,
+        fleet: Fleet,
+        host: Option<HostSettings>,
+        share: Arc<dyn JournalShare>,
+    ) -> Self {
+        let health = cluster.health.of(&format!("journal {}", share.number()));
         Self {
-            client,
+            is_watched: true,
+            share: Some(share),
+            health: Arc::new(health),
+            ..Self::on(cluster.clone(), fleet, host)
+        }
+    }
+
+    fn on(cluster: WatchedCluster, fleet: Fleet, host: Option<HostSettings>) -> Self {
+        Self {
+            health: cluster.health.clone(),
+            cluster,
+            is_watched: false,
             fleet,
             host,
             lost: LostJournal::default(),
-            world: Arc::new(ResourceCache::new(sources.clone())),
-            sources,
-            health: Arc::default(),
+            share: None,
             served_by: None,
             delivered: Arc::new(watch::Sender::new(false)),
             permits: Arc::new(NoFiles),
@@ -180,15 +247,15 @@ impl Operator {
     /// What it sees of the cluster.
     pub fn view(&self) -> View {
         View {
-            world: self.world.clone(),
+            world: self.cluster.world.clone(),
             host: self.host.clone(),
         }
     }
 
     /// What answers for objects of the cluster in the API of subresources.
     pub fn subresources(&self) -> Subresources {
-        let (client, fleet) = (self.client.clone(), self.fleet.clone());
-        Subresources::new(client, fleet, self.world.clone())
+        let (client, fleet) = (self.cluster.client.clone(), self.fleet.clone());
+        Subresources::new(client, fleet, self.cluster.world.clone())
     }
 
     /// Whether the API server answers.
@@ -223,7 +290,8 @@ impl Operator {
         happenings: mpsc::Receiver<EventNote>,
     ) -> JoinSet<OperatorTask> {
         let desk = Arc::new(StatusQueue::default());
-        let (client, fleet, world) = (&self.client, &self.fleet, &self.world);
+        let (client, world) = (&self.cluster.client, &self.cluster.world);
+        let fleet = &self.fleet;
         let follower = Follower {
             fleet: fleet.clone(),
             world: world.clone(),
@@ -255,11 +323,11 @@ impl Operator {
         );
         let controller = controller
             .with_permits(self.permits.clone())
+            .with_share(self.share.clone())
             .with_health(self.health.clone());
         let mut parts = JoinSet::new();
-        for source in self.sources.clone() {
-            let following = follow(client.clone(), source, world.clone(), self.health.clone());
-            parts.spawn(as_part(following, OperatorTask::Watch));
+        if !self.is_watched {
+            self.cluster.begin(&mut parts);
         }
         parts.spawn(as_part(teller.run(), OperatorTask::Teller));
         parts.spawn(as_part(reporter.run(), OperatorTask::Reporter));
@@ -270,7 +338,7 @@ impl Operator {
 
     /// Tells what may not have been told before a crash.
     fn untold(&self, sender: mpsc::Sender<EventNote>) -> impl Future<Output = ()> + use<> {
-        let (world, fleet) = (self.world.clone(), self.fleet.clone());
+        let (world, fleet) = (self.cluster.world.clone(), self.fleet.clone());
         async move {
             let mut changes = world.changes();
             // A namespace that cannot be listed must not keep the others from being told.

@@ -4,7 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use uuid::Uuid;
 use vsiflow_kube::{
-    ApiConnectError, LostJournal, Namespaces, Operator, OperatorEnd, leader::Election,
+    ApiConnectError, LostJournal, Namespaces, Operator, OperatorEnd, WatchedCluster,
+    leader::Election, share::JournalShare,
 };
 use vsiflow_libvirt::CONTROL_CALL;
 use vsiflow_workflows::spec::HostSettings;
@@ -21,7 +22,7 @@ use crate::{
 };
 
 /// A cluster whose resources are served.
-pub(super) struct ServedCluster {
+pub(crate) struct ServedCluster {
     client: vsiflow_kube::Client,
     namespaces: Namespaces,
     host: Option<HostSettings>,
@@ -36,7 +37,7 @@ pub(super) const LEASE: Duration = Duration::from_secs(10);
 
 impl ServedCluster {
     /// The cluster that the command line names, if any. It is not asked yet.
-    pub(super) async fn of(
+    pub(crate) async fn of(
         common: &Common,
         args: &ClusterArgs,
     ) -> Result<Option<Self>, ExitProblem> {
@@ -88,7 +89,7 @@ impl ServedCluster {
     }
 
     /// What its resources may name.
-    pub(super) fn bounds(&self) -> ReadBounds {
+    pub(crate) fn bounds(&self) -> ReadBounds {
         self.bounds.clone()
     }
 
@@ -105,21 +106,47 @@ impl ServedCluster {
         operator
     }
 
-    /// Serves it until it is not polled any more, or until a part of what serves it ends: then the
-    /// process has to, as well.
-    pub(super) async fn serve(&self, operator: Operator) -> ExitProblem {
+    /// What a process sees of it for several journals. Nothing is watched yet.
+    pub(crate) fn watched(&self) -> WatchedCluster {
+        WatchedCluster::new(self.client.clone(), &self.namespaces)
+    }
+
+    /// What serves the share of one journal.
+    pub(crate) fn sharing(
+        &self,
+        watched: &WatchedCluster,
+        app: &App,
+        share: Arc<dyn JournalShare>,
+    ) -> Operator {
+        Operator::sharing(watched, app.fleet.clone(), self.host.clone(), share)
+            .with_permits(Arc::new(self.bounds.clone()))
+    }
+
+    /// Says what is served.
+    pub(crate) fn tell(&self) {
         match &self.namespaces {
             Namespaces::All => output::note("serving the resources of all namespaces"),
             Namespaces::These(these) => {
                 output::note(&format!("serving the resources of {}", these.join(", ")));
             }
         }
-        match operator.run().await {
-            // Which is told where it is known why.
-            OperatorEnd::Engine => std::future::pending().await,
-            OperatorEnd::Defect(what) => {
-                crate::ending::defect(&format!("a part of the operator: {what}"))
-            }
+    }
+
+    /// Serves it until it is not polled any more, or until a part of what serves it ends: then the
+    /// process has to, as well.
+    pub(super) async fn serve(&self, operator: Operator) -> ExitProblem {
+        self.tell();
+        ended(operator.run().await).await
+    }
+}
+
+/// What it means for the process that an operator ended.
+pub(crate) async fn ended(end: OperatorEnd) -> ExitProblem {
+    match end {
+        // Which is told where it is known why.
+        OperatorEnd::Engine => std::future::pending().await,
+        OperatorEnd::Defect(what) => {
+            crate::ending::defect(&format!("a part of the operator: {what}"))
         }
     }
 }

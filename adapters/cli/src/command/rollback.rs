@@ -36,7 +36,8 @@ async fn vsi(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcome
         app.close().await;
         return Ok(Exit::Done);
     }
-    own::refuse_limited(&app, &earlier.resolved).await?;
+    let remedy = "apply the document of before";
+    own::refuse_limited(&app, &earlier.resolved, remedy).await?;
     output::note(&format!("vsi/{name} goes back to generation {generation}"));
     apply::bring_documents(app, common, &args.wait, None, earlier.resolved).await
 }

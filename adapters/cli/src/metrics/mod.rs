@@ -174,7 +174,7 @@ impl Metrics {
     }
 
     /// What has work to do for a cluster and does not get on.
-    fn stuck(&self) -> Option<&'static str> {
+    fn stuck(&self) -> Option<String> {
         self.health()?.stuck()
     }
 }

@@ -23,7 +23,9 @@ use vsiflow_postgres::{
 };
 
 use super::{
-    SetPlace, ask, front, journal, problem, share,
+    SetPlace, ask,
+    cluster::SharedCluster,
+    front, journal, problem, share,
     view::{HeldJournals, SetView},
 };
 use crate::{
@@ -76,6 +78,7 @@ pub(crate) async fn serve(
         return Err(ExitProblem::new(Exit::Usage, "VSI0760", message, remedy));
     };
     let sealer = front::needed_key().await?;
+    let cluster = SharedCluster::of(common, &args.cluster).await?;
     let opening = open(address, args.shards.journals);
     let set = tokio::select! {
         set = opening => set?,
@@ -94,6 +97,7 @@ pub(crate) async fn serve(
             metrics: metrics.clone(),
             sealer,
             own,
+            cluster: cluster.clone(),
         },
         view: view.clone(),
         running: BTreeMap::new(),
@@ -105,11 +109,20 @@ pub(crate) async fn serve(
         outcome = process.share() => outcome,
         never = answer_owner(&api, &state) => match never {},
         deaf = listen::serve(&api, &state, &args.listen) => Err(deaf),
+        ended = watch(cluster.as_ref(), metrics) => Err(ended),
     };
     metrics.ready.store(false, Ordering::Relaxed);
     supervisor::stopping();
     process.end().await;
     outcome
+}
+
+/// Watches the cluster that is served, if any.
+async fn watch(cluster: Option<&SharedCluster>, metrics: &Metrics) -> ExitProblem {
+    match cluster {
+        Some(cluster) => cluster.watch(metrics).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Answers the owner of the folder, where no other process that has it does.
@@ -157,7 +170,6 @@ fn refuse_options(common: &Common, args: &ServeArgs) -> Result<(), ExitProblem> 
     let given = [
         (common.read_only.is_some(), "--read-only"),
         (args.sign_key.is_some(), "--sign-key"),
-        (args.cluster.kube, "--kube"),
         (args.folder.dir.is_some(), "--dir"),
         (args.otlp_endpoint.is_some(), "--otlp-endpoint"),
     ];

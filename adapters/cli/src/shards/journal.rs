@@ -18,13 +18,15 @@ use vsiflow_postgres::{
 use super::{
     DECIDES, Membership,
     ask::{CommandAnswer, CommandAsked, CommandPart},
-    choose, front, members, own, report,
+    choose,
+    cluster::SharedCluster,
+    front, members, own, report,
     view::HeldJournals,
 };
 use crate::{
     actor,
     args::{CliCommand, Common, ServeArgs},
-    compose::{App, Right, bounds::ReadBounds, elsewhere},
+    compose::{App, Right, elsewhere},
     daemon,
     ending::{give_way, not_panicking},
     exit::{CommandOutcome, Exit, ExitProblem},
@@ -46,6 +48,8 @@ pub(super) struct Service {
     pub(super) metrics: Arc<Metrics>,
     pub(super) sealer: Sealer,
     pub(super) own: HeldJournals,
+    /// The cluster whose resources are served, if any.
+    pub(super) cluster: Option<SharedCluster>,
 }
 
 /// Works on a journal until it is told to stop; then lets it go, so that another process has it at
@@ -85,7 +89,8 @@ async fn open_and_serve(
 ) -> CommandOutcome {
     let held = right.held.clone();
     let quiet = held.as_ref().map(|held| held.quiet());
-    let bounds = ReadBounds::default();
+    let bounds = service.cluster.as_ref().map(SharedCluster::bounds);
+    let bounds = bounds.unwrap_or_default();
     let app = App::open_to_serve(common, right, service.metrics.clone(), bounds).await?;
     let Some(held) = held else {
         return Err(ExitProblem::defect("a journal is served without its right"));
@@ -120,11 +125,25 @@ async fn open_and_serve(
         never = app.fleet.images().keep_policies(every, told_of_images) => match never {},
         never = app.fleet.images().keep_upload_progress() => match never {},
         ended = answer(holder) => ended,
+        ended = resources(service.cluster.as_ref(), &app, common, shard) => Err(ended),
         () = async { counted.await; std::future::pending::<()>().await } => Ok(Exit::Done),
     };
     drop(own);
     app.close().await;
     outcome
+}
+
+/// Serves the journal's share of a cluster, if any is served.
+async fn resources(
+    cluster: Option<&SharedCluster>,
+    app: &App,
+    common: &Common,
+    shard: &Membership,
+) -> ExitProblem {
+    match cluster {
+        Some(cluster) => cluster.serve(app, common, shard).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn drive(app: &App, args: &ServeArgs) -> CommandOutcome {

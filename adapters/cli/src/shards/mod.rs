@@ -14,6 +14,7 @@
 //!   for that.
 //! - [`members`]: what the pools and groups of journal 0 ask of all journals.
 //! - [`retry`]: what is stuck of pools and groups, in whichever journals it is.
+//! - [`cluster`]: the custom resources of a Kubernetes cluster, of which each journal serves its own.
 //! - [`view`]: all journals, for the page and the API of a process.
 //! - [`HostFence`]: the one way of a journal to hosts. It lets through those that are its own.
 //!
@@ -31,6 +32,7 @@
 
 mod ask;
 mod choose;
+mod cluster;
 pub(crate) mod front;
 mod holder;
 mod journal;

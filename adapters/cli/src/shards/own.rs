@@ -154,7 +154,11 @@ pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<
 ///
 /// # Errors
 /// VSI0764 where a namespace has a quota.
-pub(crate) async fn refuse_limited(app: &App, resolved: &Resolved) -> Result<(), ExitProblem> {
+pub(crate) async fn refuse_limited(
+    app: &App,
+    resolved: &Resolved,
+    remedy: &str,
+) -> Result<(), ExitProblem> {
     let Some(shard) = app.shard() else {
         return Ok(());
     };
@@ -166,7 +170,6 @@ pub(crate) async fn refuse_limited(app: &App, resolved: &Resolved) -> Result<(),
     let message = format!(
         "namespace {namespace} has a quota, which journal 0 holds to for documents alone; nothing was done"
     );
-    let remedy = "apply the document of before";
     Err(ExitProblem::new(Exit::Usage, "VSI0764", message, remedy))
 }
 
@@ -291,10 +294,27 @@ pub(crate) async fn apply(
     resolved: Resolved,
     by: vsiflow_engine::executor::By,
 ) -> Result<Vec<Applied>, ExitProblem> {
-    let Some(shard) = app.shard() else {
+    if app.shard().is_none() {
         return Ok(app.fleet.apply(resolved, by).await?);
-    };
-    let Some(held) = &shard.held else {
+    }
+    apply_if(app, common, resolved, by, async { Ok(()) }).await
+}
+
+/// The same in a journal of a set, unless `check` finds something against it once the names are claimed.
+///
+/// # Errors
+/// As [`apply`], and those of `check`.
+pub(super) async fn apply_if(
+    app: &App,
+    common: &Common,
+    resolved: Resolved,
+    by: vsiflow_engine::executor::By,
+    check: impl Future<Output = Result<(), ExitProblem>>,
+) -> Result<Vec<Applied>, ExitProblem> {
+    let held = app
+        .shard()
+        .and_then(|shard| Some((shard, shard.held.as_ref()?)));
+    let Some((shard, held)) = held else {
         return Err(ExitProblem::defect(
             "a journal is changed without its right",
         ));
@@ -306,15 +326,14 @@ pub(crate) async fn apply(
     };
     // One at a time: two that want the same name are one after the other.
     let _turn = shard.turn.lock().await;
-    let applied = match Box::pin(claimed.all_of(common, &resolved)).await {
-        Ok(()) => Box::pin(app.fleet.apply(resolved, by)).await,
-        Err(problem) => {
-            settle(&claimed).await;
-            return Err(problem);
-        }
+    let applied = async {
+        Box::pin(claimed.all_of(common, &resolved)).await?;
+        check.await?;
+        Ok(Box::pin(app.fleet.apply(resolved, by)).await?)
     };
+    let applied = applied.await;
     settle(&claimed).await;
-    Ok(applied?)
+    applied
 }
 
 /// The names are free for others once what has them is gone. Where this fails, the next claim of them, or the

@@ -57,7 +57,7 @@ impl Controller {
                 ..translation.rest.alone()
             };
             let by = by(&resource.manager, &generation(resource.generation));
-            let applied = self.fleet.apply(resolved, by).await;
+            let applied = self.record(resolved, by).await;
             self.took(resource.uid, print, applied.err());
         }
     }
@@ -194,7 +194,7 @@ impl Controller {
             ),
             ..rest.alone()
         };
-        let error = self.fleet.apply(resolved, by).await.err();
+        let error = self.record(resolved, by).await.err();
         for (wish, print) in &wishes {
             self.took(wish.uid, *print, error.clone());
         }

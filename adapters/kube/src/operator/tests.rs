@@ -10,6 +10,7 @@ mod placement;
 mod pools;
 mod quotas;
 mod rig;
+mod shared;
 mod tenants;
 
 use std::time::Duration;

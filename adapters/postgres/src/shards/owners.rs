@@ -1,5 +1,7 @@
 //! Which journal of a set a host, a machine and a name belong to.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::{
     Held, JournalAddress, PostgresError,
     connection::Connection,
@@ -21,6 +23,15 @@ pub enum Claim {
         /// is so ([`ShardSet::take_name`]): what was found says nothing of what a later claim records.
         claims: i64,
     },
+}
+
+/// The journal that claimed a name last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NameOwner {
+    /// Which one.
+    pub journal: u16,
+    /// Whether something may be being recorded under the name there.
+    pub is_busy: bool,
 }
 
 impl ShardSet {
@@ -236,6 +247,28 @@ impl ShardSet {
             .query(select, &[&self.name(), &object])
             .await?;
         Ok(rows.first().map(|row| number(row.get(0))))
+    }
+
+    /// What is known of these names; of those that nobody claimed, nothing.
+    ///
+    /// # Errors
+    /// See [`PostgresError`].
+    pub async fn name_owners(
+        &self,
+        objects: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, NameOwner>, PostgresError> {
+        let select = "SELECT object, journal, busy_by <> '' FROM vsiflow.shard_names \
+            WHERE set_name = $1 AND object = ANY($2)";
+        let all: Vec<_> = objects.iter().collect();
+        let rows = self.reader().query(select, &[&self.name(), &all]).await?;
+        let named = rows.iter().map(|row| {
+            let owner = NameOwner {
+                journal: number(row.get(1)),
+                is_busy: row.get(2),
+            };
+            (row.get(0), owner)
+        });
+        Ok(named.collect())
     }
 
     /// The address of the set itself.

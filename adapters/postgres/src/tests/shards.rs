@@ -16,7 +16,7 @@ use crate::{
     seal::Sealer,
     shards::{
         Named, ShardError, ShardSet,
-        owners::Claim,
+        owners::{Claim, NameOwner},
         requests::{Lane, NewRequest, Progress},
     },
 };
@@ -229,6 +229,13 @@ async fn one_whose_lease_is_past_neither_claims_nor_settles_what_its_successor_c
     assert_eq!(set.claim_name(&first, "vsi/a/c", 0, "4").await, busy(0, 0));
     set.settle_names(0, "1").await.unwrap();
     set.settle_names(0, "4").await.unwrap();
+    let asked = ["vsi/a/b", "vsi/a/nobody"].map(str::to_owned).into();
+    let owners = set.name_owners(&asked).await.unwrap();
+    let busy_there = NameOwner {
+        journal: 0,
+        is_busy: true,
+    };
+    assert_eq!(owners, [("vsi/a/b".to_owned(), busy_there)].into());
     assert_eq!(
         set.take_name(&other, "vsi/a/b", (0, 2), (1, "5")).await,
         Ok(false)

@@ -231,11 +231,12 @@ fn silent(journal: u16, what: &str, problem: &ExitProblem) -> Failure {
     Failure::new(FailureClass::Blocked, &problem.code, message).with_remedy(&problem.remedy)
 }
 
-fn unanswered(error: PostgresError) -> FleetError {
+pub(super) fn unanswered(error: PostgresError) -> FleetError {
     failed(&elsewhere::problem(error))
 }
 
-fn failed(problem: &ExitProblem) -> FleetError {
+/// A problem as whoever asked for something is told of it.
+pub(super) fn failed(problem: &ExitProblem) -> FleetError {
     FleetError::from(failure_of(problem))
 }
 

@@ -36,11 +36,11 @@ use vsiflow_workflows::{
 use crate::{LostJournal, Namespaces, Operator, OperatorEnd, fake::FakeServer, sample::uid};
 
 /// Longer than anything here takes in virtual time.
-const DEADLINE: Duration = Duration::from_secs(7_200);
+pub(super) const DEADLINE: Duration = Duration::from_secs(7_200);
 const HOST: &str = "sim:a";
 
 /// Virtual time, beginning in 2027.
-struct VirtualClock(Instant);
+pub(super) struct VirtualClock(pub(super) Instant);
 
 #[async_trait]
 impl Clock for VirtualClock {
@@ -59,13 +59,25 @@ impl Clock for VirtualClock {
 }
 
 /// The simulated hosts, and whether they can be reached.
-struct Switched {
-    hosts: SimHosts,
+pub(super) struct Switched {
+    pub(super) hosts: SimHosts,
     reachable: AtomicBool,
     /// Those that cannot be reached although others can.
     silent: Mutex<BTreeSet<String>>,
     /// Whether asking for one is a defect.
     panicking: AtomicBool,
+}
+
+impl Switched {
+    /// Hosts that all answer.
+    pub(super) fn reachable() -> Self {
+        Self {
+            hosts: SimHosts::in_memory(),
+            reachable: AtomicBool::new(true),
+            silent: Mutex::default(),
+            panicking: AtomicBool::new(false),
+        }
+    }
 }
 
 #[async_trait]
@@ -89,7 +101,7 @@ impl Hosts for Switched {
 
 /// What outlives a process.
 #[derive(Clone, Default)]
-struct Stores {
+pub(super) struct Stores {
     journal: Arc<MemoryJournal>,
     checkpoints: Arc<MemoryCheckpoints>,
     blobs: Arc<Counted>,
@@ -146,12 +158,7 @@ impl Rig {
     async fn on(host: Option<&'static str>) -> Self {
         let server = FakeServer::new();
         let stores = Stores::default();
-        let hosts = Arc::new(Switched {
-            hosts: SimHosts::in_memory(),
-            reachable: AtomicBool::new(true),
-            silent: Mutex::default(),
-            panicking: AtomicBool::new(false),
-        });
+        let hosts = Arc::new(Switched::reachable());
         let clock = Arc::new(VirtualClock(Instant::now()));
         let fleet = open(&stores, &hosts, &clock, 0).await;
         let permits = Arc::new(NoFiles);
@@ -383,14 +390,14 @@ impl Rig {
     }
 }
 
-fn finalizers(object: Option<Value>) -> Vec<String> {
+pub(super) fn finalizers(object: Option<Value>) -> Vec<String> {
     let object = object.unwrap_or_default();
     let all = object["metadata"]["finalizers"].as_array();
     let all = all.into_iter().flatten();
     all.map(|one| one.as_str().unwrap().to_owned()).collect()
 }
 
-async fn open(
+pub(super) async fn open(
     stores: &Stores,
     hosts: &Arc<Switched>,
     clock: &Arc<VirtualClock>,

@@ -1,0 +1,233 @@
+//! A cluster that the journals of a set serve: what the operator in one of them needs of the others.
+//!
+//! Each process watches the cluster once ([`SharedCluster`]); each journal that it holds has an operator on that, which
+//! serves the journal's share (`vsiflow_kube::share` says which that is). What belongs to whom is asked of the
+//! database; whether another journal knows something, of that journal's records.
+//!
+//! What this room never does: it records nothing past the claims on names, and takes nothing from a namespace's quota,
+//! which journal 0 holds to for documents alone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use vsiflow_engine::{executor::By, model::EntityId};
+use vsiflow_kube::{
+    Operator, OperatorEnd, WatchedCluster,
+    share::{JournalShare, StillAsked},
+};
+use vsiflow_workflows::{
+    fleet::{EntityPresence, FleetError},
+    spec::Resolved,
+};
+
+use super::{Membership, members, own};
+use crate::{
+    args::{ClusterArgs, Common, LostJournalPolicy},
+    command::cluster::ServedCluster,
+    compose::{App, bounds::ReadBounds},
+    exit::{Exit, ExitProblem},
+    metrics::Metrics,
+};
+
+/// What a process of a set sees of a cluster, and how it serves it.
+#[derive(Clone)]
+pub(super) struct SharedCluster {
+    served: Arc<ServedCluster>,
+    watched: WatchedCluster,
+}
+
+impl SharedCluster {
+    /// The cluster that the command line names, if any. It is not asked yet.
+    ///
+    /// # Errors
+    /// VSI0762, and when no client of the cluster can be made.
+    pub(super) async fn of(
+        common: &Common,
+        args: &ClusterArgs,
+    ) -> Result<Option<Self>, ExitProblem> {
+        refuse_options(args)?;
+        let Some(served) = ServedCluster::of(common, args).await? else {
+            return Ok(None);
+        };
+        let watched = served.watched();
+        let served = Arc::new(served);
+        Ok(Some(Self { served, watched }))
+    }
+
+    /// What its resources may name. Secrets are stored, sealed: another process of the set continues with them.
+    pub(super) fn bounds(&self) -> ReadBounds {
+        ReadBounds {
+            elsewhere: false,
+            id_key: None,
+            ..self.served.bounds()
+        }
+    }
+
+    /// Watches it, for the operators of all journals here.
+    pub(super) async fn watch(&self, metrics: &Metrics) -> ExitProblem {
+        metrics.connect(self.watched.health());
+        self.served.tell();
+        ended(self.watched.watch().await).await
+    }
+
+    /// Serves the share of a journal that this process holds.
+    pub(super) async fn serve(
+        &self,
+        app: &App,
+        common: &Common,
+        shard: &Membership,
+    ) -> ExitProblem {
+        let share = Arc::new(ClusterShare {
+            app: app.clone(),
+            common: common.clone(),
+            shard: shard.clone(),
+            hosts: Mutex::default(),
+        });
+        let operator = self.served.sharing(&self.watched, app, share);
+        ended(Box::pin(Operator::run(operator)).await).await
+    }
+}
+
+async fn ended(end: OperatorEnd) -> ExitProblem {
+    crate::command::cluster::ended(end).await
+}
+
+/// Refuses what is one process's, or has no meaning where secrets are in the database.
+fn refuse_options(args: &ClusterArgs) -> Result<(), ExitProblem> {
+    let given = [
+        (
+            args.leader_elect,
+            "--leader-elect",
+            "journals are held by leases of the database",
+        ),
+        (
+            args.id_key_secret.is_some(),
+            "--id-key-secret",
+            "secrets and their ids are sealed in the database",
+        ),
+        (
+            args.subresources_address.is_some(),
+            "--subresources-address",
+            "one process answers for its own journals alone",
+        ),
+        (
+            args.journal_lost == LostJournalPolicy::Adopt,
+            "--journal-lost=adopt",
+            "what a journal does not know may be another one's",
+        ),
+    ];
+    let Some((_, option, why)) = given.into_iter().find(|(given, ..)| *given) else {
+        return Ok(());
+    };
+    let message = format!("{option} is not for a set of journals: {why}");
+    let remedy = format!("leave {option} out, or serve one journal without --shards");
+    Err(ExitProblem::new(Exit::Usage, "VSI0762", message, &remedy))
+}
+
+/// The other journals of a set, for the operator of one of them.
+struct ClusterShare {
+    app: App,
+    common: Common,
+    shard: Membership,
+    /// The journals of the hosts that were asked for last: that never changes.
+    hosts: Mutex<BTreeMap<String, u16>>,
+}
+
+impl fmt::Debug for ClusterShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ClusterShare({:?})", self.shard)
+    }
+}
+
+impl ClusterShare {
+    fn known_hosts(&self) -> BTreeMap<String, u16> {
+        let hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        hosts.clone()
+    }
+
+    /// Whether another journal has it recorded, deleted or not.
+    async fn knows(&self, journal: u16, entity: &EntityId) -> Result<bool, ExitProblem> {
+        let other = self.shard.place.member(&self.common, journal, None);
+        let app = Box::pin(App::look_at(&other)).await?;
+        let known = app.fleet.knowledge(entity) != EntityPresence::None;
+        app.close().await;
+        Ok(known)
+    }
+}
+
+#[async_trait]
+impl JournalShare for ClusterShare {
+    fn number(&self) -> u16 {
+        self.shard.number
+    }
+
+    async fn journals_of_hosts(
+        &self,
+        hosts: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, u16>, FleetError> {
+        let before = self.known_hosts();
+        let mut all = BTreeMap::new();
+        for host in hosts {
+            let journal = match before.get(host) {
+                Some(journal) => *journal,
+                None => self
+                    .shard
+                    .set()
+                    .assign(host)
+                    .await
+                    .map_err(members::unanswered)?,
+            };
+            all.insert(host.clone(), journal);
+        }
+        let mut known = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone_from(&all);
+        Ok(all)
+    }
+
+    async fn journals_of_names(
+        &self,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, u16>, FleetError> {
+        let owners = self.shard.set().name_owners(names).await;
+        let owners = owners.map_err(members::unanswered)?.into_iter();
+        Ok(owners.map(|(name, owner)| (name, owner.journal)).collect())
+    }
+
+    async fn may_be_elsewhere(&self, name: &str, entity: &EntityId) -> Result<bool, FleetError> {
+        let owners = self
+            .shard
+            .set()
+            .name_owners(&[name.to_owned()].into())
+            .await;
+        let owners = owners.map_err(members::unanswered)?;
+        match owners.get(name) {
+            Some(owner) if owner.journal != self.shard.number => {
+                // It is seen only once it is recorded, or nothing is being recorded any more.
+                let knows = self.knows(owner.journal, entity).await;
+                Ok(owner.is_busy || knows.map_err(|problem| members::failed(&problem))?)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn apply(
+        &self,
+        resolved: Resolved,
+        by: By,
+        still: &dyn StillAsked,
+    ) -> Result<(), FleetError> {
+        let remedy = "take the quota of the namespace away, or apply a document to the set";
+        let limited = own::refuse_limited(&self.app, &resolved, remedy).await;
+        limited.map_err(|problem| members::failed(&problem))?;
+        let check = async { still.check().await.map_err(ExitProblem::from) };
+        let applied = own::apply_if(&self.app, &self.common, resolved, by, check);
+        let applied = Box::pin(applied).await;
+        applied
+            .map(drop)
+            .map_err(|problem| members::failed(&problem))
+    }
+}

@@ -1,0 +1,452 @@
+//! One cluster that the journals of a set share: each resource is served by one of them, and nobody lets go of what another
+//! one has.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio::{task::JoinHandle, time::Instant};
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Failure, FailureClass},
+};
+use vsiflow_workflows::{
+    fleet::{EntityPresence, ErrorKind, Fleet, FleetError},
+    record::vsi_entity,
+    spec::Resolved,
+};
+
+use super::{
+    fault,
+    rig::{DEADLINE, Stores, Switched, VirtualClock, finalizers, open},
+};
+use crate::{
+    FINALIZER, Namespaces, Operator, OperatorEnd, WatchedCluster,
+    fake::FakeServer,
+    sample::uid,
+    share::{JournalShare, StillAsked},
+};
+
+const VSIS: &str = "onprem-hpcrs";
+const DISKS: &str = "onprem-datadisks";
+const SERVERS: &str = "virtualservers";
+
+type BeforeCheck = Box<dyn FnOnce() + Send>;
+
+/// What the database of a set knows: a host belongs to the journal whose number its name ends with.
+#[derive(Default)]
+struct Set {
+    names: Mutex<BTreeMap<String, (u16, bool)>>,
+    fleets: Mutex<Vec<Fleet>>,
+    /// Done once names are claimed, before it is asked whether something is still there.
+    before_check: Mutex<Option<BeforeCheck>>,
+}
+
+impl Set {
+    fn knows(&self, journal: u16, entity: &EntityId) -> bool {
+        let fleets = self.fleets.lock().unwrap();
+        fleets[usize::from(journal)].knowledge(entity) != EntityPresence::None
+    }
+}
+
+struct Share {
+    number: u16,
+    set: Arc<Set>,
+    fleet: Fleet,
+}
+
+impl std::fmt::Debug for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "journal {}", self.number)
+    }
+}
+
+impl Share {
+    fn claim(&self, names: &[String]) -> Result<(), FleetError> {
+        let mut claimed = self.set.names.lock().unwrap();
+        for name in names {
+            let other = claimed
+                .get(name)
+                .filter(|(journal, _)| *journal != self.number);
+            if other.is_some() {
+                let failure = Failure::new(FailureClass::Blocked, "VSI0765", "it is another's");
+                return Err(FleetError {
+                    kind: ErrorKind::Blocked,
+                    failure: Box::new(failure),
+                });
+            }
+        }
+        let all = names.iter().cloned();
+        claimed.extend(all.map(|name| (name, (self.number, true))));
+        Ok(())
+    }
+
+    async fn record(
+        &self,
+        resolved: Resolved,
+        by: By,
+        still: &dyn StillAsked,
+    ) -> Result<(), FleetError> {
+        let before_check = self.set.before_check.lock().unwrap().take();
+        if let Some(before_check) = before_check {
+            before_check();
+        }
+        still.check().await?;
+        self.fleet.apply(resolved, by).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl JournalShare for Share {
+    fn number(&self) -> u16 {
+        self.number
+    }
+
+    async fn journals_of_hosts(
+        &self,
+        hosts: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, u16>, FleetError> {
+        let journal = |host: &String| u16::from(host.contains("lpar1"));
+        Ok(hosts
+            .iter()
+            .map(|host| (host.clone(), journal(host)))
+            .collect())
+    }
+
+    async fn journals_of_names(
+        &self,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, u16>, FleetError> {
+        let claimed = self.set.names.lock().unwrap();
+        let found = names
+            .iter()
+            .filter_map(|name| Some((name.clone(), claimed.get(name)?.0)));
+        Ok(found.collect())
+    }
+
+    async fn may_be_elsewhere(&self, name: &str, entity: &EntityId) -> Result<bool, FleetError> {
+        let owner = self.set.names.lock().unwrap().get(name).copied();
+        let other = owner.filter(|(journal, _)| *journal != self.number);
+        Ok(other.is_some_and(|(journal, is_busy)| is_busy || self.set.knows(journal, entity)))
+    }
+
+    async fn apply(
+        &self,
+        resolved: Resolved,
+        by: By,
+        still: &dyn StillAsked,
+    ) -> Result<(), FleetError> {
+        let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
+        let vsis = vsis.map(|vsi| format!("vsi/{}/{}", vsi.namespace, vsi.name));
+        let disks = resolved.data_disks.iter();
+        let disks = disks.map(|disk| format!("disk/{}/{}", disk.namespace, disk.name));
+        let names: Vec<_> = vsis.chain(disks).collect();
+        self.claim(&names)?;
+        let applied = self.record(resolved, by, still).await;
+        let mut claimed = self.set.names.lock().unwrap();
+        names
+            .into_iter()
+            .for_each(|name| _ = claimed.insert(name, (self.number, false)));
+        applied
+    }
+}
+
+/// A journal, and the operator on it while a process holds it.
+struct Journal {
+    stores: Stores,
+    fleet: Fleet,
+    serving: JoinHandle<OperatorEnd>,
+}
+
+/// Two journals of a set that share a cluster.
+struct SharedRig {
+    server: FakeServer,
+    set: Arc<Set>,
+    hosts: Arc<Switched>,
+    clock: Arc<VirtualClock>,
+    watched: WatchedCluster,
+    journals: Vec<Journal>,
+}
+
+impl SharedRig {
+    async fn new() -> Self {
+        let server = FakeServer::new();
+        let namespaces = Namespaces::These(vec!["default".to_owned()]);
+        let watched = WatchedCluster::new(server.client(), &namespaces);
+        let watching = watched.clone();
+        tokio::spawn(async move { watching.watch().await });
+        let mut rig = Self {
+            server,
+            set: Arc::default(),
+            hosts: Arc::new(Switched::reachable()),
+            clock: Arc::new(VirtualClock(Instant::now())),
+            watched,
+            journals: Vec::new(),
+        };
+        for number in 0..2 {
+            let journal = rig.begin(number, Stores::default()).await;
+            rig.journals.push(journal);
+        }
+        for number in 0..2 {
+            rig.host(number);
+        }
+        rig
+    }
+
+    async fn begin(&self, number: u16, stores: Stores) -> Journal {
+        let fleet = open(&stores, &self.hosts, &self.clock, u32::from(number)).await;
+        let share = Arc::new(Share {
+            number,
+            set: self.set.clone(),
+            fleet: fleet.clone(),
+        });
+        let mut fleets = self.set.fleets.lock().unwrap();
+        fleets.truncate(usize::from(number));
+        fleets.push(fleet.clone());
+        drop(fleets);
+        let operator = Operator::sharing(&self.watched, fleet.clone(), None, share);
+        let driven = fleet.clone();
+        let serving = tokio::spawn(async move {
+            driven.drive_all().await.unwrap();
+            operator.run().await
+        });
+        Journal {
+            stores,
+            fleet,
+            serving,
+        }
+    }
+
+    /// The journal's process dies, and another one takes it.
+    async fn hand_over(&mut self, number: u16) {
+        let journal = self.journals.pop().unwrap();
+        assert_eq!(usize::from(number), self.journals.len(), "the last one");
+        journal.serving.abort();
+        journal.fleet.close().await;
+        let next = self.begin(number, journal.stores).await;
+        self.journals.push(next);
+    }
+
+    fn host(&self, number: u16) {
+        let map = json!({
+            "metadata": {"labels": {"config": format!("lpar{number}"), "fleet": "blue"}},
+            "data": {"HOSTNAME": format!("lpar{number}.example.com"), "KNOWN_HOSTS": "h ssh-ed25519 A"},
+        });
+        let number = u8::try_from(number).unwrap();
+        self.server.apply(
+            "configmaps",
+            &format!("lpar{number}"),
+            uid(100 + number),
+            map,
+        );
+    }
+
+    /// A VSI on the host of that journal.
+    fn vsi(&self, name: &str, number: u8, journal: u16) {
+        let spec = json!({"spec": {
+            "contract": "env: |\n  type: env\nworkload: |\n  type: workload\n",
+            "imageURL": "http://images.lab.test:8080/hpcr-guest.qcow2",
+            "targetSelector": {"matchLabels": {"config": format!("lpar{journal}")}},
+        }});
+        self.server.apply(VSIS, name, uid(number), spec);
+    }
+
+    fn condition(&self, resource: &str, name: &str, kind: &str) -> Value {
+        let object = self.server.get(resource, name).unwrap_or_default();
+        let all = object["status"]["conditions"].as_array().cloned();
+        let mut all = all.unwrap_or_default().into_iter();
+        all.find(|one| one["type"] == kind).unwrap_or_default()
+    }
+
+    fn has_finalizer(&self, resource: &str, name: &str) -> bool {
+        finalizers(self.server.get(resource, name)).contains(&FINALIZER.to_owned())
+    }
+
+    /// The journals that know a VSI.
+    fn known_in(&self, number: u8) -> Vec<usize> {
+        let entity = vsi_entity(uid(number)).unwrap();
+        let knows = |journal: &Journal| journal.fleet.knowledge(&entity) != EntityPresence::None;
+        let all = self.journals.iter().enumerate();
+        all.filter(|(_, journal)| knows(journal))
+            .map(|(at, _)| at)
+            .collect()
+    }
+
+    async fn until(&self, what: &str, mut ready: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !ready() {
+            let kinds = [VSIS, SERVERS, DISKS].into_iter();
+            let all: Vec<_> = kinds.flat_map(|kind| self.server.all(kind)).collect();
+            assert!(begun.elapsed() < DEADLINE, "not in time: {what}\n{all:#?}");
+            let ended = self.journals.iter().any(|one| one.serving.is_finished());
+            assert!(!ended, "one serves no more");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn until_ready(&self, name: &str) {
+        let what = format!("{name} is ready");
+        let is_ready = || self.condition(VSIS, name, "Ready")["status"] == "True";
+        self.until(&what, is_ready).await;
+    }
+
+    /// Why something is not accepted.
+    async fn until_refused(&self, resource: &str, name: &str, code: &str) {
+        let what = format!("{resource} {name} is told {code}");
+        let is_told = || self.condition(resource, name, "Accepted")["reason"] == code;
+        self.until(&what, is_told).await;
+    }
+
+    async fn settle(&self) {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_resource_is_served_by_the_journal_of_its_host_alone() {
+    let mut rig = SharedRig::new().await;
+    for journal in 0..2 {
+        rig.vsi(
+            &format!("web-{journal}"),
+            1 + u8::try_from(journal).unwrap(),
+            journal,
+        );
+    }
+    rig.until_ready("web-0").await;
+    rig.until_ready("web-1").await;
+    assert_eq!((rig.known_in(1), rig.known_in(2)), (vec![0], vec![1]));
+    // What nobody changes, nobody writes: two that told of one resource would do so in turn.
+    rig.settle().await;
+    let patches = rig.server.requests(&["PATCH"]);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(rig.server.requests(&["PATCH"]), patches);
+
+    rig.hand_over(1).await;
+    rig.settle().await;
+    assert_eq!(rig.server.requests(&["PATCH"]), patches, "it is as it was");
+    for name in ["web-0", "web-1"] {
+        rig.server.delete(VSIS, name);
+    }
+    rig.until("both are gone", || rig.server.all(VSIS).is_empty())
+        .await;
+    let gone = |number| {
+        let entity = vsi_entity(uid(number)).unwrap();
+        let journal = &rig.journals[usize::from(number) - 1];
+        journal.fleet.knowledge(&entity) == EntityPresence::Gone
+    };
+    assert!(gone(1) && gone(2));
+}
+
+/// Its journal has not told of it yet, and by its host it is another one's by now: that one let go of it.
+#[tokio::test(start_paused = true)]
+async fn what_is_recorded_elsewhere_is_not_let_go_of_before_it_is_gone_there() {
+    let mut rig = SharedRig::new().await;
+    rig.server
+        .fail(fault(&["PATCH", "/status"], 500, usize::MAX));
+    rig.vsi("web", 1, 1);
+    rig.until("it is recorded", || !rig.known_in(1).is_empty())
+        .await;
+    assert_eq!(rig.known_in(1), [1]);
+    // Nobody has the journal for a while.
+    let journal = rig.journals.pop().unwrap();
+    journal.serving.abort();
+    let serving = tokio::spawn(std::future::pending());
+    rig.journals.push(Journal { serving, ..journal });
+    rig.vsi("web", 1, 0);
+    rig.server.delete(VSIS, "web");
+    rig.settle().await;
+    assert!(rig.has_finalizer(VSIS, "web"), "another journal has it");
+    assert_eq!(rig.known_in(1), [1]);
+
+    rig.server.heal();
+    rig.hand_over(1).await;
+    rig.until("it is gone", || rig.server.all(VSIS).is_empty())
+        .await;
+    let entity = vsi_entity(uid(1)).unwrap();
+    assert_eq!(
+        rig.journals[1].fleet.knowledge(&entity),
+        EntityPresence::Gone
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_deleted_before_it_is_recorded_never_is() {
+    let rig = SharedRig::new().await;
+    let server = rig.server.clone();
+    let deletes = move || server.delete(VSIS, "web");
+    *rig.set.before_check.lock().unwrap() = Some(Box::new(deletes));
+    rig.vsi("web", 1, 1);
+    rig.until("it is gone", || rig.server.all(VSIS).is_empty())
+        .await;
+    rig.settle().await;
+    assert!(rig.known_in(1).is_empty());
+    assert!(
+        rig.set.before_check.lock().unwrap().is_none(),
+        "it was about to be"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_one_journal_by_itself_serves_says_so_and_is_let_go() {
+    let rig = SharedRig::new().await;
+    let spec = json!({"spec": {
+        "imageURL": "http://images.lab.test:8080/debian-12.qcow2",
+        "guest": {"type": "none"},
+        "targetSelector": {"matchLabels": {"fleet": "blue"}},
+        "placement": {"spread": {"over": "host"}},
+    }});
+    rig.server.apply(SERVERS, "anywhere", uid(1), spec);
+    rig.until_refused(SERVERS, "anywhere", "VSI0763").await;
+    let quota = json!({"spec": {"hard": {"vsis": 1}}});
+    rig.server
+        .apply("virtualserverquotas", "all", uid(2), quota);
+    rig.until_refused("virtualserverquotas", "all", "VSI0763")
+        .await;
+    assert!(rig.known_in(1).is_empty());
+    for (resource, name) in [(SERVERS, "anywhere"), ("virtualserverquotas", "all")] {
+        rig.server.delete(resource, name);
+        let is_gone = || rig.server.get(resource, name).is_none();
+        rig.until(&format!("{name} is gone"), is_gone).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_its_host_is_recorded_once_that_is_described() {
+    let rig = SharedRig::new().await;
+    rig.server.lose("configmaps", "lpar1");
+    rig.vsi("web", 1, 1);
+    rig.until_refused(VSIS, "web", "VSI0605").await;
+    assert!(rig.known_in(1).is_empty());
+    rig.host(1);
+    rig.until_ready("web").await;
+    assert_eq!(rig.known_in(1), [1]);
+    assert_eq!(rig.condition(VSIS, "web", "Accepted")["status"], "True");
+}
+
+#[tokio::test(start_paused = true)]
+async fn disks_go_to_the_journal_of_their_host_and_stay_with_their_vsi() {
+    let rig = SharedRig::new().await;
+    let spec = json!({
+        "metadata": {"labels": {"disk": "data"}},
+        "spec": {"size": 1 << 20, "targetSelector": {"matchLabels": {"config": "lpar1"}}},
+    });
+    rig.server.apply(DISKS, "data", uid(3), spec);
+    rig.vsi("web", 1, 1);
+    let selects = json!({"spec": {"diskSelector": {"matchLabels": {"disk": "data"}}}});
+    rig.server.apply(VSIS, "web", uid(1), selects);
+    rig.until_ready("web").await;
+    let entity = vsiflow_workflows::record::disk_entity(uid(3)).unwrap();
+    let knows = |at: usize| rig.journals[at].fleet.knowledge(&entity) == EntityPresence::Alive;
+    assert!(!knows(0) && knows(1));
+    rig.server.delete(DISKS, "data");
+    rig.settle().await;
+    assert!(rig.has_finalizer(DISKS, "data"), "a VSI uses it");
+    rig.server.delete(VSIS, "web");
+    rig.until("both are gone", || rig.server.get(DISKS, "data").is_none())
+        .await;
+    assert!(!knows(1));
+}

@@ -1,0 +1,207 @@
+//! Which resources are this operator's, where the journals of a set serve one cluster
+//! (docs/adr/0017-custom-resources-over-journals.md).
+//!
+//! Each journal of a set has an operator of its own, and all of them see the same cluster. A resource is served by one of
+//! them: by the one that knows it, and before anybody does by the one that its host belongs to. Whatever has no host
+//! is the affair of journal 0, which says what is missing.
+//!
+//! Guarantees:
+//! - **What a journal knows by its UID is its own**, whatever the resource says by now: nobody else deletes it, lets it go
+//!   or says that it is lost.
+//! - **Nobody lets go of what may be recorded elsewhere.** A resource that is deleted before its journal has told of it is
+//!   kept until it is certain that no journal has it.
+//! - **What is deleted is not recorded afterwards.** Once its names are claimed, and before it is recorded, the API server
+//!   is asked whether it is still there ([`StillAsked`]). Whoever lets go of it looks at the claims after it saw the
+//!   deletion: one of the two sees the other.
+//!
+//! What this room never does: it asks no database ([`JournalShare`] does), and records nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+};
+
+use async_trait::async_trait;
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Failure, FailureClass},
+};
+use vsiflow_workflows::{fleet::FleetError, spec::Resolved};
+
+use crate::{kind::ResourceKind, resource::ResourceKey};
+
+/// The journal that speaks for what has no host.
+const WITHOUT_HOST: u16 = 0;
+/// The code of what a set of journals does not serve.
+pub(crate) const NOT_SERVED: &str = "VSI0763";
+
+/// The other journals, as the operator of one of them needs them.
+#[async_trait]
+pub trait JournalShare: Debug + Send + Sync {
+    /// The journal's number.
+    fn number(&self) -> u16;
+
+    /// The journals of hosts, by the hosts' ids. One that is new is assigned to a journal for good.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    async fn journals_of_hosts(
+        &self,
+        hosts: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, u16>, FleetError>;
+
+    /// The journals that had something of these names last (`vsi/NAMESPACE/NAME`), by the names.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    async fn journals_of_names(
+        &self,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeMap<String, u16>, FleetError>;
+
+    /// Whether another journal knows the entity, which would have that name, or is recording something of the name.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    async fn may_be_elsewhere(&self, name: &str, entity: &EntityId) -> Result<bool, FleetError>;
+
+    /// Records in this journal what resources ask for, once their names are claimed and `still` found nothing against it.
+    /// Cancel safe: what was begun is found by asking again.
+    ///
+    /// # Errors
+    /// As [`Fleet::apply`](vsiflow_workflows::fleet::Fleet::apply) and [`StillAsked::check`]; and where another journal has
+    /// a name.
+    async fn apply(
+        &self,
+        resolved: Resolved,
+        by: By,
+        still: &dyn StillAsked,
+    ) -> Result<(), FleetError>;
+}
+
+/// Whether what is about to be recorded is still asked for.
+#[async_trait]
+pub trait StillAsked: Send + Sync {
+    /// Asks once more.
+    ///
+    /// # Errors
+    /// When something of it is not, or nobody can say.
+    async fn check(&self) -> Result<(), FleetError>;
+}
+
+/// What is known of a resource when it is asked whose it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing<'a> {
+    /// Whether this journal knows it by its UID.
+    pub(crate) is_known: bool,
+    /// Its host; empty where it has none.
+    pub(crate) host: &'a str,
+    /// Whether a status says that it was worked on.
+    pub(crate) is_worked_on: bool,
+}
+
+/// Whose a resource is, as far as names and hosts tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// This journal's.
+    Own,
+    /// Another one's.
+    Other,
+    /// This journal's, unless another one has its name by now.
+    Unclaimed,
+}
+
+/// Whose a resource is.
+pub(crate) fn owner(own: u16, standing: Standing<'_>, hosts: &BTreeMap<String, u16>) -> Owner {
+    if standing.is_known {
+        return Owner::Own;
+    }
+    // A host that nobody assigned is nobody's yet.
+    let home = match standing.host {
+        "" => Some(WITHOUT_HOST),
+        host => hosts.get(host).copied(),
+    };
+    if home == Some(own) {
+        Owner::Unclaimed
+    } else {
+        Owner::Other
+    }
+}
+
+/// Whether a resource that this journal does not know is another one's that has its name.
+pub(crate) fn is_anothers(own: u16, is_worked_on: bool, claimed_by: Option<u16>) -> bool {
+    // A name stays claimed after what had it is gone: it says nothing of what nobody has worked on.
+    is_worked_on && claimed_by.is_some_and(|journal| journal != own)
+}
+
+/// How an object is named in a set; none of what no journal has as an entity of its own.
+pub(crate) fn name_of(key: &ResourceKey) -> Option<String> {
+    let kind = match key.kind {
+        ResourceKind::Vsi | ResourceKind::VirtualServer => "vsi",
+        ResourceKind::DataDisk => "disk",
+        _ => return None,
+    };
+    Some(format!("{kind}/{}/{}", key.namespace, key.name))
+}
+
+/// What a set of journals does not serve.
+pub(crate) fn not_served(key: &ResourceKey, why: &str) -> Failure {
+    let message = format!("{why}, which a set of journals does not serve from a cluster");
+    Failure::new(FailureClass::Blocked, "VSI0763", message)
+        .of_object(key.to_string())
+        .with_remedy(
+            "serve the cluster with one journal, without --shards; or apply a document to the set",
+        )
+}
+
+/// Whether resources of a kind concern several journals at once.
+pub(crate) fn concerns_several(kind: ResourceKind) -> bool {
+    use ResourceKind::{Group, Network, Pool, Quota, Snapshot};
+    matches!(kind, Pool | Group | Network | Quota | Snapshot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: u16 = 2;
+
+    fn hosts() -> BTreeMap<String, u16> {
+        [("a".to_owned(), OWN), ("b".to_owned(), 1)].into()
+    }
+
+    fn standing(is_known: bool, host: &str) -> Standing<'_> {
+        Standing {
+            is_known,
+            host,
+            is_worked_on: false,
+        }
+    }
+
+    #[test]
+    fn what_a_journal_knows_is_its_own_wherever_it_is_said_to_be() {
+        for host in ["", "a", "b", "new"] {
+            assert_eq!(owner(OWN, standing(true, host), &hosts()), Owner::Own);
+        }
+    }
+
+    #[test]
+    fn what_nobody_knows_is_that_of_its_host_and_without_one_that_of_journal_0() {
+        let new = |host| standing(false, host);
+        assert_eq!(owner(OWN, new("a"), &hosts()), Owner::Unclaimed);
+        assert_eq!(owner(OWN, new("b"), &hosts()), Owner::Other);
+        assert_eq!(owner(OWN, new(""), &hosts()), Owner::Other);
+        assert_eq!(owner(0, new(""), &hosts()), Owner::Unclaimed);
+        for own in [0, 1, OWN] {
+            assert_eq!(owner(own, new("unassigned"), &hosts()), Owner::Other);
+        }
+    }
+
+    #[test]
+    fn a_name_that_another_journal_had_says_something_only_of_what_was_worked_on() {
+        assert!(!is_anothers(OWN, false, Some(1)));
+        assert!(is_anothers(OWN, true, Some(1)));
+        assert!(!is_anothers(OWN, true, Some(OWN)), "it is lost here");
+        assert!(!is_anothers(OWN, true, None), "it is lost here");
+    }
+}
