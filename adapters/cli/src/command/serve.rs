@@ -30,14 +30,11 @@ use crate::{
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     folder,
     metrics::{self, Metrics},
-    output::{
-        self,
-        serving::{told_of_images, told_of_snapshots},
-    },
+    output::{self, serving::told_of_images},
     shards,
     ssh::keeper,
     supervisor,
-    work::{self, look_on, tell},
+    work::{self, keep_up, tell},
 };
 
 /// A lease is renewed that many times while it lasts.
@@ -215,7 +212,6 @@ async fn serve(
         never = archive_now_and_then(&app, common, args) => match never {},
         never = app.fleet.images().keep_policies(args.prune_images_every, told_of_images) => match never {},
         never = app.fleet.images().keep_upload_progress() => match never {},
-        never = keep_snapshot_schedules(&app, metrics) => match never {},
         ended = resources(cluster, operator) => Err(ended),
         ended = listen::serve(&consoles, app.state_path(), &args.listen) => Err(ended),
         ended = Box::pin(traces::keep(&app, args.otlp_endpoint.as_ref())) => Err(ended),
@@ -236,7 +232,7 @@ async fn serve(
     outcome
 }
 
-/// Goes on with everything, and looks at the hosts. What a cluster keeps has to be read first:
+/// Goes on with everything, looks at the hosts, and takes the snapshots that are due. What a cluster keeps has to be read first:
 /// without its secrets nothing gets anywhere.
 async fn work_on(
     app: &App,
@@ -249,7 +245,7 @@ async fn work_on(
     }
     app.fleet.drive_all().await?;
     metrics.ready.store(true, Ordering::Relaxed);
-    look_on(app, args.look_every).await
+    keep_up(app, args.look_every).await
 }
 
 /// Serves the cluster's resources, where there is a cluster.
@@ -295,17 +291,6 @@ pub(crate) async fn archive_now_and_then(
         tokio::time::sleep(args.archive_every).await;
         retention::archive_if_due(app, common, args.archive_from).await;
     }
-}
-
-/// Takes the snapshots that are due once everything goes on: in a cluster what VSIs are to be is read first.
-async fn keep_snapshot_schedules(app: &App, metrics: &Metrics) -> Infallible {
-    while !metrics.ready.load(Ordering::Relaxed) {
-        tokio::time::sleep(AGAIN).await;
-    }
-    app.fleet
-        .snapshots()
-        .keep_schedules(told_of_snapshots)
-        .await
 }
 
 async fn lost(lease: Option<&Lease>) {

@@ -33,7 +33,7 @@ use crate::{
     metrics::{self, Metrics},
     output::{self, serving::told_of_images, sink},
     runner,
-    work::{self, look_on, tell},
+    work::{self, keep_up, tell},
 };
 
 /// How often it is looked for requests.
@@ -148,7 +148,7 @@ async fn resources(
 
 async fn drive(app: &App, args: &ServeArgs) -> CommandOutcome {
     app.fleet.drive_all().await?;
-    look_on(app, args.look_every).await
+    keep_up(app, args.look_every).await
 }
 
 /// A journal that is held, as those need it who do what is asked of it.

@@ -1,11 +1,25 @@
-//! Looking at hosts again and again, and telling what is news.
+//! Looking at hosts and at what is due again and again, and telling what is news.
 
 use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use tokio::sync::mpsc;
 use vsiflow_workflows::fleet::{DriftReport, WATCHERS};
 
-use crate::{compose::App, exit::CommandOutcome, output};
+use crate::{
+    compose::App,
+    exit::CommandOutcome,
+    output::{self, serving::told_of_snapshots},
+};
+
+/// Looks at the hosts and takes the snapshots that are due, for good; ends only with an error. It is for who works on everything
+/// there is, and begins once that goes on: in a cluster what VSIs are to be is read first.
+pub(crate) async fn keep_up(app: &App, every: Duration) -> CommandOutcome {
+    let schedules = app.fleet.snapshots().keep_schedules(told_of_snapshots);
+    tokio::select! {
+        ended = look_on(app, every) => ended,
+        never = schedules => match never {},
+    }
+}
 
 /// Looks at the hosts for good, and tells what is news; ends only with an error.
 pub(crate) async fn look_on(app: &App, every: Duration) -> CommandOutcome {

@@ -18,7 +18,7 @@ pub(crate) use documents::{
     GivenDocuments, directory, documents, gather, in_cluster, inputs, said, with_files,
 };
 pub(crate) use host::{host, limit_uploads};
-pub(crate) use look_on::{look_on, tell_unreachable};
+pub(crate) use look_on::{keep_up, look_on, tell_unreachable};
 pub(crate) use one_host::one_host;
 pub(crate) use question::{is_agreed, is_somebody_there};
 pub(crate) use selection::{
