@@ -129,6 +129,7 @@ mod shards_page;
 mod shards_placing;
 mod shards_pools;
 mod shards_quotas;
+mod shards_snapshots;
 mod shards_unheld;
 mod snapshot_memory;
 mod snapshot_schedules;

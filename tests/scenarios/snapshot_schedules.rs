@@ -13,7 +13,7 @@ fn server(name: &str, policy: &str) -> String {
 }
 
 /// A schedule that is due once a day, and soon.
-fn soon() -> String {
+pub(super) fn soon() -> String {
     let due = (Timestamp::now() + 90.seconds()).to_zoned(TimeZone::UTC);
     format!("{} {} * * *", due.minute(), due.hour())
 }

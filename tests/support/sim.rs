@@ -30,8 +30,7 @@ impl Sim {
         }
     }
 
-    pub(crate) fn change(state: &Path, change: impl FnOnce(&mut Value)) {
-        let mut sim = Self::read(state);
+    pub(crate) fn change(mut sim: Self, change: impl FnOnce(&mut Value)) {
         change(&mut sim.state);
         let text = serde_json::to_vec(&sim.state).unwrap();
         std::fs::write(sim.folder.join("state.json"), text).unwrap();

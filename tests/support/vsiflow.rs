@@ -184,7 +184,12 @@ impl Vsiflow {
 
     /// Somebody changes the simulated host by hand.
     pub fn change_sim(&self, change: impl FnOnce(&mut Value)) {
-        Sim::change(&self.state(), change);
+        Sim::change(self.sim(), change);
+    }
+
+    /// The same of the simulated host `sim:NAME`.
+    pub fn change_sim_of(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        Sim::change(self.sim_of(name), change);
     }
 
     /// The simulated host.

@@ -344,7 +344,8 @@ impl Fleets {
 
     /// All snapshots.
     pub async fn snapshots(&self, deleted: bool) -> Result<Vec<SnapshotObject>, FleetError> {
-        Ok(all!(self, snapshots list, deleted))
+        let all = all!(self, snapshots list, deleted);
+        Ok(self.sorted(all, |one: &SnapshotObject| &one.metadata))
     }
 
     /// One snapshot.

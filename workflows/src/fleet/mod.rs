@@ -88,6 +88,7 @@ pub use quota::over_journals::{AdmissionRecord, TakenUsage};
 pub use quota::{QuotaObject, QuotaStatus};
 pub use server_types::ServerTypeObject;
 pub use snapshot::{
+    names::may_be_scheduled,
     object::{SnapshotDisk, SnapshotMemory, SnapshotObject, SnapshotStatus},
     restore::RestoreScope,
     schedule::{ScheduleNote, SeenSchedules, SnapshotScheduleStatus},

@@ -36,8 +36,7 @@ async fn vsi(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcome
         app.close().await;
         return Ok(Exit::Done);
     }
-    let remedy = "apply the document of before";
-    own::refuse_limited(&app, &earlier.resolved, remedy).await?;
+    own::refuse_limited(&app, &own::namespaces(&earlier.resolved)).await?;
     output::note(&format!("vsi/{name} goes back to generation {generation}"));
     apply::bring_documents(app, common, &args.wait, None, earlier.resolved).await
 }

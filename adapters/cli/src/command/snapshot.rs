@@ -1,7 +1,9 @@
 //! `snapshot`: takes snapshots of VSIs, puts VSIs back to them, and deletes them.
 
+use std::collections::BTreeSet;
+
 use vsiflow_workflows::{
-    fleet::{RestoreScope, SnapshotRequest},
+    fleet::{ErrorKind, RestoreScope, SnapshotRequest},
     spec::Resolved,
 };
 
@@ -15,6 +17,7 @@ use crate::{
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
+    shards::{own, snapshots},
     work::{self, SNAPSHOT, Target},
 };
 
@@ -36,11 +39,8 @@ async fn create(common: &Common, args: SnapshotCreateArgs) -> CommandOutcome {
     };
     let vsi = without_kind(&args.vsi);
     let by = actor::by(&common.reason);
-    let taken = app
-        .fleet
-        .snapshots()
-        .take(&args.namespace, vsi, request, by);
-    let taken = taken.await?;
+    let of = (args.namespace.as_str(), vsi);
+    let taken = snapshots::take(&app, common, of, request, by).await?;
     let targets = work::targets_named(&app, &args.namespace, &[vsi.to_owned()]).await?;
     let name = format!("snapshot/{}", work::label(&args.namespace, &taken.name));
     work::tell_recorded(&app, &args.wait, &targets, &format!("is copied to {name}"));
@@ -91,12 +91,10 @@ async fn delete(common: &Common, args: SnapshotDeleteArgs) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     let namespace = &args.namespace;
     // Names are looked up first: a slip of the pen deletes nothing.
-    for name in &args.names {
-        app.fleet.snapshots().find(namespace, bare(name)).await?;
-    }
+    let there = there(&app, &args).await?;
     let mut targets = Vec::new();
-    for name in &args.names {
-        let (name, by) = (bare(name), actor::by(&common.reason));
+    for name in there {
+        let by = actor::by(&common.reason);
         let entity = app
             .fleet
             .snapshots()
@@ -122,6 +120,19 @@ async fn delete(common: &Common, args: SnapshotDeleteArgs) -> CommandOutcome {
     Ok(exit)
 }
 
+/// The names that are to be deleted; those that are gone are refused, or left out.
+async fn there<'a>(app: &App, args: &'a SnapshotDeleteArgs) -> Result<Vec<&'a str>, ExitProblem> {
+    let mut there = Vec::new();
+    for name in args.names.iter().map(|name| bare(name)) {
+        match app.fleet.snapshots().find(&args.namespace, name).await {
+            Ok(_) => there.push(name),
+            Err(error) if args.ignore_not_found && error.kind == ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(there)
+}
+
 /// `create --from`: new VSIs with the disks of a snapshot.
 pub(super) async fn create_from(
     common: &Common,
@@ -139,6 +150,7 @@ pub(super) async fn create_from(
         all.vsis.extend(of.vsis);
         all.data_disks.extend(of.data_disks);
     }
+    own::refuse_limited(&app, &own::namespaces(&all)).await?;
     apply::bring_documents(app, common, &args.wait, args.output, all).await
 }
 
@@ -148,6 +160,10 @@ pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     let (namespace, vsi) = (&args.namespace, without_kind(&args.vsi));
     let name = format!("{vsi}-to-{}", args.name);
+    let own_namespace = vsi
+        .split_once('/')
+        .map_or(namespace.as_str(), |(own, _)| own);
+    own::refuse_limited(&app, &BTreeSet::from([own_namespace.to_owned()])).await?;
     let wait = WaitArgs {
         wait: true,
         timeout: args.timeout,
@@ -159,10 +175,7 @@ pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
             quiesce: args.quiesce,
             ..SnapshotRequest::default()
         };
-        app.fleet
-            .snapshots()
-            .take(namespace, vsi, request, by())
-            .await?;
+        snapshots::take(&app, common, (namespace, vsi), request, by()).await?;
     }
     let until = work::Until::Decided;
     let source = work::targets_named(&app, namespace, &[vsi.to_owned()]).await?;
@@ -176,7 +189,7 @@ pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
         .snapshots()
         .new_vsi(namespace, &name, &args.name)
         .await?;
-    app.fleet.apply(resolved, by()).await?;
+    Box::pin(own::apply(&app, common, resolved, by())).await?;
     let made = work::targets_named(&app, namespace, std::slice::from_ref(&args.name)).await?;
     let taken_exit = work::until_decided(&app, common, &wait, &made, until, "").await?;
     if taken_exit == Exit::Done {

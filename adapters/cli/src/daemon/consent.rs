@@ -8,7 +8,10 @@ use std::io;
 
 use vsiflow_api::Place;
 
-use super::client::{Forwarded, forward_printing};
+use super::{
+    client::{Forwarded, forward_printing},
+    words::add_option,
+};
 use crate::{
     args::{Cli, CliCommand, DestroyArgs, HostCommand},
     exit::Exit,
@@ -73,7 +76,6 @@ fn destroys_selected(command: &CliCommand) -> Option<&DestroyArgs> {
 /// The words with what was agreed to, before those that are no options.
 fn agreeing(words: &[String], agreed: &str) -> Vec<String> {
     let mut words = words.to_vec();
-    let end = words.iter().position(|word| word == "--");
-    words.insert(end.unwrap_or(words.len()), format!("--agreed={agreed}"));
+    add_option(&mut words, format!("--agreed={agreed}"));
     words
 }

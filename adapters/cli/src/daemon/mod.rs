@@ -27,4 +27,4 @@ pub(crate) use consent::forward_asking;
 pub(crate) use place::{AGAIN, PATIENCE, SILENT, place, silent};
 pub(crate) use server::{DaemonServer, api, api_of_set};
 pub(crate) use socket::{is_answering, socket};
-pub(crate) use words::words;
+pub(crate) use words::{add_option, words};

@@ -11,6 +11,12 @@ pub(super) async fn for_caller<T>(words: Vec<String>, work: impl Future<Output =
     CALLER.scope(words, work).await
 }
 
+/// Adds an option to words, before those that are no options.
+pub(crate) fn add_option(words: &mut Vec<String>, option: String) {
+    let end = words.iter().position(|word| word == "--");
+    words.insert(end.unwrap_or(words.len()), option);
+}
+
 /// The words of this process, with the paths of files made absolute; those of a caller as the caller sent them.
 pub(crate) fn words(cli: &Cli) -> Vec<String> {
     if let Ok(words) = CALLER.try_with(Vec::clone) {

@@ -220,8 +220,7 @@ impl JournalShare for ClusterShare {
         by: By,
         still: &dyn StillAsked,
     ) -> Result<(), FleetError> {
-        let remedy = "take the quota of the namespace away, or apply a document to the set";
-        let limited = own::refuse_limited(&self.app, &resolved, remedy).await;
+        let limited = own::refuse_limited(&self.app, &own::namespaces(&resolved)).await;
         limited.map_err(|problem| members::failed(&problem))?;
         let check = async { still.check().await.map_err(ExitProblem::from) };
         let applied = own::apply_if(&self.app, &self.common, resolved, by, check);

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     actor,
-    args::{CliCommand, Common, ServeArgs},
+    args::{CliCommand, Common, ServeArgs, SnapshotCommand},
     compose::{App, Right, elsewhere},
     daemon,
     ending::{give_way, not_panicking},
@@ -294,9 +294,8 @@ async fn command(holder: &Arc<JournalHolder>, asked: Asked) -> CommandAnswer {
         let Some(mut cli) = cli.filter(|cli| front::is_asked(&cli.command)) else {
             return refused(unreadable());
         };
-        if let (true, CliCommand::Delete(args)) = (again, &mut cli.command) {
-            // What was begun before may be done.
-            args.ignore_not_found = true;
+        if again {
+            ignore_what_is_gone(&mut cli.command);
         }
         let (actor, given) = (
             command.actor.clone(),
@@ -330,6 +329,15 @@ async fn command(holder: &Arc<JournalHolder>, asked: Asked) -> CommandAnswer {
     };
     let exit = Box::pin(sink::with(said.clone(), work)).await;
     CommandAnswer::new(exit, said.take())
+}
+
+/// What was begun before may be done.
+fn ignore_what_is_gone(command: &mut CliCommand) {
+    match command {
+        CliCommand::Delete(args) => args.ignore_not_found = true,
+        CliCommand::Snapshot(SnapshotCommand::Delete(args)) => args.ignore_not_found = true,
+        _ => {}
+    }
 }
 
 fn unknown() -> ExitProblem {

@@ -9,7 +9,8 @@
 //! - [`holder`]: takes journals and lets them go; [`journal`]: works on one, and does what is asked of it.
 //! - [`front`]: what a command on a set comes to: it looks at all journals, or asks the holders of those
 //!   that it concerns; [`ask`] is such a question and its answer.
-//! - [`own`]: what of documents belongs to a journal, and the claims on names.
+//! - [`own`]: what of documents belongs to a journal; [`claims`]: names that are one journal's.
+//! - [`snapshots`]: under which names snapshots are taken, and where they are.
 //! - [`choose`]: journal 0 chooses hosts over all journals, and hands over; [`report`]: what a journal says of itself
 //!   for that.
 //! - [`members`]: what the pools and groups of journal 0 ask of all journals.
@@ -27,11 +28,12 @@
 //!   journal it is all or nothing, as ever; over several it is not.
 //!
 //! What this room never does: it decides nothing about a VSI; it records nothing but through a fleet; it
-//! never half does what needs several journals at once. Types and snapshots are
+//! never half does what needs several journals at once. Documents of types and snapshots are
 //! refused (VSI0763), as are commands that would show or change a part only (VSI0764).
 
 mod ask;
 mod choose;
+mod claims;
 mod cluster;
 pub(crate) mod front;
 mod holder;
@@ -41,6 +43,7 @@ pub(crate) mod own;
 mod report;
 mod retry;
 mod share;
+pub(crate) mod snapshots;
 mod view;
 
 use std::{

@@ -1,17 +1,13 @@
-//! What of documents belongs to a journal, and the claims on names.
+//! What of documents belongs to a journal, and is applied there.
 
 use std::{collections::BTreeSet, future::Future};
 
-use vsiflow_postgres::{
-    Held,
-    shards::{ShardError, owners::Claim},
-};
 use vsiflow_workflows::{
-    fleet::{Applied, ChosenHost, ErrorKind, Fleet, is_open, put_hosts},
+    fleet::{Applied, ChosenHost, is_open, put_hosts},
     spec::{DesiredDataDisk, Resolved, ResolvedPool, group::ResolvedGroup},
 };
 
-use super::{DECIDES, Membership, problem};
+use super::{DECIDES, Membership, claims::Claimed};
 use crate::{
     args::Common,
     compose::{App, elsewhere},
@@ -32,6 +28,7 @@ pub(super) async fn with_chosen<T>(chosen: Vec<ChosenHost>, work: impl Future<Ou
 /// # Errors
 /// VSI0763.
 pub(super) fn refuse_shared(resolved: &Resolved) -> Result<(), ExitProblem> {
+    refuse_snapshots(resolved)?;
     let open = || resolved.vsis.iter().filter(|vsi| is_open(vsi));
     let nowhere = resolved.vsis.iter();
     let nowhere = nowhere
@@ -63,17 +60,34 @@ pub(super) fn refuse_shared(resolved: &Resolved) -> Result<(), ExitProblem> {
             pool.desired.name
         )
     });
-    let kinds = [
-        (resolved.types.is_empty(), "a VirtualServerType"),
-        (resolved.snapshots.is_empty(), "a VirtualServerSnapshot"),
-    ];
-    let kinds = kinds.into_iter().filter(|(absent, _)| !absent);
-    let kinds = kinds.map(|(_, kind)| format!("the documents hold {kind}"));
+    let types = resolved.types.first();
+    let types = types.map(|_| "the documents hold a VirtualServerType".to_owned());
     let of_pools = networked.into_iter().chain(homeless);
-    match kinds.chain(of_pools).chain(nowhere).chain(lost).next() {
+    match types
+        .into_iter()
+        .chain(of_pools)
+        .chain(nowhere)
+        .chain(lost)
+        .next()
+    {
         Some(why) => Err(not_in_a_set(&why)),
         None => Ok(()),
     }
+}
+
+/// Documents go to the journals of the hosts that they name, and one of a snapshot names none: commands take them.
+fn refuse_snapshots(resolved: &Resolved) -> Result<(), ExitProblem> {
+    let Some(snapshot) = resolved.snapshots.first() else {
+        return Ok(());
+    };
+    let message =
+        "the documents hold a VirtualServerSnapshot, which a set of journals does not have";
+    let (namespace, vsi) = (&snapshot.namespace, &snapshot.spec.virtual_server);
+    let remedy = format!(
+        "leave it out, and take it with `vsiflow snapshot create {vsi} {} -n {namespace}`",
+        snapshot.name
+    );
+    Err(ExitProblem::new(Exit::Usage, "VSI0763", message, &remedy))
 }
 
 fn not_in_a_set(why: &str) -> ExitProblem {
@@ -108,7 +122,7 @@ pub(super) fn hosts(resolved: &Resolved) -> BTreeSet<String> {
 }
 
 /// The namespaces of what documents put somewhere.
-pub(super) fn namespaces(resolved: &Resolved) -> BTreeSet<String> {
+pub(crate) fn namespaces(resolved: &Resolved) -> BTreeSet<String> {
     let vsis = resolved.vsis.iter();
     let vsis = vsis.map(|vsi| vsi.desired.namespace.clone());
     let disks = resolved.data_disks.iter();
@@ -156,13 +170,12 @@ pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<
 /// VSI0764 where a namespace has a quota.
 pub(crate) async fn refuse_limited(
     app: &App,
-    resolved: &Resolved,
-    remedy: &str,
+    namespaces: &BTreeSet<String>,
 ) -> Result<(), ExitProblem> {
     let Some(shard) = app.shard() else {
         return Ok(());
     };
-    let limited = shard.set().limited_among(&namespaces(resolved)).await;
+    let limited = shard.set().limited_among(namespaces).await;
     let limited = limited.map_err(elsewhere::problem)?;
     let Some(namespace) = limited.first() else {
         return Ok(());
@@ -170,6 +183,7 @@ pub(crate) async fn refuse_limited(
     let message = format!(
         "namespace {namespace} has a quota, which journal 0 holds to for documents alone; nothing was done"
     );
+    let remedy = "apply a document that describes it";
     Err(ExitProblem::new(Exit::Usage, "VSI0764", message, remedy))
 }
 
@@ -185,109 +199,10 @@ async fn refuse_undecided(shard: &Membership, resolved: &Resolved) -> Result<(),
     Err(ExitProblem::new(Exit::Failed, "VSI0766", message, remedy))
 }
 
-/// Names that are claimed while something is recorded under them.
-struct Claimed<'a> {
-    shard: &'a Membership,
-    held: &'a Held,
-    /// Tells this claim from every other.
-    by: String,
-}
-
-impl Claimed<'_> {
-    /// Claims the names in documents for this journal.
-    ///
-    /// # Errors
-    /// VSI0765 where another journal has one.
-    async fn all_of(&self, common: &Common, resolved: &Resolved) -> Result<(), ExitProblem> {
-        for vsi in &resolved.vsis {
-            let its = &vsi.desired;
-            self.take(common, "vsi", (&its.namespace, &its.name))
-                .await?;
-        }
-        for disk in &resolved.data_disks {
-            self.take(common, "disk", (&disk.namespace, &disk.name))
-                .await?;
-        }
-        Ok(())
-    }
-
-    async fn take(
-        &self,
-        common: &Common,
-        kind: &str,
-        (namespace, name): (&str, &str),
-    ) -> Result<(), ExitProblem> {
-        let (set, own) = (self.shard.set(), self.shard.number);
-        let object = object(kind, namespace, name);
-        let claim = set.claim_name(self.held, &object, own, &self.by).await;
-        let Claim::Other {
-            journal,
-            busy,
-            claims,
-        } = claim.map_err(elsewhere::problem)?
-        else {
-            return Ok(());
-        };
-        // What is there may be deleted later; what is recorded at this moment may be seen too late.
-        if !busy
-            && self
-                .is_gone_in(common, journal, kind, (namespace, name))
-                .await?
-        {
-            let (from, to) = ((journal, claims), (own, self.by.as_str()));
-            let taken = set.take_name(self.held, &object, from, to).await;
-            if taken.map_err(elsewhere::problem)? {
-                return Ok(());
-            }
-        }
-        Err(problem(&ShardError::Elsewhere {
-            what: object,
-            journal,
-        }))
-    }
-
-    /// Whether another journal says that what had the name is gone.
-    async fn is_gone_in(
-        &self,
-        common: &Common,
-        journal: u16,
-        kind: &str,
-        (namespace, name): (&str, &str),
-    ) -> Result<bool, ExitProblem> {
-        let other = self.shard.place.member(common, journal, None);
-        let app = Box::pin(App::look_at(&other)).await?;
-        let there = is_there(&app.fleet, kind, namespace, name).await;
-        app.close().await;
-        Ok(!there?)
-    }
-}
-
-/// As the database names an object.
-pub(super) fn object(kind: &str, namespace: &str, name: &str) -> String {
-    format!("{kind}/{namespace}/{name}")
-}
-
-async fn is_there(
-    fleet: &Fleet,
-    kind: &str,
-    namespace: &str,
-    name: &str,
-) -> Result<bool, ExitProblem> {
-    let found = match kind {
-        "disk" => fleet.disks().find(namespace, name).await,
-        _ => fleet.vsis().find(namespace, name).await,
-    };
-    match found {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// Applies what documents ask for, under claims where the journal is one of a set.
 ///
 /// # Errors
-/// As for [`Fleet::apply`], and VSI0763 and VSI0765.
+/// As for [`apply`](vsiflow_workflows::fleet::Fleet::apply), and VSI0763 and VSI0765.
 pub(crate) async fn apply(
     app: &App,
     common: &Common,
@@ -311,19 +226,10 @@ pub(super) async fn apply_if(
     by: vsiflow_engine::executor::By,
     check: impl Future<Output = Result<(), ExitProblem>>,
 ) -> Result<Vec<Applied>, ExitProblem> {
-    let held = app
-        .shard()
-        .and_then(|shard| Some((shard, shard.held.as_ref()?)));
-    let Some((shard, held)) = held else {
-        return Err(ExitProblem::defect(
-            "a journal is changed without its right",
-        ));
+    let Some(shard) = app.shard() else {
+        return Err(ExitProblem::defect("the journal is none of a set"));
     };
-    let claimed = Claimed {
-        shard,
-        held,
-        by: super::ask::id(),
-    };
+    let claimed = Claimed::none(shard)?;
     // One at a time: two that want the same name are one after the other.
     let _turn = shard.turn.lock().await;
     let applied = async {
@@ -332,16 +238,6 @@ pub(super) async fn apply_if(
         Ok(Box::pin(app.fleet.apply(resolved, by)).await?)
     };
     let applied = applied.await;
-    settle(&claimed).await;
+    claimed.settle().await;
     applied
-}
-
-/// The names are free for others once what has them is gone. Where this fails, the next claim of them, or the
-/// next holder of the journal, does it.
-async fn settle(claimed: &Claimed<'_>) {
-    let shard = claimed.shard;
-    let settled = shard.set().settle_names(shard.number, &claimed.by).await;
-    if let Err(error) = settled {
-        tracing::warn!(%error, "claims on names are settled later");
-    }
 }

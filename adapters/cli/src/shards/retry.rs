@@ -10,7 +10,7 @@ use vsiflow_workflows::fleet::{GroupObject, Metadata, PoolObject};
 use super::{
     SetPlace,
     ask::{self, CommandPart},
-    front::{self, GROUP, POOL},
+    front::{self, Counts, GROUP, POOL},
 };
 use crate::{
     args::{Cli, RetryArgs, names_of},
@@ -31,7 +31,8 @@ pub(super) async fn retry(
         output::line("nothing to try again: there are no members");
         return Ok(Exit::Done);
     }
-    let journals = front::by_journal(place, &args.namespace, &names, false).await?;
+    let journals =
+        front::by_journal(place, &cli.common, (&args.namespace, &names), Counts::There).await?;
     let asking = journals.into_iter().map(|(journal, own)| {
         let asked = front::asked(cli, Vec::new(), CommandPart::Named(own));
         let sealer = &sealer;

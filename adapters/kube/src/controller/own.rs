@@ -195,7 +195,7 @@ impl StillAsked for LiveResources {
                 Ok(false) | Err(CallError::Gone) => "it was deleted meanwhile".to_owned(),
                 Err(error) => format!("whether it is still there is not known: {error}"),
             };
-            let failure = Failure::new(FailureClass::Transient, "VSI0770", why);
+            let failure = Failure::new(FailureClass::Transient, "VSI0769", why);
             let failure = failure.of_object(resource.key.to_string());
             return Err(FleetError {
                 kind: ErrorKind::Blocked,

@@ -2,6 +2,7 @@
 
 pub(super) mod clone;
 pub(super) mod known;
+pub(super) mod names;
 pub(super) mod object;
 pub(super) mod restore;
 pub(super) mod schedule;

@@ -1,5 +1,7 @@
 //! Takes snapshots.
 
+use std::collections::BTreeSet;
+
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
@@ -163,7 +165,9 @@ impl Fleet {
         refuse(&known, &request)?;
         self.refuse_shared(&known).await?;
         let uid = request.uid.unwrap_or_else(Uuid::new_v4);
-        let name = self.snapshot_name(&known, &request).await?;
+        let name = self
+            .snapshot_name(&known, &request, &BTreeSet::new())
+            .await?;
         let desired = &known.wanted.vsi;
         let record = SnapshotRecord {
             namespace: desired.namespace.clone(),
@@ -227,42 +231,6 @@ impl Fleet {
         };
         wanted.retired.retain(|secret| ids.contains(secret));
         Ok(wanted)
-    }
-
-    async fn snapshot_name(
-        &self,
-        known: &Known,
-        request: &SnapshotRequest,
-    ) -> Result<String, FleetError> {
-        let vsi = &known.wanted.vsi;
-        let all = self.known_snapshots().await?;
-        let of_namespace = all
-            .iter()
-            .filter(|one| one.wanted.namespace == vsi.namespace);
-        let Some(name) = &request.name else {
-            let prefix = format!("{}-", vsi.name);
-            let numbers = of_namespace.filter_map(|one| one.wanted.name.strip_prefix(&prefix));
-            let highest = numbers
-                .filter_map(|number| number.parse::<u32>().ok())
-                .max();
-            return Ok(format!(
-                "{prefix}{}",
-                highest.unwrap_or(0).saturating_add(1)
-            ));
-        };
-        if !is_name(name) {
-            let message = "a snapshot's name has 1 to 63 lower-case letters, digits and dashes";
-            let object = format!("snapshot/{name}");
-            return Err(refused(&object, message, "choose another name"));
-        }
-        let mut others = of_namespace.filter(|one| !one.is_deleted());
-        if !others.any(|one| one.wanted.name == *name) {
-            Ok(name.clone())
-        } else {
-            let object = format!("snapshot/{name}");
-            let remedy = "choose another name, or delete that one: `vsiflow snapshot delete`";
-            Err(refused(&object, "a snapshot of this name exists", remedy))
-        }
     }
 
     /// Refuses where another VSI of this journal has one of the disks: it may write to it at any time.
@@ -380,12 +348,6 @@ pub(in crate::fleet) fn settled(known: &Known) -> Result<(), FleetError> {
 pub(in crate::fleet) fn is_protected(known: &Known) -> bool {
     let vsi = &known.wanted.vsi;
     vsi.guest_type().is_hyper_protect() || vsi.machine.secure_execution == Secure::Required
-}
-
-pub(super) fn is_name(name: &str) -> bool {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let ends = !name.starts_with('-') && !name.ends_with('-');
-    (1..=63).contains(&name.len()) && name.chars().all(fits) && ends
 }
 
 /// The boot disk, unless it lasts for one start, and the data disks that vsiflow made.

@@ -3,6 +3,7 @@
 //! - [`meeting`]: how each command meets a set.
 //! - [`objects`]: the objects that it concerns, by the journals that have them, and what is left of it for one of them.
 //! - [`documents`]: what documents describe.
+//! - [`restoring`]: VSIs that are put back to snapshots.
 //!
 //! What names or selects objects of several journals is done in each of them, or not, and said for each. Names are looked up
 //! in the whole set first, so that a slip of the pen touches nothing; who has to agree to something is asked once, here.
@@ -10,6 +11,7 @@
 mod documents;
 mod meeting;
 mod objects;
+mod restoring;
 
 use vsiflow_postgres::{
     JournalAddress,
@@ -19,7 +21,7 @@ use vsiflow_postgres::{
 
 use super::{
     DECIDES, SetPlace,
-    ask::{self, CommandPart},
+    ask::{self, CommandAsked, CommandPart},
     retry,
 };
 use crate::{
@@ -31,7 +33,7 @@ use crate::{
 pub(super) use documents::read;
 pub(super) use meeting::is_asked;
 use meeting::{Meeting, Objects};
-pub(super) use objects::{asked, by_journal, leave};
+pub(super) use objects::{Counts, asked, by_journal, leave};
 
 /// How a quota is named among other things.
 const QUOTA: &str = "quota/";
@@ -168,7 +170,8 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
         Meeting::LooksAtEach => return Ok(Routed::Each(each(&cli, &place))),
         Meeting::LooksAt(objects) => return looks_at(&cli, &place, &objects).await,
         Meeting::Acts(objects, repeatable) => {
-            Box::pin(acts(&cli, &place, &objects, repeatable)).await?
+            let asked = asked(&cli, Vec::new(), CommandPart::Own);
+            Box::pin(acts((&cli, asked), &place, &objects, repeatable)).await?
         }
         Meeting::ActsEverywhere(repeatable) => {
             let sealer = needed_key().await?;
@@ -180,6 +183,7 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
             let asked = asked(&cli, Vec::new(), CommandPart::Own);
             ask::ask(&place.set, &sealer, DECIDES, &asked, repeatable).await?
         }
+        Meeting::Restores(args) => Box::pin(restoring::restore(&cli, args, &place)).await?,
         Meeting::Members(args) => Box::pin(retry::retry(&cli, args, &place)).await?,
         Meeting::Documents(sources) => {
             Box::pin(documents::documents(&cli, &place, &sources)).await?
@@ -188,7 +192,8 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
             let sources = Sources::of(&args.files);
             let names = Box::pin(documents::named(&cli.common, &sources)).await?;
             let objects = Objects::Named(&args.namespace, names);
-            Box::pin(acts(&cli, &place, &objects, true)).await?
+            let asked = asked(&cli, Vec::new(), CommandPart::Own);
+            Box::pin(acts((&cli, asked), &place, &objects, true)).await?
         }
         Meeting::Refused(why) => return Err(refused(&place, why)),
     };
@@ -222,7 +227,7 @@ async fn looks_at(
     place: &SetPlace,
     objects: &Objects<'_>,
 ) -> Result<Routed, ExitProblem> {
-    let found = objects::concerned(place, &cli.common, objects, false).await?;
+    let found = objects::concerned(place, &cli.common, objects, Counts::GoneToo).await?;
     if let (true, Some(why)) = (found.len() > 1, meeting::in_turn(&cli.command)) {
         return Err(refused(place, why));
     }
@@ -235,18 +240,25 @@ async fn looks_at(
     Ok(Routed::Each(each.collect()))
 }
 
-/// Has each journal do what concerns its objects.
+/// Has each journal do what concerns its objects, of what is asked.
 async fn acts(
-    cli: &Cli,
+    (cli, asked): (&Cli, CommandAsked),
     place: &SetPlace,
     objects: &Objects<'_>,
     repeatable: bool,
 ) -> Result<Exit, ExitProblem> {
     let sealer = needed_key().await?;
-    let ignores = matches!(&cli.command, CliCommand::Delete(args) if args.ignore_not_found);
-    let found = objects::concerned(place, &cli.common, objects, ignores).await?;
+    let counts = match &cli.command {
+        CliCommand::Delete(args) if args.ignore_not_found => Counts::IfThere,
+        _ => Counts::There,
+    };
+    let found = objects::concerned(place, &cli.common, objects, counts).await?;
     let asking = found.into_iter().map(|(journal, names)| {
-        let asked = asked(cli, Vec::new(), CommandPart::Named(names));
+        let part = CommandPart::Named(names);
+        let asked = CommandAsked {
+            part,
+            ..asked.clone()
+        };
         let sealer = &sealer;
         async move { ask::ask(&place.set, sealer, journal, &asked, repeatable).await }
     });

@@ -1,4 +1,6 @@
 //! The objects that a command concerns, by the journals that have them; and the part of a command that is one journal's.
+//!
+//! VSIs and data disks are found by the claims on their names, whether they are there or gone. Snapshots are looked up.
 
 use std::collections::BTreeMap;
 
@@ -13,34 +15,44 @@ use super::{
 };
 use crate::{
     actor,
-    args::{Cli, CliCommand, Common, ObjectKind, Selection, without_kind},
+    args::{Cli, CliCommand, Common, ObjectKind, Selection, SnapshotCommand, without_kind},
     compose::{App, elsewhere},
     daemon,
-    exit::ExitProblem,
+    exit::{Exit, ExitProblem},
     shards::{
         DECIDES, SetPlace,
         ask::{CommandAsked, CommandPart},
-        own,
+        claims, snapshots,
     },
-    work::{self, DISK, Target},
+    work::{self, DISK, SNAPSHOT, Target},
 };
+
+/// Which of the objects that a command names count.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::shards) enum Counts {
+    /// Those that are gone, too: it looks at them.
+    GoneToo,
+    /// What is there; a name of which nothing is there is refused.
+    There,
+    /// What is there; the other names are left out.
+    IfThere,
+}
 
 /// What a command concerns, by the journals.
 pub(super) async fn concerned(
     place: &SetPlace,
     common: &Common,
     objects: &Objects<'_>,
-    ignore_unknown: bool,
+    counts: Counts,
 ) -> Result<BTreeMap<u16, Vec<String>>, ExitProblem> {
     match objects {
         Objects::Named(namespace, names) => {
-            let found = by_journal(place, namespace, names, ignore_unknown);
-            found.await
+            by_journal(place, common, (namespace, names), counts).await
         }
         Objects::Selected(wanted) => {
             let targets = Box::pin(selected(place, common, wanted)).await?;
             let names: Vec<_> = targets.iter().map(in_namespace).collect();
-            by_journal(place, wanted.namespace, &names, ignore_unknown).await
+            by_journal(place, common, (wanted.namespace, &names), counts).await
         }
     }
 }
@@ -58,30 +70,64 @@ fn in_namespace(target: &Target) -> String {
 /// These objects, by their journals.
 pub(in crate::shards) async fn by_journal<'n>(
     place: &SetPlace,
-    namespace: &str,
-    names: impl IntoIterator<Item = &'n String>,
-    ignore_unknown: bool,
+    common: &Common,
+    (namespace, names): (&str, impl IntoIterator<Item = &'n String>),
+    counts: Counts,
 ) -> Result<BTreeMap<u16, Vec<String>>, ExitProblem> {
-    let mut found: BTreeMap<u16, Vec<String>> = BTreeMap::new();
-    for name in names {
+    let names = names.into_iter();
+    let (taken, others): (Vec<_>, Vec<_>) = names.partition(|name| name.starts_with(SNAPSHOT));
+    let mut found = snapshots_by_journal(place, common, (namespace, taken), counts).await?;
+    for name in others {
         if name.starts_with(QUOTA) || makes_members(name) {
             found.entry(DECIDES).or_default().push(name.clone());
             continue;
         }
         let (kind, rest) = match name.strip_prefix(DISK) {
-            Some(rest) => ("disk", rest),
-            None => ("vsi", without_kind(name)),
+            Some(rest) => (claims::DISK, rest),
+            None => (claims::VSI, without_kind(name)),
         };
         let (namespace, rest) = rest.split_once('/').unwrap_or((namespace, rest));
-        let object = own::object(kind, namespace, rest);
+        let object = claims::object(kind, namespace, rest);
         let journal = place.set.journal_of_name(&object).await;
         match journal.map_err(elsewhere::problem)? {
             Some(journal) => found.entry(journal).or_default().push(name.clone()),
-            None if ignore_unknown => {}
+            None if counts == Counts::IfThere => {}
             None => return Err(unknown(name)),
         }
     }
     Ok(found)
+}
+
+/// The same of snapshots.
+async fn snapshots_by_journal(
+    place: &SetPlace,
+    common: &Common,
+    (namespace, names): (&str, Vec<&String>),
+    counts: Counts,
+) -> Result<BTreeMap<u16, Vec<String>>, ExitProblem> {
+    let wanted = names.iter().map(|name| {
+        let rest = name.strip_prefix(SNAPSHOT).unwrap_or(name);
+        let (namespace, rest) = rest.split_once('/').unwrap_or((namespace, rest));
+        (namespace.to_owned(), rest.to_owned())
+    });
+    let wanted: Vec<_> = wanted.collect();
+    let gone = counts == Counts::GoneToo;
+    let journals = Box::pin(snapshots::journals_of(place, common, &wanted, gone)).await?;
+    let mut found: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+    for (name, journal) in names.into_iter().zip(journals) {
+        match journal {
+            Some(journal) => found.entry(journal).or_default().push(name.clone()),
+            None if counts == Counts::IfThere => {}
+            None => return Err(unknown_snapshot(name)),
+        }
+    }
+    Ok(found)
+}
+
+fn unknown_snapshot(name: &str) -> ExitProblem {
+    let message = format!("{name} is not known here");
+    let remedy = "`vsiflow get snapshots -A` lists the snapshots of the set";
+    ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
 }
 
 /// What a selection finds over all journals, once somebody agreed that it is destroyed.
@@ -176,6 +222,7 @@ pub(in crate::shards) fn leave(command: &mut CliCommand, names: Vec<String>) {
         CliCommand::Logs(args) => {
             (args.words, args.selection, args.all) = (names, Selection::default(), false);
         }
+        CliCommand::Snapshot(SnapshotCommand::Delete(args)) => args.names = names,
         CliCommand::Describe(args) => args.leave(names),
         CliCommand::History(args) => args.leave(names),
         // The others name one object.

@@ -39,7 +39,7 @@ use self::stored::{GuestsAnswer, MembersAnswer, MembersReportAnswer, StoredAsk};
 use super::{
     DECIDES,
     ask::{self, CommandAsked, CommandPart},
-    own, problem,
+    claims, problem,
 };
 use crate::{compose::elsewhere, exit::ExitProblem};
 
@@ -208,7 +208,7 @@ impl MemberJournals for Journals {
     }
 
     async fn journal_of(&self, namespace: &str, name: &str) -> Result<Option<u16>, FleetError> {
-        let object = own::object("vsi", namespace, name);
+        let object = claims::object(claims::VSI, namespace, name);
         let journal = self.set.journal_of_name(&object).await;
         journal.map_err(unanswered)
     }

@@ -11,10 +11,7 @@ use crate::fleet::{
     Fleet, FleetError,
     index::Known,
     pool::is_passing,
-    snapshot::{
-        known::pending,
-        take::{SnapshotRequest, is_name},
-    },
+    snapshot::{known::pending, names, take::SnapshotRequest},
     store::DesiredUpdates,
     vsi::object::rfc3339,
 };
@@ -223,12 +220,11 @@ impl Fleet {
         uid: Uuid,
         due: Timestamp,
     ) -> Result<String, FleetError> {
-        let name = scheduled_name(&one.name, uid, due);
+        let name = names::scheduled(&one.name, uid, due);
         if self.snapshots().find(&one.namespace, &name).await.is_err() {
             return Ok(name);
         }
-        let digits = uid.simple().to_string();
-        Ok(format!("s-{digits}"))
+        Ok(names::of_uid(uid))
     }
 }
 
@@ -265,37 +261,9 @@ fn begun(one: &Scheduled, before: Option<ScheduleRecord>, now: Timestamp) -> Sch
     }
 }
 
-/// `VSI-DAY-TIME` in UTC, with what does not fit left out.
-fn scheduled_name(vsi: &str, uid: Uuid, due: Timestamp) -> String {
-    let millis = i64::try_from(due.0).unwrap_or_default();
-    let time = jiff::Timestamp::from_millisecond(millis).unwrap_or_default();
-    let name = format!("{vsi}-{}", time.strftime("%Y%m%d-%H%M"));
-    if is_name(&name) {
-        name
-    } else {
-        format!("s-{}", uid.simple())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_name_tells_vsi_and_due_time_and_is_always_one_that_a_snapshot_may_have() {
-        let due = Timestamp(1_795_401_000_000);
-        let uid = scheduled_snapshot(Uuid::from_u128(1), due.0);
-        assert_eq!(scheduled_name("web", uid, due), "web-20261123-0230");
-        for vsi in [
-            "a".repeat(60),
-            "Web".to_owned(),
-            "a.b".to_owned(),
-            "ä".repeat(40),
-        ] {
-            let name = scheduled_name(&vsi, uid, due);
-            assert!(is_name(&name), "{name}");
-        }
-    }
 
     #[test]
     fn a_due_time_of_a_vsi_has_one_snapshot() {

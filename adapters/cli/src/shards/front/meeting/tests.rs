@@ -1,0 +1,140 @@
+//! How command lines meet a set.
+
+use crate::args::Cli;
+use clap::Parser as _;
+
+use super::*;
+
+fn met(line: &str) -> String {
+    let words = std::iter::once("vsiflow").chain(line.split_whitespace());
+    let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+    let objects = |objects: &Objects<'_>| match objects {
+        Objects::Named(namespace, names) => format!("{namespace} {}", names.join(" ")),
+        Objects::Selected(wanted) => {
+            let asks = wanted.destroys.map(|(_, verb)| format!(" to {verb}"));
+            let kind = wanted.kind.word();
+            format!(
+                "each {kind} of {}{}",
+                wanted.namespace,
+                asks.unwrap_or_default()
+            )
+        }
+    };
+    let how = |repeatable| if repeatable { "again" } else { "once" };
+    match meeting(&cli.command) {
+        Meeting::Looks => "looks".to_owned(),
+        Meeting::LooksAt(of) => format!("looks at {}", objects(&of)),
+        Meeting::LooksAtEach => "looks at each journal".to_owned(),
+        Meeting::Acts(of, repeatable) => format!("{} {}", how(repeatable), objects(&of)),
+        Meeting::ActsEverywhere(repeatable) => format!("{} in all journals", how(repeatable)),
+        Meeting::Decides(repeatable) => format!("{} in journal 0", how(repeatable)),
+        Meeting::Restores(args) => format!("restores {} {}", args.namespace, args.name),
+        Meeting::Members(args) => format!("members of {}", args.names.join(" ")),
+        Meeting::Documents(_) => "documents".to_owned(),
+        Meeting::Removes(_) => "removes documents".to_owned(),
+        Meeting::Server => "server".to_owned(),
+        Meeting::Refused(_) => "refused".to_owned(),
+    }
+}
+
+#[test]
+fn each_command_meets_a_set_as_the_docs_say() {
+    for (line, expected) in [
+        ("get", "looks"),
+        ("get vsi,disk -o json", "looks"),
+        ("get --watch", "looks"),
+        ("get --refresh", "refused"),
+        ("get --at 4", "refused"),
+        ("get --at 2026-11-25T09:30:00Z", "looks"),
+        ("events", "looks"),
+        ("events --from-offset 3", "refused"),
+        ("describe disk data -n a", "looks at a disk/data"),
+        ("history web db", "looks at default web db"),
+        ("logs web", "looks at default web"),
+        ("logs --all", "looks at each vsi of default"),
+        ("diff web --at 4 -n a", "looks at a web"),
+        ("diff -f a.yaml", "documents"),
+        ("apply -f a.yaml", "documents"),
+        ("apply -f a.yaml -o json", "refused"),
+        ("apply -f a --prune", "refused"),
+        ("plan -f a.yaml", "documents"),
+        ("delete disk data", "again default disk/data"),
+        ("delete web", "again default web"),
+        ("delete -l app=web", "again each vsi of default to delete"),
+        (
+            "delete disk -l app=web -n a",
+            "again each disk of a to delete",
+        ),
+        ("delete pool --all", "again each pool of default to delete"),
+        ("delete type --all", "refused"),
+        ("delete web -l app=web", "refused"),
+        ("delete -f a.yaml", "removes documents"),
+        ("stop web", "again default web"),
+        ("restart web", "once default web"),
+        ("stop -l app=web", "again each vsi of default"),
+        ("rebuild --all", "once each vsi of default to rebuild"),
+        ("rebuild web -n a", "once a web"),
+        ("approve web", "once default web"),
+        ("cancel web", "once default web"),
+        ("retry web", "again default web"),
+        ("retry --all", "again in all journals"),
+        ("pause --all", "again in all journals"),
+        ("unpause web", "again default web"),
+        ("doctor", "server"),
+        ("token list", "server"),
+        ("token create --role viewer --ttl 1d", "refused"),
+        (
+            "token create --role viewer --ttl 1d --tls-cert a",
+            "once in journal 0",
+        ),
+        ("token revoke a", "again in journal 0"),
+        ("console web", "refused"),
+        ("create a --image http://x/i.qcow2", "refused"),
+        ("host drain a --stop", "refused"),
+        ("audit verify", "looks at each journal"),
+        ("audit verify --head a", "refused"),
+        ("audit export a", "refused"),
+        ("replay --verify", "looks at each journal"),
+        ("resume", "refused"),
+        ("describe pool web -n a", "looks"),
+        ("describe pool web --at 4", "refused"),
+        ("describe pool web --at 2026-11-25T09:30:00Z", "looks"),
+        ("describe pool/web vsi/web", "looks at default pool/web web"),
+        ("history pool/web", "looks at default pool/web"),
+        ("scale pool/web --replicas 4", "again in journal 0"),
+        (
+            "scale group/web --pool a --replicas 4",
+            "again in journal 0",
+        ),
+        ("describe group web", "looks"),
+        ("delete group web", "again default group/web"),
+        ("output group/web token -n a", "looks at a group/web"),
+        ("retry group/web", "members of group/web"),
+        ("cordon web-1", "again in journal 0"),
+        ("rollback pool/web", "once in journal 0"),
+        ("rollback pool/web --dry-run", "once in journal 0"),
+        ("rollback web", "once default web"),
+        ("approve pool/web", "once default pool/web"),
+        ("delete pool web", "again default pool/web"),
+        ("retry pool/web", "members of pool/web"),
+        ("wait pool/web --for delete", "looks"),
+        ("get snapshots", "looks"),
+        ("wait snapshot/a --for delete", "looks"),
+        (
+            "describe snapshot/a vsi/web",
+            "looks at default snapshot/a web",
+        ),
+        ("history snapshot a -n b", "looks at b snapshot/a"),
+        ("snapshot create web", "once default web"),
+        ("snapshot create vsi/web before -n a", "once a vsi/web"),
+        ("snapshot restore before -n a", "restores a before"),
+        (
+            "snapshot delete a snapshot/b",
+            "again default snapshot/a snapshot/b",
+        ),
+        ("create new --from before", "once default snapshot/before"),
+        ("clone web web-2 -n a", "once a web"),
+    ] {
+        assert_eq!(met(line), expected, "{line}");
+    }
+}

@@ -1,0 +1,53 @@
+//! `snapshot restore` in a set: whoever holds the snapshot's journal says what is lost, and who sits at the terminal is asked here.
+//!
+//! What is asked for without an answer is refused by the holder, which sees no terminal (VSI0811).
+
+use super::{
+    acts,
+    meeting::{Objects, snapshot_named},
+    objects::asked,
+};
+use crate::{
+    args::{Cli, SnapshotRestoreArgs},
+    daemon,
+    exit::{Exit, ExitProblem},
+    shards::{SetPlace, ask::CommandPart},
+    work,
+};
+
+/// Has a VSI put back to a snapshot, once somebody agreed.
+pub(super) async fn restore(
+    cli: &Cli,
+    args: &SnapshotRestoreArgs,
+    place: &SetPlace,
+) -> Result<Exit, ExitProblem> {
+    let name = snapshot_named(&args.name);
+    let objects = Objects::Named(&args.namespace, vec![name.clone()]);
+    let is_to_be_asked = !args.yes && !args.dry_run && work::is_somebody_there();
+    if !is_to_be_asked {
+        return with_word(cli, place, &objects, None).await;
+    }
+    let shown = with_word(cli, place, &objects, Some("--dry-run")).await?;
+    if shown != Exit::Done {
+        return Ok(shown);
+    }
+    let question = format!("put its VSI back to {name}");
+    if !work::is_agreed(&format!("{question}?"))? {
+        return Err(work::nobody_agreed(&question));
+    }
+    with_word(cli, place, &objects, Some("--yes")).await
+}
+
+/// Asks for it, with one word more.
+async fn with_word(
+    cli: &Cli,
+    place: &SetPlace,
+    objects: &Objects<'_>,
+    word: Option<&str>,
+) -> Result<Exit, ExitProblem> {
+    let mut asked = asked(cli, Vec::new(), CommandPart::Own);
+    if let Some(word) = word {
+        daemon::add_option(&mut asked.request.args, word.to_owned());
+    }
+    Box::pin(acts((cli, asked), place, objects, false)).await
+}

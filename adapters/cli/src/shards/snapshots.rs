@@ -1,0 +1,236 @@
+//! Snapshots in a set: under which names they are taken, and in which journals they are.
+//!
+//! A snapshot is in the journal of its VSI. Names that commands give are claimed, as those of VSIs are ([`super::claims`]). Those
+//! that schedules give are not: they have the name of a VSI and a time, or a UID, in them, and a VSI is one journal's. So
+//! a snapshot is in the journal that its name is claimed for, or else in any one. A name such as schedules give is looked for in
+//! all journals before it is claimed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::try_join_all;
+use vsiflow_engine::executor::By;
+use vsiflow_postgres::shards::ShardError;
+use vsiflow_workflows::{
+    fleet::{ErrorKind, Fleet, SnapshotRequest, TakenSnapshot, may_be_scheduled},
+    phase::Phase,
+};
+
+use super::{
+    SetPlace,
+    claims::{self, Claimed, SNAPSHOT, is_there},
+    problem,
+};
+use crate::{
+    args::Common,
+    compose::{App, elsewhere},
+    exit::ExitProblem,
+};
+
+/// So many names that other journals have are passed over where nobody chose one.
+const PASSED_OVER: usize = 16;
+/// The code of a name that another journal has.
+const ELSEWHERE: &str = "VSI0765";
+
+/// Takes a snapshot of a VSI, under a claim of its name where the journal is one of a set.
+///
+/// # Errors
+/// As for [`take`](vsiflow_workflows::fleet::SnapshotHandle::take), and VSI0765.
+pub(crate) async fn take(
+    app: &App,
+    common: &Common,
+    (namespace, vsi): (&str, &str),
+    request: SnapshotRequest,
+    by: By,
+) -> Result<TakenSnapshot, ExitProblem> {
+    let snapshots = app.fleet.snapshots();
+    let Some(shard) = app.shard() else {
+        return Ok(snapshots.take(namespace, vsi, request, by).await?);
+    };
+    let claimed = Claimed::none(shard)?;
+    // One at a time: two that want the same name are one after the other.
+    let _turn = shard.turn.lock().await;
+    let taken = async {
+        let name = claim(&claimed, app, common, (namespace, vsi), &request).await?;
+        let request = SnapshotRequest {
+            name: Some(name),
+            ..request
+        };
+        Ok(snapshots.take(namespace, vsi, request, by).await?)
+    };
+    let taken = Box::pin(taken).await;
+    claimed.settle().await;
+    taken
+}
+
+/// Claims the name that was chosen, or the first one that no other journal has.
+async fn claim(
+    claimed: &Claimed<'_>,
+    app: &App,
+    common: &Common,
+    (namespace, vsi): (&str, &str),
+    request: &SnapshotRequest,
+) -> Result<String, ExitProblem> {
+    let mut others = BTreeSet::new();
+    loop {
+        let snapshots = app.fleet.snapshots();
+        let named = snapshots.name_of(namespace, vsi, request, &others).await?;
+        let (own_namespace, name) = named;
+        match claim_one(claimed, common, (&own_namespace, &name)).await {
+            Err(problem)
+                if request.name.is_none()
+                    && problem.code == ELSEWHERE
+                    && others.len() < PASSED_OVER =>
+            {
+                others.insert(name);
+            }
+            done => return done.map(|()| name),
+        }
+    }
+}
+
+async fn claim_one(
+    claimed: &Claimed<'_>,
+    common: &Common,
+    named: (&str, &str),
+) -> Result<(), ExitProblem> {
+    claimed.take(common, SNAPSHOT, named).await?;
+    if may_be_scheduled(named.1) {
+        refuse_scheduled(claimed, common, named).await?;
+    }
+    Ok(())
+}
+
+/// Refuses a name that a schedule gave to a snapshot of another journal.
+async fn refuse_scheduled(
+    claimed: &Claimed<'_>,
+    common: &Common,
+    (namespace, name): (&str, &str),
+) -> Result<(), ExitProblem> {
+    let shard = claimed.shard;
+    let mut looked = Looked::none(&shard.place, common);
+    let all = 0..shard.set().journals();
+    let others: Vec<_> = all.filter(|number| *number != shard.number).collect();
+    let found = async {
+        looked.open(&others).await?;
+        for (number, app) in &looked.open {
+            if is_there(&app.fleet, SNAPSHOT, namespace, name).await? {
+                return Err(problem(&ShardError::Elsewhere {
+                    what: claims::object(SNAPSHOT, namespace, name),
+                    journal: *number,
+                }));
+            }
+        }
+        Ok(())
+    };
+    let found = Box::pin(found).await;
+    looked.close().await;
+    found
+}
+
+/// The journals of snapshots, for each of these namespaces and names; none where no journal has it. With `gone`, one
+/// that was deleted counts where none of that name is there.
+pub(super) async fn journals_of(
+    place: &SetPlace,
+    common: &Common,
+    wanted: &[(String, String)],
+    gone: bool,
+) -> Result<Vec<Option<u16>>, ExitProblem> {
+    let mut looked = Looked::none(place, common);
+    let found = async {
+        let mut found = Vec::new();
+        for (namespace, name) in wanted {
+            found.push(looked.journal_of((namespace, name), gone).await?);
+        }
+        Ok(found)
+    };
+    let found = Box::pin(found).await;
+    looked.close().await;
+    found
+}
+
+/// Journals that are opened to be looked at, each once it is needed.
+struct Looked<'a> {
+    place: &'a SetPlace,
+    common: &'a Common,
+    open: BTreeMap<u16, App>,
+}
+
+impl<'a> Looked<'a> {
+    fn none(place: &'a SetPlace, common: &'a Common) -> Self {
+        let open = BTreeMap::new();
+        Self {
+            place,
+            common,
+            open,
+        }
+    }
+
+    async fn open(&mut self, numbers: &[u16]) -> Result<(), ExitProblem> {
+        let missing = numbers
+            .iter()
+            .filter(|number| !self.open.contains_key(number));
+        let opening = missing.map(|number| {
+            let member = self.place.member(self.common, *number, None);
+            async move {
+                Box::pin(App::look_at(&member))
+                    .await
+                    .map(|app| (*number, app))
+            }
+        });
+        let opened = try_join_all(opening).await?;
+        self.open.extend(opened);
+        Ok(())
+    }
+
+    async fn close(self) {
+        App::end(self.open.into_values().collect(), ()).await;
+    }
+
+    /// The journal that the name is claimed for, if it has the snapshot; else any that has it.
+    async fn journal_of(
+        &mut self,
+        (namespace, name): (&str, &str),
+        gone: bool,
+    ) -> Result<Option<u16>, ExitProblem> {
+        let set = &self.place.set;
+        let object = claims::object(SNAPSHOT, namespace, name);
+        let claimed = set.journal_of_name(&object).await;
+        if let Some(journal) = claimed.map_err(elsewhere::problem)? {
+            self.open(&[journal]).await?;
+            let app = self.open.get(&journal);
+            if let Some(app) = app
+                && is_there(&app.fleet, SNAPSHOT, namespace, name).await?
+            {
+                return Ok(Some(journal));
+            }
+        }
+        let all: Vec<_> = (0..set.journals()).collect();
+        self.open(&all).await?;
+        let mut once = None;
+        for (journal, app) in &self.open {
+            match presence(&app.fleet, namespace, name).await? {
+                Presence::There => return Ok(Some(*journal)),
+                Presence::Gone => once = once.or(Some(*journal)),
+                Presence::Unknown => {}
+            }
+        }
+        Ok(once.filter(|_| gone))
+    }
+}
+
+/// Whether a journal has a snapshot.
+enum Presence {
+    There,
+    /// It was deleted.
+    Gone,
+    Unknown,
+}
+
+async fn presence(fleet: &Fleet, namespace: &str, name: &str) -> Result<Presence, ExitProblem> {
+    match fleet.snapshots().get(namespace, name).await {
+        Ok(found) if found.status.phase == Phase::Deleted.as_str() => Ok(Presence::Gone),
+        Ok(_) => Ok(Presence::There),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(Presence::Unknown),
+        Err(error) => Err(error.into()),
+    }
+}
