@@ -118,6 +118,21 @@ impl Projection {
         event: &Event,
         offset: Offset,
     ) -> Result<(), Divergence> {
+        self.apply_alone(stream, event, offset)?;
+        if let StreamId::Run(id) = stream {
+            let run = self.runs.get(id).map(|entry| entry.state.clone());
+            run.iter().for_each(|run| self.note_waiting(*id, run));
+        }
+        Ok(())
+    }
+
+    /// The same, but for which runs wait: see [`Self::note_all_waiting`].
+    fn apply_alone(
+        &mut self,
+        stream: &StreamId,
+        event: &Event,
+        offset: Offset,
+    ) -> Result<(), Divergence> {
         match stream {
             StreamId::Entity(id) => {
                 let entry = self.entities.of(id);
@@ -129,8 +144,6 @@ impl Projection {
                 let entry = self.runs.entry(*id).or_default();
                 Arc::make_mut(&mut entry.state).apply(event)?;
                 entry.follow(event, offset, true);
-                let state = entry.state.clone();
-                self.note_waiting(*id, &state);
             }
             StreamId::Journal => self.own.0 = self.own.0.saturating_add(1),
         }

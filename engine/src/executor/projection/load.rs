@@ -64,6 +64,7 @@ impl Projection {
             }
         }
         drop(pages);
+        world.note_all_waiting();
         world.note_forgotten();
         Ok(world)
     }
@@ -77,20 +78,24 @@ impl Projection {
                 StreamState::Journal { next_seq, hash } => own = (next_seq, hash),
             }
         }
-        let open = runs.iter().filter(|(_, run)| run.state.result().is_none());
-        let open: Vec<_> = open.map(|(id, run)| (*id, run.state.clone())).collect();
-        let mut world = Self {
+        Self {
             // All at once: each by itself is looked for among those before it.
             entities: entities.into_iter().collect(),
             runs: runs.into_iter().collect(),
             own,
             as_of: states.as_of,
             ..Self::default()
-        };
-        for (id, run) in open {
-            world.note_waiting(id, &run);
         }
-        world
+    }
+
+    /// The runs that wait, once all is folded: after each event it would be a good part of the work.
+    fn note_all_waiting(&mut self) {
+        let open = self.runs.iter();
+        let open = open.filter(|(_, run)| run.state.result().is_none());
+        let open: Vec<_> = open.map(|(id, run)| (*id, run.state.clone())).collect();
+        for (id, run) in open {
+            self.note_waiting(id, &run);
+        }
     }
 
     /// Runs that entities had, and of which no state is kept any more.
@@ -134,7 +139,7 @@ impl Projection {
             self.pass(&record.stream, record.seq, record.hash);
             return;
         }
-        if let Err(why) = self.apply(&record.stream, &record.event, record.offset) {
+        if let Err(why) = self.apply_alone(&record.stream, &record.event, record.offset) {
             self.quarantine(UnreadableEntity::of(record, why.to_string()));
             self.pass(&record.stream, record.seq, record.hash);
         }

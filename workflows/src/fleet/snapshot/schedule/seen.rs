@@ -7,11 +7,14 @@ use std::{
 
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
-use vsiflow_engine::model::{EntityId, EntityState};
+use vsiflow_engine::{
+    journal::Offset,
+    model::{EntityId, EntityState},
+};
 
 use crate::{
     fleet::{Fleet, FleetError, apply::is_deleting, unreadable::WantedReading},
-    phase::Phase,
+    phase::{Phase, is_gone},
     record::{ScheduleRecord, SnapshotRecord, VsiRecord, kind, schedule_entity, snapshot_entity},
     spec::DesiredSnapshotPolicy,
 };
@@ -24,6 +27,8 @@ pub struct SeenSchedules {
     snapshots: Latest<Arc<SnapshotRecord>>,
     /// When a snapshot that cannot be taken was tried last, by the VSI's UID.
     tried: BTreeMap<Uuid, u64>,
+    /// How far the journal was when all of this was read; none where something of it could not be.
+    read_to: Option<Offset>,
 }
 
 /// A VSI with a schedule.
@@ -68,13 +73,22 @@ impl ScheduledSnapshot {
 }
 
 impl SeenSchedules {
+    /// Costs nothing where nothing was recorded since.
     pub(super) async fn refresh(&mut self, fleet: &Fleet) -> Result<(), FleetError> {
+        let end = fleet.engine.end();
+        if self.read_to == Some(end) {
+            return Ok(());
+        }
+        self.read_to = None;
         self.vsis.refresh(fleet, kind::VSI, scheduled).await?;
         self.records.refresh(fleet, kind::SCHEDULE, Some).await?;
         let of_schedule = |record: SnapshotRecord| record.due_ms.map(|_| Arc::new(record));
         self.snapshots
             .refresh(fleet, kind::SNAPSHOT, of_schedule)
-            .await
+            .await?;
+        let all = self.vsis.is_whole() && self.records.is_whole() && self.snapshots.is_whole();
+        self.read_to = all.then_some(end);
+        Ok(())
     }
 
     /// The VSIs that have a schedule and are not going.
@@ -158,8 +172,10 @@ fn phase(state: &EntityState) -> &str {
 struct Latest<T>(BTreeMap<EntityId, LatestOne<T>>);
 
 struct LatestOne<T> {
-    /// None where it could not be read.
+    /// None where nothing is wanted of it, or that could not be read.
     generation: Option<u64>,
+    /// It could not be read.
+    is_lost: bool,
     state: Arc<EntityState>,
     value: Option<T>,
 }
@@ -186,6 +202,7 @@ impl<T> Latest<T> {
                 Some(one) => LatestOne { state, ..one },
                 None => {
                     let read: WantedReading<R> = fleet.read_wanted(&entity, &state).await?;
+                    let is_lost = matches!(read, WantedReading::Lost(_));
                     let (generation, value) = match read {
                         WantedReading::Wanted(wanted) => (generation, of(wanted)),
                         WantedReading::Nothing => (generation, None),
@@ -193,6 +210,7 @@ impl<T> Latest<T> {
                     };
                     LatestOne {
                         generation,
+                        is_lost,
                         state,
                         value,
                     }
@@ -202,6 +220,12 @@ impl<T> Latest<T> {
         }
         self.0 = now;
         Ok(())
+    }
+
+    /// Whether everything could be read that is there.
+    fn is_whole(&self) -> bool {
+        let mut all = self.0.iter();
+        all.all(|(entity, one)| !one.is_lost || is_gone(entity, &one.state))
     }
 
     fn iter(&self) -> impl Iterator<Item = (&EntityId, &Arc<EntityState>, &T)> {
