@@ -5,7 +5,10 @@
 
 mod signs;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use serde::de::DeserializeOwned;
 use tokio::sync::Mutex;
@@ -76,19 +79,16 @@ impl Fleet {
             }
             // States are never changed in place, nor are blobs that were found whole.
             match read.remove(&entity) {
-                Some(known)
-                    if Arc::ptr_eq(&known.state, &state)
-                        && known.unreadable.is_none()
-                        && !poison =>
-                {
+                Some(known) if self.is_as_it_was(&known, &state) => {
                     all.push(known);
                 }
                 Some(known) if is_wanted_alike(&known.state, &state) => {
-                    let wanted = *Arc::unwrap_or_clone(known).wanted;
+                    let wanted = known.wanted.clone();
                     all.push(Arc::new(self.known_as(entity, state, wanted).await?));
                 }
                 _ => match self.read_wanted(&entity, &state).await? {
                     WantedReading::Wanted(wanted) => {
+                        let wanted = Arc::new(wanted);
                         all.push(Arc::new(self.known_as(entity, state, wanted).await?));
                     }
                     // What cannot be read is judged by its name, see `refuse_lost`.
@@ -151,19 +151,49 @@ impl Fleet {
 
     /// The VSIs on a host, deleted ones included, by namespace and name.
     pub(super) async fn known_on(&self, host: &str) -> Result<Vec<Known>, FleetError> {
+        self.known_on_since(host, &HashMap::new()).await
+    }
+
+    /// The same, of which only what is news since `before` is read.
+    pub(super) async fn known_on_since(
+        &self,
+        host: &str,
+        before: &HashMap<EntityId, Known>,
+    ) -> Result<Vec<Known>, FleetError> {
         let found = self.entities_with(kind::VSI, [Sign::On(host.to_owned())]);
-        self.all_known(found.await).await
+        self.all_known_since(found.await, before).await
+    }
+
+    /// Whether what was read of a VSI is what there is to be read: states are never changed in place, nor are blobs that
+    /// were found whole.
+    fn is_as_it_was(&self, known: &Known, state: &Arc<EntityState>) -> bool {
+        Arc::ptr_eq(&known.state, state)
+            && known.unreadable.is_none()
+            && self.engine.unreadable(&known.entity).is_none()
     }
 
     async fn all_known(&self, found: BTreeSet<EntityId>) -> Result<Vec<Known>, FleetError> {
+        self.all_known_since(found, &HashMap::new()).await
+    }
+
+    async fn all_known_since(
+        &self,
+        found: BTreeSet<EntityId>,
+        before: &HashMap<EntityId, Known>,
+    ) -> Result<Vec<Known>, FleetError> {
         let mut all = Vec::new();
         for entity in found {
             let Some(state) = self.engine.entity(&entity) else {
                 continue;
             };
+            let read = before.get(&entity);
+            if let Some(known) = read.filter(|known| self.is_as_it_was(known, &state)) {
+                all.push(known.clone());
+                continue;
+            }
             // What cannot be read is judged by its name, see `refuse_lost`.
             if let WantedReading::Wanted(wanted) = self.read_wanted(&entity, &state).await? {
-                all.push(self.known_as(entity, state, wanted).await?);
+                all.push(self.known_as(entity, state, Arc::new(wanted)).await?);
             }
         }
         let place = |known: &Known| {

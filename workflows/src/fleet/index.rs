@@ -28,7 +28,7 @@ pub(crate) struct Known {
     pub(crate) entity: EntityId,
     pub(crate) state: Arc<EntityState>,
     /// On the heap: lists of them are sorted.
-    pub(crate) wanted: Box<VsiRecord>,
+    pub(crate) wanted: Arc<VsiRecord>,
     /// Why not all of it can be read: what is known may be older than what is.
     pub(crate) unreadable: Option<Box<Failure>>,
 }
@@ -151,7 +151,7 @@ impl Fleet {
         }
         Ok(match self.read_wanted(&entity, &state).await? {
             WantedReading::Wanted(wanted) => {
-                WantedReading::Wanted(self.known_as(entity, state, wanted).await?)
+                WantedReading::Wanted(self.known_as(entity, state, Arc::new(wanted)).await?)
             }
             WantedReading::Nothing => WantedReading::Nothing,
             WantedReading::Lost(failure) => WantedReading::Lost(failure),
@@ -163,7 +163,7 @@ impl Fleet {
         &self,
         entity: EntityId,
         state: Arc<EntityState>,
-        wanted: VsiRecord,
+        wanted: Arc<VsiRecord>,
     ) -> Result<Known, FleetError> {
         // Of one that is gone no blob is needed any more.
         let poison = if phase::is_gone(&entity, &state) {
@@ -175,7 +175,7 @@ impl Fleet {
             unreadable: poison.map(Box::new),
             entity,
             state,
-            wanted: Box::new(wanted),
+            wanted,
         })
     }
 

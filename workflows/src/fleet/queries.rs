@@ -1,6 +1,6 @@
 //! What front ends follow: one VSI at a time, and the journal as it grows.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use uuid::Uuid;
 use vsiflow_engine::{
@@ -76,8 +76,8 @@ impl VsiHandle<'_> {
             };
             let report = contract::inspect(contract.expose(), &Given::default());
             if let Some(lifetime) = report.certificate {
-                let vsi = known.wanted.vsi;
-                ends.push((vsi.namespace, vsi.name, lifetime.not_after));
+                let vsi = &known.wanted.vsi;
+                ends.push((vsi.namespace.clone(), vsi.name.clone(), lifetime.not_after));
             }
         }
         Ok(ends)
@@ -177,7 +177,9 @@ impl Fleet {
         let wanted = self.wanted::<VsiRecord>(&state).await?;
         match wanted {
             Some(wanted) => {
-                let known = self.known_as(entity.clone(), state, wanted).await?;
+                let known = self
+                    .known_as(entity.clone(), state, Arc::new(wanted))
+                    .await?;
                 Ok(Some(known))
             }
             None => Ok(None),

@@ -189,7 +189,7 @@ impl<'a> ApplyBatch<'a> {
             formats: proposed.formats.clone(),
             proposed: Some(Box::new(proposed)),
             restore: false,
-            ..*known.wanted.clone()
+            ..VsiRecord::clone(&known.wanted)
         };
         self.retire(known, &mut wanted).await?;
         let precedence = if known.state.is_settled() {

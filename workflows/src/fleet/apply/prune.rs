@@ -82,8 +82,8 @@ impl Fleet {
         let vsis = vsis.filter(|vsi| !describes_vsi(resolved, vsi));
         let vsis = vsis.map(|known_vsi| LeftOut {
             kind: kind::VSI,
-            namespace: known_vsi.wanted.vsi.namespace,
-            name: known_vsi.wanted.vsi.name,
+            namespace: known_vsi.wanted.vsi.namespace.clone(),
+            name: known_vsi.wanted.vsi.name.clone(),
             keeps_volume: false,
             count: 1,
         });

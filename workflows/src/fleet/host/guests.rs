@@ -21,7 +21,7 @@ use vsiflow_steps::{
     vsi::{AwaitReady, ConsoleMemory, ReadyGuest},
 };
 
-use super::watch::WatchOptions;
+use super::watch::{ReadOfHost, WatchOptions};
 use crate::{
     drift::{self, DriftFinding},
     fleet::{Fleet, FleetError, index::Known},
@@ -83,11 +83,12 @@ impl Fleet {
         &self,
         host: &str,
         every: Duration,
+        read: &ReadOfHost,
         told: &mpsc::Sender<WatchOptions>,
     ) -> Result<Infallible, FleetError> {
         loop {
             sleep(every).await;
-            let known = self.watched_on(host).await?;
+            let known = self.watched_on(host, read).await?;
             let changed = self.look_at_guests(host, known).await?;
             if !changed.is_empty() {
                 // Meanwhile a run may have begun on some of them.

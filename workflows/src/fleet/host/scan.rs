@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     panic::AssertUnwindSafe,
+    sync::Arc,
     time::Duration,
 };
 
@@ -304,7 +305,7 @@ impl Fleet {
     /// made anew.
     async fn restore(&self, known: &Known, updates: &mut DesiredUpdates) -> Result<(), FleetError> {
         let mut restored = known.clone();
-        restored.wanted.restore = true;
+        Arc::make_mut(&mut restored.wanted).restore = true;
         self.power_wish(&restored, power(known), false, None, updates)
             .await
     }

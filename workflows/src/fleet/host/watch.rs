@@ -3,7 +3,12 @@
 //!
 //! Each host has a watcher of its own, so that one that is slow or dead delays nobody else.
 
-use std::{collections::BTreeSet, convert::Infallible, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     sync::mpsc,
@@ -11,6 +16,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 use uuid::Uuid;
+use vsiflow_engine::model::EntityId;
 use vsiflow_steps::ports::HostChanges;
 
 use crate::fleet::{
@@ -49,6 +55,25 @@ enum HostChange {
     Everything,
 }
 
+/// What looks at a host read of its VSIs: the next one reads again only what changed since.
+#[derive(Default)]
+pub(in crate::fleet) struct ReadOfHost(Mutex<HashMap<EntityId, Known>>);
+
+impl ReadOfHost {
+    fn take(&self) -> HashMap<EntityId, Known> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn put(&self, known: &[Known]) {
+        let all = known.iter();
+        *self.lock() = all.map(|one| (one.entity.clone(), one.clone())).collect();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<EntityId, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl HostHandle<'_> {
     /// Watches every host with VSIs until the journal fails: looks when it tells that a domain
     /// changed, and at everything each `every`; acts as [`HostHandle::scan`] does. Each look is sent to
@@ -69,8 +94,9 @@ impl HostHandle<'_> {
                     let fleet = self.fleet.clone();
                     let told = told.clone();
                     watchers.spawn(async move {
-                        let guests = fleet.watch_guests(&host, every, &told);
-                        let domains = fleet.watch_domains(&host, every, &told);
+                        let read = ReadOfHost::default();
+                        let guests = fleet.watch_guests(&host, every, &read, &told);
+                        let domains = fleet.watch_domains(&host, every, &read, &told);
                         tokio::try_join!(guests, domains).map(|(never, _)| never)
                     });
                 }
@@ -88,12 +114,13 @@ impl Fleet {
         &self,
         host: &str,
         every: Duration,
+        read: &ReadOfHost,
         told: &mpsc::Sender<WatchOptions>,
     ) -> Result<Infallible, FleetError> {
         let mut changes = None;
         loop {
             let next = Instant::now() + every;
-            let known = self.watched_on(host).await?;
+            let known = self.watched_on(host, read).await?;
             if known.is_empty() {
                 changes = None;
                 sleep(NEW_HOSTS.min(every)).await;
@@ -146,9 +173,15 @@ impl Fleet {
         ports.host.changes().await.ok().flatten()
     }
 
-    pub(in crate::fleet) async fn watched_on(&self, host: &str) -> Result<Vec<Known>, FleetError> {
-        let mut known = self.known_on(host).await?;
+    /// The VSIs on a host that are looked at.
+    pub(in crate::fleet) async fn watched_on(
+        &self,
+        host: &str,
+        read: &ReadOfHost,
+    ) -> Result<Vec<Known>, FleetError> {
+        let mut known = self.known_on_since(host, &read.take()).await?;
         known.retain(|known| known.wanted.vsi.host == host && is_watched(known));
+        read.put(&known);
         Ok(known)
     }
 
@@ -166,7 +199,7 @@ impl Fleet {
                 continue;
             };
             if let WantedReading::Wanted(wanted) = self.read_wanted(&entity, &state).await? {
-                all.push(self.known_as(entity, state, wanted).await?);
+                all.push(self.known_as(entity, state, Arc::new(wanted)).await?);
             }
         }
         all.retain(is_watched);

@@ -110,7 +110,9 @@ impl Fleet {
             return Ok(None);
         }
         Ok(match self.read_known(entity, state).await? {
-            WantedReading::Wanted(known) if !known.is_deleted() => Some(known.wanted.vsi.host),
+            WantedReading::Wanted(known) if !known.is_deleted() => {
+                Some(known.wanted.vsi.host.clone())
+            }
             _ => None,
         })
     }

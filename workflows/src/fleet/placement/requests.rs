@@ -143,7 +143,7 @@ impl Fleet {
         let names = names.map(|number| member_name(members.pool, number));
         let known = self.known_of_names(&template.namespace, names).await?;
         let there = known.into_iter().filter(|known| !known.is_deleted());
-        let there: BTreeSet<_> = there.map(|member| member.wanted.vsi.name).collect();
+        let there: BTreeSet<_> = there.map(|member| member.wanted.vsi.name.clone()).collect();
         let mut all = Vec::new();
         for number in members.numbers.clone() {
             let vsi = member(members, number);

@@ -40,7 +40,7 @@ impl PoolHandle<'_> {
         let mut found = std::collections::BTreeMap::new();
         for vsi in vsis {
             let known = self.fleet.known_of(vsi).await?;
-            let Some(of) = known.and_then(|known| known.wanted.vsi.member_of) else {
+            let Some(of) = known.and_then(|known| known.wanted.vsi.member_of.clone()) else {
                 continue;
             };
             let entity = pool_entity(of.uid).map_err(|e| FleetError::defect(e.to_string()))?;

@@ -114,11 +114,11 @@ impl PoolHandle<'_> {
         let entity = vsi_entity(vsi).map_err(|error| FleetError::defect(error.to_string()))?;
         let known = self.fleet.known_of(&entity).await?;
         Ok(known.and_then(|known| {
-            let found = known.wanted.vsi;
+            let found = &known.wanted.vsi;
             Some(PoolMembership {
-                namespace: found.namespace,
-                name: found.name,
-                of: found.member_of?,
+                namespace: found.namespace.clone(),
+                name: found.name.clone(),
+                of: found.member_of.clone()?,
             })
         }))
     }

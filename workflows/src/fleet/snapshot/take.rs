@@ -227,7 +227,7 @@ impl Fleet {
             before: known.history(),
             turn: None,
             formats: self.formats(known).await?,
-            ..*known.wanted.clone()
+            ..VsiRecord::clone(&known.wanted)
         };
         wanted.retired.retain(|secret| ids.contains(secret));
         Ok(wanted)

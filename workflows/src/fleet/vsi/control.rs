@@ -51,7 +51,7 @@ impl VsiHandle<'_> {
         }
         let wanted = VsiRecord {
             formats: self.fleet.formats(&known).await?,
-            ..*known.wanted
+            ..VsiRecord::clone(&known.wanted)
         };
         let desired =
             serde_json::to_vec(&wanted).map_err(|error| FleetError::defect(error.to_string()))?;

@@ -1,5 +1,7 @@
 //! Power commands.
 
+use std::sync::Arc;
+
 use vsiflow_engine::{
     executor::By,
     model::{EntityId, Failure, FailureClass, Precedence},
@@ -54,7 +56,7 @@ impl VsiHandle<'_> {
         let mut known = self.fleet.find(namespace, name, false).await?;
         refuse(&known, action)?;
         self.fleet.refuse_cordoned(&known, action)?;
-        known.wanted.restore = false;
+        Arc::make_mut(&mut known.wanted).restore = false;
         let mut updates = DesiredUpdates::default();
         let power = Power {
             state: action.state(),
@@ -86,7 +88,7 @@ impl Fleet {
             before: known.history(),
             turn,
             formats: self.formats(known).await?,
-            ..*known.wanted.clone()
+            ..VsiRecord::clone(&known.wanted)
         };
         wanted.retired.retain(|secret| ids.contains(secret));
         let stands = !matches!(

@@ -41,7 +41,7 @@ impl VsiHandle<'_> {
             before: known.history(),
             turn: None,
             formats: self.fleet.formats(&known).await?,
-            ..*known.wanted.clone()
+            ..VsiRecord::clone(&known.wanted)
         };
         wanted.retired.retain(|secret| ids.contains(secret));
         let plan = self.fleet.plan_of(&wanted, &known);
