@@ -66,13 +66,13 @@ const get = async (url) => {
   return answer.ok ? answer.text() : null;
 };
 
-// A page of now follows the journal. A large one is asked for less often, and so is one of which more
-// changes between two looks than anybody can follow.
-const MANY = 100;
+// A page of now follows the journal. A large one is asked for less often, and so is one of which more changes
+// between two looks: what looks cost, the engine has not.
+const REST_MS = [10, 500];
 let end = Number(document.body.dataset.end), shown = end, rest = 0;
 const renew = single(async () => {
   if (!live || isTyped()) return;
-  rest = end - shown > MANY ? 500 : 0;
+  rest = Math.min((end - shown) * REST_MS[0], REST_MS[1]);
   shown = end;
   const text = await get(location.href);
   if (text !== null && live) put(text);
