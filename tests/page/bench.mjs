@@ -1,8 +1,9 @@
 // What the API and its page cost. tests/bench/api says how it is called.
-import { spawnSync } from "node:child_process";
+import { fork, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import http from "node:http";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { Daemon, until } from "./daemon.mjs";
 import { launch, quit, visit } from "./browser.mjs";
@@ -11,7 +12,7 @@ const { values: options } = parseArgs({
   options: {
     json: { type: "boolean" }, fleet: { type: "string" }, vsis: { type: "string", default: "10000" },
     events: { type: "string", default: "1000000" }, rounds: { type: "string", default: "20" },
-    live: { type: "string", default: "200" }, idle: { type: "string", default: "60" },
+    watch: { type: "string" }, live: { type: "string", default: "200" }, idle: { type: "string", default: "60" },
   },
 });
 const [rounds, live, idle] = [options.rounds, options.live, options.idle].map(Number);
@@ -183,11 +184,10 @@ const openPage = (daemon) => {
 const rate = async (daemon) => {
   const begun = performance.now();
   let done = 0;
-  while (performance.now() - begun < WINDOW_MS) {
+  while (performance.now() - begun < WINDOW_MS || done % 2 === 1) {
     await ask(daemon, done % 2 === 0 ? "/v1/pause" : "/v1/unpause", { method: "POST", body: "{}" });
     done++;
   }
-  if (done % 2 === 1) await ask(daemon, "/v1/unpause", { method: "POST", body: "{}" });
   return done / ((performance.now() - begun) / 1000);
 };
 
@@ -197,19 +197,23 @@ const effect = async (daemon) => {
   await rate(daemon);
   for (let round = 0; round < 4 * WINDOWS; round++) {
     const isWatched = [1, 2].includes(round % 4);
-    const readers = isWatched ? [openPage(daemon)] : [];
-    for (let reader = 0; isWatched && reader < 20; reader++) {
-      const options = { socketPath: join(daemon.state, "vsiflow.sock"), path: "/v1/events", headers: { host: "localhost" }, agent: false };
-      const one = http.get(options, (answer) => answer.resume());
-      one.on("error", () => {});
-      readers.push(() => one.destroy());
-    }
-    await pause(500);
+    // In a process of their own, as people's browsers are.
+    const watchers = isWatched ? fork(fileURLToPath(import.meta.url), ["--watch", daemon.state]) : null;
+    await pause(1000);
     (isWatched ? watched : alone).push(await rate(daemon));
-    for (const close of readers) close();
+    watchers?.kill();
     await pause(500);
   }
   return (1 - median(watched) / median(alone)) * 100;
+};
+
+/** An open page, and 20 who read all events, until this process is ended. */
+const watches = (state) => {
+  openPage({ state });
+  for (let reader = 0; reader < 20; reader++) {
+    const options = { socketPath: join(state, "vsiflow.sock"), path: "/v1/events", headers: { host: "localhost" }, agent: false };
+    http.get(options, (answer) => answer.resume()).on("error", () => {});
+  }
 };
 
 /** Moments all over the journal, each of them for the first time. */
@@ -254,7 +258,9 @@ const main = async () => {
   return figures;
 };
 
-try {
+if (options.watch) {
+  watches(options.watch);
+} else try {
   const figures = Object.fromEntries(Object.entries(await main()).map(([key, value]) => [key, Math.round(value * 100) / 100]));
   for (const [key, value] of Object.entries(figures)) {
     const aim = AIMS[key] ? `aim: < ${AIMS[key]}${value < AIMS[key] ? "" : "  MISSED"}` : "";
