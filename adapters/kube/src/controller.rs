@@ -255,15 +255,20 @@ impl Controller {
                 _ => {}
             }
         }
-        // Before what they limit.
-        self.give_quotas(&snapshot, &translation).await;
+        let is_shared = self.share.is_some();
+        if !is_shared {
+            // Before what they limit.
+            self.give_quotas(&snapshot, &translation).await;
+        }
         self.give_disks(&snapshot, &translation).await;
         self.adopt(adopted, &translation.rest).await;
         self.give(wishes, &snapshot, &translation).await;
-        self.give_snapshots(&snapshot, &translation).await;
         self.approve(&snapshot).await;
-        self.work_on_pools(&all, &claims, &pools, &translation)
-            .await;
+        if !is_shared {
+            self.give_snapshots(&snapshot, &translation).await;
+            self.work_on_pools(&all, &claims, &pools, &translation)
+                .await;
+        }
         for resource in &all.resources {
             if let (Some(findings), Some(refused)) = (
                 found.get_mut(&resource.key),

@@ -12,6 +12,7 @@ use super::{Controller, LostJournal, by, members::MemberClaims};
 use crate::{
     kind::ResourceKind,
     resource::Resource,
+    share::concerns_several,
     status_queue::{Hold, StatusFindings},
     translate::Translation,
 };
@@ -29,6 +30,8 @@ impl Controller {
             return false;
         }
         match resource.key.kind {
+            // What has such a name in the journal is a document's: a resource that is not served has no part in it.
+            kind if self.share.is_some() && concerns_several(kind) => true,
             ResourceKind::Vsi | ResourceKind::VirtualServer => {
                 self.vsi_may_go(resource, findings).await
             }

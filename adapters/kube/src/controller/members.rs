@@ -26,6 +26,7 @@ use crate::{
     kind::ResourceKind,
     resource::{Resource, ResourceKey},
     resource_cache::Snapshot,
+    share::not_served,
     status_queue::{Hold, StatusFindings},
 };
 
@@ -127,6 +128,11 @@ impl Controller {
         // A VSI of its own stays that, whatever it says of itself.
         if resource.key.kind != ResourceKind::VirtualServer || is_known(resource.uid) {
             return None;
+        }
+        // Pools of a set are those of documents, and their members have no objects.
+        if self.share.is_some() {
+            let why = "it says that it is a member of a pool";
+            return Some(MemberClaim::Refused(not_served(&resource.key, why)));
         }
         let named = word(pool::VSI_ANNOTATION).and_then(|uid| uid.parse().ok());
         let (Ok(pool), Some(vsi)) = (pool.parse::<Uuid>(), named) else {

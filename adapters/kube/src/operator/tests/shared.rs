@@ -12,12 +12,16 @@ use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::Instant};
 use vsiflow_engine::{
     executor::By,
-    model::{EntityId, Failure, FailureClass},
+    model::{Actor, EntityId, Failure, FailureClass, Text},
 };
 use vsiflow_workflows::{
     fleet::{EntityPresence, ErrorKind, Fleet, FleetError},
+    pool,
     record::vsi_entity,
-    spec::Resolved,
+    spec::{
+        Resolved,
+        quota::{DesiredQuota, QuotaLimits},
+    },
 };
 
 use super::{
@@ -34,6 +38,7 @@ use crate::{
 const VSIS: &str = "onprem-hpcrs";
 const DISKS: &str = "onprem-datadisks";
 const SERVERS: &str = "virtualservers";
+const QUOTAS: &str = "virtualserverquotas";
 
 type BeforeCheck = Box<dyn FnOnce() + Send>;
 
@@ -404,14 +409,63 @@ async fn what_only_one_journal_by_itself_serves_says_so_and_is_let_go() {
     let quota = json!({"spec": {"hard": {"vsis": 1}}});
     rig.server
         .apply("virtualserverquotas", "all", uid(2), quota);
-    rig.until_refused("virtualserverquotas", "all", "VSI0763")
-        .await;
+    rig.until_refused(QUOTAS, "all", "VSI0763").await;
     assert!(rig.known_in(1).is_empty());
-    for (resource, name) in [(SERVERS, "anywhere"), ("virtualserverquotas", "all")] {
+    for (resource, name) in [(SERVERS, "anywhere"), (QUOTAS, "all")] {
         rig.server.delete(resource, name);
         let is_gone = || rig.server.get(resource, name).is_none();
         rig.until(&format!("{name} is gone"), is_gone).await;
     }
+}
+
+/// Whoever may write resources of a namespace has no right on what a document has there under the same name.
+#[tokio::test(start_paused = true)]
+async fn a_resource_that_is_not_served_takes_nothing_of_that_name_along() {
+    let rig = SharedRig::new().await;
+    let fleet = rig.journals[0].fleet.clone();
+    let by = By {
+        actor: Actor::Engine,
+        reason: Text::new("the test"),
+    };
+    let quota = DesiredQuota {
+        namespace: "default".to_owned(),
+        name: "all".to_owned(),
+        hard: QuotaLimits {
+            vsis: Some(7),
+            ..QuotaLimits::default()
+        },
+    };
+    let resolved = Resolved {
+        quotas: vec![quota],
+        ..Resolved::default()
+    };
+    fleet.apply(resolved, by).await.unwrap();
+    let own = json!({"metadata": {"finalizers": [FINALIZER]}, "spec": {"hard": {"vsis": 1000}}});
+    rig.server.apply(QUOTAS, "all", uid(2), own);
+    rig.until_refused(QUOTAS, "all", "VSI0763").await;
+    rig.server.delete(QUOTAS, "all");
+    rig.until("it is gone", || rig.server.get(QUOTAS, "all").is_none())
+        .await;
+    let quotas = fleet.quotas().list().await.unwrap();
+    assert_eq!(quotas[0].status.hard["vsis"], "7");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_a_pools_member_by_an_annotation() {
+    let rig = SharedRig::new().await;
+    let claims = json!({
+        "metadata": {"finalizers": [FINALIZER], "annotations": {
+            pool::UID_ANNOTATION: uid(50), pool::VSI_ANNOTATION: uid(51),
+        }},
+        "spec": {"imageURL": "http://images.lab.test:8080/debian-12.qcow2", "guest": {"type": "none"},
+            "targetSelector": {"matchLabels": {"config": "lpar1"}}},
+    });
+    rig.server.apply(SERVERS, "web-1", uid(1), claims);
+    rig.until_refused(SERVERS, "web-1", "VSI0763").await;
+    rig.server.delete(SERVERS, "web-1");
+    rig.until("it is gone", || rig.server.get(SERVERS, "web-1").is_none())
+        .await;
+    assert!(rig.known_in(1).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
