@@ -9,6 +9,7 @@ mod adopt;
 mod apply;
 mod approve;
 mod finalizers;
+mod live;
 mod members;
 mod own;
 mod pools;

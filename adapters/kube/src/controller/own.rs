@@ -5,27 +5,24 @@ use std::{
     sync::Arc,
 };
 
-use async_trait::async_trait;
-use kube::Client;
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
-    model::{EntityId, Failure, FailureClass},
+    model::{EntityId, Failure},
 };
 use vsiflow_workflows::{
-    fleet::{EntityPresence, ErrorKind, FleetError},
+    fleet::{EntityPresence, FleetError},
     record::{disk_entity, vsi_entity},
     spec::Resolved,
 };
 
-use super::Controller;
+use super::{Controller, live::LiveResources};
 use crate::{
-    api::{self, CallError},
     crd::ReferenceStatus,
     kind::ResourceKind,
     resource::Resource,
     resource_cache::Snapshot,
-    share::{self, JournalShare, Owner, Standing, StillAsked},
+    share::{self, JournalShare, Owner, Standing},
     translate::Translation,
 };
 
@@ -177,32 +174,6 @@ impl Controller {
             return Some(share::not_served(key, "it is to be adopted"));
         }
         without_host(resource, translation)
-    }
-}
-
-/// Resources that are about to be recorded for the first time, as the API server has them by then.
-struct LiveResources {
-    client: Client,
-    resources: Vec<Arc<Resource>>,
-}
-
-#[async_trait]
-impl StillAsked for LiveResources {
-    async fn check(&self) -> Result<(), FleetError> {
-        for resource in &self.resources {
-            let why = match api::is_there(&self.client, resource).await {
-                Ok(true) => continue,
-                Ok(false) | Err(CallError::Gone) => "it was deleted meanwhile".to_owned(),
-                Err(error) => format!("whether it is still there is not known: {error}"),
-            };
-            let failure = Failure::new(FailureClass::Transient, "VSI0769", why);
-            let failure = failure.of_object(resource.key.to_string());
-            return Err(FleetError {
-                kind: ErrorKind::Blocked,
-                failure: Box::new(failure),
-            });
-        }
-        Ok(())
     }
 }
 

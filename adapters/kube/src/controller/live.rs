@@ -1,0 +1,68 @@
+//! Whether resources are still there that are about to be recorded for the first time.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures::{TryStreamExt as _, stream};
+use kube::Client;
+use vsiflow_engine::model::{Failure, FailureClass};
+use vsiflow_workflows::fleet::{ErrorKind, FleetError};
+
+use crate::{
+    api::{self, CallError},
+    resource::Resource,
+    share::StillAsked,
+};
+
+/// Calls to the API server at one time.
+const AT_ONCE: usize = 8;
+/// So long the API server may take to say that resources are still there.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Resources that are about to be recorded for the first time, as the API server has them by then.
+pub(super) struct LiveResources {
+    pub(super) client: Client,
+    pub(super) resources: Vec<Arc<Resource>>,
+}
+
+impl LiveResources {
+    async fn is_there(&self, resource: &Resource) -> Result<(), FleetError> {
+        match api::is_there(&self.client, resource).await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(CallError::Gone) => {
+                Err(not_recorded(resource, "it was deleted meanwhile"))
+            }
+            Err(error) => {
+                let why = format!("whether it is still there is not known: {error}");
+                Err(not_recorded(resource, &why))
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl StillAsked for LiveResources {
+    async fn check(&self) -> Result<(), FleetError> {
+        let all = stream::iter(self.resources.iter().map(Ok));
+        let asked = all.try_for_each_concurrent(AT_ONCE, |resource| self.is_there(resource));
+        match tokio::time::timeout(PATIENCE, asked).await {
+            Ok(found) => found,
+            // Others wait for their names meanwhile.
+            Err(_) => match self.resources.first() {
+                Some(resource) => Err(not_recorded(
+                    resource,
+                    "the API server does not answer in time",
+                )),
+                None => Ok(()),
+            },
+        }
+    }
+}
+
+fn not_recorded(resource: &Resource, why: &str) -> FleetError {
+    let failure = Failure::new(FailureClass::Transient, "VSI0769", why);
+    FleetError {
+        kind: ErrorKind::Blocked,
+        failure: Box::new(failure.of_object(resource.key.to_string())),
+    }
+}
