@@ -396,6 +396,18 @@ async fn what_is_deleted_before_it_is_recorded_never_is() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_nobody_can_say_is_still_there_waits_to_be_recorded() {
+    let rig = SharedRig::new().await;
+    rig.server
+        .fail(fault(&["GET", "/onprem-hpcrs/web"], 500, usize::MAX));
+    rig.vsi("web", 1, 1);
+    rig.until_refused(VSIS, "web", "VSI0769").await;
+    assert!(rig.known_in(1).is_empty());
+    rig.server.heal();
+    rig.until_ready("web").await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_only_one_journal_by_itself_serves_says_so_and_is_let_go() {
     let rig = SharedRig::new().await;
     let spec = json!({"spec": {
