@@ -392,3 +392,10 @@ pub(super) fn silent(journal: u16, after: Duration) -> ExitProblem {
     let remedy = "see that `vsiflow serve --shards auto` runs, then ask again";
     ExitProblem::new(Exit::Failed, "VSI0766", message, remedy)
 }
+
+/// What was asked comes from another release.
+pub(super) fn unreadable() -> ExitProblem {
+    let message = "what was asked cannot be read by the process that holds the journal";
+    let remedy = "use one release of vsiflow everywhere";
+    ExitProblem::new(Exit::Failed, "VSI0766", message, remedy)
+}

@@ -6,7 +6,7 @@
 //! moves is the lease of a whole journal.
 //!
 //! - [`share`] (pure): how many journals are a process's share.
-//! - [`holder`]: takes journals and lets them go; [`journal`]: works on one, and does what is asked of it.
+//! - [`holder`]: takes journals and lets them go; [`journal`]: works on one; [`answering`]: does what is asked of it ([`held`]).
 //! - [`front`]: what a command on a set comes to: it looks at all journals, or asks the holders of those
 //!   that it concerns; [`ask`] is such a question and its answer.
 //! - [`own`]: what of documents belongs to a journal; [`claims`]: names that are one journal's.
@@ -31,11 +31,13 @@
 //! never half does what needs several journals at once. Documents of types and snapshots are
 //! refused (VSI0763), as are commands that would show or change a part only (VSI0764).
 
+mod answering;
 mod ask;
 mod choose;
 mod claims;
 mod cluster;
 pub(crate) mod front;
+mod held;
 mod holder;
 mod journal;
 mod members;

@@ -9,9 +9,9 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    ask::{CommandAsked, CommandPart, ReportAnswer, SaidProblem},
+    ask::{CommandAsked, CommandPart, ReportAnswer, SaidProblem, unreadable},
     front,
-    journal::{JournalHolder, unreadable},
+    held::JournalHolder,
 };
 use crate::{
     args::{Cli, CliCommand, Sources},

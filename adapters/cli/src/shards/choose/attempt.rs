@@ -21,7 +21,7 @@ use crate::{
     exit::{Exit, ExitProblem},
     shards::{
         ask::{self, CommandAsked, CommandPart, ReportAnswer},
-        journal::JournalHolder,
+        held::JournalHolder,
         own,
     },
 };
@@ -242,7 +242,7 @@ impl Choice<'_> {
         journal: u16,
         questions: &ReportQuestions,
     ) -> Result<ReportAnswer, ExitProblem> {
-        let (set, sealer) = (self.holder.shard.set(), &self.holder.service.sealer);
+        let (set, sealer) = (self.holder.shard.set(), &self.holder.sealer);
         let asked = CommandAsked {
             part: CommandPart::Report(questions.clone()),
             ..self.asked.clone()

@@ -20,9 +20,9 @@ use vsiflow_workflows::{fleet::put_hosts, spec::Resolved};
 pub(super) use self::attempt::Choice;
 use super::{
     DECIDES,
-    ask::{self, CommandAnswer, CommandAsked, CommandPart},
+    ask::{self, CommandAnswer, CommandAsked, CommandPart, unreadable},
     front,
-    journal::{JournalHolder, unreadable},
+    held::JournalHolder,
     own, report,
 };
 use crate::{
@@ -139,7 +139,7 @@ pub(super) async fn hand_over<A: DeserializeOwned>(
     journal: u16,
     asked: &CommandAsked,
 ) -> Result<A, ExitProblem> {
-    let (set, sealer) = (holder.shard.set(), &holder.service.sealer);
+    let (set, sealer) = (holder.shard.set(), &holder.sealer);
     let id = hand_over_id(decision, journal);
     let request = (id.as_str(), journal);
     ask::send(set, sealer, request, asked, true, Some(&holder.held)).await?;

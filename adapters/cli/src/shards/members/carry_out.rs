@@ -18,9 +18,9 @@ use super::{
 use crate::{
     exit::ExitProblem,
     shards::{
-        ask::{self, CommandPart, SaidProblem},
+        ask::{self, CommandPart, SaidProblem, unreadable},
         choose::{self, Choice},
-        journal::{JournalHolder, unreadable},
+        held::JournalHolder,
         own,
     },
 };
