@@ -89,20 +89,9 @@ pub trait StillAsked: Send + Sync {
     async fn check(&self) -> Result<(), FleetError>;
 }
 
-/// What is known of a resource when it is asked whose it is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Standing<'a> {
-    /// Whether this journal knows it by its UID.
-    pub(crate) is_known: bool,
-    /// Its host; empty where it has none.
-    pub(crate) host: &'a str,
-    /// Whether a status says that it was worked on.
-    pub(crate) is_worked_on: bool,
-}
-
 /// Whose a resource is, as far as names and hosts tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Owner {
+pub(crate) enum ResourceOwner {
     /// This journal's.
     Own,
     /// Another one's.
@@ -111,20 +100,25 @@ pub(crate) enum Owner {
     Unclaimed,
 }
 
-/// Whose a resource is.
-pub(crate) fn owner(own: u16, standing: Standing<'_>, hosts: &BTreeMap<String, u16>) -> Owner {
-    if standing.is_known {
-        return Owner::Own;
+/// Whose a resource is: whether this journal knows it by its UID, and its host, which is empty where it has none.
+pub(crate) fn owner(
+    own: u16,
+    is_known: bool,
+    host: &str,
+    hosts: &BTreeMap<String, u16>,
+) -> ResourceOwner {
+    if is_known {
+        return ResourceOwner::Own;
     }
     // A host that nobody assigned is nobody's yet.
-    let home = match standing.host {
+    let home = match host {
         "" => Some(WITHOUT_HOST),
         host => hosts.get(host).copied(),
     };
     if home == Some(own) {
-        Owner::Unclaimed
+        ResourceOwner::Unclaimed
     } else {
-        Owner::Other
+        ResourceOwner::Other
     }
 }
 
@@ -170,30 +164,22 @@ mod tests {
         [("a".to_owned(), OWN), ("b".to_owned(), 1)].into()
     }
 
-    fn standing(is_known: bool, host: &str) -> Standing<'_> {
-        Standing {
-            is_known,
-            host,
-            is_worked_on: false,
-        }
-    }
-
     #[test]
     fn what_a_journal_knows_is_its_own_wherever_it_is_said_to_be() {
         for host in ["", "a", "b", "new"] {
-            assert_eq!(owner(OWN, standing(true, host), &hosts()), Owner::Own);
+            assert_eq!(owner(OWN, true, host, &hosts()), ResourceOwner::Own);
         }
     }
 
     #[test]
     fn what_nobody_knows_is_that_of_its_host_and_without_one_that_of_journal_0() {
-        let new = |host| standing(false, host);
-        assert_eq!(owner(OWN, new("a"), &hosts()), Owner::Unclaimed);
-        assert_eq!(owner(OWN, new("b"), &hosts()), Owner::Other);
-        assert_eq!(owner(OWN, new(""), &hosts()), Owner::Other);
-        assert_eq!(owner(0, new(""), &hosts()), Owner::Unclaimed);
+        let new = |own, host| owner(own, false, host, &hosts());
+        assert_eq!(new(OWN, "a"), ResourceOwner::Unclaimed);
+        assert_eq!(new(OWN, "b"), ResourceOwner::Other);
+        assert_eq!(new(OWN, ""), ResourceOwner::Other);
+        assert_eq!(new(0, ""), ResourceOwner::Unclaimed);
         for own in [0, 1, OWN] {
-            assert_eq!(owner(own, new("unassigned"), &hosts()), Owner::Other);
+            assert_eq!(new(own, "unassigned"), ResourceOwner::Other);
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{
     kind::ResourceKind,
     resource::Resource,
     resource_cache::Snapshot,
-    share::{self, JournalShare, Owner, Standing},
+    share::{self, JournalShare, ResourceOwner},
     translate::Translation,
 };
 
@@ -41,11 +41,13 @@ impl Controller {
         let mut unclaimed = Vec::new();
         for resource in &all.resources {
             let host = host_of(resource, translation);
-            let standing = self.standing_of(resource, &host);
-            match share::owner(share.number(), standing, &journals) {
-                Owner::Own => _ = own.insert(resource.uid),
-                Owner::Unclaimed => unclaimed.push((resource.clone(), standing.is_worked_on)),
-                Owner::Other => {}
+            let is_known = self.is_known(resource);
+            match share::owner(share.number(), is_known, &host, &journals) {
+                ResourceOwner::Own => _ = own.insert(resource.uid),
+                ResourceOwner::Unclaimed => {
+                    unclaimed.push((resource.clone(), is_worked_on(resource)));
+                }
+                ResourceOwner::Other => {}
             }
         }
         own.extend(self.own_of_unclaimed(&*share, &unclaimed).await?);
@@ -83,14 +85,6 @@ impl Controller {
     fn is_known(&self, resource: &Resource) -> bool {
         entity_of(resource)
             .is_some_and(|entity| self.fleet.knowledge(&entity) != EntityPresence::None)
-    }
-
-    fn standing_of<'a>(&self, resource: &Resource, host: &'a str) -> Standing<'a> {
-        Standing {
-            is_known: self.is_known(resource),
-            host,
-            is_worked_on: is_worked_on(resource),
-        }
     }
 
     /// Those of them that are no other journal's.
