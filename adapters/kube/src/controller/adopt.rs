@@ -2,8 +2,7 @@
 
 use vsiflow_engine::model::{Failure, FailureClass};
 use vsiflow_workflows::{
-    fleet::{Adopting, EntityPresence, FleetError},
-    record::disk_entity,
+    fleet::{Adopting, FleetError},
     spec::Resolved,
 };
 
@@ -11,8 +10,9 @@ use super::{
     Controller,
     apply::{ApplyRequest, generation},
     by,
+    own::is_worked_on,
 };
-use crate::{crd::ReferenceStatus, resource::Resource, translate::Translation};
+use crate::{resource::Resource, translate::Translation};
 
 /// What is done for resources that were worked on and that the journal knows nothing of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,10 +34,7 @@ impl Controller {
 
     /// Whether a disk was worked on by a journal that is not there any more.
     pub(super) fn is_unknown_disk(&self, resource: &Resource) -> bool {
-        let status: ReferenceStatus = resource.status_as();
-        let known = disk_entity(resource.uid)
-            .is_ok_and(|disk| self.fleet.knowledge(&disk) != EntityPresence::None);
-        !known && status.run_id.is_some()
+        !self.is_known(resource) && is_worked_on(resource)
     }
 
     /// Whether nothing is done for such a disk until somebody decides.

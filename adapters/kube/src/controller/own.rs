@@ -82,7 +82,7 @@ impl Controller {
     }
 
     /// Whether this journal knows a resource by its UID.
-    fn is_known(&self, resource: &Resource) -> bool {
+    pub(super) fn is_known(&self, resource: &Resource) -> bool {
         entity_of(resource)
             .is_some_and(|entity| self.fleet.knowledge(&entity) != EntityPresence::None)
     }
@@ -209,7 +209,8 @@ fn entity_of(resource: &Resource) -> Option<EntityId> {
     }
 }
 
-fn is_worked_on(resource: &Resource) -> bool {
+/// Whether a status says that a journal worked on it.
+pub(super) fn is_worked_on(resource: &Resource) -> bool {
     if resource.key.kind.is_vsi() {
         return resource.progress().run_id.is_some();
     }

@@ -8,9 +8,8 @@ use std::collections::BTreeMap;
 use vsiflow_engine::model::{EntityId, Hash};
 use vsiflow_workflows::{fleet::EntityPresence, record::snapshot_entity, spec::Resolved};
 
-use super::{Controller, apply::generation, by};
+use super::{Controller, apply::generation, by, own::is_worked_on};
 use crate::{
-    crd::ReferenceStatus,
     kind::ResourceKind,
     resource::Resource,
     resource_cache::Snapshot,
@@ -23,7 +22,7 @@ impl Controller {
     pub(super) fn snapshot_hold(&self, resource: &Resource) -> Option<Hold> {
         let entity = snapshot_entity(resource.uid).ok()?;
         match self.fleet.knowledge(&entity) {
-            EntityPresence::None if was_taken(resource) => Some(Hold::JournalLost),
+            EntityPresence::None if is_worked_on(resource) => Some(Hold::JournalLost),
             EntityPresence::Gone => Some(Hold::Removed),
             EntityPresence::None | EntityPresence::Alive => None,
         }
@@ -69,13 +68,7 @@ impl Controller {
             Ok(entity) => entity,
             Err(_) => return false,
         };
-        self.may_be_let_go(resource, &entity, was_taken(resource), findings)
+        self.may_be_let_go(resource, &entity, is_worked_on(resource), findings)
             .await
     }
-}
-
-/// Whether a journal worked on it.
-fn was_taken(resource: &Resource) -> bool {
-    let status: ReferenceStatus = resource.status_as();
-    status.run_id.is_some()
 }
