@@ -1,18 +1,17 @@
 // What the API and its page cost. tests/bench/api says how it is called.
-import { fork, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import http from "node:http";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { Daemon, until } from "./daemon.mjs";
 import { launch, quit, visit } from "./browser.mjs";
 
 const { values: options } = parseArgs({
   options: {
-    json: { type: "boolean" }, fleet: { type: "string" }, vsis: { type: "string", default: "10000" },
+    json: { type: "boolean" }, fleet: { type: "string" }, watched: { type: "string" }, vsis: { type: "string", default: "10000" },
     events: { type: "string", default: "1000000" }, rounds: { type: "string", default: "20" },
-    watch: { type: "string" }, live: { type: "string", default: "200" }, idle: { type: "string", default: "60" },
+    live: { type: "string", default: "200" }, idle: { type: "string", default: "60" },
   },
 });
 const [rounds, live, idle] = [options.rounds, options.live, options.idle].map(Number);
@@ -20,8 +19,6 @@ const [rounds, live, idle] = [options.rounds, options.live, options.idle].map(Nu
 const AIMS = { first_paint_ms: 300, live_ms_p99: 100, list_10k_ms: null, at_1m_ms: 500, idle_cpu_percent: 0.5, watchers_200_cpu_percent: 10, throughput_effect_percent: 3 };
 /** Events of a VSI that the recording makes, at least. */
 const EACH = 10;
-/** How long commands are counted at a time, and how often twice without and twice with somebody who looks. */
-const [WINDOW_MS, WINDOWS] = [2000, 5];
 
 const endings = [];
 const t = { after: (end) => endings.push(end) };
@@ -158,62 +155,12 @@ const watched = async (daemon) => {
   return { commands: alone, watchers: Math.max(0, together - alone) };
 };
 
-/** What the script of an open page asks for: the events, and the page after them, one request at a time. */
-const openPage = (daemon) => {
-  let [end, shown, busy, closed] = [0, 0, false, false];
-  const renew = async () => {
-    if (busy || closed || end === shown) return;
-    busy = true;
-    const [begun, rest] = [performance.now(), Math.min((end - shown) * 10, 500)];
-    shown = end;
-    await ask(daemon, "/").catch(() => {});
-    await pause(Math.min(Math.max(performance.now() - begun, rest), 1000));
-    busy = false;
-    renew();
-  };
-  const options = { socketPath: join(daemon.state, "vsiflow.sock"), path: "/live?from=0", headers: { host: "localhost" }, agent: false };
-  const request = http.get(options, (answer) => answer.setEncoding("utf8").on("data", (text) => {
-    const ids = text.split("\n").filter((line) => line.startsWith("id: "));
-    if (ids.length) { end = Number(ids.pop().slice(4)) + 1; renew(); }
-  }));
-  request.on("error", () => {});
-  return () => { closed = true; request.destroy(); };
-};
-
-/** Commands a second, one after the other. */
-const rate = async (daemon) => {
-  const begun = performance.now();
-  let done = 0;
-  while (performance.now() - begun < WINDOW_MS || done % 2 === 1) {
-    await ask(daemon, done % 2 === 0 ? "/v1/pause" : "/v1/unpause", { method: "POST", body: "{}" });
-    done++;
-  }
-  return done / ((performance.now() - begun) / 1000);
-};
-
-/** How many percent fewer commands a second the engine records while a page is open and 20 read all events: windows with and without in turn. */
-const effect = async (daemon) => {
-  const [alone, watched] = [[], []];
-  await rate(daemon);
-  for (let round = 0; round < 4 * WINDOWS; round++) {
-    const isWatched = [1, 2].includes(round % 4);
-    // In a process of their own, as people's browsers are.
-    const watchers = isWatched ? fork(fileURLToPath(import.meta.url), ["--watch", daemon.state]) : null;
-    await pause(1000);
-    (isWatched ? watched : alone).push(await rate(daemon));
-    watchers?.kill();
-    await pause(500);
-  }
-  return (1 - median(watched) / median(alone)) * 100;
-};
-
-/** An open page, and 20 who read all events, until this process is ended. */
-const watches = (state) => {
-  openPage({ state });
-  for (let reader = 0; reader < 20; reader++) {
-    const options = { socketPath: join(state, "vsiflow.sock"), path: "/v1/events", headers: { host: "localhost" }, agent: false };
-    http.get(options, (answer) => answer.resume()).on("error", () => {});
-  }
+/** How much slower the engine is while a page is open, and while 20 read all events; in processes of its own. */
+const effect = () => {
+  const ran = spawnSync(options.watched, ["--json", "--readers", "20"], { encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] });
+  if (ran.status !== 0) throw new Error(`${options.watched} ends with ${ran.status}`);
+  const { page_effect_percent, readers_effect_percent } = JSON.parse(ran.stdout);
+  return { throughput_effect_percent: page_effect_percent, throughput_effect_20_readers_percent: readers_effect_percent };
 };
 
 /** Moments all over the journal, each of them for the first time. */
@@ -242,9 +189,6 @@ const main = async () => {
   const cost = await watched(daemon);
   figures.commands_cpu_percent = cost.commands;
   figures.watchers_200_cpu_percent = cost.watchers;
-  // Its own page is open all the time, and on the processors of the daemon.
-  await quit();
-  figures.throughput_effect_percent = await effect(daemon);
   let end = await events(daemon);
   const wanted = Number(options.events);
   if (end < wanted) {
@@ -257,16 +201,17 @@ const main = async () => {
   figures.at_1m_ms = moments.median;
   figures.at_1m_most_ms = moments.most;
   figures.events = end;
-  return figures;
+  // A browser and a daemon beside it would count as well.
+  await quit();
+  await daemon.server.stop();
+  return { ...figures, ...effect() };
 };
 
-if (options.watch) {
-  watches(options.watch);
-} else try {
+try {
   const figures = Object.fromEntries(Object.entries(await main()).map(([key, value]) => [key, Math.round(value * 100) / 100]));
   for (const [key, value] of Object.entries(figures)) {
     const aim = AIMS[key] ? `aim: < ${AIMS[key]}${value < AIMS[key] ? "" : "  MISSED"}` : "";
-    console[options.json ? "error" : "log"](`  ${key.padEnd(26)}${String(value).padStart(12)}  ${aim}`);
+    console[options.json ? "error" : "log"](`  ${key.padEnd(38)}${String(value).padStart(12)}  ${aim}`);
   }
   if (options.json) console.log(JSON.stringify(figures));
 } finally {

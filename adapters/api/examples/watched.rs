@@ -56,9 +56,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const WAYS: [&str; 3] = ["alone", "page", "readers"];
 /// The longest that a page of now waits before it asks again.
 const PAUSE: Duration = Duration::from_secs(1);
-/// The shortest, where more than so many events came since it asked.
+/// The shortest, for each event that came since it asked, and for all of them.
+const REST_MS: u64 = 10;
 const REST: Duration = Duration::from_millis(500);
-const MANY: u64 = 100;
 
 struct Options {
     json: bool,
@@ -283,7 +283,7 @@ fn watch(way: &str, readers: u32, socket: &Path) -> Result<()> {
         let begun = Instant::now();
         let mut page = Vec::new();
         get(socket, "/", "text/html")?.read_to_end(&mut page)?;
-        let rest = if came > MANY { REST } else { Duration::ZERO };
+        let rest = Duration::from_millis(came.saturating_mul(REST_MS)).min(REST);
         thread::sleep(begun.elapsed().clamp(rest, PAUSE));
     }
 }
