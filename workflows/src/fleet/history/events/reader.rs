@@ -1,5 +1,7 @@
 //! The events of the whole journal, page by page.
 
+use std::collections::BTreeSet;
+
 use vsiflow_engine::{
     journal::{Missing, Offset, Record},
     model::{EntityId, Name, RunId, StreamId},
@@ -8,9 +10,9 @@ use vsiflow_engine::{
 use super::{HistoryLine, missing_line, render::HistoryLines};
 use crate::fleet::{Fleet, FleetError, HistoryHandle};
 
-/// Beginnings of runs and attempts that are remembered for their durations; of more, all are
-/// forgotten.
-const REMEMBERED: usize = 10_000;
+/// Runs under way whose beginnings are remembered for their durations; of more, all are forgotten and
+/// read again.
+const REMEMBERED: usize = 20_000;
 
 /// Reads the events of the whole journal in its order, from an offset on.
 pub struct EventReader {
@@ -78,18 +80,18 @@ impl EventReader {
 
     /// Learns what runs did before the first of these records.
     async fn look_back(&mut self, records: &[Record]) -> Result<(), FleetError> {
+        let mut told = BTreeSet::new();
         for record in records {
             let StreamId::Run(run) = record.stream else {
                 continue;
             };
             // What this page tells of a run is in the order of its stream.
-            let told = records.iter().find(|other| other.stream == record.stream);
-            let first = told.map_or(record.seq, |told| told.seq);
-            if first == 0 || first != record.seq || self.lines.knows(run) {
+            let is_first = told.insert(run);
+            if !is_first || record.seq == 0 || self.lines.knows(run) {
                 continue;
             }
             let before = self.fleet.readable_records(&record.stream).await?;
-            for earlier in before.iter().filter(|earlier| earlier.seq < first) {
+            for earlier in before.iter().filter(|earlier| earlier.seq < record.seq) {
                 self.lines.line(&self.nobody, earlier);
             }
         }

@@ -17,11 +17,11 @@ use super::{
 };
 use crate::fleet::vsi::object::rfc3339;
 
-/// Turns records into lines, remembering what began when.
+/// Turns records into lines, remembering what began when until its run is closed.
 #[derive(Default)]
 pub(super) struct HistoryLines {
     runs: BTreeMap<RunId, (EntityId, Name, Timestamp)>,
-    attempts: BTreeMap<(RunId, Name), Timestamp>,
+    attempts: BTreeMap<RunId, BTreeMap<Name, Timestamp>>,
 }
 
 impl HistoryLines {
@@ -30,9 +30,9 @@ impl HistoryLines {
         self.runs.contains_key(&run)
     }
 
-    /// How much is remembered.
+    /// How many runs are remembered.
     pub(super) fn remembered(&self) -> usize {
-        self.runs.len().saturating_add(self.attempts.len())
+        self.runs.len().max(self.attempts.len())
     }
 
     pub(super) fn of(mut self, entity: &EntityId, records: &[Record]) -> Vec<HistoryLine> {
@@ -61,7 +61,7 @@ impl HistoryLines {
         };
         let workflow = workflow_of(&event.kind).or(known.map(|known| &known.1));
         let (step, attempt) = event.kind.step();
-        HistoryLine {
+        let line = HistoryLine {
             journal: None,
             offset: record.offset,
             time: rfc3339(event.at),
@@ -79,21 +79,28 @@ impl HistoryLines {
             detail: detail(&event.kind),
             error: failure(&event.kind).map(HistoryError::from),
             hash: record.hash.to_string(),
+        };
+        // Nothing of the run comes behind this.
+        if let (Some(run), EventKind::RunClosed { .. }) = (run, &event.kind) {
+            self.runs.remove(&run);
+            self.attempts.remove(&run);
         }
+        line
     }
 
     fn duration(&mut self, run: Option<RunId>, event: &Event) -> Option<u64> {
         let run = run?;
         match &event.kind {
             EventKind::StepStarted { node, .. } => {
-                self.attempts.insert((run, node.clone()), event.at);
+                let attempts = self.attempts.entry(run).or_default();
+                attempts.insert(node.clone(), event.at);
                 None
             }
             EventKind::StepSucceeded { node, .. }
             | EventKind::StepFailed { node, .. }
             | EventKind::StepBlocked { node, .. }
             | EventKind::StepInterrupted { node, .. } => {
-                let began = self.attempts.get(&(run, node.clone()))?;
+                let began = self.attempts.get(&run)?.get(node)?;
                 Some(began.millis_until(event.at))
             }
             EventKind::RunFinished { .. } => Some(self.runs.get(&run)?.2.millis_until(event.at)),
@@ -180,4 +187,75 @@ fn note(output: &Payload) -> Option<String> {
     }
     let said: RenderedNote = serde_json::from_slice(output.inline()?).ok()?;
     Some(said.note)
+}
+
+#[cfg(test)]
+mod tests {
+    use vsiflow_engine::model::{Actor, Graph, Hash, Outcome, Text};
+
+    use super::*;
+
+    /// The events of a run, and then that of its entity which says that it is over.
+    fn records(run: RunId, entity: &EntityId) -> Vec<Record> {
+        let graph = Graph {
+            workflow: Name::of("provision_vsi"),
+            version: 1,
+            nodes: Vec::new(),
+        };
+        let started = EventKind::RunStarted {
+            entity: entity.clone(),
+            generation: 1,
+            graph,
+        };
+        let node = Name::of("define_domain");
+        let begun = EventKind::StepStarted {
+            node: node.clone(),
+            attempt: 1,
+        };
+        let done = EventKind::StepSucceeded {
+            node,
+            attempt: 1,
+            outcome: Outcome::Created,
+            output: Payload::Inline(Vec::new()),
+        };
+        let result = RunResult::Succeeded;
+        let finished = EventKind::RunFinished {
+            result: result.clone(),
+        };
+        let kinds = [started, begun, done, finished];
+        let of_run = kinds.map(|kind| (StreamId::Run(run), kind));
+        let closed = EventKind::RunClosed { run, result };
+        let all = of_run
+            .into_iter()
+            .chain([(StreamId::Entity(entity.clone()), closed)]);
+        let record = |(offset, (stream, kind)): (usize, _)| Record {
+            offset: offset as u64,
+            stream,
+            seq: offset as u64,
+            event: Event {
+                at: Timestamp(offset as u64 * 10),
+                actor: Actor::Engine,
+                reason: Text::default(),
+                kind,
+            },
+            hash: Hash::of(b""),
+        };
+        all.enumerate().map(record).collect()
+    }
+
+    #[test]
+    fn a_run_is_forgotten_when_it_is_closed_and_everything_of_it_was_told() {
+        let entity = EntityId::new(Name::of("vsi"), "a").unwrap();
+        let (run, nobody) = (RunId(ulid::Ulid::from_parts(1, 1)), &entity);
+        let mut lines = HistoryLines::default();
+        let told: Vec<_> = records(run, &entity)
+            .iter()
+            .map(|record| lines.line(nobody, record))
+            .collect();
+        let took: Vec<_> = told.iter().map(|line| line.duration_ms).collect();
+        assert_eq!(took, [None, None, Some(10), Some(30), None]);
+        let workflows = told.iter().map(|line| line.workflow.as_deref());
+        assert!(workflows.eq([Some("provision_vsi"); 5]));
+        assert_eq!(lines.remembered(), 0);
+    }
 }
