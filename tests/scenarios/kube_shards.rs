@@ -1,6 +1,6 @@
 //! Several processes that share the journals of a set, and with them the custom resources of a cluster.
 
-use vsiflow_tests::{Cluster, Running, Vsi, Vsiflow};
+use vsiflow_tests::{Cluster, Lab, Running, Vsi, Vsiflow};
 
 use super::shards::Site;
 
@@ -10,6 +10,8 @@ fn process(site: &Site, cluster: &Cluster) -> Running {
         "--lease",
         "15s",
         "--kube",
+        "--allow-image-addresses",
+        "127.0.0.0/8",
         "--namespace",
         cluster.namespace(),
         "--kubeconfig",
@@ -74,6 +76,58 @@ fn kube_shards_resources_go_on_in_whichever_process_has_their_journal() {
     let delete = ["delete", "vsi/web", "vsi/db", "--timeout=120s"];
     cluster.kubectl(&delete).exits(0);
     assert!(site.vsiflow.sim().domains().is_empty());
+}
+
+/// A server on any host that the cluster describes.
+fn anywhere(name: &str, image: &str) -> String {
+    format!(
+        "---\napiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: {name}}}\nspec:\n  \
+         imageURL: {image}\n  guest: {{type: none}}\n  machine: {{cpus: 1, memory: 256Mi}}\n  \
+         targetSelector: {{matchExpressions: [{{key: config, operator: Exists}}]}}\n  \
+         placement: {{requires: {{poolRoom: 1Gi}}}}\n"
+    )
+}
+
+#[test]
+fn kube_shards_a_host_is_chosen_over_all_journals() {
+    let (Some(cluster), Some(lab)) = (Cluster::enter(), Lab::enter()) else {
+        return;
+    };
+    let (image, site) = (
+        lab.image("t-resource.qcow2"),
+        Site::with(Vsiflow::of_documents()),
+    );
+    let mut first = process(&site, &cluster);
+    assert!(first.reaches("serving journal 3", 120), "{}", first.told());
+    let mut silent = lab.host();
+    silent.label = "silent".to_owned();
+    silent.hostname = "127.0.0.3".to_owned();
+    silent.port = 9;
+    cluster.apply(format!("{}{silent}", lab.host()));
+    cluster.apply(anywhere("t-resource", &image.url()));
+    cluster.wait_ready("virtualserver/t-resource");
+    let object = cluster.get("virtualserver/t-resource");
+    assert_eq!(object["status"]["host"], lab.host_id());
+    let uid = object["metadata"]["uid"].as_str().unwrap().to_owned();
+    lab.virsh(&["domid", &uid]);
+    let said = site.run(&["describe", "-n", cluster.namespace(), "vsi/t-resource"]);
+    said.exits(0).says("it does not answer");
+
+    let second = process(&site, &cluster);
+    site.comes_to(4, 2);
+    cluster.apply(anywhere("t-huge", &image.url()).replace("256Mi", "8Ti"));
+    cluster.until("it says that no host fits", 120, || {
+        let status = cluster.get("virtualserver/t-huge")["status"].to_string();
+        status.contains("VSI0737") && status.contains("it lacks 8Ti of memory")
+    });
+    for name in ["virtualserver/t-huge", "virtualserver/t-resource"] {
+        cluster
+            .kubectl(&["delete", name, "--timeout=120s"])
+            .exits(0);
+    }
+    let left = lab.virsh(&["list", "--all", "--uuid"]);
+    assert!(!left.contains(&uid), "{left}");
+    drop((first, second));
 }
 
 #[test]

@@ -8,6 +8,7 @@
 mod adopt;
 mod apply;
 mod approve;
+mod choices;
 mod finalizers;
 mod live;
 mod members;
@@ -38,7 +39,7 @@ use vsiflow_workflows::{
 };
 
 pub use self::adopt::LostJournal;
-use self::{apply::ApplyRequest, members::MemberClaims};
+use self::{apply::ApplyRequest, choices::HostChoices, members::MemberClaims};
 use crate::{
     api::{self, CallError},
     health::Health,
@@ -54,6 +55,8 @@ use crate::{
 const SETTLE: Duration = Duration::from_millis(40);
 /// What the fleet or the API server refused is tried again after that.
 const AGAIN: Duration = Duration::from_secs(15);
+/// What other journals are asked for is looked at again after that.
+const CHOSEN: Duration = Duration::from_secs(1);
 /// Calls to the API server at one time.
 const AT_ONCE: usize = 8;
 
@@ -87,6 +90,8 @@ pub(crate) struct Controller {
     lost: LostJournal,
     /// The other journals, where the cluster is shared with them.
     share: Option<Arc<dyn JournalShare>>,
+    /// Hosts that are chosen over all of them.
+    choices: HostChoices,
     /// Whether the fleet was given every secret that was listed.
     delivered: Arc<watch::Sender<bool>>,
     begun: Instant,
@@ -123,6 +128,7 @@ impl Controller {
             shown: BTreeMap::new(),
             lost,
             share: None,
+            choices: HostChoices::default(),
             delivered,
             begun: Instant::now(),
             unfinished: false,
@@ -155,7 +161,9 @@ impl Controller {
         // Everything may have been listed already.
         changes.mark_changed();
         loop {
-            let again = if self.unfinished {
+            let again = if self.choices.is_waiting() {
+                CHOSEN
+            } else if self.unfinished {
                 AGAIN
             } else {
                 Duration::MAX
@@ -180,10 +188,13 @@ impl Controller {
         let claims = self.claims(&all).await;
         let mut translation = self.translate(&claims.without(&all)).await;
         self.gets_on();
-        let all = match self.keep_own(all, &mut translation).await {
+        let candidates = choices::candidates(&translation);
+        let chosen = self.chosen();
+        let all = match self.keep_own(all, &mut translation, &chosen).await {
             Ok(all) => all,
             Err(error) => {
                 self.unfinished = true;
+                self.settle(chosen, &translation);
                 tracing::warn!("what of the cluster is this journal's is not known: {error}");
                 return;
             }
@@ -261,9 +272,12 @@ impl Controller {
             // Before what they limit.
             self.give_quotas(&snapshot, &translation).await;
         }
+        self.give_hosts(&candidates, &translation).await;
         self.give_disks(&snapshot, &translation).await;
         self.adopt(adopted, &translation.rest).await;
+        let (open, wishes) = self.open_apart(wishes);
         self.give(wishes, &snapshot, &translation).await;
+        let asked = self.have_chosen(open).await;
         self.approve(&snapshot).await;
         if !is_shared {
             self.give_snapshots(&snapshot, &translation).await;
@@ -278,7 +292,11 @@ impl Controller {
                 findings.refusal = Some(refused.clone());
             }
         }
+        self.settle(chosen, &translation);
         self.forget(&all);
+        // The operator of their host's journal tells of them from now on.
+        let asked = all.resources.iter().filter(|one| asked.contains(&one.uid));
+        asked.for_each(|one| _ = found.remove(&one.key));
         let vsis = all.resources.iter();
         let vsis = vsis.filter_map(|one| Some((claims.vsi(one)?, (one.key.clone(), one.uid))));
         let members: BTreeMap<_, _> = vsis.collect();

@@ -138,6 +138,11 @@ impl WatchedCluster {
         self.health.clone()
     }
 
+    /// Has every operator look at everything again.
+    pub fn wake(&self) {
+        self.world.poke();
+    }
+
     /// Watches until a watch ends, which none does. Cancel safe: the next one lists.
     pub async fn watch(&self) -> OperatorEnd {
         let mut watches = JoinSet::new();

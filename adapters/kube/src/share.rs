@@ -3,7 +3,7 @@
 //!
 //! Each journal of a set has an operator of its own, and all of them see the same cluster. A resource is served by one of
 //! them: by the one that knows it, and before anybody does by the one that its host belongs to. Whatever has no host
-//! is the affair of journal 0, which says what is missing.
+//! is the affair of journal 0, which has one chosen over all journals, or says what is missing.
 //!
 //! Guarantees:
 //! - **What a journal knows by its UID is its own**, whatever the resource says by now: nobody else deletes it, lets it go
@@ -13,6 +13,8 @@
 //! - **What is deleted is not recorded afterwards.** Once its names are claimed, and before it is recorded, the API server
 //!   is asked whether it is still there ([`StillAsked`]). Whoever lets go of it looks at the claims after it saw the
 //!   deletion: one of the two sees the other.
+//! - **A host that was chosen is taken by the operator of its journal**, which translates the resource itself: what its
+//!   namespace may name there, and with which settings, is judged where the host is known.
 //!
 //! What this room never does: it asks no database ([`JournalShare`] does), and records nothing.
 
@@ -22,15 +24,19 @@ use std::{
 };
 
 use async_trait::async_trait;
+use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
     model::{EntityId, Failure, FailureClass},
 };
-use vsiflow_workflows::{fleet::FleetError, spec::Resolved};
+use vsiflow_workflows::{
+    fleet::{AskStanding, ChosenHost, FleetError},
+    spec::Resolved,
+};
 
 use crate::{kind::ResourceKind, resource::ResourceKey};
 
-/// The journal that speaks for what has no host.
+/// The journal that speaks for what has no host, and has one chosen.
 const WITHOUT_HOST: u16 = 0;
 /// The code of what a set of journals does not serve.
 pub(crate) const NOT_SERVED: &str = "VSI0763";
@@ -77,6 +83,26 @@ pub trait JournalShare: Debug + Send + Sync {
         by: By,
         still: &dyn StillAsked,
     ) -> Result<(), FleetError>;
+
+    /// Journal 0: has a host chosen over all journals for the one VSI of `resolved`, which has that UID; the operator of the
+    /// host's journal then records it ([`chosen`](Self::chosen)).
+    ///
+    /// # Errors
+    /// When the database does not answer, and where the namespace has a quota.
+    async fn choose(&self, uid: Uuid, resolved: &Resolved) -> Result<(), FleetError>;
+
+    /// Journal 0: what became of that, whichever process asked it. An answer is told once.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    async fn choosing(&self, uid: Uuid) -> Result<AskStanding, FleetError>;
+
+    /// Hosts of this journal that were chosen for VSIs of the cluster, by UID. Each of them is held until
+    /// [`settle`](Self::settle) says what became of it in the pass that begins with this.
+    fn chosen(&self) -> BTreeMap<Uuid, ChosenHost>;
+
+    /// What became of one of them: it is recorded, or why not; none where it is not known yet.
+    fn settle(&self, uid: Uuid, outcome: Option<Result<(), Failure>>);
 }
 
 /// Whether what is about to be recorded is still asked for.

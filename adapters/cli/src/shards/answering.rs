@@ -17,7 +17,7 @@ use super::{
     ask::{CommandAnswer, CommandAsked, CommandPart, unreadable},
     choose, front,
     held::JournalHolder,
-    members, own, report,
+    members, own, placed, report,
 };
 use crate::{
     actor,
@@ -117,6 +117,10 @@ async fn answer_to(holder: &Arc<JournalHolder>, asked: Asked) -> Secret {
         CommandPart::MembersHandedOver(ask) => {
             text(&Box::pin(members::carry_out::take_over(holder, ask)).await)
         }
+        CommandPart::DecideResource(uid, ask) => {
+            text(&Box::pin(placed::decide(holder, &asked.id, (*uid, ask))).await)
+        }
+        CommandPart::ResourcePlaced(resource) => text(&placed::take_over(holder, resource).await),
         CommandPart::Own
         | CommandPart::Named(_)
         | CommandPart::Decide
@@ -179,7 +183,9 @@ async fn command(holder: &Arc<JournalHolder>, asked: Asked) -> CommandAnswer {
                 | CommandPart::ReportMembers(_)
                 | CommandPart::AskGuests(_)
                 | CommandPart::DecideMembers(_)
-                | CommandPart::MembersHandedOver(_) => Ok(refused(unreadable())),
+                | CommandPart::MembersHandedOver(_)
+                | CommandPart::DecideResource(..)
+                | CommandPart::ResourcePlaced(_) => Ok(refused(unreadable())),
             }
         };
         let work = work::with_files(given, Box::pin(work));

@@ -19,7 +19,7 @@ use vsiflow_workflows::fleet::{
     ChosenHost, GuestQuestions, JournalReport, MemberQuestions, ReportQuestions,
 };
 
-use super::{members::stored::StoredAsk, problem};
+use super::{members::stored::StoredAsk, placed::PlacedResource, problem};
 use crate::{
     daemon,
     exit::{Exit, ExitProblem},
@@ -64,6 +64,10 @@ pub(super) enum CommandPart {
     DecideMembers(StoredAsk),
     /// What of that concerns its own objects.
     MembersHandedOver(StoredAsk),
+    /// Journal 0: a host for the VSI of a custom resource with that UID, chosen over all journals.
+    DecideResource(uuid::Uuid, StoredAsk),
+    /// To have the operator record that VSI, on a host of its own.
+    ResourcePlaced(PlacedResource),
     /// To ask guests of members, and to record nothing.
     AskGuests(GuestQuestions),
 }
@@ -71,10 +75,12 @@ pub(super) enum CommandPart {
 impl CommandPart {
     fn lane(&self) -> Lane {
         match self {
-            Self::Own | Self::Named(_) | Self::HandedOver(_) | Self::MembersHandedOver(_) => {
-                Lane::Command
-            }
-            Self::Decide | Self::DecideMembers(_) => Lane::Decision,
+            Self::Own
+            | Self::Named(_)
+            | Self::HandedOver(_)
+            | Self::MembersHandedOver(_)
+            | Self::ResourcePlaced(_) => Lane::Command,
+            Self::Decide | Self::DecideMembers(_) | Self::DecideResource(..) => Lane::Decision,
             Self::Report(_) | Self::ReportMembers(_) | Self::AskGuests(_) => Lane::Report,
         }
     }

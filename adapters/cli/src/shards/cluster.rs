@@ -10,21 +10,31 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
-use vsiflow_engine::{executor::By, model::EntityId};
+use uuid::Uuid;
+use vsiflow_engine::{
+    executor::By,
+    model::{EntityId, Failure},
+};
 use vsiflow_kube::{
     Operator, OperatorEnd, WatchedCluster,
     share::{JournalShare, StillAsked},
 };
 use vsiflow_workflows::{
-    fleet::{EntityPresence, FleetError},
+    fleet::{AskStanding, ChosenHost, EntityPresence, FleetError},
     spec::Resolved,
 };
 
-use super::{Membership, members, own};
+use super::{
+    held::JournalHolder,
+    members,
+    object_asks::{AskingJournal, ObjectAsks},
+    own,
+    placed::{self, PlacedResources},
+};
 use crate::{
     args::{ClusterArgs, Common, LostJournalPolicy},
     command::cluster::ServedCluster,
@@ -74,20 +84,21 @@ impl SharedCluster {
         ended(self.watched.watch().await).await
     }
 
+    /// Where hosts are put that were chosen for its resources, for the operator of one journal.
+    pub(super) fn placed(&self) -> Arc<PlacedResources> {
+        let watched = self.watched.clone();
+        Arc::new(PlacedResources::new(move || watched.wake()))
+    }
+
     /// Serves the share of a journal that this process holds.
-    pub(super) async fn serve(
-        &self,
-        app: &App,
-        common: &Common,
-        shard: &Membership,
-    ) -> ExitProblem {
+    pub(super) async fn serve(&self, holder: &Arc<JournalHolder>) -> ExitProblem {
         let share = Arc::new(ClusterShare {
-            app: app.clone(),
-            common: common.clone(),
-            shard: shard.clone(),
+            holder: holder.clone(),
             hosts: Mutex::default(),
+            elsewhere: Mutex::default(),
+            asks: ObjectAsks::of("vsi"),
         });
-        let operator = self.served.sharing(&self.watched, app, share);
+        let operator = self.served.sharing(&self.watched, &holder.app, share);
         ended(Box::pin(Operator::run(operator)).await).await
     }
 }
@@ -130,16 +141,17 @@ fn refuse_options(args: &ClusterArgs) -> Result<(), ExitProblem> {
 
 /// The other journals of a set, for the operator of one of them.
 struct ClusterShare {
-    app: App,
-    common: Common,
-    shard: Membership,
+    holder: Arc<JournalHolder>,
     /// The journals of the hosts that were asked for last: that never changes.
     hosts: Mutex<BTreeMap<String, u16>>,
+    /// What other journals know: that never changes either.
+    elsewhere: Mutex<BTreeSet<EntityId>>,
+    asks: ObjectAsks,
 }
 
 impl fmt::Debug for ClusterShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ClusterShare({:?})", self.shard)
+        write!(f, "ClusterShare({:?})", self.holder.shard)
     }
 }
 
@@ -151,18 +163,38 @@ impl ClusterShare {
 
     /// Whether another journal has it recorded, deleted or not.
     async fn knows(&self, journal: u16, entity: &EntityId) -> Result<bool, ExitProblem> {
-        let other = self.shard.place.member(&self.common, journal, None);
+        let other = self
+            .holder
+            .shard
+            .place
+            .member(&self.holder.common, journal, None);
         let app = Box::pin(App::look_at(&other)).await?;
         let known = app.fleet.knowledge(entity) != EntityPresence::None;
         app.close().await;
+        if known {
+            self.elsewhere().insert(entity.clone());
+        }
         Ok(known)
+    }
+
+    fn elsewhere(&self) -> MutexGuard<'_, BTreeSet<EntityId>> {
+        let elsewhere = self.elsewhere.lock();
+        elsewhere.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asking(&self) -> AskingJournal<'_> {
+        AskingJournal {
+            set: self.holder.shard.set(),
+            sealer: &self.holder.sealer,
+            held: &self.holder.held,
+        }
     }
 }
 
 #[async_trait]
 impl JournalShare for ClusterShare {
     fn number(&self) -> u16 {
-        self.shard.number
+        self.holder.shard.number
     }
 
     async fn journals_of_hosts(
@@ -175,6 +207,7 @@ impl JournalShare for ClusterShare {
             let journal = match before.get(host) {
                 Some(journal) => *journal,
                 None => self
+                    .holder
                     .shard
                     .set()
                     .assign(host)
@@ -192,20 +225,24 @@ impl JournalShare for ClusterShare {
         &self,
         names: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, u16>, FleetError> {
-        let owners = self.shard.set().name_owners(names).await;
+        let owners = self.holder.shard.set().name_owners(names).await;
         let owners = owners.map_err(members::unanswered)?.into_iter();
         Ok(owners.map(|(name, owner)| (name, owner.journal)).collect())
     }
 
     async fn may_be_elsewhere(&self, name: &str, entity: &EntityId) -> Result<bool, FleetError> {
+        if self.elsewhere().contains(entity) {
+            return Ok(true);
+        }
         let owners = self
+            .holder
             .shard
             .set()
             .name_owners(&[name.to_owned()].into())
             .await;
         let owners = owners.map_err(members::unanswered)?;
         match owners.get(name) {
-            Some(owner) if owner.journal != self.shard.number => {
+            Some(owner) if owner.journal != self.holder.shard.number => {
                 // It is seen only once it is recorded, or nothing is being recorded any more.
                 let knows = self.knows(owner.journal, entity).await;
                 Ok(owner.is_busy || knows.map_err(|problem| members::failed(&problem))?)
@@ -220,13 +257,35 @@ impl JournalShare for ClusterShare {
         by: By,
         still: &dyn StillAsked,
     ) -> Result<(), FleetError> {
-        let limited = own::refuse_limited(&self.app, &own::namespaces(&resolved)).await;
+        let limited = own::refuse_limited(&self.holder.app, &own::namespaces(&resolved)).await;
         limited.map_err(|problem| members::failed(&problem))?;
         let check = async { still.check().await.map_err(ExitProblem::from) };
-        let applied = own::apply_if(&self.app, &self.common, resolved, by, check);
+        let applied = own::apply_if(&self.holder.app, &self.holder.common, resolved, by, check);
         let applied = Box::pin(applied).await;
         applied
             .map(drop)
             .map_err(|problem| members::failed(&problem))
+    }
+
+    async fn choose(&self, uid: Uuid, resolved: &Resolved) -> Result<(), FleetError> {
+        let limited = own::refuse_limited(&self.holder.app, &own::namespaces(resolved)).await;
+        limited.map_err(|problem| members::failed(&problem))?;
+        let part = placed::question(uid, resolved.clone());
+        self.asks.ask(self.asking(), uid, part).await
+    }
+
+    async fn choosing(&self, uid: Uuid) -> Result<AskStanding, FleetError> {
+        self.asks.standing(self.asking(), uid).await
+    }
+
+    fn chosen(&self) -> BTreeMap<Uuid, ChosenHost> {
+        let placed = self.holder.placed.as_ref();
+        placed.map(|placed| placed.take()).unwrap_or_default()
+    }
+
+    fn settle(&self, uid: Uuid, outcome: Option<Result<(), Failure>>) {
+        if let Some(placed) = &self.holder.placed {
+            placed.settle(uid, outcome);
+        }
     }
 }

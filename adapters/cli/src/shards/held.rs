@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use vsiflow_postgres::{Held, seal::Sealer};
 
-use super::Membership;
+use super::{Membership, placed::PlacedResources};
 use crate::{args::Common, compose::App};
 
 /// A journal that is held, as those need it who do what is asked of it.
@@ -17,6 +17,8 @@ pub(super) struct JournalHolder {
     pub(super) held: Arc<Held>,
     /// What its commands are opened with.
     pub(super) common: Common,
+    /// What the operator is to record on hosts that were chosen, where a cluster is served.
+    pub(super) placed: Option<Arc<PlacedResources>>,
     /// Until then hosts are left alone.
     pub(super) acts_from: Instant,
 }

@@ -80,6 +80,7 @@ async fn open_and_serve(
         shard: shard.clone(),
         held,
         common: common.clone(),
+        placed: service.cluster.as_ref().map(SharedCluster::placed),
         // As the ports of hosts have it, or a little later.
         acts_from: Instant::now() + quiet.unwrap_or_default(),
     });
@@ -103,8 +104,8 @@ async fn open_and_serve(
         ended = drive(&app, &service.args) => ended,
         never = app.fleet.images().keep_policies(every, told_of_images) => match never {},
         never = app.fleet.images().keep_upload_progress() => match never {},
-        ended = answer(holder) => ended,
-        ended = resources(service.cluster.as_ref(), &app, common, shard) => Err(ended),
+        ended = answer(holder.clone()) => ended,
+        ended = resources(service.cluster.as_ref(), &holder) => Err(ended),
         () = async { counted.await; std::future::pending::<()>().await } => Ok(Exit::Done),
     };
     drop(own);
@@ -113,14 +114,9 @@ async fn open_and_serve(
 }
 
 /// Serves the journal's share of a cluster, if any is served.
-async fn resources(
-    cluster: Option<&SharedCluster>,
-    app: &App,
-    common: &Common,
-    shard: &Membership,
-) -> ExitProblem {
+async fn resources(cluster: Option<&SharedCluster>, holder: &Arc<JournalHolder>) -> ExitProblem {
     match cluster {
-        Some(cluster) => cluster.serve(app, common, shard).await,
+        Some(cluster) => cluster.serve(holder).await,
         None => std::future::pending().await,
     }
 }

@@ -13,9 +13,10 @@
 //! - [`snapshots`]: under which names snapshots are taken, and where they are.
 //! - [`choose`]: journal 0 chooses hosts over all journals, and hands over; [`report`]: what a journal says of itself
 //!   for that.
-//! - [`members`]: what the pools and groups of journal 0 ask of all journals.
+//! - [`members`]: what the pools and groups of journal 0 ask of all journals; [`object_asks`]: how that is found again.
 //! - [`retry`]: what is stuck of pools and groups, in whichever journals it is.
-//! - [`cluster`]: the custom resources of a Kubernetes cluster, of which each journal serves its own.
+//! - [`cluster`]: the custom resources of a Kubernetes cluster, of which each journal serves its own; [`placed`]: those whose
+//!   host is chosen.
 //! - [`view`]: all journals, for the page and the API of a process.
 //! - [`HostFence`]: the one way of a journal to hosts. It lets through those that are its own.
 //!
@@ -41,7 +42,9 @@ mod held;
 mod holder;
 mod journal;
 mod members;
+mod object_asks;
 pub(crate) mod own;
+mod placed;
 mod report;
 mod retry;
 mod share;

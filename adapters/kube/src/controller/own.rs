@@ -8,15 +8,15 @@ use std::{
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
-    model::{EntityId, Failure},
+    model::{EntityId, Failure, FailureClass, Hash},
 };
 use vsiflow_workflows::{
-    fleet::{EntityPresence, FleetError},
+    fleet::{ChosenHost, EntityPresence, FleetError, is_open},
     record::{disk_entity, vsi_entity},
     spec::Resolved,
 };
 
-use super::{Controller, live::LiveResources};
+use super::{Controller, choices, live::LiveResources};
 use crate::{
     crd::ReferenceStatus,
     kind::ResourceKind,
@@ -32,11 +32,13 @@ impl Controller {
         &mut self,
         all: Snapshot,
         translation: &mut Translation,
+        chosen: &BTreeMap<Uuid, ChosenHost>,
     ) -> Result<Snapshot, FleetError> {
         let Some(share) = self.share.clone() else {
             return Ok(all);
         };
         let journals = share.journals_of_hosts(&hosts(translation)).await?;
+        self.put_chosen(chosen, translation);
         let mut own = BTreeSet::new();
         let mut unclaimed = Vec::new();
         for resource in &all.resources {
@@ -45,7 +47,12 @@ impl Controller {
             match share::owner(share.number(), is_known, &host, &journals) {
                 ResourceOwner::Own => _ = own.insert(resource.uid),
                 ResourceOwner::Unclaimed => {
-                    unclaimed.push((resource.clone(), is_worked_on(resource)));
+                    let open = translation.vsis.get(&resource.uid);
+                    unclaimed.push(UnclaimedResource {
+                        resource: resource.clone(),
+                        is_worked_on: is_worked_on(resource),
+                        choice: open.filter(|vsi| is_open(vsi)).map(choices::asked_print),
+                    });
                 }
                 ResourceOwner::Other => {}
             }
@@ -91,46 +98,56 @@ impl Controller {
     async fn own_of_unclaimed(
         &mut self,
         share: &dyn JournalShare,
-        unclaimed: &[(Arc<Resource>, bool)],
+        unclaimed: &[UnclaimedResource],
     ) -> Result<BTreeSet<Uuid>, FleetError> {
-        let worked_on = unclaimed.iter().filter(|(_, is_worked_on)| *is_worked_on);
-        let names: BTreeSet<_> = worked_on
-            .filter_map(|(resource, _)| share::name_of(&resource.key))
-            .collect();
+        let may_be_claimed = unclaimed.iter().filter(|one| one.may_be_claimed());
+        let names: BTreeSet<_> = may_be_claimed.filter_map(UnclaimedResource::name).collect();
         let claims = if names.is_empty() {
             BTreeMap::new()
         } else {
             share.journals_of_names(&names).await?
         };
         let mut own = BTreeSet::new();
-        for (resource, is_worked_on) in unclaimed {
-            let name = share::name_of(&resource.key);
+        for one in unclaimed {
+            let name = one.name();
             let claimed_by = name.as_ref().and_then(|name| claims.get(name).copied());
-            if share::is_anothers(share.number(), *is_worked_on, claimed_by) {
+            let elsewhere = claimed_by.filter(|journal| *journal != share.number());
+            if share::is_anothers(share.number(), one.is_worked_on, claimed_by) {
                 continue;
             }
-            if self.may_be_elsewhere(share, resource, name).await? {
-                // Whoever has it lets it go.
+            // Whoever has it lets it go, or tells of it.
+            if self.is_elsewhere(share, one, name, elsewhere).await? {
                 self.unfinished = true;
                 continue;
             }
-            own.insert(resource.uid);
+            own.insert(one.resource.uid);
         }
+        let open = unclaimed.iter().filter(|one| one.choice.is_some());
+        let open: BTreeSet<_> = open.map(|one| one.resource.uid).collect();
+        self.choices.retain(|uid| open.contains(uid));
         Ok(own)
     }
 
-    /// Whether another journal may have what is to be let go.
-    async fn may_be_elsewhere(
-        &self,
+    /// Whether another journal may have it, or is to have it.
+    async fn is_elsewhere(
+        &mut self,
         share: &dyn JournalShare,
-        resource: &Resource,
+        one: &UnclaimedResource,
         name: Option<String>,
+        claimed_by: Option<u16>,
     ) -> Result<bool, FleetError> {
-        if !resource.is_deleting() || !resource.has_finalizer() {
-            return Ok(false);
+        let resource = &one.resource;
+        if let Some(print) = one.choice
+            && self.is_being_chosen(share, resource.uid, print).await?
+        {
+            return Ok(true);
         }
+        let is_let_go = resource.is_deleting() && resource.has_finalizer();
+        let was_chosen = one.choice.is_some() && claimed_by.is_some();
         match (name, entity_of(resource)) {
-            (Some(name), Some(entity)) => share.may_be_elsewhere(&name, &entity).await,
+            (Some(name), Some(entity)) if is_let_go || was_chosen => {
+                share.may_be_elsewhere(&name, &entity).await
+            }
             _ => Ok(false),
         }
     }
@@ -171,6 +188,25 @@ impl Controller {
     }
 }
 
+/// A resource that this journal does not know and that is to be on one of its hosts, or on none yet.
+struct UnclaimedResource {
+    resource: Arc<Resource>,
+    is_worked_on: bool,
+    /// What the choice of a host depends on, where one is to be chosen.
+    choice: Option<Hash>,
+}
+
+impl UnclaimedResource {
+    fn name(&self) -> Option<String> {
+        share::name_of(&self.resource.key)
+    }
+
+    /// Whether a journal may have its name already.
+    fn may_be_claimed(&self) -> bool {
+        self.is_worked_on || self.choice.is_some()
+    }
+}
+
 /// Whether it is said of a resource because the cluster is shared.
 fn is_of_share(failure: &Failure) -> bool {
     failure.code.as_str() == share::NOT_SERVED
@@ -179,7 +215,7 @@ fn is_of_share(failure: &Failure) -> bool {
 /// The hosts of everything that is to be somewhere.
 fn hosts(translation: &Translation) -> BTreeSet<String> {
     let vsis = translation.vsis.values();
-    let of_vsis = vsis.map(|vsi| vsi.desired.host.as_str());
+    let of_vsis = vsis.flat_map(|vsi| vsi.desired.possible_hosts());
     let disks = translation.rest.data_disks.iter();
     let disks = disks.map(|disk| disk.host.as_str());
     let others = translation.hosts.values().map(String::as_str);
@@ -234,14 +270,23 @@ fn keep(translation: &mut Translation, own: &BTreeSet<Uuid>, is_own: impl Fn(&st
 
 /// Why what has no host is not recorded: no journal is the one to do that.
 fn without_host(resource: &Resource, translation: &Translation) -> Option<Failure> {
-    let vsi = translation.vsis.get(&resource.uid);
-    let mut disks = translation.rest.data_disks.iter();
-    let disk = disks.find(|disk| disk.uid == Some(resource.uid));
-    let host = match (vsi, disk) {
-        (Some(vsi), _) => &vsi.desired.host,
-        (None, Some(disk)) => &disk.host,
-        (None, None) => return None,
+    let key = &resource.key;
+    let not_served = || share::not_served(key, "nothing says on which host it is to be");
+    let Some(vsi) = translation.vsis.get(&resource.uid) else {
+        let mut disks = translation.rest.data_disks.iter();
+        let disk = disks.find(|disk| disk.uid == Some(resource.uid))?;
+        return disk.host.is_empty().then(not_served);
     };
-    let is_open = host.is_empty();
-    is_open.then(|| share::not_served(&resource.key, "its host is to be chosen of several"))
+    if !vsi.desired.host.is_empty() || is_open(vsi) {
+        return None;
+    }
+    let Some(lacks) = vsi.unresolved_refs.first() else {
+        return Some(not_served());
+    };
+    let failure = Failure::new(FailureClass::Blocked, share::NOT_SERVED, &lacks.message);
+    Some(
+        failure
+            .of_object(key.to_string())
+            .with_remedy(&lacks.remedy),
+    )
 }

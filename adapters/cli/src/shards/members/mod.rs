@@ -14,32 +14,24 @@
 pub(super) mod carry_out;
 pub(super) mod stored;
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use uuid::Uuid;
 use vsiflow_engine::model::{Actor, Failure, FailureClass};
-use vsiflow_postgres::{
-    Held, PostgresError,
-    seal::Sealer,
-    shards::{ShardSet, requests::Progress},
-};
+use vsiflow_postgres::{Held, PostgresError, seal::Sealer, shards::ShardSet};
 use vsiflow_workflows::fleet::{
     AskStanding, FleetError, GuestAnswer, GuestQuestion, GuestQuestions, HeardGuests, HeardMembers,
     MemberJournals, MemberQuestions, MembersAsk, MembersReport,
 };
 
-use self::stored::{GuestsAnswer, MembersAnswer, MembersReportAnswer, StoredAsk};
+use self::stored::{GuestsAnswer, MembersReportAnswer, StoredAsk};
 use super::{
-    DECIDES,
     ask::{self, CommandAsked, CommandPart},
-    claims, problem,
+    claims,
+    object_asks::{AskingJournal, ObjectAsks},
 };
 use crate::{compose::elsewhere, exit::ExitProblem};
 
@@ -53,8 +45,7 @@ pub(super) struct Journals {
     set: Arc<ShardSet>,
     sealer: Sealer,
     held: Arc<Held>,
-    /// What this process asked for each pool, and was not told the answer of.
-    asked: Mutex<BTreeMap<Uuid, String>>,
+    asks: ObjectAsks,
 }
 
 impl Journals {
@@ -64,21 +55,16 @@ impl Journals {
             set,
             sealer,
             held,
-            asked: Mutex::default(),
+            asks: ObjectAsks::of("pool"),
         }
     }
 
-    fn last(&self, pool: Uuid) -> Option<String> {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.get(&pool).cloned()
-    }
-
-    fn remember(&self, pool: Uuid, id: Option<String>) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        match id {
-            Some(id) => asked.insert(pool, id),
-            None => asked.remove(&pool),
-        };
+    fn asking(&self) -> AskingJournal<'_> {
+        AskingJournal {
+            set: &self.set,
+            sealer: &self.sealer,
+            held: &self.held,
+        }
     }
 
     /// What a journal says of itself, asked by `part`.
@@ -124,11 +110,6 @@ impl Journals {
     }
 }
 
-/// How the ids of what is asked for a pool begin.
-fn beginning(pool: Uuid) -> String {
-    format!("pool-{}-", pool.simple())
-}
-
 /// A request that no command line says.
 pub(super) fn asked(part: CommandPart) -> CommandAsked {
     CommandAsked {
@@ -141,29 +122,7 @@ pub(super) fn asked(part: CommandPart) -> CommandAsked {
 #[async_trait]
 impl MemberJournals for Journals {
     async fn standing(&self, pool: Uuid) -> Result<AskStanding, FleetError> {
-        if let Some(id) = self.last(pool) {
-            let progress = self.set.progress(&self.sealer, &id).await;
-            match progress.map_err(|error| failed(&problem(&error)))? {
-                Progress::Waiting | Progress::Begun => return Ok(AskStanding::Open),
-                Progress::Answered(answer) => {
-                    self.remember(pool, None);
-                    if self.set.withdraw(&id).await.is_err() {
-                        tracing::debug!("the answer is forgotten later");
-                    }
-                    let answer: MembersAnswer = serde_json::from_slice(answer.expose())
-                        .map_err(|error| failed(&ExitProblem::defect(error)))?;
-                    return Ok(AskStanding::Answered(answer.refused));
-                }
-                Progress::Gone => self.remember(pool, None),
-            }
-        }
-        // What another process asked, that had journal 0 before.
-        let open = self.set.has_open(&beginning(pool)).await;
-        Ok(if open.map_err(unanswered)? {
-            AskStanding::Open
-        } else {
-            AskStanding::Nothing
-        })
+        self.asks.standing(self.asking(), pool).await
     }
 
     async fn report(&self, questions: &MemberQuestions) -> Result<HeardMembers, FleetError> {
@@ -214,14 +173,8 @@ impl MemberJournals for Journals {
     }
 
     async fn ask(&self, pool: Uuid, ask: MembersAsk) -> Result<(), FleetError> {
-        let id = format!("{}{}", beginning(pool), ask::id());
-        let asked = asked(CommandPart::DecideMembers(StoredAsk::of(ask)));
-        // Before: what is sent and not remembered would be found by its beginning, but not its answer.
-        self.remember(pool, Some(id.clone()));
-        let request = (id.as_str(), DECIDES);
-        let (set, by) = (&self.set, Some(&*self.held));
-        let sent = ask::send(set, &self.sealer, request, &asked, true, by).await;
-        sent.map_err(|problem| failed(&problem))
+        let part = CommandPart::DecideMembers(StoredAsk::of(ask));
+        self.asks.ask(self.asking(), pool, part).await
     }
 }
 

@@ -123,7 +123,7 @@ impl StoredVsi {
 }
 
 impl StoredAsk {
-    pub(super) fn of(ask: MembersAsk) -> Self {
+    pub(in crate::shards) fn of(ask: MembersAsk) -> Self {
         Self {
             pool: ask.pool,
             vsis: ask.apply.vsis.into_iter().map(StoredVsi::of).collect(),

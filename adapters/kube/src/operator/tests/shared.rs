@@ -10,12 +10,14 @@ use std::{
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::Instant};
+use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
     model::{Actor, EntityId, Failure, FailureClass, Text},
 };
 use vsiflow_workflows::{
-    fleet::{EntityPresence, ErrorKind, Fleet, FleetError},
+    fleet::{AskStanding, ChosenHost, EntityPresence, ErrorKind, Fleet, FleetError},
+    placement::Decision,
     pool,
     record::vsi_entity,
     spec::{
@@ -47,6 +49,12 @@ type BeforeCheck = Box<dyn FnOnce() + Send>;
 struct Set {
     names: Mutex<BTreeMap<String, (u16, bool)>>,
     fleets: Mutex<Vec<Fleet>>,
+    /// Hosts that were chosen, by the VSI's UID, until its journal settles it.
+    placed: Mutex<BTreeMap<Uuid, ChosenHost>>,
+    /// What became of them.
+    outcomes: Mutex<BTreeMap<Uuid, Result<(), Failure>>>,
+    /// How often a host was chosen.
+    choices: Mutex<usize>,
     /// Done once names are claimed, before it is asked whether something is still there.
     before_check: Mutex<Option<BeforeCheck>>,
 }
@@ -62,6 +70,7 @@ struct Share {
     number: u16,
     set: Arc<Set>,
     fleet: Fleet,
+    watched: WatchedCluster,
 }
 
 impl std::fmt::Debug for Share {
@@ -96,9 +105,9 @@ impl Share {
         by: By,
         still: &dyn StillAsked,
     ) -> Result<(), FleetError> {
-        let before_check = self.set.before_check.lock().unwrap().take();
-        if let Some(before_check) = before_check {
-            before_check();
+        if !resolved.vsis.is_empty() {
+            let before_check = self.set.before_check.lock().unwrap().take();
+            before_check.into_iter().for_each(|before| before());
         }
         still.check().await?;
         self.fleet.apply(resolved, by).await.map(drop)
@@ -158,6 +167,49 @@ impl JournalShare for Share {
             .for_each(|name| _ = claimed.insert(name, (self.number, false)));
         applied
     }
+
+    /// The last candidate.
+    async fn choose(&self, uid: Uuid, resolved: &Resolved) -> Result<(), FleetError> {
+        assert_eq!(self.number, 0);
+        let vsi = &resolved.vsis[0];
+        assert!(vsi.contract.expose().is_empty(), "secrets do not travel");
+        let host = vsi.desired.possible_hosts().max().unwrap_or_default();
+        let chosen = ChosenHost {
+            namespace: vsi.desired.namespace.clone(),
+            name: vsi.desired.name.clone(),
+            host: host.to_owned(),
+            decision: Some(Decision::default()),
+        };
+        self.set.placed.lock().unwrap().insert(uid, chosen);
+        *self.set.choices.lock().unwrap() += 1;
+        self.watched.wake();
+        Ok(())
+    }
+
+    async fn choosing(&self, uid: Uuid) -> Result<AskStanding, FleetError> {
+        if self.set.placed.lock().unwrap().contains_key(&uid) {
+            return Ok(AskStanding::Open);
+        }
+        let outcome = self.set.outcomes.lock().unwrap().remove(&uid);
+        Ok(match outcome {
+            Some(outcome) => AskStanding::Answered(outcome.err().into_iter().collect()),
+            None => AskStanding::Nothing,
+        })
+    }
+
+    fn chosen(&self) -> BTreeMap<Uuid, ChosenHost> {
+        let placed = self.set.placed.lock().unwrap().clone().into_iter();
+        let is_own = |host: &str| u16::from(host.contains("lpar1")) == self.number;
+        placed.filter(|(_, chosen)| is_own(&chosen.host)).collect()
+    }
+
+    fn settle(&self, uid: Uuid, outcome: Option<Result<(), Failure>>) {
+        let Some(outcome) = outcome else {
+            return;
+        };
+        self.set.outcomes.lock().unwrap().insert(uid, outcome);
+        self.set.placed.lock().unwrap().remove(&uid);
+    }
 }
 
 /// A journal, and the operator on it while a process holds it.
@@ -208,6 +260,7 @@ impl SharedRig {
             number,
             set: self.set.clone(),
             fleet: fleet.clone(),
+            watched: self.watched.clone(),
         });
         let mut fleets = self.set.fleets.lock().unwrap();
         fleets.truncate(usize::from(number));
@@ -291,6 +344,12 @@ impl SharedRig {
             assert!(!ended, "one serves no more");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    async fn until_placed(&self, name: &str) {
+        let what = format!("{name} is ready");
+        let is_ready = || self.condition(SERVERS, name, "Ready")["status"] == "True";
+        self.until(&what, is_ready).await;
     }
 
     async fn until_ready(&self, name: &str) {
@@ -413,17 +472,20 @@ async fn what_only_one_journal_by_itself_serves_says_so_and_is_let_go() {
     let spec = json!({"spec": {
         "imageURL": "http://images.lab.test:8080/debian-12.qcow2",
         "guest": {"type": "none"},
-        "targetSelector": {"matchLabels": {"fleet": "blue"}},
-        "placement": {"spread": {"over": "host"}},
+        "targetSelector": {"matchLabels": {"config": "lpar1"}},
+        "interfaces": [{"network": "inner"}],
     }});
-    rig.server.apply(SERVERS, "anywhere", uid(1), spec);
-    rig.until_refused(SERVERS, "anywhere", "VSI0763").await;
+    rig.server.apply(SERVERS, "networked", uid(1), spec);
+    let network = json!({"spec": {"cidr": "10.1.0.0/24"}});
+    rig.server
+        .apply("virtualservernetworks", "inner", uid(3), network);
+    rig.until_refused(SERVERS, "networked", "VSI0763").await;
     let quota = json!({"spec": {"hard": {"vsis": 1}}});
     rig.server
         .apply("virtualserverquotas", "all", uid(2), quota);
     rig.until_refused(QUOTAS, "all", "VSI0763").await;
     assert!(rig.known_in(1).is_empty());
-    for (resource, name) in [(SERVERS, "anywhere"), (QUOTAS, "all")] {
+    for (resource, name) in [(SERVERS, "networked"), (QUOTAS, "all")] {
         rig.server.delete(resource, name);
         let is_gone = || rig.server.get(resource, name).is_none();
         rig.until(&format!("{name} is gone"), is_gone).await;
@@ -515,4 +577,87 @@ async fn disks_go_to_the_journal_of_their_host_and_stay_with_their_vsi() {
     rig.until("both are gone", || rig.server.get(DISKS, "data").is_none())
         .await;
     assert!(!knows(1));
+}
+
+/// A VSI on one of both hosts.
+fn anywhere(more: Value) -> Value {
+    let mut spec = json!({
+        "imageURL": "http://images.lab.test:8080/debian-12.qcow2",
+        "guest": {"type": "none"},
+        "targetSelector": {"matchLabels": {"fleet": "blue"}},
+        "placement": {"spread": {"over": "host"}},
+    });
+    let all = spec.as_object_mut().unwrap();
+    all.extend(more.as_object().cloned().unwrap_or_default());
+    json!({ "spec": spec })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_is_chosen_over_all_journals_and_its_journal_has_the_vsi() {
+    let mut rig = SharedRig::new().await;
+    rig.server
+        .apply(SERVERS, "web", uid(1), anywhere(json!({})));
+    rig.until_placed("web").await;
+    assert_eq!(rig.known_in(1), [1]);
+    assert!(rig.has_finalizer(SERVERS, "web"));
+    let server = rig.server.clone();
+    let status = || server.get(SERVERS, "web").unwrap()["status"].clone();
+    let before = status();
+    assert!(before["host"].as_str().unwrap().contains("lpar1"));
+
+    rig.hand_over(1).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(status(), before, "nobody tells anything else of it");
+    assert_eq!(*rig.set.choices.lock().unwrap(), 1, "nor chooses again");
+
+    rig.server.delete(SERVERS, "web");
+    rig.until("it is gone", || rig.server.get(SERVERS, "web").is_none())
+        .await;
+    let vsi = vsi_entity(uid(1)).unwrap();
+    let fleet = &rig.journals[1].fleet;
+    assert_eq!(fleet.knowledge(&vsi), EntityPresence::Gone);
+}
+
+/// Where its data disk is, and nowhere else.
+#[tokio::test(start_paused = true)]
+async fn what_has_a_data_disk_is_placed_where_that_is() {
+    let rig = SharedRig::new().await;
+    let disk = json!({
+        "metadata": {"labels": {"disk": "data"}},
+        "spec": {"size": 1 << 20, "targetSelector": {"matchLabels": {"config": "lpar0"}}},
+    });
+    rig.server.apply(DISKS, "data", uid(2), disk);
+    let select = json!({"diskSelector": {"matchLabels": {"disk": "data"}}});
+    rig.server.apply(SERVERS, "web", uid(1), anywhere(select));
+    rig.until_placed("web").await;
+    assert_eq!(rig.known_in(1), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_hosts_journal_does_not_take_says_why() {
+    let rig = SharedRig::new().await;
+    rig.server
+        .fail(fault(&["GET", "/virtualservers/web"], 500, usize::MAX));
+    rig.server
+        .apply(SERVERS, "web", uid(1), anywhere(json!({})));
+    rig.until_refused(SERVERS, "web", "VSI0769").await;
+    assert!(rig.known_in(1).is_empty());
+    rig.server.heal();
+    rig.until_placed("web").await;
+    assert_eq!(rig.known_in(1), [1]);
+    assert!(*rig.set.choices.lock().unwrap() > 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_deleted_while_its_host_is_chosen_is_not_recorded() {
+    let rig = SharedRig::new().await;
+    let server = rig.server.clone();
+    let deletes = move || server.delete(SERVERS, "web");
+    *rig.set.before_check.lock().unwrap() = Some(Box::new(deletes));
+    rig.server
+        .apply(SERVERS, "web", uid(1), anywhere(json!({})));
+    let is_gone = || rig.server.get(SERVERS, "web").is_none();
+    let was_chosen = || *rig.set.choices.lock().unwrap() > 0;
+    rig.until("it is gone", || was_chosen() && is_gone()).await;
+    assert!(rig.known_in(1).is_empty());
 }

@@ -1,0 +1,115 @@
+//! What journal 0 asks for an object whose UID it knows: a pool, or the VSI of a custom resource.
+//!
+//! Guarantees:
+//! - **What is asked is found again by the UID** in the request's id, whichever process asked it. So nothing is asked anew
+//!   while something of it may still be carried out.
+//! - **Who lost the lease of journal 0 asks nothing.** Its statement to do so is fenced.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use uuid::Uuid;
+use vsiflow_postgres::{
+    Held,
+    seal::Sealer,
+    shards::{ShardSet, requests::Progress},
+};
+use vsiflow_workflows::fleet::{AskStanding, FleetError};
+
+use super::{
+    DECIDES,
+    ask::{self, CommandPart},
+    members::{self, asked, failed, stored::MembersAnswer},
+    problem,
+};
+use crate::exit::ExitProblem;
+
+/// Journal 0, as it asks.
+#[derive(Clone, Copy)]
+pub(super) struct AskingJournal<'a> {
+    pub(super) set: &'a ShardSet,
+    pub(super) sealer: &'a Sealer,
+    pub(super) held: &'a Held,
+}
+
+/// What this process asked for objects of one kind.
+pub(super) struct ObjectAsks {
+    kind: &'static str,
+    /// What was asked last for each, and whose answer was not told.
+    asked: Mutex<BTreeMap<Uuid, String>>,
+}
+
+impl ObjectAsks {
+    pub(super) fn of(kind: &'static str) -> Self {
+        Self {
+            kind,
+            asked: Mutex::default(),
+        }
+    }
+
+    /// What became of what was asked for an object. An answer is told once.
+    pub(super) async fn standing(
+        &self,
+        by: AskingJournal<'_>,
+        of: Uuid,
+    ) -> Result<AskStanding, FleetError> {
+        if let Some(id) = self.last(of) {
+            let progress = by.set.progress(by.sealer, &id).await;
+            match progress.map_err(|error| failed(&problem(&error)))? {
+                Progress::Waiting | Progress::Begun => return Ok(AskStanding::Open),
+                Progress::Answered(answer) => {
+                    self.remember(of, None);
+                    if by.set.withdraw(&id).await.is_err() {
+                        tracing::debug!("the answer is forgotten later");
+                    }
+                    let answer: MembersAnswer = serde_json::from_slice(answer.expose())
+                        .map_err(|error| failed(&ExitProblem::defect(error)))?;
+                    return Ok(AskStanding::Answered(answer.refused));
+                }
+                Progress::Gone => self.remember(of, None),
+            }
+        }
+        // What another process asked, that had journal 0 before.
+        let open = by.set.has_open(&self.beginning(of)).await;
+        Ok(if open.map_err(members::unanswered)? {
+            AskStanding::Open
+        } else {
+            AskStanding::Nothing
+        })
+    }
+
+    /// Asks journal 0 itself, as a decision.
+    pub(super) async fn ask(
+        &self,
+        by: AskingJournal<'_>,
+        of: Uuid,
+        part: CommandPart,
+    ) -> Result<(), FleetError> {
+        let id = format!("{}{}", self.beginning(of), ask::id());
+        // Before: what is sent and not remembered would be found by its beginning, but not its answer.
+        self.remember(of, Some(id.clone()));
+        let (request, asked) = ((id.as_str(), DECIDES), asked(part));
+        let sent = ask::send(by.set, by.sealer, request, &asked, true, Some(by.held)).await;
+        sent.map_err(|problem| failed(&problem))
+    }
+
+    /// How the ids of what is asked for an object begin.
+    fn beginning(&self, of: Uuid) -> String {
+        format!("{}-{}-", self.kind, of.simple())
+    }
+
+    fn last(&self, of: Uuid) -> Option<String> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.get(&of).cloned()
+    }
+
+    fn remember(&self, of: Uuid, id: Option<String>) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        match id {
+            Some(id) => asked.insert(of, id),
+            None => asked.remove(&of),
+        };
+    }
+}

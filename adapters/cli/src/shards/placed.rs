@@ -1,0 +1,250 @@
+//! Custom resources whose host is chosen over all journals (docs/adr/0017-custom-resources-over-journals.md): decided in
+//! journal 0, handed over to the journal of the host, and recorded there by its operator.
+//!
+//! What a crash leaves: a request that was begun is begun anew by the next holder. The operator knows by the UID what it
+//! recorded before, and records nothing twice.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::{sync::oneshot, time::timeout};
+use uuid::Uuid;
+use vsiflow_engine::{
+    executor::By,
+    model::{Actor, Failure, FailureClass, Text},
+};
+use vsiflow_workflows::fleet::{ChosenHost, MembersAsk};
+
+use super::{
+    ask::CommandPart,
+    choose::{self, Choice},
+    held::JournalHolder,
+    members::{
+        asked, failure_of,
+        stored::{MembersAnswer, StoredAsk},
+    },
+};
+use crate::exit::ExitProblem;
+
+/// So long an operator may take to record what it was handed over. Its API server may be away.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A host that was chosen for the VSI of a resource.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct PlacedResource {
+    uid: Uuid,
+    chosen: ChosenHost,
+}
+
+/// What is asked of journal 0 for a resource.
+pub(super) fn question(uid: Uuid, apply: vsiflow_workflows::spec::Resolved) -> CommandPart {
+    let ask = MembersAsk {
+        apply,
+        ..MembersAsk::default()
+    };
+    CommandPart::DecideResource(uid, StoredAsk::of(ask))
+}
+
+/// Chooses a host, and has the operator of its journal record the VSI.
+pub(super) async fn decide(
+    holder: &Arc<JournalHolder>,
+    id: &str,
+    (uid, asked_for): (Uuid, &StoredAsk),
+) -> MembersAnswer {
+    match Box::pin(decided(holder, id, uid, asked_for)).await {
+        Ok(answer) => answer,
+        Err(problem) => MembersAnswer {
+            refused: vec![failure_of(&problem)],
+        },
+    }
+}
+
+async fn decided(
+    holder: &Arc<JournalHolder>,
+    id: &str,
+    uid: Uuid,
+    asked_for: &StoredAsk,
+) -> Result<MembersAnswer, ExitProblem> {
+    let resolved = asked_for.resolved().map_err(ExitProblem::defect)?;
+    let question = asked(CommandPart::Own);
+    let by = By {
+        actor: Actor::Engine,
+        reason: Text::new("a host for a custom resource"),
+    };
+    let choice = Choice {
+        holder,
+        id,
+        asked: &question,
+        by,
+        resolved: &resolved,
+        records: true,
+    };
+    let chosen = Box::pin(choice.made()).await?.into_iter().next();
+    let chosen = chosen.ok_or_else(|| ExitProblem::defect("no host was chosen"))?;
+    let journal = choose::journal_of_host(holder, &chosen.host).await?;
+    let part = asked(CommandPart::ResourcePlaced(PlacedResource { uid, chosen }));
+    Box::pin(choose::hand_over(holder, id, journal, &part)).await
+}
+
+/// Has the operator of this journal record what was placed on one of its hosts.
+pub(super) async fn take_over(holder: &JournalHolder, placed: &PlacedResource) -> MembersAnswer {
+    let refused = match &holder.placed {
+        Some(placements) => placements.recorded(placed.uid, placed.chosen.clone()).await,
+        None => Err(not_recorded(
+            "this process of the set serves no cluster: start all of them with --kube",
+        )),
+    };
+    MembersAnswer {
+        refused: refused.err().into_iter().collect(),
+    }
+}
+
+fn not_recorded(why: &str) -> Failure {
+    Failure::new(FailureClass::Transient, "VSI0769", why)
+}
+
+type Outcome = Result<(), Failure>;
+
+/// A host that waits for the operator of its journal.
+struct Waiting {
+    chosen: ChosenHost,
+    /// Whether a pass of the operator has it.
+    is_taken: bool,
+    told: oneshot::Sender<Outcome>,
+}
+
+/// Hosts that were chosen for resources and that the operator of a journal is to take.
+pub(super) struct PlacedResources {
+    waiting: Mutex<BTreeMap<Uuid, Waiting>>,
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl PlacedResources {
+    /// With what has the operator look.
+    pub(super) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            wake: Box::new(wake),
+        }
+    }
+
+    /// What became of one, once the operator says it. Cancel safe: the operator may take it or not, and the request that
+    /// asks for it is asked again.
+    async fn recorded(&self, uid: Uuid, chosen: ChosenHost) -> Outcome {
+        let (told, mut outcome) = oneshot::channel();
+        let waiting = Waiting {
+            chosen,
+            is_taken: false,
+            told,
+        };
+        self.with(|all| all.insert(uid, waiting));
+        (self.wake)();
+        loop {
+            match timeout(PATIENCE, &mut outcome).await {
+                Ok(Ok(outcome)) => return outcome,
+                Ok(Err(_)) => return Err(not_recorded("it was placed again meanwhile")),
+                Err(_) if self.gives_up(uid) => {
+                    let why = "the operator of its host's journal did not record it in time";
+                    return Err(not_recorded(why));
+                }
+                // A pass that has it says what became of it.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Takes it back, unless a pass has it.
+    fn gives_up(&self, uid: Uuid) -> bool {
+        self.with(|all| {
+            let is_free = all.get(&uid).is_none_or(|one| !one.is_taken);
+            if is_free {
+                all.remove(&uid);
+            }
+            is_free
+        })
+    }
+
+    /// What a pass of the operator is to record.
+    pub(super) fn take(&self) -> BTreeMap<Uuid, ChosenHost> {
+        let take = |(uid, one): (&Uuid, &mut Waiting)| {
+            one.is_taken = true;
+            (*uid, one.chosen.clone())
+        };
+        self.with(|all| all.iter_mut().map(take).collect())
+    }
+
+    /// What became of one in that pass; none where it is not known yet.
+    pub(super) fn settle(&self, uid: Uuid, outcome: Option<Outcome>) {
+        self.with(|all| match outcome {
+            Some(outcome) => {
+                if let Some(one) = all.remove(&uid) {
+                    // Who asked may be gone.
+                    let _ = one.told.send(outcome);
+                }
+            }
+            None => {
+                if let Some(one) = all.get_mut(&uid) {
+                    one.is_taken = false;
+                }
+            }
+        });
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<Uuid, Waiting>) -> T) -> T {
+        work(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen() -> ChosenHost {
+        ChosenHost {
+            namespace: "default".to_owned(),
+            name: "web".to_owned(),
+            host: "lpar1".to_owned(),
+            decision: None,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_operator_says_is_the_answer() {
+        let placed = Arc::new(PlacedResources::new(|| {}));
+        let asking = placed.clone();
+        let asked = tokio::spawn(async move { asking.recorded(Uuid::nil(), chosen()).await });
+        tokio::task::yield_now().await;
+        assert_eq!(placed.take().len(), 1);
+        placed.settle(Uuid::nil(), None);
+        assert_eq!(placed.take().len(), 1, "it is not known yet");
+        placed.settle(Uuid::nil(), Some(Ok(())));
+        assert_eq!(asked.await.unwrap(), Ok(()));
+        assert!(placed.take().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_no_operator_takes_is_refused_in_the_end() {
+        let placed = PlacedResources::new(|| {});
+        let refused = placed.recorded(Uuid::nil(), chosen()).await.unwrap_err();
+        assert_eq!(refused.code.as_str(), "VSI0769");
+        assert!(placed.take().is_empty(), "nobody records it afterwards");
+    }
+
+    /// Or a host's room would be given away that is being taken.
+    #[tokio::test(start_paused = true)]
+    async fn what_a_pass_has_is_waited_for() {
+        let placed = Arc::new(PlacedResources::new(|| {}));
+        let asking = placed.clone();
+        let asked = tokio::spawn(async move { asking.recorded(Uuid::nil(), chosen()).await });
+        tokio::task::yield_now().await;
+        placed.take();
+        tokio::time::sleep(PATIENCE * 3).await;
+        assert!(!asked.is_finished());
+        placed.settle(Uuid::nil(), Some(Ok(())));
+        assert_eq!(asked.await.unwrap(), Ok(()));
+    }
+}

@@ -1,0 +1,287 @@
+//! VSIs whose host is chosen over all journals of a set: journal 0 has it chosen, the journal of the host records them.
+//!
+//! What a crash leaves: what was asked is found again by the VSI's UID; a host that was chosen and not taken is handed over
+//! again to the next holder of its journal; one that is recorded is known by its UID, and never chosen again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use uuid::Uuid;
+use vsiflow_engine::{
+    model::{Failure, FailureClass, Hash, Name},
+    secret::Secret,
+};
+use vsiflow_workflows::{
+    fleet::{AskStanding, ChosenHost, EntityPresence, FleetError, is_open, put_hosts},
+    record::vsi_entity,
+    spec::{Problem, Resolved, ResolvedVsi},
+};
+
+use super::{
+    Controller,
+    apply::{ApplyRequest, host_bytes},
+    by,
+};
+use crate::{
+    FIELD_MANAGER,
+    share::{JournalShare, StillAsked},
+    translate::Translation,
+};
+
+/// VSIs that hosts are chosen for at the same time: documents of people wait for theirs beside them.
+const AT_ONCE: usize = 16;
+/// What was refused is asked again after that, or at once when something of it changed.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// What journal 0 asked for.
+#[derive(Default)]
+pub(super) struct HostChoices {
+    /// Of which it is known that nothing is under way, unless this process asked it.
+    idle: BTreeSet<Uuid>,
+    open: BTreeSet<Uuid>,
+    /// What was refused, and when.
+    refused: BTreeMap<Uuid, (Hash, Instant)>,
+    /// What was recorded of hosts that one may be chosen of.
+    hosts: BTreeMap<String, Hash>,
+}
+
+impl HostChoices {
+    /// Whether something was asked and is not answered.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// Leaves what is of these resources.
+    pub(super) fn retain(&mut self, is_there: impl Fn(&Uuid) -> bool) {
+        self.idle.retain(&is_there);
+        self.open.retain(&is_there);
+        self.refused.retain(|uid, _| is_there(uid));
+    }
+
+    fn may_ask(&self, uid: Uuid, print: Hash) -> bool {
+        let refused = self.refused.get(&uid);
+        let is_new = |(before, at): &(Hash, Instant)| *before != print || at.elapsed() > AGAIN;
+        self.open.len() < AT_ONCE && refused.is_none_or(is_new)
+    }
+}
+
+impl Controller {
+    /// Hosts that were chosen for VSIs that this pass records.
+    pub(super) fn chosen(&self) -> BTreeMap<Uuid, ChosenHost> {
+        let share = self.share.as_ref();
+        share.map(|share| share.chosen()).unwrap_or_default()
+    }
+
+    /// Puts them into what the cluster asks for.
+    pub(super) fn put_chosen(
+        &mut self,
+        all: &BTreeMap<Uuid, ChosenHost>,
+        translation: &mut Translation,
+    ) {
+        for (uid, chosen) in all {
+            let asked = translation.vsis.get_mut(uid);
+            let Some(vsi) = asked.filter(|vsi| is_open(vsi)) else {
+                continue;
+            };
+            self.refused.remove(uid);
+            if vsi.desired.possible_hosts().any(|host| host == chosen.host) {
+                put_host(vsi, chosen);
+            } else {
+                let why = "its placement permits that host no more";
+                self.refused.insert(*uid, not_taken(chosen, why));
+            }
+        }
+    }
+
+    /// Says what became of them.
+    pub(super) fn settle(&self, all: BTreeMap<Uuid, ChosenHost>, translation: &Translation) {
+        let Some(share) = self.share.as_ref().filter(|_| !all.is_empty()) else {
+            return;
+        };
+        let world = self.world.snapshot().resources;
+        for (uid, chosen) in all {
+            let is_known =
+                vsi_entity(uid).is_ok_and(|vsi| self.fleet.knowledge(&vsi) != EntityPresence::None);
+            let resource = world.iter().find(|resource| resource.uid == uid);
+            let problem = || translation.problems.get(&resource?.key)?.first();
+            let outcome = match self.refused.get(&uid) {
+                _ if is_known => Some(Ok(())),
+                Some(failure) => Some(Err(failure.clone())),
+                None => problem().map(|problem| Err(is_wrong(&chosen, problem))),
+            };
+            share.settle(uid, outcome);
+        }
+    }
+
+    /// Whether journal 0 has nothing to do for a VSI without a host, as it is being chosen or was recorded elsewhere.
+    pub(super) async fn is_being_chosen(
+        &mut self,
+        share: &dyn JournalShare,
+        uid: Uuid,
+        print: Hash,
+    ) -> Result<bool, FleetError> {
+        if self.choices.idle.contains(&uid) && !self.choices.open.contains(&uid) {
+            return Ok(false);
+        }
+        match share.choosing(uid).await? {
+            AskStanding::Open => {
+                self.choices.open.insert(uid);
+                return Ok(true);
+            }
+            AskStanding::Answered(refused) => {
+                if let Some(failure) = refused.into_iter().next() {
+                    self.note_refusal(uid, print, failure);
+                }
+            }
+            AskStanding::Nothing => {}
+        }
+        self.choices.open.remove(&uid);
+        self.choices.idle.insert(uid);
+        Ok(false)
+    }
+
+    fn note_refusal(&mut self, uid: Uuid, print: Hash, failure: Failure) {
+        let refusals = &mut self.choices.refused;
+        refusals.insert(uid, (print, Instant::now()));
+        self.refused.insert(uid, failure);
+    }
+
+    /// New VSIs that a host is chosen for over several journals, and all others.
+    pub(super) fn open_apart(
+        &self,
+        wishes: Vec<ApplyRequest>,
+    ) -> (Vec<ApplyRequest>, Vec<ApplyRequest>) {
+        wishes.into_iter().partition(|wish| {
+            let is_new = || self.fleet.knowledge(&wish.entity) == EntityPresence::None;
+            self.share.is_some() && is_open(&wish.vsi) && is_new()
+        })
+    }
+
+    /// Has hosts chosen for VSIs without one; those that are asked for now.
+    pub(super) async fn have_chosen(&mut self, open: Vec<ApplyRequest>) -> BTreeSet<Uuid> {
+        let mut asked = BTreeSet::new();
+        let Some(share) = self.share.clone() else {
+            return asked;
+        };
+        for wish in open {
+            self.gets_on();
+            self.unfinished = true;
+            let print = asked_print(&wish.vsi);
+            if !self.choices.may_ask(wish.uid, print) {
+                continue;
+            }
+            match share.choose(wish.uid, &question(&wish.vsi)).await {
+                Ok(()) => {
+                    self.choices.open.insert(wish.uid);
+                    self.refused.remove(&wish.uid);
+                    asked.insert(wish.uid);
+                }
+                Err(error) => self.note_refusal(wish.uid, print, *error.failure),
+            }
+            self.desk.dirty_uid(&wish.uid);
+        }
+        asked
+    }
+
+    /// Has the journal know those of its hosts that one may be chosen of: it says what they have when it is asked.
+    pub(super) async fn give_hosts(
+        &mut self,
+        candidates: &BTreeSet<String>,
+        translation: &Translation,
+    ) {
+        let Some(share) = self.share.clone() else {
+            return;
+        };
+        self.choices
+            .hosts
+            .retain(|host, _| candidates.contains(host));
+        for host in candidates {
+            let Some(settings) = translation.rest.hosts.get(host) else {
+                continue;
+            };
+            let mut bytes = Vec::new();
+            host_bytes(&mut bytes, host, &translation.rest);
+            let print = Hash::of(&bytes);
+            if self.choices.hosts.get(host) == Some(&print) {
+                continue;
+            }
+            self.gets_on();
+            let resolved = Resolved {
+                hosts: [(host.clone(), settings.clone())].into(),
+                ..Resolved::default()
+            };
+            let by = by(FIELD_MANAGER, "a host that VSIs may be placed on");
+            match share.apply(resolved, by, &NothingNew).await {
+                Ok(()) => _ = self.choices.hosts.insert(host.clone(), print),
+                Err(error) => {
+                    self.unfinished = true;
+                    tracing::warn!("the settings of {host} are not recorded: {error}");
+                }
+            }
+        }
+    }
+}
+
+/// Settings of a host are of no resource that could be gone.
+struct NothingNew;
+
+#[async_trait]
+impl StillAsked for NothingNew {
+    async fn check(&self) -> Result<(), FleetError> {
+        Ok(())
+    }
+}
+
+/// The hosts that one may be chosen of, for whatever resource.
+pub(super) fn candidates(translation: &Translation) -> BTreeSet<String> {
+    let vsis = translation.vsis.values().filter(|vsi| is_open(vsi));
+    let hosts = vsis.flat_map(|vsi| vsi.desired.possible_hosts());
+    let hosts = hosts.filter(|host| !host.is_empty());
+    hosts.map(str::to_owned).collect()
+}
+
+/// What is asked: nothing in it is secret.
+fn question(vsi: &ResolvedVsi) -> Resolved {
+    Resolved {
+        vsis: vec![ResolvedVsi {
+            contract: Secret::new(String::new()),
+            image_url: None,
+            ..vsi.clone()
+        }],
+        ..Resolved::default()
+    }
+}
+
+/// What a choice depends on, as far as the resource says it.
+pub(super) fn asked_print(vsi: &ResolvedVsi) -> Hash {
+    Hash::of(&serde_json::to_vec(&vsi.desired).unwrap_or_default())
+}
+
+fn put_host(vsi: &mut ResolvedVsi, chosen: &ChosenHost) {
+    let mut alone = Resolved {
+        vsis: vec![vsi.clone()],
+        ..Resolved::default()
+    };
+    put_hosts(&mut alone, std::slice::from_ref(chosen));
+    if let Some(with_host) = alone.vsis.pop() {
+        *vsi = with_host;
+    }
+}
+
+/// What the journal of the host finds wrong with the resource, as whoever chose the host is told of it.
+fn is_wrong(chosen: &ChosenHost, problem: &Problem) -> Failure {
+    Failure {
+        code: Name::of(problem.code.as_str()),
+        ..not_taken(chosen, &problem.message).with_remedy(&problem.remedy)
+    }
+}
+
+fn not_taken(chosen: &ChosenHost, why: &str) -> Failure {
+    Failure::new(FailureClass::Transient, "VSI0769", why)
+        .of_object(format!("vsi/{}/{}", chosen.namespace, chosen.name))
+        .on_host(&chosen.host)
+}
