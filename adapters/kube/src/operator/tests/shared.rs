@@ -3,7 +3,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -51,6 +54,8 @@ struct Set {
     fleets: Mutex<Vec<Fleet>>,
     /// Hosts that were chosen, by the VSI's UID, until its journal settles it.
     placed: Mutex<BTreeMap<Uuid, ChosenHost>>,
+    /// Whether nobody takes them.
+    is_held_back: AtomicBool,
     /// What became of them.
     outcomes: Mutex<BTreeMap<Uuid, Result<(), Failure>>>,
     /// How often a host was chosen.
@@ -198,6 +203,9 @@ impl JournalShare for Share {
     }
 
     fn chosen(&self) -> BTreeMap<Uuid, ChosenHost> {
+        if self.set.is_held_back.load(Ordering::Relaxed) {
+            return BTreeMap::new();
+        }
         let placed = self.set.placed.lock().unwrap().clone().into_iter();
         let is_own = |host: &str| u16::from(host.contains("lpar1")) == self.number;
         placed.filter(|(_, chosen)| is_own(&chosen.host)).collect()
@@ -616,6 +624,37 @@ async fn a_host_is_chosen_over_all_journals_and_its_journal_has_the_vsi() {
     let vsi = vsi_entity(uid(1)).unwrap();
     let fleet = &rig.journals[1].fleet;
     assert_eq!(fleet.knowledge(&vsi), EntityPresence::Gone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_host_is_chosen_anew_while_one_is_being_chosen() {
+    let rig = SharedRig::new().await;
+    rig.set.is_held_back.store(true, Ordering::Relaxed);
+    rig.server
+        .apply(SERVERS, "web", uid(1), anywhere(json!({})));
+    rig.until("a host was chosen", || *rig.set.choices.lock().unwrap() > 0)
+        .await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert!(rig.known_in(1).is_empty());
+    rig.set.is_held_back.store(false, Ordering::Relaxed);
+    rig.watched.wake();
+    rig.until_placed("web").await;
+    assert_eq!(*rig.set.choices.lock().unwrap(), 1);
+}
+
+/// Nobody can say so in its status.
+#[tokio::test(start_paused = true)]
+async fn no_host_is_chosen_anew_for_what_another_journal_has() {
+    let rig = SharedRig::new().await;
+    rig.server
+        .fail(fault(&["PATCH", "/web/status"], 500, usize::MAX));
+    rig.server
+        .apply(SERVERS, "web", uid(1), anywhere(json!({})));
+    rig.until("it is recorded", || rig.known_in(1) == [1]).await;
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(*rig.set.choices.lock().unwrap(), 1);
+    rig.server.heal();
+    rig.until_placed("web").await;
 }
 
 /// Where its data disk is, and nowhere else.
