@@ -204,6 +204,16 @@ fn two_processes_share_the_journals_and_one_takes_over_from_the_other() {
         let first_offset = format!("\n{journal}:1 ");
         assert!(events.stdout.contains(&first_offset), "{events:?}");
     }
+    let follow = |words: &[&str]| site.vsiflow.start(words);
+    let mut following = site.start(&follow, &["events", "-w", "--tail", "4", "-o", "json"]);
+    for host in HOSTS {
+        let (name, reason) = (format!("vm-{host}"), format!("{host} is looked at"));
+        site.run(&["stop", &name, "--wait"]).exits(0);
+        let start = ["start", &name, "--wait", "--reason", &reason];
+        site.run(&start).exits(0);
+        assert!(following.prints(&reason, 30), "{reason}");
+    }
+    drop(following);
 
     first.kill();
     // The leases pass, and the other one has all of them.

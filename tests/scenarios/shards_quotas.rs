@@ -64,9 +64,10 @@ fn a_quota_holds_over_all_journals_until_it_is_deleted() {
         "metadata: {name: a, namespace: other,",
     );
     site.apply(&other, &["--wait"]).exits(0);
-    site.run(&["describe", "quota/team"])
-        .exits(2)
-        .says("VSI0764");
+    let described = site.run(&["describe", "quota/team", "-o", "json"]).exits(0);
+    assert_eq!(described.json()["status"]["used"]["vsis"], "6");
+    let apart = ["describe", "quota/team", "vsi/z"];
+    site.run(&apart).exits(2).says("VSI0764");
 
     site.run(&["delete", "quota/team"]).exits(0).says("deleted");
     let unlimited = hosts() + &on("b", "x") + &on("c", "w") + &on("d", "v");

@@ -22,7 +22,7 @@ pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
     described.map(|()| Exit::Done)
 }
 
-/// Pools and groups, whose members are in all journals of a set.
+/// Pools and groups, whose members are in all journals of a set, and quotas, of which all journals use some.
 async fn of_set(common: &Common, place: &SetPlace, args: &DescribeArgs) -> CommandOutcome {
     let unheld = super::get::unheld(common).await?;
     let apps = place.look_at_all(common).await?;
@@ -32,12 +32,13 @@ async fn of_set(common: &Common, place: &SetPlace, args: &DescribeArgs) -> Comma
         let (first, others) = (fleets.decides(), fleets.others());
         for (number, name) in args.names().iter().enumerate() {
             separate(args, number);
-            match name.strip_prefix(GROUP) {
-                Some(group) => Box::pin(describe_group((first, &others), args, group)).await?,
-                None => {
-                    let name = name.strip_prefix(POOL).unwrap_or(name);
-                    Box::pin(describe_pool((first, &others), args, name)).await?;
-                }
+            if let Some(group) = name.strip_prefix(GROUP) {
+                Box::pin(describe_group((first, &others), args, group)).await?;
+            } else if let Some(quota) = name.strip_prefix(QUOTA) {
+                describe_quota(&fleets.quotas().await?, args, quota)?;
+            } else {
+                let name = name.strip_prefix(POOL).unwrap_or(name);
+                Box::pin(describe_pool((first, &others), args, name)).await?;
             }
         }
         Ok(())
@@ -76,7 +77,7 @@ async fn one(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitP
         return describe_type(fleet, args, wanted).await;
     }
     if let Some(quota) = name.strip_prefix(QUOTA) {
-        return describe_quota(fleet, args, quota).await;
+        return describe_quota(&fleet.quotas().list().await?, args, quota);
     }
     if let Some(host) = name.strip_prefix(HOST) {
         return describe_host(fleet, args, host).await;
@@ -132,9 +133,12 @@ async fn describe_type(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result
     Ok(())
 }
 
-async fn describe_quota(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {
+fn describe_quota(
+    quotas: &[QuotaObject],
+    args: &DescribeArgs,
+    name: &str,
+) -> Result<(), ExitProblem> {
     let (namespace, name) = name.split_once('/').unwrap_or((&args.namespace, name));
-    let quotas = fleet.quotas().list().await?;
     let is_it = |found: &&QuotaObject| {
         let meta = &found.metadata;
         meta.name == name && meta.namespace == namespace

@@ -12,13 +12,15 @@ use crate::{
     args::{Common, EventFilter, HistoryFormat},
     compose::{self, App},
     daemon,
-    exit::{CommandOutcome, ExitProblem, IN_USE},
+    exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     output::{self, table},
     shards::SetPlace,
 };
 
 /// How often followed events are looked at.
 const POLL: Duration = Duration::from_millis(500);
+/// How often those of a set are: each of its journals is opened for it.
+const POLL_OF_SET: Duration = Duration::from_secs(1);
 /// Events that are read at a time.
 const PAGE: usize = 1_000;
 /// By how much more of a journal's end is read where too little of it is meant.
@@ -41,7 +43,19 @@ pub(super) async fn own(
     filter: &EventFilter,
     from: u64,
 ) -> Result<Vec<HistoryLine>, ExitProblem> {
+    let (lines, _) = look(common, source, filter, from).await?;
+    Ok(lines)
+}
+
+/// The same, and the offset from which on nothing was looked at.
+async fn look(
+    common: &Common,
+    source: Source<'_>,
+    filter: &EventFilter,
+    from: u64,
+) -> Result<(Vec<HistoryLine>, u64), ExitProblem> {
     let app = App::open(common).await?;
+    let end = app.fleet.history().end();
     let lines = match source {
         Source::Of(namespace, names) => of_these(&app, (namespace, names), filter, from).await,
         Source::All(0) => of_all(&app, filter, from).await,
@@ -53,7 +67,15 @@ pub(super) async fn own(
         (lines, _) => lines,
     };
     app.close().await;
-    Ok(numbered(common, lines?))
+    let lines = numbered(common, lines?);
+    let next = behind(&lines).max(end);
+    Ok((lines, next))
+}
+
+/// The offset behind the last of these.
+fn behind(lines: &[HistoryLine]) -> u64 {
+    let last = lines.last();
+    last.map_or(0, |line| line.offset.saturating_add(1))
 }
 
 /// With the number of the journal, where it is one of a set: an offset alone says nothing there.
@@ -73,12 +95,27 @@ pub(super) async fn of_set(
     most: usize,
 ) -> Result<Vec<HistoryLine>, ExitProblem> {
     let members = place.members(common);
-    let all = members
-        .iter()
-        .map(|member| own(member, Source::All(most), filter, filter.from_offset));
+    let mut from = vec![0; members.len()];
+    of_members(&members, filter, (&mut from, most)).await
+}
+
+/// The newest of the journals of a set, each from an offset of its own on, which is set to where it was looked to; at most so
+/// many, 0 means all.
+async fn of_members(
+    members: &[Common],
+    filter: &EventFilter,
+    (from, most): (&mut [u64], usize),
+) -> Result<Vec<HistoryLine>, ExitProblem> {
+    let all = members.iter().zip(from.iter());
+    let all = all.map(|(member, from)| look(member, Source::All(most), filter, *from));
     let all = futures::future::try_join_all(all).await?;
+    let mut lines = Vec::new();
+    for (from, (own, next)) in from.iter_mut().zip(all) {
+        *from = next.max(*from);
+        lines.push(own);
+    }
     let most = if most == 0 { usize::MAX } else { most };
-    Ok(newest_of(all, most))
+    Ok(newest_of(lines, most))
 }
 
 /// With the names of VSIs; everything else goes by its own ID.
@@ -220,23 +257,42 @@ pub(super) async fn follow(
 ) -> CommandOutcome {
     let (mut from, mut first, mut source) = (filter.from_offset, true, source);
     loop {
-        let lines = match own(common, source, filter, from).await {
+        let (lines, next) = match look(common, source, filter, from).await {
             Err(problem) if problem.code == IN_USE => {
-                others(common, words(source, filter, from)).await?
+                let lines = others(common, words(source, filter, from)).await?;
+                let next = behind(&lines);
+                (lines, next)
             }
-            lines => lines?,
+            looked => looked?,
         };
         print(output, &lines, first && !lines.is_empty())?;
         first &= lines.is_empty();
-        if let Some(line) = lines.last() {
-            from = line.offset.saturating_add(1);
-        }
+        from = next.max(from);
         if let Source::All(most) = &mut source {
             // What is new is shown to the last line.
             *most = 0;
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// The same of all journals of a set. Their events come as they are found, by their times as far as one look goes.
+pub(super) async fn follow_set(
+    common: &Common,
+    place: &SetPlace,
+    (filter, most): (&EventFilter, usize),
+    output: Option<HistoryFormat>,
+) -> CommandOutcome {
+    let members = place.members(common);
+    let (mut from, mut first) = (vec![0; members.len()], true);
+    // What is new is shown to the last line.
+    for most in std::iter::once(most).chain(std::iter::repeat(0)) {
+        let lines = of_members(&members, filter, (&mut from, most)).await?;
+        print(output, &lines, first && !lines.is_empty())?;
+        first &= lines.is_empty();
+        tokio::time::sleep(POLL_OF_SET).await;
+    }
+    Ok(Exit::Done)
 }
 
 /// The command line that asks the holder of the state directory for the same.

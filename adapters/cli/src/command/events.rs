@@ -9,8 +9,17 @@ use crate::{
 pub(super) async fn run(common: &Common, args: EventsArgs) -> CommandOutcome {
     let source = Source::All(args.tail);
     if args.watch {
+        let following = async {
+            match &common.set {
+                Some(place) => {
+                    let events = (&args.filter, args.tail);
+                    event_lines::follow_set(common, place, events, args.output).await
+                }
+                None => event_lines::follow(common, source, &args.filter, args.output).await,
+            }
+        };
         return tokio::select! {
-            followed = event_lines::follow(common, source, &args.filter, args.output) => followed,
+            followed = following => followed,
             _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
         };
     }

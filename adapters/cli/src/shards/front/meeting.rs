@@ -64,16 +64,15 @@ pub(super) fn meeting(command: &CliCommand) -> Meeting<'_> {
         }
         CliCommand::Get(args) if is_offset(args.at) => Meeting::Refused(OFFSET),
         CliCommand::Get(_) | CliCommand::Wait(_) => Meeting::Looks,
-        CliCommand::Events(args) if args.watch => Meeting::Refused("it follows one journal"),
         CliCommand::Events(args) if args.filter.from_offset > 0 => Meeting::Refused(OFFSET),
         CliCommand::Events(_) => Meeting::Looks,
-        CliCommand::Describe(args) if is_quota(&args.names()) => Meeting::Refused(
-            "one journal knows a part of what is used; `get quotas` shows all of it",
-        ),
-        CliCommand::Describe(args) if make_members(&args.names()) && is_offset(args.at) => {
+        CliCommand::Describe(args) if concern_all(&args.names()) && is_offset(args.at) => {
             Meeting::Refused(OFFSET)
         }
-        CliCommand::Describe(args) if make_members(&args.names()) => Meeting::Looks,
+        CliCommand::Describe(args) if concern_all(&args.names()) => Meeting::Looks,
+        CliCommand::Describe(args) if args.names().iter().any(|name| is_quota(name)) => {
+            Meeting::Refused("quotas, pools and groups are described apart from all else")
+        }
         CliCommand::Describe(args) => named(&args.namespace, args.names()),
         CliCommand::History(args) => named(&args.namespace, args.names()),
         CliCommand::Diff(args) if !args.files.is_empty() => {
@@ -305,12 +304,14 @@ pub(super) fn makes_members(name: &str) -> bool {
     name.starts_with(POOL) || name.starts_with(GROUP)
 }
 
-fn make_members(names: &[String]) -> bool {
-    !names.is_empty() && names.iter().all(|name| makes_members(name))
+fn is_quota(name: &str) -> bool {
+    name.starts_with(QUOTA)
 }
 
-fn is_quota(names: &[String]) -> bool {
-    names.iter().any(|name| name.starts_with(QUOTA))
+/// Whether all of them are in journal 0, and concern what all journals have.
+fn concern_all(names: &[String]) -> bool {
+    let concerns_all = |name: &String| makes_members(name) || is_quota(name);
+    !names.is_empty() && names.iter().all(concerns_all)
 }
 
 #[cfg(test)]

@@ -97,6 +97,8 @@ fn each_command_meets_a_set_as_the_docs_say() {
         ("replay --verify", "looks at each journal"),
         ("resume", "refused"),
         ("describe pool web -n a", "looks"),
+        ("describe quota/team pool/web", "looks"),
+        ("describe quota/team vsi/web", "refused"),
         ("describe pool web --at 4", "refused"),
         ("describe pool web --at 2026-11-25T09:30:00Z", "looks"),
         ("describe pool/web vsi/web", "looks at default pool/web web"),
