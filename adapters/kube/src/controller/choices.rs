@@ -28,12 +28,15 @@ use super::{
 };
 use crate::{
     FIELD_MANAGER,
+    resource::Resource,
     share::{JournalShare, StillAsked},
     translate::Translation,
 };
 
 /// VSIs that hosts are chosen for at the same time: documents of people wait for theirs beside them.
 const AT_ONCE: usize = 16;
+/// The same of one namespace: it keeps no other one waiting.
+const AT_ONCE_IN_ONE: usize = 8;
 /// What was refused is asked again after that, or at once when something of it changed.
 const AGAIN: Duration = Duration::from_secs(30);
 
@@ -42,7 +45,8 @@ const AGAIN: Duration = Duration::from_secs(30);
 pub(super) struct HostChoices {
     /// Of which it is known that nothing is under way, unless this process asked it.
     idle: BTreeSet<Uuid>,
-    open: BTreeSet<Uuid>,
+    /// What was asked and is not answered, with its namespace.
+    open: BTreeMap<Uuid, String>,
     /// What was refused, and when.
     refused: BTreeMap<Uuid, (Hash, Instant)>,
     /// What was recorded of hosts that one may be chosen of.
@@ -58,14 +62,20 @@ impl HostChoices {
     /// Leaves what is of these resources.
     pub(super) fn retain(&mut self, is_there: impl Fn(&Uuid) -> bool) {
         self.idle.retain(&is_there);
-        self.open.retain(&is_there);
+        self.open.retain(|uid, _| is_there(uid));
         self.refused.retain(|uid, _| is_there(uid));
     }
 
-    fn may_ask(&self, uid: Uuid, print: Hash) -> bool {
+    fn may_ask(&self, (namespace, uid): (&str, Uuid), print: Hash) -> bool {
         let refused = self.refused.get(&uid);
         let is_new = |(before, at): &(Hash, Instant)| *before != print || at.elapsed() > AGAIN;
-        self.open.len() < AT_ONCE && refused.is_none_or(is_new)
+        let its = self.open.values().filter(|of| *of == namespace).count();
+        self.open.len() < AT_ONCE && its < AT_ONCE_IN_ONE && refused.is_none_or(is_new)
+    }
+
+    /// When it was refused last: those are asked first that never were, then those whose refusal is the oldest.
+    fn refused_at(&self, uid: Uuid) -> Option<Instant> {
+        self.refused.get(&uid).map(|(_, at)| *at)
     }
 }
 
@@ -121,15 +131,17 @@ impl Controller {
     pub(super) async fn is_being_chosen(
         &mut self,
         share: &dyn JournalShare,
-        uid: Uuid,
+        resource: &Resource,
         print: Hash,
     ) -> Result<bool, FleetError> {
-        if self.choices.idle.contains(&uid) && !self.choices.open.contains(&uid) {
+        let uid = resource.uid;
+        if self.choices.idle.contains(&uid) && !self.choices.open.contains_key(&uid) {
             return Ok(false);
         }
         match share.choosing(uid).await? {
             AskStanding::Open => {
-                self.choices.open.insert(uid);
+                let namespace = resource.key.namespace.clone();
+                self.choices.open.insert(uid, namespace);
                 return Ok(true);
             }
             AskStanding::Answered(refused) => {
@@ -167,16 +179,18 @@ impl Controller {
         let Some(share) = self.share.clone() else {
             return asked;
         };
+        let mut open = open;
+        open.sort_by_key(|wish| self.choices.refused_at(wish.uid));
         for wish in open {
             self.gets_on();
             self.unfinished = true;
-            let print = asked_print(&wish.vsi);
-            if !self.choices.may_ask(wish.uid, print) {
+            let (print, namespace) = (asked_print(&wish.vsi), &wish.vsi.desired.namespace);
+            if !self.choices.may_ask((namespace, wish.uid), print) {
                 continue;
             }
             match share.choose(wish.uid, &question(&wish.vsi)).await {
                 Ok(()) => {
-                    self.choices.open.insert(wish.uid);
+                    self.choices.open.insert(wish.uid, namespace.clone());
                     self.refused.remove(&wish.uid);
                     asked.insert(wish.uid);
                 }
@@ -284,4 +298,42 @@ fn not_taken(chosen: &ChosenHost, why: &str) -> Failure {
     Failure::new(FailureClass::Transient, "VSI0769", why)
         .of_object(format!("vsi/{}/{}", chosen.namespace, chosen.name))
         .on_host(&chosen.host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uid(number: usize) -> Uuid {
+        Uuid::from_u128(number as u128)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_namespace_keeps_others_waiting_for_their_hosts() {
+        let (mut choices, print) = (HostChoices::default(), Hash::of(b"asked"));
+        let mut asked = Vec::new();
+        for number in 0..40 {
+            let namespace = if number < 20 { "many" } else { "few" };
+            if choices.may_ask((namespace, uid(number)), print) {
+                choices.open.insert(uid(number), namespace.to_owned());
+                asked.push(number);
+            }
+        }
+        let expected: Vec<_> = (0..8).chain(20..28).collect();
+        assert_eq!(asked, expected);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_refused_is_asked_again_later_unless_it_changed() {
+        let (mut choices, print) = (HostChoices::default(), Hash::of(b"asked"));
+        choices.refused.insert(uid(1), (print, Instant::now()));
+        assert!(!choices.may_ask(("a", uid(1)), print));
+        assert!(choices.may_ask(("a", uid(1)), Hash::of(b"changed")));
+        assert!(
+            choices.refused_at(uid(2)) < choices.refused_at(uid(1)),
+            "new ones are first"
+        );
+        tokio::time::sleep(AGAIN * 2).await;
+        assert!(choices.may_ask(("a", uid(1)), print));
+    }
 }

@@ -138,7 +138,7 @@ impl Controller {
     ) -> Result<bool, FleetError> {
         let resource = &one.resource;
         if let Some(print) = one.choice
-            && self.is_being_chosen(share, resource.uid, print).await?
+            && self.is_being_chosen(share, resource, print).await?
         {
             return Ok(true);
         }
