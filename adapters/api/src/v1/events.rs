@@ -207,18 +207,22 @@ impl Watch {
             match timeout(COMMENT, self.pages.recv()).await {
                 Err(_elapsed) => return Some(Bytes::from_static(b": \n\n")),
                 Ok(Ok(page)) if page.next <= self.next => {}
-                Ok(Ok(page)) if page.from == self.next => {
+                Ok(Ok(page)) if page.from <= self.next => {
+                    let following = page.following(self.next);
                     self.next = page.next;
-                    return Some(page.bytes);
+                    if !following.is_empty() {
+                        return Some(following);
+                    }
                 }
-                // Some of them it has, or some are missing between.
+                // Some are missing between.
                 Ok(Ok(_) | Err(RecvError::Lagged(_))) => self.look_again()?,
                 Ok(Err(RecvError::Closed)) => return None,
             }
         }
     }
 
-    /// The next page that the journal has already, if it was not read to its end.
+    /// The next page that the journal has already, if it was not read to its end. What is recorded while one reads comes
+    /// with what everybody is told: or a reader would read for itself as long as events come.
     async fn catch_up(&mut self) -> Option<Option<Bytes>> {
         let Some(events) = &mut self.behind else {
             return Some(None);
@@ -227,11 +231,13 @@ impl Watch {
         let lines = lines
             .inspect_err(|error| tracing::warn!(%error, "events end"))
             .ok()?;
-        if lines.is_empty() {
+        self.next = events.from();
+        if lines.len() < PAGE {
             self.behind = None;
+        }
+        if lines.is_empty() {
             return Some(None);
         }
-        self.next = events.from();
         Some(Some(written(&lines)))
     }
 

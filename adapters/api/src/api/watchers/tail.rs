@@ -32,7 +32,32 @@ pub(crate) struct TailPage {
     pub(crate) from: Offset,
     pub(crate) next: Offset,
     /// As readers get them.
-    pub(crate) bytes: Bytes,
+    bytes: Bytes,
+    /// Where each of them begins there.
+    begins: Arc<[(Offset, usize)]>,
+}
+
+impl TailPage {
+    fn of(from: Offset, next: Offset, lines: &[HistoryLine]) -> Self {
+        let (mut bytes, mut begins) = (Vec::new(), Vec::new());
+        for line in lines {
+            begins.push((line.offset, bytes.len()));
+            write(line, &mut bytes);
+        }
+        Self {
+            from,
+            next,
+            bytes: bytes.into(),
+            begins: begins.into(),
+        }
+    }
+
+    /// What follows on an offset: a reader that read the journal itself had some of these perhaps, and not all.
+    pub(crate) fn following(&self, next: Offset) -> Bytes {
+        let at = self.begins.partition_point(|(offset, _)| *offset < next);
+        let begin = self.begins.get(at).map(|(_, begin)| *begin);
+        self.bytes.slice(begin.unwrap_or(self.bytes.len())..)
+    }
 }
 
 /// The task, as long as somebody holds this.
@@ -92,10 +117,9 @@ async fn follow(mut events: EventReader, mut notices: Receiver<Notice>, pages: S
                 sleep_until(gathered).await;
             }
             Ok(lines) => {
-                let bytes = written(&lines);
-                let next = events.from();
+                let page = TailPage::of(from, events.from(), &lines);
                 // The tail itself receives, so that this never fails.
-                let _ = pages.send(TailPage { from, next, bytes });
+                let _ = pages.send(page);
                 gathered = Instant::now() + GATHER;
             }
             Err(error) => return tracing::warn!(%error, "events end"),
@@ -122,12 +146,40 @@ async fn woken(notices: &mut Receiver<Notice>, from: Offset) -> Option<()> {
 
 /// Events as readers get them.
 pub(crate) fn written(lines: &[HistoryLine]) -> Bytes {
-    let mut text = Vec::new();
-    for line in lines {
-        let head = format!("id: {}\nevent: {}\ndata: ", line.offset, line.kind);
-        text.extend(head.into_bytes());
-        text.extend(serde_json::to_vec(line).unwrap_or_default());
-        text.extend(b"\n\n");
+    let mut bytes = Vec::new();
+    lines.iter().for_each(|line| write(line, &mut bytes));
+    bytes.into()
+}
+
+fn write(line: &HistoryLine, bytes: &mut Vec<u8>) {
+    let head = format!("id: {}\nevent: {}\ndata: ", line.offset, line.kind);
+    bytes.extend(head.into_bytes());
+    bytes.extend(serde_json::to_vec(line).unwrap_or_default());
+    bytes.extend(b"\n\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_gets_of_a_page_what_it_has_not() {
+        let line = |offset: Offset| HistoryLine {
+            offset,
+            kind: "desired".to_owned(),
+            ..HistoryLine::default()
+        };
+        // One that is missing is told of in the place of the first that is.
+        let lines: Vec<_> = [7, 8, 10].map(line).into();
+        let page = TailPage::of(7, 11, &lines);
+        for (next, expected) in [
+            (3, &lines[..]),
+            (7, &lines),
+            (8, &lines[1..]),
+            (9, &lines[2..]),
+        ] {
+            assert_eq!(page.following(next), written(expected), "{next}");
+        }
+        assert!(page.following(11).is_empty());
     }
-    text.into()
 }
