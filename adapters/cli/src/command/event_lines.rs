@@ -104,18 +104,17 @@ pub(super) async fn of_set(
 async fn of_members(
     members: &[Common],
     filter: &EventFilter,
-    (from, most): (&mut [u64], usize),
+    (looked_to, most): (&mut [u64], usize),
 ) -> Result<Vec<HistoryLine>, ExitProblem> {
-    let all = members.iter().zip(from.iter());
+    let all = members.iter().zip(looked_to.iter());
     let all = all.map(|(member, from)| look(member, Source::All(most), filter, *from));
     let all = futures::future::try_join_all(all).await?;
     let mut lines = Vec::new();
-    for (from, (own, next)) in from.iter_mut().zip(all) {
+    for (from, (own, next)) in looked_to.iter_mut().zip(all) {
         *from = next.max(*from);
         lines.push(own);
     }
-    let most = if most == 0 { usize::MAX } else { most };
-    Ok(newest_of(lines, most))
+    Ok(newest_of(lines, if most == 0 { usize::MAX } else { most }))
 }
 
 /// With the names of VSIs; everything else goes by its own ID.
@@ -280,13 +279,13 @@ pub(super) async fn follow(
 pub(super) async fn follow_set(
     common: &Common,
     place: &SetPlace,
-    (filter, most): (&EventFilter, usize),
+    (filter, tail): (&EventFilter, usize),
     output: Option<HistoryFormat>,
 ) -> CommandOutcome {
     let members = place.members(common);
     let (mut from, mut first) = (vec![0; members.len()], true);
     // What is new is shown to the last line.
-    for most in std::iter::once(most).chain(std::iter::repeat(0)) {
+    for most in std::iter::once(tail).chain(std::iter::repeat(0)) {
         let lines = of_members(&members, filter, (&mut from, most)).await?;
         print(output, &lines, first && !lines.is_empty())?;
         first &= lines.is_empty();

@@ -19,7 +19,7 @@ use vsiflow_workflows::fleet::{
     ChosenHost, GuestQuestions, JournalReport, MemberQuestions, ReportQuestions,
 };
 
-use super::{members::stored::StoredAsk, placed::PlacedResource, problem};
+use super::{members::stored::StoredAsk, placed::stored::PlacedResource, problem};
 use crate::{
     daemon,
     exit::{Exit, ExitProblem},
@@ -42,6 +42,17 @@ pub(super) struct CommandAsked {
     pub(super) actor: Actor,
     #[serde(default)]
     pub(super) part: CommandPart,
+}
+
+impl CommandAsked {
+    /// What no command line says.
+    pub(super) fn of_engine(part: CommandPart) -> Self {
+        Self {
+            request: CommandRequest::default(),
+            actor: Actor::Engine,
+            part,
+        }
+    }
 }
 
 /// The part of a command that a journal is to do.

@@ -29,11 +29,11 @@ use vsiflow_workflows::{
 };
 
 use super::{
+    failure::{failed, unanswered},
     held::JournalHolder,
-    members,
     object_asks::{AskingJournal, ObjectAsks},
     own,
-    placed::{self, PlacedResources},
+    placed::{self, waiting::PlacedResources},
 };
 use crate::{
     args::{ClusterArgs, Common, LostJournalPolicy},
@@ -212,7 +212,7 @@ impl JournalShare for ClusterShare {
                     .set()
                     .assign(host)
                     .await
-                    .map_err(members::unanswered)?,
+                    .map_err(unanswered)?,
             };
             all.insert(host.clone(), journal);
         }
@@ -226,7 +226,7 @@ impl JournalShare for ClusterShare {
         names: &BTreeSet<String>,
     ) -> Result<BTreeMap<String, u16>, FleetError> {
         let owners = self.holder.shard.set().name_owners(names).await;
-        let owners = owners.map_err(members::unanswered)?.into_iter();
+        let owners = owners.map_err(unanswered)?.into_iter();
         Ok(owners.map(|(name, owner)| (name, owner.journal)).collect())
     }
 
@@ -240,12 +240,12 @@ impl JournalShare for ClusterShare {
             .set()
             .name_owners(&[name.to_owned()].into())
             .await;
-        let owners = owners.map_err(members::unanswered)?;
+        let owners = owners.map_err(unanswered)?;
         match owners.get(name) {
             Some(owner) if owner.journal != self.holder.shard.number => {
                 // It is seen only once it is recorded, or nothing is being recorded any more.
                 let knows = self.knows(owner.journal, entity).await;
-                Ok(owner.is_busy || knows.map_err(|problem| members::failed(&problem))?)
+                Ok(owner.is_busy || knows.map_err(|problem| failed(&problem))?)
             }
             _ => Ok(false),
         }
@@ -258,18 +258,16 @@ impl JournalShare for ClusterShare {
         still: &dyn StillAsked,
     ) -> Result<(), FleetError> {
         let limited = own::refuse_limited(&self.holder.app, &own::namespaces(&resolved)).await;
-        limited.map_err(|problem| members::failed(&problem))?;
+        limited.map_err(|problem| failed(&problem))?;
         let check = async { still.check().await.map_err(ExitProblem::from) };
         let applied = own::apply_if(&self.holder.app, &self.holder.common, resolved, by, check);
         let applied = Box::pin(applied).await;
-        applied
-            .map(drop)
-            .map_err(|problem| members::failed(&problem))
+        applied.map(drop).map_err(|problem| failed(&problem))
     }
 
     async fn choose(&self, uid: Uuid, resolved: &Resolved) -> Result<(), FleetError> {
         let limited = own::refuse_limited(&self.holder.app, &own::namespaces(resolved)).await;
-        limited.map_err(|problem| members::failed(&problem))?;
+        limited.map_err(|problem| failed(&problem))?;
         let part = placed::question(uid, resolved.clone());
         self.asks.ask(self.asking(), uid, part).await
     }

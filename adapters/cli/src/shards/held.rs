@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use vsiflow_postgres::{Held, seal::Sealer};
 
-use super::{Membership, placed::PlacedResources};
+use super::{Membership, placed::waiting::PlacedResources};
 use crate::{args::Common, compose::App};
 
 /// A journal that is held, as those need it who do what is asked of it.

@@ -37,6 +37,7 @@ mod ask;
 mod choose;
 mod claims;
 mod cluster;
+mod failure;
 pub(crate) mod front;
 mod held;
 mod holder;

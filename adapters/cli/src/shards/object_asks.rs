@@ -20,8 +20,9 @@ use vsiflow_workflows::fleet::{AskStanding, FleetError};
 
 use super::{
     DECIDES,
-    ask::{self, CommandPart},
-    members::{self, asked, failed, stored::MembersAnswer},
+    ask::{self, CommandAsked, CommandPart},
+    failure::{failed, unanswered},
+    members::stored::MembersAnswer,
     problem,
 };
 use crate::exit::ExitProblem;
@@ -73,7 +74,7 @@ impl ObjectAsks {
         }
         // What another process asked, that had journal 0 before.
         let open = by.set.has_open(&self.beginning(of)).await;
-        Ok(if open.map_err(members::unanswered)? {
+        Ok(if open.map_err(unanswered)? {
             AskStanding::Open
         } else {
             AskStanding::Nothing
@@ -90,7 +91,7 @@ impl ObjectAsks {
         let id = format!("{}{}", self.beginning(of), ask::id());
         // Before: what is sent and not remembered would be found by its beginning, but not its answer.
         self.remember(of, Some(id.clone()));
-        let (request, asked) = ((id.as_str(), DECIDES), asked(part));
+        let (request, asked) = ((id.as_str(), DECIDES), CommandAsked::of_engine(part));
         let sent = ask::send(by.set, by.sealer, request, &asked, true, Some(by.held)).await;
         sent.map_err(|problem| failed(&problem))
     }

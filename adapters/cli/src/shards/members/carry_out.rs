@@ -11,15 +11,13 @@ use vsiflow_workflows::{
     spec::Resolved,
 };
 
-use super::{
-    asked, failure_of,
-    stored::{GuestsAnswer, MembersAnswer, MembersReportAnswer, StoredAsk},
-};
+use super::stored::{GuestsAnswer, MembersAnswer, MembersReportAnswer, StoredAsk};
 use crate::{
     exit::ExitProblem,
     shards::{
-        ask::{self, CommandPart, SaidProblem, unreadable},
+        ask::{self, CommandAsked, CommandPart, SaidProblem, unreadable},
         choose::{self, Choice},
+        failure::failure_of,
         held::JournalHolder,
         own,
     },
@@ -34,7 +32,7 @@ pub(in crate::shards) async fn decide(
     let mut answer = MembersAnswer::default();
     let parts = Box::pin(parts(holder, id, asked_for, &mut answer)).await;
     let handing = parts.into_iter().map(|(journal, part)| async move {
-        let asked = asked(CommandPart::MembersHandedOver(StoredAsk::of(part)));
+        let asked = CommandAsked::of_engine(CommandPart::MembersHandedOver(StoredAsk::of(part)));
         let handed = choose::hand_over::<MembersAnswer>(holder, id, journal, &asked);
         Box::pin(handed).await
     });
@@ -97,7 +95,7 @@ async fn chosen(
     if resolved.vsis.is_empty() {
         return Ok(resolved);
     }
-    let question = asked(CommandPart::Own);
+    let question = CommandAsked::of_engine(CommandPart::Own);
     let choice = Choice {
         holder,
         id,

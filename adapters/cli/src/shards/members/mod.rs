@@ -20,8 +20,8 @@ use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use uuid::Uuid;
-use vsiflow_engine::model::{Actor, Failure, FailureClass};
-use vsiflow_postgres::{Held, PostgresError, seal::Sealer, shards::ShardSet};
+use vsiflow_engine::model::{Failure, FailureClass};
+use vsiflow_postgres::{Held, seal::Sealer, shards::ShardSet};
 use vsiflow_workflows::fleet::{
     AskStanding, FleetError, GuestAnswer, GuestQuestion, GuestQuestions, HeardGuests, HeardMembers,
     MemberJournals, MemberQuestions, MembersAsk, MembersReport,
@@ -31,9 +31,10 @@ use self::stored::{GuestsAnswer, MembersReportAnswer, StoredAsk};
 use super::{
     ask::{self, CommandAsked, CommandPart},
     claims,
+    failure::unanswered,
     object_asks::{AskingJournal, ObjectAsks},
 };
-use crate::{compose::elsewhere, exit::ExitProblem};
+use crate::exit::ExitProblem;
 
 /// How long a holder may take to begin with a report.
 const BEGIN: Duration = Duration::from_secs(10);
@@ -76,7 +77,7 @@ impl Journals {
         let id = ask::id();
         let (set, sealer) = (&self.set, &self.sealer);
         let request = (id.as_str(), journal);
-        let asked = asked(part);
+        let asked = CommandAsked::of_engine(part);
         ask::send(set, sealer, request, &asked, true, Some(&self.held)).await?;
         let answer = ask::answer_quietly::<A>(set, sealer, request, BEGIN);
         let answer = timeout(REPORT, answer).await;
@@ -107,15 +108,6 @@ impl Journals {
         });
         let answer: GuestsAnswer = self.said(journal, part).await?;
         answer.said()
-    }
-}
-
-/// A request that no command line says.
-pub(super) fn asked(part: CommandPart) -> CommandAsked {
-    CommandAsked {
-        request: Default::default(),
-        actor: Actor::Engine,
-        part,
     }
 }
 
@@ -182,21 +174,4 @@ impl MemberJournals for Journals {
 fn silent(journal: u16, what: &str, problem: &ExitProblem) -> Failure {
     let message = format!("journal {journal} {what}: {}", problem.message);
     Failure::new(FailureClass::Blocked, &problem.code, message).with_remedy(&problem.remedy)
-}
-
-pub(super) fn unanswered(error: PostgresError) -> FleetError {
-    failed(&elsewhere::problem(error))
-}
-
-/// A problem as whoever asked for something is told of it.
-pub(super) fn failed(problem: &ExitProblem) -> FleetError {
-    FleetError::from(failure_of(problem))
-}
-
-/// A problem as a pool is told of it.
-pub(super) fn failure_of(problem: &ExitProblem) -> Failure {
-    Failure::new(FailureClass::Blocked, &problem.code, &problem.message)
-        .of_object(&problem.object)
-        .on_host(&problem.host)
-        .with_remedy(&problem.remedy)
 }

@@ -1,109 +1,20 @@
-//! Custom resources whose host is chosen over all journals (docs/adr/0017-custom-resources-over-journals.md): decided in
-//! journal 0, handed over to the journal of the host, and recorded there by its operator.
-//!
-//! What a crash leaves: a request that was begun is begun anew by the next holder. The operator knows by the UID what it
-//! recorded before, and records nothing twice.
+//! Hosts that were chosen, until a pass of the operator says what became of them.
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::timeout};
 use uuid::Uuid;
-use vsiflow_engine::{
-    executor::By,
-    model::{Actor, Failure, FailureClass, Text},
-};
-use vsiflow_workflows::fleet::{ChosenHost, MembersAsk};
-
-use super::{
-    ask::CommandPart,
-    choose::{self, Choice},
-    held::JournalHolder,
-    members::{
-        asked, failure_of,
-        stored::{MembersAnswer, StoredAsk},
-    },
-};
-use crate::exit::ExitProblem;
+use vsiflow_engine::model::{Failure, FailureClass};
+use vsiflow_workflows::fleet::ChosenHost;
 
 /// So long an operator may take to record what it was handed over. Its API server may be away.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A host that was chosen for the VSI of a resource.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) struct PlacedResource {
-    uid: Uuid,
-    chosen: ChosenHost,
-}
-
-/// What is asked of journal 0 for a resource.
-pub(super) fn question(uid: Uuid, apply: vsiflow_workflows::spec::Resolved) -> CommandPart {
-    let ask = MembersAsk {
-        apply,
-        ..MembersAsk::default()
-    };
-    CommandPart::DecideResource(uid, StoredAsk::of(ask))
-}
-
-/// Chooses a host, and has the operator of its journal record the VSI.
-pub(super) async fn decide(
-    holder: &Arc<JournalHolder>,
-    id: &str,
-    (uid, asked_for): (Uuid, &StoredAsk),
-) -> MembersAnswer {
-    match Box::pin(decided(holder, id, uid, asked_for)).await {
-        Ok(answer) => answer,
-        Err(problem) => MembersAnswer {
-            refused: vec![failure_of(&problem)],
-        },
-    }
-}
-
-async fn decided(
-    holder: &Arc<JournalHolder>,
-    id: &str,
-    uid: Uuid,
-    asked_for: &StoredAsk,
-) -> Result<MembersAnswer, ExitProblem> {
-    let resolved = asked_for.resolved().map_err(ExitProblem::defect)?;
-    let question = asked(CommandPart::Own);
-    let by = By {
-        actor: Actor::Engine,
-        reason: Text::new("a host for a custom resource"),
-    };
-    let choice = Choice {
-        holder,
-        id,
-        asked: &question,
-        by,
-        resolved: &resolved,
-        records: true,
-    };
-    let chosen = Box::pin(choice.made()).await?.into_iter().next();
-    let chosen = chosen.ok_or_else(|| ExitProblem::defect("no host was chosen"))?;
-    let journal = choose::journal_of_host(holder, &chosen.host).await?;
-    let part = asked(CommandPart::ResourcePlaced(PlacedResource { uid, chosen }));
-    Box::pin(choose::hand_over(holder, id, journal, &part)).await
-}
-
-/// Has the operator of this journal record what was placed on one of its hosts.
-pub(super) async fn take_over(holder: &JournalHolder, placed: &PlacedResource) -> MembersAnswer {
-    let refused = match &holder.placed {
-        Some(placements) => placements.recorded(placed.uid, placed.chosen.clone()).await,
-        None => Err(not_recorded(
-            "this process of the set serves no cluster: start all of them with --kube",
-        )),
-    };
-    MembersAnswer {
-        refused: refused.err().into_iter().collect(),
-    }
-}
-
-fn not_recorded(why: &str) -> Failure {
+pub(super) fn not_recorded(why: &str) -> Failure {
     Failure::new(FailureClass::Transient, "VSI0769", why)
 }
 
@@ -118,14 +29,14 @@ struct Waiting {
 }
 
 /// Hosts that were chosen for resources and that the operator of a journal is to take.
-pub(super) struct PlacedResources {
+pub(in crate::shards) struct PlacedResources {
     waiting: Mutex<BTreeMap<Uuid, Waiting>>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
 impl PlacedResources {
     /// With what has the operator look.
-    pub(super) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
+    pub(in crate::shards) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             waiting: Mutex::default(),
             wake: Box::new(wake),
@@ -134,7 +45,7 @@ impl PlacedResources {
 
     /// What became of one, once the operator says it. Cancel safe: the operator may take it or not, and the request that
     /// asks for it is asked again.
-    async fn recorded(&self, uid: Uuid, chosen: ChosenHost) -> Outcome {
+    pub(super) async fn recorded(&self, uid: Uuid, chosen: ChosenHost) -> Outcome {
         let (told, mut outcome) = oneshot::channel();
         let waiting = Waiting {
             chosen,
@@ -169,7 +80,7 @@ impl PlacedResources {
     }
 
     /// What a pass of the operator is to record.
-    pub(super) fn take(&self) -> BTreeMap<Uuid, ChosenHost> {
+    pub(in crate::shards) fn take(&self) -> BTreeMap<Uuid, ChosenHost> {
         let take = |(uid, one): (&Uuid, &mut Waiting)| {
             one.is_taken = true;
             (*uid, one.chosen.clone())
@@ -178,7 +89,7 @@ impl PlacedResources {
     }
 
     /// What became of one in that pass; none where it is not known yet.
-    pub(super) fn settle(&self, uid: Uuid, outcome: Option<Outcome>) {
+    pub(in crate::shards) fn settle(&self, uid: Uuid, outcome: Option<Outcome>) {
         self.with(|all| match outcome {
             Some(outcome) => {
                 if let Some(one) = all.remove(&uid) {
@@ -201,6 +112,8 @@ impl PlacedResources {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     fn chosen() -> ChosenHost {

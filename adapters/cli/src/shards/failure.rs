@@ -1,0 +1,25 @@
+//! Problems of this side, as fleets and operators are told of them.
+
+use vsiflow_engine::model::{Failure, FailureClass};
+use vsiflow_postgres::PostgresError;
+use vsiflow_workflows::fleet::FleetError;
+
+use crate::{compose::elsewhere, exit::ExitProblem};
+
+/// The database does not answer.
+pub(super) fn unanswered(error: PostgresError) -> FleetError {
+    failed(&elsewhere::problem(error))
+}
+
+/// A problem as whoever asked for something is told of it.
+pub(super) fn failed(problem: &ExitProblem) -> FleetError {
+    FleetError::from(failure_of(problem))
+}
+
+/// A problem as a pool or a resource is told of it.
+pub(super) fn failure_of(problem: &ExitProblem) -> Failure {
+    Failure::new(FailureClass::Blocked, &problem.code, &problem.message)
+        .of_object(&problem.object)
+        .on_host(&problem.host)
+        .with_remedy(&problem.remedy)
+}
