@@ -1,5 +1,7 @@
 //! The journal on a disk as its users see it.
 
+use std::time::Duration;
+
 use futures::future::{join_all, poll_immediate};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
@@ -157,6 +159,30 @@ async fn a_log_that_is_only_read_tells_of_all_streams() {
         bytes[15] = 1;
         std::fs::write(&table, bytes).unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_is_archived_while_its_table_is_written_down() {
+    let disk = SimDisk::new();
+    let journal = on(&disk);
+    // The keeper gives its table a name while that of the archive is written.
+    disk.on_sync(|_| {
+        let is_keeper = std::thread::current().name() == Some("log-keeper");
+        std::thread::sleep(Duration::from_millis(if is_keeper { 60 } else { 40 }));
+        Ok(())
+    });
+    for round in 0..3 {
+        let appended = journal.append(vec![append(&stream(1), round, 1)]).await;
+        appended.unwrap();
+        let done = journal.archive(Timestamp(2)).await;
+        assert_eq!(done.unwrap().segments, 1, "round {round}");
+    }
+    journal.close().await;
+    let names = |folder: &str| disk.list(folder).unwrap().len();
+    assert_eq!(names("archive"), 6, "each has its table");
+    assert_eq!(names("log"), 1, "{:?}", disk.list("log"));
+    let read = on(&disk);
+    assert_eq!(read.read_all(0, 99).await.unwrap().len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

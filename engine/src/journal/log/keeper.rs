@@ -17,6 +17,8 @@ use crate::{journal::JournalError, permit::Permit};
 
 /// The name of the room for the next segment.
 pub(super) const NEXT: &str = "segment.next";
+/// A table before it has its name.
+const TABLE: &str = "table.part";
 /// How often room is tried to be had again.
 const AGAIN: Duration = Duration::from_millis(200);
 /// Zeros are written in pieces of so many bytes.
@@ -153,10 +155,14 @@ fn next(desk: &Desk) -> Option<(Option<u64>, Vec<Arc<Segment>>)> {
 }
 
 fn write_down(disk: &dyn LogDisk, segment: &Segment) {
+    let is_moved = segment.is_moved();
+    if *is_moved {
+        return;
+    }
     let Some(table) = segment.finish() else {
         return;
     };
-    match write_table(disk, segment, &table) {
+    match write_table(disk, (segment, TABLE), &table) {
         Ok(()) => segment.forget_table(),
         // It is made again from the segment.
         Err(error) => tracing::warn!(%error, segment = segment.name, "its table was not written"),

@@ -11,6 +11,9 @@ use super::{
 };
 use crate::journal::{JournalError, Offset};
 
+/// A table in the archive before it has its name. The log's keeper writes others at the same time.
+const TABLE: &str = "archive.table.part";
+
 impl Segment {
     /// The name without its folder.
     pub(in crate::journal) fn file_name(&self) -> &str {
@@ -71,8 +74,11 @@ pub(in crate::journal) fn moved(
     let table = shared.with_table(segment, |table| Ok(table.clone()))?;
     let there = Segment::full(segment.header.clone(), name, size, source, None);
     let failed = |e: std::io::Error| storage(&there.name, &e);
-    write_table(&*shared.disk, &there, &table).map_err(failed)?;
+    write_table(&*shared.disk, (&there, TABLE), &table).map_err(failed)?;
     shared.replace_segment(Arc::new(there));
+    // The log's keeper may be writing its table just now.
+    let mut is_moved = segment.is_moved();
+    *is_moved = true;
     let gone = [segment.name.clone(), segment.table_name()];
     for segment_name in &gone {
         shared

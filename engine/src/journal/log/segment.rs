@@ -3,7 +3,7 @@
 use std::{
     io,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -74,6 +74,8 @@ pub(in crate::journal) struct Segment {
     source: Arc<dyn SegmentSource>,
     /// Where its events end; of the newest, where they ended when it was opened.
     slot: RwLock<SegmentSlot>,
+    /// Whether it is elsewhere by now. Held while its table is written into the log, or both are removed from there.
+    is_moved: Mutex<bool>,
 }
 
 impl Segment {
@@ -91,6 +93,7 @@ impl Segment {
             size: size.into(),
             source: Arc::new(file),
             slot: RwLock::new(SegmentSlot::Growing(Box::new(table))),
+            is_moved: Mutex::default(),
         }
     }
 
@@ -111,6 +114,7 @@ impl Segment {
             size: size.into(),
             source,
             slot: RwLock::new(slot),
+            is_moved: Mutex::default(),
         }
     }
 
@@ -203,6 +207,11 @@ impl Segment {
         }
     }
 
+    /// Whether it is elsewhere by now; as long as this is held, it stays so.
+    pub(super) fn is_moved(&self) -> MutexGuard<'_, bool> {
+        self.is_moved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The table of a segment that nothing more is appended to.
     pub(super) fn set_table(&mut self, table: SegmentTable) {
         self.slot = RwLock::new(SegmentSlot::Whole(Arc::new(table)));
@@ -259,13 +268,14 @@ pub(super) fn read_head(disk: &dyn LogDisk, name: &str) -> Option<SegmentTable> 
     SegmentTable::decode_head(&read_all(&*file).ok()?)
 }
 
-/// Writes a table; it is in its place whole or not at all.
+/// Writes a table; it is in its place whole or not at all. `part` is what it is called before, which nobody else calls
+/// anything meanwhile.
 pub(super) fn write_table(
     disk: &dyn LogDisk,
-    segment: &Segment,
+    (segment, part): (&Segment, &str),
     table: &SegmentTable,
 ) -> io::Result<()> {
-    let (name, part) = (segment.table_name(), "table.part");
+    let name = segment.table_name();
     disk.remove(part)?;
     let file = disk.create(part)?;
     file.write_at(&table.encode(), 0)?;
