@@ -188,7 +188,7 @@ impl Controller {
         let claims = self.claims(&all).await;
         let mut translation = self.translate(&claims.without(&all)).await;
         self.gets_on();
-        let candidates = choices::candidates(&translation);
+        let candidates = self.candidates(&translation);
         let chosen = self.chosen();
         let all = match self.keep_own(all, &mut translation, &chosen).await {
             Ok(all) => all,

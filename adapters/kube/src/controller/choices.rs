@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
 use tokio::time::Instant;
 use uuid::Uuid;
 use vsiflow_engine::{
@@ -26,12 +25,7 @@ use super::{
     apply::{ApplyRequest, host_bytes},
     by,
 };
-use crate::{
-    FIELD_MANAGER,
-    resource::Resource,
-    share::{JournalShare, StillAsked},
-    translate::Translation,
-};
+use crate::{FIELD_MANAGER, resource::Resource, share::JournalShare, translate::Translation};
 
 /// VSIs that hosts are chosen for at the same time: documents of people wait for theirs beside them.
 const AT_ONCE: usize = 16;
@@ -43,7 +37,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// What journal 0 asked for.
 #[derive(Default)]
 pub(super) struct HostChoices {
-    /// Of which it is known that nothing is under way, unless this process asked it.
+    /// Of which nothing is under way but what is open.
     idle: BTreeSet<Uuid>,
     /// What was asked and is not answered, with its namespace.
     open: BTreeMap<Uuid, String>,
@@ -127,7 +121,7 @@ impl Controller {
         }
     }
 
-    /// Whether journal 0 has nothing to do for a VSI without a host, as it is being chosen or was recorded elsewhere.
+    /// Whether a host is being chosen for a VSI that has none.
     pub(super) async fn is_being_chosen(
         &mut self,
         share: &dyn JournalShare,
@@ -194,11 +188,26 @@ impl Controller {
                     self.refused.remove(&wish.uid);
                     asked.insert(wish.uid);
                 }
-                Err(error) => self.note_refusal(wish.uid, print, *error.failure),
+                Err(error) => {
+                    // It may have been asked all the same.
+                    self.choices.idle.remove(&wish.uid);
+                    self.note_refusal(wish.uid, print, *error.failure);
+                }
             }
             self.desk.dirty_uid(&wish.uid);
         }
         asked
+    }
+
+    /// The hosts that one may be chosen of, for whatever resource.
+    pub(super) fn candidates(&self, translation: &Translation) -> BTreeSet<String> {
+        if self.share.is_none() {
+            return BTreeSet::new();
+        }
+        let vsis = translation.vsis.values().filter(|vsi| is_open(vsi));
+        let hosts = vsis.flat_map(|vsi| vsi.desired.possible_hosts());
+        let hosts = hosts.filter(|host| !host.is_empty());
+        hosts.map(str::to_owned).collect()
     }
 
     /// Has the journal know those of its hosts that one may be chosen of: it says what they have when it is asked.
@@ -207,9 +216,6 @@ impl Controller {
         candidates: &BTreeSet<String>,
         translation: &Translation,
     ) {
-        let Some(share) = self.share.clone() else {
-            return;
-        };
         self.choices
             .hosts
             .retain(|host, _| candidates.contains(host));
@@ -229,7 +235,7 @@ impl Controller {
                 ..Resolved::default()
             };
             let by = by(FIELD_MANAGER, "a host that VSIs may be placed on");
-            match share.apply(resolved, by, &NothingNew).await {
+            match self.record(resolved, by).await {
                 Ok(()) => _ = self.choices.hosts.insert(host.clone(), print),
                 Err(error) => {
                     self.unfinished = true;
@@ -238,24 +244,6 @@ impl Controller {
             }
         }
     }
-}
-
-/// Settings of a host are of no resource that could be gone.
-struct NothingNew;
-
-#[async_trait]
-impl StillAsked for NothingNew {
-    async fn check(&self) -> Result<(), FleetError> {
-        Ok(())
-    }
-}
-
-/// The hosts that one may be chosen of, for whatever resource.
-pub(super) fn candidates(translation: &Translation) -> BTreeSet<String> {
-    let vsis = translation.vsis.values().filter(|vsi| is_open(vsi));
-    let hosts = vsis.flat_map(|vsi| vsi.desired.possible_hosts());
-    let hosts = hosts.filter(|host| !host.is_empty());
-    hosts.map(str::to_owned).collect()
 }
 
 /// What is asked: nothing in it is secret.

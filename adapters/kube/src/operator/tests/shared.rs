@@ -1,6 +1,8 @@
 //! One cluster that the journals of a set share: each resource is served by one of them, and nobody lets go of what another
 //! one has.
 
+mod choices;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -60,6 +62,8 @@ struct Set {
     outcomes: Mutex<BTreeMap<Uuid, Result<(), Failure>>>,
     /// How often a host was chosen.
     choices: Mutex<usize>,
+    /// Whether the next time that one is, nobody hears of it.
+    is_unheard: AtomicBool,
     /// Done once names are claimed, before it is asked whether something is still there.
     before_check: Mutex<Option<BeforeCheck>>,
 }
@@ -188,6 +192,13 @@ impl JournalShare for Share {
         self.set.placed.lock().unwrap().insert(uid, chosen);
         *self.set.choices.lock().unwrap() += 1;
         self.watched.wake();
+        if self.set.is_unheard.swap(false, Ordering::Relaxed) {
+            let failure = Failure::new(FailureClass::Transient, "VSI0831", "it does not answer");
+            return Err(FleetError {
+                kind: ErrorKind::Blocked,
+                failure: Box::new(failure),
+            });
+        }
         Ok(())
     }
 
@@ -354,15 +365,13 @@ impl SharedRig {
         }
     }
 
-    async fn until_placed(&self, name: &str) {
-        let what = format!("{name} is ready");
-        let is_ready = || self.condition(SERVERS, name, "Ready")["status"] == "True";
-        self.until(&what, is_ready).await;
+    async fn until_ready(&self, name: &str) {
+        self.until_ready_as(VSIS, name).await;
     }
 
-    async fn until_ready(&self, name: &str) {
+    async fn until_ready_as(&self, resource: &str, name: &str) {
         let what = format!("{name} is ready");
-        let is_ready = || self.condition(VSIS, name, "Ready")["status"] == "True";
+        let is_ready = || self.condition(resource, name, "Ready")["status"] == "True";
         self.until(&what, is_ready).await;
     }
 
@@ -585,118 +594,4 @@ async fn disks_go_to_the_journal_of_their_host_and_stay_with_their_vsi() {
     rig.until("both are gone", || rig.server.get(DISKS, "data").is_none())
         .await;
     assert!(!knows(1));
-}
-
-/// A VSI on one of both hosts.
-fn anywhere(more: Value) -> Value {
-    let mut spec = json!({
-        "imageURL": "http://images.lab.test:8080/debian-12.qcow2",
-        "guest": {"type": "none"},
-        "targetSelector": {"matchLabels": {"fleet": "blue"}},
-        "placement": {"spread": {"over": "host"}},
-    });
-    let all = spec.as_object_mut().unwrap();
-    all.extend(more.as_object().cloned().unwrap_or_default());
-    json!({ "spec": spec })
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_host_is_chosen_over_all_journals_and_its_journal_has_the_vsi() {
-    let mut rig = SharedRig::new().await;
-    rig.server
-        .apply(SERVERS, "web", uid(1), anywhere(json!({})));
-    rig.until_placed("web").await;
-    assert_eq!(rig.known_in(1), [1]);
-    assert!(rig.has_finalizer(SERVERS, "web"));
-    let server = rig.server.clone();
-    let status = || server.get(SERVERS, "web").unwrap()["status"].clone();
-    let before = status();
-    assert!(before["host"].as_str().unwrap().contains("lpar1"));
-
-    rig.hand_over(1).await;
-    tokio::time::sleep(Duration::from_secs(120)).await;
-    assert_eq!(status(), before, "nobody tells anything else of it");
-    assert_eq!(*rig.set.choices.lock().unwrap(), 1, "nor chooses again");
-
-    rig.server.delete(SERVERS, "web");
-    rig.until("it is gone", || rig.server.get(SERVERS, "web").is_none())
-        .await;
-    let vsi = vsi_entity(uid(1)).unwrap();
-    let fleet = &rig.journals[1].fleet;
-    assert_eq!(fleet.knowledge(&vsi), EntityPresence::Gone);
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_host_is_chosen_anew_while_one_is_being_chosen() {
-    let rig = SharedRig::new().await;
-    rig.set.is_held_back.store(true, Ordering::Relaxed);
-    rig.server
-        .apply(SERVERS, "web", uid(1), anywhere(json!({})));
-    rig.until("a host was chosen", || *rig.set.choices.lock().unwrap() > 0)
-        .await;
-    tokio::time::sleep(Duration::from_secs(300)).await;
-    assert!(rig.known_in(1).is_empty());
-    rig.set.is_held_back.store(false, Ordering::Relaxed);
-    rig.watched.wake();
-    rig.until_placed("web").await;
-    assert_eq!(*rig.set.choices.lock().unwrap(), 1);
-}
-
-/// Nobody can say so in its status.
-#[tokio::test(start_paused = true)]
-async fn no_host_is_chosen_anew_for_what_another_journal_has() {
-    let rig = SharedRig::new().await;
-    rig.server
-        .fail(fault(&["PATCH", "/web/status"], 500, usize::MAX));
-    rig.server
-        .apply(SERVERS, "web", uid(1), anywhere(json!({})));
-    rig.until("it is recorded", || rig.known_in(1) == [1]).await;
-    tokio::time::sleep(Duration::from_secs(300)).await;
-    assert_eq!(*rig.set.choices.lock().unwrap(), 1);
-    rig.server.heal();
-    rig.until_placed("web").await;
-}
-
-/// Where its data disk is, and nowhere else.
-#[tokio::test(start_paused = true)]
-async fn what_has_a_data_disk_is_placed_where_that_is() {
-    let rig = SharedRig::new().await;
-    let disk = json!({
-        "metadata": {"labels": {"disk": "data"}},
-        "spec": {"size": 1 << 20, "targetSelector": {"matchLabels": {"config": "lpar0"}}},
-    });
-    rig.server.apply(DISKS, "data", uid(2), disk);
-    let select = json!({"diskSelector": {"matchLabels": {"disk": "data"}}});
-    rig.server.apply(SERVERS, "web", uid(1), anywhere(select));
-    rig.until_placed("web").await;
-    assert_eq!(rig.known_in(1), [0]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_the_hosts_journal_does_not_take_says_why() {
-    let rig = SharedRig::new().await;
-    rig.server
-        .fail(fault(&["GET", "/virtualservers/web"], 500, usize::MAX));
-    rig.server
-        .apply(SERVERS, "web", uid(1), anywhere(json!({})));
-    rig.until_refused(SERVERS, "web", "VSI0769").await;
-    assert!(rig.known_in(1).is_empty());
-    rig.server.heal();
-    rig.until_placed("web").await;
-    assert_eq!(rig.known_in(1), [1]);
-    assert!(*rig.set.choices.lock().unwrap() > 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_is_deleted_while_its_host_is_chosen_is_not_recorded() {
-    let rig = SharedRig::new().await;
-    let server = rig.server.clone();
-    let deletes = move || server.delete(SERVERS, "web");
-    *rig.set.before_check.lock().unwrap() = Some(Box::new(deletes));
-    rig.server
-        .apply(SERVERS, "web", uid(1), anywhere(json!({})));
-    let is_gone = || rig.server.get(SERVERS, "web").is_none();
-    let was_chosen = || *rig.set.choices.lock().unwrap() > 0;
-    rig.until("it is gone", || was_chosen() && is_gone()).await;
-    assert!(rig.known_in(1).is_empty());
 }
