@@ -12,7 +12,7 @@ use crate::{
     args::{Common, EventFilter, HistoryFormat},
     compose::{self, App},
     daemon,
-    exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
+    exit::{CommandOutcome, ExitProblem, IN_USE},
     output::{self, table},
     shards::SetPlace,
 };
@@ -283,15 +283,15 @@ pub(super) async fn follow_set(
     output: Option<HistoryFormat>,
 ) -> CommandOutcome {
     let members = place.members(common);
-    let (mut from, mut first) = (vec![0; members.len()], true);
-    // What is new is shown to the last line.
-    for most in std::iter::once(tail).chain(std::iter::repeat(0)) {
+    let (mut from, mut first, mut most) = (vec![0; members.len()], true, tail);
+    loop {
         let lines = of_members(&members, filter, (&mut from, most)).await?;
         print(output, &lines, first && !lines.is_empty())?;
         first &= lines.is_empty();
+        // What is new is shown to the last line.
+        most = 0;
         tokio::time::sleep(POLL_OF_SET).await;
     }
-    Ok(Exit::Done)
 }
 
 /// The command line that asks the holder of the state directory for the same.

@@ -182,6 +182,11 @@ impl ClusterShare {
         elsewhere.unwrap_or_else(PoisonError::into_inner)
     }
 
+    async fn refuse_limited(&self, resolved: &Resolved) -> Result<(), FleetError> {
+        let limited = own::refuse_limited(&self.holder.app, &own::namespaces(resolved)).await;
+        limited.map_err(|problem| failed(&problem))
+    }
+
     fn asking(&self) -> AskingJournal<'_> {
         AskingJournal {
             set: self.holder.shard.set(),
@@ -257,8 +262,7 @@ impl JournalShare for ClusterShare {
         by: By,
         still: &dyn StillAsked,
     ) -> Result<(), FleetError> {
-        let limited = own::refuse_limited(&self.holder.app, &own::namespaces(&resolved)).await;
-        limited.map_err(|problem| failed(&problem))?;
+        self.refuse_limited(&resolved).await?;
         let check = async { still.check().await.map_err(ExitProblem::from) };
         let applied = own::apply_if(&self.holder.app, &self.holder.common, resolved, by, check);
         let applied = Box::pin(applied).await;
@@ -266,8 +270,7 @@ impl JournalShare for ClusterShare {
     }
 
     async fn choose(&self, uid: Uuid, resolved: &Resolved) -> Result<(), FleetError> {
-        let limited = own::refuse_limited(&self.holder.app, &own::namespaces(resolved)).await;
-        limited.map_err(|problem| failed(&problem))?;
+        self.refuse_limited(resolved).await?;
         let part = placed::question(uid, resolved.clone());
         self.asks.ask(self.asking(), uid, part).await
     }

@@ -114,6 +114,8 @@ impl PlacedResources {
 mod tests {
     use std::sync::Arc;
 
+    use tokio::task::JoinHandle;
+
     use super::*;
 
     fn chosen() -> ChosenHost {
@@ -125,12 +127,18 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_the_operator_says_is_the_answer() {
+    /// One that is asked for.
+    async fn asked() -> (Arc<PlacedResources>, JoinHandle<Outcome>) {
         let placed = Arc::new(PlacedResources::new(|| {}));
         let asking = placed.clone();
         let asked = tokio::spawn(async move { asking.recorded(Uuid::nil(), chosen()).await });
         tokio::task::yield_now().await;
+        (placed, asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_operator_says_is_the_answer() {
+        let (placed, asked) = asked().await;
         assert_eq!(placed.take().len(), 1);
         placed.settle(Uuid::nil(), None);
         assert_eq!(placed.take().len(), 1, "it is not known yet");
@@ -150,10 +158,7 @@ mod tests {
     /// Or a host's room would be given away that is being taken.
     #[tokio::test(start_paused = true)]
     async fn what_a_pass_has_is_waited_for() {
-        let placed = Arc::new(PlacedResources::new(|| {}));
-        let asking = placed.clone();
-        let asked = tokio::spawn(async move { asking.recorded(Uuid::nil(), chosen()).await });
-        tokio::task::yield_now().await;
+        let (placed, asked) = asked().await;
         placed.take();
         tokio::time::sleep(PATIENCE * 3).await;
         assert!(!asked.is_finished());
