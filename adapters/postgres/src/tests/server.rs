@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
 /// Where Debian, Fedora and others put it.
 const PLACES: &[&str] = &["/usr/lib/postgresql", "/usr/pgsql", "/opt/homebrew"];
@@ -20,6 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The server; ends with this value, and with the thread that started it.
 pub(super) struct Server {
     dir: TempDir,
+    /// Not in its folder: there may be no room for it.
+    log: NamedTempFile,
     bin: PathBuf,
     user: Option<(u32, u32)>,
     child: Option<Child>,
@@ -67,6 +69,7 @@ impl Server {
             bin: programs(),
             user: user(),
             dir,
+            log: NamedTempFile::new().unwrap(),
             child: None,
             settings: settings.to_vec(),
         };
@@ -209,9 +212,8 @@ impl Server {
             command.args(["-c", setting]);
         }
         let log = std::fs::File::options()
-            .create(true)
             .append(true)
-            .open(self.dir.path().join("log"))
+            .open(self.log.path())
             .unwrap();
         command
             .stdout(Stdio::null())
@@ -246,7 +248,7 @@ impl Server {
 
     /// What it logged.
     pub(super) fn log(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default()
+        std::fs::read_to_string(self.log.path()).unwrap_or_default()
     }
 
     /// Ends it as a crash does: nothing is written out.
