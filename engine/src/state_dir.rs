@@ -24,7 +24,7 @@ mod lock;
 mod rebuilding;
 mod repair;
 
-pub use beside::JournalElsewhere;
+pub use beside::{BESIDE_SEVERAL, JournalElsewhere};
 pub use error::StateDirError;
 pub use lock::Holder;
 pub use rebuilding::Rebuilding;

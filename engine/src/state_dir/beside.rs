@@ -8,6 +8,8 @@ use crate::{files, lease::Lease, room::Room};
 
 /// Names the journal that the folder stands beside.
 const JOURNAL: &str = "JOURNAL";
+/// The folder of those that stand beside the journals of a set, by their numbers.
+pub const BESIDE_SEVERAL: &str = "journals";
 
 /// What a journal that is kept elsewhere says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,9 +80,12 @@ impl StateDir {
     }
 }
 
-/// Whether a folder stands beside a journal that is kept elsewhere.
+/// Whether a folder stands beside a journal that is kept elsewhere, or beside several.
 pub(super) fn is_beside(path: &Path) -> bool {
-    path.join(JOURNAL).is_file()
+    let is_one = |folder: &Path| folder.join(JOURNAL).is_file();
+    let several = std::fs::read_dir(path.join(BESIDE_SEVERAL));
+    let mut several = several.into_iter().flatten().flatten();
+    is_one(path) || several.any(|entry| is_one(&entry.path()))
 }
 
 fn check(path: &Path, journal: &JournalElsewhere) -> Result<(), StateDirError> {
@@ -124,6 +129,16 @@ mod tests {
             assert!(matches!(refused, Err(StateDirError::OwnJournal { .. })));
         }
         let alone = StateDir::open_anywhere(&path);
+        assert!(matches!(alone, Err(StateDirError::OwnJournal { .. })));
+    }
+
+    #[test]
+    fn a_folder_with_those_beside_several_journals_is_no_state_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let one = dir.path().join(BESIDE_SEVERAL).join("2");
+        std::fs::create_dir_all(&one).unwrap();
+        drop(StateDir::beside(&one, &journal("A")).unwrap());
+        let alone = StateDir::open_anywhere(dir.path());
         assert!(matches!(alone, Err(StateDirError::OwnJournal { .. })));
     }
 
