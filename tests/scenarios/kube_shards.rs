@@ -130,6 +130,60 @@ fn kube_shards_a_host_is_chosen_over_all_journals() {
     drop((first, second));
 }
 
+/// A quota of the number of VSIs.
+fn quota(vsis: u32) -> String {
+    format!(
+        "---\napiVersion: vsiflow.io/v1\nkind: VirtualServerQuota\nmetadata: {{name: all}}\n\
+         spec: {{hard: {{vsis: {vsis}}}}}\n"
+    )
+}
+
+fn is_used(cluster: &Cluster, vsis: u32) -> bool {
+    let status = &cluster.get("virtualserverquota/all")["status"];
+    status["used"]["vsis"] == vsis.to_string()
+}
+
+#[test]
+fn kube_shards_quotas_hold_over_all_journals() {
+    let Some(cluster) = Cluster::enter() else {
+        return;
+    };
+    let site = Site::with(Vsiflow::simulated());
+    let mut first = process(&site, &cluster);
+    assert!(first.reaches("serving journal 3", 120), "{}", first.told());
+    let second = process(&site, &cluster);
+    site.comes_to(4, 2);
+    cluster.apply(quota(1));
+    cluster.until("the quota is recorded", 60, || is_used(&cluster, 0));
+    cluster.apply(Vsi::named("a"));
+    cluster.until("a is ready", 120, || {
+        cluster.condition("vsi/a", "Ready") == "True"
+    });
+    cluster.until("it is counted", 90, || is_used(&cluster, 1));
+    cluster.apply(Vsi::named("b"));
+    cluster.until("the quota refuses b", 60, || {
+        cluster.get("vsi/b")["status"]
+            .to_string()
+            .contains("VSI0738")
+    });
+    let place = format!("  name: c\n  namespace: {}\n", cluster.namespace());
+    let document = Vsi::named("c").to_string().replace("  name: c\n", &place);
+    site.apply(&document, &[]).exits(4).says("VSI0738");
+    assert_eq!(site.vsiflow.sim().domains().len(), 1);
+
+    cluster.apply(quota(2));
+    cluster.until("b is ready", 120, || {
+        cluster.condition("vsi/b", "Ready") == "True"
+    });
+    let delete = ["delete", "virtualserverquota/all", "--timeout=60s"];
+    cluster.kubectl(&delete).exits(0);
+    cluster.apply(Vsi::named("c"));
+    cluster.until("c is ready", 120, || {
+        cluster.condition("vsi/c", "Ready") == "True"
+    });
+    drop((first, second));
+}
+
 #[test]
 fn kube_shards_options_of_a_process_with_all_journals_are_refused() {
     let Some(cluster) = Cluster::enter() else {

@@ -5,10 +5,11 @@
 //! the same result: finalizers are set before the fleet hears of a resource, applying the same
 //! twice changes nothing, and a deletion is asked for again until the fleet says that it is done.
 
+mod admission;
 mod adopt;
 mod apply;
 mod approve;
-mod choices;
+mod decisions;
 mod finalizers;
 mod live;
 mod members;
@@ -39,7 +40,9 @@ use vsiflow_workflows::{
 };
 
 pub use self::adopt::LostJournal;
-use self::{apply::ApplyRequest, choices::HostChoices, members::MemberClaims};
+use self::{
+    admission::AdmissionPass, apply::ApplyRequest, decisions::Decisions, members::MemberClaims,
+};
 use crate::{
     api::{self, CallError},
     health::Health,
@@ -90,8 +93,10 @@ pub(crate) struct Controller {
     lost: LostJournal,
     /// The other journals, where the cluster is shared with them.
     share: Option<Arc<dyn JournalShare>>,
-    /// Hosts that are chosen over all of them.
-    choices: HostChoices,
+    /// What is decided over all of them.
+    decisions: Decisions,
+    /// What quotas leave to journal 0 in this pass.
+    admission: AdmissionPass,
     /// Whether the fleet was given every secret that was listed.
     delivered: Arc<watch::Sender<bool>>,
     begun: Instant,
@@ -128,7 +133,8 @@ impl Controller {
             shown: BTreeMap::new(),
             lost,
             share: None,
-            choices: HostChoices::default(),
+            decisions: Decisions::default(),
+            admission: AdmissionPass::default(),
             delivered,
             begun: Instant::now(),
             unfinished: false,
@@ -161,7 +167,7 @@ impl Controller {
         // Everything may have been listed already.
         changes.mark_changed();
         loop {
-            let again = if self.choices.is_waiting() {
+            let again = if self.decisions.is_waiting() {
                 CHOSEN
             } else if self.unfinished {
                 AGAIN
@@ -189,12 +195,12 @@ impl Controller {
         let mut translation = self.translate(&claims.without(&all)).await;
         self.gets_on();
         let candidates = self.candidates(&translation);
-        let chosen = self.chosen();
-        let all = match self.keep_own(all, &mut translation, &chosen).await {
+        let decided = self.decided();
+        let all = match self.keep_own(all, &mut translation, &decided).await {
             Ok(all) => all,
             Err(error) => {
                 self.unfinished = true;
-                self.settle(chosen, &translation);
+                self.settle(decided, &translation);
                 tracing::warn!("what of the cluster is this journal's is not known: {error}");
                 return;
             }
@@ -268,16 +274,16 @@ impl Controller {
             }
         }
         let is_shared = self.share.is_some();
-        if !is_shared {
-            // Before what they limit.
-            self.give_quotas(&snapshot, &translation).await;
-        }
+        // Before what they limit.
+        self.give_quotas(&snapshot, &translation).await;
         self.give_hosts(&candidates, &translation).await;
-        self.give_disks(&snapshot, &translation).await;
+        let mut lacking = self.give_disks(&snapshot, &translation).await;
         self.adopt(adopted, &translation.rest).await;
         let (open, wishes) = self.open_apart(wishes);
-        self.give(wishes, &snapshot, &translation).await;
+        lacking.extend(self.give(wishes, &snapshot, &translation).await);
         let asked = self.have_chosen(open).await;
+        self.have_admitted(lacking).await;
+        self.decisions.end_pass();
         self.approve(&snapshot).await;
         if !is_shared {
             self.give_snapshots(&snapshot, &translation).await;
@@ -292,7 +298,7 @@ impl Controller {
                 findings.refusal = Some(refused.clone());
             }
         }
-        self.settle(chosen, &translation);
+        self.settle(decided, &translation);
         self.forget(&all);
         // The operator of their host's journal tells of them from now on.
         let asked = all.resources.iter().filter(|one| asked.contains(&one.uid));

@@ -314,6 +314,7 @@ impl Operator {
             written: BTreeMap::new(),
             happenings: sender.clone(),
             served_by: self.served_by.clone(),
+            share: self.share.clone(),
             quotas: BTreeMap::new(),
             counted_at: None,
         };

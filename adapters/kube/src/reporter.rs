@@ -27,6 +27,7 @@ use crate::{
     report,
     resource::{Resource, ResourceKey},
     resource_cache::ResourceCache,
+    share::JournalShare,
     status_queue::{Hold, StatusFindings, StatusQueue},
 };
 
@@ -58,6 +59,8 @@ pub(crate) struct Reporter {
     pub(crate) happenings: mpsc::Sender<EventNote>,
     /// The Lease of this process, where it has one.
     pub(crate) served_by: Option<String>,
+    /// The other journals, where the cluster is shared with them.
+    pub(crate) share: Option<Arc<dyn JournalShare>>,
     /// The quotas as they were counted last, by namespace and name, and when that was.
     pub(crate) quotas: BTreeMap<(String, String), QuotaObject>,
     pub(crate) counted_at: Option<Instant>,
@@ -78,6 +81,8 @@ impl Reporter {
     pub(crate) async fn run(mut self) {
         let mut networks = tokio::time::interval(NETWORKS_EVERY);
         networks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut quotas = tokio::time::interval(quotas::OVER_JOURNALS_EVERY);
+        quotas.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = self.desk.dirtied.notified() => {}
@@ -85,6 +90,7 @@ impl Reporter {
                     self.desk.dirty_kind(ResourceKind::NetworkRef);
                     self.desk.dirty_kind(ResourceKind::DataDiskRef);
                 }
+                _ = quotas.tick() => self.count_again(),
             }
             tokio::time::sleep(GATHER).await;
             let mut keys = self.desk.take();

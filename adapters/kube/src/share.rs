@@ -15,6 +15,8 @@
 //!   deletion: one of the two sees the other.
 //! - **A host that was chosen is taken by the operator of its journal**, which translates the resource itself: what its
 //!   namespace may name there, and with which settings, is judged where the host is known.
+//! - **What takes more of a namespace with a quota is admitted by journal 0** before it is recorded, whichever journal
+//!   records it, and no more is recorded than was admitted.
 //!
 //! What this room never does: it asks no database ([`JournalShare`] does), and records nothing.
 
@@ -30,14 +32,14 @@ use vsiflow_engine::{
     model::{EntityId, Failure, FailureClass},
 };
 use vsiflow_workflows::{
-    fleet::{AskStanding, ChosenHost, FleetError},
+    fleet::{AskStanding, ChosenHost, FleetError, QuotaObject, TakenUsage},
     spec::Resolved,
 };
 
 use crate::{kind::ResourceKind, resource::ResourceKey};
 
-/// The journal that speaks for what has no host, and has one chosen.
-const WITHOUT_HOST: u16 = 0;
+/// The journal that has quotas, and speaks for what has no host: it has one chosen.
+pub(crate) const DECIDES: u16 = 0;
 /// The code of what a set of journals does not serve.
 pub(crate) const NOT_SERVED: &str = "VSI0763";
 
@@ -72,37 +74,67 @@ pub trait JournalShare: Debug + Send + Sync {
     async fn may_be_elsewhere(&self, name: &str, entity: &EntityId) -> Result<bool, FleetError>;
 
     /// Records in this journal what resources ask for, once their names are claimed and `still` found nothing against it.
-    /// Cancel safe: what was begun is found by asking again.
+    /// Of the namespaces `admitted` it was seen to that quotas permit it. Cancel safe: what was begun is found by asking
+    /// again.
     ///
     /// # Errors
-    /// As [`Fleet::apply`](vsiflow_workflows::fleet::Fleet::apply) and [`StillAsked::check`]; and where another journal has
-    /// a name.
+    /// As [`Fleet::apply`](vsiflow_workflows::fleet::Fleet::apply) and [`StillAsked::check`]; where another journal has
+    /// a name; and where another namespace has a quota by now.
     async fn apply(
         &self,
         resolved: Resolved,
         by: By,
         still: &dyn StillAsked,
+        admitted: &BTreeSet<String>,
     ) -> Result<(), FleetError>;
 
-    /// Journal 0: has a host chosen over all journals for the one VSI of `resolved`, which has that UID; the operator of the
-    /// host's journal then records it ([`chosen`](Self::chosen)).
-    ///
-    /// # Errors
-    /// When the database does not answer, and where the namespace has a quota.
-    async fn choose(&self, uid: Uuid, resolved: &Resolved) -> Result<(), FleetError>;
-
-    /// Journal 0: what became of that, whichever process asked it. An answer is told once.
+    /// Has journal 0 decide over all journals about the one VSI or data disk of `resolved`, which has that UID: choose a
+    /// host where it has none, and admit what it takes where its namespace has a quota. The operator of the host's journal
+    /// then records it ([`decided`](Self::decided)).
     ///
     /// # Errors
     /// When the database does not answer.
-    async fn choosing(&self, uid: Uuid) -> Result<AskStanding, FleetError>;
+    async fn decide(&self, uid: Uuid, resolved: &Resolved) -> Result<(), FleetError>;
 
-    /// Hosts of this journal that were chosen for VSIs of the cluster, by UID. Each of them is held until
+    /// What became of that, whichever process asked it. An answer is told once.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    async fn deciding(&self, uid: Uuid) -> Result<AskStanding, FleetError>;
+
+    /// What was decided for resources on hosts of this journal, by UID. Each of them is held until
     /// [`settle`](Self::settle) says what became of it in the pass that begins with this.
-    fn chosen(&self) -> BTreeMap<Uuid, ChosenHost>;
+    fn decided(&self) -> BTreeMap<Uuid, ResourceDecision>;
 
     /// What became of one of them: it is recorded, or why not; none where it is not known yet.
     fn settle(&self, uid: Uuid, outcome: Option<Result<(), Failure>>);
+
+    /// Those of these namespaces of which journal 0 has to admit what is to take more: they have quotas, or are about to.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    async fn limited(&self, namespaces: &BTreeSet<String>) -> Result<BTreeSet<String>, FleetError>;
+
+    /// Journal 0: records quotas. From before that on it is asked what their namespaces may take.
+    ///
+    /// # Errors
+    /// As [`Fleet::apply`](vsiflow_workflows::fleet::Fleet::apply), and when the database does not answer.
+    async fn limit(&self, resolved: Resolved, by: By) -> Result<(), FleetError>;
+
+    /// Journal 0: its quotas, with what is taken in all journals.
+    ///
+    /// # Errors
+    /// When a journal does not say what is taken there.
+    async fn quotas(&self) -> Result<Vec<QuotaObject>, FleetError>;
+}
+
+/// What journal 0 decided for a resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResourceDecision {
+    /// Where it is to be.
+    pub host: ChosenHost,
+    /// What it may take.
+    pub admitted: Vec<TakenUsage>,
 }
 
 /// Whether what is about to be recorded is still asked for.
@@ -138,7 +170,7 @@ pub(crate) fn owner(
     }
     // A host that nobody assigned is nobody's yet.
     let home = match host {
-        "" => Some(WITHOUT_HOST),
+        "" => Some(DECIDES),
         host => hosts.get(host).copied(),
     };
     if home == Some(own) {
@@ -174,10 +206,10 @@ pub(crate) fn not_served(key: &ResourceKey, why: &str) -> Failure {
         )
 }
 
-/// Whether resources of a kind concern several journals at once.
+/// Whether resources of a kind concern several journals at once, so that a set does not serve them.
 pub(crate) fn concerns_several(kind: ResourceKind) -> bool {
-    use ResourceKind::{Group, Network, Pool, Quota, Snapshot};
-    matches!(kind, Pool | Group | Network | Quota | Snapshot)
+    use ResourceKind::{Group, Network, Pool, Snapshot};
+    matches!(kind, Pool | Group | Network | Snapshot)
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ pub use pool::over_journals::{
 };
 pub use pool::{PoolMember, PoolMembership, PoolObject, PoolStatus, ShownMember, ShownPool};
 pub use queries::EntityPresence;
-pub use quota::over_journals::{AdmissionRecord, TakenUsage};
+pub use quota::over_journals::{AdmissionRecord, RecordedUsage, TakenUsage, usage_of};
 pub use quota::{QuotaObject, QuotaStatus};
 pub use server_types::ServerTypeObject;
 pub use snapshot::{

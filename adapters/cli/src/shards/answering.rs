@@ -15,9 +15,9 @@ use vsiflow_postgres::shards::requests::{Asked, Lane};
 
 use super::{
     ask::{CommandAnswer, CommandAsked, CommandPart, unreadable},
-    choose, front,
+    choose, decided, front,
     held::JournalHolder,
-    members, own, placed, report,
+    members, own, report,
 };
 use crate::{
     actor,
@@ -118,9 +118,9 @@ async fn answer_to(holder: &Arc<JournalHolder>, asked: Asked) -> Secret {
             text(&Box::pin(members::carry_out::take_over(holder, ask)).await)
         }
         CommandPart::DecideResource(uid, ask) => {
-            text(&Box::pin(placed::decide(holder, &asked.id, (*uid, ask))).await)
+            text(&Box::pin(decided::decide(holder, &asked.id, (*uid, ask))).await)
         }
-        CommandPart::ResourcePlaced(resource) => text(&placed::take_over(holder, resource).await),
+        CommandPart::ResourceDecided(resource) => text(&decided::take_over(holder, resource).await),
         CommandPart::Own
         | CommandPart::Named(_)
         | CommandPart::Decide
@@ -185,7 +185,7 @@ async fn command(holder: &Arc<JournalHolder>, asked: Asked) -> CommandAnswer {
                 | CommandPart::DecideMembers(_)
                 | CommandPart::MembersHandedOver(_)
                 | CommandPart::DecideResource(..)
-                | CommandPart::ResourcePlaced(_) => Ok(refused(unreadable())),
+                | CommandPart::ResourceDecided(_) => Ok(refused(unreadable())),
             }
         };
         let work = work::with_files(given, Box::pin(work));

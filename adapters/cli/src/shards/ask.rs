@@ -19,7 +19,7 @@ use vsiflow_workflows::fleet::{
     ChosenHost, GuestQuestions, JournalReport, MemberQuestions, ReportQuestions,
 };
 
-use super::{members::stored::StoredAsk, placed::stored::PlacedResource, problem};
+use super::{decided::stored::DecidedResource, members::stored::StoredAsk, problem};
 use crate::{
     daemon,
     exit::{Exit, ExitProblem},
@@ -78,7 +78,7 @@ pub(super) enum CommandPart {
     /// Journal 0: a host for the VSI of a custom resource with that UID, chosen over all journals.
     DecideResource(uuid::Uuid, StoredAsk),
     /// To have the operator record that VSI, on a host of its own.
-    ResourcePlaced(PlacedResource),
+    ResourceDecided(DecidedResource),
     /// To ask guests of members, and to record nothing.
     AskGuests(GuestQuestions),
 }
@@ -90,7 +90,7 @@ impl CommandPart {
             | Self::Named(_)
             | Self::HandedOver(_)
             | Self::MembersHandedOver(_)
-            | Self::ResourcePlaced(_) => Lane::Command,
+            | Self::ResourceDecided(_) => Lane::Command,
             Self::Decide | Self::DecideMembers(_) | Self::DecideResource(..) => Lane::Decision,
             Self::Report(_) | Self::ReportMembers(_) | Self::AskGuests(_) => Lane::Report,
         }

@@ -4,8 +4,8 @@
 //! serves the journal's share (`vsiflow_kube::share` says which that is). What belongs to whom is asked of the
 //! database; whether another journal knows something, of that journal's records.
 //!
-//! What this room never does: it records nothing past the claims on names, and takes nothing from a namespace's quota,
-//! which journal 0 holds to for documents alone.
+//! What this room never does: it records nothing past the claims on names, and nothing that takes more of a namespace's
+//! quota without journal 0.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,19 +21,20 @@ use vsiflow_engine::{
 };
 use vsiflow_kube::{
     Operator, OperatorEnd, WatchedCluster,
-    share::{JournalShare, StillAsked},
+    share::{JournalShare, ResourceDecision, StillAsked},
 };
 use vsiflow_workflows::{
-    fleet::{AskStanding, ChosenHost, EntityPresence, FleetError},
+    fleet::{AskStanding, EntityPresence, FleetError, QuotaObject},
     spec::Resolved,
 };
 
 use super::{
+    choose,
+    decided::{self, waiting::DecidedResources},
     failure::{failed, unanswered},
     held::JournalHolder,
     object_asks::{AskingJournal, ObjectAsks},
     own,
-    placed::{self, waiting::PlacedResources},
 };
 use crate::{
     args::{ClusterArgs, Common, LostJournalPolicy},
@@ -84,10 +85,10 @@ impl SharedCluster {
         ended(self.watched.watch().await).await
     }
 
-    /// Where hosts are put that were chosen for its resources, for the operator of one journal.
-    pub(super) fn placed(&self) -> Arc<PlacedResources> {
+    /// Where it is put what was decided of its resources, for the operator of one journal.
+    pub(super) fn decided(&self) -> Arc<DecidedResources> {
         let watched = self.watched.clone();
-        Arc::new(PlacedResources::new(move || watched.wake()))
+        Arc::new(DecidedResources::new(move || watched.wake()))
     }
 
     /// Serves the share of a journal that this process holds.
@@ -182,11 +183,6 @@ impl ClusterShare {
         elsewhere.unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn refuse_limited(&self, resolved: &Resolved) -> Result<(), FleetError> {
-        let limited = own::refuse_limited(&self.holder.app, &own::namespaces(resolved)).await;
-        limited.map_err(|problem| failed(&problem))
-    }
-
     fn asking(&self) -> AskingJournal<'_> {
         AskingJournal {
             set: self.holder.shard.set(),
@@ -261,32 +257,61 @@ impl JournalShare for ClusterShare {
         resolved: Resolved,
         by: By,
         still: &dyn StillAsked,
+        admitted: &BTreeSet<String>,
     ) -> Result<(), FleetError> {
-        self.refuse_limited(&resolved).await?;
+        let mut others = own::namespaces(&resolved);
+        others.retain(|namespace| !admitted.contains(namespace));
+        if let Some(namespace) = self.limited(&others).await?.first() {
+            return Err(failed(&own::limited_by_now(namespace)));
+        }
         let check = async { still.check().await.map_err(ExitProblem::from) };
         let applied = own::apply_if(&self.holder.app, &self.holder.common, resolved, by, check);
         let applied = Box::pin(applied).await;
         applied.map(drop).map_err(|problem| failed(&problem))
     }
 
-    async fn choose(&self, uid: Uuid, resolved: &Resolved) -> Result<(), FleetError> {
-        self.refuse_limited(resolved).await?;
-        let part = placed::question(uid, resolved.clone());
+    async fn decide(&self, uid: Uuid, resolved: &Resolved) -> Result<(), FleetError> {
+        let part = decided::question(uid, resolved.clone());
         self.asks.ask(self.asking(), uid, part).await
     }
 
-    async fn choosing(&self, uid: Uuid) -> Result<AskStanding, FleetError> {
+    async fn deciding(&self, uid: Uuid) -> Result<AskStanding, FleetError> {
         self.asks.standing(self.asking(), uid).await
     }
 
-    fn chosen(&self) -> BTreeMap<Uuid, ChosenHost> {
-        let placed = self.holder.placed.as_ref();
-        placed.map(|placed| placed.take()).unwrap_or_default()
+    fn decided(&self) -> BTreeMap<Uuid, ResourceDecision> {
+        let decided = self.holder.decided.as_ref();
+        decided.map(|decided| decided.take()).unwrap_or_default()
     }
 
     fn settle(&self, uid: Uuid, outcome: Option<Result<(), Failure>>) {
-        if let Some(placed) = &self.holder.placed {
-            placed.settle(uid, outcome);
+        if let Some(decided) = &self.holder.decided {
+            decided.settle(uid, outcome);
         }
+    }
+
+    async fn limited(&self, namespaces: &BTreeSet<String>) -> Result<BTreeSet<String>, FleetError> {
+        if namespaces.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let limited = self.holder.shard.set().limited_among(namespaces).await;
+        limited.map_err(unanswered)
+    }
+
+    async fn limit(&self, resolved: Resolved, by: By) -> Result<(), FleetError> {
+        let noted = choose::note_limits(&self.holder, &resolved).await;
+        noted.map_err(|problem| failed(&problem))?;
+        self.holder.app.fleet.apply(resolved, by).await.map(drop)
+    }
+
+    async fn quotas(&self) -> Result<Vec<QuotaObject>, FleetError> {
+        let quotas = self.holder.app.fleet.quotas();
+        let namespaces = quotas.namespaces().await?;
+        if namespaces.is_empty() {
+            return Ok(Vec::new());
+        }
+        let taken = choose::taken_elsewhere(&self.holder, &namespaces).await;
+        let taken = taken.map_err(|problem| failed(&problem))?;
+        quotas.list_beside(&taken).await
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use vsiflow_postgres::{Held, seal::Sealer};
 
-use super::{Membership, placed::waiting::PlacedResources};
+use super::{Membership, decided::waiting::DecidedResources};
 use crate::{args::Common, compose::App};
 
 /// A journal that is held, as those need it who do what is asked of it.
@@ -18,7 +18,7 @@ pub(super) struct JournalHolder {
     /// What its commands are opened with.
     pub(super) common: Common,
     /// What the operator is to record on hosts that were chosen, where a cluster is served.
-    pub(super) placed: Option<Arc<PlacedResources>>,
+    pub(super) decided: Option<Arc<DecidedResources>>,
     /// Until then hosts are left alone.
     pub(super) acts_from: Instant,
 }

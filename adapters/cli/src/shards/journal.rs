@@ -80,7 +80,7 @@ async fn open_and_serve(
         shard: shard.clone(),
         held,
         common: common.clone(),
-        placed: service.cluster.as_ref().map(SharedCluster::placed),
+        decided: service.cluster.as_ref().map(SharedCluster::decided),
         // As the ports of hosts have it, or a little later.
         acts_from: Instant::now() + quiet.unwrap_or_default(),
     });

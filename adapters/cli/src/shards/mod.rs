@@ -37,6 +37,7 @@ mod ask;
 mod choose;
 mod claims;
 mod cluster;
+mod decided;
 mod failure;
 pub(crate) mod front;
 mod held;
@@ -45,7 +46,6 @@ mod journal;
 mod members;
 mod object_asks;
 pub(crate) mod own;
-mod placed;
 mod report;
 mod retry;
 mod share;
@@ -59,6 +59,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use vsiflow_engine::state_dir::BESIDE_SEVERAL;
 use vsiflow_postgres::{
     Held,
     shards::{ShardError, ShardSet},
@@ -156,7 +157,7 @@ impl Membership {
 
     /// The folder beside this journal.
     pub(crate) fn folder(&self) -> PathBuf {
-        let journals = self.place.place.join("journals");
+        let journals = self.place.place.join(BESIDE_SEVERAL);
         journals.join(self.number.to_string())
     }
 

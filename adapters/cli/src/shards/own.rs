@@ -164,7 +164,7 @@ pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<
     Ok(())
 }
 
-/// Refuses what would take something of a quota past journal 0, which admits it for documents alone.
+/// Refuses what would take something of a quota past journal 0, which admits it for documents and resources alone.
 ///
 /// # Errors
 /// VSI0764 where a namespace has a quota.
@@ -180,11 +180,16 @@ pub(crate) async fn refuse_limited(
     let Some(namespace) = limited.first() else {
         return Ok(());
     };
+    Err(limited_to_documents(namespace))
+}
+
+/// That only journal 0 admits what is made in a namespace.
+pub(super) fn limited_to_documents(namespace: &str) -> ExitProblem {
     let message = format!(
-        "namespace {namespace} has a quota, which journal 0 holds to for documents alone; nothing was done"
+        "namespace {namespace} has a quota, which journal 0 holds to for documents and resources alone; nothing was done"
     );
     let remedy = "apply a document that describes it";
-    Err(ExitProblem::new(Exit::Usage, "VSI0764", message, remedy))
+    ExitProblem::new(Exit::Usage, "VSI0764", message, remedy)
 }
 
 /// Refuses what journal 0 has to decide before: that somebody asked here says that nothing had to be decided then.
@@ -194,9 +199,13 @@ async fn refuse_undecided(shard: &Membership, resolved: &Resolved) -> Result<(),
     let Some(namespace) = limited.first() else {
         return Ok(());
     };
+    Err(limited_by_now(namespace))
+}
+
+/// That journal 0 has to be asked before something is recorded in a namespace.
+pub(super) fn limited_by_now(namespace: &str) -> ExitProblem {
     let message = format!("namespace {namespace} has had a quota for a moment; nothing was done");
-    let remedy = "apply again";
-    Err(ExitProblem::new(Exit::Failed, "VSI0766", message, remedy))
+    ExitProblem::new(Exit::Failed, "VSI0766", message, "apply again")
 }
 
 /// Applies what documents ask for, under claims where the journal is one of a set.

@@ -10,7 +10,7 @@ use vsiflow_workflows::{
     spec::{DiskOrigin, Resolved, ResolvedVsi},
 };
 
-use super::{Controller, by, quotas::QuotaRefusals};
+use super::{Controller, by, decisions::DecisionRequest, quotas::QuotaRefusals};
 use crate::{kind::ResourceKind, resource_cache::Snapshot, translate::Translation};
 
 /// New VSIs that are given to the fleet in one go.
@@ -28,8 +28,13 @@ pub(super) struct ApplyRequest {
 
 impl Controller {
     /// Gives the fleet each data disk that differs from what it was given last. What is wrong with
-    /// one must not keep VSIs from being made that do not select it.
-    pub(super) async fn give_disks(&mut self, snapshot: &Snapshot, translation: &Translation) {
+    /// one must not keep VSIs from being made that do not select it. Those are returned that are to be admitted first.
+    pub(super) async fn give_disks(
+        &mut self,
+        snapshot: &Snapshot,
+        translation: &Translation,
+    ) -> Vec<DecisionRequest> {
+        let mut lacking = Vec::new();
         let asked = translation.rest.data_disks.iter();
         let asked: BTreeMap<_, _> = asked.filter_map(|disk| Some((disk.uid?, disk))).collect();
         for resource in &snapshot.resources {
@@ -51,6 +56,17 @@ impl Controller {
                 self.refused.remove(&resource.uid);
                 continue;
             }
+            let asked_for = || Resolved {
+                data_disks: vec![(*disk).clone()],
+                ..Resolved::default()
+            };
+            if self
+                .admission
+                .lacks(resource.uid, &disk.namespace, asked_for)
+            {
+                lacking.push(DecisionRequest::of_disk(resource.uid, disk));
+                continue;
+            }
             let resolved = Resolved {
                 data_disks: vec![(*disk).clone()],
                 hosts: translation.rest.hosts_of([disk.host.as_str()]),
@@ -60,6 +76,7 @@ impl Controller {
             let applied = self.record(resolved, by).await;
             self.took(resource.uid, print, applied.err());
         }
+        lacking
     }
 
     /// What came of giving the fleet something.
@@ -92,13 +109,14 @@ impl Controller {
         })
     }
 
-    /// Gives the fleet what differs from what it was given last.
+    /// Gives the fleet what differs from what it was given last, but what is to be admitted first, which is returned.
     pub(super) async fn give(
         &mut self,
         wishes: Vec<ApplyRequest>,
         snapshot: &Snapshot,
         translation: &Translation,
-    ) {
+    ) -> Vec<DecisionRequest> {
+        let mut lacking = Vec::new();
         let names = references(snapshot);
         let mut new: BTreeMap<String, Vec<(ApplyRequest, Hash)>> = BTreeMap::new();
         let mut alone = Vec::new();
@@ -106,6 +124,15 @@ impl Controller {
             let print = fingerprint(&wish.vsi, &translation.rest, &names);
             if self.given.get(&wish.uid) == Some(&print) {
                 self.refused.remove(&wish.uid);
+                continue;
+            }
+            let asked = || Resolved {
+                vsis: vec![(*wish.vsi).clone()],
+                ..Resolved::default()
+            };
+            let namespace = &wish.vsi.desired.namespace;
+            if self.admission.lacks(wish.uid, namespace, asked) {
+                lacking.push(DecisionRequest::of_vsi(wish.uid, &wish.vsi));
                 continue;
             }
             if !self.has_its_disks(&wish.vsi) {
@@ -134,6 +161,7 @@ impl Controller {
             self.apply_alone(wish, &translation.rest, &mut refusals)
                 .await;
         }
+        lacking
     }
 
     /// All of them in one go; where one is refused, each on its own.

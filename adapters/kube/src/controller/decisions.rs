@@ -1,7 +1,8 @@
-//! VSIs whose host is chosen over all journals of a set: journal 0 has it chosen, the journal of the host records them.
+//! What journal 0 of a set decides about resources, and the journal of the host records: on which host a VSI is, where it
+//! has none yet, and whether quotas permit what a VSI or a data disk takes.
 //!
-//! What a crash leaves: what was asked is found again by the VSI's UID; a host that was chosen and not taken is handed over
-//! again to the next holder of its journal; one that is recorded is known by its UID, and never chosen again.
+//! What a crash leaves: what was asked is found again by the UID; a decision that was not taken is handed over again to the
+//! next holder of the host's journal; what is recorded is known by its UID, and no host is chosen for it again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,8 +17,8 @@ use vsiflow_engine::{
 };
 use vsiflow_workflows::{
     fleet::{AskStanding, ChosenHost, EntityPresence, FleetError, is_open, put_hosts},
-    record::vsi_entity,
-    spec::{Problem, Resolved, ResolvedVsi},
+    record::{disk_entity, vsi_entity},
+    spec::{DesiredDataDisk, Problem, Resolved, ResolvedVsi},
 };
 
 use super::{
@@ -25,18 +26,24 @@ use super::{
     apply::{ApplyRequest, host_bytes},
     by,
 };
-use crate::{FIELD_MANAGER, resource::Resource, share::JournalShare, translate::Translation};
+use crate::{
+    FIELD_MANAGER,
+    share::{JournalShare, ResourceDecision},
+    translate::Translation,
+};
 
-/// VSIs that hosts are chosen for at the same time: documents of people wait for theirs beside them.
+/// Resources that are decided about at the same time: documents of people wait beside them.
 const AT_ONCE: usize = 16;
 /// The same of one namespace: it keeps no other one waiting.
 const AT_ONCE_IN_ONE: usize = 8;
 /// What was refused is asked again after that, or at once when something of it changed.
 const AGAIN: Duration = Duration::from_secs(30);
 
-/// What journal 0 asked for.
+/// What this journal asked for.
 #[derive(Default)]
-pub(super) struct HostChoices {
+pub(super) struct Decisions {
+    /// What a decision is wanted for in this pass.
+    wanted: BTreeSet<Uuid>,
     /// Of which nothing is under way but what is open.
     idle: BTreeSet<Uuid>,
     /// What was asked and is not answered, with its namespace.
@@ -47,17 +54,23 @@ pub(super) struct HostChoices {
     hosts: BTreeMap<String, Hash>,
 }
 
-impl HostChoices {
+impl Decisions {
     /// Whether something was asked and is not answered.
     pub(super) fn is_waiting(&self) -> bool {
         !self.open.is_empty()
     }
 
-    /// Leaves what is of these resources.
-    pub(super) fn retain(&mut self, is_there: impl Fn(&Uuid) -> bool) {
-        self.idle.retain(&is_there);
-        self.open.retain(|uid, _| is_there(uid));
-        self.refused.retain(|uid, _| is_there(uid));
+    /// That a decision is wanted for these.
+    pub(super) fn want(&mut self, uids: impl IntoIterator<Item = Uuid>) {
+        self.wanted.extend(uids);
+    }
+
+    /// Forgets what no decision was wanted for since the last time.
+    pub(super) fn end_pass(&mut self) {
+        let wanted = std::mem::take(&mut self.wanted);
+        self.idle.retain(|uid| wanted.contains(uid));
+        self.open.retain(|uid, _| wanted.contains(uid));
+        self.refused.retain(|uid, _| wanted.contains(uid));
     }
 
     fn may_ask(&self, (namespace, uid): (&str, Uuid), print: Hash) -> bool {
@@ -73,20 +86,61 @@ impl HostChoices {
     }
 }
 
-impl Controller {
-    /// Hosts that were chosen for VSIs that this pass records.
-    pub(super) fn chosen(&self) -> BTreeMap<Uuid, ChosenHost> {
-        let share = self.share.as_ref();
-        share.map(|share| share.chosen()).unwrap_or_default()
+/// What is asked of journal 0 for one resource: nothing in it is secret.
+pub(super) struct DecisionRequest {
+    uid: Uuid,
+    namespace: String,
+    resolved: Resolved,
+    /// What the decision depends on, as far as the resource says it.
+    print: Hash,
+}
+
+impl DecisionRequest {
+    pub(super) fn of_vsi(uid: Uuid, vsi: &ResolvedVsi) -> Self {
+        let asked = ResolvedVsi {
+            contract: Secret::new(String::new()),
+            image_url: None,
+            ..vsi.clone()
+        };
+        Self {
+            uid,
+            namespace: vsi.desired.namespace.clone(),
+            print: asked_print(vsi),
+            resolved: Resolved {
+                vsis: vec![asked],
+                ..Resolved::default()
+            },
+        }
     }
 
-    /// Puts them into what the cluster asks for.
+    pub(super) fn of_disk(uid: Uuid, disk: &DesiredDataDisk) -> Self {
+        Self {
+            uid,
+            namespace: disk.namespace.clone(),
+            print: Hash::of(&serde_json::to_vec(disk).unwrap_or_default()),
+            resolved: Resolved {
+                data_disks: vec![disk.clone()],
+                ..Resolved::default()
+            },
+        }
+    }
+}
+
+impl Controller {
+    /// What was decided of resources that this pass records.
+    pub(super) fn decided(&self) -> BTreeMap<Uuid, ResourceDecision> {
+        let share = self.share.as_ref();
+        share.map(|share| share.decided()).unwrap_or_default()
+    }
+
+    /// Puts the hosts that were chosen into what the cluster asks for.
     pub(super) fn put_chosen(
         &mut self,
-        all: &BTreeMap<Uuid, ChosenHost>,
+        all: &BTreeMap<Uuid, ResourceDecision>,
         translation: &mut Translation,
     ) {
-        for (uid, chosen) in all {
+        for (uid, decision) in all {
+            let chosen = &decision.host;
             let asked = translation.vsis.get_mut(uid);
             let Some(vsi) = asked.filter(|vsi| is_open(vsi)) else {
                 continue;
@@ -102,40 +156,48 @@ impl Controller {
     }
 
     /// Says what became of them.
-    pub(super) fn settle(&self, all: BTreeMap<Uuid, ChosenHost>, translation: &Translation) {
+    pub(super) fn settle(&self, all: BTreeMap<Uuid, ResourceDecision>, translation: &Translation) {
         let Some(share) = self.share.as_ref().filter(|_| !all.is_empty()) else {
             return;
         };
         let world = self.world.snapshot().resources;
-        for (uid, chosen) in all {
-            let is_known =
-                vsi_entity(uid).is_ok_and(|vsi| self.fleet.knowledge(&vsi) != EntityPresence::None);
+        for (uid, decision) in all {
+            let is_known = self.is_recorded(uid) && !self.admission.is_lacking(uid);
             let resource = world.iter().find(|resource| resource.uid == uid);
             let problem = || translation.problems.get(&resource?.key)?.first();
             let outcome = match self.refused.get(&uid) {
                 _ if is_known => Some(Ok(())),
                 Some(failure) => Some(Err(failure.clone())),
-                None => problem().map(|problem| Err(is_wrong(&chosen, problem))),
+                None if self.admission.is_lacking(uid) => {
+                    let why = "it asks for more by now than was admitted";
+                    Some(Err(not_taken(&decision.host, why)))
+                }
+                None => problem().map(|problem| Err(is_wrong(&decision.host, problem))),
             };
             share.settle(uid, outcome);
         }
     }
 
-    /// Whether a host is being chosen for a VSI that has none.
-    pub(super) async fn is_being_chosen(
+    /// Whether this journal knows a VSI or a data disk by that UID.
+    fn is_recorded(&self, uid: Uuid) -> bool {
+        let entities = [vsi_entity(uid), disk_entity(uid)].into_iter().flatten();
+        let mut known = entities.map(|entity| self.fleet.knowledge(&entity));
+        known.any(|presence| presence != EntityPresence::None)
+    }
+
+    /// Whether journal 0 was asked about a resource and has not decided yet.
+    pub(super) async fn is_being_decided(
         &mut self,
         share: &dyn JournalShare,
-        resource: &Resource,
+        (uid, namespace): (Uuid, &str),
         print: Hash,
     ) -> Result<bool, FleetError> {
-        let uid = resource.uid;
-        if self.choices.idle.contains(&uid) && !self.choices.open.contains_key(&uid) {
+        if self.decisions.idle.contains(&uid) && !self.decisions.open.contains_key(&uid) {
             return Ok(false);
         }
-        match share.choosing(uid).await? {
+        match share.deciding(uid).await? {
             AskStanding::Open => {
-                let namespace = resource.key.namespace.clone();
-                self.choices.open.insert(uid, namespace);
+                self.decisions.open.insert(uid, namespace.to_owned());
                 return Ok(true);
             }
             AskStanding::Answered(refused) => {
@@ -145,13 +207,13 @@ impl Controller {
             }
             AskStanding::Nothing => {}
         }
-        self.choices.open.remove(&uid);
-        self.choices.idle.insert(uid);
+        self.decisions.open.remove(&uid);
+        self.decisions.idle.insert(uid);
         Ok(false)
     }
 
     fn note_refusal(&mut self, uid: Uuid, print: Hash, failure: Failure) {
-        let refusals = &mut self.choices.refused;
+        let refusals = &mut self.decisions.refused;
         refusals.insert(uid, (print, Instant::now()));
         self.refused.insert(uid, failure);
     }
@@ -169,34 +231,63 @@ impl Controller {
 
     /// Has hosts chosen for VSIs without one; those that are asked for now.
     pub(super) async fn have_chosen(&mut self, open: Vec<ApplyRequest>) -> BTreeSet<Uuid> {
+        let asked = open.iter();
+        let asked = asked.map(|wish| DecisionRequest::of_vsi(wish.uid, &wish.vsi));
+        self.have_decided(asked.collect()).await
+    }
+
+    /// Asks journal 0 about these, as far as it may be asked by now; those that it is.
+    pub(super) async fn have_decided(&mut self, requests: Vec<DecisionRequest>) -> BTreeSet<Uuid> {
         let mut asked = BTreeSet::new();
         let Some(share) = self.share.clone() else {
             return asked;
         };
-        let mut open = open;
-        open.sort_by_key(|wish| self.choices.refused_at(wish.uid));
-        for wish in open {
+        let mut requests = requests;
+        requests.sort_by_key(|request| self.decisions.refused_at(request.uid));
+        for request in requests {
             self.gets_on();
             self.unfinished = true;
-            let (print, namespace) = (asked_print(&wish.vsi), &wish.vsi.desired.namespace);
-            if !self.choices.may_ask((namespace, wish.uid), print) {
+            let (uid, namespace) = (request.uid, &request.namespace);
+            if !self.decisions.may_ask((namespace, uid), request.print) {
                 continue;
             }
-            match share.choose(wish.uid, &question(&wish.vsi)).await {
+            match share.decide(uid, &request.resolved).await {
                 Ok(()) => {
-                    self.choices.open.insert(wish.uid, namespace.clone());
-                    self.refused.remove(&wish.uid);
-                    asked.insert(wish.uid);
+                    self.decisions.open.insert(uid, namespace.clone());
+                    self.refused.remove(&uid);
+                    asked.insert(uid);
                 }
                 Err(error) => {
                     // It may have been asked all the same.
-                    self.choices.idle.remove(&wish.uid);
-                    self.note_refusal(wish.uid, print, *error.failure);
+                    self.decisions.idle.remove(&uid);
+                    self.note_refusal(uid, request.print, *error.failure);
                 }
             }
-            self.desk.dirty_uid(&wish.uid);
+            self.desk.dirty_uid(&uid);
         }
         asked
+    }
+
+    /// Has journal 0 admit what these take, unless it is about to.
+    pub(super) async fn have_admitted(&mut self, lacking: Vec<DecisionRequest>) {
+        let Some(share) = self.share.clone() else {
+            return;
+        };
+        self.decisions
+            .want(lacking.iter().map(|request| request.uid));
+        let mut requests = Vec::new();
+        for request in lacking {
+            let place = (request.uid, request.namespace.as_str());
+            match self.is_being_decided(&*share, place, request.print).await {
+                Ok(true) => {}
+                Ok(false) => requests.push(request),
+                Err(error) => {
+                    self.unfinished = true;
+                    self.refused.insert(request.uid, *error.failure);
+                }
+            }
+        }
+        self.have_decided(requests).await;
     }
 
     /// The hosts that one may be chosen of, for whatever resource.
@@ -216,7 +307,7 @@ impl Controller {
         candidates: &BTreeSet<String>,
         translation: &Translation,
     ) {
-        self.choices
+        self.decisions
             .hosts
             .retain(|host, _| candidates.contains(host));
         for host in candidates {
@@ -226,7 +317,7 @@ impl Controller {
             let mut bytes = Vec::new();
             host_bytes(&mut bytes, host, &translation.rest);
             let print = Hash::of(&bytes);
-            if self.choices.hosts.get(host) == Some(&print) {
+            if self.decisions.hosts.get(host) == Some(&print) {
                 continue;
             }
             self.gets_on();
@@ -236,25 +327,13 @@ impl Controller {
             };
             let by = by(FIELD_MANAGER, "a host that VSIs may be placed on");
             match self.record(resolved, by).await {
-                Ok(()) => _ = self.choices.hosts.insert(host.clone(), print),
+                Ok(()) => _ = self.decisions.hosts.insert(host.clone(), print),
                 Err(error) => {
                     self.unfinished = true;
                     tracing::warn!("the settings of {host} are not recorded: {error}");
                 }
             }
         }
-    }
-}
-
-/// What is asked: nothing in it is secret.
-fn question(vsi: &ResolvedVsi) -> Resolved {
-    Resolved {
-        vsis: vec![ResolvedVsi {
-            contract: Secret::new(String::new()),
-            image_url: None,
-            ..vsi.clone()
-        }],
-        ..Resolved::default()
     }
 }
 
@@ -298,12 +377,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_namespace_keeps_others_waiting_for_their_hosts() {
-        let (mut choices, print) = (HostChoices::default(), Hash::of(b"asked"));
+        let (mut decisions, print) = (Decisions::default(), Hash::of(b"asked"));
         let mut asked = Vec::new();
         for number in 0..40 {
             let namespace = if number < 20 { "many" } else { "few" };
-            if choices.may_ask((namespace, uid(number)), print) {
-                choices.open.insert(uid(number), namespace.to_owned());
+            if decisions.may_ask((namespace, uid(number)), print) {
+                decisions.open.insert(uid(number), namespace.to_owned());
                 asked.push(number);
             }
         }
@@ -313,15 +392,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_refused_is_asked_again_later_unless_it_changed() {
-        let (mut choices, print) = (HostChoices::default(), Hash::of(b"asked"));
-        choices.refused.insert(uid(1), (print, Instant::now()));
-        assert!(!choices.may_ask(("a", uid(1)), print));
-        assert!(choices.may_ask(("a", uid(1)), Hash::of(b"changed")));
+        let (mut decisions, print) = (Decisions::default(), Hash::of(b"asked"));
+        decisions.refused.insert(uid(1), (print, Instant::now()));
+        assert!(!decisions.may_ask(("a", uid(1)), print));
+        assert!(decisions.may_ask(("a", uid(1)), Hash::of(b"changed")));
         assert!(
-            choices.refused_at(uid(2)) < choices.refused_at(uid(1)),
+            decisions.refused_at(uid(2)) < decisions.refused_at(uid(1)),
             "new ones are first"
         );
         tokio::time::sleep(AGAIN * 2).await;
-        assert!(choices.may_ask(("a", uid(1)), print));
+        assert!(decisions.may_ask(("a", uid(1)), print));
     }
 }

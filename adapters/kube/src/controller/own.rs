@@ -11,18 +11,18 @@ use vsiflow_engine::{
     model::{EntityId, Failure, FailureClass, Hash},
 };
 use vsiflow_workflows::{
-    fleet::{ChosenHost, EntityPresence, FleetError, is_open},
+    fleet::{EntityPresence, FleetError, is_open},
     record::{disk_entity, vsi_entity},
     spec::Resolved,
 };
 
-use super::{Controller, choices, live::LiveResources};
+use super::{Controller, decisions, live::LiveResources};
 use crate::{
     crd::ReferenceStatus,
     kind::ResourceKind,
     resource::Resource,
     resource_cache::Snapshot,
-    share::{self, JournalShare, ResourceOwner},
+    share::{self, JournalShare, ResourceDecision, ResourceOwner},
     translate::Translation,
 };
 
@@ -32,13 +32,13 @@ impl Controller {
         &mut self,
         all: Snapshot,
         translation: &mut Translation,
-        chosen: &BTreeMap<Uuid, ChosenHost>,
+        decided: &BTreeMap<Uuid, ResourceDecision>,
     ) -> Result<Snapshot, FleetError> {
         let Some(share) = self.share.clone() else {
             return Ok(all);
         };
         let journals = share.journals_of_hosts(&hosts(translation)).await?;
-        self.put_chosen(chosen, translation);
+        self.put_chosen(decided, translation);
         let mut own = BTreeSet::new();
         let mut unclaimed = Vec::new();
         for resource in &all.resources {
@@ -51,7 +51,7 @@ impl Controller {
                     unclaimed.push(UnclaimedResource {
                         resource: resource.clone(),
                         is_worked_on: is_worked_on(resource),
-                        choice: open.filter(|vsi| is_open(vsi)).map(choices::asked_print),
+                        choice: open.filter(|vsi| is_open(vsi)).map(decisions::asked_print),
                     });
                 }
                 ResourceOwner::Other => {}
@@ -60,6 +60,11 @@ impl Controller {
         own.extend(self.own_of_unclaimed(&*share, &unclaimed).await?);
         let is_own = |host: &str| journals.get(host) == Some(&share.number());
         keep(translation, &own, is_own);
+        if share.number() != share::DECIDES {
+            translation.rest.quotas.clear();
+        }
+        let admission = self.look_at_limits(&*share, translation, decided);
+        self.admission = admission.await?;
         let mut all = all;
         all.resources.retain(|resource| own.contains(&resource.uid));
         self.refuse_shared(&all, translation);
@@ -72,7 +77,8 @@ impl Controller {
             return self.fleet.apply(resolved, by).await.map(drop);
         };
         let live = self.live(&resolved);
-        share.apply(resolved, by, &live).await
+        let admitted = self.admission.limited();
+        share.apply(resolved, by, &live, admitted).await
     }
 
     /// The resources of what is new in these.
@@ -123,8 +129,7 @@ impl Controller {
             own.insert(one.resource.uid);
         }
         let open = unclaimed.iter().filter(|one| one.choice.is_some());
-        let open: BTreeSet<_> = open.map(|one| one.resource.uid).collect();
-        self.choices.retain(|uid| open.contains(uid));
+        self.decisions.want(open.map(|one| one.resource.uid));
         Ok(own)
     }
 
@@ -137,10 +142,11 @@ impl Controller {
         claimed_by: Option<u16>,
     ) -> Result<bool, FleetError> {
         let resource = &one.resource;
-        if let Some(print) = one.choice
-            && self.is_being_chosen(share, resource, print).await?
-        {
-            return Ok(true);
+        if let Some(print) = one.choice {
+            let place = (resource.uid, resource.key.namespace.as_str());
+            if self.is_being_decided(share, place, print).await? {
+                return Ok(true);
+            }
         }
         let is_let_go = resource.is_deleting() && resource.has_finalizer();
         let was_chosen = one.choice.is_some() && claimed_by.is_some();
@@ -263,7 +269,6 @@ fn keep(translation: &mut Translation, own: &BTreeSet<Uuid>, is_own: impl Fn(&st
     rest.hosts.retain(|host, _| is_own(host));
     translation.pools.clear();
     translation.groups.clear();
-    rest.quotas.clear();
     rest.networks.clear();
     rest.snapshots.clear();
 }

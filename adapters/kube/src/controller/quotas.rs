@@ -77,7 +77,10 @@ impl Controller {
                 ..translation.rest.alone()
             };
             let by = by(&resource.manager, &generation(resource.generation));
-            let applied = self.fleet.apply(resolved, by).await;
+            let applied = match &self.share {
+                Some(share) => share.limit(resolved, by).await,
+                None => self.fleet.apply(resolved, by).await.map(drop),
+            };
             self.took(resource.uid, print, applied.err());
         }
     }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::record::quota_entity;
+use super::{count::UsageByTaker, record::quota_entity};
 use crate::{
     fleet::{Fleet, FleetError, Metadata, QuotaHandle, vsi::object::rfc3339},
     quota::{Limit, Usage, limits},
+    record::kind,
     spec::{documents, quota::QuotaLimits},
 };
 
@@ -61,14 +62,22 @@ impl QuotaHandle<'_> {
     /// # Errors
     /// When a journal cannot be read.
     pub async fn list_over(self, others: &[&Fleet]) -> Result<Vec<QuotaObject>, FleetError> {
-        let quotas = self.fleet.quotas_with(&[]).await?;
-        if quotas.read.is_empty() {
+        if self.fleet.entities_of(kind::QUOTA).is_empty() {
             return Ok(Vec::new());
         }
         let mut taken = vec![self.fleet.count().await?.taken];
         for other in others {
             taken.push(other.count().await?.taken);
         }
+        self.list_of(&taken).await
+    }
+
+    /// The same, with what is taken.
+    pub(super) async fn list_of(
+        self,
+        taken: &[UsageByTaker],
+    ) -> Result<Vec<QuotaObject>, FleetError> {
+        let quotas = self.fleet.quotas_with(&[]).await?;
         let mut objects = Vec::new();
         for quota in quotas.read {
             let entity = quota_entity(&quota.namespace, &quota.name)?;

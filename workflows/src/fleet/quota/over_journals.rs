@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use vsiflow_engine::model::{EntityId, Failure, FailureClass, Name};
 
 use super::{
+    QuotaObject,
     count::{Count, CountedObjects, Taker, UsageByTaker, of_disk, of_vsi},
     demand::Demand,
 };
@@ -72,6 +73,37 @@ impl OpenRecord for AdmissionRecord {
 /// What is to be recorded of admissions.
 pub(in crate::fleet) type Admissions = BTreeMap<String, AdmissionRecord>;
 
+/// What the objects of a journal took when they were counted, by their names.
+#[derive(Default)]
+pub struct RecordedUsage(BTreeMap<String, Usage>);
+
+impl RecordedUsage {
+    /// Whether all that documents ask for takes no more than is recorded of it, or was admitted for it.
+    pub fn covers(&self, resolved: &Resolved, admitted: &[TakenUsage]) -> bool {
+        let mut vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
+        // Nor may one that said it become one that nobody can count.
+        let is_sized = vsis.all(|vsi| {
+            let before = self.of(&object(kind::VSI, &vsi.namespace, &vsi.name));
+            vsi.boot_disk.size.is_some() || before.disk == 0
+        });
+        is_sized
+            && usage_of(resolved).iter().all(|asked| {
+                let its = admitted.iter().filter(|one| one.object == asked.object);
+                let before = its.fold(self.of(&asked.object), |most, one| most.max(one.usage));
+                before.max(asked.usage) == before
+            })
+    }
+
+    fn of(&self, object: &str) -> Usage {
+        self.0.get(object).copied().unwrap_or_default()
+    }
+}
+
+/// What documents ask for that make no pools.
+pub fn usage_of(resolved: &Resolved) -> Vec<TakenUsage> {
+    asked(resolved).map(|(usage, _)| usage).collect()
+}
+
 impl QuotaHandle<'_> {
     /// The namespaces that have quotas.
     ///
@@ -82,6 +114,33 @@ impl QuotaHandle<'_> {
         let read = quotas.read.into_iter().map(|quota| quota.namespace);
         let lost = quotas.lost.into_iter().map(|quota| quota.namespace);
         Ok(read.chain(lost).collect())
+    }
+
+    /// What is recorded in these namespaces. What cannot be read counts for nothing here.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn recorded_in(
+        self,
+        namespaces: &BTreeSet<String>,
+    ) -> Result<RecordedUsage, FleetError> {
+        let count = self.fleet.count().await?;
+        let all = taken_of(&count, namespaces);
+        Ok(RecordedUsage(
+            all.map(|one| (one.object, one.usage)).collect(),
+        ))
+    }
+
+    /// All quotas, with what is taken of them here and by what other journals say.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or a journal names what nobody can count.
+    pub async fn list_beside(self, others: &[TakenUsage]) -> Result<Vec<QuotaObject>, FleetError> {
+        let mut taken = self.fleet.count().await?.taken;
+        for one in others {
+            count_in(&mut taken, one)?;
+        }
+        self.list_of(&[taken]).await
     }
 }
 
@@ -109,27 +168,13 @@ impl Fleet {
             return Ok(Vec::new());
         }
         let count = self.count().await?;
-        let mut all = Vec::new();
         for namespace in namespaces {
             if let Some(uncounted) = count.uncounted_in(namespace) {
                 let entity = uncounted.entity.to_string();
                 return Err(super::demand::unknown(&entity, &uncounted.failure));
             }
-            for (taker, usage) in count.taken.in_namespace(namespace) {
-                let object = match taker {
-                    Taker::Vsi(name) => object(kind::VSI, namespace, name),
-                    Taker::Disk(name) => object(kind::DISK, namespace, name),
-                    Taker::Pool(name) => object(kind::POOL, namespace, name),
-                    Taker::Unread(uid) => object(kind::POOL, namespace, &uid.to_string()),
-                };
-                all.push(TakenUsage {
-                    namespace: namespace.clone(),
-                    object,
-                    usage,
-                });
-            }
         }
-        Ok(all)
+        Ok(taken_of(&count, namespaces).collect())
     }
 
     /// Admits what documents ask for in namespaces with quotas, or refuses all of it. `open` is what was admitted and
@@ -186,6 +231,26 @@ impl Fleet {
         }
         Ok(admitted)
     }
+}
+
+/// What is taken in these namespaces, by its names.
+fn taken_of<'a>(
+    count: &'a Count,
+    namespaces: &'a BTreeSet<String>,
+) -> impl Iterator<Item = TakenUsage> + 'a {
+    namespaces.iter().flat_map(|namespace| {
+        let all = count.taken.in_namespace(namespace);
+        all.map(|(taker, usage)| TakenUsage {
+            namespace: namespace.clone(),
+            object: match taker {
+                Taker::Vsi(name) => object(kind::VSI, namespace, name),
+                Taker::Disk(name) => object(kind::DISK, namespace, name),
+                Taker::Pool(name) => object(kind::POOL, namespace, name),
+                Taker::Unread(uid) => object(kind::POOL, namespace, &uid.to_string()),
+            },
+            usage,
+        })
+    })
 }
 
 /// What documents ask for, and on which hosts.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use vsiflow_workflows::{
     fleet::{ChosenHost, ForDecision, JournalReport, OpenRecord, ReportQuestions},
     placement::{OpenRequest, PlacementHost},
@@ -15,21 +15,13 @@ use vsiflow_workflows::{
 
 use vsiflow_engine::executor::By;
 
-use super::{hand_over_id, journal_of_host};
+use super::{hand_over_id, journal_of_host, reports};
 use crate::{
     compose::elsewhere,
     exit::{Exit, ExitProblem},
-    shards::{
-        ask::{self, CommandAsked, CommandPart, ReportAnswer},
-        held::JournalHolder,
-        own,
-    },
+    shards::{ask::CommandAsked, held::JournalHolder, own},
 };
 
-/// How long a holder may take to begin with a report.
-const BEGIN: Duration = Duration::from_secs(10);
-/// How long a report may take.
-const REPORT: Duration = Duration::from_secs(60);
 /// So long a choice waits for journals without a holder, and for those that leave their hosts alone.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How often it is looked again.
@@ -208,7 +200,7 @@ impl Choice<'_> {
             (
                 *journal,
                 questions,
-                Box::pin(self.ask(*journal, questions)).await,
+                Box::pin(reports::ask(self.holder, *journal, self.asked, questions)).await,
             )
         });
         let mut heard = Heard::default();
@@ -235,26 +227,6 @@ impl Choice<'_> {
             }
         }
         heard
-    }
-
-    async fn ask(
-        &self,
-        journal: u16,
-        questions: &ReportQuestions,
-    ) -> Result<ReportAnswer, ExitProblem> {
-        let (set, sealer) = (self.holder.shard.set(), &self.holder.sealer);
-        let asked = CommandAsked {
-            part: CommandPart::Report(questions.clone()),
-            ..self.asked.clone()
-        };
-        let id = ask::id();
-        let request = (id.as_str(), journal);
-        ask::send(set, sealer, request, &asked, true, Some(&self.holder.held)).await?;
-        let answer = timeout(REPORT, ask::answer(set, sealer, request, BEGIN)).await;
-        if set.withdraw(&id).await.is_err() {
-            tracing::debug!("a report is forgotten later");
-        }
-        answer.unwrap_or_else(|_| Err(ask::silent(journal, REPORT)))
     }
 
     /// Refuses to decide about what a journal has that does not answer: unknown is not absent.

@@ -11,13 +11,14 @@
 //! What this room never does: it acts on no host, and records nothing but promises and admissions.
 
 mod attempt;
+mod reports;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde::de::DeserializeOwned;
 use vsiflow_workflows::{fleet::put_hosts, spec::Resolved};
 
-pub(super) use self::attempt::Choice;
+pub(super) use self::{attempt::Choice, reports::taken_elsewhere};
 use super::{
     DECIDES,
     ask::{self, CommandAnswer, CommandAsked, CommandPart, unreadable},
@@ -99,7 +100,10 @@ async fn hand_over_to(
 }
 
 /// From now on nobody has VSIs made in these namespaces without asking here.
-async fn note_limits(holder: &JournalHolder, resolved: &Resolved) -> Result<(), ExitProblem> {
+pub(super) async fn note_limits(
+    holder: &JournalHolder,
+    resolved: &Resolved,
+) -> Result<(), ExitProblem> {
     let namespaces = resolved.quotas.iter().map(|quota| quota.namespace.clone());
     let noted = holder.shard.set();
     let noted = noted.note_limits(&holder.held, &namespaces.collect()).await;

@@ -1,5 +1,6 @@
-//! Custom resources whose host is chosen over all journals (docs/adr/0017-custom-resources-over-journals.md): decided in
-//! journal 0, handed over to the journal of the host, and recorded there by its operator.
+//! Custom resources that concern several journals (docs/adr/0017-custom-resources-over-journals.md), as their host is chosen
+//! over all of them, or their namespace has a quota: decided in journal 0, handed over to the journal of the host, and
+//! recorded there by its operator.
 //!
 //! What a crash leaves: a request that was begun is begun anew by the next holder. The operator knows by the UID what it
 //! recorded before, and records nothing twice.
@@ -14,9 +15,12 @@ use vsiflow_engine::{
     executor::By,
     model::{Actor, Text},
 };
-use vsiflow_workflows::{fleet::MembersAsk, spec::Resolved};
+use vsiflow_workflows::{
+    fleet::{ChosenHost, MembersAsk, usage_of},
+    spec::Resolved,
+};
 
-use self::{stored::PlacedResource, waiting::not_recorded};
+use self::{stored::DecidedResource, waiting::not_recorded};
 use super::{
     ask::{CommandAsked, CommandPart},
     choose::{self, Choice},
@@ -35,7 +39,7 @@ pub(super) fn question(uid: Uuid, apply: Resolved) -> CommandPart {
     CommandPart::DecideResource(uid, StoredAsk::of(ask))
 }
 
-/// Chooses a host, and has the operator of its journal record the VSI.
+/// Chooses a host where there is none, admits what quotas permit, and has the operator of the host's journal record it.
 pub(super) async fn decide(
     holder: &Arc<JournalHolder>,
     id: &str,
@@ -59,7 +63,7 @@ async fn decided(
     let question = CommandAsked::of_engine(CommandPart::Own);
     let by = By {
         actor: Actor::Engine,
-        reason: Text::new("a host for a custom resource"),
+        reason: Text::new("a custom resource asks for it"),
     };
     let choice = Choice {
         holder,
@@ -70,16 +74,36 @@ async fn decided(
         records: true,
     };
     let chosen = Box::pin(choice.made()).await?.into_iter().next();
-    let chosen = chosen.ok_or_else(|| ExitProblem::defect("no host was chosen"))?;
-    let journal = choose::journal_of_host(holder, &chosen.host).await?;
-    let part = CommandAsked::of_engine(CommandPart::ResourcePlaced(PlacedResource { uid, chosen }));
+    let chosen = chosen.or_else(|| host_of(&resolved));
+    let host = chosen.ok_or_else(|| ExitProblem::defect("no host was chosen"))?;
+    let journal = choose::journal_of_host(holder, &host.host).await?;
+    let part = CommandAsked::of_engine(CommandPart::ResourceDecided(DecidedResource {
+        uid,
+        host,
+        admitted: usage_of(&resolved),
+    }));
     Box::pin(choose::hand_over(holder, id, journal, &part)).await
 }
 
-/// Has the operator of this journal record what was placed on one of its hosts.
-pub(super) async fn take_over(holder: &JournalHolder, placed: &PlacedResource) -> MembersAnswer {
-    let refused = match &holder.placed {
-        Some(placements) => placements.recorded(placed.uid, placed.chosen.clone()).await,
+/// The host that the resource itself names.
+fn host_of(resolved: &Resolved) -> Option<ChosenHost> {
+    let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
+    let vsis = vsis.map(|vsi| (&vsi.namespace, &vsi.name, &vsi.host));
+    let disks = resolved.data_disks.iter();
+    let disks = disks.map(|disk| (&disk.namespace, &disk.name, &disk.host));
+    let (namespace, name, host) = vsis.chain(disks).next()?;
+    Some(ChosenHost {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        host: host.clone(),
+        decision: None,
+    })
+}
+
+/// Has the operator of this journal record what was decided of something on one of its hosts.
+pub(super) async fn take_over(holder: &JournalHolder, decided: &DecidedResource) -> MembersAnswer {
+    let refused = match &holder.decided {
+        Some(waiting) => waiting.recorded(decided.clone()).await,
         None => Err(not_recorded(
             "this process of the set serves no cluster: start all of them with --kube",
         )),

@@ -1,12 +1,15 @@
-//! What was chosen, as it goes through the database.
+//! What was decided, as it goes through the database.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use vsiflow_workflows::fleet::ChosenHost;
+use vsiflow_workflows::fleet::{ChosenHost, TakenUsage};
 
-/// A host that was chosen for the VSI of a resource.
+/// What was decided of a resource.
 #[derive(Clone, Serialize, Deserialize)]
-pub(in crate::shards) struct PlacedResource {
+pub(in crate::shards) struct DecidedResource {
     pub(super) uid: Uuid,
-    pub(super) chosen: ChosenHost,
+    /// Where it is to be.
+    pub(super) host: ChosenHost,
+    /// What it may take.
+    pub(super) admitted: Vec<TakenUsage>,
 }

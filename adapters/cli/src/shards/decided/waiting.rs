@@ -1,4 +1,4 @@
-//! Hosts that were chosen, until a pass of the operator says what became of them.
+//! What was decided of resources, until a pass of the operator says what became of them.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +9,9 @@ use std::{
 use tokio::{sync::oneshot, time::timeout};
 use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass};
-use vsiflow_workflows::fleet::ChosenHost;
+use vsiflow_kube::share::ResourceDecision;
+
+use super::stored::DecidedResource;
 
 /// So long an operator may take to record what it was handed over. Its API server may be away.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,21 +22,21 @@ pub(super) fn not_recorded(why: &str) -> Failure {
 
 type Outcome = Result<(), Failure>;
 
-/// A host that waits for the operator of its journal.
+/// A decision that waits for the operator of its host's journal.
 struct Waiting {
-    chosen: ChosenHost,
+    decision: ResourceDecision,
     /// Whether a pass of the operator has it.
     is_taken: bool,
     told: oneshot::Sender<Outcome>,
 }
 
-/// Hosts that were chosen for resources and that the operator of a journal is to take.
-pub(in crate::shards) struct PlacedResources {
+/// What was decided of resources and the operator of a journal is to take.
+pub(in crate::shards) struct DecidedResources {
     waiting: Mutex<BTreeMap<Uuid, Waiting>>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
-impl PlacedResources {
+impl DecidedResources {
     /// With what has the operator look.
     pub(in crate::shards) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
@@ -45,10 +47,14 @@ impl PlacedResources {
 
     /// What became of one, once the operator says it. Cancel safe: the operator may take it or not, and the request that
     /// asks for it is asked again.
-    pub(super) async fn recorded(&self, uid: Uuid, chosen: ChosenHost) -> Outcome {
+    pub(super) async fn recorded(&self, decided: DecidedResource) -> Outcome {
         let (told, mut outcome) = oneshot::channel();
+        let uid = decided.uid;
         let waiting = Waiting {
-            chosen,
+            decision: ResourceDecision {
+                host: decided.host,
+                admitted: decided.admitted,
+            },
             is_taken: false,
             told,
         };
@@ -57,7 +63,7 @@ impl PlacedResources {
         loop {
             match timeout(PATIENCE, &mut outcome).await {
                 Ok(Ok(outcome)) => return outcome,
-                Ok(Err(_)) => return Err(not_recorded("it was placed again meanwhile")),
+                Ok(Err(_)) => return Err(not_recorded("it was decided anew meanwhile")),
                 Err(_) if self.gives_up(uid) => {
                     let why = "the operator of its host's journal did not record it in time";
                     return Err(not_recorded(why));
@@ -80,10 +86,10 @@ impl PlacedResources {
     }
 
     /// What a pass of the operator is to record.
-    pub(in crate::shards) fn take(&self) -> BTreeMap<Uuid, ChosenHost> {
+    pub(in crate::shards) fn take(&self) -> BTreeMap<Uuid, ResourceDecision> {
         let take = |(uid, one): (&Uuid, &mut Waiting)| {
             one.is_taken = true;
-            (*uid, one.chosen.clone())
+            (*uid, one.decision.clone())
         };
         self.with(|all| all.iter_mut().map(take).collect())
     }
@@ -115,23 +121,28 @@ mod tests {
     use std::sync::Arc;
 
     use tokio::task::JoinHandle;
+    use vsiflow_workflows::fleet::ChosenHost;
 
     use super::*;
 
-    fn chosen() -> ChosenHost {
-        ChosenHost {
-            namespace: "default".to_owned(),
-            name: "web".to_owned(),
-            host: "lpar1".to_owned(),
-            decision: None,
+    fn decided() -> DecidedResource {
+        DecidedResource {
+            uid: Uuid::nil(),
+            host: ChosenHost {
+                namespace: "default".to_owned(),
+                name: "web".to_owned(),
+                host: "lpar1".to_owned(),
+                decision: None,
+            },
+            admitted: Vec::new(),
         }
     }
 
     /// One that is asked for.
-    async fn asked() -> (Arc<PlacedResources>, JoinHandle<Outcome>) {
-        let placed = Arc::new(PlacedResources::new(|| {}));
+    async fn asked() -> (Arc<DecidedResources>, JoinHandle<Outcome>) {
+        let placed = Arc::new(DecidedResources::new(|| {}));
         let asking = placed.clone();
-        let asked = tokio::spawn(async move { asking.recorded(Uuid::nil(), chosen()).await });
+        let asked = tokio::spawn(async move { asking.recorded(decided()).await });
         tokio::task::yield_now().await;
         (placed, asked)
     }
@@ -149,8 +160,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_no_operator_takes_is_refused_in_the_end() {
-        let placed = PlacedResources::new(|| {});
-        let refused = placed.recorded(Uuid::nil(), chosen()).await.unwrap_err();
+        let placed = DecidedResources::new(|| {});
+        let refused = placed.recorded(decided()).await.unwrap_err();
         assert_eq!(refused.code.as_str(), "VSI0769");
         assert!(placed.take().is_empty(), "nobody records it afterwards");
     }

@@ -2,6 +2,7 @@
 //! one has.
 
 mod choices;
+mod quotas;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,17 +19,18 @@ use tokio::{task::JoinHandle, time::Instant};
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
-    model::{Actor, EntityId, Failure, FailureClass, Text},
+    model::{EntityId, Failure, FailureClass},
 };
 use vsiflow_workflows::{
-    fleet::{AskStanding, ChosenHost, EntityPresence, ErrorKind, Fleet, FleetError},
+    fleet::{
+        AskStanding, ChosenHost, EntityPresence, ErrorKind, Fleet, FleetError, QuotaObject,
+        ReportQuestions, TakenUsage, is_open, usage_of,
+    },
     placement::Decision,
     pool,
+    quota::Usage,
     record::vsi_entity,
-    spec::{
-        Resolved,
-        quota::{DesiredQuota, QuotaLimits},
-    },
+    spec::Resolved,
 };
 
 use super::{
@@ -39,12 +41,13 @@ use crate::{
     FINALIZER, Namespaces, Operator, OperatorEnd, WatchedCluster,
     fake::FakeServer,
     sample::uid,
-    share::{JournalShare, StillAsked},
+    share::{JournalShare, ResourceDecision, StillAsked},
 };
 
 const VSIS: &str = "onprem-hpcrs";
 const DISKS: &str = "onprem-datadisks";
 const SERVERS: &str = "virtualservers";
+const NETWORKS: &str = "virtualservernetworks";
 const QUOTAS: &str = "virtualserverquotas";
 
 type BeforeCheck = Box<dyn FnOnce() + Send>;
@@ -54,15 +57,17 @@ type BeforeCheck = Box<dyn FnOnce() + Send>;
 struct Set {
     names: Mutex<BTreeMap<String, (u16, bool)>>,
     fleets: Mutex<Vec<Fleet>>,
-    /// Hosts that were chosen, by the VSI's UID, until its journal settles it.
-    placed: Mutex<BTreeMap<Uuid, ChosenHost>>,
+    /// What was decided of resources, by UID, until the host's journal settles it.
+    decided: Mutex<BTreeMap<Uuid, ResourceDecision>>,
+    /// What was admitted of each object.
+    admitted: Mutex<BTreeMap<String, Usage>>,
     /// Whether nobody takes them.
     is_held_back: AtomicBool,
     /// What became of them.
     outcomes: Mutex<BTreeMap<Uuid, Result<(), Failure>>>,
-    /// How often a host was chosen.
-    choices: Mutex<usize>,
-    /// Whether the next time that one is, nobody hears of it.
+    /// How often something was decided.
+    decisions: Mutex<usize>,
+    /// Whether the next time that something is, nobody hears of it.
     is_unheard: AtomicBool,
     /// Done once names are claimed, before it is asked whether something is still there.
     before_check: Mutex<Option<BeforeCheck>>,
@@ -72,6 +77,29 @@ impl Set {
     fn knows(&self, journal: u16, entity: &EntityId) -> bool {
         let fleets = self.fleets.lock().unwrap();
         fleets[usize::from(journal)].knowledge(entity) != EntityPresence::None
+    }
+
+    /// The fleet of journal 0.
+    fn decides(&self) -> Fleet {
+        self.fleets.lock().unwrap()[0].clone()
+    }
+
+    /// Whether quotas permit these beside all that was admitted.
+    async fn admits(&self, asked: &[TakenUsage]) -> bool {
+        let quotas = self.decides().quotas().list().await.unwrap();
+        let mut admitted = self.admitted.lock().unwrap();
+        let mut then = admitted.clone();
+        then.extend(asked.iter().map(|one| (one.object.clone(), one.usage)));
+        let sum = then.values().copied().fold(Usage::default(), Usage::plus);
+        let mut hard = quotas.iter().map(|quota| &quota.spec.hard);
+        let are_kept = hard.all(|hard| {
+            hard.vsis.is_none_or(|limit| sum.vsis <= u64::from(limit))
+                && hard.cpus.is_none_or(|limit| sum.cpus <= u64::from(limit))
+        });
+        if are_kept {
+            *admitted = then;
+        }
+        are_kept
     }
 }
 
@@ -162,8 +190,12 @@ impl JournalShare for Share {
         resolved: Resolved,
         by: By,
         still: &dyn StillAsked,
+        admitted: &BTreeSet<String>,
     ) -> Result<(), FleetError> {
         let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
+        let namespaces = vsis.clone().map(|vsi| vsi.namespace.clone()).collect();
+        let limited = self.limited(&namespaces).await?;
+        assert!(limited.is_subset(admitted), "nobody asked journal 0");
         let vsis = vsis.map(|vsi| format!("vsi/{}/{}", vsi.namespace, vsi.name));
         let disks = resolved.data_disks.iter();
         let disks = disks.map(|disk| format!("disk/{}/{}", disk.namespace, disk.name));
@@ -177,20 +209,37 @@ impl JournalShare for Share {
         applied
     }
 
-    /// The last candidate.
-    async fn choose(&self, uid: Uuid, resolved: &Resolved) -> Result<(), FleetError> {
-        assert_eq!(self.number, 0);
-        let vsi = &resolved.vsis[0];
-        assert!(vsi.contract.expose().is_empty(), "secrets do not travel");
-        let host = vsi.desired.possible_hosts().max().unwrap_or_default();
-        let chosen = ChosenHost {
-            namespace: vsi.desired.namespace.clone(),
-            name: vsi.desired.name.clone(),
-            host: host.to_owned(),
-            decision: Some(Decision::default()),
+    /// The last candidate, where there are several.
+    async fn decide(&self, uid: Uuid, resolved: &Resolved) -> Result<(), FleetError> {
+        *self.set.decisions.lock().unwrap() += 1;
+        let vsis = resolved.vsis.iter();
+        let vsis = vsis.inspect(|vsi| {
+            assert!(vsi.contract.expose().is_empty(), "secrets do not travel");
+            assert!(self.number == 0 || !is_open(vsi), "another one chooses");
+        });
+        let hosts = vsis.map(|vsi| {
+            let host = vsi.desired.possible_hosts().max().unwrap_or_default();
+            (&vsi.desired.namespace, &vsi.desired.name, host)
+        });
+        let disks = resolved.data_disks.iter();
+        let disks = disks.map(|disk| (&disk.namespace, &disk.name, disk.host.as_str()));
+        let (namespace, name, host) = hosts.chain(disks).next().unwrap();
+        let decision = ResourceDecision {
+            host: ChosenHost {
+                namespace: namespace.clone(),
+                name: name.clone(),
+                host: host.to_owned(),
+                decision: Some(Decision::default()),
+            },
+            admitted: usage_of(resolved),
         };
-        self.set.placed.lock().unwrap().insert(uid, chosen);
-        *self.set.choices.lock().unwrap() += 1;
+        if self.set.admits(&decision.admitted).await {
+            self.set.decided.lock().unwrap().insert(uid, decision);
+        } else {
+            let failure = Failure::new(FailureClass::Blocked, "VSI0738", "it is too much");
+            let mut outcomes = self.set.outcomes.lock().unwrap();
+            outcomes.insert(uid, Err(failure));
+        }
         self.watched.wake();
         if self.set.is_unheard.swap(false, Ordering::Relaxed) {
             let failure = Failure::new(FailureClass::Transient, "VSI0831", "it does not answer");
@@ -202,8 +251,8 @@ impl JournalShare for Share {
         Ok(())
     }
 
-    async fn choosing(&self, uid: Uuid) -> Result<AskStanding, FleetError> {
-        if self.set.placed.lock().unwrap().contains_key(&uid) {
+    async fn deciding(&self, uid: Uuid) -> Result<AskStanding, FleetError> {
+        if self.set.decided.lock().unwrap().contains_key(&uid) {
             return Ok(AskStanding::Open);
         }
         let outcome = self.set.outcomes.lock().unwrap().remove(&uid);
@@ -213,13 +262,14 @@ impl JournalShare for Share {
         })
     }
 
-    fn chosen(&self) -> BTreeMap<Uuid, ChosenHost> {
+    fn decided(&self) -> BTreeMap<Uuid, ResourceDecision> {
         if self.set.is_held_back.load(Ordering::Relaxed) {
             return BTreeMap::new();
         }
-        let placed = self.set.placed.lock().unwrap().clone().into_iter();
+        let all = self.set.decided.lock().unwrap().clone().into_iter();
         let is_own = |host: &str| u16::from(host.contains("lpar1")) == self.number;
-        placed.filter(|(_, chosen)| is_own(&chosen.host)).collect()
+        all.filter(|(_, decision)| is_own(&decision.host.host))
+            .collect()
     }
 
     fn settle(&self, uid: Uuid, outcome: Option<Result<(), Failure>>) {
@@ -227,7 +277,33 @@ impl JournalShare for Share {
             return;
         };
         self.set.outcomes.lock().unwrap().insert(uid, outcome);
-        self.set.placed.lock().unwrap().remove(&uid);
+        self.set.decided.lock().unwrap().remove(&uid);
+    }
+
+    async fn limited(&self, namespaces: &BTreeSet<String>) -> Result<BTreeSet<String>, FleetError> {
+        let mut limited = self.set.decides().quotas().namespaces().await?;
+        limited.retain(|namespace| namespaces.contains(namespace));
+        Ok(limited)
+    }
+
+    async fn limit(&self, resolved: Resolved, by: By) -> Result<(), FleetError> {
+        assert_eq!(self.number, 0);
+        self.fleet.apply(resolved, by).await.map(drop)
+    }
+
+    async fn quotas(&self) -> Result<Vec<QuotaObject>, FleetError> {
+        assert_eq!(self.number, 0);
+        let questions = ReportQuestions {
+            namespaces: self.fleet.quotas().namespaces().await?,
+            ..ReportQuestions::default()
+        };
+        let others = self.set.fleets.lock().unwrap()[1..].to_vec();
+        let mut taken = Vec::new();
+        for other in others {
+            let report = other.placements();
+            taken.extend(report.report(&Resolved::default(), &questions).await?.taken);
+        }
+        self.fleet.quotas().list_beside(&taken).await
     }
 }
 
@@ -271,6 +347,11 @@ impl SharedRig {
             rig.host(number);
         }
         rig
+    }
+
+    /// How often something was decided.
+    fn decisions(&self) -> usize {
+        *self.set.decisions.lock().unwrap()
     }
 
     async fn begin(&self, number: u16, stores: Stores) -> Journal {
@@ -494,51 +575,15 @@ async fn what_only_one_journal_by_itself_serves_says_so_and_is_let_go() {
     }});
     rig.server.apply(SERVERS, "networked", uid(1), spec);
     let network = json!({"spec": {"cidr": "10.1.0.0/24"}});
-    rig.server
-        .apply("virtualservernetworks", "inner", uid(3), network);
+    rig.server.apply(NETWORKS, "inner", uid(3), network);
     rig.until_refused(SERVERS, "networked", "VSI0763").await;
-    let quota = json!({"spec": {"hard": {"vsis": 1}}});
-    rig.server
-        .apply("virtualserverquotas", "all", uid(2), quota);
-    rig.until_refused(QUOTAS, "all", "VSI0763").await;
+    rig.until_refused(NETWORKS, "inner", "VSI0763").await;
     assert!(rig.known_in(1).is_empty());
-    for (resource, name) in [(SERVERS, "networked"), (QUOTAS, "all")] {
+    for (resource, name) in [(SERVERS, "networked"), (NETWORKS, "inner")] {
         rig.server.delete(resource, name);
         let is_gone = || rig.server.get(resource, name).is_none();
         rig.until(&format!("{name} is gone"), is_gone).await;
     }
-}
-
-/// Whoever may write resources of a namespace has no right on what a document has there under the same name.
-#[tokio::test(start_paused = true)]
-async fn a_resource_that_is_not_served_takes_nothing_of_that_name_along() {
-    let rig = SharedRig::new().await;
-    let fleet = rig.journals[0].fleet.clone();
-    let by = By {
-        actor: Actor::Engine,
-        reason: Text::new("the test"),
-    };
-    let quota = DesiredQuota {
-        namespace: "default".to_owned(),
-        name: "all".to_owned(),
-        hard: QuotaLimits {
-            vsis: Some(7),
-            ..QuotaLimits::default()
-        },
-    };
-    let resolved = Resolved {
-        quotas: vec![quota],
-        ..Resolved::default()
-    };
-    fleet.apply(resolved, by).await.unwrap();
-    let own = json!({"metadata": {"finalizers": [FINALIZER]}, "spec": {"hard": {"vsis": 1000}}});
-    rig.server.apply(QUOTAS, "all", uid(2), own);
-    rig.until_refused(QUOTAS, "all", "VSI0763").await;
-    rig.server.delete(QUOTAS, "all");
-    rig.until("it is gone", || rig.server.get(QUOTAS, "all").is_none())
-        .await;
-    let quotas = fleet.quotas().list().await.unwrap();
-    assert_eq!(quotas[0].status.hard["vsis"], "7");
 }
 
 #[tokio::test(start_paused = true)]

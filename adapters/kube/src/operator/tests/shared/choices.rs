@@ -22,11 +22,6 @@ impl SharedRig {
         let object = json!({ "spec": spec });
         self.server.apply(SERVERS, name, uid(number), object);
     }
-
-    /// How often a host was chosen.
-    fn choices(&self) -> usize {
-        *self.set.choices.lock().unwrap()
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -44,7 +39,7 @@ async fn a_host_is_chosen_over_all_journals_and_its_journal_has_the_vsi() {
     rig.hand_over(1).await;
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(status(), before, "nobody tells anything else of it");
-    assert_eq!(rig.choices(), 1, "nor chooses again");
+    assert_eq!(rig.decisions(), 1, "nor chooses again");
 
     rig.server.delete(SERVERS, "web");
     rig.until("it is gone", || rig.server.get(SERVERS, "web").is_none())
@@ -59,13 +54,13 @@ async fn no_host_is_chosen_anew_while_one_is_being_chosen() {
     let rig = SharedRig::new().await;
     rig.set.is_held_back.store(true, Ordering::Relaxed);
     rig.server_anywhere("web", 1, json!({}));
-    rig.until("a host was chosen", || rig.choices() > 0).await;
+    rig.until("a host was chosen", || rig.decisions() > 0).await;
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert!(rig.known_in(1).is_empty());
     rig.set.is_held_back.store(false, Ordering::Relaxed);
     rig.watched.wake();
     rig.until_ready_as(SERVERS, "web").await;
-    assert_eq!(rig.choices(), 1);
+    assert_eq!(rig.decisions(), 1);
 }
 
 /// What was asked may be carried out although the answer was lost.
@@ -75,12 +70,12 @@ async fn no_host_is_chosen_anew_where_it_is_not_known_whether_one_is() {
     rig.set.is_held_back.store(true, Ordering::Relaxed);
     rig.set.is_unheard.store(true, Ordering::Relaxed);
     rig.server_anywhere("web", 1, json!({}));
-    rig.until("a host was chosen", || rig.choices() > 0).await;
+    rig.until("a host was chosen", || rig.decisions() > 0).await;
     tokio::time::sleep(Duration::from_secs(300)).await;
     rig.set.is_held_back.store(false, Ordering::Relaxed);
     rig.watched.wake();
     rig.until_ready_as(SERVERS, "web").await;
-    assert_eq!(rig.choices(), 1);
+    assert_eq!(rig.decisions(), 1);
 }
 
 /// Nobody can say so in its status.
@@ -92,7 +87,7 @@ async fn no_host_is_chosen_anew_for_what_another_journal_has() {
     rig.server_anywhere("web", 1, json!({}));
     rig.until("it is recorded", || rig.known_in(1) == [1]).await;
     tokio::time::sleep(Duration::from_secs(300)).await;
-    assert_eq!(rig.choices(), 1);
+    assert_eq!(rig.decisions(), 1);
     rig.server.heal();
     rig.until_ready_as(SERVERS, "web").await;
 }
@@ -123,7 +118,7 @@ async fn what_the_hosts_journal_does_not_take_says_why() {
     rig.server.heal();
     rig.until_ready_as(SERVERS, "web").await;
     assert_eq!(rig.known_in(1), [1]);
-    assert!(rig.choices() > 1);
+    assert!(rig.decisions() > 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,7 +129,7 @@ async fn what_is_deleted_while_its_host_is_chosen_is_not_recorded() {
     *rig.set.before_check.lock().unwrap() = Some(Box::new(deletes));
     rig.server_anywhere("web", 1, json!({}));
     let is_gone = || rig.server.get(SERVERS, "web").is_none();
-    let was_chosen = || rig.choices() > 0;
+    let was_chosen = || rig.decisions() > 0;
     rig.until("it is gone", || was_chosen() && is_gone()).await;
     assert!(rig.known_in(1).is_empty());
 }

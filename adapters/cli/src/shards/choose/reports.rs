@@ -1,0 +1,64 @@
+//! What journal 0 asks the others about what they have.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use tokio::time::timeout;
+use vsiflow_workflows::fleet::{ReportQuestions, TakenUsage};
+
+use crate::{
+    exit::ExitProblem,
+    shards::{
+        DECIDES,
+        ask::{self, CommandAsked, CommandPart, ReportAnswer},
+        held::JournalHolder,
+    },
+};
+
+/// How long a holder may take to begin with a report.
+const BEGIN: Duration = Duration::from_secs(10);
+/// How long a report may take.
+const REPORT: Duration = Duration::from_secs(60);
+
+/// Asks a journal for a report about what a command asks for.
+pub(super) async fn ask(
+    holder: &JournalHolder,
+    journal: u16,
+    asked: &CommandAsked,
+    questions: &ReportQuestions,
+) -> Result<ReportAnswer, ExitProblem> {
+    let (set, sealer) = (holder.shard.set(), &holder.sealer);
+    let asked = CommandAsked {
+        part: CommandPart::Report(questions.clone()),
+        ..asked.clone()
+    };
+    let id = ask::id();
+    let request = (id.as_str(), journal);
+    ask::send(set, sealer, request, &asked, true, Some(&holder.held)).await?;
+    let answer = timeout(REPORT, ask::answer(set, sealer, request, BEGIN)).await;
+    if set.withdraw(&id).await.is_err() {
+        tracing::debug!("a report is forgotten later");
+    }
+    answer.unwrap_or_else(|_| Err(ask::silent(journal, REPORT)))
+}
+
+/// What is taken in these namespaces, in all journals but journal 0.
+///
+/// # Errors
+/// When one of them does not say it.
+pub(in crate::shards) async fn taken_elsewhere(
+    holder: &JournalHolder,
+    namespaces: &BTreeSet<String>,
+) -> Result<Vec<TakenUsage>, ExitProblem> {
+    let questions = ReportQuestions {
+        namespaces: namespaces.clone(),
+        ..ReportQuestions::default()
+    };
+    let asked = CommandAsked::of_engine(CommandPart::Own);
+    let others = (0..holder.shard.set().journals()).filter(|journal| *journal != DECIDES);
+    let reports = others.map(|journal| ask(holder, journal, &asked, &questions));
+    let mut taken = Vec::new();
+    for answered in futures::future::try_join_all(reports).await? {
+        taken.extend(answered.said.map_err(|said| said.problem())?.taken);
+    }
+    Ok(taken)
+}

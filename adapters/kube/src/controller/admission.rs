@@ -1,0 +1,86 @@
+//! Namespaces with quotas, where the journals of a set share the cluster: what takes more than is recorded of it is admitted by
+//! journal 0 before this journal records it. What takes no more is recorded without asking.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
+use vsiflow_workflows::{
+    fleet::{FleetError, RecordedUsage, TakenUsage},
+    spec::Resolved,
+};
+
+use super::Controller;
+use crate::{
+    share::{JournalShare, ResourceDecision},
+    translate::Translation,
+};
+
+/// What a pass knows of it.
+#[derive(Default)]
+pub(super) struct AdmissionPass {
+    /// The namespaces with quotas.
+    limited: BTreeSet<String>,
+    recorded: RecordedUsage,
+    admitted: BTreeMap<Uuid, Vec<TakenUsage>>,
+    /// What is not recorded in this pass.
+    lacking: BTreeSet<Uuid>,
+}
+
+impl AdmissionPass {
+    /// Namespaces whose quotas were seen to.
+    pub(super) fn limited(&self) -> &BTreeSet<String> {
+        &self.limited
+    }
+
+    /// Whether a resource is not recorded before journal 0 admits what it takes.
+    pub(super) fn is_lacking(&self, uid: Uuid) -> bool {
+        self.lacking.contains(&uid)
+    }
+
+    /// Looks whether what a resource asks for is to be admitted first.
+    pub(super) fn lacks(
+        &mut self,
+        uid: Uuid,
+        namespace: &str,
+        asked: impl FnOnce() -> Resolved,
+    ) -> bool {
+        if !self.limited.contains(namespace) {
+            return false;
+        }
+        let admitted = self.admitted.get(&uid).map(Vec::as_slice);
+        let lacks = !self.recorded.covers(&asked(), admitted.unwrap_or_default());
+        if lacks {
+            self.lacking.insert(uid);
+        }
+        lacks
+    }
+}
+
+impl Controller {
+    /// Looks what quotas leave to journal 0 in this pass.
+    pub(super) async fn look_at_limits(
+        &self,
+        share: &dyn JournalShare,
+        translation: &Translation,
+        decided: &BTreeMap<Uuid, ResourceDecision>,
+    ) -> Result<AdmissionPass, FleetError> {
+        let vsis = translation.vsis.values();
+        let vsis = vsis.map(|vsi| vsi.desired.namespace.clone());
+        let disks = translation.rest.data_disks.iter();
+        let namespaces = vsis
+            .chain(disks.map(|disk| disk.namespace.clone()))
+            .collect();
+        let limited = share.limited(&namespaces).await?;
+        if limited.is_empty() {
+            return Ok(AdmissionPass::default());
+        }
+        let admitted = decided.iter();
+        let admitted = admitted.map(|(uid, decision)| (*uid, decision.admitted.clone()));
+        Ok(AdmissionPass {
+            recorded: self.fleet.quotas().recorded_in(&limited).await?,
+            admitted: admitted.collect(),
+            limited,
+            lacking: BTreeSet::new(),
+        })
+    }
+}
