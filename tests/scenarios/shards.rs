@@ -261,11 +261,12 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
         &["events", "--from-offset", "2"],
         &["audit", "export", "a.jsonl"],
         &["backup", "b.tar"],
-        &["create", "x", "--image", "image/x.qcow2"],
         &["resume"],
     ] {
         site.run(refused).exits(2).says("VSI0764");
     }
+    // Whoever forgets to name the set is not told of damage.
+    site.vsiflow.run(&["get"]).exits(1).says("VSI0836");
     let member = site.server.url("fleet.1");
     let stop = site.named(&member, &["stop", "vm-a"]);
     site.vsiflow.run(&stop).exits(2).says("VSI0762");
@@ -284,6 +285,44 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
     let host = documents(&["a"]);
     let host = host.split("---").next().unwrap();
     site.apply(host, &[]).exits(0).says("nothing is recorded");
+}
+
+#[test]
+fn a_vsi_of_a_command_line_is_made_in_the_journal_of_its_host_and_reached_there() {
+    let site = Site::new();
+    let _process = site.serves_all();
+    let create = |more: &[&str]| {
+        let image = [
+            "create",
+            "web",
+            "--image",
+            SIMULATED_IMAGE,
+            "--disk",
+            "100Gi",
+        ];
+        site.run(&[&image, more].concat())
+    };
+    create(&["--on", "sim:c"]).exits(3).says("VSI0703");
+    site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
+    create(&[]).exits(2).says("VSI0607").says("sim:a");
+    create(&["--on", "sim:z"]).exits(3).says("sim:z");
+    create(&["--dry-run"]).exits(0).says("kind: VirtualServer");
+    create(&["--target", "config=c", "-f", "hosts.yaml"])
+        .exits(2)
+        .says("VSI0764");
+    create(&["--target", "config=c", "--wait"]).exits(0);
+    let mut expected = all_running();
+    expected.push(("web".to_owned(), "Running".to_owned(), "sim:c".to_owned()));
+    assert_eq!(site.vsis(), expected);
+    create(&["--on", "sim:c"]).exits(4).says("VSI0812");
+    create(&["--on", "sim:d"]).exits(4).says("VSI0765");
+
+    site.run(&["ssh-config"])
+        .exits(0)
+        .says("Written by vsiflow");
+    site.run(&["ssh", "nobody"]).exits(3).says("VSI0703");
+    let simulated = site.run(&["ssh", "web"]);
+    simulated.exits(4).says("VSI0813");
 }
 
 #[test]

@@ -29,7 +29,7 @@ const IMAGE: &str = "image/";
 const NETWORK: &str = "vsiflow.io/network";
 
 /// Makes the documents, and reads those of the hosts.
-pub(super) async fn documents(
+pub(crate) async fn documents(
     common: &Common,
     args: &CreateArgs,
 ) -> Result<GivenDocuments, ExitProblem> {

@@ -14,7 +14,7 @@ mod completions;
 pub(crate) mod console;
 mod contract;
 mod crd;
-mod create;
+pub(crate) mod create;
 mod delete;
 mod describe;
 mod diff;

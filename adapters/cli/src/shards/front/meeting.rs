@@ -7,7 +7,7 @@ use crate::{
     args::{
         AuditCommand, CliCommand, CreateArgs, DeleteArgs, DestroyArgs, ObjectKind, OutputFormat,
         PauseArgs, RetryArgs, Selection, SnapshotCommand, SnapshotRestoreArgs, Sources, Targets,
-        TokenCommand, kind_and_names, names_of,
+        TokenCommand, kind_and_names, names_of, without_kind,
     },
     work::{self, SNAPSHOT},
 };
@@ -34,6 +34,10 @@ pub(super) enum Meeting<'a> {
     Members(&'a RetryArgs),
     /// It puts the VSI of a snapshot back, in whichever journal that is, once somebody agreed.
     Restores(&'a SnapshotRestoreArgs),
+    /// It makes VSIs of what the command line says, in the journal of a host.
+    Creates(&'a CreateArgs),
+    /// It concerns no journal.
+    Alone,
     /// It looks at the server: any of the journals will do.
     Server,
     /// It knows no set, or would show or change a part of it.
@@ -85,6 +89,9 @@ pub(super) fn meeting(command: &CliCommand) -> Meeting<'_> {
         }
         CliCommand::Logs(args) => named(&args.namespace, kind_and_names(&args.words).1),
         CliCommand::Output(args) => named(&args.namespace, vec![format!("{GROUP}{}", args.name())]),
+        CliCommand::Ssh(args) => named(&args.namespace, vec![without_kind(&args.name).to_owned()]),
+        CliCommand::SshConfig(args) if args.command.is_some() => Meeting::Alone,
+        CliCommand::SshConfig(_) => Meeting::Looks,
         CliCommand::Doctor(_) | CliCommand::Token(TokenCommand::List(_)) => Meeting::Server,
         CliCommand::Audit(AuditCommand::Verify(args)) if args.head.is_none() => {
             Meeting::LooksAtEach
@@ -136,15 +143,23 @@ fn change(command: &CliCommand) -> Meeting<'_> {
             Objects::Named(&args.namespace, vec![args.vsi.clone()]),
             false,
         ),
-        CliCommand::Create(CreateArgs {
-            from: Some(snapshot),
-            namespace,
-            ..
-        }) => Meeting::Acts(
-            Objects::Named(namespace, vec![snapshot_named(snapshot)]),
+        CliCommand::Create(args) => create(args),
+        _ => Meeting::Refused("it works on one journal"),
+    }
+}
+
+/// In the journal of the host, or of the snapshot.
+fn create(args: &CreateArgs) -> Meeting<'_> {
+    match &args.from {
+        Some(snapshot) => Meeting::Acts(
+            Objects::Named(&args.namespace, vec![snapshot_named(snapshot)]),
             false,
         ),
-        _ => Meeting::Refused("it works on one journal"),
+        None if args.dry_run => Meeting::Alone,
+        None if !args.files.is_empty() => {
+            Meeting::Refused("hosts of files are made known by `apply`, beside the VSI's document")
+        }
+        None => Meeting::Creates(args),
     }
 }
 
@@ -285,6 +300,7 @@ pub(in crate::shards) fn is_asked(command: &CliCommand) -> bool {
             | Meeting::Removes(_)
             | Meeting::Members(_)
             | Meeting::Restores(_)
+            | Meeting::Creates(_)
     )
 }
 

@@ -3,11 +3,13 @@
 //! - [`meeting`]: how each command meets a set.
 //! - [`objects`]: the objects that it concerns, by the journals that have them, and what is left of it for one of them.
 //! - [`documents`]: what documents describe.
+//! - [`creating`]: VSIs that a command line describes.
 //! - [`restoring`]: VSIs that are put back to snapshots.
 //!
 //! What names or selects objects of several journals is done in each of them, or not, and said for each. Names are looked up
 //! in the whole set first, so that a slip of the pen touches nothing; who has to agree to something is asked once, here.
 
+mod creating;
 mod documents;
 mod meeting;
 mod objects;
@@ -183,6 +185,8 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
             let asked = asked(&cli, Vec::new(), CommandPart::Own);
             ask::ask(&place.set, &sealer, DECIDES, &asked, repeatable).await?
         }
+        Meeting::Alone => return Ok(Routed::Here(Box::new(cli))),
+        Meeting::Creates(args) => Box::pin(creating::create(&cli, args, &place)).await?,
         Meeting::Restores(args) => Box::pin(restoring::restore(&cli, args, &place)).await?,
         Meeting::Members(args) => Box::pin(retry::retry(&cli, args, &place)).await?,
         Meeting::Documents(sources) => {
