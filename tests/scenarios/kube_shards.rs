@@ -140,7 +140,7 @@ fn quota(vsis: u32) -> String {
 
 fn is_used(cluster: &Cluster, vsis: u32) -> bool {
     let status = &cluster.get("virtualserverquota/all")["status"];
-    status["used"]["vsis"] == vsis.to_string()
+    status["used"]["vsis"].as_str() == Some(vsis.to_string().as_str())
 }
 
 #[test]

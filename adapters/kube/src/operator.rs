@@ -317,6 +317,7 @@ impl Operator {
             share: self.share.clone(),
             quotas: BTreeMap::new(),
             counted_at: None,
+            counting: JoinSet::new(),
         };
         let controller = Controller::new(
             client.clone(),

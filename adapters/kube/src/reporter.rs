@@ -64,6 +64,8 @@ pub(crate) struct Reporter {
     /// The quotas as they were counted last, by namespace and name, and when that was.
     pub(crate) quotas: BTreeMap<(String, String), QuotaObject>,
     pub(crate) counted_at: Option<Instant>,
+    /// What is being counted over several journals.
+    pub(crate) counting: quotas::Counting,
 }
 
 /// What came of looking at one resource.
@@ -91,6 +93,7 @@ impl Reporter {
                     self.desk.dirty_kind(ResourceKind::DataDiskRef);
                 }
                 _ = quotas.tick() => self.count_again(),
+                Some(counted) = self.counting.join_next() => self.counted(counted),
             }
             tokio::time::sleep(GATHER).await;
             let mut keys = self.desk.take();

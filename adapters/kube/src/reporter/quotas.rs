@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use k8s_openapi::jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::{
+    task::{JoinError, JoinSet},
+    time::Instant,
+};
 use vsiflow_workflows::fleet::{FleetError, QuotaObject};
 
 use super::{AGAIN, PROGRESS_EVERY, ReportDone, Reporter};
@@ -12,11 +15,14 @@ use crate::{
     kind::ResourceKind,
     report,
     resource::{Resource, ResourceKey},
-    share::DECIDES,
+    share::{DECIDES, JournalShare},
 };
 
 /// What is used in other journals is asked for that often.
 pub(super) const OVER_JOURNALS_EVERY: Duration = Duration::from_secs(30);
+
+/// What is asked of other journals, beside everything else: one that has no process is waited for.
+pub(super) type Counting = JoinSet<Result<Vec<QuotaObject>, FleetError>>;
 
 impl Reporter {
     /// Nobody tells of what is made in other journals: it is looked at from time to time.
@@ -27,57 +33,94 @@ impl Reporter {
         }
     }
 
-    /// How often what is used of these is counted anew, at most.
-    fn counts_every(&self, asked: &[ResourceKey]) -> Duration {
-        let is_counted = |key: &ResourceKey| {
-            let place = (key.namespace.clone(), key.name.clone());
-            self.quotas.contains_key(&place)
-        };
-        if self.share.is_some() && asked.iter().all(is_counted) {
-            OVER_JOURNALS_EVERY
-        } else {
-            PROGRESS_EVERY
-        }
-    }
-
-    async fn counted(&self) -> Result<Vec<QuotaObject>, FleetError> {
-        match &self.share {
-            Some(share) => share.quotas().await,
-            None => self.fleet.quotas().list().await,
-        }
-    }
-
-    /// Counts what is used, for all quotas at one time and not too often: each VSI that is made changes it.
+    /// Sees to it that what is used is counted, for all quotas at one time and not too often: each VSI that is made changes
+    /// it.
     pub(super) async fn look_at_quotas(&mut self, keys: &mut BTreeSet<ResourceKey>) {
-        let is_quota = |key: &ResourceKey| key.kind == ResourceKind::Quota;
         let asked: Vec<_> = keys.iter().filter(|key| is_quota(key)).cloned().collect();
-        let is_told = |key: &ResourceKey| self.desk.findings(key).is_some();
-        if !asked.iter().any(is_told) {
-            return;
+        match self.share.clone() {
+            _ if asked.is_empty() => {}
+            Some(share) => self.have_counted(share, asked, keys),
+            None => self.count(asked, keys).await,
         }
-        let every = self.counts_every(&asked);
+    }
+
+    /// Counts what is used in this journal, which is the only one.
+    async fn count(&mut self, asked: Vec<ResourceKey>, keys: &mut BTreeSet<ResourceKey>) {
         let since = self.counted_at.map(|at| at.elapsed());
-        if let Some(wait) = since.and_then(|since| every.checked_sub(since)) {
+        if let Some(wait) = since.and_then(|since| PROGRESS_EVERY.checked_sub(since)) {
             keys.retain(|key| !is_quota(key));
             asked.into_iter().for_each(|key| self.later(key, wait));
             return;
         }
-        match self.counted().await {
-            Ok(objects) => {
-                self.counted_at = Some(Instant::now());
-                let named = objects.into_iter().map(|object| {
-                    let meta = &object.metadata;
-                    ((meta.namespace.clone(), meta.name.clone()), object)
-                });
-                self.quotas = named.collect();
-            }
+        match self.fleet.quotas().list().await {
+            Ok(objects) => self.remember(objects),
             Err(error) => {
                 tracing::warn!("what quotas allow is not known: {error}");
                 keys.retain(|key| !is_quota(key));
-                let again = AGAIN.max(every);
-                asked.into_iter().for_each(|key| self.later(key, again));
+                asked.into_iter().for_each(|key| self.later(key, AGAIN));
             }
         }
+    }
+
+    /// Has what is used counted over several journals, where that is due. What was not counted yet is told of later.
+    fn have_counted(
+        &mut self,
+        share: Arc<dyn JournalShare>,
+        asked: Vec<ResourceKey>,
+        keys: &mut BTreeSet<ResourceKey>,
+    ) {
+        let told = asked.into_iter().filter_map(|key| {
+            let findings = self.desk.findings(&key)?;
+            let is_new = findings.refusal.is_none() && !self.is_counted(&key);
+            Some((key, is_new))
+        });
+        let told: Vec<_> = told.collect();
+        let new = told.iter().filter(|(_, is_new)| *is_new);
+        let new: Vec<_> = new.map(|(key, _)| key.clone()).collect();
+        let every = if new.is_empty() {
+            OVER_JOURNALS_EVERY
+        } else {
+            PROGRESS_EVERY
+        };
+        let since = self.counted_at.map(|at| at.elapsed());
+        let wait = since.and_then(|since| every.checked_sub(since));
+        if !told.is_empty() && wait.is_none() && self.counting.is_empty() {
+            self.counting.spawn(async move { share.quotas().await });
+        }
+        for key in new {
+            keys.remove(&key);
+            if self.counting.is_empty() {
+                self.later(key, wait.unwrap_or(every));
+            }
+        }
+    }
+
+    /// What was counted, or why not.
+    pub(super) fn counted(
+        &mut self,
+        counted: Result<Result<Vec<QuotaObject>, FleetError>, JoinError>,
+    ) {
+        match counted {
+            Ok(Ok(objects)) => self.remember(objects),
+            Ok(Err(error)) => tracing::warn!("what quotas allow is not known: {error}"),
+            Err(error) => tracing::error!("what quotas allow was not counted: {error}"),
+        }
+        self.counted_at = Some(Instant::now());
+        self.desk.dirty_kind(ResourceKind::Quota);
+    }
+
+    fn remember(&mut self, objects: Vec<QuotaObject>) {
+        self.counted_at = Some(Instant::now());
+        let named = objects.into_iter().map(|object| {
+            let meta = &object.metadata;
+            ((meta.namespace.clone(), meta.name.clone()), object)
+        });
+        self.quotas = named.collect();
+    }
+
+    fn is_counted(&self, key: &ResourceKey) -> bool {
+        let place = (key.namespace.clone(), key.name.clone());
+        self.quotas.contains_key(&place)
     }
 
     pub(super) async fn quota(&self, resource: &Arc<Resource>) -> ReportDone {
@@ -95,4 +138,8 @@ impl Reporter {
         let note = report::quota_event(resource.uid, &before, &status);
         self.write_with(resource, &status, note).await
     }
+}
+
+fn is_quota(key: &ResourceKey) -> bool {
+    key.kind == ResourceKind::Quota
 }

@@ -69,6 +69,8 @@ struct Set {
     decisions: Mutex<usize>,
     /// Whether the next time that something is, nobody hears of it.
     is_unheard: AtomicBool,
+    /// Whether a journal does not say what is used there.
+    is_silent: AtomicBool,
     /// Done once names are claimed, before it is asked whether something is still there.
     before_check: Mutex<Option<BeforeCheck>>,
 }
@@ -293,6 +295,9 @@ impl JournalShare for Share {
 
     async fn quotas(&self) -> Result<Vec<QuotaObject>, FleetError> {
         assert_eq!(self.number, 0);
+        if self.set.is_silent.load(Ordering::Relaxed) {
+            return std::future::pending().await;
+        }
         let questions = ReportQuestions {
             namespaces: self.fleet.quotas().namespaces().await?,
             ..ReportQuestions::default()

@@ -134,6 +134,17 @@ async fn data_disks_are_admitted_as_well() {
     assert_eq!(rig.decisions(), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn no_status_waits_for_a_journal_that_does_not_say_what_is_used() {
+    let rig = SharedRig::with_quota(json!({"vsis": 4})).await;
+    rig.set.is_silent.store(true, Ordering::Relaxed);
+    // By then it was asked.
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    rig.vsi("web", 1, 0);
+    rig.until_ready("web").await;
+    assert_eq!(rig.quota_status("all")["used"]["vsis"], "0", "as it was");
+}
+
 /// Nobody asks again for what was recorded before: a whole fleet would wait.
 #[tokio::test(start_paused = true)]
 async fn a_new_holder_asks_for_nothing_that_is_recorded() {
