@@ -75,9 +75,9 @@ pub(super) enum CommandPart {
     DecideMembers(StoredAsk),
     /// What of that concerns its own objects.
     MembersHandedOver(StoredAsk),
-    /// Journal 0: a host for the VSI of a custom resource with that UID, chosen over all journals.
+    /// Journal 0: a host, and the quotas' permission, for the custom resource with that UID, decided over all journals.
     DecideResource(uuid::Uuid, StoredAsk),
-    /// To have the operator record that VSI, on a host of its own.
+    /// To have the operator record that resource, on a host of its own.
     ResourceDecided(DecidedResource),
     /// To ask guests of members, and to record nothing.
     AskGuests(GuestQuestions),

@@ -15,8 +15,8 @@
 //!   for that.
 //! - [`members`]: what the pools and groups of journal 0 ask of all journals; [`object_asks`]: how that is found again.
 //! - [`retry`]: what is stuck of pools and groups, in whichever journals it is.
-//! - [`cluster`]: the custom resources of a Kubernetes cluster, of which each journal serves its own; [`placed`]: those whose
-//!   host is chosen.
+//! - [`cluster`]: the custom resources of a Kubernetes cluster, of which each journal serves its own; [`decided`]: those that
+//!   journal 0 decides about.
 //! - [`view`]: all journals, for the page and the API of a process.
 //! - [`HostFence`]: the one way of a journal to hosts. It lets through those that are its own.
 //!

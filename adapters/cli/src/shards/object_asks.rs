@@ -1,9 +1,9 @@
-//! What journal 0 asks for an object whose UID it knows: a pool, or the VSI of a custom resource.
+//! What journal 0 is asked about an object whose UID is known: by itself for a pool, by any journal for a custom resource.
 //!
 //! Guarantees:
 //! - **What is asked is found again by the UID** in the request's id, whichever process asked it. So nothing is asked anew
 //!   while something of it may still be carried out.
-//! - **Who lost the lease of journal 0 asks nothing.** Its statement to do so is fenced.
+//! - **Who lost the lease of its journal asks nothing.** Its statement to do so is fenced.
 
 use std::{
     collections::BTreeMap,
@@ -27,7 +27,7 @@ use super::{
 };
 use crate::exit::ExitProblem;
 
-/// Journal 0, as it asks.
+/// A journal, as it asks.
 #[derive(Clone, Copy)]
 pub(super) struct AskingJournal<'a> {
     pub(super) set: &'a ShardSet,
@@ -81,7 +81,7 @@ impl ObjectAsks {
         })
     }
 
-    /// Asks journal 0 itself, as a decision.
+    /// Asks journal 0, as a decision.
     pub(super) async fn ask(
         &self,
         by: AskingJournal<'_>,

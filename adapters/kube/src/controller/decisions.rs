@@ -279,7 +279,7 @@ impl Controller {
         for request in lacking {
             let place = (request.uid, request.namespace.as_str());
             match self.is_being_decided(&*share, place, request.print).await {
-                Ok(true) => {}
+                Ok(true) => _ = self.refused.remove(&request.uid),
                 Ok(false) => requests.push(request),
                 Err(error) => {
                     self.unfinished = true;

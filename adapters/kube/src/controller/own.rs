@@ -83,14 +83,22 @@ impl Controller {
 
     /// The resources of what is new in these.
     fn live(&self, resolved: &Resolved) -> LiveResources {
-        let vsis = resolved.vsis.iter().map(|vsi| vsi.desired.uid);
-        let disks = resolved.data_disks.iter().map(|disk| disk.uid);
-        let uids: BTreeSet<_> = vsis.chain(disks).flatten().collect();
-        let all = self.world.snapshot().resources.into_iter();
-        let is_new = |one: &Arc<Resource>| uids.contains(&one.uid) && !self.is_known(one);
+        let vsis = resolved.vsis.iter().filter_map(|vsi| vsi.desired.uid);
+        let vsis = vsis.map(|uid| (uid, vsi_entity(uid)));
+        let disks = resolved.data_disks.iter().filter_map(|disk| disk.uid);
+        let disks = disks.map(|uid| (uid, disk_entity(uid)));
+        let is_new = |entity: &EntityId| self.fleet.knowledge(entity) == EntityPresence::None;
+        let new = vsis.chain(disks);
+        let new = new.filter(|(_, entity)| entity.as_ref().is_ok_and(is_new));
+        let new: BTreeSet<_> = new.map(|(uid, _)| uid).collect();
+        let mut resources = Vec::new();
+        if !new.is_empty() {
+            resources = self.world.snapshot().resources;
+            resources.retain(|one| new.contains(&one.uid));
+        }
         LiveResources {
             client: self.client.clone(),
-            resources: all.filter(is_new).collect(),
+            resources,
         }
     }
 

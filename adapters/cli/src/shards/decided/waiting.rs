@@ -140,40 +140,40 @@ mod tests {
 
     /// One that is asked for.
     async fn asked() -> (Arc<DecidedResources>, JoinHandle<Outcome>) {
-        let placed = Arc::new(DecidedResources::new(|| {}));
-        let asking = placed.clone();
+        let decisions = Arc::new(DecidedResources::new(|| {}));
+        let asking = decisions.clone();
         let asked = tokio::spawn(async move { asking.recorded(decided()).await });
         tokio::task::yield_now().await;
-        (placed, asked)
+        (decisions, asked)
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_the_operator_says_is_the_answer() {
-        let (placed, asked) = asked().await;
-        assert_eq!(placed.take().len(), 1);
-        placed.settle(Uuid::nil(), None);
-        assert_eq!(placed.take().len(), 1, "it is not known yet");
-        placed.settle(Uuid::nil(), Some(Ok(())));
+        let (decisions, asked) = asked().await;
+        assert_eq!(decisions.take().len(), 1);
+        decisions.settle(Uuid::nil(), None);
+        assert_eq!(decisions.take().len(), 1, "it is not known yet");
+        decisions.settle(Uuid::nil(), Some(Ok(())));
         assert_eq!(asked.await.unwrap(), Ok(()));
-        assert!(placed.take().is_empty());
+        assert!(decisions.take().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_no_operator_takes_is_refused_in_the_end() {
-        let placed = DecidedResources::new(|| {});
-        let refused = placed.recorded(decided()).await.unwrap_err();
+        let decisions = DecidedResources::new(|| {});
+        let refused = decisions.recorded(decided()).await.unwrap_err();
         assert_eq!(refused.code.as_str(), "VSI0769");
-        assert!(placed.take().is_empty(), "nobody records it afterwards");
+        assert!(decisions.take().is_empty(), "nobody records it afterwards");
     }
 
     /// Or a host's room would be given away that is being taken.
     #[tokio::test(start_paused = true)]
     async fn what_a_pass_has_is_waited_for() {
-        let (placed, asked) = asked().await;
-        placed.take();
+        let (decisions, asked) = asked().await;
+        decisions.take();
         tokio::time::sleep(PATIENCE * 3).await;
         assert!(!asked.is_finished());
-        placed.settle(Uuid::nil(), Some(Ok(())));
+        decisions.settle(Uuid::nil(), Some(Ok(())));
         assert_eq!(asked.await.unwrap(), Ok(()));
     }
 }
