@@ -4,12 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
-use vsiflow_workflows::{
-    fleet::{FleetError, RecordedUsage, TakenUsage},
-    spec::Resolved,
-};
+use vsiflow_workflows::fleet::{FleetError, RecordedUsage, TakenUsage};
 
-use super::Controller;
+use super::{Controller, decisions::DecisionRequest};
 use crate::{
     share::{JournalShare, ResourceDecision},
     translate::Translation,
@@ -37,22 +34,23 @@ impl AdmissionPass {
         self.lacking.contains(&uid)
     }
 
-    /// Looks whether what a resource asks for is to be admitted first.
-    pub(super) fn lacks(
+    /// What is to be asked first for a resource; none where it takes no more than it may.
+    pub(super) fn lacking(
         &mut self,
-        uid: Uuid,
         namespace: &str,
-        asked: impl FnOnce() -> Resolved,
-    ) -> bool {
+        asked: impl FnOnce() -> DecisionRequest,
+    ) -> Option<DecisionRequest> {
         if !self.limited.contains(namespace) {
-            return false;
+            return None;
         }
-        let admitted = self.admitted.get(&uid).map(Vec::as_slice);
-        let lacks = !self.recorded.covers(&asked(), admitted.unwrap_or_default());
-        if lacks {
-            self.lacking.insert(uid);
+        let request = asked();
+        let admitted = self.admitted.get(&request.uid).map(Vec::as_slice);
+        let admitted = admitted.unwrap_or_default();
+        if self.recorded.covers(&request.resolved, admitted) {
+            return None;
         }
-        lacks
+        self.lacking.insert(request.uid);
+        Some(request)
     }
 }
 

@@ -56,15 +56,9 @@ impl Controller {
                 self.refused.remove(&resource.uid);
                 continue;
             }
-            let asked_for = || Resolved {
-                data_disks: vec![(*disk).clone()],
-                ..Resolved::default()
-            };
-            if self
-                .admission
-                .lacks(resource.uid, &disk.namespace, asked_for)
-            {
-                lacking.push(DecisionRequest::of_disk(resource.uid, disk));
+            let request = || DecisionRequest::of_disk(resource.uid, disk);
+            if let Some(request) = self.admission.lacking(&disk.namespace, request) {
+                lacking.push(request);
                 continue;
             }
             let resolved = Resolved {
@@ -126,13 +120,10 @@ impl Controller {
                 self.refused.remove(&wish.uid);
                 continue;
             }
-            let asked = || Resolved {
-                vsis: vec![(*wish.vsi).clone()],
-                ..Resolved::default()
-            };
+            let request = || DecisionRequest::of_vsi(wish.uid, &wish.vsi);
             let namespace = &wish.vsi.desired.namespace;
-            if self.admission.lacks(wish.uid, namespace, asked) {
-                lacking.push(DecisionRequest::of_vsi(wish.uid, &wish.vsi));
+            if let Some(request) = self.admission.lacking(namespace, request) {
+                lacking.push(request);
                 continue;
             }
             if !self.has_its_disks(&wish.vsi) {

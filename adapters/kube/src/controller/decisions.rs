@@ -88,9 +88,9 @@ impl Decisions {
 
 /// What is asked of journal 0 for one resource: nothing in it is secret.
 pub(super) struct DecisionRequest {
-    uid: Uuid,
+    pub(super) uid: Uuid,
     namespace: String,
-    resolved: Resolved,
+    pub(super) resolved: Resolved,
     /// What the decision depends on, as far as the resource says it.
     print: Hash,
 }

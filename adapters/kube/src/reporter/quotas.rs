@@ -53,7 +53,10 @@ impl Reporter {
             return;
         }
         match self.fleet.quotas().list().await {
-            Ok(objects) => self.remember(objects),
+            Ok(objects) => {
+                self.counted_at = Some(Instant::now());
+                self.remember(objects);
+            }
             Err(error) => {
                 tracing::warn!("what quotas allow is not known: {error}");
                 keys.retain(|key| !is_quota(key));
@@ -110,7 +113,6 @@ impl Reporter {
     }
 
     fn remember(&mut self, objects: Vec<QuotaObject>) {
-        self.counted_at = Some(Instant::now());
         let named = objects.into_iter().map(|object| {
             let meta = &object.metadata;
             ((meta.namespace.clone(), meta.name.clone()), object)

@@ -9,8 +9,10 @@ use super::{count::UsageByTaker, record::quota_entity};
 use crate::{
     fleet::{Fleet, FleetError, Metadata, QuotaHandle, vsi::object::rfc3339},
     quota::{Limit, Usage, limits},
-    record::kind,
-    spec::{documents, quota::QuotaLimits},
+    spec::{
+        documents,
+        quota::{DesiredQuota, QuotaLimits},
+    },
 };
 
 /// A quota.
@@ -62,24 +64,25 @@ impl QuotaHandle<'_> {
     /// # Errors
     /// When a journal cannot be read.
     pub async fn list_over(self, others: &[&Fleet]) -> Result<Vec<QuotaObject>, FleetError> {
-        if self.fleet.entities_of(kind::QUOTA).is_empty() {
+        let quotas = self.fleet.quotas_with(&[]).await?.read;
+        if quotas.is_empty() {
             return Ok(Vec::new());
         }
         let mut taken = vec![self.fleet.count().await?.taken];
         for other in others {
             taken.push(other.count().await?.taken);
         }
-        self.list_of(&taken).await
+        self.shown(quotas, &taken)
     }
 
-    /// The same, with what is taken.
-    pub(super) async fn list_of(
+    /// These, with what is taken.
+    pub(super) fn shown(
         self,
+        quotas: Vec<DesiredQuota>,
         taken: &[UsageByTaker],
     ) -> Result<Vec<QuotaObject>, FleetError> {
-        let quotas = self.fleet.quotas_with(&[]).await?;
         let mut objects = Vec::new();
-        for quota in quotas.read {
+        for quota in quotas {
             let entity = quota_entity(&quota.namespace, &quota.name)?;
             let (created, _) = self.fleet.engine.times(&entity).unwrap_or_default();
             let state = self.fleet.engine.entity(&entity);

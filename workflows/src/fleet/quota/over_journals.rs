@@ -99,7 +99,7 @@ impl RecordedUsage {
     }
 }
 
-/// What documents ask for that make no pools.
+/// What the VSIs and data disks of documents take.
 pub fn usage_of(resolved: &Resolved) -> Vec<TakenUsage> {
     asked(resolved).map(|(usage, _)| usage).collect()
 }
@@ -136,11 +136,12 @@ impl QuotaHandle<'_> {
     /// # Errors
     /// When the journal cannot be read, or a journal names what nobody can count.
     pub async fn list_beside(self, others: &[TakenUsage]) -> Result<Vec<QuotaObject>, FleetError> {
+        let quotas = self.fleet.quotas_with(&[]).await?.read;
         let mut taken = self.fleet.count().await?.taken;
         for one in others {
             count_in(&mut taken, one)?;
         }
-        self.list_of(&[taken]).await
+        self.shown(quotas, &[taken])
     }
 }
 

@@ -31,9 +31,7 @@ pub(super) async fn create(
     }
     let apps = place.look_at_all(&cli.common).await?;
     let found = Box::pin(journal(&apps, args)).await;
-    for app in apps {
-        app.close().await;
-    }
+    App::end(apps, ()).await;
     let journal = found?;
     let given = command::create::documents(&cli.common, args).await?;
     let files = given.files.into_iter().map(|file| CommandFile {

@@ -36,8 +36,6 @@ pub(super) enum Meeting<'a> {
     Restores(&'a SnapshotRestoreArgs),
     /// It makes VSIs of what the command line says, in the journal of a host.
     Creates(&'a CreateArgs),
-    /// It concerns no journal.
-    Alone,
     /// It looks at the server: any of the journals will do.
     Server,
     /// It knows no set, or would show or change a part of it.
@@ -90,7 +88,6 @@ pub(super) fn meeting(command: &CliCommand) -> Meeting<'_> {
         CliCommand::Logs(args) => named(&args.namespace, kind_and_names(&args.words).1),
         CliCommand::Output(args) => named(&args.namespace, vec![format!("{GROUP}{}", args.name())]),
         CliCommand::Ssh(args) => named(&args.namespace, vec![without_kind(&args.name).to_owned()]),
-        CliCommand::SshConfig(args) if args.command.is_some() => Meeting::Alone,
         CliCommand::SshConfig(_) => Meeting::Looks,
         CliCommand::Doctor(_) | CliCommand::Token(TokenCommand::List(_)) => Meeting::Server,
         CliCommand::Audit(AuditCommand::Verify(args)) if args.head.is_none() => {
@@ -155,7 +152,6 @@ fn create(args: &CreateArgs) -> Meeting<'_> {
             Objects::Named(&args.namespace, vec![snapshot_named(snapshot)]),
             false,
         ),
-        None if args.dry_run => Meeting::Alone,
         None if !args.files.is_empty() => {
             Meeting::Refused("hosts of files are made known by `apply`, beside the VSI's document")
         }

@@ -80,18 +80,24 @@ pub(crate) async fn route(cli: Cli) -> Result<Routed, ExitProblem> {
 
 /// Whether a command has nothing to do with a journal, or finds out itself.
 fn stands_alone(cli: &Cli) -> bool {
-    matches!(
-        cli.command,
-        CliCommand::Serve(_)
-            | CliCommand::Ui(_)
-            | CliCommand::Completions { .. }
-            | CliCommand::Explain(_)
-            | CliCommand::Openapi
-            | CliCommand::Man { .. }
-            | CliCommand::Contract(_)
-            | CliCommand::Crd(_)
-            | CliCommand::Migrate(_)
-    )
+    match &cli.command {
+        // Documents are printed.
+        CliCommand::Create(args) => args.dry_run && args.from.is_none(),
+        // What somebody else wrote is read.
+        CliCommand::SshConfig(args) => args.command.is_some(),
+        command => matches!(
+            command,
+            CliCommand::Serve(_)
+                | CliCommand::Ui(_)
+                | CliCommand::Completions { .. }
+                | CliCommand::Explain(_)
+                | CliCommand::Openapi
+                | CliCommand::Man { .. }
+                | CliCommand::Contract(_)
+                | CliCommand::Crd(_)
+                | CliCommand::Migrate(_)
+        ),
+    }
 }
 
 /// The set of an address, and the folder beside it.
@@ -185,7 +191,6 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
             let asked = asked(&cli, Vec::new(), CommandPart::Own);
             ask::ask(&place.set, &sealer, DECIDES, &asked, repeatable).await?
         }
-        Meeting::Alone => return Ok(Routed::Here(Box::new(cli))),
         Meeting::Creates(args) => Box::pin(creating::create(&cli, args, &place)).await?,
         Meeting::Restores(args) => Box::pin(restoring::restore(&cli, args, &place)).await?,
         Meeting::Members(args) => Box::pin(retry::retry(&cli, args, &place)).await?,

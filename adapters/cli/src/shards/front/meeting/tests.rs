@@ -3,7 +3,7 @@
 use crate::args::Cli;
 use clap::Parser as _;
 
-use super::*;
+use super::{super::stands_alone, *};
 
 fn met(line: &str) -> String {
     let words = std::iter::once("vsiflow").chain(line.split_whitespace());
@@ -21,6 +21,9 @@ fn met(line: &str) -> String {
         }
     };
     let how = |repeatable| if repeatable { "again" } else { "once" };
+    if stands_alone(&cli) {
+        return "alone".to_owned();
+    }
     match meeting(&cli.command) {
         Meeting::Looks => "looks".to_owned(),
         Meeting::LooksAt(of) => format!("looks at {}", objects(&of)),
@@ -33,7 +36,6 @@ fn met(line: &str) -> String {
         Meeting::Documents(_) => "documents".to_owned(),
         Meeting::Removes(_) => "removes documents".to_owned(),
         Meeting::Creates(args) => format!("creates {}", args.names.join(" ")),
-        Meeting::Alone => "alone".to_owned(),
         Meeting::Server => "server".to_owned(),
         Meeting::Refused(_) => "refused".to_owned(),
     }
