@@ -276,7 +276,7 @@ fn kube_defect_20_disks_keep_their_order_and_go_only_when_nobody_uses_them() {
 
 #[test]
 fn kube_lab_the_manifests_of_the_operator_before_are_taken_as_they_are() {
-    let (Some(cluster), Some(lab)) = (Cluster::enter(), Lab::enter()) else {
+    let (Some(lab), Some(cluster)) = (Lab::enter(), Cluster::enter()) else {
         return;
     };
     let (image, vsiflow) = (lab.image("t-kube.qcow2"), Vsiflow::of_documents());

@@ -99,7 +99,7 @@ fn kube_nothing_is_taken_over_where_nobody_may_look_for_the_operator_before() {
 
 #[test]
 fn kube_lab_a_guest_of_the_operator_before_runs_on_through_a_migration() {
-    let (Some(cluster), Some(lab)) = (Cluster::enter(), Lab::enter()) else {
+    let (Some(lab), Some(cluster)) = (Lab::enter(), Cluster::enter()) else {
         return;
     };
     let (image, vsiflow) = (lab.image("t-migrate.qcow2"), Vsiflow::of_documents());

@@ -196,7 +196,7 @@ impl Drop for Gone<'_> {
 
 #[test]
 fn kube_lab_uploads_resume_after_the_operator_and_the_client_died_in_their_middle() {
-    let (Some(cluster), Some(lab)) = (Cluster::enter(), Lab::enter()) else {
+    let (Some(lab), Some(cluster)) = (Lab::enter(), Cluster::enter()) else {
         return;
     };
     let (_gone, vsiflow) = (Gone(&lab), Vsiflow::of_documents());

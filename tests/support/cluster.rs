@@ -13,7 +13,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    Running, Vsiflow, until,
+    Running, Vsiflow,
+    lab::take_turn,
+    until,
     vsiflow::{Ran, feed},
 };
 
@@ -64,8 +66,7 @@ impl Cluster {
         let kubeconfig = kubeconfig.expect("no API server in a lab: see tests/README.md");
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let kubeconfig = PathBuf::from(kubeconfig);
-        let turn = File::create(kubeconfig.with_file_name("tests.lock")).unwrap();
-        lock(&turn).unwrap();
+        let turn = take_turn(&kubeconfig.with_file_name("tests.lock"), lock);
         let cluster = Self {
             kubeconfig,
             _turn: turn,

@@ -13,6 +13,18 @@ const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// The port of the lab's SSH server.
 pub const SSH_PORT: u16 = 2222;
 
+/// Waits for the lock `file`, shared or not as `lock` takes it, behind all that came before.
+///
+/// A lock alone lets others share it while somebody waits to have it for himself: with always somebody about to share it
+/// that never comes.
+pub(crate) fn take_turn(file: &Path, lock: fn(&File) -> std::io::Result<()>) -> File {
+    let queue = File::create(file.with_extension("queue")).unwrap();
+    queue.lock().unwrap();
+    let turn = File::create(file).unwrap();
+    lock(&turn).unwrap();
+    turn
+}
+
 /// The guest image, as the lab serves it.
 const GUEST: &str = "hpcr-guest.qcow2";
 
@@ -52,8 +64,7 @@ impl Lab {
         let mut labs = std::fs::read_dir("/run/vsiflow-lab").expect("not inside a lab");
         let folder = labs.next().expect("not inside a lab").unwrap().path();
         // The same file as other crates' tests take: one lab, one turn.
-        let turn = File::create(folder.join("ssh").join("tests.lock")).unwrap();
-        lock(&turn).unwrap();
+        let turn = take_turn(&folder.join("ssh").join("tests.lock"), lock);
         Some(Self {
             folder,
             alone,

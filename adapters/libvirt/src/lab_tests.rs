@@ -71,7 +71,11 @@ impl Lab {
             .expect("not inside a lab")
             .unwrap()
             .path();
-        let turn = File::create(dir.join("ssh").join("tests.lock")).unwrap();
+        let turn_file = dir.join("ssh").join("tests.lock");
+        // Who waits for the lab alone would wait for ever with always somebody sharing it.
+        let queue = File::create(turn_file.with_extension("queue")).unwrap();
+        queue.lock().unwrap();
+        let turn = File::create(turn_file).unwrap();
         lock(&turn).unwrap();
         Some(Self {
             dir,
