@@ -354,6 +354,7 @@ impl Pool {
             names_guests: true,
             evictable: self.evictable,
             of_group: None,
+            of_shared_cluster: false,
         };
         let at = template.at.clone();
         let mut resolved = resolved(std::slice::from_ref(&self.member));
@@ -407,6 +408,7 @@ impl Group {
                 self.wave("second", "b", 2, second),
             ],
             outputs: vec![output("shown", false), output("secret", true)],
+            of_shared_cluster: false,
             at: self.member.resolved().at,
         });
         resolved

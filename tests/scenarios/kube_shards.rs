@@ -90,7 +90,7 @@ fn anywhere(name: &str, image: &str) -> String {
 
 #[test]
 fn kube_shards_a_host_is_chosen_over_all_journals() {
-    let (Some(cluster), Some(lab)) = (Cluster::enter(), Lab::enter()) else {
+    let (Some(lab), Some(cluster)) = (Lab::enter(), Cluster::enter()) else {
         return;
     };
     let (image, site) = (
@@ -128,6 +128,71 @@ fn kube_shards_a_host_is_chosen_over_all_journals() {
     let left = lab.virsh(&["list", "--all", "--uuid"]);
     assert!(!left.contains(&uid), "{left}");
     drop((first, second));
+}
+
+/// A pool of such servers.
+fn pool(name: &str, image: &str, replicas: u32) -> String {
+    format!(
+        "---\napiVersion: vsiflow.io/v1\nkind: VirtualServerPool\nmetadata: {{name: {name}}}\nspec:\n  \
+         replicas: {replicas}\n  template:\n    spec:\n      imageURL: {image}\n      guest: {{type: none}}\n      \
+         machine: {{cpus: 1, memory: 128Mi}}\n      \
+         targetSelector: {{matchExpressions: [{{key: config, operator: Exists}}]}}\n      \
+         placement: {{requires: {{poolRoom: 1Gi}}}}\n"
+    )
+}
+
+#[test]
+fn kube_shards_a_pool_and_its_members_go_on_in_whichever_processes_have_their_journals() {
+    let (Some(lab), Some(cluster)) = (Lab::enter(), Cluster::enter()) else {
+        return;
+    };
+    let (image, site) = (
+        lab.image("t-members.qcow2"),
+        Site::with(Vsiflow::of_documents()),
+    );
+    let mut first = process(&site, &cluster);
+    assert!(first.reaches("serving journal 3", 120), "{}", first.told());
+    cluster.apply(lab.host());
+    cluster.apply(pool("t-members", &image.url(), 2));
+    let is_available = |replicas: u32| {
+        let status = cluster.get("virtualserverpool/t-members")["status"].clone();
+        status["phase"] == "Available" && status["readyReplicas"] == replicas
+    };
+    cluster.until("two members are ready", 180, || is_available(2));
+    let vsi_of = |name: &str| {
+        let object = cluster.get(&format!("virtualserver/{name}"));
+        object["metadata"]["annotations"]["vsiflow.io/vsi-uid"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    cluster.wait_ready("virtualserver/t-members-1");
+    let (stays, goes) = (vsi_of("t-members-0"), vsi_of("t-members-1"));
+    let running = |uid: &str| lab.virsh(&["domid", uid]);
+    let boot = running(&stays);
+
+    // The successor leaves hosts alone for a minute.
+    let second = process(&site, &cluster);
+    site.comes_to(4, 2);
+    first.kill();
+    let delete_one = ["delete", "virtualserver/t-members-1", "--wait=false"];
+    cluster.kubectl(&delete_one).exits(0);
+    cluster.until("it is made again", 300, || {
+        let now = vsi_of("t-members-1");
+        !now.is_empty() && now != goes
+    });
+    let scale = ["scale", "virtualserverpool/t-members", "--replicas=3"];
+    cluster.kubectl(&scale).exits(0);
+    cluster.until("three members are ready", 180, || is_available(3));
+    assert_eq!(running(&stays), boot, "nobody touched it");
+
+    let delete = ["delete", "virtualserverpool/t-members", "--timeout=180s"];
+    cluster.kubectl(&delete).exits(0);
+    let shown = cluster.kubectl(&["get", "virtualservers", "-o", "name"]);
+    assert!(!shown.stdout.contains("t-members"), "{}", shown.stdout);
+    let left = lab.virsh(&["list", "--all", "--uuid"]);
+    assert!(!left.contains(&stays), "{left}");
+    drop(second);
 }
 
 /// A quota of the number of VSIs.

@@ -137,6 +137,7 @@ impl Options {
                 names_guests: true,
                 evictable: false,
                 of_group: None,
+                of_shared_cluster: false,
             },
             template: self.vsi(name.to_owned(), None)?,
             at: at(),
@@ -164,6 +165,7 @@ impl Options {
                 items: vec![item],
             }],
             outputs: Vec::new(),
+            of_shared_cluster: false,
             at: at(),
         })
     }

@@ -14,6 +14,7 @@ mod finalizers;
 mod live;
 mod members;
 mod own;
+mod permits;
 mod pools;
 mod quotas;
 mod secrets;
@@ -49,7 +50,7 @@ use crate::{
     kind::ResourceKind,
     resource::{Resource, ResourceKey},
     resource_cache::{ResourceCache, Snapshot},
-    share::{JournalShare, concerns_several},
+    share::{DECIDES, JournalShare, concerns_several},
     status_queue::{Hold, StatusFindings, StatusQueue},
     translate::{Translation, TranslationRules, translate},
 };
@@ -190,13 +191,18 @@ impl Controller {
     async fn pass(&mut self) {
         self.unfinished = false;
         self.passes = self.passes.saturating_add(1);
-        let all = self.world.snapshot();
-        let claims = self.claims(&all).await;
-        let mut translation = self.translate(&claims.without(&all)).await;
+        let world = self.world.snapshot();
+        let pools = self.shown_pools().await;
+        let claims = self.claims(&world, &pools).await;
+        let mut translation = self.translate(&claims.without(&world)).await;
         self.gets_on();
         let candidates = self.candidates(&translation);
+        let asked_pools = self.asked_pools(&world, &translation);
         let decided = self.decided();
-        let all = match self.keep_own(all, &mut translation, &decided).await {
+        let all = match self
+            .keep_own(&world, &claims, &mut translation, &decided)
+            .await
+        {
             Ok(all) => all,
             Err(error) => {
                 self.unfinished = true;
@@ -209,13 +215,12 @@ impl Controller {
         self.deliver(&translation).await;
         self.notice_vanished(&snapshot);
         let mut found = findings(&all, &translation);
-        let pools = self.shown_pools().await;
         let mut finalizers = Vec::new();
         for resource in &all.resources {
             if let Some(claim) = claims.of(resource) {
                 let findings = found.entry(resource.key.clone()).or_default();
                 if self
-                    .look_at_claim(resource, claim, (&all, &pools), findings)
+                    .look_at_claim(resource, claim, (&world, &pools), findings)
                     .await
                 {
                     finalizers.push((resource.clone(), false));
@@ -273,10 +278,11 @@ impl Controller {
                 _ => {}
             }
         }
-        let is_shared = self.share.is_some();
+        let share = self.share.clone();
         // Before what they limit.
         self.give_quotas(&snapshot, &translation).await;
         self.give_hosts(&candidates, &translation).await;
+        self.permit(asked_pools);
         let mut lacking = self.give_disks(&snapshot, &translation).await;
         self.adopt(adopted, &translation.rest).await;
         let (open, wishes) = self.open_apart(wishes);
@@ -285,10 +291,15 @@ impl Controller {
         self.have_admitted(lacking).await;
         self.decisions.end_pass();
         self.approve(&snapshot).await;
-        if !is_shared {
+        if share.is_none() {
             self.give_snapshots(&snapshot, &translation).await;
-            self.work_on_pools(&all, &claims, &pools, &translation)
-                .await;
+        }
+        match share {
+            Some(share) if share.number() != DECIDES => self.remove_gone(&all, &claims).await,
+            _ => {
+                self.work_on_pools(&world, &claims, &pools, &translation)
+                    .await;
+            }
         }
         for resource in &all.resources {
             if let (Some(findings), Some(refused)) = (

@@ -38,6 +38,7 @@ impl Follower {
     pub(crate) async fn run(mut self) {
         let mut notices = self.fleet.notices();
         let mut moved = self.fleet.pools().moved();
+        let mut heard = self.fleet.pools().heard_anew();
         let mut tick = tokio::time::interval(PROGRESS_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -51,6 +52,12 @@ impl Follower {
                 }
                 Ok(()) = moved.changed() => {
                     self.desk.dirty_pools();
+                    continue;
+                }
+                Ok(()) = heard.changed() => {
+                    self.desk.dirty_pools();
+                    // Nothing is recorded here when another journal makes a member.
+                    self.world.poke();
                     continue;
                 }
             };

@@ -41,6 +41,8 @@ const AGAIN: Duration = Duration::from_secs(5);
 const NETWORKS_EVERY: Duration = Duration::from_secs(60);
 /// A host gets that long to show a definition: a status does not wait for it.
 const SHOWING: Duration = Duration::from_secs(5);
+/// Members of other journals are waited for that long until it is looked again whether they were heard of.
+const UNHEARD: Duration = Duration::from_secs(1);
 /// What another operator still serves is told at most that often: it overwrites what is told.
 const ANOTHERS_EVERY: Duration = Duration::from_secs(60);
 /// Calls to the API server at one time.
@@ -190,6 +192,9 @@ impl Reporter {
         };
         let object = match self.fleet.knowledge(&entity) {
             EntityPresence::None => None,
+            EntityPresence::Alive if !self.fleet.pools().is_heard(&entity) => {
+                return ReportDone::Later(UNHEARD);
+            }
             _ => match self
                 .fleet
                 .pools()
@@ -222,6 +227,14 @@ impl Reporter {
             return ReportDone::Settled;
         };
         let namespace = &resource.key.namespace;
+        match self.fleet.groups().is_heard(uid).await {
+            Ok(true) => {}
+            Ok(false) => return ReportDone::Later(UNHEARD),
+            Err(error) => {
+                tracing::warn!("the status of {} is not known: {error}", resource.key);
+                return ReportDone::Later(AGAIN);
+            }
+        }
         let object = match self.fleet.knowledge(&entity) {
             EntityPresence::None => None,
             _ => match self.fleet.groups().get(namespace, entity.id()).await {

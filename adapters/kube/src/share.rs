@@ -15,6 +15,8 @@
 //!   deletion: one of the two sees the other.
 //! - **A host that was chosen is taken by the operator of its journal**, which translates the resource itself: what its
 //!   namespace may name there, and with which settings, is judged where the host is known.
+//! - **Pools and groups are journal 0's**, and their members the journals' of their hosts: each of those permits members on its
+//!   hosts by its own look at the cluster ([`PoolPermits`]), tells of them, and lets their objects go. Journal 0 makes the objects.
 //! - **What takes more of a namespace with a quota is admitted by journal 0** before it is recorded, whichever journal
 //!   records it, and no more is recorded than was admitted.
 //!
@@ -109,6 +111,9 @@ pub trait JournalShare: Debug + Send + Sync {
     /// What became of one of them: it is recorded, or why not; none where it is not known yet.
     fn settle(&self, uid: Uuid, outcome: Option<Result<(), Failure>>);
 
+    /// On which hosts of this journal members of the cluster's pools may be, as of a pass.
+    fn permit(&self, pools: PoolPermits);
+
     /// Those of these namespaces of which journal 0 has to admit what is to take more: they have quotas, or are about to.
     ///
     /// # Errors
@@ -126,6 +131,52 @@ pub trait JournalShare: Debug + Send + Sync {
     /// # Errors
     /// When a journal does not say what is taken there.
     async fn quotas(&self) -> Result<Vec<QuotaObject>, FleetError>;
+}
+
+/// Which hosts of a journal the pools of the cluster may have members on, as its operator found it: it knows whose settings of a
+/// host count, and has its journal know them before it permits anything.
+#[derive(Clone, Debug, Default)]
+pub struct PoolPermits {
+    /// By namespace, name of the pool, and host.
+    permitted: BTreeSet<(String, String, String)>,
+    /// What is wrong with pools and groups, by namespace and name.
+    refused: BTreeMap<(String, String), Failure>,
+}
+
+impl PoolPermits {
+    pub(crate) fn permit(&mut self, (namespace, pool): (&str, &str), host: &str) {
+        let permitted = (namespace.to_owned(), pool.to_owned(), host.to_owned());
+        self.permitted.insert(permitted);
+    }
+
+    pub(crate) fn refuse(&mut self, (namespace, pool): (&str, &str), why: Failure) {
+        let pool = (namespace.to_owned(), pool.to_owned());
+        self.refused.insert(pool, why);
+    }
+
+    /// Whether a pool may have members on a host.
+    ///
+    /// # Errors
+    /// With what is wrong with the pool there; VSI0769 where the operator has not seen it as it is.
+    pub fn judge(&self, (namespace, pool): (&str, &str), host: &str) -> Result<(), Failure> {
+        let asked = (namespace.to_owned(), pool.to_owned(), host.to_owned());
+        if self.permitted.contains(&asked) {
+            return Ok(());
+        }
+        let mut refused = self.refused.iter();
+        // A pool of a group is called by that first.
+        let refused = refused.find(|((of, name), _)| {
+            let is_its = |rest: &str| rest.is_empty() || rest.starts_with('-');
+            of == namespace && pool.strip_prefix(name.as_str()).is_some_and(is_its)
+        });
+        let refused = refused.map(|(_, failure)| failure.clone());
+        Err(refused.unwrap_or_else(|| {
+            let why = "the operator of its host's journal has not seen the pool as it is by now";
+            Failure::new(FailureClass::Transient, "VSI0769", why)
+                .of_object(format!("pool/{namespace}/{pool}"))
+                .on_host(host)
+        }))
+    }
 }
 
 /// What journal 0 decided for a resource.
@@ -208,8 +259,7 @@ pub(crate) fn not_served(key: &ResourceKey, why: &str) -> Failure {
 
 /// Whether resources of a kind concern several journals at once, so that a set does not serve them.
 pub(crate) fn concerns_several(kind: ResourceKind) -> bool {
-    use ResourceKind::{Group, Network, Pool, Snapshot};
-    matches!(kind, Pool | Group | Network | Snapshot)
+    matches!(kind, ResourceKind::Network | ResourceKind::Snapshot)
 }
 
 #[cfg(test)]
@@ -238,6 +288,27 @@ mod tests {
         assert_eq!(new(0, ""), ResourceOwner::Unclaimed);
         for own in [0, 1, OWN] {
             assert_eq!(new(own, "unassigned"), ResourceOwner::Other);
+        }
+    }
+
+    #[test]
+    fn members_are_on_no_host_that_its_journal_did_not_permit() {
+        let mut permits = PoolPermits::default();
+        let others = Failure::new(FailureClass::Blocked, "VSI0612", "it is another's");
+        permits.permit(("a", "web"), "lpar1");
+        permits.refuse(("b", "web"), others.clone());
+        assert_eq!(permits.judge(("a", "web"), "lpar1"), Ok(()));
+        assert_eq!(permits.judge(("b", "web"), "lpar1"), Err(others.clone()));
+        let of_group = permits.judge(("b", "web-node"), "lpar1");
+        assert_eq!(of_group, Err(others), "the pool is the group's");
+        for (place, host) in [
+            (("a", "web"), "lpar2"),
+            (("a", "we"), "lpar1"),
+            (("a", "webs"), "lpar1"),
+            (("b", "webs"), "lpar1"),
+        ] {
+            let judged = permits.judge(place, host).unwrap_err();
+            assert_eq!(judged.code.as_str(), "VSI0769", "{place:?} {host}");
         }
     }
 

@@ -49,6 +49,14 @@ pub struct GroupRecord {
     /// What was read of members, by output. It is read once.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub found: BTreeMap<String, OutputValue>,
+    /// Whether a cluster that the journals of a set share asks for it
+    /// ([`PoolRecord::of_shared_cluster`](crate::pool::PoolRecord::of_shared_cluster)).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub of_shared_cluster: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 /// A wave.

@@ -46,6 +46,10 @@ pub struct PoolRecord {
     /// The group that makes it, where one does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of_group: Option<OfGroup>,
+    /// Whether a cluster that the journals of a set share asks for it: the journal of a member's host then judges whether
+    /// its namespace may use that host.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub of_shared_cluster: bool,
 }
 
 /// A template of members. Its contract or user-data is a secret, and stands elsewhere.

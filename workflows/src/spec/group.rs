@@ -279,6 +279,8 @@ pub struct ResolvedGroup {
     pub waves: Vec<ResolvedWave>,
     /// What is read of members.
     pub outputs: Vec<OutputSource>,
+    /// Whether a cluster that the journals of a set share asks for it.
+    pub of_shared_cluster: bool,
     /// The document it comes from.
     pub at: DocumentRef,
 }

@@ -160,6 +160,8 @@ pub struct DesiredPool {
     pub evictable: bool,
     /// The group that makes it, where one does.
     pub of_group: Option<OfGroup>,
+    /// Whether a cluster that the journals of a set share asks for it.
+    pub of_shared_cluster: bool,
 }
 
 /// A pool with everything it takes.

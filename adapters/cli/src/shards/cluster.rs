@@ -21,7 +21,7 @@ use vsiflow_engine::{
 };
 use vsiflow_kube::{
     Operator, OperatorEnd, WatchedCluster,
-    share::{JournalShare, ResourceDecision, StillAsked},
+    share::{JournalShare, PoolPermits, ResourceDecision, StillAsked},
 };
 use vsiflow_workflows::{
     fleet::{AskStanding, EntityPresence, FleetError, QuotaObject},
@@ -287,6 +287,12 @@ impl JournalShare for ClusterShare {
     fn settle(&self, uid: Uuid, outcome: Option<Result<(), Failure>>) {
         if let Some(decided) = &self.holder.decided {
             decided.settle(uid, outcome);
+        }
+    }
+
+    fn permit(&self, pools: PoolPermits) {
+        if let Some(decided) = &self.holder.decided {
+            decided.permit(pools);
         }
     }
 

@@ -25,6 +25,7 @@ use super::{
     Controller,
     apply::{ApplyRequest, host_bytes},
     by,
+    own::all_pools,
 };
 use crate::{
     FIELD_MANAGER,
@@ -58,6 +59,11 @@ impl Decisions {
     /// Whether something was asked and is not answered.
     pub(super) fn is_waiting(&self) -> bool {
         !self.open.is_empty()
+    }
+
+    /// Whether this journal has the settings of a host that one may be chosen of.
+    pub(super) fn has_host(&self, host: &str) -> bool {
+        self.hosts.contains_key(host)
     }
 
     /// That a decision is wanted for these.
@@ -297,7 +303,10 @@ impl Controller {
         }
         let vsis = translation.vsis.values().filter(|vsi| is_open(vsi));
         let hosts = vsis.flat_map(|vsi| vsi.desired.possible_hosts());
-        let hosts = hosts.filter(|host| !host.is_empty());
+        // Members are made by journal 0, which does not have their settings.
+        let of_pools = all_pools(translation);
+        let of_pools = of_pools.flat_map(|pool| pool.template.desired.possible_hosts());
+        let hosts = hosts.chain(of_pools).filter(|host| !host.is_empty());
         hosts.map(str::to_owned).collect()
     }
 

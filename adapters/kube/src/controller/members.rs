@@ -4,6 +4,10 @@
 //! is gone. An object is a member's only if the journal says so of the UID that its annotation names: nobody
 //! gets at a VSI by writing an annotation. Deleting an object deletes the member; whatever else is changed of
 //! it is put right.
+//!
+//! Where the journals of a set share the cluster, journal 0 has the pools and makes the objects; the journal of a member's host
+//! has the member, tells of it and lets its object go. What an annotation names is then another journal's member as far as
+//! journal 0 heard of it, and nobody's once no journal knows it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,9 +19,9 @@ use serde_json::Value;
 use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass, Hash};
 use vsiflow_workflows::{
-    fleet::{EntityPresence, ShownMember, ShownPool},
+    fleet::{EntityPresence, PoolMembership, ShownMember, ShownPool},
     group, pool,
-    record::vsi_entity,
+    record::{pool_entity, vsi_entity},
 };
 
 use super::{Controller, by};
@@ -26,7 +30,7 @@ use crate::{
     kind::ResourceKind,
     resource::{Resource, ResourceKey},
     resource_cache::Snapshot,
-    share::not_served,
+    share::{DECIDES, JournalShare, name_of},
     status_queue::{Hold, StatusFindings},
 };
 
@@ -42,9 +46,13 @@ pub(super) enum MemberClaim {
         vsi: Uuid,
         /// The UID of its pool.
         pool: Uuid,
+        /// What is recorded of it; none where another journal has it.
+        here: Option<Box<PoolMembership>>,
     },
     /// It is not, or nobody can tell: nothing is done for it.
     Refused(Failure),
+    /// Another journal tells what it is.
+    Elsewhere,
 }
 
 /// The objects that say that they are members', by their own UIDs.
@@ -64,8 +72,16 @@ impl MemberClaims {
     pub(super) fn vsi(&self, resource: &Resource) -> Option<Uuid> {
         match self.of(resource)? {
             MemberClaim::Member { vsi, .. } => Some(*vsi),
-            MemberClaim::Refused(_) => None,
+            MemberClaim::Refused(_) | MemberClaim::Elsewhere => None,
         }
+    }
+
+    /// Whether another journal tells what an object is.
+    pub(super) fn is_elsewhere(&self, resource: &Resource) -> bool {
+        matches!(
+            self.of(resource),
+            Some(MemberClaim::Elsewhere | MemberClaim::Member { here: None, .. })
+        )
     }
 
     /// Whether objects of members of that pool are there.
@@ -103,10 +119,14 @@ pub(super) type Owners = BTreeMap<Uuid, PoolOwner>;
 
 impl Controller {
     /// Looks which objects are those of members.
-    pub(super) async fn claims(&self, snapshot: &Snapshot) -> MemberClaims {
+    pub(super) async fn claims(
+        &mut self,
+        snapshot: &Snapshot,
+        pools: &[ShownPool],
+    ) -> MemberClaims {
         let mut claims = MemberClaims::default();
         for resource in &snapshot.resources {
-            if let Some(claim) = self.claim(resource).await {
+            if let Some(claim) = self.claim(resource, pools).await {
                 if let (MemberClaim::Member { .. }, Some(group)) =
                     (&claim, resource.labels.get(group::LABEL))
                 {
@@ -119,9 +139,9 @@ impl Controller {
         claims
     }
 
-    async fn claim(&self, resource: &Resource) -> Option<MemberClaim> {
+    async fn claim(&mut self, resource: &Resource, pools: &[ShownPool]) -> Option<MemberClaim> {
         let word = |key: &str| resource.annotations.get(key);
-        let pool = word(pool::UID_ANNOTATION)?;
+        let of = word(pool::UID_ANNOTATION)?;
         let is_known = |uid| {
             vsi_entity(uid).is_ok_and(|vsi| self.fleet.knowledge(&vsi) != EntityPresence::None)
         };
@@ -129,26 +149,83 @@ impl Controller {
         if resource.key.kind != ResourceKind::VirtualServer || is_known(resource.uid) {
             return None;
         }
-        // Pools of a set are those of documents, and their members have no objects.
-        if self.share.is_some() {
-            let why = "it says that it is a member of a pool";
-            return Some(MemberClaim::Refused(not_served(&resource.key, why)));
-        }
-        let named = word(pool::VSI_ANNOTATION).and_then(|uid| uid.parse().ok());
-        let (Ok(pool), Some(vsi)) = (pool.parse::<Uuid>(), named) else {
-            return Some(MemberClaim::Refused(not_made(&resource.key)));
-        };
+        let named = word(pool::VSI_ANNOTATION).and_then(|uid| uid.parse::<Uuid>().ok());
+        let named = of.parse::<Uuid>().ok().zip(named);
         let key = &resource.key;
-        Some(match self.fleet.pools().membership(vsi).await {
-            Ok(Some(is))
-                if (&is.namespace, &is.name) == (&key.namespace, &key.name)
-                    && is.of.uid == pool =>
-            {
-                MemberClaim::Member { vsi, pool }
+        if let Some((pool, vsi)) = named {
+            match self.fleet.pools().membership(vsi).await {
+                Ok(Some(is))
+                    if (&is.namespace, &is.name) == (&key.namespace, &key.name)
+                        && is.of.uid == pool =>
+                {
+                    let here = Some(Box::new(is));
+                    return Some(MemberClaim::Member { vsi, pool, here });
+                }
+                Ok(_) => {}
+                Err(error) => return Some(MemberClaim::Refused(*error.failure)),
             }
-            Ok(_) => MemberClaim::Refused(not_made(key)),
-            Err(error) => MemberClaim::Refused(*error.failure),
-        })
+        }
+        let Some(share) = self.share.clone() else {
+            return Some(MemberClaim::Refused(not_made(key)));
+        };
+        Some(self.claim_over(&*share, resource, named, pools).await)
+    }
+
+    /// What an object is that this journal has no member for.
+    async fn claim_over(
+        &mut self,
+        share: &dyn JournalShare,
+        resource: &Resource,
+        named: Option<(Uuid, Uuid)>,
+        pools: &[ShownPool],
+    ) -> MemberClaim {
+        if share.number() != DECIDES {
+            return MemberClaim::Elsewhere;
+        }
+        if let Some((pool, vsi)) = named
+            && self.is_heard_of(&resource.key, (pool, vsi), pools)
+        {
+            let here = None;
+            return MemberClaim::Member { vsi, pool, here };
+        }
+        let of_name = named.map(|(_, vsi)| vsi).into_iter();
+        for uid in of_name.chain([resource.uid]) {
+            let (Some(name), Ok(entity)) = (name_of(&resource.key), vsi_entity(uid)) else {
+                continue;
+            };
+            match share.may_be_elsewhere(&name, &entity).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    let member = named.filter(|(_, vsi)| *vsi == uid);
+                    return member.map_or(MemberClaim::Elsewhere, |(pool, vsi)| {
+                        let here = None;
+                        MemberClaim::Member { vsi, pool, here }
+                    });
+                }
+                Err(error) => {
+                    self.unfinished = true;
+                    tracing::warn!("whose member {} is, is not known: {error}", resource.key);
+                    return MemberClaim::Elsewhere;
+                }
+            }
+        }
+        MemberClaim::Refused(not_made(&resource.key))
+    }
+
+    /// Whether journal 0 heard that a pool has that member; or has not heard of its members at all yet.
+    fn is_heard_of(
+        &self,
+        key: &ResourceKey,
+        (pool, vsi): (Uuid, Uuid),
+        pools: &[ShownPool],
+    ) -> bool {
+        let mut pools = pools.iter();
+        let found = pools.find(|one| one.uid == pool && one.namespace == key.namespace);
+        let Some(found) = found else { return false };
+        let is_heard = pool_entity(pool).is_ok_and(|one| self.fleet.pools().is_heard(&one));
+        let mut members = found.members.iter();
+        !is_heard && pool::number_of(&found.name, &key.name).is_some()
+            || members.any(|member| member.uid == vsi && member.name == key.name)
     }
 
     /// What is found of an object that says that it is a member's; whether its finalizer can go.
@@ -156,16 +233,29 @@ impl Controller {
         &mut self,
         resource: &Resource,
         claim: &MemberClaim,
-        (snapshot, pools): (&Snapshot, &[ShownPool]),
+        (world, pools): (&Snapshot, &[ShownPool]),
         findings: &mut StatusFindings,
     ) -> bool {
         match claim {
-            MemberClaim::Member { vsi, pool } => {
+            MemberClaim::Elsewhere | MemberClaim::Member { here: None, .. } => false,
+            MemberClaim::Member {
+                vsi,
+                pool,
+                here: Some(of),
+            } => {
                 findings.vsi = Some(*vsi);
                 let of_pool = pools.iter().find(|one| one.uid == *pool);
+                // Of a set, the pool may be in another journal: its resource tells.
+                let is_living = match of_pool {
+                    Some(living) => !living.deleting,
+                    None => self
+                        .share
+                        .as_ref()
+                        .is_some_and(|share| share.number() != DECIDES),
+                };
                 // One that goes deletes its members in its own order.
-                let stays = of_pool.filter(|living| !living.deleting && !leaves(living, snapshot));
-                resource.is_deleting() && self.member_may_go(resource, *vsi, stays).await
+                let stays = is_living && !leaves(of, world);
+                resource.is_deleting() && self.member_may_go(resource, *vsi, (of, stays)).await
             }
             MemberClaim::Refused(failure) => {
                 findings.refusal = Some(failure.clone());
@@ -185,17 +275,16 @@ impl Controller {
         &mut self,
         resource: &Resource,
         vsi: Uuid,
-        pool: Option<&ShownPool>,
+        (of, pool_stays): (&PoolMembership, bool),
     ) -> bool {
         let Ok(entity) = vsi_entity(vsi) else {
             return false;
         };
         let alive = self.fleet.knowledge(&entity) == EntityPresence::Alive;
         let orphan = resource.is_orphaned();
-        let mut members = pool.into_iter().flat_map(|one| &one.members);
-        let goes = members.any(|one| one.uid == vsi && one.deleting) && !orphan;
+        let goes = of.deleting && !orphan;
         let is_asked = goes || self.asked.get(&resource.uid) == Some(&orphan);
-        if alive && pool.is_some() && !is_asked {
+        if alive && pool_stays && !is_asked {
             let by = by(&resource.manager, "the resource was deleted");
             let (namespace, id) = (&resource.key.namespace, vsi.to_string());
             match self.fleet.vsis().delete(namespace, &id, orphan, by).await {
@@ -286,6 +375,16 @@ impl Controller {
         self.create_objects(missing).await;
     }
 
+    /// Removes the objects of members that are gone from this journal, where another one has the pools.
+    pub(super) async fn remove_gone(&mut self, own: &Snapshot, claims: &MemberClaims) {
+        for resource in &own.resources {
+            let gone = claims.vsi(resource).is_some_and(|vsi| self.is_gone(vsi));
+            if gone && !resource.is_deleting() {
+                self.remove_object(resource).await;
+            }
+        }
+    }
+
     fn is_gone(&self, vsi: Uuid) -> bool {
         vsi_entity(vsi).is_ok_and(|vsi| self.fleet.knowledge(&vsi) == EntityPresence::Gone)
     }
@@ -359,16 +458,15 @@ impl Controller {
     }
 }
 
-/// Whether the resource of a pool, or of its group, is being deleted.
-fn leaves(pool: &ShownPool, snapshot: &Snapshot) -> bool {
-    let group = pool.of_group.as_ref().map(|of| &of.group);
-    snapshot.resources.iter().any(|one| {
+/// Whether the resource of a member's pool, or of its group, is being deleted.
+fn leaves(of: &PoolMembership, world: &Snapshot) -> bool {
+    world.resources.iter().any(|one| {
         let is_it = match one.key.kind {
-            ResourceKind::Pool => one.key.name == pool.name,
-            ResourceKind::Group => Some(&one.key.name) == group,
+            ResourceKind::Pool => one.key.name == of.of.pool,
+            ResourceKind::Group => Some(&one.key.name) == of.group.as_ref(),
             _ => false,
         };
-        is_it && one.is_deleting() && one.key.namespace == pool.namespace
+        is_it && one.is_deleting() && one.key.namespace == of.namespace
     })
 }
 

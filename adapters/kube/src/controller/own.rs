@@ -13,14 +13,14 @@ use vsiflow_engine::{
 use vsiflow_workflows::{
     fleet::{EntityPresence, FleetError, is_open},
     record::{disk_entity, vsi_entity},
-    spec::Resolved,
+    spec::{Resolved, ResolvedPool, group::ResolvedGroup},
 };
 
-use super::{Controller, decisions, live::LiveResources};
+use super::{Controller, decisions, live::LiveResources, members::MemberClaims};
 use crate::{
     crd::ReferenceStatus,
     kind::ResourceKind,
-    resource::Resource,
+    resource::{Resource, ResourceKey},
     resource_cache::Snapshot,
     share::{self, JournalShare, ResourceDecision, ResourceOwner},
     translate::Translation,
@@ -30,10 +30,12 @@ impl Controller {
     /// Leaves of the cluster, and of what it asks for, what is this operator's.
     pub(super) async fn keep_own(
         &mut self,
-        all: Snapshot,
+        world: &Snapshot,
+        claims: &MemberClaims,
         translation: &mut Translation,
         decided: &BTreeMap<Uuid, ResourceDecision>,
     ) -> Result<Snapshot, FleetError> {
+        let mut all = world.clone();
         let Some(share) = self.share.clone() else {
             return Ok(all);
         };
@@ -41,7 +43,19 @@ impl Controller {
         self.put_chosen(decided, translation);
         let mut own = BTreeSet::new();
         let mut unclaimed = Vec::new();
-        for resource in &all.resources {
+        for resource in &world.resources {
+            if claims.of(resource).is_some() {
+                if !claims.is_elsewhere(resource) {
+                    own.insert(resource.uid);
+                }
+                continue;
+            }
+            if resource.key.kind.has_members() {
+                if share.number() == share::DECIDES {
+                    own.insert(resource.uid);
+                }
+                continue;
+            }
             let host = host_of(resource, translation);
             let is_known = self.is_known(resource);
             match share::owner(share.number(), is_known, &host, &journals) {
@@ -62,10 +76,11 @@ impl Controller {
         keep(translation, &own, is_own);
         if share.number() != share::DECIDES {
             translation.rest.quotas.clear();
+            translation.pools.clear();
+            translation.groups.clear();
         }
         let admission = self.look_at_limits(&*share, translation, decided);
         self.admission = admission.await?;
-        let mut all = all;
         all.resources.retain(|resource| own.contains(&resource.uid));
         self.refuse_shared(&all, translation);
         Ok(all)
@@ -171,6 +186,8 @@ impl Controller {
         for resource in &all.resources {
             if let Some(failure) = self.not_shared(resource, translation) {
                 translation.vsis.remove(&resource.uid);
+                translation.pools.remove(&resource.uid);
+                translation.groups.remove(&resource.uid);
                 let disks = &mut translation.rest.data_disks;
                 disks.retain(|disk| disk.uid != Some(resource.uid));
                 self.refused.insert(resource.uid, failure);
@@ -191,6 +208,9 @@ impl Controller {
         let vsi = translation.vsis.get(&resource.uid);
         if vsi.is_some_and(|vsi| !vsi.desired.made_networks.is_empty()) {
             return Some(share::not_served(key, "it is on a VirtualServerNetwork"));
+        }
+        if key.kind.has_members() {
+            return pools_of(resource.uid, translation).find_map(|pool| not_served_pool(key, pool));
         }
         if self.is_known(resource) || resource.is_deleting() {
             return None;
@@ -233,10 +253,21 @@ fn hosts(translation: &Translation) -> BTreeSet<String> {
     let disks = translation.rest.data_disks.iter();
     let disks = disks.map(|disk| disk.host.as_str());
     let others = translation.hosts.values().map(String::as_str);
-    let all = of_vsis.chain(disks).chain(others);
+    let of_pools = all_pools(translation);
+    let of_pools = of_pools.flat_map(|pool| pool.template.desired.possible_hosts());
+    let all = of_vsis.chain(disks).chain(others).chain(of_pools);
     all.filter(|host| !host.is_empty())
         .map(str::to_owned)
         .collect()
+}
+
+/// All pools, those of groups included.
+pub(super) fn all_pools(translation: &Translation) -> impl Iterator<Item = &ResolvedPool> {
+    let items = translation.groups.values().flat_map(ResolvedGroup::items);
+    translation
+        .pools
+        .values()
+        .chain(items.map(|item| &item.pool))
 }
 
 /// The host of a resource, as it asks for it; empty where it does not say, or cannot be read.
@@ -275,10 +306,27 @@ fn keep(translation: &mut Translation, own: &BTreeSet<Uuid>, is_own: impl Fn(&st
     let is_there = |uid: Option<Uuid>| uid.is_some_and(|uid| own.contains(&uid));
     rest.data_disks.retain(|disk| is_there(disk.uid));
     rest.hosts.retain(|host, _| is_own(host));
-    translation.pools.clear();
-    translation.groups.clear();
     rest.networks.clear();
     rest.snapshots.clear();
+}
+
+/// The pools that a resource asks for, those of a group included.
+fn pools_of(uid: Uuid, translation: &Translation) -> impl Iterator<Item = &ResolvedPool> {
+    let items = translation.groups.get(&uid).into_iter();
+    let items = items.flat_map(ResolvedGroup::items);
+    let own = translation.pools.get(&uid).into_iter();
+    own.chain(items.map(|item| &item.pool))
+}
+
+fn not_served_pool(key: &ResourceKey, pool: &ResolvedPool) -> Option<Failure> {
+    let template = &pool.template.desired;
+    if !template.made_networks.is_empty() {
+        let why = "its members are on a VirtualServerNetwork";
+        return Some(share::not_served(key, why));
+    }
+    let is_nowhere = template.host.is_empty() && template.placement.is_none();
+    let why = "nothing says on which hosts its members are to be";
+    is_nowhere.then(|| share::not_served(key, why))
 }
 
 /// Why what has no host is not recorded: no journal is the one to do that.

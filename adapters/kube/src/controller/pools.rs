@@ -164,6 +164,7 @@ impl Controller {
         }
         let mut pool = pool.clone();
         pool.desired.uid = Some(uid);
+        pool.desired.of_shared_cluster = self.share.is_some();
         let resolved = Resolved {
             hosts: translation
                 .rest
@@ -172,7 +173,7 @@ impl Controller {
             ..translation.rest.alone()
         };
         let by = by(&resource.manager, &generation(resource.generation));
-        let applied = self.fleet.apply(resolved, by).await;
+        let applied = self.record(resolved, by).await;
         self.took(resource.uid, print, applied.err());
     }
 
@@ -232,12 +233,13 @@ impl Controller {
             hosts: translation.rest.hosts_of(hosts),
             groups: vec![ResolvedGroup {
                 uid: Some(uid),
+                of_shared_cluster: self.share.is_some(),
                 ..group.clone()
             }],
             ..translation.rest.alone()
         };
         let by = by(&resource.manager, &generation(resource.generation));
-        let applied = self.fleet.apply(resolved, by).await;
+        let applied = self.record(resolved, by).await;
         self.took(resource.uid, print, applied.err());
     }
 

@@ -128,6 +128,7 @@ impl Fleet {
             removed: before.map(|one| one.removed.clone()).unwrap_or_default(),
             resolved: before.map(|one| one.resolved.clone()).unwrap_or_default(),
             found: before.map(|one| one.found.clone()).unwrap_or_default(),
+            of_shared_cluster: group.of_shared_cluster,
         })
     }
 

@@ -79,7 +79,7 @@ impl GroupHandle<'_> {
 
 impl Fleet {
     /// The pools that a group made and that are not gone, by their names within the group.
-    pub(super) async fn pools_of_group(
+    pub(in crate::fleet) async fn pools_of_group(
         &self,
         group: Uuid,
     ) -> Result<BTreeMap<String, KnownPool>, FleetError> {

@@ -154,6 +154,7 @@ impl Fleet {
                 item: item.name.clone(),
                 revision: item.revision(),
             }),
+            of_shared_cluster: group.wanted.of_shared_cluster,
         };
         let at = template.at.clone();
         let pool_desired = pool;

@@ -79,6 +79,7 @@ impl Fleet {
             cordoned: BTreeSet::new(),
             evicting: BTreeMap::new(),
             of_group: desired.of_group.clone(),
+            of_shared_cluster: desired.of_shared_cluster,
         };
         let entity = pool_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
         applied.entity = Some(entity.clone());
@@ -122,6 +123,7 @@ impl Fleet {
             strategy: desired.strategy,
             update_policy: desired.update_policy,
             of_group: desired.of_group.clone(),
+            of_shared_cluster: desired.of_shared_cluster,
             ..before.clone()
         };
         let is_new = asked.revision != before.template.revision;

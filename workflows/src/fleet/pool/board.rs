@@ -13,7 +13,11 @@ use tokio::{sync::watch, time::Instant};
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, Failure};
 
-use crate::fleet::{Verdict, index::Known, pool::over_journals::MemberJournals};
+use crate::fleet::{
+    Verdict,
+    index::Known,
+    pool::over_journals::{HeardPool, MemberJournals},
+};
 
 /// A journal that is taken by another process is silent for less.
 const LONG_SILENT: Duration = Duration::from_secs(30);
@@ -26,6 +30,7 @@ pub(in crate::fleet) struct Board {
     pub(in crate::fleet) looking: tokio::sync::Mutex<()>,
     asked: watch::Sender<()>,
     moved: watch::Sender<()>,
+    heard: watch::Sender<()>,
     /// Whether this is a journal of a set.
     is_of_set: AtomicBool,
     /// Where members are, if not in this journal alone.
@@ -50,6 +55,8 @@ struct State {
     silent_since: BTreeMap<EntityId, Instant>,
     /// What was read of the members of each pool.
     read: BTreeMap<Uuid, ReadMembers>,
+    /// What was heard of members in several journals.
+    heard: BTreeMap<EntityId, HeardPool>,
 }
 
 /// Members of a pool as they were read.
@@ -97,6 +104,31 @@ impl Board {
         let since = since.or_insert_with(Instant::now);
         tracing::warn!(%pool, journal, %failure, "a journal does not say what members it has");
         (since.elapsed() >= LONG_SILENT).then(|| failure.clone())
+    }
+
+    /// Remembers what was heard of a pool.
+    pub(super) fn hear(&self, pool: &EntityId, heard: HeardPool) {
+        let before = self.state().heard.insert(pool.clone(), heard.clone());
+        if !before.is_some_and(|before| before.shows_the_same(&heard)) {
+            self.heard.send_replace(());
+        }
+    }
+
+    /// Changes when something else than before was heard of a pool.
+    pub(super) fn heard_anew(&self) -> watch::Receiver<()> {
+        self.heard.subscribe()
+    }
+
+    /// Forgets what was heard of a pool that is gone.
+    pub(super) fn forget(&self, pool: &EntityId) {
+        let mut state = self.state();
+        state.heard.remove(pool);
+        state.silent_since.remove(pool);
+    }
+
+    /// What was heard of a pool when it was looked at last.
+    pub(super) fn heard(&self, pool: &EntityId) -> Option<HeardPool> {
+        self.state().heard.get(pool).cloned()
     }
 
     /// Work for a pool is in progress. What stood in its way before may do so still.

@@ -11,7 +11,7 @@ mod control;
 pub(in crate::fleet) mod evict;
 pub(in crate::fleet) mod known;
 pub(in crate::fleet) mod members;
-mod object;
+pub(in crate::fleet::pool) mod object;
 pub(in crate::fleet) mod over_journals;
 pub(in crate::fleet) mod reconcile;
 mod rest;
@@ -57,6 +57,11 @@ impl PoolHandle<'_> {
     /// Changes when a pool was found somewhere else than before.
     pub fn moved(self) -> watch::Receiver<()> {
         self.fleet.pools.moved()
+    }
+
+    /// Changes when something else than before was heard of members in several journals.
+    pub fn heard_anew(self) -> watch::Receiver<()> {
+        self.fleet.pools.heard_anew()
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use vsiflow_engine::model::Timestamp;
 
 use crate::fleet::{
-    Condition, Fleet, FleetError, Metadata, OtherJournal, PoolHandle,
+    Condition, Fleet, FleetError, Metadata, OtherJournal, PoolHandle, Verdict,
     known::KnownPool,
     pool::{members::PoolMembers, template},
     vsi::conditions::condition,
@@ -18,7 +18,7 @@ use crate::{
     group,
     phase::Phase,
     plan::Plan,
-    pool::{MemberState, PoolOutcome, PoolRecord, TemplateRecord, decide, member_name},
+    pool::{MemberState, PoolOutcome, PoolRecord, PoolView, TemplateRecord, decide, member_name},
     spec::documents,
 };
 
@@ -133,6 +133,13 @@ impl PoolHandle<'_> {
 
 impl Fleet {
     async fn pool_object(&self, pool: &KnownPool) -> Result<PoolObject, FleetError> {
+        if let Some(heard) = self.pools.heard(&pool.entity) {
+            let blocked = match self.pools.verdict(&pool.entity, pool.generation()) {
+                Some(Verdict::Blocked(failure)) => Some(failure.to_string()),
+                _ => None,
+            };
+            return Ok(self.pool_object_with(pool, &heard.counted(pool, blocked)));
+        }
         let found = self.members(pool).await?;
         Ok(self.pool_object_of(pool, &found, &BTreeMap::new()))
     }
@@ -144,6 +151,11 @@ impl Fleet {
         found: &PoolMembers,
         obstacles: &BTreeMap<u32, String>,
     ) -> PoolObject {
+        let counted = self.counted_members(&pool.wanted, found, obstacles);
+        self.pool_object_with(pool, &counted)
+    }
+
+    fn pool_object_with(&self, pool: &KnownPool, counted: &CountedMembers) -> PoolObject {
         let (created, changed) = self.engine.times(&pool.entity).unwrap_or_default();
         let record = &pool.wanted;
         PoolObject {
@@ -159,120 +171,141 @@ impl Fleet {
                 annotations: annotations(record),
             },
             spec: spec(record),
-            status: self.pool_status(pool, (found, obstacles), changed),
+            status: pool_status(pool, counted, changed),
         }
     }
 
-    /// The members of a pool.
+    /// The members of a pool: with other journals to look at those that are there, without as they were heard of.
     pub(in crate::fleet) async fn pool_members(
         &self,
         pool: &KnownPool,
         others: &[OtherJournal<'_>],
     ) -> Result<Vec<PoolMember>, FleetError> {
+        if others.is_empty()
+            && let Some(heard) = self.pools.heard(&pool.entity)
+        {
+            return Ok(heard.counted(pool, None).members);
+        }
         let (found, _) = Box::pin(self.members_over(pool, others)).await?;
         Ok(member_objects(&pool.wanted, &found))
     }
 
-    fn pool_status(
+    fn counted_members(
         &self,
-        pool: &KnownPool,
-        (found, obstacles): (&PoolMembers, &BTreeMap<u32, String>),
-        changed: Timestamp,
-    ) -> PoolStatus {
-        let record = &pool.wanted;
-        let outcome = decide(&found.view).outcome;
-        let is_ready = |number: &u32| {
-            let member = found.view.members.get(number);
-            member.is_some_and(|member| member.state == MemberState::Ready)
-        };
-        let is_current = |number: &u32| {
-            let member = found.view.members.get(number);
-            member.is_some_and(|member| member.current)
-        };
-        let count = |which: &dyn Fn(&u32) -> bool| {
-            let wanted = found
-                .members
-                .range(..record.replicas)
-                .map(|(number, _)| number);
-            u32::try_from(wanted.filter(|number| which(number)).count()).unwrap_or(u32::MAX)
-        };
-        let (ready, updated) = (count(&is_ready), count(&is_current));
-        let phase = phase(pool, outcome);
-        let message = self.pool_message(pool, (found, obstacles), outcome, (ready, updated));
-        let make = |name, holds| condition(name, holds, phase, &message, changed);
-        let mut conditions = vec![
-            make(
-                "Available",
-                outcome == PoolOutcome::Available && !pool.is_deleted(),
-            ),
-            make("Progressing", outcome == PoolOutcome::Progressing),
-            make(
-                "Degraded",
-                matches!(outcome, PoolOutcome::Stuck(_) | PoolOutcome::Off(_)),
-            ),
-        ];
-        if record.proposed.is_some() {
-            let approval = "a change of the template waits for `vsiflow approve`";
-            let reason = "AwaitingApproval";
-            conditions.push(condition(
-                "UpdateApproved",
-                false,
-                reason,
-                approval,
-                changed,
-            ));
+        record: &PoolRecord,
+        found: &PoolMembers,
+        obstacles: &BTreeMap<u32, String>,
+    ) -> CountedMembers {
+        let mut obstacles = obstacles.clone();
+        if let PoolOutcome::Stuck(number) = decide(&found.view).outcome
+            && let Some(known) = found.members.get(&number)
+        {
+            let own = self.obstacle(&known.entity);
+            let own = own.map(|failure| failure.to_string());
+            let recorded = known.state.state.as_ref();
+            let recorded = recorded.map(|(_, detail)| detail.to_string());
+            let why = own.or_else(|| obstacles.remove(&number)).or(recorded);
+            obstacles.extend(why.map(|why| (number, why)));
         }
-        PoolStatus {
-            phase,
-            replicas: u32::try_from(found.members.len()).unwrap_or(u32::MAX),
-            ready_replicas: ready,
-            updated_replicas: updated,
-            revision: record.template.revision.clone(),
-            previous_revision: record.previous.as_ref().map(|one| one.revision.clone()),
-            proposed_revision: record.proposed.as_ref().map(|one| one.revision.clone()),
-            proposal: record
-                .proposed
-                .as_ref()
-                .map(|proposed| template::plan(&record.template, proposed)),
+        CountedMembers {
+            view: found.view.clone(),
             members: member_objects(record, found),
-            conditions,
-            message,
+            obstacles,
+            blocked: None,
         }
     }
+}
 
-    fn pool_message(
-        &self,
-        pool: &KnownPool,
-        (found, obstacles): (&PoolMembers, &BTreeMap<u32, String>),
-        outcome: PoolOutcome,
-        (ready, updated): (u32, u32),
-    ) -> String {
-        let name = |number: u32| member_name(&pool.wanted.name, number);
-        let wanted = pool.wanted.replicas;
-        match outcome {
-            PoolOutcome::Available | PoolOutcome::Gone => String::new(),
-            PoolOutcome::Progressing => {
-                let moving = match pool.wanted.evicting.len() {
-                    0 => String::new(),
-                    some => format!(", {some} on the way to other hosts"),
-                };
-                format!("{ready} of {wanted} ready, {updated} of {wanted} updated{moving}")
-            }
-            PoolOutcome::Off(number) => {
-                format!("{} is off or suspended, as somebody asked", name(number))
-            }
-            PoolOutcome::Foreign(number) => {
-                format!("{} is a VSI that the pool did not make", name(number))
-            }
-            PoolOutcome::Stuck(number) => {
-                let known = found.members.get(&number);
-                let obstacle = known.and_then(|known| self.obstacle(&known.entity));
-                let recorded = known.and_then(|known| known.state.state.as_ref());
-                let recorded = recorded.map(|(_, detail)| detail.to_string());
-                let why = obstacle.map(|failure| failure.to_string());
-                let why = why.or_else(|| obstacles.get(&number).cloned()).or(recorded);
-                format!("{}: {}", name(number), why.unwrap_or_default())
-            }
+/// The members of a pool, and what keeps some of them.
+pub(in crate::fleet::pool) struct CountedMembers {
+    pub(super) view: PoolView,
+    /// Those that are there.
+    pub(super) members: Vec<PoolMember>,
+    /// Why some are not as they are to be, by number.
+    pub(super) obstacles: BTreeMap<u32, String>,
+    /// Why nothing can be done for the pool.
+    pub(super) blocked: Option<String>,
+}
+
+fn pool_status(pool: &KnownPool, found: &CountedMembers, changed: Timestamp) -> PoolStatus {
+    let record = &pool.wanted;
+    let outcome = decide(&found.view).outcome;
+    let count = |which: &dyn Fn(&PoolMember) -> bool| {
+        let wanted = found.members.iter();
+        let wanted = wanted.filter(|member| member.number < record.replicas && which(member));
+        u32::try_from(wanted.count()).unwrap_or(u32::MAX)
+    };
+    let (ready, updated) = (count(&|one| one.ready), count(&|one| one.updated));
+    let phase = phase(pool, outcome);
+    let blocked = found.blocked.clone();
+    let message = blocked.unwrap_or_else(|| pool_message(pool, found, outcome, (ready, updated)));
+    let make = |name, holds| condition(name, holds, phase, &message, changed);
+    let mut conditions = vec![
+        make(
+            "Available",
+            outcome == PoolOutcome::Available && !pool.is_deleted(),
+        ),
+        make("Progressing", outcome == PoolOutcome::Progressing),
+        make(
+            "Degraded",
+            matches!(outcome, PoolOutcome::Stuck(_) | PoolOutcome::Off(_)),
+        ),
+    ];
+    if record.proposed.is_some() {
+        let approval = "a change of the template waits for `vsiflow approve`";
+        let reason = "AwaitingApproval";
+        conditions.push(condition(
+            "UpdateApproved",
+            false,
+            reason,
+            approval,
+            changed,
+        ));
+    }
+    PoolStatus {
+        phase,
+        replicas: u32::try_from(found.members.len()).unwrap_or(u32::MAX),
+        ready_replicas: ready,
+        updated_replicas: updated,
+        revision: record.template.revision.clone(),
+        previous_revision: record.previous.as_ref().map(|one| one.revision.clone()),
+        proposed_revision: record.proposed.as_ref().map(|one| one.revision.clone()),
+        proposal: record
+            .proposed
+            .as_ref()
+            .map(|proposed| template::plan(&record.template, proposed)),
+        members: found.members.clone(),
+        conditions,
+        message,
+    }
+}
+
+fn pool_message(
+    pool: &KnownPool,
+    found: &CountedMembers,
+    outcome: PoolOutcome,
+    (ready, updated): (u32, u32),
+) -> String {
+    let name = |number: u32| member_name(&pool.wanted.name, number);
+    let wanted = pool.wanted.replicas;
+    match outcome {
+        PoolOutcome::Available | PoolOutcome::Gone => String::new(),
+        PoolOutcome::Progressing => {
+            let moving = match pool.wanted.evicting.len() {
+                0 => String::new(),
+                some => format!(", {some} on the way to other hosts"),
+            };
+            format!("{ready} of {wanted} ready, {updated} of {wanted} updated{moving}")
+        }
+        PoolOutcome::Off(number) => {
+            format!("{} is off or suspended, as somebody asked", name(number))
+        }
+        PoolOutcome::Foreign(number) => {
+            format!("{} is a VSI that the pool did not make", name(number))
+        }
+        PoolOutcome::Stuck(number) => {
+            let why = found.obstacles.get(&number).map_or("", String::as_str);
+            format!("{}: {why}", name(number))
         }
     }
 }

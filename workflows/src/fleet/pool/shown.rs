@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
@@ -43,7 +44,7 @@ pub struct ShownPool {
 }
 
 /// A member of a pool.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShownMember {
     /// The UID of its VSI.
     pub uid: Uuid,
@@ -70,10 +71,15 @@ pub struct PoolMembership {
     pub name: String,
     /// Its pool.
     pub of: MemberOf,
+    /// The group of its pool, where one makes that.
+    pub group: Option<String>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
 }
 
 impl PoolHandle<'_> {
-    /// The pools that are not deleted.
+    /// The pools that are not deleted. Where members are in several journals, those that were heard of when the pool was
+    /// looked at last: none before the first look.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -87,12 +93,7 @@ impl PoolHandle<'_> {
             pool.is_deleting() || group.is_some_and(KnownGroup::is_deleting)
         };
         for pool in self.fleet.living::<PoolRecord>().await? {
-            let known = self.fleet.known_of_pool(pool.wanted.uid).await?;
-            let there = known.iter();
-            let group = pool.wanted.of_group.as_ref().map(|of| of.uid);
-            let members = there.filter_map(|vsi| shown(vsi, group));
-            let mut members: Vec<_> = members.collect();
-            members.sort_by_key(|member| member.of.number);
+            let members = self.shown_members(&pool).await?;
             all.push(ShownPool {
                 uid: pool.wanted.uid,
                 deleting: leaves(&pool),
@@ -104,6 +105,31 @@ impl PoolHandle<'_> {
             });
         }
         Ok(all)
+    }
+
+    /// Whether what is shown of a pool's members is what was heard of them: not before the first look at a pool whose members
+    /// are in several journals.
+    pub fn is_heard(self, pool: &EntityId) -> bool {
+        let board = &self.fleet.pools;
+        board.journals().is_none() || board.heard(pool).is_some()
+    }
+
+    async fn shown_members(self, pool: &KnownPool) -> Result<Vec<ShownMember>, FleetError> {
+        let mut members: Vec<_> = if self.fleet.pools.journals().is_some() {
+            let heard = self.fleet.pools.heard(&pool.entity);
+            heard
+                .map(|heard| heard.shown().collect())
+                .unwrap_or_default()
+        } else {
+            let known = self.fleet.known_of_pool(pool.wanted.uid).await?;
+            let group = pool.wanted.of_group.as_ref().map(|of| of.uid);
+            let members = known.iter();
+            members
+                .filter_map(|vsi| ShownMember::of(vsi, group))
+                .collect()
+        };
+        members.sort_by_key(|member| member.of.number);
+        Ok(members)
     }
 
     /// Whose member a VSI is, or was; none where it is not known, or nobody's.
@@ -119,6 +145,8 @@ impl PoolHandle<'_> {
                 namespace: found.namespace.clone(),
                 name: found.name.clone(),
                 of: found.member_of.clone()?,
+                group: found.labels.get(group::LABEL).cloned(),
+                deleting: is_deleting(&known.state),
             })
         }))
     }
@@ -191,6 +219,16 @@ impl PoolHandle<'_> {
 }
 
 impl GroupHandle<'_> {
+    /// Whether what is shown of the members of all its pools is what was heard of them ([`PoolHandle::is_heard`]).
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn is_heard(self, group: Uuid) -> Result<bool, FleetError> {
+        let pools = self.fleet.pools_of_group(group).await?;
+        let mut pools = pools.values();
+        Ok(pools.all(|pool| self.fleet.pools().is_heard(&pool.entity)))
+    }
+
     /// The UID of the group of that name that is not deleted.
     ///
     /// # Errors
@@ -282,20 +320,20 @@ fn templates(pool: &KnownPool) -> impl Iterator<Item = &TemplateRecord> {
     std::iter::once(&record.template).chain(others.into_iter().flatten())
 }
 
-fn shown(known: &Known, group: Option<Uuid>) -> Option<ShownMember> {
-    let vsi = &known.wanted.vsi;
-    Some(ShownMember {
-        uid: known.wanted.uid,
-        name: vsi.name.clone(),
-        of: vsi.member_of.clone()?,
-        group,
-        labels: vsi.labels.clone(),
-        image: vsi.image.url.clone(),
-        deleting: is_deleting(&known.state),
-    })
-}
-
 impl ShownMember {
+    pub(super) fn of(known: &Known, group: Option<Uuid>) -> Option<Self> {
+        let vsi = &known.wanted.vsi;
+        Some(Self {
+            uid: known.wanted.uid,
+            name: vsi.name.clone(),
+            of: vsi.member_of.clone()?,
+            group,
+            labels: vsi.labels.clone(),
+            image: vsi.image.url.clone(),
+            deleting: is_deleting(&known.state),
+        })
+    }
+
     /// The labels and annotations that an object of it carries.
     pub fn marks(&self) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
         let mut labels = self.labels.clone();

@@ -30,6 +30,7 @@ impl Resolver<'_> {
             release: release.collect(),
             waves: Vec::new(),
             outputs: Vec::new(),
+            of_shared_cluster: false,
             at: document.at.clone(),
         };
         let mut paths = Vec::new();

@@ -35,6 +35,7 @@ impl Resolver<'_> {
             names_guests: spec.template.spec.guest.hostname.is_none(),
             evictable: spec.template.evictable,
             of_group: None,
+            of_shared_cluster: false,
         };
         ResolvedPool {
             desired,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
-    model::{Actor, Text},
+    model::{Actor, Failure, Text},
 };
 use vsiflow_workflows::{
     fleet::{ChosenHost, MembersAsk, usage_of},
@@ -100,13 +100,26 @@ fn host_of(resolved: &Resolved) -> Option<ChosenHost> {
     })
 }
 
+/// Whether members of a pool of the cluster may be on a host of this journal.
+///
+/// # Errors
+/// As [`PoolPermits::judge`](vsiflow_kube::share::PoolPermits::judge), and where this process serves no cluster.
+pub(super) fn judge(holder: &JournalHolder, pool: (&str, &str), host: &str) -> Result<(), Failure> {
+    match &holder.decided {
+        Some(operator) => operator.judge(pool, host),
+        None => Err(no_cluster()),
+    }
+}
+
+fn no_cluster() -> Failure {
+    not_recorded("this process of the set serves no cluster: start all of them with --kube")
+}
+
 /// Has the operator of this journal record what was decided of something on one of its hosts.
 pub(super) async fn take_over(holder: &JournalHolder, decided: &DecidedResource) -> MembersAnswer {
     let refused = match &holder.decided {
         Some(waiting) => waiting.recorded(decided.clone()).await,
-        None => Err(not_recorded(
-            "this process of the set serves no cluster: start all of them with --kube",
-        )),
+        None => Err(no_cluster()),
     };
     MembersAnswer {
         refused: refused.err().into_iter().collect(),

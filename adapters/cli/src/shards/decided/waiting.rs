@@ -1,4 +1,5 @@
-//! What was decided of resources, until a pass of the operator says what became of them.
+//! Between the operator of a journal and who does what other journals ask of it: what was decided of resources, until a pass says
+//! what became of them; and what the last pass permits.
 
 use std::{
     collections::BTreeMap,
@@ -9,7 +10,7 @@ use std::{
 use tokio::{sync::oneshot, time::timeout};
 use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass};
-use vsiflow_kube::share::ResourceDecision;
+use vsiflow_kube::share::{PoolPermits, ResourceDecision};
 
 use super::stored::DecidedResource;
 
@@ -33,6 +34,7 @@ struct Waiting {
 /// What was decided of resources and the operator of a journal is to take.
 pub(in crate::shards) struct DecidedResources {
     waiting: Mutex<BTreeMap<Uuid, Waiting>>,
+    permits: Mutex<PoolPermits>,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -41,8 +43,23 @@ impl DecidedResources {
     pub(in crate::shards) fn new(wake: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             waiting: Mutex::default(),
+            permits: Mutex::default(),
             wake: Box::new(wake),
         }
+    }
+
+    /// What a pass permits of pools.
+    pub(in crate::shards) fn permit(&self, pools: PoolPermits) {
+        *self.permits.lock().unwrap_or_else(PoisonError::into_inner) = pools;
+    }
+
+    /// Whether members of a pool may be on a host.
+    ///
+    /// # Errors
+    /// As [`PoolPermits::judge`].
+    pub(in crate::shards) fn judge(&self, pool: (&str, &str), host: &str) -> Outcome {
+        let permits = self.permits.lock().unwrap_or_else(PoisonError::into_inner);
+        permits.judge(pool, host)
     }
 
     /// What became of one, once the operator says it. Cancel safe: the operator may take it or not, and the request that

@@ -17,6 +17,7 @@ use crate::{
     shards::{
         ask::{self, CommandAsked, CommandPart, SaidProblem, unreadable},
         choose::{self, Choice},
+        decided,
         failure::failure_of,
         held::JournalHolder,
         own,
@@ -54,6 +55,7 @@ async fn parts(
 ) -> BTreeMap<u16, MembersAsk> {
     let empty = || MembersAsk {
         pool: asked_for.pool.clone(),
+        of_shared_cluster: asked_for.of_shared_cluster,
         ..MembersAsk::default()
     };
     let mut parts = BTreeMap::<u16, MembersAsk>::new();
@@ -132,7 +134,7 @@ pub(in crate::shards) async fn take_over(
             answer.refused.push(failure_of(&problem));
         }
     }
-    let resolved = match handed.resolved() {
+    let mut resolved = match handed.resolved() {
         Ok(resolved) => resolved,
         Err(error) => {
             let problem = ExitProblem::defect(error);
@@ -140,6 +142,9 @@ pub(in crate::shards) async fn take_over(
             return answer;
         }
     };
+    if handed.of_shared_cluster {
+        resolved = permitted(holder, resolved, &mut answer);
+    }
     if resolved.vsis.is_empty() {
         return answer;
     }
@@ -163,6 +168,25 @@ pub(in crate::shards) async fn take_over(
         }
     }
     answer
+}
+
+/// Those members whose hosts their namespace may use.
+fn permitted(holder: &JournalHolder, resolved: Resolved, answer: &mut MembersAnswer) -> Resolved {
+    let mut all = Resolved::default();
+    for one in each(resolved) {
+        let Some(vsi) = one.vsis.first().map(|vsi| &vsi.desired) else {
+            continue;
+        };
+        let pool = vsi.member_of.as_ref().map_or("", |of| of.pool.as_str());
+        match decided::judge(holder, (&vsi.namespace, pool), &vsi.host) {
+            Ok(()) => {
+                all.vsis.extend(one.vsis);
+                all.data_disks.extend(one.data_disks);
+            }
+            Err(failure) => answer.refused.push(failure),
+        }
+    }
+    all
 }
 
 /// Each member by itself, with its data disks.

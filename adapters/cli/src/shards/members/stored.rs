@@ -83,6 +83,9 @@ pub(in crate::shards) struct MembersAnswer {
 pub(in crate::shards) struct StoredAsk {
     /// The pool, for people.
     pub(super) pool: String,
+    /// See [`MembersAsk`].
+    #[serde(default)]
+    pub(super) of_shared_cluster: bool,
     vsis: Vec<StoredVsi>,
     disks: Vec<DesiredDataDisk>,
     pub(super) delete: BTreeMap<u16, Vec<MemberDeletion>>,
@@ -126,6 +129,7 @@ impl StoredAsk {
     pub(in crate::shards) fn of(ask: MembersAsk) -> Self {
         Self {
             pool: ask.pool,
+            of_shared_cluster: ask.of_shared_cluster,
             vsis: ask.apply.vsis.into_iter().map(StoredVsi::of).collect(),
             disks: ask.apply.data_disks,
             delete: ask.delete,

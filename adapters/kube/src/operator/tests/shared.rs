@@ -2,6 +2,7 @@
 //! one has.
 
 mod choices;
+mod pools;
 mod quotas;
 
 use std::{
@@ -41,7 +42,7 @@ use crate::{
     FINALIZER, Namespaces, Operator, OperatorEnd, WatchedCluster,
     fake::FakeServer,
     sample::uid,
-    share::{JournalShare, ResourceDecision, StillAsked},
+    share::{JournalShare, PoolPermits, ResourceDecision, StillAsked},
 };
 
 const VSIS: &str = "onprem-hpcrs";
@@ -71,6 +72,10 @@ struct Set {
     is_unheard: AtomicBool,
     /// Whether a journal does not say what is used there.
     is_silent: AtomicBool,
+    /// What each journal permits of pools.
+    permits: Mutex<BTreeMap<u16, PoolPermits>>,
+    /// What was refused of what was asked for a pool, until somebody hears of it.
+    asked: Mutex<BTreeMap<Uuid, Vec<Failure>>>,
     /// Done once names are claimed, before it is asked whether something is still there.
     before_check: Mutex<Option<BeforeCheck>>,
 }
@@ -282,6 +287,11 @@ impl JournalShare for Share {
         self.set.decided.lock().unwrap().remove(&uid);
     }
 
+    fn permit(&self, pools: PoolPermits) {
+        let mut permits = self.set.permits.lock().unwrap();
+        permits.insert(self.number, pools);
+    }
+
     async fn limited(&self, namespaces: &BTreeSet<String>) -> Result<BTreeSet<String>, FleetError> {
         let mut limited = self.set.decides().quotas().namespaces().await?;
         limited.retain(|namespace| namespaces.contains(namespace));
@@ -367,6 +377,10 @@ impl SharedRig {
             fleet: fleet.clone(),
             watched: self.watched.clone(),
         });
+        fleet.be_of_set();
+        if number == 0 {
+            fleet.pools().reach_over(self.set.clone());
+        }
         let mut fleets = self.set.fleets.lock().unwrap();
         fleets.truncate(usize::from(number));
         fleets.push(fleet.clone());
@@ -442,7 +456,14 @@ impl SharedRig {
     async fn until(&self, what: &str, mut ready: impl FnMut() -> bool) {
         let begun = Instant::now();
         while !ready() {
-            let kinds = [VSIS, SERVERS, DISKS].into_iter();
+            let kinds = [
+                VSIS,
+                SERVERS,
+                DISKS,
+                "virtualserverpools",
+                "virtualservergroups",
+            ]
+            .into_iter();
             let all: Vec<_> = kinds.flat_map(|kind| self.server.all(kind)).collect();
             assert!(begun.elapsed() < DEADLINE, "not in time: {what}\n{all:#?}");
             let ended = self.journals.iter().any(|one| one.serving.is_finished());
@@ -602,7 +623,7 @@ async fn nobody_is_a_pools_member_by_an_annotation() {
             "targetSelector": {"matchLabels": {"config": "lpar1"}}},
     });
     rig.server.apply(SERVERS, "web-1", uid(1), claims);
-    rig.until_refused(SERVERS, "web-1", "VSI0763").await;
+    rig.until_refused(SERVERS, "web-1", "VSI0721").await;
     rig.server.delete(SERVERS, "web-1");
     rig.until("it is gone", || rig.server.get(SERVERS, "web-1").is_none())
         .await;

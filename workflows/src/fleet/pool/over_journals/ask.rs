@@ -78,6 +78,7 @@ impl Fleet {
     ) -> Result<MembersAsk, FleetError> {
         let mut ask = MembersAsk {
             pool: pool.label(),
+            of_shared_cluster: pool.wanted.of_shared_cluster,
             ..MembersAsk::default()
         };
         let orphan = pool.workflow() == pool::FORGET;

@@ -12,6 +12,7 @@
 //! - No pool is gone or available while a journal does not report.
 
 mod ask;
+mod heard;
 mod reconcile;
 mod report;
 mod shown;
@@ -23,10 +24,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::model::Failure;
 
+pub(in crate::fleet) use heard::HeardPool;
 pub use shown::OtherJournal;
 
 use crate::{
-    fleet::{Fleet, FleetError, GuestQuestion, HeardGuests, PoolHandle, Verdict},
+    fleet::{Fleet, FleetError, GuestQuestion, HeardGuests, PoolHandle, ShownMember, Verdict},
     phase::Phase,
     pool::{MemberState, PoolRecord},
     spec::{PowerState, Resolved},
@@ -41,6 +43,9 @@ pub struct MemberQuestions {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// The UID of its group, where one makes it.
+    #[serde(default)]
+    pub group: Option<Uuid>,
     /// The revision that its members are to have.
     pub revision: String,
     /// How its members are to be.
@@ -61,6 +66,7 @@ impl MemberQuestions {
             pool: record.uid,
             namespace: record.namespace.clone(),
             name: record.name.clone(),
+            group: record.of_group.as_ref().map(|of| of.uid),
             revision: record.template.revision.clone(),
             power_state: record.template.vsi.power_state,
             numbers: record.replicas.saturating_add(surge),
@@ -99,6 +105,8 @@ pub struct ReportedMember {
     /// What keeps it from being as it is to be; none where nothing does, or nobody can tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<Obstacle>,
+    /// What an object of it says.
+    pub shown: ShownMember,
 }
 
 /// What keeps a member from being as it is to be.
@@ -155,6 +163,9 @@ pub struct HeardMembers {
 pub struct MembersAsk {
     /// The pool, for people.
     pub pool: String,
+    /// Whether a cluster that the journals of a set share asks for the pool: a journal then makes only those members whose
+    /// hosts the namespace of the pool may use.
+    pub of_shared_cluster: bool,
     /// Members to make or to change, and their data disks. A host is chosen for those that ask for it.
     pub apply: Resolved,
     /// What is to be deleted, by journal.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use vsiflow_engine::model::{EntityId, Failure};
 
 use super::{
-    AskStanding, HeardMembers, MemberJournals, MemberQuestions, Obstacle,
+    AskStanding, HeardMembers, HeardPool, MemberJournals, MemberQuestions, Obstacle,
     ask::{FoundMembers, LeavingDisks, leaving_disks},
 };
 use crate::{
@@ -44,6 +44,7 @@ impl Fleet {
         };
         let generation = pool.generation();
         if pool.is_deleted() {
+            self.pools.forget(entity);
             self.pools.found(entity, generation, Some(Verdict::Reached));
             return Ok(NextLook::default());
         }
@@ -70,6 +71,8 @@ impl Fleet {
         if takes_away(&look.view, &look.decision) {
             look = Box::pin(self.look_over(journals, &pool, true)).await?;
         }
+        let heard = HeardPool::of(look.view.clone(), look.found.clone());
+        self.pools.hear(entity, heard);
         let disks = leaving_disks(&pool, &look.heard, &look.found);
         let ask = self.ask_of(&pool, &look.found, &look.decision, &disks);
         let ask = Box::pin(ask).await?;

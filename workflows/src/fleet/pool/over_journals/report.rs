@@ -3,7 +3,8 @@
 use super::{MemberQuestions, MembersReport, Obstacle, ReportedDisk, ReportedMember};
 use crate::{
     fleet::{
-        Fleet, FleetError, PoolHandle, disk::apply::KnownDisk, index::Known, pool::members::Wanted,
+        Fleet, FleetError, PoolHandle, ShownMember, disk::apply::KnownDisk, index::Known,
+        pool::members::Wanted,
     },
     pool::MemberState,
     spec::DeletionPolicy,
@@ -66,6 +67,7 @@ impl Fleet {
             may_serve: view.may_serve,
             current: view.current,
             obstacle: is_stuck.then(|| self.obstacle_of(known)),
+            shown: ShownMember::of(known, asked.group)?,
         })
     }
 

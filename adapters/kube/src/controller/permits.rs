@@ -1,0 +1,66 @@
+//! On which hosts members of the cluster's pools may be, where its journals share it: journal 0 makes the members, and each journal
+//! judges by what it knows of its own hosts.
+
+use std::collections::BTreeSet;
+
+use vsiflow_engine::model::{Failure, FailureClass};
+
+use super::{Controller, own::all_pools};
+use crate::{resource_cache::Snapshot, share::PoolPermits, translate::Translation};
+
+/// What the cluster asks for of pools.
+#[derive(Default)]
+pub(super) struct AskedPools {
+    /// Namespace, name and hosts of each.
+    pools: Vec<(String, String, BTreeSet<String>)>,
+    /// Namespace and name of those that cannot be, and why.
+    wrong: Vec<(String, String, Failure)>,
+}
+
+impl Controller {
+    /// The pools that the cluster asks for, before those of other journals are left out.
+    pub(super) fn asked_pools(&self, world: &Snapshot, translation: &Translation) -> AskedPools {
+        let mut asked = AskedPools::default();
+        if self.share.is_none() {
+            return asked;
+        }
+        for pool in all_pools(translation) {
+            let hosts = pool.template.desired.possible_hosts().map(str::to_owned);
+            let (namespace, name) = (&pool.desired.namespace, &pool.desired.name);
+            let place = (namespace.clone(), name.clone(), hosts.collect());
+            asked.pools.push(place);
+        }
+        for resource in &world.resources {
+            let key = &resource.key;
+            let problems = translation.problems.get(key);
+            let problem = problems.and_then(|problems| problems.first());
+            if let Some(problem) = problem.filter(|_| key.kind.has_members()) {
+                let failure = Failure::new(
+                    FailureClass::Blocked,
+                    problem.code.as_str(),
+                    &problem.message,
+                )
+                .of_object(key.to_string())
+                .with_remedy(&problem.remedy);
+                let place = (key.namespace.clone(), key.name.clone(), failure);
+                asked.wrong.push(place);
+            }
+        }
+        asked
+    }
+
+    /// Tells which of them may have members on which hosts of this journal, once it has their settings.
+    pub(super) fn permit(&self, asked: AskedPools) {
+        let Some(share) = &self.share else { return };
+        let mut permits = PoolPermits::default();
+        for (namespace, name, hosts) in &asked.pools {
+            for host in hosts.iter().filter(|host| self.decisions.has_host(host)) {
+                permits.permit((namespace, name), host);
+            }
+        }
+        for (namespace, name, failure) in asked.wrong {
+            permits.refuse((&namespace, &name), failure);
+        }
+        share.permit(permits);
+    }
+}

@@ -1,0 +1,80 @@
+//! What was heard of a pool's members when it was looked at last: what the process that works on the pool shows of it.
+//! Nothing of it lasts.
+
+use std::collections::BTreeMap;
+
+use super::{Obstacle, ask::FoundMembers};
+use crate::{
+    fleet::{PoolMember, ShownMember, known::KnownPool, pool::object::CountedMembers},
+    pool::{MemberState, PoolView, member_name},
+};
+
+/// What was heard of a pool.
+#[derive(Clone)]
+pub(in crate::fleet) struct HeardPool {
+    view: PoolView,
+    found: FoundMembers,
+}
+
+impl HeardPool {
+    pub(super) fn of(view: PoolView, found: FoundMembers) -> Self {
+        Self { view, found }
+    }
+
+    /// The members that are there.
+    pub(in crate::fleet::pool) fn shown(&self) -> impl Iterator<Item = ShownMember> {
+        let members = self.found.values();
+        members.map(|(_, member)| member.shown.clone())
+    }
+
+    /// Whether both come to the same for whoever is shown it.
+    pub(in crate::fleet::pool) fn shows_the_same(&self, other: &Self) -> bool {
+        let seen = |(_, member): &(u16, super::ReportedMember)| {
+            (
+                member.shown.clone(),
+                member.phase,
+                member.state,
+                member.current,
+            )
+        };
+        let all = |one: &Self| one.found.values().map(seen).collect::<Vec<_>>();
+        all(self) == all(other)
+    }
+
+    /// The members, as a pool's object has them.
+    pub(in crate::fleet::pool) fn counted(
+        &self,
+        pool: &KnownPool,
+        blocked: Option<String>,
+    ) -> CountedMembers {
+        let record = &pool.wanted;
+        let members = self.found.iter().map(|(number, (_, member))| PoolMember {
+            name: member_name(&record.name, *number),
+            number: *number,
+            uid: member.uid.to_string(),
+            phase: member.phase,
+            ready: member.state == MemberState::Ready,
+            updated: member.current,
+            cordoned: record.cordoned.contains(number),
+            leaves: None,
+        });
+        CountedMembers {
+            view: self.view.clone(),
+            members: members.collect(),
+            obstacles: self.obstacles(),
+            blocked,
+        }
+    }
+
+    fn obstacles(&self) -> BTreeMap<u32, String> {
+        let all = self.found.iter().filter_map(|(number, (_, member))| {
+            let why = match member.obstacle.as_ref()? {
+                Obstacle::Failed(failure) | Obstacle::Blocked(failure) => failure.to_string(),
+                Obstacle::Cancelled => "somebody cancelled it".to_owned(),
+                Obstacle::Unwell(detail) => detail.clone(),
+            };
+            Some((*number, why))
+        });
+        all.collect()
+    }
+}
