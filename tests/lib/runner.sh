@@ -7,7 +7,7 @@ repository=$(dirname "$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")"
 
 work=$(mktemp -d)
 : >"$work/labs"
-running=
+running='' aside=''
 set -m # Each command gets a process group, so that all of it can be ended.
 
 say() { printf '%s\n' "$*"; }
@@ -33,8 +33,11 @@ labs_down() {
 }
 
 clean_up() {
+  local group
   trap - EXIT INT TERM HUP
-  [ -z "$running" ] || kill -TERM -- "-$running" 2>/dev/null || true
+  for group in $running $aside; do
+    kill -TERM -- "-$group" 2>/dev/null || true
+  done
   labs_down
   rm -rf "$work"
 }
@@ -78,6 +81,41 @@ run_and_count() {
 run_logged() {
   set -o pipefail
   "$@" 2>&1 | tee "$work/log"
+}
+
+# beside CMD…: runs it beside what follows and gives way to that. It counts for itself, until `joined`.
+beside() {
+  local own=$work/aside
+  mkdir "$own"
+  apart "$own" "$@" </dev/null >"$own/output" 2>&1 &
+  aside=$!
+}
+
+# apart FOLDER CMD…: in a process of its own, with what it keeps and says of itself in that folder.
+apart() {
+  # What it starts is in its own group, and ends with it.
+  set +m
+  renice -n 19 -p "$BASHPID" >/dev/null 2>&1 || true
+  work=$1 passed=0 failed=0 skipped=0 took=()
+  shift
+  "$@"
+  printf '%s\n' "${took[@]}" >"$work/took"
+  echo "$passed $failed $skipped" >"$work/counts"
+}
+
+# joined: what ran beside has ended, and is told and counted. Without its counts it failed.
+joined() {
+  local own=$work/aside counts
+  [ -n "$aside" ] || return 0
+  wait "$aside" || true
+  aside=''
+  cat "$own/output"
+  if read -r -a counts 2>/dev/null <"$own/counts"; then
+    count "${counts[@]}"
+    mapfile -t -O "${#took[@]}" took <"$own/took"
+  else
+    count 0 1
+  fi
 }
 
 has_nextest() { [ -z "${VSIFLOW_NO_NEXTEST:-}" ] && cargo nextest --version >/dev/null 2>&1; }
