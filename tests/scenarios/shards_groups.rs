@@ -1,12 +1,9 @@
 //! Groups in a set of journals: the group is in journal 0, its guests are wherever their hosts are.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
-use vsiflow_tests::{Running, SIMULATED_IMAGE};
+use vsiflow_tests::{Running, SIMULATED_IMAGE, until_lasting};
 
 use super::{
     shards::Site,
@@ -76,11 +73,7 @@ fn shown(site: &Site, name: &str) -> Value {
 
 #[track_caller]
 fn until(what: &str, holds: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(240);
-    while !holds() {
-        assert!(Instant::now() < until, "{what}");
-        std::thread::sleep(Duration::from_millis(150));
-    }
+    until_lasting(what, 240, holds);
 }
 
 #[track_caller]

@@ -2,11 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use vsiflow_tests::{Ran, Running, SIMULATED_IMAGE};
+use vsiflow_tests::{Ran, Running, SIMULATED_IMAGE, until_lasting};
 
 use super::{
     shards::Site,
@@ -89,15 +89,10 @@ fn nothing_is_promised_twice(site: &Site) {
 
 #[track_caller]
 pub(super) fn all_are_running(site: &Site) {
-    let until = Instant::now() + Duration::from_secs(240);
-    loop {
+    until_lasting("all are running", 240, || {
         let places = places(site);
-        if places.values().all(|(_, phase)| phase == "Running") {
-            return;
-        }
-        assert!(Instant::now() < until, "{places:?}");
-        std::thread::sleep(Duration::from_millis(300));
-    }
+        places.values().all(|(_, phase)| phase == "Running")
+    });
 }
 
 pub(super) fn start_apply(site: &Site, documents: &str, more: &[&str]) -> Running {

@@ -1,12 +1,9 @@
 //! Pools in a set of journals: the pool is in journal 0, its members are wherever their hosts are.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
-use vsiflow_tests::{Running, SIMULATED_IMAGE};
+use vsiflow_tests::{Running, SIMULATED_IMAGE, until_lasting};
 
 use super::{
     shards::Site,
@@ -64,11 +61,7 @@ pub(super) fn nothing_is_left(site: &Site) {
 
 #[track_caller]
 fn until(what: &str, holds: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(240);
-    while !holds() {
-        assert!(Instant::now() < until, "{what}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    until_lasting(what, 240, holds);
 }
 
 #[test]

@@ -1,11 +1,8 @@
 //! Quotas in a set of journals: they hold over all of it, through every death.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeMap;
 
-use vsiflow_tests::{Ran, SIMULATED_IMAGE};
+use vsiflow_tests::{Ran, SIMULATED_IMAGE, until_lasting};
 
 use super::{
     shards::Site,
@@ -137,12 +134,8 @@ fn what_is_there_is_not_counted_again_while_its_command_is_under_way() {
     site.apply(&quota("{vsis: 6}"), &[]).exits(0);
     // Nobody answers there, so that the command waits for as long as it likes.
     let away = on("d", "one").replace(SIMULATED_IMAGE, "http://127.0.0.1:1/image.qcow2");
-    let waits = start_apply(&site, &(hosts() + &away), &["--wait"]);
-    let until = Instant::now() + Duration::from_secs(60);
-    while used(&site) != "5/6" {
-        assert!(Instant::now() < until, "{}", waits.told());
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    let _waits = start_apply(&site, &(hosts() + &away), &["--wait"]);
+    until_lasting("it is counted", 60, || used(&site) == "5/6");
     site.apply(&(hosts() + &on("a", "other")), &[]).exits(0);
     assert_eq!(used(&site), "6/6");
     let open = "SELECT count(*) FROM vsiflow.shard_requests WHERE answer IS NULL AND lane = 0";

@@ -1,9 +1,7 @@
 //! A journal of a set that a process died with, and that no other process takes: nobody waits for it without end, and what
 //! was begun is finished by whoever comes.
 
-use std::time::{Duration, Instant};
-
-use vsiflow_tests::Running;
+use vsiflow_tests::{Running, until_lasting};
 
 use super::{
     shards::Site,
@@ -21,11 +19,7 @@ fn start(site: &Site, arguments: &[&str]) -> Running {
 
 #[track_caller]
 fn until(what: &str, holds: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(240);
-    while !holds() {
-        assert!(Instant::now() < until, "{what}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    until_lasting(what, 240, holds);
 }
 
 const UNHELD: &str = "no other one holds that journal";

@@ -6,7 +6,6 @@ use std::{
     path::PathBuf,
     process::Command,
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
 };
 
 use serde_json::Value;
@@ -15,7 +14,7 @@ use tempfile::TempDir;
 use crate::{
     Running, Vsiflow,
     lab::take_turn,
-    until,
+    until, until_lasting,
     vsiflow::{Ran, feed},
 };
 
@@ -31,8 +30,6 @@ const DEFINED: [&str; 8] = [
     "virtualserverquotas.vsiflow.io",
     "virtualserversnapshots.vsiflow.io",
 ];
-/// Each look is a process of its own.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// A namespace of its own, with the definitions there. It goes when this is dropped.
 pub struct Cluster {
@@ -180,11 +177,7 @@ impl Cluster {
 
     /// Waits until something holds, and asks the API server no oftener than it must.
     pub fn until(&self, what: &str, seconds: u64, holds: impl Fn() -> bool) {
-        until(what, seconds, || {
-            let found = holds();
-            std::thread::sleep(PAUSE);
-            found.then_some(())
-        });
+        until_lasting(what, seconds, holds);
     }
 
     /// The Events of an object: reason and message.

@@ -40,6 +40,6 @@ pub use plugin::Plugin;
 pub use running::Running;
 pub use server::{Answer, Server};
 pub use sim::Sim;
-pub use until::until;
+pub use until::{until, until_lasting};
 pub use upload::Upload;
 pub use vsiflow::{Ran, Vsiflow, binary};
