@@ -1,12 +1,9 @@
 //! Several processes that share the journals of a database.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
-use vsiflow_tests::{Ran, Running, SIMULATED_IMAGE, Vsiflow};
+use vsiflow_tests::{Ran, Running, SIMULATED_IMAGE, Vsiflow, until_lasting};
 
 use super::database::Server;
 
@@ -138,11 +135,8 @@ impl Site {
 
     #[track_caller]
     pub(super) fn comes_to(&self, held: usize, processes: usize) {
-        let until = Instant::now() + Duration::from_secs(120);
-        while self.held() != (held, processes) {
-            assert!(Instant::now() < until, "{:?}", self.held());
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        let what = format!("{processes} processes hold {held} journals");
+        until_lasting(&what, 120, || self.held() == (held, processes));
     }
 
     /// Names, phases and hosts.
@@ -204,6 +198,22 @@ fn two_processes_share_the_journals_and_one_takes_over_from_the_other() {
         let first_offset = format!("\n{journal}:1 ");
         assert!(events.stdout.contains(&first_offset), "{events:?}");
     }
+    let from = [
+        "events",
+        "--from-offset",
+        "2:2",
+        "--tail",
+        "0",
+        "-o",
+        "json",
+    ];
+    let of_one = site.run(&from).exits(0).stdout;
+    let lines = of_one
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let lines: Vec<Value> = lines.collect();
+    assert_eq!(lines[0]["offset"], 2, "{of_one}");
+    assert!(lines.iter().all(|line| line["journal"] == 2), "{of_one}");
     let follow = |words: &[&str]| site.vsiflow.start(words);
     let mut following = site.start(&follow, &["events", "-w", "--tail", "4", "-o", "json"]);
     for host in HOSTS {
@@ -259,6 +269,7 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
     for refused in [
         &["get", "--at", "4"][..],
         &["events", "--from-offset", "2"],
+        &["events", "--from-offset", "4:0"],
         &["audit", "export", "a.jsonl"],
         &["backup", "b.tar"],
         &["resume"],

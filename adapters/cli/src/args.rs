@@ -71,8 +71,8 @@ pub(crate) use top::TopArgs;
 pub(crate) use traces::{TracesCommand, TracesExportArgs};
 pub(crate) use values::{OutputFormat, duration};
 pub(crate) use view::{
-    ConsoleArgs, DescribeArgs, DiffArgs, EventFilter, EventsArgs, GetArgs, HistoryArgs,
-    HistoryFormat, ListFormat, LogsArgs, TargetArg, TimeArg, VncArgs,
+    ConsoleArgs, DescribeArgs, DiffArgs, EventFilter, EventOffset, EventsArgs, GetArgs,
+    HistoryArgs, HistoryFormat, ListFormat, LogsArgs, TargetArg, TimeArg, VncArgs,
 };
 pub(crate) use wait_for::{WaitForArgs, WaitGoal};
 

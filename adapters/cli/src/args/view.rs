@@ -1,6 +1,6 @@
 //! Commands that only look: `get`, `describe`, `history`, `logs`.
 
-use std::{path::PathBuf, str::FromStr};
+use std::{fmt, path::PathBuf, str::FromStr};
 
 use clap::{Args, ValueEnum};
 
@@ -215,6 +215,14 @@ pub(crate) struct HistoryArgs {
     /// Follow new events, until interrupted.
     #[arg(short, long)]
     pub(crate) follow: bool,
+    /// Show only events from this offset of the journal.
+    #[arg(
+        long,
+        value_name = "OFFSET",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    pub(crate) from_offset: u64,
     #[command(flatten)]
     pub(crate) filter: EventFilter,
     /// Show every event, and not one line for each run and step.
@@ -233,14 +241,6 @@ pub(crate) struct HistoryArgs {
 /// Which events are shown.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct EventFilter {
-    /// Show only events from this offset of the journal.
-    #[arg(
-        long,
-        value_name = "OFFSET",
-        default_value_t = 0,
-        hide_default_value = true
-    )]
-    pub(crate) from_offset: u64,
     /// Show only what happened within this time, such as `2h`.
     #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     pub(crate) since: Option<std::time::Duration>,
@@ -253,11 +253,52 @@ pub(crate) struct EventFilter {
     pub(crate) failed: bool,
 }
 
+/// An offset, in a set of journals that of one of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct EventOffset {
+    /// The journal's number, where it is one of a set.
+    pub(crate) journal: Option<u16>,
+    /// The offset there.
+    pub(crate) offset: u64,
+}
+
+impl FromStr for EventOffset {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (journal, offset) = match text.split_once(':') {
+            Some((journal, offset)) => (Some(journal.parse()), offset),
+            None => (None, text),
+        };
+        match (journal.transpose(), offset.parse()) {
+            (Ok(journal), Ok(offset)) => Ok(Self { journal, offset }),
+            _ => Err("write an offset, such as 41, in a set of journals 2:41"),
+        }
+    }
+}
+
+impl fmt::Display for EventOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.journal {
+            Some(journal) => write!(f, "{journal}:{}", self.offset),
+            None => write!(f, "{}", self.offset),
+        }
+    }
+}
+
 #[derive(Clone, Debug, Args)]
 pub(crate) struct EventsArgs {
     /// Watch for new events, until interrupted.
     #[arg(short, long)]
     pub(crate) watch: bool,
+    /// Show only events from this offset of the journal; in a set `JOURNAL:OFFSET`, and only events of that journal.
+    #[arg(
+        long,
+        value_name = "[JOURNAL:]OFFSET",
+        default_value_t,
+        hide_default_value = true
+    )]
+    pub(crate) from_offset: EventOffset,
     #[command(flatten)]
     pub(crate) filter: EventFilter,
     /// How many of the newest events are shown; 0 shows all.

@@ -9,10 +9,10 @@ use vsiflow_workflows::{
 };
 
 use crate::{
-    args::{Common, EventFilter, HistoryFormat},
+    args::{Common, EventFilter, EventOffset, HistoryFormat},
     compose::{self, App},
     daemon,
-    exit::{CommandOutcome, ExitProblem, IN_USE},
+    exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     output::{self, table},
     shards::SetPlace,
 };
@@ -91,12 +91,29 @@ fn numbered(common: &Common, mut lines: Vec<HistoryLine>) -> Vec<HistoryLine> {
 pub(super) async fn of_set(
     common: &Common,
     place: &SetPlace,
-    filter: &EventFilter,
-    most: usize,
+    (filter, from, most): (&EventFilter, EventOffset, usize),
 ) -> Result<Vec<HistoryLine>, ExitProblem> {
-    let members = place.members(common);
-    let mut from = vec![0; members.len()];
-    of_members(&members, filter, (&mut from, most)).await
+    let (members, mut looked_to) = members_from(place.members(common), from)?;
+    of_members(&members, filter, (&mut looked_to, most)).await
+}
+
+/// The journals whose events are shown, and from where on: all, or the one that an offset names.
+fn members_from(
+    mut members: Vec<Common>,
+    from: EventOffset,
+) -> Result<(Vec<Common>, Vec<u64>), ExitProblem> {
+    let Some(journal) = from.journal else {
+        let all = vec![0; members.len()];
+        return Ok((members, all));
+    };
+    let count = members.len();
+    if usize::from(journal) >= count {
+        let message = format!("there is no journal {journal}: the set has {count}, from 0 on");
+        let remedy = "take the offset as `events -o wide` shows it, as JOURNAL:OFFSET";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0764", message, remedy));
+    }
+    let own = members.swap_remove(usize::from(journal));
+    Ok((vec![own], vec![from.offset]))
 }
 
 /// The newest of the journals of a set, each from an offset of its own on, which is set to where it was looked to; at most so
@@ -251,10 +268,10 @@ fn is_meant(filter: &EventFilter, after: Option<Timestamp>, line: &HistoryLine) 
 pub(super) async fn follow(
     common: &Common,
     source: Source<'_>,
-    filter: &EventFilter,
+    (filter, from): (&EventFilter, u64),
     output: Option<HistoryFormat>,
 ) -> CommandOutcome {
-    let (mut from, mut first, mut source) = (filter.from_offset, true, source);
+    let (mut from, mut first, mut source) = (from, true, source);
     loop {
         let (lines, next) = match look(common, source, filter, from).await {
             Err(problem) if problem.code == IN_USE => {
@@ -279,13 +296,13 @@ pub(super) async fn follow(
 pub(super) async fn follow_set(
     common: &Common,
     place: &SetPlace,
-    (filter, tail): (&EventFilter, usize),
+    (filter, from, tail): (&EventFilter, EventOffset, usize),
     output: Option<HistoryFormat>,
 ) -> CommandOutcome {
-    let members = place.members(common);
-    let (mut from, mut first, mut most) = (vec![0; members.len()], true, tail);
+    let (members, mut looked_to) = members_from(place.members(common), from)?;
+    let (mut first, mut most) = (true, tail);
     loop {
-        let lines = of_members(&members, filter, (&mut from, most)).await?;
+        let lines = of_members(&members, filter, (&mut looked_to, most)).await?;
         print(output, &lines, first && !lines.is_empty())?;
         first &= lines.is_empty();
         // What is new is shown to the last line.

@@ -2,8 +2,8 @@
 
 use super::event_lines::{self, Source};
 use crate::{
-    args::{Common, EventsArgs},
-    exit::{CommandOutcome, Exit},
+    args::{Common, EventOffset, EventsArgs},
+    exit::{CommandOutcome, Exit, ExitProblem},
 };
 
 pub(super) async fn run(common: &Common, args: EventsArgs) -> CommandOutcome {
@@ -12,10 +12,13 @@ pub(super) async fn run(common: &Common, args: EventsArgs) -> CommandOutcome {
         let following = async {
             match &common.set {
                 Some(place) => {
-                    let events = (&args.filter, args.tail);
+                    let events = (&args.filter, args.from_offset, args.tail);
                     event_lines::follow_set(common, place, events, args.output).await
                 }
-                None => event_lines::follow(common, source, &args.filter, args.output).await,
+                None => {
+                    let from = own_offset(args.from_offset)?;
+                    event_lines::follow(common, source, (&args.filter, from), args.output).await
+                }
             }
         };
         return tokio::select! {
@@ -23,11 +26,26 @@ pub(super) async fn run(common: &Common, args: EventsArgs) -> CommandOutcome {
             _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
         };
     }
-    let from = args.filter.from_offset;
     let lines = match &common.set {
-        Some(place) => event_lines::of_set(common, place, &args.filter, args.tail).await?,
-        None => event_lines::own(common, source, &args.filter, from).await?,
+        Some(place) => {
+            let events = (&args.filter, args.from_offset, args.tail);
+            event_lines::of_set(common, place, events).await?
+        }
+        None => {
+            let from = own_offset(args.from_offset)?;
+            event_lines::own(common, source, &args.filter, from).await?
+        }
     };
     event_lines::print(args.output, &lines, true)?;
     Ok(Exit::Done)
+}
+
+/// An offset where there is one journal.
+fn own_offset(from: EventOffset) -> Result<u64, ExitProblem> {
+    let Some(journal) = from.journal else {
+        return Ok(from.offset);
+    };
+    let message = format!("there is one journal here, and no journal {journal}");
+    let remedy = format!("leave the journal out: --from-offset {}", from.offset);
+    Err(ExitProblem::new(Exit::Usage, "VSI0764", message, &remedy))
 }

@@ -20,7 +20,7 @@ pub(super) async fn run(common: &Common, args: HistoryArgs) -> CommandOutcome {
     let source = Source::Of(&args.namespace, &names);
     if args.follow {
         return tokio::select! {
-            followed = event_lines::follow(common, source, &args.filter, args.output) => followed,
+            followed = event_lines::follow(common, source, (&args.filter, args.from_offset), args.output) => followed,
             _ = tokio::signal::ctrl_c() => Ok(Exit::Interrupted),
         };
     }
@@ -28,7 +28,7 @@ pub(super) async fn run(common: &Common, args: HistoryArgs) -> CommandOutcome {
         return graphs(common, &args, &names).await;
     }
     if args.is_events() {
-        let lines = event_lines::own(common, source, &args.filter, args.filter.from_offset).await?;
+        let lines = event_lines::own(common, source, &args.filter, args.from_offset).await?;
         print(args.output, &lines, true)?;
     } else {
         let all = event_lines::each(common, &args.namespace, &names).await?;
@@ -104,7 +104,7 @@ fn head(number: usize, name: &str) {
 fn summarise(args: &HistoryArgs, lines: &[HistoryLine]) {
     let filter = TimelineFilter {
         since: event_lines::earliest(&args.filter),
-        from_offset: args.filter.from_offset,
+        from_offset: args.from_offset,
         actor: args.filter.actor.clone(),
         failed: args.filter.failed,
     };

@@ -5,9 +5,9 @@ use vsiflow_workflows::fleet::Moment;
 use super::{GROUP, POOL, QUOTA};
 use crate::{
     args::{
-        AuditCommand, CliCommand, CreateArgs, DeleteArgs, DestroyArgs, ObjectKind, OutputFormat,
-        PauseArgs, RetryArgs, Selection, SnapshotCommand, SnapshotRestoreArgs, Sources, Targets,
-        TokenCommand, kind_and_names, names_of, without_kind,
+        AuditCommand, CliCommand, CreateArgs, DeleteArgs, DestroyArgs, EventOffset, ObjectKind,
+        OutputFormat, PauseArgs, RetryArgs, Selection, SnapshotCommand, SnapshotRestoreArgs,
+        Sources, Targets, TokenCommand, kind_and_names, names_of, without_kind,
     },
     work::{self, SNAPSHOT},
 };
@@ -66,7 +66,7 @@ pub(super) fn meeting(command: &CliCommand) -> Meeting<'_> {
         }
         CliCommand::Get(args) if is_offset(args.at) => Meeting::Refused(OFFSET),
         CliCommand::Get(_) | CliCommand::Wait(_) => Meeting::Looks,
-        CliCommand::Events(args) if args.filter.from_offset > 0 => Meeting::Refused(OFFSET),
+        CliCommand::Events(args) if is_of_no_journal(args.from_offset) => Meeting::Refused(OFFSET),
         CliCommand::Events(_) => Meeting::Looks,
         CliCommand::Describe(args) if concern_all(&args.names()) && is_offset(args.at) => {
             Meeting::Refused(OFFSET)
@@ -279,6 +279,11 @@ const OFFSET: &str = "an offset is one of a journal; a time is one of the whole 
 /// Whether a moment is one of a single journal.
 fn is_offset(at: Option<Moment>) -> bool {
     matches!(at, Some(Moment::Offset(_)))
+}
+
+/// Whether an offset does not say of which journal it is.
+fn is_of_no_journal(from: EventOffset) -> bool {
+    from.journal.is_none() && from.offset > 0
 }
 
 fn is_data(format: Option<OutputFormat>) -> bool {

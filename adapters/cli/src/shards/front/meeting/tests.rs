@@ -52,6 +52,8 @@ fn each_command_meets_a_set_as_the_docs_say() {
         ("get --at 2026-11-25T09:30:00Z", "looks"),
         ("events", "looks"),
         ("events --from-offset 3", "refused"),
+        ("events --from-offset 2:3", "looks"),
+        ("events -w --from-offset 0:0", "looks"),
         ("describe disk data -n a", "looks at a disk/data"),
         ("history web db", "looks at default web db"),
         ("logs web", "looks at default web"),
