@@ -342,7 +342,8 @@ struct SharedRig {
 impl SharedRig {
     async fn new() -> Self {
         let server = FakeServer::new();
-        let namespaces = Namespaces::These(vec!["default".to_owned()]);
+        let namespaces = ["default", "b"].map(str::to_owned);
+        let namespaces = Namespaces::These(namespaces.to_vec());
         let watched = WatchedCluster::new(server.client(), &namespaces);
         let watching = watched.clone();
         tokio::spawn(async move { watching.watch().await });

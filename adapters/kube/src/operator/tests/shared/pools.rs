@@ -19,7 +19,7 @@ use vsiflow_workflows::{
     spec::Resolved,
 };
 
-use super::{SERVERS, Set, SharedRig};
+use super::{SERVERS, Set, SharedRig, VSIS};
 use crate::sample::uid;
 
 const POOLS: &str = "virtualserverpools";
@@ -317,4 +317,41 @@ async fn a_pool_is_made_once_its_hosts_are_described() {
     rig.host(0);
     rig.host(1);
     rig.until_pool_has(2).await;
+}
+
+/// Only the journal of a host knows whose settings of it count once the cluster does not say so any more.
+#[tokio::test(start_paused = true)]
+async fn no_member_is_made_on_a_host_that_another_namespace_has() {
+    let rig = SharedRig::new().await;
+    rig.vsi("first", 2, 1);
+    rig.until_ready("first").await;
+    rig.server.lose("configmaps", "lpar1");
+    let map = json!({
+        "metadata": {"labels": {"config": "lpar1"}},
+        "data": {"HOSTNAME": "lpar1.example.com", "KNOWN_HOSTS": "h ssh-ed25519 B"},
+    });
+    rig.server.apply("configmaps", "b/lpar1", uid(110), map);
+    let spec = json!({"spec": {
+        "replicas": 1,
+        "template": {"spec": {
+            "imageURL": "http://images.lab.test:8080/debian-12.qcow2",
+            "guest": {"type": "none"},
+            "targetSelector": {"matchLabels": {"config": "lpar1"}},
+        }},
+    }});
+    rig.server.apply(POOLS, "b/web", uid(1), spec);
+    let status = || rig.server.get(POOLS, "b/web").unwrap()["status"].clone();
+    rig.until("the pool says why it has no member", || {
+        status()["message"]
+            .to_string()
+            .contains("namespace default")
+    })
+    .await;
+    assert_eq!(status()["readyReplicas"], 0, "{:#}", status());
+    assert!(rig.server.get(SERVERS, "b/web-0").is_none());
+    rig.server.delete(VSIS, "first");
+    rig.until("the host is free", || {
+        rig.condition(SERVERS, "b/web-0", "Ready")["status"] == "True"
+    })
+    .await;
 }
