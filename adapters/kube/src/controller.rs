@@ -9,6 +9,7 @@ mod admission;
 mod adopt;
 mod apply;
 mod approve;
+mod claims;
 mod decisions;
 mod finalizers;
 mod live;
@@ -42,7 +43,7 @@ use vsiflow_workflows::{
 
 pub use self::adopt::LostJournal;
 use self::{
-    admission::AdmissionPass, apply::ApplyRequest, decisions::Decisions, members::MemberClaims,
+    admission::AdmissionPass, apply::ApplyRequest, claims::MemberClaims, decisions::Decisions,
 };
 use crate::{
     api::{self, CallError},

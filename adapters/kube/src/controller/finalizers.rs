@@ -8,7 +8,7 @@ use vsiflow_workflows::{
     record::{disk_entity, vsi_entity},
 };
 
-use super::{Controller, LostJournal, by, members::MemberClaims};
+use super::{Controller, LostJournal, by, claims::MemberClaims};
 use crate::{
     kind::ResourceKind,
     resource::Resource,

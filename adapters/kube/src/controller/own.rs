@@ -16,7 +16,7 @@ use vsiflow_workflows::{
     spec::{Resolved, ResolvedPool, group::ResolvedGroup},
 };
 
-use super::{Controller, decisions, live::LiveResources, members::MemberClaims};
+use super::{Controller, claims::MemberClaims, decisions, live::LiveResources};
 use crate::{
     crd::ReferenceStatus,
     kind::ResourceKind,

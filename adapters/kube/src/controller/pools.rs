@@ -13,7 +13,8 @@ use super::{
     Controller,
     apply::{generation, host_bytes},
     by,
-    members::{MemberClaims, Owners, PoolOwner},
+    claims::MemberClaims,
+    members::{Owners, PoolOwner},
 };
 use crate::{
     api::{self, CallError},
