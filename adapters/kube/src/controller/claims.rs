@@ -4,12 +4,15 @@
 //! Where the journals of a set share the cluster, the journal of a member's host has the member and knows its object. What an
 //! annotation names is another journal's member as far as journal 0 heard of it, and nobody's once no journal knows it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use uuid::Uuid;
 use vsiflow_engine::model::Failure;
 use vsiflow_workflows::{
-    fleet::{EntityPresence, PoolMembership, ShownPool},
+    fleet::{EntityPresence, FleetError, PoolMembership, ShownPool},
     group, pool,
     record::{pool_entity, vsi_entity},
 };
@@ -48,7 +51,27 @@ pub(super) struct MemberClaims {
     groups: BTreeSet<(String, String)>,
 }
 
+impl MemberClaim {
+    /// A member that another journal has.
+    fn elsewhere((pool, vsi): (Uuid, Uuid)) -> Self {
+        Self::Member {
+            vsi,
+            pool,
+            here: None,
+        }
+    }
+}
+
 impl MemberClaims {
+    fn put(&mut self, resource: &Resource, claim: MemberClaim) {
+        let group = resource.labels.get(group::LABEL);
+        if let (MemberClaim::Member { .. }, Some(group)) = (&claim, group) {
+            let namespace = resource.key.namespace.clone();
+            self.groups.insert((namespace, group.clone()));
+        }
+        self.all.insert(resource.uid, claim);
+    }
+
     pub(super) fn of(&self, resource: &Resource) -> Option<&MemberClaim> {
         self.all.get(&resource.uid)
     }
@@ -89,29 +112,29 @@ impl MemberClaims {
     }
 }
 
+/// The UIDs of a pool and of its member's VSI that an object names.
+type NamedMember = Option<(Uuid, Uuid)>;
+
 impl Controller {
     /// Looks which objects are those of members.
-    pub(super) async fn claims(
-        &mut self,
-        snapshot: &Snapshot,
-        pools: &[ShownPool],
-    ) -> MemberClaims {
+    pub(super) async fn claims(&mut self, world: &Snapshot, pools: &[ShownPool]) -> MemberClaims {
         let mut claims = MemberClaims::default();
-        for resource in &snapshot.resources {
-            if let Some(claim) = self.claim(resource, pools).await {
-                if let (MemberClaim::Member { .. }, Some(group)) =
-                    (&claim, resource.labels.get(group::LABEL))
-                {
-                    let namespace = resource.key.namespace.clone();
-                    claims.groups.insert((namespace, group.clone()));
-                }
-                claims.all.insert(resource.uid, claim);
+        let mut open = Vec::new();
+        for resource in &world.resources {
+            let Some(named) = self.named_member(resource) else {
+                continue;
+            };
+            match self.claim(resource, named, pools).await {
+                Some(claim) => claims.put(resource, claim),
+                None => open.push((resource, named)),
             }
         }
+        self.claims_elsewhere(open, &mut claims).await;
         claims
     }
 
-    async fn claim(&mut self, resource: &Resource, pools: &[ShownPool]) -> Option<MemberClaim> {
+    /// What an object names that says of itself that it is a member's.
+    fn named_member(&self, resource: &Resource) -> Option<NamedMember> {
         let word = |key: &str| resource.annotations.get(key);
         let of = word(pool::UID_ANNOTATION)?;
         let is_known = |uid| {
@@ -121,8 +144,17 @@ impl Controller {
         if resource.key.kind != ResourceKind::VirtualServer || is_known(resource.uid) {
             return None;
         }
-        let named = word(pool::VSI_ANNOTATION).and_then(|uid| uid.parse::<Uuid>().ok());
-        let named = of.parse::<Uuid>().ok().zip(named);
+        let vsi = word(pool::VSI_ANNOTATION).and_then(|uid| uid.parse::<Uuid>().ok());
+        Some(of.parse::<Uuid>().ok().zip(vsi))
+    }
+
+    /// What an object is; none where other journals have to be asked.
+    async fn claim(
+        &self,
+        resource: &Resource,
+        named: NamedMember,
+        pools: &[ShownPool],
+    ) -> Option<MemberClaim> {
         let key = &resource.key;
         if let Some((pool, vsi)) = named {
             match self.fleet.pools().membership(vsi).await {
@@ -137,51 +169,59 @@ impl Controller {
                 Err(error) => return Some(MemberClaim::Refused(*error.failure)),
             }
         }
-        let Some(share) = self.share.clone() else {
-            return Some(MemberClaim::Refused(not_made(key)));
-        };
-        Some(self.claim_over(&*share, resource, named, pools).await)
+        match (&self.share, named) {
+            (None, _) => Some(MemberClaim::Refused(not_made(key))),
+            (Some(share), _) if share.number() != DECIDES => Some(MemberClaim::Elsewhere),
+            (Some(_), Some(member)) if self.is_heard_of(key, member, pools) => {
+                Some(MemberClaim::elsewhere(member))
+            }
+            (Some(_), _) => None,
+        }
     }
 
-    /// What an object is that this journal has no member for.
-    async fn claim_over(
+    /// What these are that journal 0 knows nothing of: another journal's, if that has their names.
+    async fn claims_elsewhere(
         &mut self,
-        share: &dyn JournalShare,
-        resource: &Resource,
-        named: Option<(Uuid, Uuid)>,
-        pools: &[ShownPool],
-    ) -> MemberClaim {
-        if share.number() != DECIDES {
-            return MemberClaim::Elsewhere;
-        }
-        if let Some((pool, vsi)) = named
-            && self.is_heard_of(&resource.key, (pool, vsi), pools)
-        {
-            let here = None;
-            return MemberClaim::Member { vsi, pool, here };
-        }
-        let of_name = named.map(|(_, vsi)| vsi).into_iter();
-        for uid in of_name.chain([resource.uid]) {
-            let (Some(name), Ok(entity)) = (name_of(&resource.key), vsi_entity(uid)) else {
-                continue;
+        open: Vec<(&Arc<Resource>, NamedMember)>,
+        claims: &mut MemberClaims,
+    ) {
+        let Some(share) = self.share.clone().filter(|_| !open.is_empty()) else {
+            return;
+        };
+        let names = open.iter();
+        let names = names.filter_map(|(resource, _)| name_of(&resource.key));
+        let claimed = match share.journals_of_names(&names.collect()).await {
+            Ok(claimed) => claimed,
+            Err(error) => return self.claim_nothing(open, claims, &error),
+        };
+        for (resource, named) in open {
+            let name = name_of(&resource.key);
+            let journal = name.as_ref().and_then(|name| claimed.get(name));
+            let has_name = journal.is_some_and(|journal| *journal != share.number());
+            let found = match name.filter(|_| has_name) {
+                Some(name) => elsewhere(&*share, &name, resource.uid, named).await,
+                None => Ok(None),
             };
-            match share.may_be_elsewhere(&name, &entity).await {
-                Ok(false) => {}
-                Ok(true) => {
-                    let member = named.filter(|(_, vsi)| *vsi == uid);
-                    return member.map_or(MemberClaim::Elsewhere, |(pool, vsi)| {
-                        let here = None;
-                        MemberClaim::Member { vsi, pool, here }
-                    });
-                }
-                Err(error) => {
-                    self.unfinished = true;
-                    tracing::warn!("whose member {} is, is not known: {error}", resource.key);
-                    return MemberClaim::Elsewhere;
-                }
+            match found {
+                Ok(Some(claim)) => claims.put(resource, claim),
+                Ok(None) => claims.put(resource, MemberClaim::Refused(not_made(&resource.key))),
+                Err(error) => self.claim_nothing(vec![(resource, named)], claims, &error),
             }
         }
-        MemberClaim::Refused(not_made(&resource.key))
+    }
+
+    /// Nobody can tell what these are: they are left alone for now.
+    fn claim_nothing(
+        &mut self,
+        open: Vec<(&Arc<Resource>, NamedMember)>,
+        claims: &mut MemberClaims,
+        error: &FleetError,
+    ) {
+        self.unfinished = true;
+        for (resource, _) in open {
+            tracing::warn!("whose member {} is, is not known: {error}", resource.key);
+            claims.put(resource, MemberClaim::Elsewhere);
+        }
     }
 
     /// Whether journal 0 heard that a pool has that member; or has not heard of its members at all yet.
@@ -199,6 +239,26 @@ impl Controller {
         !is_heard && pool::number_of(&found.name, &key.name).is_some()
             || members.any(|member| member.uid == vsi && member.name == key.name)
     }
+}
+
+/// What an object is whose name another journal has; none where that knows neither the object nor what it names.
+async fn elsewhere(
+    share: &dyn JournalShare,
+    name: &str,
+    own: Uuid,
+    named: NamedMember,
+) -> Result<Option<MemberClaim>, FleetError> {
+    let knows = async |uid| match vsi_entity(uid) {
+        Ok(entity) => share.may_be_elsewhere(name, &entity).await,
+        Err(_) => Ok(false),
+    };
+    if let Some(member) = named
+        && knows(member.1).await?
+    {
+        return Ok(Some(MemberClaim::elsewhere(member)));
+    }
+    let is_vsi = knows(own).await?;
+    Ok(is_vsi.then_some(MemberClaim::Elsewhere))
 }
 
 fn not_made(key: &ResourceKey) -> Failure {
