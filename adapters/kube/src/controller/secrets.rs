@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Controller, by};
+use super::{Controller, by, own::all_pools};
 use crate::{FIELD_MANAGER, translate::Translation};
 
 /// So long after the start it is waited for namespaces that are not listed yet.
@@ -14,10 +14,7 @@ impl Controller {
     pub(super) async fn deliver(&mut self, translation: &Translation) {
         let vsis = translation.vsis.values();
         let own = vsis.flat_map(|vsi| [Some(&vsi.contract), vsi.image_url.as_ref()]);
-        let of_groups = translation.groups.values().flat_map(|group| group.items());
-        let pools = of_groups.map(|item| &item.pool);
-        let pools = translation.pools.values().chain(pools);
-        let members = pools.map(|pool| &pool.template);
+        let members = all_pools(translation).map(|pool| &pool.template);
         let members = members.flat_map(|vsi| [Some(&vsi.contract), vsi.image_url.as_ref()]);
         let secrets: Vec<_> = own.chain(members).flatten().cloned().collect();
         let hosts = translation.rest.hosts.values().cloned().collect();

@@ -72,6 +72,8 @@ struct Set {
     is_unheard: AtomicBool,
     /// Whether a journal does not say what is used there.
     is_silent: AtomicBool,
+    /// Whether journals take their time to say what members they have.
+    is_slow: AtomicBool,
     /// What each journal permits of pools.
     permits: Mutex<BTreeMap<u16, PoolPermits>>,
     /// What was refused of what was asked for a pool, until somebody hears of it.

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Obstacle, ask::FoundMembers};
+use super::{Obstacle, ReportedMember, ask::FoundMembers};
 use crate::{
     fleet::{PoolMember, ShownMember, known::KnownPool, pool::object::CountedMembers},
-    pool::{MemberState, PoolView, member_name},
+    pool::{MemberState, PoolRecord, PoolView, member_name},
 };
 
 /// What was heard of a pool.
@@ -29,13 +29,8 @@ impl HeardPool {
 
     /// Whether both come to the same for whoever is shown it.
     pub(in crate::fleet::pool) fn shows_the_same(&self, other: &Self) -> bool {
-        let seen = |(_, member): &(u16, super::ReportedMember)| {
-            (
-                member.shown.clone(),
-                member.phase,
-                member.state,
-                member.current,
-            )
+        let seen = |(_, member): &(u16, ReportedMember)| {
+            (member.shown.clone(), member.phase, member.state)
         };
         let all = |one: &Self| one.found.values().map(seen).collect::<Vec<_>>();
         all(self) == all(other)
@@ -54,16 +49,34 @@ impl HeardPool {
             uid: member.uid.to_string(),
             phase: member.phase,
             ready: member.state == MemberState::Ready,
-            updated: member.current,
+            updated: is_updated(member, record),
             cordoned: record.cordoned.contains(number),
             leaves: None,
         });
         CountedMembers {
-            view: self.view.clone(),
+            view: self.view_of(pool),
             members: members.collect(),
             obstacles: self.obstacles(),
             blocked,
         }
+    }
+
+    /// What was heard, beside what is asked of the pool by now: that may be newer.
+    fn view_of(&self, pool: &KnownPool) -> PoolView {
+        let record = &pool.wanted;
+        let mut view = PoolView {
+            replicas: record.replicas,
+            strategy: record.strategy,
+            deleting: pool.is_deleting(),
+            cordoned: record.cordoned.clone(),
+            ..self.view.clone()
+        };
+        for (number, (_, member)) in &self.found {
+            if let Some(seen) = view.members.get_mut(number) {
+                seen.current = is_updated(member, record);
+            }
+        }
+        view
     }
 
     fn obstacles(&self) -> BTreeMap<u32, String> {
@@ -77,4 +90,9 @@ impl HeardPool {
         });
         all.collect()
     }
+}
+
+/// Whether a member is made from the template that its pool has by now.
+fn is_updated(member: &ReportedMember, record: &PoolRecord) -> bool {
+    member.shown.of.revision == record.template.revision
 }

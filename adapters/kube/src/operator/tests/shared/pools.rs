@@ -1,7 +1,7 @@
 //! Pools whose members are in several journals: journal 0 has the pool and makes the objects, the journal of a member's host
 //! tells of it.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
@@ -77,6 +77,9 @@ impl MemberJournals for Set {
     }
 
     async fn report(&self, questions: &MemberQuestions) -> Result<HeardMembers, FleetError> {
+        if self.is_slow.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
         let fleets = self.fleets.lock().unwrap().clone();
         let mut heard = HeardMembers::default();
         for (number, fleet) in (0..).zip(fleets) {
@@ -165,11 +168,28 @@ impl SharedRig {
         self.server.get(POOLS, "web").unwrap_or_default()["status"].clone()
     }
 
+    /// Whoever waits for the pool that he asked for is told of that one.
+    fn promises_no_more_than_there_is(&self) {
+        let pool = self.server.get(POOLS, "web").unwrap();
+        let (status, generation) = (&pool["status"], &pool["metadata"]["generation"]);
+        if status["observedGeneration"] == *generation && status["phase"] == "Available" {
+            assert_eq!(
+                status["readyReplicas"], pool["spec"]["replicas"],
+                "{pool:#}"
+            );
+            assert_eq!(
+                status["updatedReplicas"], pool["spec"]["replicas"],
+                "{pool:#}"
+            );
+        }
+    }
+
     async fn until_pool_has(&self, replicas: u32) {
         let what = format!("{replicas} members are ready");
         let is_ready = |name: &String| self.condition(SERVERS, name, "Ready")["status"] == "True";
         self.until(&what, || {
             let (status, members) = (self.pool_status(), self.members());
+            self.promises_no_more_than_there_is();
             status["phase"] == "Available"
                 && status["readyReplicas"] == replicas
                 && members.len() == replicas as usize
@@ -232,6 +252,29 @@ async fn a_group_comes_up_in_waves_over_the_journals() {
         rig.members().is_empty() && rig.server.get(GROUPS, "db").is_none()
     })
     .await;
+}
+
+/// What was heard of members may be older than what is asked for.
+#[tokio::test(start_paused = true)]
+async fn a_status_never_takes_what_was_asked_before_for_what_is_asked_now() {
+    let rig = SharedRig::new().await;
+    rig.pool(2);
+    rig.until_pool_has(2).await;
+    rig.set.is_slow.store(true, Ordering::Relaxed);
+    rig.pool(3);
+    rig.until_pool_has(3).await;
+    let label = json!({"spec": {"template": {"metadata": {"labels": {"tier": "new"}}}}});
+    rig.server.apply(POOLS, "web", uid(1), label);
+    let updated = || {
+        rig.promises_no_more_than_there_is();
+        let all = rig.server.all(SERVERS);
+        all.len() == 3
+            && all
+                .iter()
+                .all(|one| one["metadata"]["labels"]["tier"] == "new")
+    };
+    rig.until("all are updated", updated).await;
+    rig.until_pool_has(3).await;
 }
 
 #[tokio::test(start_paused = true)]
