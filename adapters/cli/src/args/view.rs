@@ -266,14 +266,14 @@ impl FromStr for EventOffset {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (journal, offset) = match text.split_once(':') {
-            Some((journal, offset)) => (Some(journal.parse()), offset),
-            None => (None, text),
+        let (journal, offset) = match text.parse() {
+            Ok(Moment::Offset(offset)) => (None, offset),
+            Ok(Moment::Event { journal, offset }) => (Some(journal), offset),
+            Ok(Moment::Time(_)) | Err(_) => {
+                return Err("write an offset, such as 41, in a set of journals 2:41");
+            }
         };
-        match (journal.transpose(), offset.parse()) {
-            (Ok(journal), Ok(offset)) => Ok(Self { journal, offset }),
-            _ => Err("write an offset, such as 41, in a set of journals 2:41"),
-        }
+        Ok(Self { journal, offset })
     }
 }
 

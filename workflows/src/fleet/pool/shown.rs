@@ -122,12 +122,11 @@ impl PoolHandle<'_> {
                 .unwrap_or_default()
         } else {
             let known = self.fleet.known_of_pool(pool.wanted.uid).await?;
-            let group = pool.wanted.of_group.as_ref().map(|of| of.uid);
             let members = known.iter();
-            members
-                .filter_map(|vsi| ShownMember::of(vsi, group))
-                .collect()
+            members.filter_map(|vsi| ShownMember::of(vsi)).collect()
         };
+        let group = pool.wanted.of_group.as_ref().map(|of| of.uid);
+        members.iter_mut().for_each(|member| member.group = group);
         members.sort_by_key(|member| member.of.number);
         Ok(members)
     }
@@ -321,13 +320,14 @@ fn templates(pool: &KnownPool) -> impl Iterator<Item = &TemplateRecord> {
 }
 
 impl ShownMember {
-    pub(super) fn of(known: &Known, group: Option<Uuid>) -> Option<Self> {
+    /// A member as its own record has it: that does not know its group.
+    pub(super) fn of(known: &Known) -> Option<Self> {
         let vsi = &known.wanted.vsi;
         Some(Self {
             uid: known.wanted.uid,
             name: vsi.name.clone(),
             of: vsi.member_of.clone()?,
-            group,
+            group: None,
             labels: vsi.labels.clone(),
             image: vsi.image.url.clone(),
             deleting: is_deleting(&known.state),

@@ -43,9 +43,6 @@ pub struct MemberQuestions {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// The UID of its group, where one makes it.
-    #[serde(default)]
-    pub group: Option<Uuid>,
     /// The revision that its members are to have.
     pub revision: String,
     /// How its members are to be.
@@ -66,7 +63,6 @@ impl MemberQuestions {
             pool: record.uid,
             namespace: record.namespace.clone(),
             name: record.name.clone(),
-            group: record.of_group.as_ref().map(|of| of.uid),
             revision: record.template.revision.clone(),
             power_state: record.template.vsi.power_state,
             numbers: record.replicas.saturating_add(surge),

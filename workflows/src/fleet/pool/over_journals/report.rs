@@ -67,7 +67,7 @@ impl Fleet {
             may_serve: view.may_serve,
             current: view.current,
             obstacle: is_stuck.then(|| self.obstacle_of(known)),
-            shown: ShownMember::of(known, asked.group)?,
+            shown: ShownMember::of(known)?,
         })
     }
 
