@@ -1,6 +1,8 @@
 //! VSIs made by a command line, without a document.
 
-use vsiflow_tests::{Host, Vsi, Vsiflow};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::{Value, json};
+use vsiflow_tests::{Host, Vsi, Vsiflow, http};
 
 const IMAGE: &str = "http://images.lab.test:8080/debian-12.qcow2";
 
@@ -134,6 +136,28 @@ fn a_daemon_makes_them_too_of_files_of_the_caller() {
         ])
         .exits(0);
     assert_eq!(vsiflow.phase("web"), "Running");
+
+    // What a caller names is a file of the caller, and is not read here, also where there is one of that name.
+    let own = vsiflow.write("own.yaml", "#cloud-config\nhostname: daemons-own\n");
+    let ask = |name: &str, files: Value| {
+        let words = ["vsiflow", "create", name, "--image", IMAGE, "--user-data"];
+        let mut words = words.map(str::to_owned).to_vec();
+        words.push(own.to_str().unwrap().to_owned());
+        let ask = json!({"args": words, "files": files, "directory": null});
+        let socket = vsiflow.state().join("vsiflow.sock");
+        http::post(&socket, "/v1/commands", &ask).text()
+    };
+    let refused = ask("other", json!([]));
+    assert!(refused.contains("VSI0022"), "{refused}");
+    let document = "apiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {name: other}\nspec: \
+                    {imageURL: 'http://images.lab.test:8080/debian-12.qcow2', guest: {type: none}}\n";
+    let content = BASE64_STANDARD.encode(document);
+    let made = ask(
+        "other",
+        json!([{"name": "the command line", "content": content}]),
+    );
+    assert!(made.contains("vsi/other created"), "{made}");
+    assert_eq!(vsiflow.vsi("other")["spec"]["guest"]["type"], "none");
     daemon.terminate();
     daemon.end(60).exits(0);
 }

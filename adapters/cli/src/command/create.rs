@@ -28,11 +28,18 @@ const IMAGE: &str = "image/";
 /// The label that a VSI chooses its network by.
 const NETWORK: &str = "vsiflow.io/network";
 
-/// Makes the documents, and reads those of the hosts.
+/// Makes the documents, and reads those of the hosts. Whoever does it for a caller takes the documents that were made there.
 pub(crate) async fn documents(
     common: &Common,
     args: &CreateArgs,
 ) -> Result<GivenDocuments, ExitProblem> {
+    if App::held().is_some() {
+        let given = work::gather(&[], false).await?;
+        if given.files.iter().any(|file| file.name == SOURCE) {
+            return Ok(given);
+        }
+        refuse_files(args)?;
+    }
     let mut given = if args.files.is_empty() {
         GivenDocuments::default()
     } else {
@@ -49,6 +56,20 @@ pub(crate) async fn documents(
     }
     given.directory = None;
     Ok(given)
+}
+
+/// Here the files that a caller names may be other ones.
+fn refuse_files(args: &CreateArgs) -> Result<(), ExitProblem> {
+    let named = args.contract.iter().chain(&args.user_data);
+    let Some(file) = named.chain(&args.ssh_keys).next() else {
+        return Ok(());
+    };
+    let message = format!(
+        "{} is a file of the caller, which is not read here",
+        file.display()
+    );
+    let remedy = "run `vsiflow create` where the file is, or send a document with its text";
+    Err(ExitProblem::new(Exit::Usage, "VSI0022", message, remedy))
 }
 
 /// JSON is YAML.
@@ -368,7 +389,10 @@ async fn with_image(
     file: InputText,
     host: Option<&str>,
 ) -> Result<InputText, ExitProblem> {
-    let mut document: Value = serde_json::from_slice(&file.bytes).map_err(ExitProblem::defect)?;
+    // A caller's own may be YAML, and names no image that a host has.
+    let Ok(mut document) = serde_json::from_slice::<Value>(&file.bytes) else {
+        return Ok(file);
+    };
     let Some(image) = document.pointer_mut("/spec/imageURL") else {
         return Ok(file);
     };
