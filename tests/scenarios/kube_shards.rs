@@ -195,6 +195,80 @@ fn kube_shards_a_pool_and_its_members_go_on_in_whichever_processes_have_their_jo
     drop(second);
 }
 
+/// A server on the network that vsiflow makes.
+fn networked(name: &str, image: &str) -> String {
+    format!(
+        "---\napiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: {name}}}\nspec:\n  \
+         imageURL: {image}\n  guest: {{type: none}}\n  machine: {{cpus: 1, memory: 128Mi}}\n  \
+         targetSelector: {{matchExpressions: [{{key: config, operator: Exists}}]}}\n  \
+         interfaces: [{{network: t-inner}}]\n"
+    )
+}
+
+#[test]
+fn kube_shards_networks_and_snapshots_are_served_and_go_from_the_host() {
+    let (Some(lab), Some(cluster)) = (Lab::enter(), Cluster::enter()) else {
+        return;
+    };
+    let (image, site) = (
+        lab.image("t-networked.qcow2"),
+        Site::with(Vsiflow::of_documents()),
+    );
+    let mut first = process(&site, &cluster);
+    assert!(first.reaches("serving journal 3", 120), "{}", first.told());
+    let network = "---\napiVersion: vsiflow.io/v1\nkind: VirtualServerNetwork\nmetadata: {name: t-inner}\n\
+                   spec: {cidr: 10.77.3.0/24}\n";
+    cluster.apply(format!("{}{network}", lab.host()));
+    cluster.apply(networked("t-networked", &image.url()));
+    cluster.wait_ready("virtualserver/t-networked");
+    cluster.wait_ready("virtualservernetwork/t-inner");
+    let served = cluster.get("virtualservernetwork/t-inner");
+    assert_eq!(served["status"]["host"], lab.host_id());
+    let on_host = || lab.virsh(&["net-list", "--all", "--name"]);
+    assert!(on_host().contains("t-inner"), "{}", on_host());
+
+    // Whoever comes next continues with them.
+    let second = process(&site, &cluster);
+    site.comes_to(4, 2);
+    let stop = r#"{"spec": {"powerState": "Stopped"}}"#;
+    let patch = [
+        "patch",
+        "virtualserver/t-networked",
+        "--type=merge",
+        "-p",
+        stop,
+    ];
+    cluster.kubectl(&patch).exits(0);
+    cluster.until("it is off", 180, || {
+        cluster.get("virtualserver/t-networked")["status"]["phase"] == "Stopped"
+    });
+    cluster.apply(
+        "---\napiVersion: vsiflow.io/v1\nkind: VirtualServerSnapshot\nmetadata: {name: t-first}\n\
+         spec: {virtualServer: t-networked}\n",
+    );
+    cluster.wait_ready("virtualserversnapshot/t-first");
+    first.kill();
+
+    let unhurried = ["delete", "virtualservernetwork/t-inner", "--wait=false"];
+    cluster.kubectl(&unhurried).exits(0);
+    cluster.until("it says who is on it", 240, || {
+        let status = cluster.get("virtualservernetwork/t-inner")["status"].to_string();
+        status.contains("VSI0746") && status.contains("t-networked")
+    });
+    assert!(on_host().contains("t-inner"), "a server is on it");
+    for name in [
+        "virtualserversnapshot/t-first",
+        "virtualserver/t-networked",
+        "virtualservernetwork/t-inner",
+    ] {
+        cluster
+            .kubectl(&["delete", name, "--timeout=240s", "--ignore-not-found"])
+            .exits(0);
+    }
+    assert!(!on_host().contains("t-inner"), "{}", on_host());
+    drop(second);
+}
+
 /// A quota of the number of VSIs.
 fn quota(vsis: u32) -> String {
     format!(

@@ -284,10 +284,6 @@ fn what_is_not_for_a_set_is_refused_with_what_is() {
     let serve_named = site.named(&member, &["serve"]);
     site.vsiflow.run(&serve_named).exits(2).says("VSI0762");
 
-    let wanted = "apiVersion: vsiflow.io/v1\nkind: VirtualServerType\nmetadata: {name: tiny}\nspec: {cpus: 1, memory: 512Mi}\n---\n";
-    let with_type = documents(&["a"]) + wanted;
-    site.apply(&with_type, &[]).exits(2).says("VSI0763");
-    assert_eq!(site.vsis(), []);
     site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
     site.run(&["describe", "nobody"]).exits(3).says("VSI0703");
     site.run(&["delete", "disk", "nothing"])

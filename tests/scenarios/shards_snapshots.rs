@@ -223,10 +223,48 @@ fn a_snapshot_is_taken_shown_and_deleted_by_its_name_which_no_other_journal_has(
     site.run(&["snapshot", "delete", "before", "--orphan", "--wait"])
         .exits(0)
         .says("is forgotten");
+}
 
-    let document = "apiVersion: vsiflow.io/v1\nkind: VirtualServerSnapshot\nmetadata: {name: other}\nspec: {virtualServer: on-b}\n";
-    let refused = site.apply(document, &[]).exits(2).says("VSI0763");
-    refused.says("vsiflow snapshot create on-b other");
+/// A snapshot as a document.
+fn document(name: &str, of: &str) -> String {
+    format!(
+        "apiVersion: vsiflow.io/v1\nkind: VirtualServerSnapshot\nmetadata: {{name: {name}}}\nspec: {{virtualServer: {of}}}\n---\n"
+    )
+}
+
+#[test]
+fn documents_of_snapshots_go_to_the_journals_of_their_vsis() {
+    let site = Site::new();
+    let (_first, _second) = two(&site);
+    site.apply(&anchors(), &["--wait"]).exits(0);
+    let both = document("of-b", "on-b") + &document("of-d", "on-d");
+    site.apply(&both, &["--dry-run"])
+        .exits(0)
+        .says("snapshot/of-b created (dry run)");
+    assert_eq!(names(&site), Vec::<String>::new());
+    site.apply(&both, &["--wait"]).exits(0);
+    assert_eq!(names(&site), ["of-b", "of-d"]);
+    is_on(&site, "sim:b", "of-b");
+    is_on(&site, "sim:d", "of-d");
+    site.apply(&both, &["--wait"])
+        .exits(0)
+        .says("snapshot/of-b unchanged");
+    // A name is one journal's; who knows no VSI does nothing of the rest.
+    site.apply(&document("of-b", "on-d"), &[])
+        .exits(4)
+        .says("VSI0765");
+    let unknown = document("third", "on-c") + &document("fourth", "nobody");
+    site.apply(&unknown, &[]).exits(3).says("VSI0703");
+    assert_eq!(names(&site), ["of-b", "of-d"]);
+    // Beside the documents of their VSIs, where those change nothing.
+    site.apply(&(anchors() + &document("third", "on-c")), &["--wait"])
+        .exits(0);
+    is_on(&site, "sim:c", "third");
+    let made = on("c", "new", "") + &document("early", "new");
+    site.apply(&(hosts() + &made), &[]).exits(4).says("VSI0740");
+    site.run(&["snapshot", "delete", "of-b", "of-d", "third", "--wait"])
+        .exits(0);
+    assert_eq!(names(&site), Vec::<String>::new());
 }
 
 #[test]

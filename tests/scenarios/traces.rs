@@ -16,6 +16,8 @@ use opentelemetry_proto::tonic::{
 use prost::Message as _;
 use vsiflow_tests::{Running, Vsi, Vsiflow, until};
 
+use super::shards::{Site, documents};
+
 /// It never answers.
 const SILENT: u16 = 0;
 
@@ -280,6 +282,45 @@ fn a_collector_that_does_not_take_them_is_told_of() {
         ])
         .exits(2);
     assert_eq!(collector.spans(), []);
+}
+
+#[test]
+fn each_process_of_a_set_sends_what_is_recorded_in_its_journals() {
+    let (site, collector) = (Site::new(), Collector::answering(200));
+    let url = collector.url();
+    let serve = ["--lease", "120s", "--otlp-endpoint", url.as_str()];
+    let mut first = site.process_that(&serve);
+    assert!(first.reaches("serving journal 3", 120), "{}", first.told());
+    let _second = site.process_that(&serve);
+    site.comes_to(4, 2);
+    site.apply(&documents(&["a", "b"]), &["--wait"]).exits(0);
+    let has = |name: &str| {
+        let run = ("provision_vsi".to_owned(), format!("vsi/{name}"));
+        collector.runs().contains(&run)
+    };
+    until("the runs of two journals", 90, || {
+        (has("vm-a") && has("vm-b")).then_some(())
+    });
+    // Whoever takes journals over sends what was not sent before, and leaves nothing out.
+    collector.now(SILENT);
+    site.apply(&documents(&["c", "d"]), &["--wait"]).exits(0);
+    first.terminate();
+    site.comes_to(4, 1);
+    collector.now(200);
+    until("the runs of all journals", 90, || {
+        ["vm-a", "vm-b", "vm-c", "vm-d"]
+            .into_iter()
+            .all(has)
+            .then_some(())
+    });
+
+    let other = Collector::answering(200);
+    let export = ["traces", "export", "--endpoint", &other.url()];
+    site.run(&export).exits(0).says("journal 3:");
+    assert_eq!(other.runs(), collector.runs());
+    site.run(&[&export[..], &["--from-offset", "3"]].concat())
+        .exits(2)
+        .says("VSI0764");
 }
 
 #[test]

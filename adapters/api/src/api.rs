@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use tokio::task::JoinSet;
-use vsiflow_workflows::fleet::{Fleet, FleetError, Fleets, Moment, of_one_journal};
+use vsiflow_engine::executor::By;
+use vsiflow_workflows::fleet::{ConsoleNote, Fleet, FleetError, Fleets, Moment, of_one_journal};
 
 use self::{
     consoles::ConsoleRegistry, moments::Moments, page_consoles::PageConsoles, turns::Turns,
@@ -38,6 +39,13 @@ pub trait JournalSet: Send + Sync + 'static {
     /// # Errors
     /// When a journal cannot be read.
     async fn fleets(&self) -> Result<Arc<Fleets>, Problem>;
+
+    /// Records something of a console in a journal, by its number.
+    ///
+    /// # Errors
+    /// When it is not recorded.
+    async fn note_console(&self, journal: u16, note: ConsoleNote, by: By)
+    -> Result<(), FleetError>;
 }
 
 /// Whose journals are looked at.
@@ -134,6 +142,14 @@ impl Api {
         let fleets = self.fleets().await?;
         let ends = fleets.all().map(|fleet| fleet.history().end());
         Ok(ends.fold(0, u64::saturating_add))
+    }
+
+    /// The set whose journals are looked at, if it is one.
+    pub(crate) fn set(&self) -> Option<&Arc<dyn JournalSet>> {
+        match &self.inner.source {
+            Source::Journal(_) => None,
+            Source::Set(set) => Some(set),
+        }
     }
 
     pub(crate) fn commands(&self) -> &Arc<dyn Commands> {

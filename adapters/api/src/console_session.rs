@@ -7,7 +7,7 @@
 //! **Bounds.** A few pieces of bytes each way, so that a side that reads nothing holds up the other. A
 //! console at which nothing happens stays open.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::body::Bytes;
 use http::Extensions;
@@ -19,9 +19,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use vsiflow_engine::executor::By;
-use vsiflow_workflows::fleet::{ConsoleAccess, ConsoleWay, Fleet, FleetError, OpenConsole};
+use vsiflow_workflows::fleet::{
+    ConsoleAccess, ConsoleNote, ConsoleWay, Fleet, FleetError, OpenConsole,
+};
 
-use crate::{NoConsole, Problem, api::Api, wire};
+use crate::{JournalSet, NoConsole, Problem, api::Api, wire};
 
 /// How long the caller may take to change over.
 const CHANGING: Duration = Duration::from_secs(10);
@@ -85,10 +87,16 @@ pub(crate) async fn begin(
     line: ConsoleLine,
 ) -> Result<(), NoConsole> {
     let place = api.consoles().place()?;
-    let fleet = api.fleet().map_err(NoConsole::Failed)?;
+    let fleets = api.fleets().await.map_err(NoConsole::Unread)?;
+    let fleet = fleets.that_has(namespace, name).await;
+    let fleet = fleet.map_err(NoConsole::Failed)?;
     let access = fleet.vsis().console(namespace, name, way).await;
+    let journal = match (api.set(), fleets.number_of(fleet)) {
+        (Some(set), Some(number)) => ConsoleJournal::OfSet(set.clone(), number),
+        _ => ConsoleJournal::Own(Box::new(fleet.clone())),
+    };
     let session = ConsoleSession {
-        fleet: fleet.clone(),
+        journal,
         access: access.map_err(NoConsole::Failed)?,
         by,
         end: api.consoles().ends(),
@@ -102,9 +110,25 @@ pub(crate) async fn begin(
     }
 }
 
+/// Who records that a console is opened and closed.
+enum ConsoleJournal {
+    Own(Box<Fleet>),
+    /// The process of a set that has the journal of that number.
+    OfSet(Arc<dyn JournalSet>, u16),
+}
+
+impl ConsoleJournal {
+    async fn note(&self, note: ConsoleNote, by: By) -> Result<(), FleetError> {
+        match self {
+            Self::Own(fleet) => fleet.vsis().note_console(&note, by).await,
+            Self::OfSet(set, number) => set.note_console(*number, note, by).await,
+        }
+    }
+}
+
 /// One console, from the record of its opening to that of its end.
 struct ConsoleSession {
-    fleet: Fleet,
+    journal: ConsoleJournal,
     access: ConsoleAccess,
     by: By,
     end: CancellationToken,
@@ -118,11 +142,9 @@ impl ConsoleSession {
         line: ConsoleLine,
         opened: oneshot::Sender<Result<(), FleetError>>,
     ) {
-        let by = self.by.clone();
         let noted = self
-            .fleet
-            .vsis()
-            .note_console_opened(&self.access, force, by);
+            .journal
+            .note(self.access.opened(force), self.by.clone());
         if let Err(error) = noted.await {
             drop(opened.send(Err(error)));
             return;
@@ -138,10 +160,7 @@ impl ConsoleSession {
                 why
             }
         };
-        let closed = self
-            .fleet
-            .vsis()
-            .note_console_closed(&self.access, &why, self.by);
+        let closed = self.journal.note(self.access.closed(&why), self.by);
         if let Err(error) = closed.await {
             tracing::warn!(%error, "the end of a console is not recorded");
         }

@@ -14,6 +14,7 @@ mod decisions;
 mod finalizers;
 mod live;
 mod members;
+mod networks;
 mod own;
 mod permits;
 mod pools;
@@ -38,12 +39,13 @@ use vsiflow_engine::{
 use vsiflow_workflows::{
     fleet::{EntityPresence, Fleet, ShownPool},
     record::vsi_entity,
-    spec::{HostSettings, NoFiles, Permits, ResolvedVsi},
+    spec::{HostSettings, NoFiles, Permits, Resolved, ResolvedVsi},
 };
 
 pub use self::adopt::LostJournal;
 use self::{
     admission::AdmissionPass, apply::ApplyRequest, claims::MemberClaims, decisions::Decisions,
+    networks::HeardNetworks,
 };
 use crate::{
     api::{self, CallError},
@@ -51,7 +53,7 @@ use crate::{
     kind::ResourceKind,
     resource::{Resource, ResourceKey},
     resource_cache::{ResourceCache, Snapshot},
-    share::{DECIDES, JournalShare, concerns_several},
+    share::{DECIDES, JournalShare},
     status_queue::{Hold, StatusFindings, StatusQueue},
     translate::{Translation, TranslationRules, translate},
 };
@@ -99,6 +101,8 @@ pub(crate) struct Controller {
     decisions: Decisions,
     /// What quotas leave to journal 0 in this pass.
     admission: AdmissionPass,
+    /// What other journals said of networks, as it was told of last.
+    heard_networks: HeardNetworks,
     /// Whether the fleet was given every secret that was listed.
     delivered: Arc<watch::Sender<bool>>,
     begun: Instant,
@@ -137,6 +141,7 @@ impl Controller {
             share: None,
             decisions: Decisions::default(),
             admission: AdmissionPass::default(),
+            heard_networks: HeardNetworks::new(),
             delivered,
             begun: Instant::now(),
             unfinished: false,
@@ -200,6 +205,10 @@ impl Controller {
         let candidates = self.candidates(&translation);
         let asked_pools = self.asked_pools(&world, &translation);
         let decided = self.decided();
+        let networks = Resolved {
+            networks: translation.rest.networks.clone(),
+            ..translation.rest.alone()
+        };
         let all = match self
             .keep_own(&world, &claims, &mut translation, &decided)
             .await
@@ -213,6 +222,7 @@ impl Controller {
             }
         };
         let snapshot = claims.without(&all);
+        self.ask_about_networks(&all);
         self.deliver(&translation).await;
         self.notice_vanished(&snapshot);
         let mut found = findings(&all, &translation);
@@ -252,7 +262,6 @@ impl Controller {
                         ReferenceState::Adopted(wish) => adopted.push(wish),
                     }
                 }
-                kind if self.share.is_some() && concerns_several(kind) => {}
                 ResourceKind::Pool | ResourceKind::Group => {
                     findings.hold = self.pool_hold(resource).await;
                     findings.vsi = Some(self.pool_uid(resource).await);
@@ -284,6 +293,7 @@ impl Controller {
         self.give_quotas(&snapshot, &translation).await;
         self.give_hosts(&candidates, &translation).await;
         self.permit(asked_pools);
+        self.give_networks(&world, &networks).await;
         let mut lacking = self.give_disks(&snapshot, &translation).await;
         self.adopt(adopted, &translation.rest).await;
         let (open, wishes) = self.open_apart(wishes);
@@ -292,9 +302,7 @@ impl Controller {
         self.have_admitted(lacking).await;
         self.decisions.end_pass();
         self.approve(&snapshot).await;
-        if share.is_none() {
-            self.give_snapshots(&snapshot, &translation).await;
-        }
+        self.give_snapshots(&snapshot, &translation).await;
         match share {
             Some(share) if share.number() != DECIDES => self.remove_gone(&all, &claims).await,
             _ => {

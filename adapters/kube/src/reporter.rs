@@ -14,7 +14,9 @@ use serde::Serialize;
 use tokio::{sync::mpsc, time::Instant};
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
-    fleet::{DiskObject, EntityPresence, Fleet, FleetError, QuotaObject, SnapshotObject},
+    fleet::{
+        DiskObject, EntityPresence, Fleet, FleetError, NetworkState, QuotaObject, SnapshotObject,
+    },
     record::{disk_entity, group_entity, pool_entity, snapshot_entity, vsi_entity},
 };
 
@@ -349,9 +351,10 @@ impl Reporter {
                 }
             }
         } else if resource.key.kind == ResourceKind::Network {
-            let (namespace, name) = (&resource.key.namespace, &resource.key.name);
-            match self.fleet.networks().states(namespace, name).await {
-                Ok(states) => report::network(&findings, &states, &before, now),
+            match self.network(resource).await {
+                Ok(Some(states)) => report::network(&findings, &states, &before, now),
+                // It is told of once something is heard.
+                Ok(None) => return ReportDone::Settled,
                 Err(error) => {
                     tracing::warn!("the status of {} is not known: {error}", resource.key);
                     return ReportDone::Later(AGAIN);
@@ -389,6 +392,21 @@ impl Reporter {
         }
         let (namespace, uid) = (&resource.key.namespace, resource.uid.to_string());
         self.fleet.disks().get(namespace, &uid).await.map(Some)
+    }
+
+    /// Where a network is on each of its hosts; none where other journals did not say it yet.
+    async fn network(&self, resource: &Resource) -> Result<Option<Vec<NetworkState>>, FleetError> {
+        let (namespace, name) = (&resource.key.namespace, &resource.key.name);
+        match &self.share {
+            Some(share) => {
+                let heard = share.heard_network(&(namespace.clone(), name.clone()));
+                Ok(heard.map(|heard| heard.states))
+            }
+            None => {
+                let networks = self.fleet.networks();
+                networks.states(namespace, name).await.map(Some)
+            }
+        }
     }
 
     /// The snapshot of a resource, where the fleet knows it.

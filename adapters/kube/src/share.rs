@@ -17,6 +17,8 @@
 //!   namespace may name there, and with which settings, is judged where the host is known.
 //! - **Pools and groups are journal 0's**, and their members the journals' of their hosts: each of those permits members on its
 //!   hosts by its own look at the cluster ([`PoolPermits`]), tells of them, and lets their objects go. Journal 0 makes the objects.
+//! - **Networks are on the hosts of many journals.** Journal 0 tells of the resource, and has all of them end it; each journal
+//!   changes what it has by its own look at the cluster. What would make a network anew is recorded only while its resource stays.
 //! - **What takes more of a namespace with a quota is admitted by journal 0** before it is recorded, whichever journal
 //!   records it, and no more is recorded than was admitted.
 //!
@@ -34,7 +36,10 @@ use vsiflow_engine::{
     model::{EntityId, Failure, FailureClass},
 };
 use vsiflow_workflows::{
-    fleet::{AskStanding, ChosenHost, FleetError, QuotaObject, TakenUsage},
+    fleet::{
+        Adopting, AskStanding, ChosenHost, FleetError, NetworkEnd, NetworkState, QuotaObject,
+        TakenUsage,
+    },
     spec::Resolved,
 };
 
@@ -90,6 +95,15 @@ pub trait JournalShare: Debug + Send + Sync {
         admitted: &BTreeSet<String>,
     ) -> Result<(), FleetError>;
 
+    /// Takes what stands on a host of this journal into it, once its name is claimed and `still` found nothing against it. Cancel
+    /// safe: what was begun is found by asking again.
+    ///
+    /// # Errors
+    /// As [`VsiHandle::adopt`](vsiflow_workflows::fleet::VsiHandle::adopt) and [`StillAsked::check`]; where another journal has
+    /// the name.
+    async fn adopt(&self, what: Adopting, by: By, still: &dyn StillAsked)
+    -> Result<(), FleetError>;
+
     /// Has journal 0 decide over all journals about the one VSI or data disk of `resolved`, which has that UID: choose a
     /// host where it has none, and admit what it takes where its namespace has a quota. The operator of the host's journal
     /// then records it ([`decided`](Self::decided)).
@@ -131,6 +145,30 @@ pub trait JournalShare: Debug + Send + Sync {
     /// # Errors
     /// When a journal does not say what is taken there.
     async fn quotas(&self) -> Result<Vec<QuotaObject>, FleetError>;
+
+    /// Journal 0: from now on all journals are asked about these networks, and to end those that are to end. The cluster's
+    /// operators pass once something else is heard.
+    fn ask_about_networks(&self, networks: BTreeMap<NetworkName, Option<NetworkEnd>>);
+
+    /// What was heard of a network last; none before the first time.
+    fn heard_network(&self, network: &NetworkName) -> Option<HeardNetwork>;
+}
+
+/// The namespace and the name of a network.
+pub type NetworkName = (String, String);
+
+/// What all journals said of a network.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HeardNetwork {
+    /// The end that was to be asked for when they were asked. Nothing that is recorded later is missing in what they said: what is on a
+    /// network that goes is not recorded.
+    pub end: Option<NetworkEnd>,
+    /// Where it is on each host.
+    pub states: Vec<NetworkState>,
+    /// Why it does not end.
+    pub refused: Option<Failure>,
+    /// Why the newest time a journal said nothing: all else is older then.
+    pub silent: Option<Failure>,
 }
 
 /// Which hosts of a journal the pools of the cluster may have members on, as its operator found it: it knows whose settings of a
@@ -209,22 +247,19 @@ pub(crate) enum ResourceOwner {
     Unclaimed,
 }
 
-/// Whose a resource is: whether this journal knows it by its UID, and its host, which is empty where it has none.
-pub(crate) fn owner(
-    own: u16,
-    is_known: bool,
-    host: &str,
-    hosts: &BTreeMap<String, u16>,
-) -> ResourceOwner {
-    if is_known {
-        return ResourceOwner::Own;
-    }
-    // A host that nobody assigned is nobody's yet.
-    let home = match host {
+/// The journal of a host, which is empty where there is none; none for a host that nobody assigned.
+pub(crate) fn home_of(host: &str, hosts: &BTreeMap<String, u16>) -> Option<u16> {
+    match host {
         "" => Some(DECIDES),
         host => hosts.get(host).copied(),
-    };
-    if home == Some(own) {
+    }
+}
+
+/// Whose a resource is: whether this journal knows it by its UID, and the journal that it belongs to by what it asks for.
+pub(crate) fn owner(own: u16, is_known: bool, home: Option<u16>) -> ResourceOwner {
+    if is_known {
+        ResourceOwner::Own
+    } else if home == Some(own) {
         ResourceOwner::Unclaimed
     } else {
         ResourceOwner::Other
@@ -242,9 +277,15 @@ pub(crate) fn name_of(key: &ResourceKey) -> Option<String> {
     let kind = match key.kind {
         ResourceKind::Vsi | ResourceKind::VirtualServer => "vsi",
         ResourceKind::DataDisk => "disk",
+        ResourceKind::Snapshot => "snapshot",
         _ => return None,
     };
     Some(format!("{kind}/{}/{}", key.namespace, key.name))
+}
+
+/// How a VSI is named in a set.
+pub(crate) fn name_of_vsi(namespace: &str, name: &str) -> String {
+    format!("vsi/{namespace}/{name}")
 }
 
 /// What a set of journals does not serve.
@@ -255,11 +296,6 @@ pub(crate) fn not_served(key: &ResourceKey, why: &str) -> Failure {
         .with_remedy(
             "serve the cluster with one journal, without --shards; or apply a document to the set",
         )
-}
-
-/// Whether resources of a kind concern several journals at once, so that a set does not serve them.
-pub(crate) fn concerns_several(kind: ResourceKind) -> bool {
-    matches!(kind, ResourceKind::Network | ResourceKind::Snapshot)
 }
 
 #[cfg(test)]
@@ -275,13 +311,14 @@ mod tests {
     #[test]
     fn what_a_journal_knows_is_its_own_wherever_it_is_said_to_be() {
         for host in ["", "a", "b", "new"] {
-            assert_eq!(owner(OWN, true, host, &hosts()), ResourceOwner::Own);
+            let home = home_of(host, &hosts());
+            assert_eq!(owner(OWN, true, home), ResourceOwner::Own);
         }
     }
 
     #[test]
     fn what_nobody_knows_is_that_of_its_host_and_without_one_that_of_journal_0() {
-        let new = |own, host| owner(own, false, host, &hosts());
+        let new = |own, host| owner(own, false, home_of(host, &hosts()));
         assert_eq!(new(OWN, "a"), ResourceOwner::Unclaimed);
         assert_eq!(new(OWN, "b"), ResourceOwner::Other);
         assert_eq!(new(OWN, ""), ResourceOwner::Other);

@@ -154,16 +154,17 @@ pub enum Told {
     Trouble(String),
 }
 
-/// Sends the spans of what is recorded, for good. It begins where the export before ended, by the note in `position`; the first time,
-/// with what is recorded from now on. Cancel safe: a batch that was on its way is sent again.
+/// Sends the spans of what is recorded, for good. It begins where the export before ended, by the note in `position`; where there is
+/// none, at the offset `first`. Cancel safe: a batch that was on its way is sent again.
 pub async fn follow(
     fleet: &Fleet,
     collector: &Collector,
-    position: &Path,
+    (position, first): (&Path, Offset),
     mut tell: impl FnMut(Told),
 ) {
     let mut notices = fleet.notices();
-    let mut note = Position::read(position, collector, fleet.history().end()).await;
+    let end = fleet.history().end();
+    let mut note = Position::read(position, collector, (first, end)).await;
     let mut told_trouble = false;
     loop {
         match batch(fleet, collector, &mut note, &mut notices, &mut tell).await {
@@ -261,8 +262,8 @@ struct Noted {
 }
 
 impl Position {
-    /// Another collector, another journal, or a note that cannot be read: from the end on.
-    async fn read(file: &Path, collector: &Collector, end: Offset) -> Self {
+    /// Another collector, another journal, or a note that cannot be read: from the first one on.
+    async fn read(file: &Path, collector: &Collector, (first, end): (Offset, Offset)) -> Self {
         let endpoint = collector.endpoint().to_string();
         let bytes = tokio::fs::read(file).await.unwrap_or_default();
         let noted = serde_json::from_slice::<Noted>(&bytes).ok();
@@ -270,7 +271,7 @@ impl Position {
         Self {
             file: file.to_owned(),
             endpoint,
-            next: noted.map_or(end, |noted| noted.next),
+            next: noted.map_or(first.min(end), |noted| noted.next),
         }
     }
 

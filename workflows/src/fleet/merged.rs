@@ -20,7 +20,7 @@ use crate::phase::{self, Phase};
 /// The fleets of the journals that are looked at, by their numbers. Every method fails where a journal cannot be read.
 #[derive(Clone)]
 pub struct Fleets {
-    /// That of journal 0, which has pools, groups, quotas and tokens.
+    /// That of journal 0, which has pools, groups, quotas, types and tokens.
     decides: Fleet,
     /// Those of the others, from journal 1 on.
     rest: Vec<Fleet>,
@@ -72,7 +72,7 @@ impl Fleets {
         Self { unheld, ..self }
     }
 
-    /// That of journal 0, which has pools, groups, quotas and tokens.
+    /// That of journal 0, which has pools, groups, quotas, types and tokens.
     pub fn decides(&self) -> &Fleet {
         &self.decides
     }
@@ -375,9 +375,9 @@ impl Fleets {
         Ok(all!(self, hosts list))
     }
 
-    /// All types.
+    /// All types, which journal 0 has.
     pub async fn server_types(&self) -> Result<Vec<ServerTypeObject>, FleetError> {
-        Ok(all!(self, server_types list))
+        self.decides.server_types().list().await
     }
 
     /// All base images.

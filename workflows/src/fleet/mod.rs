@@ -70,6 +70,9 @@ pub use image::progress::UploadProgress;
 pub use image::sourced::SourcedImage;
 pub use merged::{Fleets, newest_of, of_one_journal};
 pub use network::object::{MadeNetwork, NetworkObject, NetworkState};
+pub use network::over_journals::{
+    EndedGroup, NetworkEnd, NetworkQuestion, NetworkReport, in_use as network_in_use,
+};
 pub use past::{
     difference::{Difference, differences, differences_of},
     moment::{InvalidMoment, Moment},
@@ -99,7 +102,7 @@ pub use verdict::Verdict;
 pub use vsi::adopt::{Adopting, Adoption};
 pub use vsi::approve::Proposal;
 pub use vsi::conditions::Condition;
-pub use vsi::console::{ConsoleAccess, ConsoleWay, OpenConsole};
+pub use vsi::console::{ConsoleAccess, ConsoleNote, ConsoleWay, OpenConsole};
 pub use vsi::generations::VsiGeneration;
 pub use vsi::object::{Metadata, VsiObject, VsiProgress, VsiStatus};
 pub use vsi::power::ShutdownPolicy;

@@ -57,6 +57,8 @@ pub enum NoConsole {
     Ends,
     /// The connection cannot change over.
     Connection,
+    /// A journal cannot be looked at.
+    Unread(Problem),
     /// The host, or the journal, says so.
     Failed(FleetError),
 }
@@ -68,6 +70,7 @@ impl NoConsole {
             Self::Busy => Problem::busy("too many consoles are open"),
             Self::Ends => Problem::busy("this process ends"),
             Self::Connection => not_changing(wire::protocol(way)),
+            Self::Unread(problem) => problem,
             Self::Failed(error) => error.into(),
         }
     }

@@ -68,7 +68,7 @@ pub(crate) struct ShardArgs {
     /// Share the journals of a set with the other processes that name it: `auto` takes as many as are
     /// this one's share, takes over those of a process that died, and hands over when another one
     /// comes. It needs `--journal postgres://…` and `--journal-key`.
-    #[arg(long, value_enum, value_name = "HOW", conflicts_with_all = ["dir", "otlp_endpoint"])]
+    #[arg(long, value_enum, value_name = "HOW", conflicts_with = "dir")]
     pub(crate) shards: Option<Sharding>,
     /// Make the set with so many journals, if there is none. Their number never changes; it bounds how
     /// many processes can share the work.

@@ -8,7 +8,9 @@ use crate::{
     args::{AdoptArgs, Common, HostArgs},
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
-    output, work,
+    output,
+    shards::adopting,
+    work,
 };
 
 pub(super) async fn run(common: &Common, args: AdoptArgs) -> CommandOutcome {
@@ -32,12 +34,8 @@ pub(super) async fn run(common: &Common, args: AdoptArgs) -> CommandOutcome {
             name: args.name.clone(),
             force: args.force,
         };
-        match app
-            .fleet
-            .vsis()
-            .adopt(what, actor::by(&common.reason))
-            .await?
-        {
+        let by = actor::by(&common.reason);
+        match adopting::adopt(&app, common, what, by).await? {
             Adoption::Begun(entity) => entities.push(entity),
             Adoption::Managed(entity) => managed.push(entity),
         }

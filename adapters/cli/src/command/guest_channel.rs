@@ -2,7 +2,7 @@
 //!
 //! Without a daemon the state directory is held only to record the opening and the closing, so that an open
 //! console keeps nobody out. Where a daemon holds it, the console goes through its socket, and the daemon
-//! records both.
+//! records both. In a set of journals whoever has the journal of the VSI records both.
 
 use std::time::Duration;
 
@@ -17,7 +17,9 @@ use crate::{
     compose::{self, App, console_marks::OpenMark},
     daemon::{self, AGAIN, PATIENCE},
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
-    output, terminal, work,
+    output,
+    shards::{SetPlace, consoles},
+    terminal, work,
 };
 
 /// How long others may hold the state directory before the closing stays unrecorded.
@@ -87,6 +89,9 @@ async fn open(common: &Common, wanted: GuestChannel<'_>) -> CommandOutcome {
             format!("ask for `POST …/virtualservers/NAME/{word}`; see docs/reference/daemon.md");
         return Err(ExitProblem::new(Exit::Usage, "VSI0022", message, &remedy));
     }
+    if let Some(place) = &common.set {
+        return of_set(common, place, wanted).await;
+    }
     if let Some(place) = daemon::place(common)? {
         return match wanted.through(&place).await {
             Some(done) => done,
@@ -120,6 +125,33 @@ async fn here(common: &Common, wanted: GuestChannel<'_>) -> CommandOutcome {
     done
 }
 
+/// In a set the journal of the VSI records it, and the host is asked from here.
+async fn of_set(common: &Common, place: &SetPlace, wanted: GuestChannel<'_>) -> CommandOutcome {
+    let target = wanted.target();
+    let (namespace, name) = (&target.namespace, target.name());
+    let journal = consoles::journal(place, common, (namespace, &name)).await?;
+    let app = App::look_at(&place.member(common, journal, None)).await?;
+    let access = app.fleet.vsis().console(namespace, &name, wanted.way());
+    let access = access.await;
+    app.close().await;
+    let access = access?;
+    let by = actor::by("");
+    consoles::note(
+        &place.set,
+        journal,
+        access.opened(wanted.force()),
+        by.clone(),
+    )
+    .await?;
+    let done = wanted.with(&access).await;
+    let why = done.as_ref().err().map_or("", |problem| &problem.message);
+    let closed = consoles::note(&place.set, journal, access.closed(why), by);
+    if let Err(problem) = closed.await {
+        unrecorded(wanted.way(), &problem);
+    }
+    done
+}
+
 async fn note_opened(
     app: &App,
     wanted: GuestChannel<'_>,
@@ -132,11 +164,8 @@ async fn note_opened(
     let mark = work::off_runtime(move || OpenMark::make(&state, vsi, way)).await?;
     let mark = mark.map_err(|error| unwritable(app.state_path(), &error))?;
     let by = actor::by("");
-    match fleet
-        .vsis()
-        .note_console_opened(&access, wanted.force(), by)
-        .await
-    {
+    let note = access.opened(wanted.force());
+    match fleet.vsis().note_console(&note, by).await {
         Ok(()) => Ok((access, mark)),
         Err(error) => {
             mark.remove();
@@ -157,11 +186,8 @@ async fn note_closed(
         match App::open_to_record(common).await {
             Ok(app) => {
                 let fleet = &app.fleet;
-                let noted = fleet
-                    .vsis()
-                    .note_console_closed(access, why, actor::by(""))
-                    .await;
-                match noted {
+                let note = access.closed(why);
+                match fleet.vsis().note_console(&note, actor::by("")).await {
                     Ok(()) => {
                         mark.remove();
                         app.close().await;
@@ -177,6 +203,10 @@ async fn note_closed(
             Err(problem) => break problem,
         }
     };
+    unrecorded(way, &problem);
+}
+
+fn unrecorded(way: ConsoleWay, problem: &ExitProblem) {
     let ExitProblem { code, message, .. } = problem;
     let word = way.as_str();
     output::warning(&format!(

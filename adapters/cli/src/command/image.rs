@@ -33,8 +33,14 @@ pub(super) async fn run(common: &Common, command: ImageCommand) -> CommandOutcom
 }
 
 async fn list(common: &Common, args: ImageListArgs) -> CommandOutcome {
-    let app = App::open(common).await?;
-    let images = app.fleet.images().list().await?;
+    let apps = match &common.set {
+        Some(place) => place.look_at_all(common).await?,
+        None => vec![App::open(common).await?],
+    };
+    let fleets = App::all_fleets(&apps)?;
+    let images = fleets.images().await;
+    App::end(apps, fleets).await;
+    let images = images?;
     match args.output {
         None | Some(OutputFormat::Wide) => {
             let form = table::TableForm::wide(args.output.is_some());
@@ -52,7 +58,6 @@ async fn list(common: &Common, args: ImageListArgs) -> CommandOutcome {
             output::print(&output::list(&items), format)?;
         }
     }
-    app.close().await;
     Ok(Exit::Done)
 }
 

@@ -58,7 +58,7 @@ mod subresources;
 mod support_bundle;
 mod token;
 mod top;
-mod traces;
+pub(crate) mod traces;
 mod ui;
 mod vnc;
 mod wait_for;

@@ -117,7 +117,9 @@ impl Consoles for DaemonConsoles {
         let target = (namespace.as_str(), name.as_str());
         let opened = self.0.open_console(target, (force, by), connection).await;
         opened.map_err(|why| match why {
-            NoConsole::Busy | NoConsole::Ends => subresources::ConsoleRefused::Busy,
+            NoConsole::Busy | NoConsole::Ends | NoConsole::Unread(_) => {
+                subresources::ConsoleRefused::Busy
+            }
             NoConsole::Connection => subresources::ConsoleRefused::Connection,
             NoConsole::Failed(error) => subresources::ConsoleRefused::Failed(error),
         })

@@ -19,6 +19,8 @@ use crate::{
 
 /// In the state directory: until where the daemon sent to whom.
 const POSITION: &str = "traces.json";
+/// What is sent again by whoever takes a journal of a set: more than a take-over lasts.
+const TAKEN_OVER: Duration = Duration::from_secs(600);
 
 pub(super) async fn run(common: &Common, command: TracesCommand) -> CommandOutcome {
     let TracesCommand::Export(args) = command;
@@ -132,7 +134,7 @@ fn untaken(why: &OtlpError) -> ExitProblem {
 }
 
 /// Sends what is recorded for good, where a collector is named.
-pub(super) async fn keep(app: &App, endpoint: Option<&CollectorAddress>) -> ExitProblem {
+pub(crate) async fn keep(app: &App, endpoint: Option<&CollectorAddress>) -> ExitProblem {
     let Some(endpoint) = endpoint else {
         return std::future::pending().await;
     };
@@ -140,10 +142,24 @@ pub(super) async fn keep(app: &App, endpoint: Option<&CollectorAddress>) -> Exit
         Ok(collector) => collector,
         Err(problem) => return problem,
     };
-    match sent(&app.fleet, &collector, &app.state_path().join(POSITION)).await {}
+    let first = match first(app).await {
+        Ok(first) => first,
+        Err(problem) => return problem,
+    };
+    let position = app.state_path().join(POSITION);
+    match sent(&app.fleet, &collector, (&position, first)).await {}
 }
 
-async fn sent(fleet: &Fleet, collector: &Collector, position: &Path) -> Infallible {
+/// Where it begins without a note. In a set the process before may have sent until a moment ago, and its note is not here.
+async fn first(app: &App) -> Result<Offset, ExitProblem> {
+    if app.shard().is_some() {
+        before(&app.fleet, TAKEN_OVER).await
+    } else {
+        Ok(app.fleet.history().end())
+    }
+}
+
+async fn sent(fleet: &Fleet, collector: &Collector, position: (&Path, Offset)) -> Infallible {
     follow::follow(fleet, collector, position, |told| match told {
         Told::Away(why) => output::warning(&format!(
             "traces wait, since {} takes none now: {why}",

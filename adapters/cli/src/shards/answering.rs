@@ -15,9 +15,9 @@ use vsiflow_postgres::shards::requests::{Asked, Lane};
 
 use super::{
     ask::{CommandAnswer, CommandAsked, CommandPart, unreadable},
-    choose, decided, front,
+    choose, consoles, decided, front,
     held::JournalHolder,
-    members, own, report,
+    members, networks, own, report,
 };
 use crate::{
     actor,
@@ -121,6 +121,11 @@ async fn answer_to(holder: &Arc<JournalHolder>, asked: Asked) -> Secret {
             text(&Box::pin(decided::decide(holder, &asked.id, (*uid, ask))).await)
         }
         CommandPart::ResourceDecided(resource) => text(&decided::take_over(holder, resource).await),
+        CommandPart::ReportNetworks(questions) => text(&networks::report(holder, questions).await),
+        CommandPart::EndNetworks(group) => text(&networks::end_of_group(holder, group).await),
+        CommandPart::NoteConsole(note) => {
+            text(&consoles::record(holder, note, read.actor.clone(), asked.begun).await)
+        }
         CommandPart::Own
         | CommandPart::Named(_)
         | CommandPart::Decide
@@ -185,7 +190,10 @@ async fn command(holder: &Arc<JournalHolder>, asked: Asked) -> CommandAnswer {
                 | CommandPart::DecideMembers(_)
                 | CommandPart::MembersHandedOver(_)
                 | CommandPart::DecideResource(..)
-                | CommandPart::ResourceDecided(_) => Ok(refused(unreadable())),
+                | CommandPart::ResourceDecided(_)
+                | CommandPart::ReportNetworks(_)
+                | CommandPart::EndNetworks(_)
+                | CommandPart::NoteConsole(_) => Ok(refused(unreadable())),
             }
         };
         let work = work::with_files(given, Box::pin(work));
@@ -206,7 +214,7 @@ fn ignore_what_is_gone(command: &mut CliCommand) {
     }
 }
 
-fn unknown() -> ExitProblem {
+pub(super) fn unknown() -> ExitProblem {
     let message = "the process that began it ended, and whether it was done is not known";
     let remedy = "see `vsiflow history NAME`, then ask again if it is still to be done";
     ExitProblem::new(Exit::Failed, "VSI0767", message, remedy)

@@ -16,7 +16,8 @@ use vsiflow_postgres::{
     },
 };
 use vsiflow_workflows::fleet::{
-    ChosenHost, GuestQuestions, JournalReport, MemberQuestions, ReportQuestions,
+    ChosenHost, ConsoleNote, EndedGroup, GuestQuestions, JournalReport, MemberQuestions,
+    NetworkQuestion, ReportQuestions,
 };
 
 use super::{decided::stored::DecidedResource, members::stored::StoredAsk, problem};
@@ -81,6 +82,12 @@ pub(super) enum CommandPart {
     ResourceDecided(DecidedResource),
     /// To ask guests of members, and to record nothing.
     AskGuests(GuestQuestions),
+    /// To say how networks are, once those of them that are to end were asked to.
+    ReportNetworks(Vec<NetworkQuestion>),
+    /// To end what only members of a group were on.
+    EndNetworks(EndedGroup),
+    /// To record that a console is opened or closed.
+    NoteConsole(ConsoleNote),
 }
 
 impl CommandPart {
@@ -90,9 +97,14 @@ impl CommandPart {
             | Self::Named(_)
             | Self::HandedOver(_)
             | Self::MembersHandedOver(_)
-            | Self::ResourceDecided(_) => Lane::Command,
+            | Self::ResourceDecided(_)
+            | Self::NoteConsole(_) => Lane::Command,
             Self::Decide | Self::DecideMembers(_) | Self::DecideResource(..) => Lane::Decision,
-            Self::Report(_) | Self::ReportMembers(_) | Self::AskGuests(_) => Lane::Report,
+            Self::Report(_)
+            | Self::ReportMembers(_)
+            | Self::AskGuests(_)
+            | Self::ReportNetworks(_)
+            | Self::EndNetworks(_) => Lane::Report,
         }
     }
 }

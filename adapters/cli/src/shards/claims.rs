@@ -46,7 +46,8 @@ impl<'a> Claimed<'a> {
         Ok(Self { shard, held, by })
     }
 
-    /// Claims the names in documents for this journal.
+    /// Claims the names in documents for this journal, but those of snapshots, which schedules may have given
+    /// ([`super::snapshots`]).
     ///
     /// # Errors
     /// VSI0765 where another journal has one.

@@ -9,6 +9,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -21,18 +22,20 @@ use vsiflow_engine::{
 };
 use vsiflow_kube::{
     Operator, OperatorEnd, WatchedCluster,
-    share::{JournalShare, PoolPermits, ResourceDecision, StillAsked},
+    share::{HeardNetwork, JournalShare, NetworkName, PoolPermits, ResourceDecision, StillAsked},
 };
 use vsiflow_workflows::{
-    fleet::{AskStanding, EntityPresence, FleetError, QuotaObject},
+    fleet::{Adopting, AskStanding, EntityPresence, FleetError, NetworkEnd, QuotaObject},
     spec::Resolved,
 };
 
 use super::{
-    choose,
+    DECIDES, adopting, choose,
     decided::{self, waiting::DecidedResources},
     failure::{failed, unanswered},
     held::JournalHolder,
+    members::Journals,
+    networks::ClusterNetworks,
     object_asks::{AskingJournal, ObjectAsks},
     own,
 };
@@ -98,9 +101,28 @@ impl SharedCluster {
             hosts: Mutex::default(),
             elsewhere: Mutex::default(),
             asks: ObjectAsks::of("vsi"),
+            networks: ClusterNetworks::default(),
         });
-        let operator = self.served.sharing(&self.watched, &holder.app, share);
-        ended(Box::pin(Operator::run(operator)).await).await
+        let operator = self
+            .served
+            .sharing(&self.watched, &holder.app, share.clone());
+        tokio::select! {
+            end = Box::pin(Operator::run(operator)) => ended(end).await,
+            never = self.hear_of_networks(holder, &share) => match never {},
+        }
+    }
+
+    /// Asks all journals about the networks of the cluster, in journal 0.
+    async fn hear_of_networks(&self, holder: &JournalHolder, share: &ClusterShare) -> Infallible {
+        if holder.shard.number != DECIDES {
+            return std::future::pending().await;
+        }
+        let (set, held) = (holder.shard.set().clone(), holder.held.clone());
+        let journals = Journals::new(set, holder.sealer.clone(), held);
+        let asking = share
+            .networks
+            .keep_asking(&journals, || self.watched.wake());
+        Box::pin(asking).await
     }
 }
 
@@ -148,6 +170,7 @@ struct ClusterShare {
     /// What other journals know: that never changes either.
     elsewhere: Mutex<BTreeSet<EntityId>>,
     asks: ObjectAsks,
+    networks: ClusterNetworks,
 }
 
 impl fmt::Debug for ClusterShare {
@@ -270,6 +293,19 @@ impl JournalShare for ClusterShare {
         applied.map(drop).map_err(|problem| failed(&problem))
     }
 
+    async fn adopt(
+        &self,
+        what: Adopting,
+        by: By,
+        still: &dyn StillAsked,
+    ) -> Result<(), FleetError> {
+        let check = async { still.check().await.map_err(ExitProblem::from) };
+        let JournalHolder { app, common, .. } = &*self.holder;
+        let adopted = adopting::adopt_if(app, common, what, by, check);
+        let adopted = Box::pin(adopted).await;
+        adopted.map(drop).map_err(|problem| failed(&problem))
+    }
+
     async fn decide(&self, uid: Uuid, resolved: &Resolved) -> Result<(), FleetError> {
         let part = decided::question(uid, resolved.clone());
         self.asks.ask(self.asking(), uid, part).await
@@ -319,5 +355,13 @@ impl JournalShare for ClusterShare {
         let taken = choose::taken_elsewhere(&self.holder, &namespaces).await;
         let taken = taken.map_err(|problem| failed(&problem))?;
         quotas.list_beside(&taken).await
+    }
+
+    fn ask_about_networks(&self, networks: BTreeMap<NetworkName, Option<NetworkEnd>>) {
+        self.networks.ask(networks);
+    }
+
+    fn heard_network(&self, network: &NetworkName) -> Option<HeardNetwork> {
+        self.networks.heard_of(network)
     }
 }

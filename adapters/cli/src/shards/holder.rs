@@ -86,7 +86,8 @@ pub(crate) async fn serve(
     };
     let place = SetPlace::new(set, state_path(common)?);
     let own = HeldJournals::default();
-    let view = Arc::new(SetView::new(place.clone(), common, own.clone()));
+    let view = SetView::new(place.clone(), common, own.clone(), sealer.clone());
+    let view = Arc::new(view);
     let mut process = Process {
         name: ask::id(),
         place,
@@ -113,6 +114,8 @@ pub(crate) async fn serve(
     };
     metrics.ready.store(false, Ordering::Relaxed);
     supervisor::stopping();
+    // While the holders of their journals record it.
+    api.end_consoles().await;
     process.end().await;
     outcome
 }
@@ -128,6 +131,10 @@ async fn watch(cluster: Option<&SharedCluster>, metrics: &Metrics) -> ExitProble
 /// Answers the owner of the folder, where no other process that has it does.
 async fn answer_owner(api: &Api, state: &Path) -> Infallible {
     loop {
+        // At the first start there is none yet.
+        if let Err(error) = tokio::fs::create_dir_all(state).await {
+            tracing::warn!(%error, "no folder for a socket can be made");
+        }
         if let Some(server) = DaemonServer::start_for_set(api, state).await {
             let _server = server;
             return std::future::pending().await;
@@ -171,7 +178,6 @@ fn refuse_options(common: &Common, args: &ServeArgs) -> Result<(), ExitProblem> 
         (common.read_only.is_some(), "--read-only"),
         (args.sign_key.is_some(), "--sign-key"),
         (args.folder.dir.is_some(), "--dir"),
-        (args.otlp_endpoint.is_some(), "--otlp-endpoint"),
     ];
     if args.listen.listen.is_some() && args.listen.tls_cert.is_none() {
         let message = "--listen needs --tls-cert and --tls-key with --shards: a token is for one certificate, and any process \

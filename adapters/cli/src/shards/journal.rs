@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     args::{Common, ServeArgs},
+    command::traces,
     compose::{App, Right, elsewhere},
     ending::{give_way, not_panicking},
     exit::{CommandOutcome, Exit, ExitProblem},
@@ -106,6 +107,7 @@ async fn open_and_serve(
         never = app.fleet.images().keep_upload_progress() => match never {},
         ended = answer(holder.clone()) => ended,
         ended = resources(service.cluster.as_ref(), &holder) => Err(ended),
+        ended = Box::pin(traces::keep(&app, service.args.otlp_endpoint.as_ref())) => Err(ended),
         () = async { counted.await; std::future::pending::<()>().await } => Ok(Exit::Done),
     };
     drop(own);

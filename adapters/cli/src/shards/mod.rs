@@ -10,7 +10,10 @@
 //! - [`front`]: what a command on a set comes to: it looks at all journals, or asks the holders of those
 //!   that it concerns; [`ask`] is such a question and its answer.
 //! - [`own`]: what of documents belongs to a journal; [`claims`]: names that are one journal's.
+//! - [`consoles`]: consoles and screens, which the journals of VSIs record.
+//! - [`adopting`]: what stands on hosts, taken into the journals of these.
 //! - [`snapshots`]: under which names snapshots are taken, and where they are.
+//! - [`networks`]: in which journals networks are, and how they end in all of them.
 //! - [`choose`]: journal 0 chooses hosts over all journals, and hands over; [`report`]: what a journal says of itself
 //!   for that.
 //! - [`members`]: what the pools and groups of journal 0 ask of all journals; [`object_asks`]: how that is found again.
@@ -29,21 +32,25 @@
 //!   journal it is all or nothing, as ever; over several it is not.
 //!
 //! What this room never does: it decides nothing about a VSI; it records nothing but through a fleet; it
-//! never half does what needs several journals at once. Documents of types and snapshots are
-//! refused (VSI0763), as are commands that would show or change a part only (VSI0764).
+//! never half does what needs several journals at once. Documents that
+//! name no host are refused (VSI0763), as are commands that would show or change a part only (VSI0764).
 
+pub(crate) mod adopting;
 mod answering;
 mod ask;
 mod choose;
 mod claims;
 mod cluster;
+pub(crate) mod consoles;
 mod decided;
 mod failure;
 pub(crate) mod front;
 mod held;
 mod holder;
 mod journal;
+mod looked;
 mod members;
+mod networks;
 mod object_asks;
 pub(crate) mod own;
 mod report;

@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeSet, future::Future};
 
+use vsiflow_kube::share::NetworkName;
 use vsiflow_workflows::{
     fleet::{Applied, ChosenHost, is_open, put_hosts},
     spec::{DesiredDataDisk, Resolved, ResolvedPool, group::ResolvedGroup},
 };
 
-use super::{DECIDES, Membership, claims::Claimed};
+use super::{DECIDES, Membership, claims::Claimed, snapshots};
 use crate::{
     args::Common,
     compose::{App, elsewhere},
@@ -28,7 +29,6 @@ pub(super) async fn with_chosen<T>(chosen: Vec<ChosenHost>, work: impl Future<Ou
 /// # Errors
 /// VSI0763.
 pub(super) fn refuse_shared(resolved: &Resolved) -> Result<(), ExitProblem> {
-    refuse_snapshots(resolved)?;
     let open = || resolved.vsis.iter().filter(|vsi| is_open(vsi));
     let nowhere = resolved.vsis.iter();
     let nowhere = nowhere
@@ -45,11 +45,6 @@ pub(super) fn refuse_shared(resolved: &Resolved) -> Result<(), ExitProblem> {
     let lost = lost
         .filter(|disk| disk.host.is_empty() && !goes_along(disk))
         .map(|disk| format!("the host of disk/{} is not known", disk.name));
-    let networked = pools(resolved).find(|pool| !pool.template.desired.made_networks.is_empty());
-    let networked = networked.map(|pool| {
-        let name = &pool.desired.name;
-        format!("the template of pool/{name} is on a VirtualServerNetwork")
-    });
     let homeless = pools(resolved).find(|pool| {
         let template = &pool.template.desired;
         template.host.is_empty() && template.placement.is_none()
@@ -60,34 +55,10 @@ pub(super) fn refuse_shared(resolved: &Resolved) -> Result<(), ExitProblem> {
             pool.desired.name
         )
     });
-    let types = resolved.types.first();
-    let types = types.map(|_| "the documents hold a VirtualServerType".to_owned());
-    let of_pools = networked.into_iter().chain(homeless);
-    match types
-        .into_iter()
-        .chain(of_pools)
-        .chain(nowhere)
-        .chain(lost)
-        .next()
-    {
+    match homeless.into_iter().chain(nowhere).chain(lost).next() {
         Some(why) => Err(not_in_a_set(&why)),
         None => Ok(()),
     }
-}
-
-/// Documents go to the journals of the hosts that they name, and one of a snapshot names none: commands take them.
-fn refuse_snapshots(resolved: &Resolved) -> Result<(), ExitProblem> {
-    let Some(snapshot) = resolved.snapshots.first() else {
-        return Ok(());
-    };
-    let message =
-        "the documents hold a VirtualServerSnapshot, which a set of journals does not have";
-    let (namespace, vsi) = (&snapshot.namespace, &snapshot.spec.virtual_server);
-    let remedy = format!(
-        "leave it out, and take it with `vsiflow snapshot create {vsi} {} -n {namespace}`",
-        snapshot.name
-    );
-    Err(ExitProblem::new(Exit::Usage, "VSI0763", message, &remedy))
 }
 
 fn not_in_a_set(why: &str) -> ExitProblem {
@@ -121,6 +92,13 @@ pub(super) fn hosts(resolved: &Resolved) -> BTreeSet<String> {
     all.filter(|host| !host.is_empty()).collect()
 }
 
+/// The networks that documents describe.
+pub(super) fn networks(resolved: &Resolved) -> Vec<NetworkName> {
+    let all = resolved.networks.iter();
+    all.map(|network| (network.namespace.clone(), network.name.clone()))
+        .collect()
+}
+
 /// The namespaces of what documents put somewhere.
 pub(crate) fn namespaces(resolved: &Resolved) -> BTreeSet<String> {
     let vsis = resolved.vsis.iter();
@@ -144,6 +122,9 @@ pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<
         let why = format!("nobody chose a host for vsi/{}", vsi.desired.name);
         return Err(not_in_a_set(&why));
     }
+    let of_snapshots = snapshots::homes(shard.set(), resolved).await?;
+    let mut of_snapshots = of_snapshots.into_iter().flatten();
+    (resolved.snapshots).retain(|_| of_snapshots.next() == Some(shard.number));
     let mut own = BTreeSet::new();
     for host in hosts(resolved) {
         let journal = shard.set().assign(&host).await;
@@ -155,6 +136,7 @@ pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<
     resolved.data_disks.retain(|disk| own.contains(&disk.host));
     resolved.hosts.retain(|id, _| own.contains(id));
     if shard.number != DECIDES {
+        resolved.types.clear();
         resolved.quotas.clear();
         resolved.pools.clear();
         resolved.groups.clear();
@@ -243,6 +225,7 @@ pub(super) async fn apply_if(
     let _turn = shard.turn.lock().await;
     let applied = async {
         Box::pin(claimed.all_of(common, &resolved)).await?;
+        snapshots::claim_all(&claimed, common, &resolved).await?;
         check.await?;
         Ok(Box::pin(app.fleet.apply(resolved, by)).await?)
     };

@@ -5,19 +5,21 @@
 //! a snapshot is in the journal that its name is claimed for, or else in any one. A name such as schedules give is looked for in
 //! all journals before it is claimed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use futures::future::try_join_all;
 use vsiflow_engine::executor::By;
-use vsiflow_postgres::shards::ShardError;
+use vsiflow_postgres::shards::{ShardError, ShardSet};
 use vsiflow_workflows::{
     fleet::{ErrorKind, Fleet, SnapshotRequest, TakenSnapshot, may_be_scheduled},
     phase::Phase,
+    spec::{Resolved, snapshot::DesiredSnapshot},
 };
 
 use super::{
     SetPlace,
-    claims::{self, Claimed, SNAPSHOT, is_there},
+    claims::{self, Claimed, SNAPSHOT, VSI, is_there},
+    front,
+    looked::LookedJournals,
     problem,
 };
 use crate::{
@@ -88,6 +90,55 @@ async fn claim(
     }
 }
 
+/// Claims the names of the snapshots in documents.
+///
+/// # Errors
+/// VSI0765 where another journal has one.
+pub(super) async fn claim_all(
+    claimed: &Claimed<'_>,
+    common: &Common,
+    resolved: &Resolved,
+) -> Result<(), ExitProblem> {
+    for snapshot in &resolved.snapshots {
+        let named = (snapshot.namespace.as_str(), snapshot.name.as_str());
+        Box::pin(claim_one(claimed, common, named)).await?;
+    }
+    Ok(())
+}
+
+/// The journal that is to take each snapshot of documents: that of its VSI, by the host in the documents, or else by the VSI's
+/// name. Those are left out whose VSI is yet to get a host.
+///
+/// # Errors
+/// VSI0703 where no journal has the VSI.
+pub(super) async fn homes(
+    set: &ShardSet,
+    resolved: &Resolved,
+) -> Result<Vec<Option<u16>>, ExitProblem> {
+    let mut all = Vec::new();
+    for snapshot in &resolved.snapshots {
+        let is_its = |namespace: &str, name: &str| {
+            (namespace, name) == (&*snapshot.namespace, &*snapshot.spec.virtual_server)
+        };
+        let mut vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
+        let home = match vsis.find(|vsi| is_its(&vsi.namespace, &vsi.name)) {
+            Some(vsi) if vsi.host.is_empty() => None,
+            Some(vsi) => Some(set.assign(&vsi.host).await.map_err(elsewhere::problem)?),
+            None => Some(home_of(set, snapshot).await?),
+        };
+        all.push(home);
+    }
+    Ok(all)
+}
+
+async fn home_of(set: &ShardSet, snapshot: &DesiredSnapshot) -> Result<u16, ExitProblem> {
+    let (namespace, vsi) = (&snapshot.namespace, &snapshot.spec.virtual_server);
+    let object = claims::object(VSI, namespace, vsi);
+    let found = set.journal_of_name(&object).await;
+    let found = found.map_err(elsewhere::problem)?;
+    found.ok_or_else(|| front::unknown(vsi))
+}
+
 async fn claim_one(
     claimed: &Claimed<'_>,
     common: &Common,
@@ -107,7 +158,7 @@ async fn refuse_scheduled(
     (namespace, name): (&str, &str),
 ) -> Result<(), ExitProblem> {
     let shard = claimed.shard;
-    let mut looked = Looked::none(&shard.place, common);
+    let mut looked = LookedJournals::none(&shard.place, common);
     let all = 0..shard.set().journals();
     let others: Vec<_> = all.filter(|number| *number != shard.number).collect();
     let found = async {
@@ -135,7 +186,7 @@ pub(super) async fn journals_of(
     wanted: &[(String, String)],
     gone: bool,
 ) -> Result<Vec<Option<u16>>, ExitProblem> {
-    let mut looked = Looked::none(place, common);
+    let mut looked = LookedJournals::none(place, common);
     let found = async {
         let mut found = Vec::new();
         for (namespace, name) in wanted {
@@ -148,44 +199,7 @@ pub(super) async fn journals_of(
     found
 }
 
-/// Journals that are opened to be looked at, each once it is needed.
-struct Looked<'a> {
-    place: &'a SetPlace,
-    common: &'a Common,
-    open: BTreeMap<u16, App>,
-}
-
-impl<'a> Looked<'a> {
-    fn none(place: &'a SetPlace, common: &'a Common) -> Self {
-        let open = BTreeMap::new();
-        Self {
-            place,
-            common,
-            open,
-        }
-    }
-
-    async fn open(&mut self, numbers: &[u16]) -> Result<(), ExitProblem> {
-        let missing = numbers
-            .iter()
-            .filter(|number| !self.open.contains_key(number));
-        let opening = missing.map(|number| {
-            let member = self.place.member(self.common, *number, None);
-            async move {
-                Box::pin(App::look_at(&member))
-                    .await
-                    .map(|app| (*number, app))
-            }
-        });
-        let opened = try_join_all(opening).await?;
-        self.open.extend(opened);
-        Ok(())
-    }
-
-    async fn close(self) {
-        App::end(self.open.into_values().collect(), ()).await;
-    }
-
+impl LookedJournals<'_> {
     /// The journal that the name is claimed for, if it has the snapshot; else any that has it.
     async fn journal_of(
         &mut self,
@@ -204,8 +218,7 @@ impl<'a> Looked<'a> {
                 return Ok(Some(journal));
             }
         }
-        let all: Vec<_> = (0..set.journals()).collect();
-        self.open(&all).await?;
+        self.open_all().await?;
         let mut once = None;
         for (journal, app) in &self.open {
             match presence(&app.fleet, namespace, name).await? {

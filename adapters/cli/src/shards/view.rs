@@ -14,10 +14,11 @@ use std::{
 use async_trait::async_trait;
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
 use vsiflow_api::{JournalSet, Problem};
-use vsiflow_postgres::shards::processes::JournalExtent;
-use vsiflow_workflows::fleet::{Fleet, Fleets};
+use vsiflow_engine::executor::By;
+use vsiflow_postgres::{seal::Sealer, shards::processes::JournalExtent};
+use vsiflow_workflows::fleet::{ConsoleNote, Fleet, FleetError, Fleets};
 
-use super::SetPlace;
+use super::{SetPlace, consoles, failure::failed};
 use crate::{
     args::Common,
     compose::{App, elsewhere},
@@ -103,11 +104,12 @@ pub(super) struct SetView {
     place: SetPlace,
     common: Common,
     own: HeldJournals,
+    sealer: Sealer,
     seen: AsyncMutex<Option<Seen>>,
 }
 
 impl SetView {
-    pub(super) fn new(place: SetPlace, common: &Common, own: HeldJournals) -> Self {
+    pub(super) fn new(place: SetPlace, common: &Common, own: HeldJournals, sealer: Sealer) -> Self {
         // What opening a journal tells is for who opens it.
         let common = Common {
             quiet: true,
@@ -117,6 +119,7 @@ impl SetView {
             place,
             common,
             own,
+            sealer,
             seen: AsyncMutex::default(),
         }
     }
@@ -225,5 +228,15 @@ impl JournalSet for SetView {
     async fn fleets(&self) -> Result<Arc<Fleets>, Problem> {
         let looked = Box::pin(self.look()).await;
         looked.map_err(|problem| daemon::told(&problem))
+    }
+
+    async fn note_console(
+        &self,
+        journal: u16,
+        note: ConsoleNote,
+        by: By,
+    ) -> Result<(), FleetError> {
+        let noted = consoles::note_by(&self.place.set, &self.sealer, journal, note, by).await;
+        noted.map_err(|problem| failed(&problem))
     }
 }

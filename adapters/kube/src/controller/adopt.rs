@@ -96,6 +96,14 @@ impl Controller {
             force: self.lost == LostJournal::Adopt,
         };
         let by = by(&wish.manager, &generation(wish.generation));
-        self.fleet.vsis().adopt(what, by).await.map(drop)
+        let Some(share) = &self.share else {
+            return self.fleet.vsis().adopt(what, by).await.map(drop);
+        };
+        let asked = Resolved {
+            vsis: vec![(*wish.vsi).clone()],
+            ..Resolved::default()
+        };
+        let live = self.live(&asked).await?;
+        share.adopt(what, by, &live).await
     }
 }

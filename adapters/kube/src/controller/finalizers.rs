@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
-    fleet::{EntityPresence, ErrorKind, FleetError},
+    fleet::{EntityPresence, FleetError},
     record::{disk_entity, vsi_entity},
 };
 
@@ -12,7 +12,6 @@ use super::{Controller, LostJournal, by, claims::MemberClaims};
 use crate::{
     kind::ResourceKind,
     resource::Resource,
-    share::concerns_several,
     status_queue::{Hold, StatusFindings},
     translate::Translation,
 };
@@ -30,8 +29,6 @@ impl Controller {
             return false;
         }
         match resource.key.kind {
-            // What has such a name in the journal is a document's: a resource that is not served has no part in it.
-            kind if self.share.is_some() && concerns_several(kind) => true,
             ResourceKind::Vsi | ResourceKind::VirtualServer => {
                 self.vsi_may_go(resource, findings).await
             }
@@ -85,42 +82,6 @@ impl Controller {
         };
         self.may_be_let_go(resource, &entity, worked_on, findings)
             .await
-    }
-
-    /// A network goes from all its hosts; one that was made nowhere is gone.
-    async fn network_may_go(&mut self, resource: &Resource) -> bool {
-        let (namespace, name) = (&resource.key.namespace, &resource.key.name);
-        let (uid, orphan) = (resource.uid, resource.is_orphaned());
-        let found = match self.fleet.networks().find(namespace, name).await {
-            Ok(found) => found,
-            Err(error) if error.kind == ErrorKind::NotFound => return true,
-            Err(error) => {
-                self.unfinished = true;
-                self.refused.insert(uid, *error.failure);
-                return false;
-            }
-        };
-        if self.asked.get(&uid) != Some(&orphan) {
-            let by = by(&resource.manager, "the resource was deleted");
-            let asked = self
-                .fleet
-                .networks()
-                .delete(namespace, name, orphan, by)
-                .await;
-            match asked {
-                Ok(_) => {
-                    self.asked.insert(uid, orphan);
-                    self.refused.remove(&uid);
-                }
-                Err(error) => {
-                    self.unfinished = true;
-                    self.refused.insert(uid, *error.failure);
-                }
-            }
-        }
-        // It may have been decided at once.
-        let gone = |entity| self.fleet.knowledge(entity) == EntityPresence::Gone;
-        found.iter().all(gone)
     }
 
     /// Asks the fleet to remove what a resource is about, once, and tells whether that is done.

@@ -12,7 +12,7 @@ use vsiflow_engine::{
 };
 use vsiflow_workflows::{
     fleet::{EntityPresence, FleetError, is_open},
-    record::{disk_entity, vsi_entity},
+    record::{disk_entity, snapshot_entity, vsi_entity},
     spec::{Resolved, ResolvedPool, group::ResolvedGroup},
 };
 
@@ -22,7 +22,7 @@ use crate::{
     kind::ResourceKind,
     resource::{Resource, ResourceKey},
     resource_cache::Snapshot,
-    share::{self, JournalShare, ResourceDecision, ResourceOwner},
+    share::{self, JournalShare, NetworkName, ResourceDecision, ResourceOwner},
     translate::Translation,
 };
 
@@ -41,6 +41,7 @@ impl Controller {
         };
         let journals = share.journals_of_hosts(&hosts(translation)).await?;
         self.put_chosen(decided, translation);
+        let of_snapshots = self.homes_of_snapshots(&*share, translation).await?;
         let mut own = BTreeSet::new();
         let mut unclaimed = Vec::new();
         for resource in &world.resources {
@@ -56,9 +57,10 @@ impl Controller {
                 }
                 continue;
             }
-            let host = host_of(resource, translation);
-            let is_known = self.is_known(resource);
-            match share::owner(share.number(), is_known, &host, &journals) {
+            let by_host = || share::home_of(&host_of(resource, translation), &journals);
+            let of_vsi = of_snapshots.get(&resource.uid).copied();
+            let home = of_vsi.or_else(by_host);
+            match share::owner(share.number(), self.is_known(resource), home) {
                 ResourceOwner::Own => _ = own.insert(resource.uid),
                 ResourceOwner::Unclaimed => {
                     let open = translation.vsis.get(&resource.uid);
@@ -91,30 +93,79 @@ impl Controller {
         let Some(share) = &self.share else {
             return self.fleet.apply(resolved, by).await.map(drop);
         };
-        let live = self.live(&resolved);
+        let live = self.live(&resolved).await?;
         let admitted = self.admission.limited();
         share.apply(resolved, by, &live, admitted).await
     }
 
-    /// The resources of what is new in these.
-    fn live(&self, resolved: &Resolved) -> LiveResources {
+    /// The resources of what is new in these, and those of the networks that are made for them.
+    pub(super) async fn live(&self, resolved: &Resolved) -> Result<LiveResources, FleetError> {
         let vsis = resolved.vsis.iter().filter_map(|vsi| vsi.desired.uid);
         let vsis = vsis.map(|uid| (uid, vsi_entity(uid)));
         let disks = resolved.data_disks.iter().filter_map(|disk| disk.uid);
         let disks = disks.map(|uid| (uid, disk_entity(uid)));
+        let snapshots = resolved.snapshots.iter().filter_map(|one| one.uid);
+        let snapshots = snapshots.map(|uid| (uid, snapshot_entity(uid)));
         let is_new = |entity: &EntityId| self.fleet.knowledge(entity) == EntityPresence::None;
-        let new = vsis.chain(disks);
+        let new = vsis.chain(disks).chain(snapshots);
         let new = new.filter(|(_, entity)| entity.as_ref().is_ok_and(is_new));
         let new: BTreeSet<_> = new.map(|(uid, _)| uid).collect();
+        let networks = self.new_networks(resolved).await?;
         let mut resources = Vec::new();
-        if !new.is_empty() {
+        if !new.is_empty() || !networks.is_empty() {
             resources = self.world.snapshot().resources;
-            resources.retain(|one| new.contains(&one.uid));
+            resources.retain(|one| {
+                let key = &one.key;
+                let is_network = key.kind == ResourceKind::Network
+                    && networks.contains(&(key.namespace.clone(), key.name.clone()));
+                is_network || new.contains(&one.uid)
+            });
         }
-        LiveResources {
+        Ok(LiveResources {
             client: self.client.clone(),
             resources,
+        })
+    }
+
+    /// The networks that are made for what is about to be recorded.
+    async fn new_networks(&self, resolved: &Resolved) -> Result<BTreeSet<NetworkName>, FleetError> {
+        let mut new = BTreeSet::new();
+        for vsi in resolved.vsis.iter().map(|vsi| &vsi.desired) {
+            for network in vsi.made_networks.values() {
+                let (namespace, name) = (&network.namespace, &network.name);
+                let there = self.fleet.networks().states(namespace, name).await?;
+                if there.iter().all(|state| state.host != vsi.host) {
+                    new.insert((namespace.clone(), name.clone()));
+                }
+            }
         }
+        Ok(new)
+    }
+
+    /// The journals of snapshots that this journal does not know: those that have their VSIs. Of a VSI that no journal
+    /// has, no snapshot is taken, and none of them is in here.
+    async fn homes_of_snapshots(
+        &self,
+        share: &dyn JournalShare,
+        translation: &Translation,
+    ) -> Result<BTreeMap<Uuid, u16>, FleetError> {
+        let mut vsis = BTreeMap::new();
+        for snapshot in &translation.rest.snapshots {
+            let Some(uid) = snapshot.uid else { continue };
+            let known = snapshot_entity(uid).map(|entity| self.fleet.knowledge(&entity));
+            if known.is_ok_and(|known| known == EntityPresence::None) {
+                let vsi = &snapshot.spec.virtual_server;
+                vsis.insert(uid, share::name_of_vsi(&snapshot.namespace, vsi));
+            }
+        }
+        if vsis.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let names = vsis.values().cloned().collect();
+        let journals = share.journals_of_names(&names).await?;
+        let homes = vsis.into_iter();
+        let homes = homes.filter_map(|(uid, vsi)| Some((uid, *journals.get(&vsi)?)));
+        Ok(homes.collect())
     }
 
     /// Whether this journal knows a resource by its UID.
@@ -199,24 +250,12 @@ impl Controller {
 
     fn not_shared(&self, resource: &Resource, translation: &Translation) -> Option<Failure> {
         let key = &resource.key;
-        if share::concerns_several(key.kind) {
-            return Some(share::not_served(
-                key,
-                &format!("it is a {}", key.kind.name()),
-            ));
-        }
-        let vsi = translation.vsis.get(&resource.uid);
-        if vsi.is_some_and(|vsi| !vsi.desired.made_networks.is_empty()) {
-            return Some(share::not_served(key, "it is on a VirtualServerNetwork"));
-        }
         if key.kind.has_members() {
             return pools_of(resource.uid, translation).find_map(|pool| not_served_pool(key, pool));
         }
-        if self.is_known(resource) || resource.is_deleting() {
+        let is_snapshot = key.kind == ResourceKind::Snapshot;
+        if is_snapshot || self.is_known(resource) || resource.is_deleting() {
             return None;
-        }
-        if resource.is_to_be_adopted() {
-            return Some(share::not_served(key, "it is to be adopted"));
         }
         without_host(resource, translation)
     }
@@ -286,6 +325,7 @@ fn entity_of(resource: &Resource) -> Option<EntityId> {
     match resource.key.kind {
         ResourceKind::Vsi | ResourceKind::VirtualServer => vsi_entity(resource.uid).ok(),
         ResourceKind::DataDisk => disk_entity(resource.uid).ok(),
+        ResourceKind::Snapshot => snapshot_entity(resource.uid).ok(),
         _ => None,
     }
 }
@@ -307,7 +347,7 @@ fn keep(translation: &mut Translation, own: &BTreeSet<Uuid>, is_own: impl Fn(&st
     rest.data_disks.retain(|disk| is_there(disk.uid));
     rest.hosts.retain(|host, _| is_own(host));
     rest.networks.clear();
-    rest.snapshots.clear();
+    rest.snapshots.retain(|snapshot| is_there(snapshot.uid));
 }
 
 /// The pools that a resource asks for, those of a group included.
@@ -320,10 +360,6 @@ fn pools_of(uid: Uuid, translation: &Translation) -> impl Iterator<Item = &Resol
 
 fn not_served_pool(key: &ResourceKey, pool: &ResolvedPool) -> Option<Failure> {
     let template = &pool.template.desired;
-    if !template.made_networks.is_empty() {
-        let why = "its members are on a VirtualServerNetwork";
-        return Some(share::not_served(key, why));
-    }
     let is_nowhere = template.host.is_empty() && template.placement.is_none();
     let why = "nothing says on which hosts its members are to be";
     is_nowhere.then(|| share::not_served(key, why))

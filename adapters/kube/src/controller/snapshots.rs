@@ -53,7 +53,7 @@ impl Controller {
                 ..translation.rest.alone()
             };
             let by = by(&resource.manager, &generation(resource.generation));
-            let applied = self.fleet.apply(resolved, by).await;
+            let applied = self.record(resolved, by).await;
             self.took(resource.uid, print, applied.err());
         }
     }

@@ -21,7 +21,7 @@ use vsiflow_engine::{
 };
 
 /// Who acts for a group.
-fn controller(group: &str, what: &str) -> By {
+pub(in crate::fleet) fn controller(group: &str, what: &str) -> By {
     By {
         actor: Actor::Engine,
         reason: Text::new(format!("{what} of group/{group}")),

@@ -19,7 +19,7 @@ use crate::{
     phase::Phase,
     pool,
     spec::{
-        Resolved,
+        DesiredVsi, Resolved,
         group::{OutputSource, Quorum},
     },
 };
@@ -389,7 +389,9 @@ impl Fleet {
         if group.workflow() == group::DELETE {
             let items = group.wanted.waves.iter().flat_map(|wave| &wave.items);
             let members: Vec<_> = items.map(|item| item.template.vsi.as_ref()).collect();
-            if Box::pin(self.delete_networks_of(&members, by.clone())).await? {
+            let own = Box::pin(self.delete_networks_of(&members, by.clone())).await?;
+            let elsewhere = Box::pin(self.end_networks_elsewhere(group, &members)).await?;
+            if own || elsewhere {
                 return Ok(false);
             }
         }
@@ -404,6 +406,24 @@ impl Fleet {
                 .await?;
         }
         Ok(true)
+    }
+}
+
+impl Fleet {
+    /// The same in the other journals of a set.
+    async fn end_networks_elsewhere(
+        &self,
+        group: &KnownGroup,
+        members: &[&DesiredVsi],
+    ) -> Result<bool, FleetError> {
+        let Some(journals) = self.pools.journals() else {
+            return Ok(false);
+        };
+        let ended = self.ended_group(&group.label(), members).await?;
+        if ended.templates.is_empty() {
+            return Ok(false);
+        }
+        journals.end_networks(&ended).await
     }
 }
 

@@ -13,6 +13,7 @@ use crate::fleet::{
     Applied, Change, ErrorKind, Fleet, FleetError, NetworkHandle,
     apply::is_deleting,
     index::{Known, qualified},
+    network::over_journals::in_use,
     placement::templates,
     store::DesiredUpdates,
 };
@@ -48,7 +49,7 @@ impl KnownNetwork {
         desired.map(|desired| desired.generation)
     }
 
-    fn is_named(&self, namespace: &str, name: &str) -> bool {
+    pub(super) fn is_named(&self, namespace: &str, name: &str) -> bool {
         let network = &self.wanted.network;
         (network.namespace.as_str(), network.name.as_str()) == (namespace, name)
     }
@@ -94,6 +95,15 @@ impl NetworkHandle<'_> {
         Ok(found.into_iter().map(|known| known.entity).collect())
     }
 
+    /// The entities of the networks of that name, deleted ones included.
+    ///
+    /// # Errors
+    /// When there never was one of that name.
+    pub async fn find_ever(self, namespace: &str, name: &str) -> Result<Vec<EntityId>, FleetError> {
+        let found = self.fleet.networks_ever(namespace, name).await?;
+        Ok(found.into_iter().map(|(entity, _)| entity).collect())
+    }
+
     /// Records that a network is to go from all its hosts, by its `deletionPolicy`: it is removed once
     /// nothing there uses it, or stays. With `orphan` it stays in any case, and no host is asked.
     ///
@@ -114,12 +124,7 @@ impl NetworkHandle<'_> {
         }
         let mut updates = DesiredUpdates::default();
         for known in &found {
-            let retain = known.wanted.network.deletion_policy == DeletionPolicy::Retain;
-            let workflow = if orphan || retain {
-                network::FORGET
-            } else {
-                network::DELETE
-            };
+            let workflow = known.ended_by(orphan);
             if known.workflow() == workflow {
                 self.fleet
                     .engine
@@ -129,7 +134,8 @@ impl NetworkHandle<'_> {
             }
             let users = self.fleet.users_of(known).await?;
             if !users.is_empty() && !orphan {
-                return Err(in_use(known, &users));
+                let failure = in_use(namespace, name, &users).on_host(&known.wanted.host);
+                return Err(FleetError::new(ErrorKind::Blocked, failure));
             }
             let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
             updates.add(entity, workflow, supreme, &known.wanted, None)?;
@@ -191,8 +197,11 @@ impl Fleet {
                     let name = wanted.network.full_name();
                     return Err(FleetError::going_of(kind::NETWORK, &name));
                 }
-                // What a pool remembers may be older than the network.
-                (Some(_), AskedBy::Member) => continue,
+                // What a pool remembers may be older than the network; its members are on the one that is there.
+                (Some(present), AskedBy::Member) => {
+                    refuse_other(present, &wanted.network)?;
+                    continue;
+                }
                 (Some(present), _) => changed(present, wanted, updates)?,
                 // It is made with the first member.
                 (None, AskedBy::Template) => continue,
@@ -335,9 +344,18 @@ impl KnownNetwork {
         self.state.active.is_some() || !self.state.is_settled() && !begun
     }
 
-    fn workflow(&self) -> &str {
+    pub(super) fn workflow(&self) -> &str {
         let desired = self.state.desired.as_ref();
         desired.map_or("", |desired| desired.workflow.as_str())
+    }
+
+    /// The workflow that ends it, by its `deletionPolicy`, or leaves it where it is in any case.
+    pub(super) fn ended_by(&self, orphan: bool) -> &'static str {
+        if orphan || self.wanted.network.deletion_policy == DeletionPolicy::Retain {
+            network::FORGET
+        } else {
+            network::DELETE
+        }
     }
 }
 
@@ -418,18 +436,7 @@ fn changed(
     if before == after && known.workflow() == network::NAME {
         return Ok(Change::Unchanged);
     }
-    if !same && network::is_recorded(&known.state) {
-        let failure = Failure::new(
-            FailureClass::Blocked,
-            "VSI0745",
-            "a network that is made cannot be changed but for its deletionPolicy; nothing was changed",
-        );
-        let failure = failure
-            .of_object(format!("network/{}", after.full_name()))
-            .on_host(&wanted.host)
-            .with_remedy("undo the change, or give the new network another name");
-        return Err(FleetError::new(ErrorKind::Blocked, failure));
-    }
+    refuse_other(known, after)?;
     let precedence = if same && known.state.is_settled() {
         Precedence::Record
     } else {
@@ -438,6 +445,24 @@ fn changed(
     let (entity, generation) = (known.entity.clone(), known.generation());
     updates.add(entity, network::NAME, precedence, wanted, generation)?;
     Ok(Change::Configured)
+}
+
+/// Refuses what is not the network that was made.
+fn refuse_other(known: &KnownNetwork, wanted: &DesiredNetwork) -> Result<(), FleetError> {
+    let is_same = known.wanted.network.lasting() == wanted.lasting();
+    if is_same || !network::is_recorded(&known.state) {
+        return Ok(());
+    }
+    let failure = Failure::new(
+        FailureClass::Blocked,
+        "VSI0745",
+        "a network that is made cannot be changed but for its deletionPolicy; nothing was changed",
+    );
+    let failure = failure
+        .of_object(format!("network/{}", wanted.full_name()))
+        .on_host(&known.wanted.host)
+        .with_remedy("undo the change, or give the new network another name");
+    Err(FleetError::new(ErrorKind::Blocked, failure))
 }
 
 /// Holds that no other network that vsiflow makes on the host has any of the addresses.
@@ -471,16 +496,4 @@ pub(super) fn free_of<'a>(
         .on_host(&wanted.host)
         .with_remedy("choose another cidr, or let the VSIs share the network that is there");
     Err(FleetError::new(ErrorKind::Blocked, failure))
-}
-
-fn in_use(known: &KnownNetwork, users: &[String]) -> FleetError {
-    let message = format!("the network is in use by {}", users.join(", "));
-    let failure = Failure::new(FailureClass::Blocked, "VSI0746", message)
-        .of_object(format!("network/{}", known.wanted.network.full_name()))
-        .on_host(&known.wanted.host)
-        .with_remedy(
-            "delete them first, or have their documents choose other networks; `--orphan` forgets \
-             the network as it is",
-        );
-    FleetError::new(ErrorKind::Blocked, failure)
 }

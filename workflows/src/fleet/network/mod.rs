@@ -4,4 +4,5 @@
 pub(super) mod addresses;
 pub(super) mod apply;
 pub(super) mod object;
+pub(super) mod over_journals;
 mod room;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use uuid::Uuid;
 use vsiflow_engine::model::Failure;
@@ -75,7 +75,7 @@ pub struct NetworkObject {
 }
 
 /// Where a network that vsiflow makes is on one host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkState {
     /// The host's id.
     pub host: String,

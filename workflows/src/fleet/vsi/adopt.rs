@@ -66,6 +66,28 @@ struct FoundDomain {
 }
 
 impl VsiHandle<'_> {
+    /// The namespace and the name that a domain is, or would be, adopted under. What is said of its host is recorded.
+    ///
+    /// # Errors
+    /// When the host cannot be asked or has no such domain, or the journal fails.
+    pub async fn adoption_name(
+        self,
+        what: &Adopting,
+        by: By,
+    ) -> Result<(String, String), FleetError> {
+        self.fleet.may_act()?;
+        let domain = named(&self.fleet.host_to_adopt_on(what, by).await?, &what.domain).await?;
+        let all = self.fleet.known().await?;
+        let mut known = all.iter().filter(|known| !known.is_deleted());
+        Ok(match known.find(|known| known.wanted.uid == domain.uuid) {
+            Some(known) => {
+                let vsi = &known.wanted.vsi;
+                (vsi.namespace.clone(), vsi.name.clone())
+            }
+            None => naming::of(what, &domain),
+        })
+    }
+
     /// Takes a domain into management as it stands: only our mark is written into its metadata.
     /// What it was made from and nobody can tell is taken over from the first document that is
     /// applied to it, which therefore changes nothing. One that is managed already is left alone,
@@ -77,12 +99,8 @@ impl VsiHandle<'_> {
     /// to have a name that it cannot have, or the journal fails.
     pub async fn adopt(self, what: Adopting, by: By) -> Result<Adoption, FleetError> {
         self.fleet.may_act()?;
-        let (host, mut updates) = (what.host.id(), DesiredUpdates::default());
-        self.fleet
-            .host_wish(what.host.clone(), &mut updates)
-            .await?;
-        self.fleet.record(updates, by.clone()).await?;
-        let ports = self.fleet.hosts.host(&host).await.map_err(Failure::from)?;
+        let host = what.host.id();
+        let ports = self.fleet.host_to_adopt_on(&what, by.clone()).await?;
         let domain = named(&ports, &what.domain).await?;
         let uid = domain.uuid;
         let entity = vsi_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
@@ -118,6 +136,15 @@ impl VsiHandle<'_> {
 }
 
 impl Fleet {
+    /// The host of what is to be adopted, which is known from then on.
+    async fn host_to_adopt_on(&self, what: &Adopting, by: By) -> Result<HostPorts, FleetError> {
+        let mut updates = DesiredUpdates::default();
+        self.host_wish(what.host.clone(), &mut updates).await?;
+        self.record(updates, by).await?;
+        let ports = self.hosts.host(&what.host.id()).await;
+        Ok(ports.map_err(Failure::from)?)
+    }
+
     /// Whether a newer copy of this journal touched the domain.
     pub(in crate::fleet) fn is_ahead(&self, domain: &DomainInfo) -> bool {
         let Some(mark) = &domain.mark else {

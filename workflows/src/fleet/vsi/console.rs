@@ -7,17 +7,18 @@
 mod screen;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 use vsiflow_engine::{
     executor::By,
     journal::Record,
-    model::{Actor, EntityId, EventKind, Failure, FailureClass, Name, StreamId, Text},
+    model::{Actor, EventKind, Failure, FailureClass, Name, StreamId, Text},
 };
 use vsiflow_steps::ports::{ConsolePosition, GuestConsole, PortError, PortErrorKind};
 
 use crate::{
-    fleet::{ConsoleLog, ErrorKind, Fleet, FleetError, VsiHandle},
+    fleet::{ConsoleLog, ErrorKind, FleetError, VsiHandle},
     record::vsi_entity,
 };
 
@@ -25,7 +26,7 @@ use crate::{
 const SAID: u64 = 16 * 1024;
 
 /// By what somebody sits before a guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConsoleWay {
     /// Its serial console.
     Serial,
@@ -60,13 +61,22 @@ impl ConsoleWay {
     }
 }
 
+/// What is recorded of a console: that it is about to be opened, or that it is closed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsoleNote {
+    vsi: Uuid,
+    way: ConsoleWay,
+    is_open: bool,
+    /// That it is opened by force, or why it is closed.
+    detail: String,
+}
+
 /// The way to a VSI's console. It needs the fleet no more once it is had, so that an open console
 /// keeps nobody from the state directory.
 pub struct ConsoleAccess {
     way: ConsoleWay,
     log: ConsoleLog,
     uuid: Uuid,
-    entity: EntityId,
     label: String,
     /// Whether its document asks for a screen.
     has_screen: bool,
@@ -100,39 +110,27 @@ impl VsiHandle<'_> {
             has_screen: !known.wanted.vsi.machine.graphics.is_none(),
             log,
             uuid: known.wanted.uid,
-            entity: known.entity.clone(),
             label: format!("vsi/{}", known.wanted.vsi.full_name()),
             holder,
         })
     }
 
-    /// Records that somebody is about to open a console.
+    /// Records something of a console. One that is about to be opened is not to be opened where that fails.
     ///
     /// # Errors
-    /// When the journal fails; the console is not to be opened then.
-    pub async fn note_console_opened(
-        self,
-        console: &ConsoleAccess,
-        force: bool,
-        by: By,
-    ) -> Result<(), FleetError> {
-        let detail = if force { "by force" } else { "" };
-        let what = console.way.opened();
-        self.fleet.note_console(console, what, detail, by).await
-    }
-
-    /// Records that somebody's console is closed, and why where it was not they who left.
-    ///
-    /// # Errors
-    /// When the journal fails.
-    pub async fn note_console_closed(
-        self,
-        console: &ConsoleAccess,
-        why: &str,
-        by: By,
-    ) -> Result<(), FleetError> {
-        let what = console.way.closed();
-        self.fleet.note_console(console, what, why, by).await
+    /// When this journal has no such VSI, or fails.
+    pub async fn note_console(self, note: &ConsoleNote, by: By) -> Result<(), FleetError> {
+        let entity = vsi_entity(note.vsi).map_err(|error| FleetError::defect(error.to_string()))?;
+        if self.fleet.engine.entity(&entity).is_none() {
+            return Err(FleetError::not_found("vsi", &note.vsi.to_string()));
+        }
+        let what = if note.is_open {
+            note.way.opened()
+        } else {
+            note.way.closed()
+        };
+        let (what, detail) = (Name::of(what), Text::new(&note.detail));
+        Ok(self.fleet.engine.note(entity, what, detail, by).await?)
     }
 
     /// Records that the console of this VSI that somebody had open is closed, since what they had it open by was
@@ -152,24 +150,30 @@ impl VsiHandle<'_> {
     }
 }
 
-impl Fleet {
-    async fn note_console(
-        &self,
-        console: &ConsoleAccess,
-        what: &str,
-        detail: &str,
-        by: By,
-    ) -> Result<(), FleetError> {
-        let (what, detail) = (Name::of(what), Text::new(detail));
-        let entity = console.entity.clone();
-        Ok(self.engine.note(entity, what, detail, by).await?)
-    }
-}
-
 impl ConsoleAccess {
     /// The VSI's UID.
     pub fn uuid(&self) -> Uuid {
         self.uuid
+    }
+
+    /// What is recorded before it is opened.
+    pub fn opened(&self, force: bool) -> ConsoleNote {
+        let detail = if force { "by force" } else { "" };
+        self.note(true, detail)
+    }
+
+    /// What is recorded once it is closed, and why where it was not they who left.
+    pub fn closed(&self, why: &str) -> ConsoleNote {
+        self.note(false, why)
+    }
+
+    fn note(&self, is_open: bool, detail: &str) -> ConsoleNote {
+        ConsoleNote {
+            vsi: self.uuid,
+            way: self.way,
+            is_open,
+            detail: detail.to_owned(),
+        }
     }
 
     /// Opens the console; with `force` whoever has it open loses it.

@@ -24,7 +24,7 @@ use super::{
     ask::{self, CommandAnswer, CommandAsked, CommandPart, unreadable},
     front,
     held::JournalHolder,
-    own, report,
+    networks, own, report, snapshots,
 };
 use crate::{
     actor,
@@ -65,10 +65,16 @@ pub(super) async fn decide(
     for host in own::hosts(&resolved) {
         journals.insert(journal_of_host(holder, &host).await?);
     }
+    let of_snapshots = snapshots::homes(holder.shard.set(), &resolved).await?;
+    journals.extend(of_snapshots.into_iter().flatten());
+    let of_networks = own::networks(&resolved);
+    let place = &holder.shard.place;
+    let of_networks = networks::journals_of(place, &holder.common, &of_networks, false).await?;
+    journals.extend(of_networks.into_iter().flatten());
     let makes_members = own::makes_members(&resolved);
     if makes_members {
         journals.remove(&DECIDES);
-    } else if !resolved.quotas.is_empty() {
+    } else if !resolved.quotas.is_empty() || !resolved.types.is_empty() {
         journals.insert(DECIDES);
     }
     let asked = CommandAsked {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use vsiflow_api::CommandFile;
 use vsiflow_workflows::{fleet::is_open, spec::Resolved};
 
-use super::{GROUP, POOL, QUOTA, needed_key, objects::asked};
+use super::{GROUP, POOL, QUOTA, TYPE, needed_key, objects::asked};
 use crate::{
     args::{Cli, Common, Sources},
     compose::elsewhere,
@@ -14,7 +14,7 @@ use crate::{
     shards::{
         DECIDES, SetPlace,
         ask::{self, CommandPart},
-        own,
+        networks, own, snapshots,
     },
     work::{self, DISK},
 };
@@ -40,6 +40,14 @@ pub(super) async fn documents(
         let journal = place.set.assign(&host).await;
         journals.insert(journal.map_err(elsewhere::problem)?);
     }
+    if !resolved.types.is_empty() {
+        journals.insert(DECIDES);
+    }
+    let of_snapshots = snapshots::homes(&place.set, &resolved).await?;
+    journals.extend(of_snapshots.into_iter().flatten());
+    let of_networks = own::networks(&resolved);
+    let of_networks = networks::journals_of(place, &cli.common, &of_networks, false).await?;
+    journals.extend(of_networks.into_iter().flatten());
     if journals.is_empty() && !is_decided {
         output::note("nothing is recorded: the documents describe no VSI and no data disk");
     }
@@ -88,7 +96,10 @@ pub(super) async fn named(common: &Common, sources: &Sources) -> Result<Vec<Stri
     let groups = groups.map(|group| format!("{GROUP}{}/{}", group.namespace, group.name));
     let quotas = resolved.quotas.iter();
     let quotas = quotas.map(|quota| format!("{QUOTA}{}/{}", quota.namespace, quota.name));
+    let types = resolved.types.iter();
+    let types = types.map(|one| format!("{TYPE}{}", one.name));
     let names: Vec<_> = vsis
+        .chain(types)
         .chain(pools)
         .chain(groups)
         .chain(disks)

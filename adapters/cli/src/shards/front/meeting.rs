@@ -1,13 +1,16 @@
 //! How each command meets a set.
 
-use vsiflow_workflows::fleet::Moment;
+use std::path::PathBuf;
+
+use vsiflow_workflows::{fleet::Moment, spec::LabelSelector};
 
 use super::{GROUP, POOL, QUOTA};
 use crate::{
     args::{
-        AuditCommand, CliCommand, CreateArgs, DeleteArgs, DestroyArgs, EventOffset, ObjectKind,
-        OutputFormat, PauseArgs, RetryArgs, Selection, SnapshotCommand, SnapshotRestoreArgs,
-        Sources, Targets, TokenCommand, kind_and_names, names_of, without_kind,
+        AuditCommand, CheckArgs, CliCommand, CreateArgs, DeleteArgs, DestroyArgs, EventOffset,
+        HostCommand, ImageCommand, InventoryArgs, ObjectKind, OutputFormat, PauseArgs, RetryArgs,
+        Selection, SnapshotCommand, SnapshotRestoreArgs, Sources, Targets, TokenCommand,
+        TracesCommand, kind_and_names, names_of, without_kind,
     },
     work::{self, SNAPSHOT},
 };
@@ -36,6 +39,10 @@ pub(super) enum Meeting<'a> {
     Restores(&'a SnapshotRestoreArgs),
     /// It makes VSIs of what the command line says, in the journal of a host.
     Creates(&'a CreateArgs),
+    /// The journal of a host does it; whether it may be repeated.
+    OfHost(NamedHost<'a>, bool),
+    /// The journals of the hosts with these labels do it, and may repeat it.
+    OfHosts(&'a LabelSelector),
     /// It looks at the server: any of the journals will do.
     Server,
     /// It knows no set, or would show or change a part of it.
@@ -48,6 +55,15 @@ pub(super) enum Objects<'a> {
     Named(&'a str, Vec<String>),
     /// Those of a kind in a namespace that a selection means.
     Selected(SelectedObjects<'a>),
+}
+
+/// How a command names a host.
+#[derive(Clone, Copy)]
+pub(super) struct NamedHost<'a> {
+    /// As the set knows it; the only host that it knows, where nothing else is said.
+    pub(super) name: Option<&'a str>,
+    /// Its documents.
+    pub(super) files: &'a [PathBuf],
 }
 
 /// What a selection means.
@@ -89,11 +105,16 @@ pub(super) fn meeting(command: &CliCommand) -> Meeting<'_> {
         CliCommand::Output(args) => named(&args.namespace, vec![format!("{GROUP}{}", args.name())]),
         CliCommand::Ssh(args) => named(&args.namespace, vec![without_kind(&args.name).to_owned()]),
         CliCommand::SshConfig(_) => Meeting::Looks,
+        CliCommand::Console(_) | CliCommand::Vnc(_) => Meeting::Looks,
         CliCommand::Doctor(_) | CliCommand::Token(TokenCommand::List(_)) => Meeting::Server,
         CliCommand::Audit(AuditCommand::Verify(args)) if args.head.is_none() => {
             Meeting::LooksAtEach
         }
         CliCommand::Audit(AuditCommand::Head(_)) | CliCommand::Replay(_) => Meeting::LooksAtEach,
+        CliCommand::Traces(TracesCommand::Export(args)) if args.from_offset.is_none() => {
+            Meeting::LooksAtEach
+        }
+        CliCommand::Traces(_) => Meeting::Refused(OFFSET),
         CliCommand::Audit(_) | CliCommand::Backup(_) => {
             Meeting::Refused("each journal has a chain of its own")
         }
@@ -141,7 +162,47 @@ fn change(command: &CliCommand) -> Meeting<'_> {
             false,
         ),
         CliCommand::Create(args) => create(args),
+        CliCommand::Adopt(args) => of_host(args.on.as_deref(), &args.files, true),
+        CliCommand::Host(command) => host(command),
+        CliCommand::Image(command) => image(command),
         _ => Meeting::Refused("it works on one journal"),
+    }
+}
+
+fn of_host<'a>(name: Option<&'a str>, files: &'a [PathBuf], repeatable: bool) -> Meeting<'a> {
+    Meeting::OfHost(NamedHost { name, files }, repeatable)
+}
+
+fn host(command: &HostCommand) -> Meeting<'_> {
+    match command {
+        HostCommand::Check(CheckArgs { at, .. })
+        | HostCommand::Inventory(InventoryArgs { at, .. }) => {
+            of_host(at.name.as_deref(), &at.files, true)
+        }
+        HostCommand::Cordon(args) => of_host(Some(&args.name), &[], true),
+        HostCommand::Uncordon(args) => of_host(Some(&args.host.name), &[], true),
+        HostCommand::Accept(args) => of_host(Some(&args.name), &[], false),
+        HostCommand::Drain(args) if args.moves => Meeting::Refused(
+            "members of pools are moved by journal 0; drain with --stop, or delete the members after `host cordon`",
+        ),
+        HostCommand::Drain(args) => of_host(Some(&args.host.name), &[], true),
+    }
+}
+
+fn image(command: &ImageCommand) -> Meeting<'_> {
+    match command {
+        ImageCommand::List(_) => Meeting::Looks,
+        ImageCommand::Prune(_) => Meeting::ActsEverywhere(true),
+        ImageCommand::Unlock(args) => of_host(None, &args.at.files, false),
+        ImageCommand::Upload(args) if args.images.iter().any(|image| !image.contains("://")) => {
+            Meeting::Refused(
+                "a file is read where it is; name an address that the process of the host's journal reaches",
+            )
+        }
+        ImageCommand::Upload(args) => match &args.hosts {
+            Some(labels) => Meeting::OfHosts(labels),
+            None => of_host(None, &args.at.files, true),
+        },
     }
 }
 
@@ -302,6 +363,8 @@ pub(in crate::shards) fn is_asked(command: &CliCommand) -> bool {
             | Meeting::Members(_)
             | Meeting::Restores(_)
             | Meeting::Creates(_)
+            | Meeting::OfHost(..)
+            | Meeting::OfHosts(_)
     )
 }
 

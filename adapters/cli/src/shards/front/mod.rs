@@ -4,6 +4,7 @@
 //! - [`objects`]: the objects that it concerns, by the journals that have them, and what is left of it for one of them.
 //! - [`documents`]: what documents describe.
 //! - [`creating`]: VSIs that a command line describes.
+//! - [`hosts`]: what is done on one host, by its journal.
 //! - [`restoring`]: VSIs that are put back to snapshots.
 //!
 //! What names or selects objects of several journals is done in each of them, or not, and said for each. Names are looked up
@@ -11,6 +12,7 @@
 
 mod creating;
 mod documents;
+mod hosts;
 mod meeting;
 mod objects;
 mod restoring;
@@ -24,7 +26,7 @@ use vsiflow_postgres::{
 use super::{
     DECIDES, SetPlace,
     ask::{self, CommandAsked, CommandPart},
-    retry,
+    networks, retry,
 };
 use crate::{
     args::{AuditCommand, Cli, CliCommand, Common, Sources, TopArgs},
@@ -39,6 +41,10 @@ pub(super) use objects::{Counts, asked, by_journal, leave};
 
 /// How a quota is named among other things.
 const QUOTA: &str = "quota/";
+/// How a host is.
+const HOST: &str = "host/";
+/// How a type is.
+const TYPE: &str = "type/";
 /// How a pool is.
 pub(super) const POOL: &str = "pool/";
 /// How a group is.
@@ -192,6 +198,10 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
             ask::ask(&place.set, &sealer, DECIDES, &asked, repeatable).await?
         }
         Meeting::Creates(args) => Box::pin(creating::create(&cli, args, &place)).await?,
+        Meeting::OfHost(host, repeatable) => {
+            Box::pin(hosts::of_host(&cli, host, repeatable, &place)).await?
+        }
+        Meeting::OfHosts(labels) => Box::pin(hosts::of_hosts(&cli, labels, &place)).await?,
         Meeting::Restores(args) => Box::pin(restoring::restore(&cli, args, &place)).await?,
         Meeting::Members(args) => Box::pin(retry::retry(&cli, args, &place)).await?,
         Meeting::Documents(sources) => {
@@ -261,6 +271,14 @@ async fn acts(
         CliCommand::Delete(args) if args.ignore_not_found => Counts::IfThere,
         _ => Counts::There,
     };
+    if let (CliCommand::Delete(args), Objects::Named(namespace, names)) = (&cli.command, objects)
+        && !args.orphan
+    {
+        let ending = names.iter().filter(|name| objects::is_network(name));
+        let ending = ending.map(|name| objects::network_named(namespace, name));
+        let ending: Vec<_> = ending.collect();
+        networks::refuse_in_use(place, &cli.common, &ending).await?;
+    }
     let found = objects::concerned(place, &cli.common, objects, counts).await?;
     let asking = found.into_iter().map(|(journal, names)| {
         let part = CommandPart::Named(names);

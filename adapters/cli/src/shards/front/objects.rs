@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use vsiflow_api::CommandFile;
 use vsiflow_api::CommandRequest;
+use vsiflow_kube::share::NetworkName;
 use vsiflow_workflows::fleet::Fleets;
 
 use super::{
-    QUOTA,
+    HOST, QUOTA, TYPE, hosts,
     meeting::{Objects, SelectedObjects, makes_members},
     unknown,
 };
@@ -22,7 +23,7 @@ use crate::{
     shards::{
         DECIDES, SetPlace,
         ask::{CommandAsked, CommandPart},
-        claims, snapshots,
+        claims, networks, snapshots,
     },
     work::{self, DISK, SNAPSHOT, Target},
 };
@@ -77,9 +78,20 @@ pub(in crate::shards) async fn by_journal<'n>(
     let names = names.into_iter();
     let (taken, others): (Vec<_>, Vec<_>) = names.partition(|name| name.starts_with(SNAPSHOT));
     let mut found = snapshots_by_journal(place, common, (namespace, taken), counts).await?;
+    let (networks, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|n| is_network(n));
+    for (journal, its) in networks_by_journal(place, common, (namespace, networks), counts).await? {
+        found.entry(journal).or_default().extend(its);
+    }
     for name in others {
-        if name.starts_with(QUOTA) || makes_members(name) {
+        if name.starts_with(QUOTA) || name.starts_with(TYPE) || makes_members(name) {
             found.entry(DECIDES).or_default().push(name.clone());
+            continue;
+        }
+        if let Some(host) = name.strip_prefix(HOST) {
+            let journal = place.set.journal_of(host).await;
+            let journal = journal.map_err(elsewhere::problem)?;
+            let journal = journal.ok_or_else(|| hosts::no_host(None, Some(host)))?;
+            found.entry(journal).or_default().push(name.clone());
             continue;
         }
         let (kind, rest) = match name.strip_prefix(DISK) {
@@ -122,6 +134,48 @@ async fn snapshots_by_journal(
         }
     }
     Ok(found)
+}
+
+/// The same of networks, each of which may be in several journals.
+async fn networks_by_journal(
+    place: &SetPlace,
+    common: &Common,
+    (namespace, names): (&str, Vec<&String>),
+    counts: Counts,
+) -> Result<BTreeMap<u16, Vec<String>>, ExitProblem> {
+    let wanted = names.iter().map(|name| network_named(namespace, name));
+    let wanted: Vec<_> = wanted.collect();
+    let gone = counts == Counts::GoneToo;
+    let journals = networks::journals_of(place, common, &wanted, gone).await?;
+    let mut found: BTreeMap<u16, Vec<String>> = BTreeMap::new();
+    for (name, its) in names.into_iter().zip(journals) {
+        if its.is_empty() && counts != Counts::IfThere {
+            return Err(unknown_network(name));
+        }
+        for journal in its {
+            found.entry(journal).or_default().push(name.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// The namespace and the name of `network/NAME`.
+pub(super) fn network_named(namespace: &str, name: &str) -> NetworkName {
+    let rest = name.split_once('/').map_or(name, |(_, rest)| rest);
+    let (namespace, rest) = rest.split_once('/').unwrap_or((namespace, rest));
+    (namespace.to_owned(), rest.to_owned())
+}
+
+/// Whether a name is that of a network.
+pub(super) fn is_network(name: &str) -> bool {
+    let kind = name.split_once('/').map(|(kind, _)| kind);
+    kind.and_then(ObjectKind::named) == Some(ObjectKind::Network)
+}
+
+fn unknown_network(name: &str) -> ExitProblem {
+    let message = format!("{name} is not known here");
+    let remedy = "`vsiflow get networks -A` lists the networks of the set";
+    ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
 }
 
 fn unknown_snapshot(name: &str) -> ExitProblem {

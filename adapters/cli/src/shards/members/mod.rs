@@ -14,24 +14,32 @@
 pub(super) mod carry_out;
 pub(super) mod stored;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use uuid::Uuid;
 use vsiflow_engine::model::{Failure, FailureClass};
+use vsiflow_kube::share::NetworkName;
 use vsiflow_postgres::{Held, seal::Sealer, shards::ShardSet};
 use vsiflow_workflows::fleet::{
-    AskStanding, FleetError, GuestAnswer, GuestQuestion, GuestQuestions, HeardGuests, HeardMembers,
-    MemberJournals, MemberQuestions, MembersAsk, MembersReport,
+    AskStanding, EndedGroup, ErrorKind, FleetError, GuestAnswer, GuestQuestion, GuestQuestions,
+    HeardGuests, HeardMembers, MemberJournals, MemberQuestions, MembersAsk, MembersReport,
+    NetworkQuestion, NetworkReport,
 };
 
 use self::stored::{GuestsAnswer, MembersReportAnswer, StoredAsk};
 use super::{
+    DECIDES,
     ask::{self, CommandAsked, CommandPart},
     claims,
     failure::unanswered,
+    networks::{EndedAnswer, NetworksAnswer},
     object_asks::{AskingJournal, ObjectAsks},
 };
 use crate::exit::ExitProblem;
@@ -111,6 +119,55 @@ impl Journals {
     }
 }
 
+impl Journals {
+    /// How networks are in all journals together, by namespace and name.
+    ///
+    /// # Errors
+    /// When a journal does not say it.
+    pub(super) async fn networks(
+        &self,
+        questions: impl IntoIterator<Item = NetworkQuestion>,
+    ) -> Result<BTreeMap<NetworkName, NetworkReport>, ExitProblem> {
+        let questions: Vec<_> = questions.into_iter().collect();
+        let asking = (0..self.set.journals()).map(|journal| {
+            let part = CommandPart::ReportNetworks(questions.clone());
+            self.said::<NetworksAnswer>(journal, part)
+        });
+        let mut all: BTreeMap<_, NetworkReport> = BTreeMap::new();
+        for answer in futures::future::try_join_all(asking).await? {
+            let reports = answer.said.map_err(ask::SaidProblem::problem)?;
+            for (question, report) in questions.iter().zip(reports) {
+                let name = (question.namespace.clone(), question.name.clone());
+                all.entry(name).or_default().add(report);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The journals of these hosts, but journal 0.
+    async fn other_journals_of(&self, hosts: BTreeSet<&str>) -> Result<BTreeSet<u16>, FleetError> {
+        let mut journals = BTreeSet::new();
+        for host in hosts {
+            journals.insert(self.set.assign(host).await.map_err(unanswered)?);
+        }
+        journals.remove(&DECIDES);
+        Ok(journals)
+    }
+
+    async fn ended(&self, journal: u16, group: &EndedGroup) -> Result<bool, FleetError> {
+        let part = CommandPart::EndNetworks(group.clone());
+        let answer = self.said::<EndedAnswer>(journal, part).await;
+        let said = answer.and_then(|answer| answer.said.map_err(ask::SaidProblem::problem));
+        said.map_err(|problem| {
+            let why = "does not say whether the group's networks are gone";
+            FleetError {
+                kind: ErrorKind::Blocked,
+                failure: Box::new(silent(journal, why, &problem)),
+            }
+        })
+    }
+}
+
 #[async_trait]
 impl MemberJournals for Journals {
     async fn standing(&self, pool: Uuid) -> Result<AskStanding, FleetError> {
@@ -162,6 +219,18 @@ impl MemberJournals for Journals {
         let object = claims::object(claims::VSI, namespace, name);
         let journal = self.set.journal_of_name(&object).await;
         journal.map_err(unanswered)
+    }
+
+    async fn end_networks(&self, group: &EndedGroup) -> Result<bool, FleetError> {
+        let templates = group.templates.iter();
+        let hosts = templates.flat_map(|template| template.possible_hosts());
+        let hosts = hosts.filter(|host| !host.is_empty()).collect();
+        let journals = self.other_journals_of(hosts).await?;
+        let asking = journals
+            .into_iter()
+            .map(|journal| self.ended(journal, group));
+        let ended = futures::future::try_join_all(asking).await?;
+        Ok(ended.contains(&true))
     }
 
     async fn ask(&self, pool: Uuid, ask: MembersAsk) -> Result<(), FleetError> {

@@ -2,8 +2,10 @@
 //! one has.
 
 mod choices;
+mod networks;
 mod pools;
 mod quotas;
+mod snapshots;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,8 +26,9 @@ use vsiflow_engine::{
 };
 use vsiflow_workflows::{
     fleet::{
-        AskStanding, ChosenHost, EntityPresence, ErrorKind, Fleet, FleetError, QuotaObject,
-        ReportQuestions, TakenUsage, is_open, usage_of,
+        Adopting, AskStanding, ChosenHost, EntityPresence, ErrorKind, Fleet, FleetError,
+        NetworkEnd, NetworkQuestion, NetworkReport, QuotaObject, ReportQuestions, TakenUsage,
+        is_open, network_in_use, usage_of,
     },
     placement::Decision,
     pool,
@@ -39,10 +42,10 @@ use super::{
     rig::{DEADLINE, Stores, Switched, VirtualClock, finalizers, open},
 };
 use crate::{
-    FINALIZER, Namespaces, Operator, OperatorEnd, WatchedCluster,
+    ADOPT, FINALIZER, Namespaces, ORPHAN, Operator, OperatorEnd, WatchedCluster,
     fake::FakeServer,
     sample::uid,
-    share::{JournalShare, PoolPermits, ResourceDecision, StillAsked},
+    share::{HeardNetwork, JournalShare, NetworkName, PoolPermits, ResourceDecision, StillAsked},
 };
 
 const VSIS: &str = "onprem-hpcrs";
@@ -78,6 +81,8 @@ struct Set {
     permits: Mutex<BTreeMap<u16, PoolPermits>>,
     /// What was refused of what was asked for a pool, until somebody hears of it.
     asked: Mutex<BTreeMap<Uuid, Vec<Failure>>>,
+    /// What was heard of networks.
+    networks: Mutex<BTreeMap<NetworkName, HeardNetwork>>,
     /// Done once names are claimed, before it is asked whether something is still there.
     before_check: Mutex<Option<BeforeCheck>>,
 }
@@ -91,6 +96,41 @@ impl Set {
     /// The fleet of journal 0.
     fn decides(&self) -> Fleet {
         self.fleets.lock().unwrap()[0].clone()
+    }
+
+    /// What all journals have of networks, once those that nothing is on were asked to end.
+    async fn hear(
+        &self,
+        networks: BTreeMap<NetworkName, Option<NetworkEnd>>,
+    ) -> BTreeMap<NetworkName, HeardNetwork> {
+        let fleets = self.fleets.lock().unwrap().clone();
+        let mut heard = BTreeMap::new();
+        for ((namespace, name), end) in networks {
+            let mut all = NetworkReport::default();
+            let mut ask = NetworkQuestion {
+                namespace: namespace.clone(),
+                name: name.clone(),
+                end: None,
+            };
+            for fleet in &fleets {
+                all.add(fleet.networks().report(&ask, pools::by()).await.unwrap());
+            }
+            let mut now = HeardNetwork {
+                end,
+                ..HeardNetwork::default()
+            };
+            if end == Some(NetworkEnd::Delete) && !all.users.is_empty() {
+                now.refused = Some(network_in_use(&namespace, &name, &all.users));
+            } else if end.is_some() {
+                (ask.end, all) = (end, NetworkReport::default());
+                for fleet in &fleets {
+                    all.add(fleet.networks().report(&ask, pools::by()).await.unwrap());
+                }
+            }
+            now.states = all.states;
+            heard.insert((namespace, name), now);
+        }
+        heard
     }
 
     /// Whether quotas permit these beside all that was admitted.
@@ -208,14 +248,33 @@ impl JournalShare for Share {
         let vsis = vsis.map(|vsi| format!("vsi/{}/{}", vsi.namespace, vsi.name));
         let disks = resolved.data_disks.iter();
         let disks = disks.map(|disk| format!("disk/{}/{}", disk.namespace, disk.name));
-        let names: Vec<_> = vsis.chain(disks).collect();
+        let snapshots = resolved.snapshots.iter();
+        let snapshots = snapshots.map(|one| format!("snapshot/{}/{}", one.namespace, one.name));
+        let names: Vec<_> = vsis.chain(disks).chain(snapshots).collect();
         self.claim(&names)?;
         let applied = self.record(resolved, by, still).await;
         let mut claimed = self.set.names.lock().unwrap();
-        names
-            .into_iter()
-            .for_each(|name| _ = claimed.insert(name, (self.number, false)));
+        for name in names {
+            // What is not there is free for others.
+            match applied {
+                Ok(()) => _ = claimed.insert(name, (self.number, false)),
+                Err(_) => _ = claimed.remove(&name),
+            }
+        }
         applied
+    }
+
+    async fn adopt(
+        &self,
+        what: Adopting,
+        by: By,
+        still: &dyn StillAsked,
+    ) -> Result<(), FleetError> {
+        let vsis = self.fleet.vsis();
+        let (namespace, name) = vsis.adoption_name(&what, by.clone()).await?;
+        self.claim(&[format!("vsi/{namespace}/{name}")])?;
+        still.check().await?;
+        vsis.adopt(what, by).await.map(drop)
     }
 
     /// The last candidate, where there are several.
@@ -321,6 +380,23 @@ impl JournalShare for Share {
             taken.extend(report.report(&Resolved::default(), &questions).await?.taken);
         }
         self.fleet.quotas().list_beside(&taken).await
+    }
+
+    fn ask_about_networks(&self, networks: BTreeMap<NetworkName, Option<NetworkEnd>>) {
+        assert_eq!(self.number, 0);
+        let (set, watched) = (self.set.clone(), self.watched.clone());
+        tokio::spawn(async move {
+            let heard = set.hear(networks).await;
+            let before = std::mem::replace(&mut *set.networks.lock().unwrap(), heard.clone());
+            if before != heard {
+                watched.wake();
+            }
+        });
+    }
+
+    fn heard_network(&self, network: &NetworkName) -> Option<HeardNetwork> {
+        assert_eq!(self.number, 0);
+        self.set.networks.lock().unwrap().get(network).cloned()
     }
 }
 
@@ -594,25 +670,50 @@ async fn what_nobody_can_say_is_still_there_waits_to_be_recorded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_only_one_journal_by_itself_serves_says_so_and_is_let_go() {
+async fn what_is_to_be_nowhere_says_so_and_is_let_go() {
     let rig = SharedRig::new().await;
-    let spec = json!({"spec": {
-        "imageURL": "http://images.lab.test:8080/debian-12.qcow2",
-        "guest": {"type": "none"},
-        "targetSelector": {"matchLabels": {"config": "lpar1"}},
-        "interfaces": [{"network": "inner"}],
-    }});
-    rig.server.apply(SERVERS, "networked", uid(1), spec);
-    let network = json!({"spec": {"cidr": "10.1.0.0/24"}});
-    rig.server.apply(NETWORKS, "inner", uid(3), network);
-    rig.until_refused(SERVERS, "networked", "VSI0763").await;
-    rig.until_refused(NETWORKS, "inner", "VSI0763").await;
-    assert!(rig.known_in(1).is_empty());
-    for (resource, name) in [(SERVERS, "networked"), (NETWORKS, "inner")] {
-        rig.server.delete(resource, name);
-        let is_gone = || rig.server.get(resource, name).is_none();
-        rig.until(&format!("{name} is gone"), is_gone).await;
-    }
+    let disk = json!({
+        "metadata": {"finalizers": [FINALIZER]},
+        "spec": {"size": 1 << 20, "targetSelector": {"matchLabels": {"config": "lpar9"}}},
+    });
+    rig.server.apply(DISKS, "data", uid(3), disk);
+    rig.until_refused(DISKS, "data", "VSI0605").await;
+    rig.server.delete(DISKS, "data");
+    rig.until("it is gone", || rig.server.get(DISKS, "data").is_none())
+        .await;
+}
+
+/// Its journal was lost, and what it had made was let go before.
+#[tokio::test(start_paused = true)]
+async fn what_stands_on_a_host_is_adopted_by_the_journal_of_the_host() {
+    let mut rig = SharedRig::new().await;
+    rig.vsi("web", 1, 1);
+    rig.until_ready("web").await;
+    let orphan = json!({"metadata": {"annotations": {ORPHAN: "true"}}});
+    rig.server.apply(VSIS, "web", uid(1), orphan);
+    rig.settle().await;
+    rig.server.delete(VSIS, "web");
+    rig.until("it is let go", || rig.server.get(VSIS, "web").is_none())
+        .await;
+    let journal = rig.journals.pop().unwrap();
+    journal.serving.abort();
+    journal.fleet.close().await;
+    let anew = rig.begin(1, Stores::default()).await;
+    rig.journals.push(anew);
+
+    rig.vsi("web", 1, 1);
+    let adopt = json!({"metadata": {"annotations": {ADOPT: "true"}}});
+    rig.server.apply(VSIS, "web", uid(1), adopt);
+    rig.until_ready("web").await;
+    assert_eq!(rig.known_in(1), [1]);
+    let history = rig.journals[1].fleet.history();
+    let lines = history.lines("default", "web").await.unwrap();
+    let told = format!("{lines:?}");
+    assert!(
+        told.contains("adopt") && !told.contains("define_domain"),
+        "{told}"
+    );
+    assert_eq!(rig.set.names.lock().unwrap()["vsi/default/web"].0, 1);
 }
 
 #[tokio::test(start_paused = true)]

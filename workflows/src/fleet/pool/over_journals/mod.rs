@@ -28,7 +28,9 @@ pub(in crate::fleet) use heard::HeardPool;
 pub use shown::OtherJournal;
 
 use crate::{
-    fleet::{Fleet, FleetError, GuestQuestion, HeardGuests, PoolHandle, ShownMember, Verdict},
+    fleet::{
+        EndedGroup, Fleet, FleetError, GuestQuestion, HeardGuests, PoolHandle, ShownMember, Verdict,
+    },
     phase::Phase,
     pool::{MemberState, PoolRecord},
     spec::{PowerState, Resolved},
@@ -214,6 +216,13 @@ pub trait MemberJournals: Send + Sync {
         of: Option<u16>,
         question: GuestQuestion,
     ) -> Result<HeardGuests, FleetError>;
+
+    /// Has the journals of the templates' hosts, but the pools' own, delete networks that nothing else is on. Whether some
+    /// are on their way.
+    ///
+    /// # Errors
+    /// When a journal does not say so.
+    async fn end_networks(&self, group: &EndedGroup) -> Result<bool, FleetError>;
 
     /// Has something done, and does not wait for it.
     async fn ask(&self, pool: Uuid, ask: MembersAsk) -> Result<(), FleetError>;

@@ -35,6 +35,11 @@ fn met(line: &str) -> String {
         Meeting::Members(args) => format!("members of {}", args.names.join(" ")),
         Meeting::Documents(_) => "documents".to_owned(),
         Meeting::Removes(_) => "removes documents".to_owned(),
+        Meeting::OfHost(host, repeatable) => {
+            let (name, files) = (host.name.unwrap_or("the only host"), host.files.len());
+            format!("{} on {name}, {files} files", how(repeatable))
+        }
+        Meeting::OfHosts(labels) => format!("on hosts with {labels}"),
         Meeting::Creates(args) => format!("creates {}", args.names.join(" ")),
         Meeting::Server => "server".to_owned(),
         Meeting::Refused(_) => "refused".to_owned(),
@@ -100,9 +105,38 @@ fn each_command_meets_a_set_as_the_docs_say() {
             "once in journal 0",
         ),
         ("token revoke a", "again in journal 0"),
-        ("console web", "refused"),
-        ("host drain a --stop", "refused"),
+        ("console web", "looks"),
+        ("vnc web", "looks"),
+        ("host drain a --stop", "again on a, 0 files"),
+        ("host drain a --move", "refused"),
+        ("host cordon a", "again on a, 0 files"),
+        ("host uncordon a --start", "again on a, 0 files"),
+        ("host accept a", "once on a, 0 files"),
+        ("host check -f h.yaml", "again on the only host, 1 files"),
+        ("host inventory", "again on the only host, 0 files"),
+        ("adopt d --on a", "again on a, 0 files"),
+        ("image list", "looks"),
+        ("image prune --dry-run", "again in all journals"),
+        (
+            "image unlock a --force -f h.yaml",
+            "once on the only host, 1 files",
+        ),
+        (
+            "image upload http://i/a -l role=test",
+            "on hosts with role in (test)",
+        ),
+        ("image upload a.qcow2 -l role=test", "refused"),
+        ("delete network inner", "again default network/inner"),
+        ("delete type tiny", "again default type/tiny"),
         ("audit verify", "looks at each journal"),
+        (
+            "traces export --endpoint http://c:4318",
+            "looks at each journal",
+        ),
+        (
+            "traces export --endpoint http://c:4318 --from-offset 3",
+            "refused",
+        ),
         ("audit verify --head a", "refused"),
         ("audit export a", "refused"),
         ("replay --verify", "looks at each journal"),

@@ -12,8 +12,8 @@ use vsiflow_engine::{
 };
 use vsiflow_workflows::{
     fleet::{
-        AskStanding, ChosenHost, FleetError, GuestQuestion, GuestQuestions, HeardGuests,
-        HeardMembers, MemberJournals, MemberQuestions, MembersAsk, put_hosts,
+        AskStanding, ChosenHost, EndedGroup, FleetError, GuestQuestion, GuestQuestions,
+        HeardGuests, HeardMembers, MemberJournals, MemberQuestions, MembersAsk, put_hosts,
     },
     pool,
     spec::Resolved,
@@ -23,13 +23,13 @@ use super::{SERVERS, Set, SharedRig, VSIS};
 use crate::sample::uid;
 
 const POOLS: &str = "virtualserverpools";
-const GROUPS: &str = "virtualservergroups";
+pub(super) const GROUPS: &str = "virtualservergroups";
 
 fn journal_of(host: &str) -> u16 {
     u16::from(host.contains("lpar1"))
 }
 
-fn by() -> By {
+pub(super) fn by() -> By {
     By {
         actor: Actor::Engine,
         reason: Text::new("the members of a pool"),
@@ -115,6 +115,15 @@ impl MemberJournals for Set {
         Ok(heard)
     }
 
+    async fn end_networks(&self, group: &EndedGroup) -> Result<bool, FleetError> {
+        let others = self.fleets.lock().unwrap()[1..].to_vec();
+        let mut are_going = false;
+        for fleet in others {
+            are_going |= fleet.networks().end_of_group(group).await?;
+        }
+        Ok(are_going)
+    }
+
     async fn ask(&self, pool: Uuid, ask: MembersAsk) -> Result<(), FleetError> {
         assert!(ask.of_shared_cluster, "nobody would judge its hosts");
         let mut refused = Vec::new();
@@ -139,7 +148,7 @@ impl MemberJournals for Set {
 }
 
 impl SharedRig {
-    fn pool(&self, replicas: u32) {
+    pub(super) fn pool(&self, replicas: u32) {
         let spec = json!({"spec": {
             "replicas": replicas,
             "template": {"spec": {

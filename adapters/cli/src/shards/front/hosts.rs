@@ -1,0 +1,139 @@
+//! Commands on hosts, each of which the journal of its host does.
+
+use std::collections::BTreeSet;
+
+use vsiflow_api::CommandFile;
+use vsiflow_workflows::spec::LabelSelector;
+
+use super::{meeting::NamedHost, needed_key, objects::asked};
+use crate::{
+    args::{Cli, Common},
+    compose::{App, elsewhere},
+    exit::{Exit, ExitProblem},
+    output,
+    shards::{
+        SetPlace,
+        ask::{self, CommandPart},
+    },
+    work::{self, GivenDocuments},
+};
+
+/// Has the journal of a host do a command. A host that no journal has yet is assigned to one.
+pub(super) async fn of_host(
+    cli: &Cli,
+    host: NamedHost<'_>,
+    repeatable: bool,
+    place: &SetPlace,
+) -> Result<Exit, ExitProblem> {
+    let sealer = needed_key().await?;
+    let (given, journal) = if host.files.is_empty() && cli.common.host.is_none() {
+        let journal = known(&cli.common, place, None, host.name).await?;
+        (GivenDocuments::default(), journal)
+    } else {
+        let given = work::gather(host.files, false).await?;
+        let settings = work::one_host(&cli.common, host.files);
+        let settings = work::with_files(given.clone(), settings).await?;
+        let journal = place.set.assign(&settings.id()).await;
+        (given, journal.map_err(elsewhere::problem)?)
+    };
+    let files = given.files.into_iter().map(|file| CommandFile {
+        name: file.name,
+        content: file.bytes,
+    });
+    let asked = asked(cli, files.collect(), CommandPart::Own);
+    ask::ask(&place.set, &sealer, journal, &asked, repeatable).await
+}
+
+/// Has the journals do a command that have hosts with these labels.
+pub(super) async fn of_hosts(
+    cli: &Cli,
+    labels: &LabelSelector,
+    place: &SetPlace,
+) -> Result<Exit, ExitProblem> {
+    let sealer = needed_key().await?;
+    let apps = place.look_at_all(&cli.common).await?;
+    let found = labelled(&apps, labels).await;
+    App::end(apps, ()).await;
+    let found = found?;
+    if found.is_empty() {
+        let message = format!("no host is known with the labels {labels}");
+        let remedy = "`vsiflow get host` lists the labels";
+        return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
+    }
+    let asked = asked(cli, Vec::new(), CommandPart::Own);
+    let asking = found
+        .iter()
+        .map(|journal| ask::ask(&place.set, &sealer, *journal, &asked, true));
+    Ok(output::worst(futures::future::join_all(asking).await))
+}
+
+async fn labelled(apps: &[App], labels: &LabelSelector) -> Result<BTreeSet<u16>, ExitProblem> {
+    let mut found = BTreeSet::new();
+    for (journal, app) in (0..).zip(apps) {
+        let hosts = app.fleet.hosts().list().await?;
+        if hosts.iter().any(|host| labels.matches(&host.labels)) {
+            found.insert(journal);
+        }
+    }
+    Ok(found)
+}
+
+/// The journal of the one host that the set knows with that label, or by that name.
+pub(super) async fn known(
+    common: &Common,
+    place: &SetPlace,
+    target: Option<(&str, &str)>,
+    name: Option<&str>,
+) -> Result<u16, ExitProblem> {
+    let apps = place.look_at_all(common).await?;
+    let found = Box::pin(journal(&apps, target, name)).await;
+    App::end(apps, ()).await;
+    found
+}
+
+async fn journal(
+    apps: &[App],
+    target: Option<(&str, &str)>,
+    name: Option<&str>,
+) -> Result<u16, ExitProblem> {
+    let mut found = Vec::new();
+    for (journal, app) in (0..).zip(apps) {
+        let hosts = app.fleet.hosts();
+        let names: Vec<_> = match (target, name) {
+            (Some((key, value)), _) => {
+                let labelled = hosts.labelled(key, value).into_iter();
+                labelled.map(|host| host.id()).collect()
+            }
+            (None, Some(name)) => {
+                let known = hosts.settings(name).into_iter();
+                known.map(|host| host.id()).collect()
+            }
+            (None, None) => {
+                let known = hosts.list().await?.into_iter();
+                known.map(|host| host.name).collect()
+            }
+        };
+        found.extend(names.into_iter().map(|host| (host, journal)));
+    }
+    match found.as_slice() {
+        [(_, journal)] => Ok(*journal),
+        [] => Err(no_host(target, name)),
+        several => {
+            let names: Vec<_> = several.iter().map(|(host, _)| host.as_str()).collect();
+            let message = format!("it may be on several hosts: {}", names.join(", "));
+            let remedy = "name one of them with --on";
+            Err(ExitProblem::new(Exit::Usage, "VSI0607", message, remedy))
+        }
+    }
+}
+
+pub(super) fn no_host(target: Option<(&str, &str)>, name: Option<&str>) -> ExitProblem {
+    let meant = match (target, name) {
+        (Some((key, value)), _) => format!(" with the label {key}={value}"),
+        (None, Some(name)) => format!(" by the name {name}"),
+        (None, None) => String::new(),
+    };
+    let message = format!("no host is known{meant}");
+    let remedy = "`vsiflow get host` lists the hosts of the set; a new one is made known by a document that names it";
+    ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy)
+}

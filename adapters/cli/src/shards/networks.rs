@@ -1,0 +1,299 @@
+//! Networks in a set: a network is in each journal that has a host where it was made.
+//!
+//! What is asked about a network is answered in turn with what is recorded under claims: who then hears that a journal has nothing of a
+//! network knows that nothing is on its way there either, unless somebody asked for it afterwards.
+//!
+//! What this room never does: it has a network end anywhere while something is on it somewhere, but where the user lets go of it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::{sync::Notify, time::sleep};
+use vsiflow_engine::{
+    executor::By,
+    model::{Actor, Text},
+};
+use vsiflow_kube::share::{HeardNetwork, NetworkName};
+use vsiflow_workflows::fleet::{
+    EndedGroup, ErrorKind, Fleet, FleetError, NetworkEnd, NetworkQuestion, NetworkReport,
+    network_in_use,
+};
+
+use super::{
+    SetPlace, ask::SaidProblem, failure::failure_of, held::JournalHolder, looked::LookedJournals,
+    members::Journals,
+};
+use crate::{args::Common, exit::ExitProblem};
+
+/// How often all journals are asked how the networks of a cluster are.
+const EVERY: Duration = Duration::from_secs(5);
+/// How often while one is to end.
+const SOON: Duration = Duration::from_secs(1);
+
+/// How networks are in a journal, or why it does not say so.
+#[derive(Serialize, Deserialize)]
+pub(super) struct NetworksAnswer {
+    pub(super) said: Result<Vec<NetworkReport>, SaidProblem>,
+}
+
+/// Whether networks of a group are on their way, or why it is not known.
+#[derive(Serialize, Deserialize)]
+pub(super) struct EndedAnswer {
+    pub(super) said: Result<bool, SaidProblem>,
+}
+
+/// Says how networks are here, once those that are to end were asked to.
+pub(super) async fn report(
+    holder: &JournalHolder,
+    questions: &[NetworkQuestion],
+) -> NetworksAnswer {
+    let _turn = holder.shard.turn.lock().await;
+    let mut reports = Vec::new();
+    for question in questions {
+        let networks = holder.app.fleet.networks();
+        match Box::pin(networks.report(question, by())).await {
+            Ok(report) => reports.push(report),
+            Err(error) => {
+                let said = Err(SaidProblem::of(&error.into()));
+                return NetworksAnswer { said };
+            }
+        }
+    }
+    NetworksAnswer { said: Ok(reports) }
+}
+
+fn by() -> By {
+    By {
+        actor: Actor::Engine,
+        reason: Text::new("the network ends in all journals"),
+    }
+}
+
+/// Ends here what only members of a group were on.
+pub(super) async fn end_of_group(holder: &JournalHolder, group: &EndedGroup) -> EndedAnswer {
+    let _turn = holder.shard.turn.lock().await;
+    let networks = holder.app.fleet.networks();
+    let ended = Box::pin(networks.end_of_group(group)).await;
+    EndedAnswer {
+        said: ended.map_err(|error| SaidProblem::of(&error.into())),
+    }
+}
+
+/// The journals that have networks of these namespaces and names; with `gone`, those that had them, too.
+pub(super) async fn journals_of(
+    place: &SetPlace,
+    common: &Common,
+    names: &[NetworkName],
+    gone: bool,
+) -> Result<Vec<BTreeSet<u16>>, ExitProblem> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut looked = LookedJournals::none(place, common);
+    let found = Box::pin(journals_among(&mut looked, names, gone)).await;
+    looked.close().await;
+    found
+}
+
+async fn journals_among(
+    looked: &mut LookedJournals<'_>,
+    names: &[NetworkName],
+    gone: bool,
+) -> Result<Vec<BTreeSet<u16>>, ExitProblem> {
+    looked.open_all().await?;
+    let mut all = Vec::new();
+    for name in names {
+        let mut found = BTreeSet::new();
+        for (journal, app) in &looked.open {
+            if is_there(&app.fleet, name, gone).await? {
+                found.insert(*journal);
+            }
+        }
+        all.push(found);
+    }
+    Ok(all)
+}
+
+async fn is_there(
+    fleet: &Fleet,
+    (namespace, name): &NetworkName,
+    gone: bool,
+) -> Result<bool, ExitProblem> {
+    let networks = fleet.networks();
+    let found = if gone {
+        networks.find_ever(namespace, name).await.map(drop)
+    } else {
+        networks.find(namespace, name).await.map(drop)
+    };
+    match found {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Refuses to have networks end that something in any journal is on.
+///
+/// # Errors
+/// VSI0746.
+pub(super) async fn refuse_in_use(
+    place: &SetPlace,
+    common: &Common,
+    names: &[NetworkName],
+) -> Result<(), ExitProblem> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut looked = LookedJournals::none(place, common);
+    let found = async {
+        looked.open_all().await?;
+        for (namespace, name) in names {
+            let mut users = Vec::new();
+            for app in looked.open.values() {
+                users.extend(app.fleet.networks().users(namespace, name).await?);
+            }
+            if !users.is_empty() {
+                let failure = Box::new(network_in_use(namespace, name, &users));
+                let kind = ErrorKind::Blocked;
+                return Err(FleetError { kind, failure }.into());
+            }
+        }
+        Ok(())
+    };
+    let found = Box::pin(found).await;
+    looked.close().await;
+    found
+}
+
+/// The networks of a cluster, as journal 0 asks about them and hears of them.
+#[derive(Default)]
+pub(super) struct ClusterNetworks {
+    asked: Mutex<BTreeMap<NetworkName, Option<NetworkEnd>>>,
+    heard: Mutex<BTreeMap<NetworkName, HeardNetwork>>,
+    /// That something else is asked.
+    news: Notify,
+}
+
+impl ClusterNetworks {
+    /// From now on these are asked about.
+    pub(super) fn ask(&self, networks: BTreeMap<NetworkName, Option<NetworkEnd>>) {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if *asked != networks {
+            self.heard().retain(|name, _| networks.contains_key(name));
+            *asked = networks;
+            self.news.notify_one();
+        }
+    }
+
+    /// What was heard of one last.
+    pub(super) fn heard_of(&self, network: &NetworkName) -> Option<HeardNetwork> {
+        self.heard().get(network).cloned()
+    }
+
+    fn heard(&self) -> MutexGuard<'_, BTreeMap<NetworkName, HeardNetwork>> {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn asked(&self) -> BTreeMap<NetworkName, Option<NetworkEnd>> {
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.clone()
+    }
+
+    /// Asks all journals as long as it is polled, and calls `wake` when it hears something else than before.
+    pub(super) async fn keep_asking(&self, journals: &Journals, wake: impl Fn()) -> Infallible {
+        loop {
+            let asked = self.asked();
+            let mut pause = EVERY;
+            if !asked.is_empty() {
+                if Box::pin(self.hear(journals, &asked)).await {
+                    wake();
+                }
+                if asked.values().any(Option::is_some) {
+                    pause = SOON;
+                }
+            }
+            tokio::select! {
+                () = self.news.notified() => {}
+                () = sleep(pause), if !asked.is_empty() => {}
+            }
+        }
+    }
+
+    /// Asks once; whether something else was heard.
+    async fn hear(
+        &self,
+        journals: &Journals,
+        asked: &BTreeMap<NetworkName, Option<NetworkEnd>>,
+    ) -> bool {
+        let said = Box::pin(said(journals, asked)).await;
+        let mut heard = self.heard();
+        let now = match said {
+            Ok(now) => now,
+            Err(problem) => {
+                let silent = Some(failure_of(&problem));
+                let known = |name: &NetworkName| heard.get(name).cloned().unwrap_or_default();
+                let all = asked.keys().map(|name| {
+                    let silent = silent.clone();
+                    let before = known(name);
+                    (name.clone(), HeardNetwork { silent, ..before })
+                });
+                all.collect()
+            }
+        };
+        let is_news = *heard != now;
+        *heard = now;
+        is_news
+    }
+}
+
+/// What all journals say of these networks, once those that nothing is on were asked to end.
+async fn said(
+    journals: &Journals,
+    asked: &BTreeMap<NetworkName, Option<NetworkEnd>>,
+) -> Result<BTreeMap<NetworkName, HeardNetwork>, ExitProblem> {
+    let mut reports = journals
+        .networks(asked.keys().map(|name| question(name, None)))
+        .await?;
+    let ends = asked.iter().filter_map(|(name, end)| {
+        let is_used = reports.get(name).is_some_and(|one| !one.users.is_empty());
+        let end = end.filter(|end| *end == NetworkEnd::Orphan || !is_used)?;
+        Some(question(name, Some(end)))
+    });
+    let ends: Vec<_> = ends.collect();
+    if !ends.is_empty() {
+        reports.extend(journals.networks(ends).await?);
+    }
+    let heard = asked.iter().map(|(name, end)| {
+        let report = reports.remove(name).unwrap_or_default();
+        (name.clone(), heard_of(name, *end, report))
+    });
+    Ok(heard.collect())
+}
+
+fn question((namespace, name): &NetworkName, end: Option<NetworkEnd>) -> NetworkQuestion {
+    NetworkQuestion {
+        namespace: namespace.clone(),
+        name: name.clone(),
+        end,
+    }
+}
+
+fn heard_of(
+    (namespace, name): &NetworkName,
+    end: Option<NetworkEnd>,
+    report: NetworkReport,
+) -> HeardNetwork {
+    let is_held = end == Some(NetworkEnd::Delete) && !report.users.is_empty();
+    let in_use = is_held.then(|| network_in_use(namespace, name, &report.users));
+    HeardNetwork {
+        end,
+        states: report.states,
+        refused: in_use.or(report.refused),
+        silent: None,
+    }
+}

@@ -1,0 +1,148 @@
+//! Networks that resources describe: they are made with what is on them, and go from all hosts with their resource.
+//!
+//! Over the journals of a set journal 0 asks all of them how the network is, and has them end it
+//! ([`JournalShare::ask_about_networks`]). What only pools are on is changed by each journal on its own hosts.
+
+use std::collections::BTreeMap;
+
+use vsiflow_engine::model::Hash;
+use vsiflow_workflows::{
+    fleet::{EntityPresence, ErrorKind, NetworkEnd},
+    spec::Resolved,
+};
+
+use super::{Controller, apply::generation, by};
+use crate::{
+    kind::ResourceKind,
+    resource::Resource,
+    resource_cache::Snapshot,
+    share::{DECIDES, HeardNetwork, JournalShare, NetworkName},
+};
+
+impl Controller {
+    /// A network goes from all its hosts; one that was made nowhere is gone.
+    pub(super) async fn network_may_go(&mut self, resource: &Resource) -> bool {
+        if let Some(share) = self.share.clone() {
+            return self.network_may_go_over(&*share, resource);
+        }
+        let (namespace, name) = (&resource.key.namespace, &resource.key.name);
+        let (uid, orphan) = (resource.uid, resource.is_orphaned());
+        let found = match self.fleet.networks().find(namespace, name).await {
+            Ok(found) => found,
+            Err(error) if error.kind == ErrorKind::NotFound => return true,
+            Err(error) => {
+                self.unfinished = true;
+                self.refused.insert(uid, *error.failure);
+                return false;
+            }
+        };
+        if self.asked.get(&uid) != Some(&orphan) {
+            let by = by(&resource.manager, "the resource was deleted");
+            let asked = self
+                .fleet
+                .networks()
+                .delete(namespace, name, orphan, by)
+                .await;
+            match asked {
+                Ok(_) => {
+                    self.asked.insert(uid, orphan);
+                    self.refused.remove(&uid);
+                }
+                Err(error) => {
+                    self.unfinished = true;
+                    self.refused.insert(uid, *error.failure);
+                }
+            }
+        }
+        // It may have been decided at once.
+        let gone = |entity| self.fleet.knowledge(entity) == EntityPresence::Gone;
+        found.iter().all(gone)
+    }
+
+    /// The same over all journals, by what they said last.
+    fn network_may_go_over(&mut self, share: &dyn JournalShare, resource: &Resource) -> bool {
+        let Some(heard) = share.heard_network(&name_of(resource)) else {
+            return false;
+        };
+        let is_asked = heard.end == Some(end_of(resource));
+        if let Some(failure) = heard.silent.or(heard.refused) {
+            self.refused.insert(resource.uid, failure);
+            return false;
+        }
+        self.refused.remove(&resource.uid);
+        is_asked && heard.states.is_empty()
+    }
+
+    /// Has all journals asked about the networks of the cluster, and tells of those that something else was heard of.
+    pub(super) fn ask_about_networks(&mut self, own: &Snapshot) {
+        let Some(share) = self.share.clone().filter(|one| one.number() == DECIDES) else {
+            return;
+        };
+        let networks = own.resources.iter();
+        let networks = networks.filter(|one| one.key.kind == ResourceKind::Network);
+        let mut asked = BTreeMap::new();
+        let mut heard = BTreeMap::new();
+        for network in networks {
+            let name = name_of(network);
+            let ends = network.is_deleting() && network.has_finalizer();
+            asked.insert(name.clone(), ends.then(|| end_of(network)));
+            let now = share.heard_network(&name);
+            if self.heard_networks.get(&name) != now.as_ref() {
+                self.desk.dirty(network.key.clone());
+            }
+            heard.extend(now.map(|now| (name, now)));
+        }
+        self.heard_networks = heard;
+        share.ask_about_networks(asked);
+    }
+
+    /// Has this journal change the networks that are on its hosts, where the cluster is shared: what is on them may be a pool's,
+    /// which another journal has.
+    pub(super) async fn give_networks(&mut self, world: &Snapshot, networks: &Resolved) {
+        if self.share.is_none() {
+            return;
+        }
+        for network in &networks.networks {
+            let its = |one: &&std::sync::Arc<Resource>| {
+                one.key.kind == ResourceKind::Network
+                    && (&one.key.namespace, &one.key.name) == (&network.namespace, &network.name)
+            };
+            let Some(resource) = world.resources.iter().find(its) else {
+                continue;
+            };
+            if resource.is_deleting() {
+                continue;
+            }
+            let states = self.fleet.networks();
+            let states = states.states(&network.namespace, &network.name).await;
+            let hosts: Vec<_> = states.into_iter().flatten().map(|one| one.host).collect();
+            let print = Hash::of(&serde_json::to_vec(&(network, &hosts)).unwrap_or_default());
+            if hosts.is_empty() || self.given.get(&resource.uid) == Some(&print) {
+                continue;
+            }
+            let resolved = Resolved {
+                networks: vec![network.clone()],
+                ..networks.alone()
+            };
+            let by = by(&resource.manager, &generation(resource.generation));
+            let applied = self.fleet.apply(resolved, by).await;
+            self.took(resource.uid, print, applied.err());
+        }
+    }
+}
+
+fn name_of(resource: &Resource) -> NetworkName {
+    let key = &resource.key;
+    (key.namespace.clone(), key.name.clone())
+}
+
+fn end_of(resource: &Resource) -> NetworkEnd {
+    if resource.is_orphaned() {
+        NetworkEnd::Orphan
+    } else {
+        NetworkEnd::Delete
+    }
+}
+
+/// What was heard of networks, by their names.
+pub(super) type HeardNetworks = BTreeMap<NetworkName, HeardNetwork>;
