@@ -125,9 +125,9 @@ fn the_resources_of_one_process_are_those_of_all_and_commands_reach_each() {
     }
     let nobody = "/v1/namespaces/default/virtualservers/nobody";
     http::get(&socket, nobody).is(404).is_problem("VSI0703");
-    // What works on one journal says by what it is done.
-    let start = "POST /v1/namespaces/default/virtualservers/vm-a/stop HTTP/1.1\r\n";
-    http::ask(&socket, start, b"").is(409).is_problem("VSI0764");
+    // What works on all journals says by what it is done.
+    let pause = "POST /v1/pause HTTP/1.1\r\n";
+    http::ask(&socket, pause, b"").is(409).is_problem("VSI0764");
     http::get(&socket, "/v1/events")
         .is(409)
         .is_problem("VSI0764");
@@ -177,6 +177,62 @@ fn the_resources_of_one_process_are_those_of_all_and_commands_reach_each() {
     let history = site.run(&["history", "vm-d", "-o", "json"]).exits(0);
     assert!(history.stdout.contains("unix:"), "{}", history.stdout);
     ask(&["backup", "b.tar"]).exits(2);
+}
+
+#[test]
+fn a_change_by_the_api_is_made_by_the_process_that_has_the_journal() {
+    let (site, _first, _second, socket) = halves();
+    let post = |path: &str, body: &str| {
+        let head = format!("POST {path} HTTP/1.1\r\ncontent-type: application/json\r\n");
+        http::ask(&socket, &head, body.as_bytes())
+    };
+    let of = |name: &str| format!("/v1/namespaces/default/virtualservers/{name}");
+    // One that this process has, and one of another.
+    for name in ["vm-a", "vm-d"] {
+        let stop = post(
+            &format!("{}/stop", of(name)),
+            r#"{"reason": "maintenance", "waitSeconds": 30}"#,
+        );
+        assert_eq!(stop.is(200).json()["outcome"], "Reached");
+        let stopped = http::get(&socket, &of(name)).is(200).json();
+        assert_eq!(stopped["spec"]["powerState"], "Stopped", "{stopped}");
+        let history = site.run(&["history", name]).exits(0);
+        history.says("maintenance").says("unix:");
+    }
+    assert_eq!(
+        site.vsis()
+            .iter()
+            .filter(|(_, phase, _)| phase == "Stopped")
+            .count(),
+        2
+    );
+    // Errors are those of the process that has it.
+    let approve = post(&format!("{}/approve", of("vm-d")), "{}");
+    approve.is(409).is_problem("VSI0704");
+    post(&format!("{}/stop", of("nobody")), "{}")
+        .is(404)
+        .is_problem("VSI0703");
+    post(&format!("{}/stop", of("vm-d")), r#"{"nothing": 1}"#)
+        .is(422)
+        .is_problem("VSI0022");
+
+    let cordon = post("/v1/hosts/sim:d/cordon", r#"{"reason": "firmware"}"#);
+    assert_eq!(cordon.is(200).json()["done"], "Recorded");
+    site.run(&["describe", "host/sim:d"])
+        .exits(0)
+        .says("firmware");
+    post("/v1/hosts/sim:d/drain", r#"{"move": true}"#)
+        .is(409)
+        .is_problem("VSI0764");
+    post("/v1/hosts/sim:nothing/cordon", "{}")
+        .is(404)
+        .is_problem("VSI0703");
+    let delete = format!("DELETE {}?waitSeconds=30 HTTP/1.1\r\n", of("vm-d"));
+    let deleted = http::ask(&socket, &delete, b"").is(200).json();
+    assert_eq!(deleted["outcome"], "Reached", "{deleted}");
+    // A name is claimed first, which the command line does.
+    let take = post(&format!("{}/snapshots", of("vm-a")), "{}");
+    take.is(409).is_problem("VSI0764");
 }
 
 #[test]

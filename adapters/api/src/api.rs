@@ -1,7 +1,8 @@
 //! What all answers share: the fleet, the port for commands, and bounded places for what takes long.
 //!
 //! What is looked at is that of one journal, or of all journals of a set ([`JournalSet`]). What changes something, or
-//! follows a journal, is done with the one journal; in a set, by the command that does it ([`Commands`]).
+//! follows a journal, is done with the one journal; in a set, by the process that has it ([`crate::forwarded`]), or by the
+//! command that does it ([`Commands`]).
 //!
 //! This room knows no route and no page. Whoever answers takes a place here first, and finds the problem
 //! that says so where there is none.
@@ -23,7 +24,7 @@ use self::{
     consoles::ConsoleRegistry, moments::Moments, page_consoles::PageConsoles, turns::Turns,
     watchers::Watchers,
 };
-use crate::{Commands, Problem};
+use crate::{Commands, ForwardedAnswer, ForwardedRequest, Problem};
 
 /// What answers. Clones share it; commands under way end when the last one goes.
 #[derive(Clone)]
@@ -39,6 +40,16 @@ pub trait JournalSet: Send + Sync + 'static {
     /// # Errors
     /// When a journal cannot be read.
     async fn fleets(&self) -> Result<Arc<Fleets>, Problem>;
+
+    /// Has the process answer a request that has that journal. Nothing of it is done twice.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    async fn answer(
+        &self,
+        journal: u16,
+        request: ForwardedRequest,
+    ) -> Result<ForwardedAnswer, Problem>;
 
     /// Records something of a console in a journal, by its number.
     ///

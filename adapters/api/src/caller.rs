@@ -1,6 +1,7 @@
 //! Who asks, and what they may do.
 
 use axum::{extract::Request, middleware::Next, response::Response};
+use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
     executor::By,
     model::{Actor, Text},
@@ -9,7 +10,7 @@ use vsiflow_engine::{
 use crate::Problem;
 
 /// What somebody may ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Rights {
     /// What shows something and does nothing else.
     Look,

@@ -29,6 +29,7 @@ pub mod client;
 mod commands;
 mod console_session;
 mod described;
+mod forwarded;
 mod listen;
 mod openapi;
 mod page;
@@ -51,6 +52,7 @@ pub use commands::{
     About, CallerCommand, CommandEnd, CommandFile, CommandLine, CommandOutput, CommandRequest,
     Commands,
 };
+pub use forwarded::{ForwardedAnswer, ForwardedRequest};
 pub use listen::{API, Limits, METRICS, Peer, REMOTE, Security, serve};
 pub use openapi::document;
 pub use place::Place;

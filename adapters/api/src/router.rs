@@ -1,7 +1,7 @@
 //! The services: who asks, which routes there are, and the form of errors.
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::Request,
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
@@ -61,10 +61,13 @@ impl Api {
         })
     }
 
-    fn routes(&self) -> Router {
+    /// What answers, once it is known who asks.
+    pub(crate) fn routes(&self) -> Router {
         let pages = page::routes().route_layer(middleware::from_fn(bounded));
         let routes = openapi::routes().merge(pages).with_state(self.clone());
-        routes.layer(middleware::from_fn(told_as_problem))
+        routes
+            .layer(middleware::from_fn(told_as_problem))
+            .layer(Extension(self.clone()))
     }
 
     /// The service for a unix socket whose callers have those rights.

@@ -28,6 +28,8 @@
 //!
 //! What is listed and shown takes `?at=[JOURNAL:]OFFSET|TIME` and is then as the journal knew it at that moment.
 //!
+//! In a set of journals what changes one object is answered by the process that has its journal ([`crate::forwarded`]).
+//!
 //! Objects are those that `-o json` prints. What is asked is recorded when the answer comes; with
 //! `waitSeconds` its outcome is in it, where it was decided so soon.
 
@@ -48,7 +50,7 @@ use aide::axum::ApiRouter;
 use axum::middleware;
 
 pub(crate) use self::resource::ObjectPath;
-use crate::{api::Api, caller};
+use crate::{api::Api, caller, forwarded::by_its_journal};
 
 /// What shows something, and is had at once.
 pub(crate) fn looks() -> ApiRouter<Api> {
@@ -66,13 +68,16 @@ pub(crate) fn changes() -> ApiRouter<Api> {
         .merge(groups::operates())
         .merge(hosts::changes())
         .merge(objects::asks_hosts())
+        .route_layer(middleware::from_fn(by_its_journal))
         .route_layer(middleware::from_fn(caller::may_operate));
     // Fewer members are deleted members.
     let changes = actions::changes()
         .merge(pools::changes())
         .merge(groups::changes())
         .merge(snapshots::changes());
-    let changes = changes.route_layer(middleware::from_fn(caller::may_change));
+    let changes = changes
+        .route_layer(middleware::from_fn(by_its_journal))
+        .route_layer(middleware::from_fn(caller::may_change));
     operates.merge(changes)
 }
 

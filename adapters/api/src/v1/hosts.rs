@@ -12,7 +12,7 @@ use http::StatusCode;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::model::EntityId;
-use vsiflow_workflows::fleet::{DrainedVsi, HostObject, ShutdownPolicy};
+use vsiflow_workflows::fleet::{DrainedVsi, HostObject, ShutdownPolicy, of_one_journal};
 
 use super::{
     actions::{ActionEffect, ActionRequest, ActionResult},
@@ -189,6 +189,11 @@ async fn drain(
         force: request.force,
     };
     let by = || caller.by(&request.reason);
+    if request.moves && api.fleet()?.pools().are_over_journals() {
+        let why = "members of pools are moved by journal 0";
+        let remedy = "cordon the host, and delete the members; or drain it with stop alone";
+        return Err(of_one_journal(why, remedy).into());
+    }
     if request.dry_run {
         let vsis = if request.moves {
             Box::pin(api.fleet()?.hosts().plan_drain(&at.host)).await?

@@ -80,7 +80,7 @@ async fn bring(
     left_out: Vec<LeftOut>,
 ) -> Result<(Exit, Vec<Applied>), ExitProblem> {
     let begun = Instant::now();
-    let unused = unused_networks(&resolved);
+    let unused = unused_networks(app, &resolved);
     let by = actor::by(&common.reason);
     let applied = Box::pin(own::apply(app, common, resolved, by)).await?;
     applied.iter().for_each(|one| say(one, ""));
@@ -99,8 +99,12 @@ async fn bring(
     Ok((exit, applied))
 }
 
-/// Namespaces and names of networks that nothing in the documents is on.
-fn unused_networks(resolved: &Resolved) -> Vec<(String, String)> {
+/// Namespaces and names of networks that nothing in the documents is on. A journal of a set has a part of the documents, and tells
+/// of none.
+fn unused_networks(app: &App, resolved: &Resolved) -> Vec<(String, String)> {
+    if app.shard().is_some() {
+        return Vec::new();
+    }
     let unused = resolved.unused_networks();
     unused
         .map(|network| (network.namespace.clone(), network.name.clone()))
@@ -113,12 +117,16 @@ fn tell_unused(unused: &[(String, String)], applied: &[Applied]) {
         let mut networks = applied.iter().filter(|one| one.kind == kind::NETWORK);
         networks.any(|one| one.namespace == *namespace && one.name == *name)
     };
-    for (namespace, name) in unused.iter().filter(|one| !is_there(one)) {
-        let label = work::label(namespace, name);
-        output::note(&format!(
-            "network/{label} is not made: nothing refers to it; it is made on the host of a VSI that does"
-        ));
-    }
+    let all = unused.iter().filter(|one| !is_there(one));
+    all.for_each(|(namespace, name)| tell_not_made(namespace, name));
+}
+
+/// Says of a network that it is not made yet.
+pub(crate) fn tell_not_made(namespace: &str, name: &str) {
+    let label = work::label(namespace, name);
+    output::note(&format!(
+        "network/{label} is not made: nothing refers to it; it is made on the host of a VSI that does"
+    ));
 }
 
 fn tell_waiting(one: &Applied) {
@@ -156,7 +164,7 @@ pub(super) async fn dry_run(
         Some(format) => output::print(&applied_json(&applied, left_out), format)?,
         None => {
             applied.iter().for_each(|one| say(one, " (dry run)"));
-            tell_unused(&unused_networks(resolved), &applied);
+            tell_unused(&unused_networks(app, resolved), &applied);
             prune::tell(left_out);
         }
     }

@@ -1,7 +1,7 @@
 //! The commands, a file each, and the ways to have one done: here, or by whoever holds the state directory.
 
 mod adopt;
-mod apply;
+pub(crate) mod apply;
 mod approve;
 mod audit;
 mod backup;

@@ -14,6 +14,7 @@ use vsiflow_engine::secret::Secret;
 use vsiflow_postgres::shards::requests::{Asked, Lane};
 
 use super::{
+    api,
     ask::{CommandAnswer, CommandAsked, CommandPart, unreadable},
     choose, consoles, decided, front,
     held::JournalHolder,
@@ -123,6 +124,9 @@ async fn answer_to(holder: &Arc<JournalHolder>, asked: Asked) -> Secret {
         CommandPart::ResourceDecided(resource) => text(&decided::take_over(holder, resource).await),
         CommandPart::ReportNetworks(questions) => text(&networks::report(holder, questions).await),
         CommandPart::EndNetworks(group) => text(&networks::end_of_group(holder, group).await),
+        CommandPart::Answer(request) => {
+            text(&Box::pin(api::answer(holder, request.clone(), asked.begun)).await)
+        }
         CommandPart::NoteConsole(note) => {
             text(&consoles::record(holder, note, read.actor.clone(), asked.begun).await)
         }
@@ -193,7 +197,8 @@ async fn command(holder: &Arc<JournalHolder>, asked: Asked) -> CommandAnswer {
                 | CommandPart::ResourceDecided(_)
                 | CommandPart::ReportNetworks(_)
                 | CommandPart::EndNetworks(_)
-                | CommandPart::NoteConsole(_) => Ok(refused(unreadable())),
+                | CommandPart::NoteConsole(_)
+                | CommandPart::Answer(_) => Ok(refused(unreadable())),
             }
         };
         let work = work::with_files(given, Box::pin(work));

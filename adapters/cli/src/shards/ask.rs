@@ -5,7 +5,7 @@ use std::time::Duration;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep};
-use vsiflow_api::CommandRequest;
+use vsiflow_api::{CommandRequest, ForwardedRequest};
 use vsiflow_engine::{model::Actor, secret::Secret};
 use vsiflow_postgres::{
     Held,
@@ -88,6 +88,8 @@ pub(super) enum CommandPart {
     EndNetworks(EndedGroup),
     /// To record that a console is opened or closed.
     NoteConsole(ConsoleNote),
+    /// To answer a request to the API.
+    Answer(ForwardedRequest),
 }
 
 impl CommandPart {
@@ -98,7 +100,8 @@ impl CommandPart {
             | Self::HandedOver(_)
             | Self::MembersHandedOver(_)
             | Self::ResourceDecided(_)
-            | Self::NoteConsole(_) => Lane::Command,
+            | Self::NoteConsole(_)
+            | Self::Answer(_) => Lane::Command,
             Self::Decide | Self::DecideMembers(_) | Self::DecideResource(..) => Lane::Decision,
             Self::Report(_)
             | Self::ReportMembers(_)

@@ -20,6 +20,7 @@
 //! - [`retry`]: what is stuck of pools and groups, in whichever journals it is.
 //! - [`cluster`]: the custom resources of a Kubernetes cluster, of which each journal serves its own; [`decided`]: those that
 //!   journal 0 decides about.
+//! - [`api`]: requests to the API that change something, each for one journal.
 //! - [`view`]: all journals, for the page and the API of a process.
 //! - [`HostFence`]: the one way of a journal to hosts. It lets through those that are its own.
 //!
@@ -37,6 +38,7 @@
 
 pub(crate) mod adopting;
 mod answering;
+mod api;
 mod ask;
 mod choose;
 mod claims;

@@ -256,13 +256,14 @@ async fn said(
     journals: &Journals,
     asked: &BTreeMap<NetworkName, Option<NetworkEnd>>,
 ) -> Result<BTreeMap<NetworkName, HeardNetwork>, ExitProblem> {
-    let mut reports = journals
-        .networks(asked.keys().map(|name| question(name, None)))
-        .await?;
+    let first = asked
+        .iter()
+        .map(|(name, end)| question(name, end.is_some(), None));
+    let mut reports = journals.networks(first).await?;
     let ends = asked.iter().filter_map(|(name, end)| {
         let is_used = reports.get(name).is_some_and(|one| !one.users.is_empty());
         let end = end.filter(|end| *end == NetworkEnd::Orphan || !is_used)?;
-        Some(question(name, Some(end)))
+        Some(question(name, true, Some(end)))
     });
     let ends: Vec<_> = ends.collect();
     if !ends.is_empty() {
@@ -275,10 +276,15 @@ async fn said(
     Ok(heard.collect())
 }
 
-fn question((namespace, name): &NetworkName, end: Option<NetworkEnd>) -> NetworkQuestion {
+fn question(
+    (namespace, name): &NetworkName,
+    users: bool,
+    end: Option<NetworkEnd>,
+) -> NetworkQuestion {
     NetworkQuestion {
         namespace: namespace.clone(),
         name: name.clone(),
+        users,
         end,
     }
 }

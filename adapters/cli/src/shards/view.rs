@@ -2,7 +2,7 @@
 //! they were a moment ago.
 //!
 //! A journal of another process is read anew once it goes further, at most every two seconds, and no more than a tenth of the
-//! time. One process at a time reads for all who ask. What nobody asked for in a minute is forgotten. What somebody still
+//! time; sooner by who changed something through the API. One process at a time reads for all who ask. What nobody asked for in a minute is forgotten. What somebody still
 //! looks at stays open until they are done.
 
 use std::{
@@ -13,12 +13,12 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::{sync::Mutex as AsyncMutex, time::Instant};
-use vsiflow_api::{JournalSet, Problem};
+use vsiflow_api::{ForwardedAnswer, ForwardedRequest, JournalSet, Problem};
 use vsiflow_engine::executor::By;
 use vsiflow_postgres::{seal::Sealer, shards::processes::JournalExtent};
 use vsiflow_workflows::fleet::{ConsoleNote, Fleet, FleetError, Fleets};
 
-use super::{SetPlace, consoles, failure::failed};
+use super::{SetPlace, api, consoles, failure::failed};
 use crate::{
     args::Common,
     compose::{App, elsewhere},
@@ -97,6 +97,8 @@ struct Seen {
     read: Instant,
     took: Duration,
     asked: Instant,
+    /// Whether something was changed through this process since: who did sees it next.
+    is_stale: bool,
 }
 
 /// All journals of a set, looked at through this process.
@@ -139,7 +141,8 @@ impl SetView {
         let own = self.numbers_of_own();
         if let Some(seen) = &mut *seen {
             seen.asked = now;
-            if seen.own == own && now.duration_since(seen.checked) < SOON {
+            let is_new = !seen.is_stale && now.duration_since(seen.checked) < SOON;
+            if seen.own == own && is_new {
                 return Ok(seen.fleets.clone());
             }
         }
@@ -147,8 +150,9 @@ impl SetView {
         let extents = extents.map_err(elsewhere::problem)?;
         if let Some(seen) = &mut *seen {
             let rests = seen.read.elapsed() < AGAIN.max(seen.took.saturating_mul(REST));
+            let rests = rests && !seen.is_stale;
             if seen.own == own && (rests || seen.is_as_new_as(&extents)) {
-                seen.checked = now;
+                (seen.checked, seen.is_stale) = (now, false);
                 return Ok(seen.fleets.clone());
             }
         }
@@ -201,6 +205,7 @@ impl SetView {
             read: now,
             took: now.duration_since(begun),
             asked: now,
+            is_stale: false,
         })
     }
 
@@ -228,6 +233,18 @@ impl JournalSet for SetView {
     async fn fleets(&self) -> Result<Arc<Fleets>, Problem> {
         let looked = Box::pin(self.look()).await;
         looked.map_err(|problem| daemon::told(&problem))
+    }
+
+    async fn answer(
+        &self,
+        journal: u16,
+        request: ForwardedRequest,
+    ) -> Result<ForwardedAnswer, Problem> {
+        let answered = api::ask(&self.place.set, &self.sealer, journal, request).await;
+        if let Some(seen) = &mut *self.seen.lock().await {
+            seen.is_stale = true;
+        }
+        answered.map_err(|problem| daemon::told(&problem))
     }
 
     async fn note_console(

@@ -3,7 +3,7 @@
 //! Over the journals of a set journal 0 asks all of them how the network is, and has them end it
 //! ([`JournalShare::ask_about_networks`]). What only pools are on is changed by each journal on its own hosts.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use vsiflow_engine::model::Hash;
 use vsiflow_workflows::{
@@ -102,22 +102,27 @@ impl Controller {
         if self.share.is_none() {
             return;
         }
+        if networks.networks.is_empty() {
+            return;
+        }
+        let Ok(places) = self.fleet.networks().places().await else {
+            self.unfinished = true;
+            return;
+        };
         for network in &networks.networks {
-            let its = |one: &&std::sync::Arc<Resource>| {
+            let its = |one: &&Arc<Resource>| {
                 one.key.kind == ResourceKind::Network
                     && (&one.key.namespace, &one.key.name) == (&network.namespace, &network.name)
             };
             let Some(resource) = world.resources.iter().find(its) else {
                 continue;
             };
-            if resource.is_deleting() {
+            let name = name_of(resource);
+            let Some(hosts) = places.get(&name).filter(|_| !resource.is_deleting()) else {
                 continue;
-            }
-            let states = self.fleet.networks();
-            let states = states.states(&network.namespace, &network.name).await;
-            let hosts: Vec<_> = states.into_iter().flatten().map(|one| one.host).collect();
-            let print = Hash::of(&serde_json::to_vec(&(network, &hosts)).unwrap_or_default());
-            if hosts.is_empty() || self.given.get(&resource.uid) == Some(&print) {
+            };
+            let print = Hash::of(&serde_json::to_vec(&(network, hosts)).unwrap_or_default());
+            if self.given.get(&resource.uid) == Some(&print) {
                 continue;
             }
             let resolved = Resolved {

@@ -129,17 +129,24 @@ impl Controller {
 
     /// The networks that are made for what is about to be recorded.
     async fn new_networks(&self, resolved: &Resolved) -> Result<BTreeSet<NetworkName>, FleetError> {
-        let mut new = BTreeSet::new();
-        for vsi in resolved.vsis.iter().map(|vsi| &vsi.desired) {
-            for network in vsi.made_networks.values() {
-                let (namespace, name) = (&network.namespace, &network.name);
-                let there = self.fleet.networks().states(namespace, name).await?;
-                if there.iter().all(|state| state.host != vsi.host) {
-                    new.insert((namespace.clone(), name.clone()));
-                }
-            }
+        let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
+        let made = vsis.flat_map(|vsi| {
+            let networks = vsi.made_networks.values();
+            networks.map(|network| (&vsi.host, (network.namespace.clone(), network.name.clone())))
+        });
+        let made: Vec<_> = made.collect();
+        if made.is_empty() {
+            return Ok(BTreeSet::new());
         }
-        Ok(new)
+        let places = self.fleet.networks().places().await?;
+        let is_there = |host: &String, network: &NetworkName| {
+            places
+                .get(network)
+                .is_some_and(|hosts| hosts.contains(host))
+        };
+        let new = made.into_iter();
+        let new = new.filter(|(host, network)| !is_there(host, network));
+        Ok(new.map(|(_, network)| network).collect())
     }
 
     /// The journals of snapshots that this journal does not know: those that have their VSIs. Of a VSI that no journal

@@ -4,6 +4,8 @@
 //! - Nothing is deleted that something in the journal is on.
 //! - A report says what is there at one moment: who asks whether the network is gone for good has nothing recorded meanwhile.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{
     executor::By,
@@ -33,6 +35,8 @@ pub struct NetworkQuestion {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// Whether what is on it is asked for, too.
+    pub users: bool,
     /// Whether it is to end, and how.
     pub end: Option<NetworkEnd>,
 }
@@ -42,7 +46,7 @@ pub struct NetworkQuestion {
 pub struct NetworkReport {
     /// Where it is on each host of the journal.
     pub states: Vec<NetworkState>,
-    /// What people call the VSIs and pools that are on it.
+    /// What people call the VSIs and pools that are on it, where that was asked for.
     pub users: Vec<String>,
     /// Why it does not end.
     pub refused: Option<Failure>,
@@ -97,6 +101,22 @@ impl NetworkHandle<'_> {
         Ok(users)
     }
 
+    /// The hosts of all networks, by the networks' namespaces and names.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn places(self) -> Result<BTreeMap<(String, String), BTreeSet<String>>, FleetError> {
+        let mut places = BTreeMap::<_, BTreeSet<String>>::new();
+        for known in self.fleet.known_networks().await? {
+            if !known.is_deleted() {
+                let network = known.wanted.network;
+                let hosts = places.entry((network.namespace, network.name));
+                hosts.or_default().insert(known.wanted.host);
+            }
+        }
+        Ok(places)
+    }
+
     /// How a network is here; with an end, it is asked for before.
     ///
     /// # Errors
@@ -111,9 +131,14 @@ impl NetworkHandle<'_> {
             Some(end) => self.ended(namespace, name, end, by).await?,
             None => None,
         };
+        let users = if question.users {
+            self.users(namespace, name).await?
+        } else {
+            Vec::new()
+        };
         Ok(NetworkReport {
             states: self.states(namespace, name).await?,
-            users: self.users(namespace, name).await?,
+            users,
             refused,
         })
     }

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use vsiflow_api::CommandFile;
+use vsiflow_kube::share::NetworkName;
 use vsiflow_workflows::{fleet::is_open, spec::Resolved};
 
 use super::{GROUP, POOL, QUOTA, TYPE, needed_key, objects::asked};
 use crate::{
     args::{Cli, Common, Sources},
+    command::apply,
     compose::elsewhere,
     exit::{Exit, ExitProblem},
     output::{self, sink},
@@ -45,8 +47,9 @@ pub(super) async fn documents(
     }
     let of_snapshots = snapshots::homes(&place.set, &resolved).await?;
     journals.extend(of_snapshots.into_iter().flatten());
-    let of_networks = own::networks(&resolved);
-    let of_networks = networks::journals_of(place, &cli.common, &of_networks, false).await?;
+    let described = own::networks(&resolved);
+    let of_networks = networks::journals_of(place, &cli.common, &described, false).await?;
+    tell_unused(&resolved, &described, &of_networks);
     journals.extend(of_networks.into_iter().flatten());
     if journals.is_empty() && !is_decided {
         output::note("nothing is recorded: the documents describe no VSI and no data disk");
@@ -68,6 +71,18 @@ pub(super) async fn documents(
         .iter()
         .map(|journal| ask::ask(&place.set, &sealer, *journal, &asked, true));
     Ok(output::worst(futures::future::join_all(asking).await))
+}
+
+/// Says of networks that they are not made yet: nothing in the documents is on them, and no journal has them.
+fn tell_unused(resolved: &Resolved, described: &[NetworkName], journals: &[BTreeSet<u16>]) {
+    for network in resolved.unused_networks() {
+        let (namespace, name) = (&network.namespace, &network.name);
+        let its = |(at, _): &(&NetworkName, _)| (&at.0, &at.1) == (namespace, name);
+        let mut all = described.iter().zip(journals);
+        if all.find(its).is_none_or(|(_, found)| found.is_empty()) {
+            apply::tell_not_made(namespace, name);
+        }
+    }
 }
 
 /// What documents describe. Their warnings are said where they are applied.

@@ -110,6 +110,7 @@ impl Set {
             let mut ask = NetworkQuestion {
                 namespace: namespace.clone(),
                 name: name.clone(),
+                users: true,
                 end: None,
             };
             for fleet in &fleets {

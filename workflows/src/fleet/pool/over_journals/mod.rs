@@ -229,6 +229,11 @@ pub trait MemberJournals: Send + Sync {
 }
 
 impl PoolHandle<'_> {
+    /// Whether members may be in other journals of a set.
+    pub fn are_over_journals(self) -> bool {
+        self.fleet.pools.is_of_set()
+    }
+
     /// From now on members are in the journals of a set, of which this one has the pools.
     pub fn reach_over(self, journals: std::sync::Arc<dyn MemberJournals>) {
         let _ = self.fleet.pools.set_journals(journals);

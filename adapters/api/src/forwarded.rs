@@ -1,0 +1,201 @@
+//! In a set of journals, what changes something of one object is answered by the process that has the object's journal.
+//!
+//! A request goes there as it came, with who asks, once their rights were looked at here. What concerns several journals, or names
+//! that a journal claims first, has no place here: it is refused as before, and the command line does it.
+
+use axum::{
+    body::Body,
+    extract::{RawPathParams, Request},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use http::{
+    StatusCode,
+    header::{CONTENT_TYPE, HeaderValue},
+};
+use hyper::service::Service as _;
+use hyper_util::service::TowerToHyperService;
+use serde::{Deserialize, Serialize};
+use vsiflow_engine::model::Actor;
+use vsiflow_workflows::fleet::{FleetError, Fleets};
+
+use crate::{Caller, Problem, Rights, api::Api, body, commands::base64_bytes};
+
+/// The longest body of a request that is forwarded, in bytes.
+const LONGEST_REQUEST: u64 = 64 * 1024;
+/// The longest body of an answer, in bytes.
+const LONGEST_ANSWER: u64 = 1024 * 1024;
+
+/// A request that another process is to answer.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ForwardedRequest {
+    method: String,
+    /// Its path and query.
+    target: String,
+    content_type: Option<String>,
+    #[serde(with = "base64_bytes")]
+    body: Vec<u8>,
+    /// Who asks.
+    pub actor: Actor,
+    rights: Rights,
+}
+
+/// What it answered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ForwardedAnswer {
+    status: u16,
+    content_type: Option<String>,
+    #[serde(with = "base64_bytes")]
+    body: Vec<u8>,
+}
+
+/// Has the process answer that has the journal of what a request names.
+pub(crate) async fn by_its_journal(
+    params: RawPathParams,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let api = request.extensions().get::<Api>().cloned();
+    let Some((api, set)) = api.and_then(|api| Some((api.clone(), api.set()?.clone()))) else {
+        return Ok(next.run(request).await);
+    };
+    let fleets = api.fleets().await?;
+    let Some(journal) = journal(&fleets, request.uri().path(), &params).await? else {
+        return Ok(next.run(request).await);
+    };
+    let forwarded = ForwardedRequest::of(request).await?;
+    set.answer(journal, forwarded).await?.response()
+}
+
+/// The journal of what a request names; none where it is not for one journal.
+async fn journal(
+    fleets: &Fleets,
+    path: &str,
+    params: &RawPathParams,
+) -> Result<Option<u16>, FleetError> {
+    let param = |key: &str| {
+        let mut all = params.iter();
+        all.find(|(name, _)| *name == key).map(|(_, value)| value)
+    };
+    // Behind `/v1`.
+    let segments: Vec<_> = path.split('/').skip(2).collect();
+    let object = match segments.as_slice() {
+        ["hosts", _, ..] => {
+            let host = param("host").unwrap_or_default();
+            return Ok(Some(of_host(fleets, host)?));
+        }
+        ["namespaces", _, "virtualservers", _, "snapshots"] => return Ok(None),
+        [
+            "namespaces",
+            _,
+            "virtualserverpools" | "virtualservergroups",
+            _,
+            "retry",
+        ] => {
+            return Ok(None);
+        }
+        [
+            "namespaces",
+            _,
+            "virtualserverpools" | "virtualservergroups",
+            ..,
+        ] => return Ok(Some(0)),
+        ["namespaces", _, "virtualservers", ..] => "",
+        ["namespaces", _, "datadisks", ..] => "disk/",
+        ["namespaces", _, "virtualserversnapshots", ..] => "snapshot/",
+        _ => return Ok(None),
+    };
+    let (namespace, name) = (param("namespace"), param("name"));
+    let name = format!("{object}{}", name.unwrap_or_default());
+    let fleet = fleets
+        .that_has(namespace.unwrap_or_default(), &name)
+        .await?;
+    Ok(fleets.number_of(fleet))
+}
+
+fn of_host(fleets: &Fleets, host: &str) -> Result<u16, FleetError> {
+    let mut all = (0..).zip(fleets.all());
+    let found = all.find(|(_, fleet)| fleet.hosts().settings(host).is_ok());
+    match found {
+        Some((number, _)) => Ok(number),
+        // As the fleet of one journal says it.
+        None => fleets.decides().hosts().settings(host).map(|_| 0),
+    }
+}
+
+impl ForwardedRequest {
+    async fn of(request: Request) -> Result<Self, Problem> {
+        let (head, body) = request.into_parts();
+        let caller = head.extensions.get::<Caller>();
+        let caller = caller.cloned().ok_or_else(Problem::looks_only)?;
+        let content_type = head.headers.get(CONTENT_TYPE);
+        let content_type = content_type.and_then(|kind| kind.to_str().ok());
+        Ok(Self {
+            method: head.method.to_string(),
+            target: head.uri.to_string(),
+            content_type: content_type.map(str::to_owned),
+            body: body::whole(body, LONGEST_REQUEST).await?.to_vec(),
+            actor: caller.actor,
+            rights: caller.rights,
+        })
+    }
+
+    fn request(self) -> Result<Request, http::Error> {
+        let mut request = http::Request::builder()
+            .method(self.method.as_str())
+            .uri(self.target.as_str());
+        if let Some(kind) = self.content_type {
+            request = request.header(CONTENT_TYPE, kind);
+        }
+        let caller = Caller {
+            actor: self.actor,
+            rights: self.rights,
+        };
+        request.extension(caller).body(Body::from(self.body))
+    }
+}
+
+impl ForwardedAnswer {
+    fn response(self) -> Result<Response, Problem> {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let mut response = (status, self.body).into_response();
+        let kind = self.content_type.as_deref().map(HeaderValue::from_str);
+        if let Some(Ok(kind)) = kind {
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+        }
+        Ok(response)
+    }
+}
+
+impl Api {
+    /// Answers what another process of the set was asked.
+    pub async fn answer(&self, forwarded: ForwardedRequest) -> ForwardedAnswer {
+        let response = match forwarded.request() {
+            Ok(request) => {
+                let service = TowerToHyperService::new(self.routes());
+                service
+                    .call(request)
+                    .await
+                    .unwrap_or_else(|never| match never {})
+            }
+            Err(error) => {
+                Problem::wrong(StatusCode::BAD_REQUEST, error.to_string()).into_response()
+            }
+        };
+        let (head, body) = response.into_parts();
+        let content_type = head.headers.get(CONTENT_TYPE);
+        let content_type = content_type.and_then(|kind| kind.to_str().ok());
+        let (status, body) = match body::whole(body, LONGEST_ANSWER).await {
+            Ok(body) => (head.status.as_u16(), body.to_vec()),
+            Err(problem) => (
+                problem.status,
+                serde_json::to_vec(&problem).unwrap_or_default(),
+            ),
+        };
+        ForwardedAnswer {
+            status,
+            content_type: content_type.map(str::to_owned),
+            body,
+        }
+    }
+}

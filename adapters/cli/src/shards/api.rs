@@ -1,0 +1,58 @@
+//! Requests to the API that the process answers that has the journal.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use vsiflow_api::{ForwardedAnswer, ForwardedRequest};
+use vsiflow_postgres::{seal::Sealer, shards::ShardSet};
+
+use super::{
+    answering::unknown,
+    ask::{self, CommandAsked, CommandPart, SaidProblem},
+    held::JournalHolder,
+};
+use crate::{daemon, exit::ExitProblem};
+
+/// How long a holder may take to begin with it: the caller waits for an answer over HTTP.
+const BEGIN: Duration = Duration::from_secs(20);
+
+/// What was answered, or why not.
+#[derive(Serialize, Deserialize)]
+pub(super) struct ApiAnswer {
+    said: Result<ForwardedAnswer, SaidProblem>,
+}
+
+/// Has the holder of a journal answer. Nobody does it again: what was begun by one that died is told as not known.
+///
+/// # Errors
+/// VSI0766 and VSI0767.
+pub(super) async fn ask(
+    set: &ShardSet,
+    sealer: &Sealer,
+    journal: u16,
+    request: ForwardedRequest,
+) -> Result<ForwardedAnswer, ExitProblem> {
+    let asked = CommandAsked {
+        actor: request.actor.clone(),
+        ..CommandAsked::of_engine(CommandPart::Answer(request))
+    };
+    let id = ask::id();
+    let to = (id.as_str(), journal);
+    ask::send(set, sealer, to, &asked, false, None).await?;
+    let answer: ApiAnswer = ask::answer_quietly(set, sealer, to, BEGIN).await?;
+    answer.said.map_err(SaidProblem::problem)
+}
+
+/// Answers what concerns this journal.
+pub(super) async fn answer(
+    holder: &JournalHolder,
+    request: ForwardedRequest,
+    begun: bool,
+) -> ApiAnswer {
+    if begun {
+        let said = Err(SaidProblem::of(&unknown()));
+        return ApiAnswer { said };
+    }
+    let answer = daemon::api(&holder.app).answer(request).await;
+    ApiAnswer { said: Ok(answer) }
+}
