@@ -184,3 +184,43 @@ fn hosts_that_an_upload_met_first_are_found_by_the_labels_of_their_documents() {
         .says("image/other.qcow2 is whole on sim:one")
         .says("image/other.qcow2 is whole on sim:two");
 }
+
+#[test]
+fn what_is_sent_to_several_hosts_is_told_by_host() {
+    let vsiflow = Vsiflow::of_documents();
+    let host = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, labels: {{role: test, config: {name}}}}}\n\
+             data: {{HOSTNAME: 'sim:{name}'}}\n---\n"
+        )
+    };
+    let anchor = |name: &str| {
+        format!(
+            "apiVersion: vsiflow.io/v1\nkind: VirtualServer\nmetadata: {{name: on-{name}}}\nspec: {{imageURL: \
+             'http://images.test/one.qcow2', guest: {{type: none}}, targetSelector: {{matchLabels: {{config: {name}}}}}}}\n---\n"
+        )
+    };
+    let documents = ["a", "b"].map(host).concat() + &["a", "b"].map(anchor).concat();
+    vsiflow.apply(documents, &["--wait"]).exits(0);
+    let upload = [
+        "image",
+        "upload",
+        "http://images.test/other.qcow2",
+        "-l",
+        "role=test",
+    ];
+    let told = vsiflow.run(&upload).exits(0);
+    told.says("other.qcow2 on sim:a: upload_chunks")
+        .says("other.qcow2 on sim:b: upload_chunks");
+    let one = [
+        "image",
+        "upload",
+        "http://images.test/third.qcow2",
+        "--host",
+        "sim:a",
+    ];
+    vsiflow
+        .run(&one)
+        .exits(0)
+        .says("third.qcow2: upload_chunks");
+}

@@ -1,6 +1,6 @@
 //! `image`: base images ahead of time, and after it.
 
-use std::{path::Path, time::Duration};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
@@ -82,8 +82,10 @@ async fn upload(common: &Common, args: ImageUploadArgs) -> CommandOutcome {
         }
     }
     let mut exit = Exit::Done;
+    let hosts: BTreeSet<_> = begun.iter().map(|(_, image)| image.host.clone()).collect();
     for (entity, image) in begun {
-        let one = decided(&app, common, &entity, &image.file_name, args.timeout).await?;
+        let label = label(&image, hosts.len());
+        let one = decided(&app, common, &entity, &label, args.timeout).await?;
         if one == Exit::Done {
             tell_whole(&app, &entity, &image).await?;
         }
@@ -91,6 +93,17 @@ async fn upload(common: &Common, args: ImageUploadArgs) -> CommandOutcome {
     }
     app.close().await;
     Ok(exit)
+}
+
+/// What an upload is called; where there are several hosts, by its own.
+fn label(image: &ImageRecord, hosts: usize) -> String {
+    let ImageRecord {
+        file_name, host, ..
+    } = image;
+    match hosts {
+        0 | 1 => file_name.clone(),
+        _ => format!("{file_name} on {host}"),
+    }
 }
 
 /// The one that is named, or those that are selected.

@@ -53,18 +53,11 @@ pub(super) async fn report(
     questions: &[NetworkQuestion],
 ) -> NetworksAnswer {
     let _turn = holder.shard.turn.lock().await;
-    let mut reports = Vec::new();
-    for question in questions {
-        let networks = holder.app.fleet.networks();
-        match Box::pin(networks.report(question, by())).await {
-            Ok(report) => reports.push(report),
-            Err(error) => {
-                let said = Err(SaidProblem::of(&error.into()));
-                return NetworksAnswer { said };
-            }
-        }
+    let networks = holder.app.fleet.networks();
+    let reports = Box::pin(networks.reports(questions, by())).await;
+    NetworksAnswer {
+        said: reports.map_err(|error| SaidProblem::of(&error.into())),
     }
-    NetworksAnswer { said: Ok(reports) }
 }
 
 fn by() -> By {

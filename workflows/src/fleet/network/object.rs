@@ -162,25 +162,11 @@ impl NetworkHandle<'_> {
         namespace: &str,
         name: &str,
     ) -> Result<Vec<NetworkState>, FleetError> {
-        let mut states = Vec::new();
-        for known in self.fleet.known_networks().await? {
-            let network = &known.wanted.network;
-            let named = (network.namespace.as_str(), network.name.as_str()) == (namespace, name);
-            if !named || known.is_deleted() {
-                continue;
-            }
-            let recorded = known.state.state.as_ref();
-            let failure = self.fleet.obstacle(&known.entity);
-            let why = failure.map(|failure| format!("{failure}. {}", failure.remedy));
-            states.push(NetworkState {
-                host: known.wanted.host.clone(),
-                phase: recorded.map_or("Pending".to_owned(), |(phase, _)| phase.to_string()),
-                message: why
-                    .or_else(|| recorded.map(|(_, detail)| detail.to_string()))
-                    .unwrap_or_default(),
-            });
-        }
-        Ok(states)
+        let all = self.fleet.known_networks().await?;
+        let named = all
+            .iter()
+            .filter(|network| network.is_named(namespace, name) && !network.is_deleted());
+        Ok(named.map(|known| self.fleet.network_state(known)).collect())
     }
 
     /// A network as its host shows it now; `None` where the host says that there is none.
@@ -207,6 +193,20 @@ impl HostHandle<'_> {
 }
 
 impl Fleet {
+    /// Where a network is on its host, as the journal knows it.
+    pub(super) fn network_state(&self, known: &KnownNetwork) -> NetworkState {
+        let recorded = known.state.state.as_ref();
+        let failure = self.obstacle(&known.entity);
+        let why = failure.map(|failure| format!("{failure}. {}", failure.remedy));
+        NetworkState {
+            host: known.wanted.host.clone(),
+            phase: recorded.map_or("Pending".to_owned(), |(phase, _)| phase.to_string()),
+            message: why
+                .or_else(|| recorded.map(|(_, detail)| detail.to_string()))
+                .unwrap_or_default(),
+        }
+    }
+
     /// Adds what the journal knows of a network that vsiflow makes.
     fn describe_made(
         &self,

@@ -16,7 +16,7 @@ use super::object::NetworkState;
 use crate::{
     fleet::{ErrorKind, Fleet, FleetError, NetworkHandle, group::controller},
     pool::PoolRecord,
-    spec::{DesiredNetwork, DesiredVsi},
+    spec::DesiredVsi,
 };
 
 /// How a network is to end.
@@ -90,7 +90,9 @@ impl NetworkHandle<'_> {
     /// When the journal cannot be read.
     pub async fn users(self, namespace: &str, name: &str) -> Result<Vec<String>, FleetError> {
         let fleet = self.fleet;
-        let mut users = fleet.pools_on(namespace, name).await?;
+        let mut pools = fleet.pools_by_network().await?;
+        let its = pools.remove(&(namespace.to_owned(), name.to_owned()));
+        let mut users = its.unwrap_or_default();
         for known in fleet.known_networks().await? {
             if known.is_named(namespace, name) && !known.is_deleted() {
                 users.extend(fleet.users_of(&known).await?);
@@ -106,41 +108,61 @@ impl NetworkHandle<'_> {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn places(self) -> Result<BTreeMap<(String, String), BTreeSet<String>>, FleetError> {
-        let mut places = BTreeMap::<_, BTreeSet<String>>::new();
-        for known in self.fleet.known_networks().await? {
-            if !known.is_deleted() {
-                let network = known.wanted.network;
-                let hosts = places.entry((network.namespace, network.name));
-                hosts.or_default().insert(known.wanted.host);
-            }
-        }
-        Ok(places)
+        let all = self.all_states().await?.into_iter();
+        let hosts = |states: Vec<NetworkState>| states.into_iter().map(|state| state.host);
+        Ok(all
+            .map(|(name, states)| (name, hosts(states).collect()))
+            .collect())
     }
 
-    /// How a network is here; with an end, it is asked for before.
+    /// How networks are here; those with an end are asked to before.
     ///
     /// # Errors
-    /// When the journal cannot be read. Why a network does not end is part of the report.
-    pub async fn report(
+    /// When the journal cannot be read. Why a network does not end is part of its report.
+    pub async fn reports(
         self,
-        question: &NetworkQuestion,
+        questions: &[NetworkQuestion],
         by: By,
-    ) -> Result<NetworkReport, FleetError> {
-        let (namespace, name) = (&question.namespace, &question.name);
-        let refused = match question.end {
-            Some(end) => self.ended(namespace, name, end, by).await?,
-            None => None,
-        };
-        let users = if question.users {
-            self.users(namespace, name).await?
-        } else {
-            Vec::new()
-        };
-        Ok(NetworkReport {
-            states: self.states(namespace, name).await?,
-            users,
-            refused,
-        })
+    ) -> Result<Vec<NetworkReport>, FleetError> {
+        // Looked at once for all of them: a tenant may have as many as they like.
+        let (pools, places) = (self.fleet.pools_by_network().await?, self.places().await?);
+        let mut reports = Vec::new();
+        for question in questions {
+            let (namespace, name) = (&question.namespace, &question.name);
+            let key = (namespace.clone(), name.clone());
+            let mut report = NetworkReport::default();
+            if places.contains_key(&key) {
+                if let Some(end) = question.end {
+                    report.refused = self.ended(namespace, name, end, by.clone()).await?;
+                }
+                if question.users {
+                    report.users = self.users(namespace, name).await?;
+                }
+            } else if question.users {
+                report.users = pools.get(&key).cloned().unwrap_or_default();
+            }
+            reports.push(report);
+        }
+        let mut states = self.all_states().await?;
+        for (report, question) in reports.iter_mut().zip(questions) {
+            let name = (question.namespace.clone(), question.name.clone());
+            report.states = states.remove(&name).unwrap_or_default();
+        }
+        Ok(reports)
+    }
+
+    /// Where all networks are, by their namespaces and names.
+    async fn all_states(self) -> Result<BTreeMap<(String, String), Vec<NetworkState>>, FleetError> {
+        let mut states = BTreeMap::<_, Vec<_>>::new();
+        for known in self.fleet.known_networks().await? {
+            if !known.is_deleted() {
+                let state = self.fleet.network_state(&known);
+                let network = known.wanted.network;
+                let its = states.entry((network.namespace, network.name));
+                its.or_default().push(state);
+            }
+        }
+        Ok(states)
     }
 
     /// Has it end wherever that was not asked for yet; why it does not.
@@ -184,6 +206,7 @@ impl Fleet {
         group: &str,
         templates: &[&DesiredVsi],
     ) -> Result<EndedGroup, FleetError> {
+        let pools = self.pools_by_network().await?;
         let mut ended = EndedGroup {
             group: group.to_owned(),
             templates: Vec::new(),
@@ -191,8 +214,7 @@ impl Fleet {
         for template in templates {
             let mut template = DesiredVsi::clone(template);
             for (on_host, network) in template.made_networks.clone() {
-                let users = self.pools_on(&network.namespace, &network.name).await?;
-                if !users.is_empty() {
+                if pools.contains_key(&(network.namespace, network.name)) {
                     template.made_networks.remove(&on_host);
                     template.networks.retain(|one| *one != on_host);
                 }
@@ -204,18 +226,22 @@ impl Fleet {
         Ok(ended)
     }
 
-    /// The pools of this journal that make members on the network of that name, on whichever host.
-    async fn pools_on(&self, namespace: &str, name: &str) -> Result<Vec<String>, FleetError> {
-        let mut users = Vec::new();
+    /// The pools of this journal that make members on networks, on whichever hosts, by the networks' namespaces and names.
+    async fn pools_by_network(
+        &self,
+    ) -> Result<BTreeMap<(String, String), Vec<String>>, FleetError> {
+        let mut users = BTreeMap::<_, Vec<String>>::new();
         for pool in self.living::<PoolRecord>().await? {
+            if pool.is_deleting() {
+                continue;
+            }
             let record = &pool.wanted;
             let templates = std::iter::once(&record.template).chain(&record.proposed);
-            let mut networks = templates.flat_map(|template| template.vsi.made_networks.values());
-            let is_its = |network: &DesiredNetwork| {
-                (network.namespace.as_str(), network.name.as_str()) == (namespace, name)
-            };
-            if !pool.is_deleting() && networks.any(is_its) {
-                users.push(format!("pool/{}", pool.label()));
+            let networks = templates.flat_map(|template| template.vsi.made_networks.values());
+            let names = networks.map(|one| (one.namespace.clone(), one.name.clone()));
+            for name in names.collect::<BTreeSet<_>>() {
+                let its = users.entry(name).or_default();
+                its.push(format!("pool/{}", pool.label()));
             }
         }
         Ok(users)

@@ -114,7 +114,7 @@ impl Set {
                 end: None,
             };
             for fleet in &fleets {
-                all.add(fleet.networks().report(&ask, pools::by()).await.unwrap());
+                all.add(reported(fleet, &ask).await);
             }
             let mut now = HeardNetwork {
                 end,
@@ -125,7 +125,7 @@ impl Set {
             } else if end.is_some() {
                 (ask.end, all) = (end, NetworkReport::default());
                 for fleet in &fleets {
-                    all.add(fleet.networks().report(&ask, pools::by()).await.unwrap());
+                    all.add(reported(fleet, &ask).await);
                 }
             }
             now.states = all.states;
@@ -151,6 +151,12 @@ impl Set {
         }
         are_kept
     }
+}
+
+async fn reported(fleet: &Fleet, question: &NetworkQuestion) -> NetworkReport {
+    let question = std::slice::from_ref(question);
+    let reports = fleet.networks().reports(question, pools::by()).await;
+    reports.unwrap().pop().unwrap()
 }
 
 struct Share {
