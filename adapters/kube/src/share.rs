@@ -148,7 +148,7 @@ pub trait JournalShare: Debug + Send + Sync {
 
     /// Journal 0: from now on all journals are asked about these networks, and to end those that are to end. The cluster's
     /// operators pass once something else is heard.
-    fn ask_about_networks(&self, networks: BTreeMap<NetworkName, Option<NetworkEnd>>);
+    fn ask_about_networks(&self, networks: BTreeMap<NetworkName, AskedNetwork>);
 
     /// What was heard of a network last; none before the first time.
     fn heard_network(&self, network: &NetworkName) -> Option<HeardNetwork>;
@@ -157,12 +157,21 @@ pub trait JournalShare: Debug + Send + Sync {
 /// The namespace and the name of a network.
 pub type NetworkName = (String, String);
 
+/// What is asked about a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AskedNetwork {
+    /// The UID of its resource: what was heard of one says nothing of the next one of its name.
+    pub uid: Uuid,
+    /// Whether it is to end, and how.
+    pub end: Option<NetworkEnd>,
+}
+
 /// What all journals said of a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HeardNetwork {
-    /// The end that was to be asked for when they were asked. Nothing that is recorded later is missing in what they said: what is on a
+    /// What was to be asked when they were. Nothing that is recorded later is missing in what they said of one that ends: what is on a
     /// network that goes is not recorded.
-    pub end: Option<NetworkEnd>,
+    pub asked: AskedNetwork,
     /// Where it is on each host.
     pub states: Vec<NetworkState>,
     /// Why it does not end.

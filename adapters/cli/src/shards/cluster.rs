@@ -22,10 +22,13 @@ use vsiflow_engine::{
 };
 use vsiflow_kube::{
     Operator, OperatorEnd, WatchedCluster,
-    share::{HeardNetwork, JournalShare, NetworkName, PoolPermits, ResourceDecision, StillAsked},
+    share::{
+        AskedNetwork, HeardNetwork, JournalShare, NetworkName, PoolPermits, ResourceDecision,
+        StillAsked,
+    },
 };
 use vsiflow_workflows::{
-    fleet::{Adopting, AskStanding, EntityPresence, FleetError, NetworkEnd, QuotaObject},
+    fleet::{Adopting, AskStanding, EntityPresence, FleetError, QuotaObject},
     spec::Resolved,
 };
 
@@ -357,7 +360,7 @@ impl JournalShare for ClusterShare {
         quotas.list_beside(&taken).await
     }
 
-    fn ask_about_networks(&self, networks: BTreeMap<NetworkName, Option<NetworkEnd>>) {
+    fn ask_about_networks(&self, networks: BTreeMap<NetworkName, AskedNetwork>) {
         self.networks.ask(networks);
     }
 

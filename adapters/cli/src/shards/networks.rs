@@ -18,7 +18,7 @@ use vsiflow_engine::{
     executor::By,
     model::{Actor, Text},
 };
-use vsiflow_kube::share::{HeardNetwork, NetworkName};
+use vsiflow_kube::share::{AskedNetwork, HeardNetwork, NetworkName};
 use vsiflow_workflows::fleet::{
     EndedGroup, ErrorKind, Fleet, FleetError, NetworkEnd, NetworkQuestion, NetworkReport,
     network_in_use,
@@ -166,7 +166,7 @@ pub(super) async fn refuse_in_use(
 /// The networks of a cluster, as journal 0 asks about them and hears of them.
 #[derive(Default)]
 pub(super) struct ClusterNetworks {
-    asked: Mutex<BTreeMap<NetworkName, Option<NetworkEnd>>>,
+    asked: Mutex<BTreeMap<NetworkName, AskedNetwork>>,
     heard: Mutex<BTreeMap<NetworkName, HeardNetwork>>,
     /// That something else is asked.
     news: Notify,
@@ -174,10 +174,13 @@ pub(super) struct ClusterNetworks {
 
 impl ClusterNetworks {
     /// From now on these are asked about.
-    pub(super) fn ask(&self, networks: BTreeMap<NetworkName, Option<NetworkEnd>>) {
+    pub(super) fn ask(&self, networks: BTreeMap<NetworkName, AskedNetwork>) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if *asked != networks {
-            self.heard().retain(|name, _| networks.contains_key(name));
+            self.heard().retain(|name, heard| {
+                let next = networks.get(name);
+                next.is_some_and(|next| next.uid == heard.asked.uid)
+            });
             *asked = networks;
             self.news.notify_one();
         }
@@ -192,7 +195,7 @@ impl ClusterNetworks {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn asked(&self) -> BTreeMap<NetworkName, Option<NetworkEnd>> {
+    fn asked(&self) -> BTreeMap<NetworkName, AskedNetwork> {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.clone()
     }
@@ -206,7 +209,7 @@ impl ClusterNetworks {
                 if Box::pin(self.hear(journals, &asked)).await {
                     wake();
                 }
-                if asked.values().any(Option::is_some) {
+                if asked.values().any(|one| one.end.is_some()) {
                     pause = SOON;
                 }
             }
@@ -218,11 +221,7 @@ impl ClusterNetworks {
     }
 
     /// Asks once; whether something else was heard.
-    async fn hear(
-        &self,
-        journals: &Journals,
-        asked: &BTreeMap<NetworkName, Option<NetworkEnd>>,
-    ) -> bool {
+    async fn hear(&self, journals: &Journals, asked: &BTreeMap<NetworkName, AskedNetwork>) -> bool {
         let said = Box::pin(said(journals, asked)).await;
         let mut heard = self.heard();
         let now = match said {
@@ -247,24 +246,26 @@ impl ClusterNetworks {
 /// What all journals say of these networks, once those that nothing is on were asked to end.
 async fn said(
     journals: &Journals,
-    asked: &BTreeMap<NetworkName, Option<NetworkEnd>>,
+    asked: &BTreeMap<NetworkName, AskedNetwork>,
 ) -> Result<BTreeMap<NetworkName, HeardNetwork>, ExitProblem> {
     let first = asked
         .iter()
-        .map(|(name, end)| question(name, end.is_some(), None));
+        .map(|(name, one)| question(name, one.end.is_some(), None));
     let mut reports = journals.networks(first).await?;
-    let ends = asked.iter().filter_map(|(name, end)| {
-        let is_used = reports.get(name).is_some_and(|one| !one.users.is_empty());
-        let end = end.filter(|end| *end == NetworkEnd::Orphan || !is_used)?;
+    let ends = asked.iter().filter_map(|(name, one)| {
+        let is_used = reports.get(name).is_some_and(|said| !said.users.is_empty());
+        let end = one
+            .end
+            .filter(|end| *end == NetworkEnd::Orphan || !is_used)?;
         Some(question(name, true, Some(end)))
     });
     let ends: Vec<_> = ends.collect();
     if !ends.is_empty() {
         reports.extend(journals.networks(ends).await?);
     }
-    let heard = asked.iter().map(|(name, end)| {
+    let heard = asked.iter().map(|(name, one)| {
         let report = reports.remove(name).unwrap_or_default();
-        (name.clone(), heard_of(name, *end, report))
+        (name.clone(), heard_of(name, *one, report))
     });
     Ok(heard.collect())
 }
@@ -284,15 +285,57 @@ fn question(
 
 fn heard_of(
     (namespace, name): &NetworkName,
-    end: Option<NetworkEnd>,
+    asked: AskedNetwork,
     report: NetworkReport,
 ) -> HeardNetwork {
-    let is_held = end == Some(NetworkEnd::Delete) && !report.users.is_empty();
+    let is_held = asked.end == Some(NetworkEnd::Delete) && !report.users.is_empty();
     let in_use = is_held.then(|| network_in_use(namespace, name, &report.users));
     HeardNetwork {
-        end,
+        asked,
         states: report.states,
         refused: in_use.or(report.refused),
         silent: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(uid: u128, end: Option<NetworkEnd>) -> AskedNetwork {
+        AskedNetwork {
+            uid: uuid::Uuid::from_u128(uid),
+            end,
+        }
+    }
+
+    fn name() -> NetworkName {
+        ("default".to_owned(), "inner".to_owned())
+    }
+
+    #[test]
+    fn what_was_heard_of_a_network_says_nothing_of_the_next_one_of_its_name() {
+        let networks = ClusterNetworks::default();
+        let ends = Some(NetworkEnd::Delete);
+        networks.ask([(name(), asked(1, ends))].into());
+        let heard = heard_of(&name(), asked(1, ends), NetworkReport::default());
+        networks.heard().insert(name(), heard.clone());
+        networks.ask([(name(), asked(1, ends))].into());
+        assert_eq!(networks.heard_of(&name()), Some(heard));
+        networks.ask([(name(), asked(2, ends))].into());
+        assert_eq!(networks.heard_of(&name()), None);
+    }
+
+    #[test]
+    fn one_that_something_is_on_is_refused_unless_it_is_let_go() {
+        let report = || NetworkReport {
+            users: vec!["web".to_owned()],
+            ..NetworkReport::default()
+        };
+        let heard = |end| heard_of(&name(), asked(1, end), report()).refused;
+        let code = heard(Some(NetworkEnd::Delete)).map(|failure| failure.code.to_string());
+        assert_eq!(code.as_deref(), Some("VSI0746"));
+        assert_eq!(heard(Some(NetworkEnd::Orphan)), None);
+        assert_eq!(heard(None), None);
     }
 }

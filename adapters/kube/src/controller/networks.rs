@@ -16,7 +16,7 @@ use crate::{
     kind::ResourceKind,
     resource::Resource,
     resource_cache::Snapshot,
-    share::{DECIDES, HeardNetwork, JournalShare, NetworkName},
+    share::{AskedNetwork, DECIDES, HeardNetwork, JournalShare, NetworkName},
 };
 
 impl Controller {
@@ -64,7 +64,7 @@ impl Controller {
         let Some(heard) = share.heard_network(&name_of(resource)) else {
             return false;
         };
-        let is_asked = heard.end == Some(end_of(resource));
+        let is_asked = heard.asked == asked_of(resource);
         if let Some(failure) = heard.silent.or(heard.refused) {
             self.refused.insert(resource.uid, failure);
             return false;
@@ -84,8 +84,7 @@ impl Controller {
         let mut heard = BTreeMap::new();
         for network in networks {
             let name = name_of(network);
-            let ends = network.is_deleting() && network.has_finalizer();
-            asked.insert(name.clone(), ends.then(|| end_of(network)));
+            asked.insert(name.clone(), asked_of(network));
             let now = share.heard_network(&name);
             if self.heard_networks.get(&name) != now.as_ref() {
                 self.desk.dirty(network.key.clone());
@@ -99,10 +98,7 @@ impl Controller {
     /// Has this journal change the networks that are on its hosts, where the cluster is shared: what is on them may be a pool's,
     /// which another journal has.
     pub(super) async fn give_networks(&mut self, world: &Snapshot, networks: &Resolved) {
-        if self.share.is_none() {
-            return;
-        }
-        if networks.networks.is_empty() {
+        if self.share.is_none() || networks.networks.is_empty() {
             return;
         }
         let Ok(places) = self.fleet.networks().places().await else {
@@ -141,11 +137,16 @@ fn name_of(resource: &Resource) -> NetworkName {
     (key.namespace.clone(), key.name.clone())
 }
 
-fn end_of(resource: &Resource) -> NetworkEnd {
-    if resource.is_orphaned() {
+fn asked_of(resource: &Resource) -> AskedNetwork {
+    let end = if resource.is_orphaned() {
         NetworkEnd::Orphan
     } else {
         NetworkEnd::Delete
+    };
+    let ends = resource.is_deleting() && resource.has_finalizer();
+    AskedNetwork {
+        uid: resource.uid,
+        end: ends.then_some(end),
     }
 }
 

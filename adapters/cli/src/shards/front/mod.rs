@@ -223,7 +223,7 @@ fn refused(place: &SetPlace, why: &str) -> ExitProblem {
     let (name, last) = (place.set.name(), place.set.journals().saturating_sub(1));
     let message = format!("the command is not for a set of journals: {why}");
     let remedy = format!(
-        "`get`, `events`, `describe`, `history`, `logs`, `apply`, `plan` and commands on objects, by names or a selection, are; \
+        "`get`, `events`, `describe`, `history`, `logs`, `apply`, `plan` and commands on objects and hosts are; \
          one journal is looked at with ?journal={name}.0 to {name}.{last}"
     );
     ExitProblem::new(Exit::Usage, "VSI0764", message, &remedy)

@@ -45,7 +45,10 @@ use crate::{
     ADOPT, FINALIZER, Namespaces, ORPHAN, Operator, OperatorEnd, WatchedCluster,
     fake::FakeServer,
     sample::uid,
-    share::{HeardNetwork, JournalShare, NetworkName, PoolPermits, ResourceDecision, StillAsked},
+    share::{
+        AskedNetwork, HeardNetwork, JournalShare, NetworkName, PoolPermits, ResourceDecision,
+        StillAsked,
+    },
 };
 
 const VSIS: &str = "onprem-hpcrs";
@@ -101,11 +104,12 @@ impl Set {
     /// What all journals have of networks, once those that nothing is on were asked to end.
     async fn hear(
         &self,
-        networks: BTreeMap<NetworkName, Option<NetworkEnd>>,
+        networks: BTreeMap<NetworkName, AskedNetwork>,
     ) -> BTreeMap<NetworkName, HeardNetwork> {
         let fleets = self.fleets.lock().unwrap().clone();
         let mut heard = BTreeMap::new();
-        for ((namespace, name), end) in networks {
+        for ((namespace, name), asked) in networks {
+            let end = asked.end;
             let mut all = NetworkReport::default();
             let mut ask = NetworkQuestion {
                 namespace: namespace.clone(),
@@ -117,7 +121,7 @@ impl Set {
                 all.add(reported(fleet, &ask).await);
             }
             let mut now = HeardNetwork {
-                end,
+                asked,
                 ..HeardNetwork::default()
             };
             if end == Some(NetworkEnd::Delete) && !all.users.is_empty() {
@@ -389,8 +393,11 @@ impl JournalShare for Share {
         self.fleet.quotas().list_beside(&taken).await
     }
 
-    fn ask_about_networks(&self, networks: BTreeMap<NetworkName, Option<NetworkEnd>>) {
+    fn ask_about_networks(&self, networks: BTreeMap<NetworkName, AskedNetwork>) {
         assert_eq!(self.number, 0);
+        if self.set.is_silent.load(Ordering::Relaxed) {
+            return;
+        }
         let (set, watched) = (self.set.clone(), self.watched.clone());
         tokio::spawn(async move {
             let heard = set.hear(networks).await;

@@ -1,10 +1,15 @@
 //! Networks whose hosts belong to several journals: journal 0 tells of them, and all of them let go.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::{Value, json};
-use vsiflow_workflows::fleet::NetworkState;
+use vsiflow_workflows::fleet::{NetworkEnd, NetworkState};
 
 use super::{NETWORKS, SERVERS, SharedRig, pools::GROUPS};
-use crate::sample::uid;
+use crate::{
+    sample::uid,
+    share::{AskedNetwork, HeardNetwork},
+};
 
 impl SharedRig {
     fn network(&self, policy: &str) {
@@ -100,6 +105,39 @@ async fn nothing_is_recorded_on_a_network_that_goes_at_that_moment() {
     rig.settle().await;
     assert!(rig.set.before_check.lock().unwrap().is_none());
     assert!(rig.known_in(1).is_empty(), "its network was going");
+    assert!(rig.states_in(1).await.is_empty());
+}
+
+/// One of that name was there before, and nothing of it was left.
+#[tokio::test(start_paused = true)]
+async fn what_was_heard_of_another_network_of_its_name_lets_none_go() {
+    let rig = SharedRig::new().await;
+    rig.network("Delete");
+    rig.networked("web", 1, 1);
+    rig.until_ready_as(SERVERS, "web").await;
+    rig.server.delete(SERVERS, "web");
+    rig.until("nothing is on it", || {
+        rig.server.get(SERVERS, "web").is_none()
+    })
+    .await;
+    rig.settle().await;
+    rig.set.is_silent.store(true, Ordering::Relaxed);
+    let before = HeardNetwork {
+        asked: AskedNetwork {
+            uid: uid(4),
+            end: Some(NetworkEnd::Delete),
+        },
+        ..HeardNetwork::default()
+    };
+    let name = ("default".to_owned(), "inner".to_owned());
+    rig.set.networks.lock().unwrap().insert(name, before);
+    rig.server.delete(NETWORKS, "inner");
+    rig.settle().await;
+    assert!(rig.has_finalizer(NETWORKS, "inner"), "it is on a host");
+    rig.set.is_silent.store(false, Ordering::Relaxed);
+    rig.watched.wake();
+    rig.until("it is gone", || rig.server.get(NETWORKS, "inner").is_none())
+        .await;
     assert!(rig.states_in(1).await.is_empty());
 }
 
