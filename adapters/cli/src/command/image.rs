@@ -81,11 +81,13 @@ async fn upload(common: &Common, args: ImageUploadArgs) -> CommandOutcome {
             begun.push((entity, image));
         }
     }
-    let mut exit = Exit::Done;
     let hosts: BTreeSet<_> = begun.iter().map(|(_, image)| image.host.clone()).collect();
-    for (entity, image) in begun {
-        let label = label(&image, hosts.len());
-        let one = decided(&app, common, &entity, &label, args.timeout).await?;
+    let followed = begun.iter();
+    let followed = followed.map(|(entity, image)| (entity.clone(), label(image, hosts.len())));
+    let followed: Vec<_> = followed.collect();
+    let ends = decided(&app, common, &followed, args.timeout).await?;
+    let mut exit = Exit::Done;
+    for ((entity, image), one) in begun.into_iter().zip(ends) {
         if one == Exit::Done {
             tell_whole(&app, &entity, &image).await?;
         }
@@ -161,7 +163,9 @@ async fn prune(common: &Common, args: ImagePruneArgs) -> CommandOutcome {
             continue;
         }
         let entity = app.fleet.images().remove(&image, by.clone()).await?;
-        let one = decided(&app, common, &entity, &image.name, None).await?;
+        let named = [(entity.clone(), image.name.clone())];
+        let ends = decided(&app, common, &named, None).await?;
+        let one = ends.into_iter().max().unwrap_or(Exit::Done);
         match one {
             Exit::Done => output::line(&format!("{place} removed")),
             // What stands in the way may stay for long: nobody waits for that.
@@ -188,19 +192,20 @@ async fn unlock(common: &Common, args: ImageUnlockArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-/// Follows the image's run until its outcome is decided.
+/// Follows the runs of images, which people call by these names, until their outcomes are decided; what each comes to.
 async fn decided(
     app: &App,
     common: &Common,
-    entity: &EntityId,
-    name: &str,
+    images: &[(EntityId, String)],
     timeout: Option<Duration>,
-) -> CommandOutcome {
+) -> Result<Vec<Exit>, ExitProblem> {
     let answers = DaemonServer::start(app);
-    let target = Target::image(entity.clone(), name.to_owned());
+    let targets = images.iter();
+    let targets = targets.map(|(entity, name)| Target::image(entity.clone(), name.clone()));
+    let targets: Vec<_> = targets.collect();
     let mut live = LiveOutput::new(common.quiet);
     let ended = tokio::select! {
-        ended = work::watch(app, std::slice::from_ref(&target), work::Until::Decided, &mut live) => ended.map(|()| Exit::Interrupted),
+        ended = work::watch(app, &targets, work::Until::Decided, &mut live) => ended.map(|()| Exit::Interrupted),
         () = work::elapsed(timeout) => Ok(Exit::TimedOut),
         () = work::interrupted() => Ok(Exit::Interrupted),
     };
@@ -209,6 +214,12 @@ async fn decided(
     if let Some(answers) = answers {
         answers.finish().await;
     }
+    let ends = images.iter().map(|image| told(app, image, early));
+    Ok(ends.collect())
+}
+
+/// Says what became of an image, and what it comes to: `early` where that was not decided.
+fn told(app: &App, (entity, name): &(EntityId, String), early: Exit) -> Exit {
     let Some(verdict) = app.fleet.verdict(entity) else {
         let why = match early {
             Exit::TimedOut => "not decided in time",
@@ -220,14 +231,14 @@ async fn decided(
         if let Some(failure) = app.fleet.obstacle(entity) {
             output::problem(&ExitProblem::of(early, &failure));
         }
-        return Ok(early);
+        return early;
     };
     let exit = Exit::from(&verdict);
     if let Verdict::Failed(failure) | Verdict::Blocked(failure) = &verdict {
         output::note(&format!("image/{name}:"));
         output::problem(&ExitProblem::of(exit, failure));
     }
-    Ok(exit)
+    exit
 }
 
 fn wanted(
