@@ -19,10 +19,8 @@ use serde::{Deserialize, Serialize};
 use vsiflow_engine::model::Actor;
 use vsiflow_workflows::fleet::{FleetError, Fleets};
 
-use crate::{Caller, Problem, Rights, api::Api, body, commands::base64_bytes};
+use crate::{Caller, Problem, Rights, api::Api, body, commands::base64_bytes, routes};
 
-/// The longest body of a request that is forwarded, in bytes.
-const LONGEST_REQUEST: u64 = 64 * 1024;
 /// The longest body of an answer, in bytes.
 const LONGEST_ANSWER: u64 = 1024 * 1024;
 
@@ -64,7 +62,7 @@ pub(crate) async fn by_its_journal(
         return Ok(next.run(request).await);
     };
     let forwarded = ForwardedRequest::of(request).await?;
-    set.answer(journal, forwarded).await?.response()
+    Ok(set.answer(journal, forwarded).await?.response())
 }
 
 /// The journal of what a request names; none where it is not for one journal.
@@ -134,7 +132,7 @@ impl ForwardedRequest {
             method: head.method.to_string(),
             target: head.uri.to_string(),
             content_type: content_type.map(str::to_owned),
-            body: body::whole(body, LONGEST_REQUEST).await?.to_vec(),
+            body: body::whole(body, routes::LONGEST).await?.to_vec(),
             actor: caller.actor,
             rights: caller.rights,
         })
@@ -156,14 +154,14 @@ impl ForwardedRequest {
 }
 
 impl ForwardedAnswer {
-    fn response(self) -> Result<Response, Problem> {
+    fn response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let mut response = (status, self.body).into_response();
         let kind = self.content_type.as_deref().map(HeaderValue::from_str);
         if let Some(Ok(kind)) = kind {
             response.headers_mut().insert(CONTENT_TYPE, kind);
         }
-        Ok(response)
+        response
     }
 }
 

@@ -13,7 +13,7 @@ use axum::{
 use crate::{Problem, api::Api, body, v1};
 
 /// The longest body of a request that is no command, in bytes.
-const LONGEST: u64 = 64 * 1024;
+pub(crate) const LONGEST: u64 = 64 * 1024;
 /// No answer that ends by itself takes longer to begin.
 const ANSWER: Duration = Duration::from_secs(120);
 

@@ -151,7 +151,8 @@ async fn converse(
     client::run(place, &request, take).await
 }
 
-fn file(file: &InputText) -> CommandFile {
+/// A document as a request carries it.
+pub(crate) fn file(file: &InputText) -> CommandFile {
     CommandFile {
         name: file.name.clone(),
         content: file.bytes.clone(),

@@ -21,7 +21,7 @@ pub(crate) mod socket;
 mod words;
 
 pub(crate) use access::{ApiAccess, refused};
-pub(crate) use client::{Forwarded, ask, ask_at, console, forward_to, may_forward, show};
+pub(crate) use client::{Forwarded, ask, ask_at, console, file, forward_to, may_forward, show};
 pub(crate) use commands::{command_line, given, told};
 pub(crate) use consent::forward_asking;
 pub(crate) use place::{AGAIN, PATIENCE, SILENT, place, silent};

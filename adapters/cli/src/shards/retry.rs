@@ -34,7 +34,7 @@ pub(super) async fn retry(
     let journals =
         front::by_journal(place, &cli.common, (&args.namespace, &names), Counts::There).await?;
     let asking = journals.into_iter().map(|(journal, own)| {
-        let asked = front::asked(cli, Vec::new(), CommandPart::Named(own));
+        let asked = front::asked(cli, &[], CommandPart::Named(own));
         let sealer = &sealer;
         async move { ask::ask(&place.set, sealer, journal, &asked, true).await }
     });

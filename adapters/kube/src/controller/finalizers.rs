@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use uuid::Uuid;
 use vsiflow_engine::model::EntityId;
 use vsiflow_workflows::{
     fleet::{EntityPresence, FleetError},
@@ -103,19 +104,25 @@ impl Controller {
             EntityPresence::Alive => {}
         }
         if self.asked.get(&uid) != Some(&orphan) {
-            match self.delete(resource, orphan).await {
-                Ok(_) => {
-                    self.asked.insert(uid, orphan);
-                    self.refused.remove(&uid);
-                }
-                Err(error) => {
-                    self.unfinished = true;
-                    self.refused.insert(uid, *error.failure);
-                }
-            }
+            let deleted = self.delete(resource, orphan).await;
+            self.asked_to_go(uid, orphan, deleted.err());
         }
         // It may have been decided at once.
         self.fleet.knowledge(entity) == EntityPresence::Gone
+    }
+
+    /// That the fleet was asked to remove what a resource is about, or why it did not take that.
+    pub(super) fn asked_to_go(&mut self, uid: Uuid, orphan: bool, refused: Option<FleetError>) {
+        match refused {
+            None => {
+                self.asked.insert(uid, orphan);
+                self.refused.remove(&uid);
+            }
+            Some(error) => {
+                self.unfinished = true;
+                self.refused.insert(uid, *error.failure);
+            }
+        }
     }
 
     async fn delete(&self, resource: &Resource, orphan: bool) -> Result<EntityId, FleetError> {

@@ -43,16 +43,7 @@ impl Controller {
                 .networks()
                 .delete(namespace, name, orphan, by)
                 .await;
-            match asked {
-                Ok(_) => {
-                    self.asked.insert(uid, orphan);
-                    self.refused.remove(&uid);
-                }
-                Err(error) => {
-                    self.unfinished = true;
-                    self.refused.insert(uid, *error.failure);
-                }
-            }
+            self.asked_to_go(uid, orphan, asked.err());
         }
         // It may have been decided at once.
         let gone = |entity| self.fleet.knowledge(entity) == EntityPresence::Gone;

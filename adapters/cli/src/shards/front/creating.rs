@@ -2,8 +2,6 @@
 //!
 //! Where there is one already of that name, in whichever journal, nothing is done.
 
-use vsiflow_api::CommandFile;
-
 use super::{hosts, needed_key, objects::asked};
 use crate::{
     args::{Cli, Common, CreateArgs},
@@ -37,10 +35,6 @@ pub(super) async fn create(
         ..cli.common.clone()
     };
     let given = command::create::documents(&of_set, args).await?;
-    let files = given.files.into_iter().map(|file| CommandFile {
-        name: file.name,
-        content: file.bytes,
-    });
-    let asked = asked(cli, files.collect(), CommandPart::Own);
+    let asked = asked(cli, &given.files, CommandPart::Own);
     ask::ask(&place.set, &sealer, journal, &asked, false).await
 }

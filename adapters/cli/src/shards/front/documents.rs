@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use vsiflow_api::CommandFile;
 use vsiflow_kube::share::NetworkName;
 use vsiflow_workflows::{fleet::is_open, spec::Resolved};
 
@@ -54,16 +53,12 @@ pub(super) async fn documents(
     if journals.is_empty() && !is_decided {
         output::note("nothing is recorded: the documents describe no VSI and no data disk");
     }
-    let files = given.files.into_iter().map(|file| CommandFile {
-        name: file.name,
-        content: file.bytes,
-    });
     let part = if is_decided {
         CommandPart::Decide
     } else {
         CommandPart::Own
     };
-    let asked = asked(cli, files.collect(), part);
+    let asked = asked(cli, &given.files, part);
     if is_decided {
         return ask::ask(&place.set, &sealer, DECIDES, &asked, true).await;
     }

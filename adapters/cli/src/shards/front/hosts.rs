@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use vsiflow_api::CommandFile;
 use vsiflow_workflows::spec::LabelSelector;
 
 use super::{meeting::NamedHost, needed_key, objects::asked};
@@ -36,11 +35,7 @@ pub(super) async fn of_host(
         let journal = place.set.assign(&settings.id()).await;
         (given, journal.map_err(elsewhere::problem)?)
     };
-    let files = given.files.into_iter().map(|file| CommandFile {
-        name: file.name,
-        content: file.bytes,
-    });
-    let asked = asked(cli, files.collect(), CommandPart::Own);
+    let asked = asked(cli, &given.files, CommandPart::Own);
     ask::ask(&place.set, &sealer, journal, &asked, repeatable).await
 }
 
@@ -60,7 +55,7 @@ pub(super) async fn of_hosts(
         let remedy = "`vsiflow get host` lists the labels";
         return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
     }
-    let asked = asked(cli, Vec::new(), CommandPart::Own);
+    let asked = asked(cli, &[], CommandPart::Own);
     let asking = found
         .iter()
         .map(|journal| ask::ask(&place.set, &sealer, *journal, &asked, true));

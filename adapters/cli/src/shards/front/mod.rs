@@ -184,17 +184,17 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
         Meeting::LooksAtEach => return Ok(Routed::Each(each(&cli, &place))),
         Meeting::LooksAt(objects) => return looks_at(&cli, &place, &objects).await,
         Meeting::Acts(objects, repeatable) => {
-            let asked = asked(&cli, Vec::new(), CommandPart::Own);
+            let asked = asked(&cli, &[], CommandPart::Own);
             Box::pin(acts((&cli, asked), &place, &objects, repeatable)).await?
         }
         Meeting::ActsEverywhere(repeatable) => {
             let sealer = needed_key().await?;
-            let asked = asked(&cli, Vec::new(), CommandPart::Own);
+            let asked = asked(&cli, &[], CommandPart::Own);
             ask::ask_all(&place.set, &sealer, &asked, repeatable).await
         }
         Meeting::Decides(repeatable) => {
             let sealer = needed_key().await?;
-            let asked = asked(&cli, Vec::new(), CommandPart::Own);
+            let asked = asked(&cli, &[], CommandPart::Own);
             ask::ask(&place.set, &sealer, DECIDES, &asked, repeatable).await?
         }
         Meeting::Creates(args) => Box::pin(creating::create(&cli, args, &place)).await?,
@@ -211,7 +211,7 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
             let sources = Sources::of(&args.files);
             let names = Box::pin(documents::named(&cli.common, &sources)).await?;
             let objects = Objects::Named(&args.namespace, names);
-            let asked = asked(&cli, Vec::new(), CommandPart::Own);
+            let asked = asked(&cli, &[], CommandPart::Own);
             Box::pin(acts((&cli, asked), &place, &objects, true)).await?
         }
         Meeting::Refused(why) => return Err(refused(&place, why)),

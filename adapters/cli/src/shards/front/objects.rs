@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use vsiflow_api::CommandFile;
 use vsiflow_api::CommandRequest;
+use vsiflow_file::InputText;
 use vsiflow_kube::share::NetworkName;
 use vsiflow_workflows::fleet::Fleets;
 
@@ -238,15 +238,11 @@ async fn among(
 }
 
 /// A command as it is asked of a journal.
-pub(in crate::shards) fn asked(
-    cli: &Cli,
-    files: Vec<CommandFile>,
-    part: CommandPart,
-) -> CommandAsked {
+pub(in crate::shards) fn asked(cli: &Cli, files: &[InputText], part: CommandPart) -> CommandAsked {
     CommandAsked {
         request: CommandRequest {
             args: daemon::words(cli),
-            files,
+            files: files.iter().map(daemon::file).collect(),
             directory: None,
         },
         actor: actor::by("").actor,

@@ -45,7 +45,7 @@ async fn with_word(
     objects: &Objects<'_>,
     word: Option<&str>,
 ) -> Result<Exit, ExitProblem> {
-    let mut asked = asked(cli, Vec::new(), CommandPart::Own);
+    let mut asked = asked(cli, &[], CommandPart::Own);
     if let Some(word) = word {
         daemon::add_option(&mut asked.request.args, word.to_owned());
     }
