@@ -111,7 +111,8 @@ impl PackingPolicy {
     }
 }
 
-fn per_mib(took: Duration, length: u64) -> u128 {
+/// Nanoseconds for each MiB.
+pub(super) fn per_mib(took: Duration, length: u64) -> u128 {
     took.as_nanos().saturating_mul(1_048_576) / u128::from(length.max(1))
 }
 

@@ -17,7 +17,7 @@ use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult, UploadSink, Vol
 
 use super::{
     frames::{FrameBuilder, ImageFrame, ImagePart, PART},
-    pack::{PackedFrame, Packer, PackingPolicy},
+    pack::{PackedFrame, Packer, PackingPolicy, per_mib},
     replaced,
     right::WriteRight,
     script,
@@ -36,6 +36,8 @@ const FIRST: u64 = 1 << 20;
 const MOST: u64 = 4 << 20;
 /// Where Python writes larger frames save nothing, and where a MiB takes less they are not needed to tell how fast the way is.
 const QUICK_MIB: Duration = Duration::from_millis(4);
+/// What a frame before counts against the one after it, so that what disturbs one alone makes none larger.
+const LATELY: u128 = 3;
 /// A frame that takes less is followed by larger ones, one that takes more by smaller ones.
 const FAST: Duration = Duration::from_secs(5);
 const SLOW: Duration = Duration::from_secs(20);
@@ -93,6 +95,7 @@ impl PathUpload {
             sent: SentBytes::default(),
             right,
             answered: Duration::ZERO,
+            pace: SendingPace::default(),
         };
         let mut writing = JoinSet::new();
         writing.spawn(writer.run(FrameBuilder::new(at, first), sent));
@@ -193,6 +196,24 @@ struct PathWriter {
     right: WriteRight,
     /// How long the host took to write what it wrote last, the way there and back included.
     answered: Duration,
+    pace: SendingPace,
+}
+
+/// How long a MiB took lately, in nanoseconds.
+#[derive(Default)]
+struct SendingPace(u128);
+
+impl SendingPace {
+    /// So many bytes took so long.
+    fn sent(&mut self, bytes: u64, took: Duration) {
+        let last = per_mib(took, bytes);
+        self.0 = self.0.saturating_mul(LATELY).saturating_add(last) / (LATELY + 1);
+    }
+
+    /// Whether they went faster than [`QUICK_MIB`].
+    fn is_quick(&self) -> bool {
+        self.0 < QUICK_MIB.as_nanos()
+    }
 }
 
 enum ReadyFrame {
@@ -383,7 +404,12 @@ impl PathWriter {
         } else {
             (begun.elapsed(), FAST, SLOW)
         };
-        if self.python && self.most >= FIRST && is_quick(sent, took) {
+        if sent == 0 {
+            // A hole tells nothing of the way.
+            return Ok(took);
+        }
+        self.pace.sent(sent, took);
+        if self.python && self.most >= FIRST && self.pace.is_quick() {
             self.most = FIRST;
         } else if took < fast {
             self.most = self.most.saturating_mul(2).min(MOST);
@@ -485,12 +511,6 @@ impl PathWriter {
     }
 }
 
-/// Whether so many bytes went faster than [`QUICK_MIB`].
-fn is_quick(sent: u64, took: Duration) -> bool {
-    let limit = QUICK_MIB.as_nanos().saturating_mul(u128::from(sent));
-    took.as_nanos().saturating_mul(1 << 20) < limit
-}
-
 /// What the last words of `dd` or Python come to; without any the session is over.
 fn kind_of(words: &str, gave_way: bool) -> PortErrorKind {
     let says = |text: &str| words.contains(text);
@@ -545,6 +565,18 @@ mod tests {
         ] {
             assert_eq!(kind_of(words, gave_way), kind, "{words}");
         }
+    }
+
+    #[test]
+    fn one_slow_frame_makes_none_larger_and_a_slow_way_does() {
+        let mut pace = SendingPace::default();
+        let mut sent = |millis| {
+            pace.sent(1 << 20, Duration::from_millis(millis));
+            pace.is_quick()
+        };
+        assert!(sent(2) && sent(2) && sent(9) && sent(2));
+        assert_eq!([8, 8, 8].map(&mut sent).last(), Some(&false));
+        assert!([2; 4].map(sent).contains(&true));
     }
 
     #[test]
