@@ -145,14 +145,14 @@ impl Name {
     ///
     /// # Errors
     /// When the text is empty, too long, or has another character.
-    pub fn new(name: impl Into<String>) -> Result<Self, InvalidId> {
+    pub fn new(name: impl Into<CompactString>) -> Result<Self, InvalidId> {
         let name = name.into();
         let fits = (1..=Self::MAX).contains(&name.len());
         let plain = name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
         if fits && plain {
-            Ok(Self(name.into()))
+            Ok(Self(name))
         } else {
             Err(InvalidId::new("name", &name))
         }
@@ -191,6 +191,19 @@ impl TryFrom<String> for Name {
 impl From<Name> for String {
     fn from(name: Name) -> Self {
         name.0.into()
+    }
+}
+
+impl TryFrom<CompactString> for Name {
+    type Error = InvalidId;
+    fn try_from(name: CompactString) -> Result<Self, InvalidId> {
+        Self::new(name)
+    }
+}
+
+impl From<Name> for CompactString {
+    fn from(name: Name) -> Self {
+        name.0
     }
 }
 

@@ -5,6 +5,7 @@
 
 use bincode::{Decode, Encode};
 
+use self::plain::ShortText;
 use super::{Mirror, Unreadable};
 use crate::model;
 
@@ -68,22 +69,22 @@ mirror!(
 );
 
 mirror!(#[derive(Encode, Decode)] enum EventKind {
-    Desired { generation: u64, workflow: String, precedence: Precedence, desired: Payload, }
-    RunOpened { run: RunId, workflow: String, generation: u64, }
+    Desired { generation: u64, workflow: ShortText, precedence: Precedence, desired: Payload, }
+    RunOpened { run: RunId, workflow: ShortText, generation: u64, }
     RunClosed { run: RunId, result: RunResult, }
-    Intent { step: String, }
-    StateChanged { state: String, detail: String, }
+    Intent { step: ShortText, }
+    StateChanged { state: ShortText, detail: String, }
     RetryRequested {}
-    SecretErased { secret: String, }
+    SecretErased { secret: ShortText, }
     RunStarted { entity: EntityId, generation: u64, graph: Graph, }
-    StepStarted { node: String, attempt: u32, }
-    StepSucceeded { node: String, attempt: u32, outcome: Outcome, output: Payload, }
-    StepFailed { node: String, attempt: u32, failure: Failure, retry: Option<Wait>, }
-    StepBlocked { node: String, attempt: u32, failure: Failure, recheck: Option<Wait>, }
-    StepInterrupted { node: String, attempt: u32, }
-    StepSkipped { node: String, }
-    TimerDue { node: String, }
-    Signal { signal: String, }
+    StepStarted { node: ShortText, attempt: u32, }
+    StepSucceeded { node: ShortText, attempt: u32, outcome: Outcome, output: Payload, }
+    StepFailed { node: ShortText, attempt: u32, failure: Failure, retry: Option<Wait>, }
+    StepBlocked { node: ShortText, attempt: u32, failure: Failure, recheck: Option<Wait>, }
+    StepInterrupted { node: ShortText, attempt: u32, }
+    StepSkipped { node: ShortText, }
+    TimerDue { node: ShortText, }
+    Signal { signal: ShortText, }
     CancelRequested { mode: CancelMode, }
     Paused {}
     Resumed {}
@@ -93,7 +94,7 @@ mirror!(#[derive(Encode, Decode)] enum EventKind {
     ClockJumped { by_ms: i64, }
     BaseWritten { as_of: u64, hash: Hash, signature: String, }
     RangeLost { from: u64, to: u64, }
-    Noted { what: String, detail: String, }
+    Noted { what: ShortText, detail: String, }
 });
 
 mirror!(#[derive(Encode, Decode)] enum Precedence { Queue {} Supersede {} Supreme {} Record {} });
@@ -113,7 +114,7 @@ mirror!(
     #[derive(Encode, Decode)]
     struct Failure {
         class: FailureClass,
-        code: String,
+        code: ShortText,
         message: String,
         host: String,
         object: String,
@@ -124,7 +125,7 @@ mirror!(
 mirror!(
     #[derive(Encode, Decode)]
     struct Graph {
-        workflow: String,
+        workflow: ShortText,
         version: u16,
         nodes: Vec<Node>,
     }
@@ -133,8 +134,8 @@ mirror!(
 mirror!(
     #[derive(Encode, Decode)]
     struct Node {
-        name: String,
-        after: Vec<String>,
+        name: ShortText,
+        after: Vec<ShortText>,
         work: Work,
         lane: String,
         interruptible: bool,
@@ -142,8 +143,8 @@ mirror!(
 );
 
 mirror!(#[derive(Encode, Decode)] enum Work {
-    Step { step: String, version: u16, params: Payload, }
-    Entity { entity: EntityId, workflow: String, desired: Payload, }
+    Step { step: ShortText, version: u16, params: Payload, }
+    Entity { entity: EntityId, workflow: ShortText, desired: Payload, }
 });
 
 /// Who caused an event.
@@ -174,7 +175,7 @@ pub(crate) enum Payload {
 /// What is provisioned.
 #[derive(Encode, Decode)]
 pub(crate) struct EntityId {
-    kind: String,
+    kind: ShortText,
     id: String,
 }
 

@@ -2,6 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bincode::{
+    Decode, Encode,
+    de::{Decoder, read::Reader as _},
+    enc::Encoder,
+    error::{DecodeError, EncodeError},
+};
+use compact_str::CompactString;
 use ulid::Ulid;
 
 use super::super::{Mirror, Unreadable};
@@ -53,13 +60,49 @@ impl Mirror<Hash> for [u8; 32] {
     }
 }
 
-impl Mirror<Name> for String {
+/// A name, stored as a `String` is. There are dozens in a graph, and nearly all fit into this without
+/// memory of their own.
+pub(crate) struct ShortText(CompactString);
+
+/// Bytes that a [`CompactString`] has within itself.
+const WITHIN: usize = size_of::<CompactString>();
+
+impl Encode for ShortText {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        self.0.as_str().encode(encoder)
+    }
+}
+
+impl<Context> Decode<Context> for ShortText {
+    fn decode<D: Decoder<Context = Context>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let length = u64::decode(decoder)?;
+        let size = usize::try_from(length).map_err(|_| DecodeError::OutsideUsizeRange(length))?;
+        // Before any memory is set aside.
+        decoder.claim_container_read::<u8>(size)?;
+        let (mut within, mut beyond);
+        let bytes = if size <= WITHIN {
+            within = [0; WITHIN];
+            within.get_mut(..size).unwrap_or_default()
+        } else {
+            beyond = vec![0; size];
+            beyond.as_mut_slice()
+        };
+        decoder.reader().read(bytes)?;
+        let text = CompactString::from_utf8(bytes);
+        text.map(Self)
+            .map_err(|_| DecodeError::Other("a name is no UTF-8"))
+    }
+}
+
+bincode::impl_borrow_decode!(ShortText);
+
+impl Mirror<Name> for ShortText {
     fn store(model: &Name) -> Self {
-        model.as_str().to_owned()
+        Self(model.clone().into())
     }
 
     fn restore(self) -> Result<Name, Unreadable> {
-        Name::new(self).map_err(|e| Unreadable::Damaged(e.to_string()))
+        Name::try_from(self.0).map_err(|e| Unreadable::Damaged(e.to_string()))
     }
 }
 
@@ -93,13 +136,13 @@ impl<M, S: Mirror<M>> Mirror<Vec<M>> for Vec<S> {
     }
 }
 
-impl Mirror<BTreeSet<Name>> for Vec<String> {
+impl Mirror<BTreeSet<Name>> for Vec<ShortText> {
     fn store(model: &BTreeSet<Name>) -> Self {
-        model.iter().map(String::store).collect()
+        model.iter().map(ShortText::store).collect()
     }
 
     fn restore(self) -> Result<BTreeSet<Name>, Unreadable> {
-        self.into_iter().map(String::restore).collect()
+        self.into_iter().map(ShortText::restore).collect()
     }
 }
 

@@ -6,7 +6,7 @@ use bincode::{Decode, Encode};
 
 use super::{
     CancelMode, EntityId, Failure, Graph, Hash, Mirror, Outcome, Payload, Precedence, RunId,
-    RunResult, Unreadable, Wait,
+    RunResult, ShortText, Unreadable, Wait,
 };
 use crate::{journal, model};
 
@@ -41,8 +41,8 @@ mirror!(
         attempted: u64,
         reached: u64,
         reached_by: Option<RunId>,
-        intents: Vec<String>,
-        state: Option<(String, String)>,
+        intents: Vec<ShortText>,
+        state: Option<(ShortText, String)>,
         runs: Vec<RunId>,
         failures: u32,
         next_try: Option<Wait>,
@@ -53,7 +53,7 @@ mirror!(
     #[derive(Encode, Decode)]
     struct Desired {
         generation: u64,
-        workflow: String,
+        workflow: ShortText,
         precedence: Precedence,
         desired: Payload,
     }
@@ -63,7 +63,7 @@ mirror!(
     #[derive(Encode, Decode)]
     struct ActiveRun {
         run: RunId,
-        workflow: String,
+        workflow: ShortText,
         generation: u64,
     }
 );
@@ -72,7 +72,7 @@ mirror!(
     #[derive(Encode, Decode)]
     struct LastRun {
         run: RunId,
-        workflow: String,
+        workflow: ShortText,
         generation: u64,
         result: RunResult,
     }
@@ -85,7 +85,7 @@ mirror!(
         entity: Option<EntityId>,
         generation: u64,
         graph: Option<Graph>,
-        nodes: Vec<(String, NodeState)>,
+        nodes: Vec<(ShortText, NodeState)>,
         cancel: Option<CancelMode>,
     }
 );
