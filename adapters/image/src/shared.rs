@@ -525,7 +525,7 @@ mod tests {
             let (took, numbers) = tokio::join!(fast, slowly(slow.as_mut(), each));
             assert!(numbers == (1..=200).collect::<Vec<u8>>());
             assert_eq!(source.source.0.load(Ordering::Relaxed), reads);
-            assert!(took < Duration::from_secs(1), "{took:?}");
+            assert!(took < Duration::from_secs(3), "{took:?}");
         }
     }
 

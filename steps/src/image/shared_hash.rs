@@ -45,6 +45,7 @@ impl SharedHashes {
     ) -> Result<RunningHash, Failure> {
         // Nobody else can have it.
         if piece.is_unique() {
+            self.forget_unshared();
             return hash.add(piece.clone()).await;
         }
         let after = self.after(&hash, piece);
@@ -58,8 +59,7 @@ impl SharedHashes {
         if let Some(known) = pieces.iter().find(|known| known.is(&before, piece)) {
             return known.after.clone();
         }
-        // What nobody else holds can come from nobody.
-        pieces.retain(|known| !known.piece.is_unique());
+        forget_unshared(&mut pieces);
         if pieces.len() >= REMEMBERED {
             pieces.pop_front();
         }
@@ -77,9 +77,18 @@ impl SharedHashes {
         self.pieces().clear();
     }
 
+    fn forget_unshared(&self) {
+        forget_unshared(&mut self.pieces());
+    }
+
     fn pieces(&self) -> MutexGuard<'_, VecDeque<HashedPiece>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What nobody else holds can come from nobody.
+fn forget_unshared(pieces: &mut VecDeque<HashedPiece>) {
+    pieces.retain(|known| !known.piece.is_unique());
 }
 
 #[cfg(test)]
@@ -139,6 +148,9 @@ mod tests {
             hash = hashes.add(hash, &shared).await.unwrap();
         }
         assert!(hashes.pieces().len() <= 4, "{}", hashes.pieces().len());
+        drop(others);
+        hash = hashes.add(hash, &piece(100)).await.unwrap();
+        assert!(hashes.pieces().is_empty());
         // Zeros take no memory, however many.
         for _ in 0..2 * REMEMBERED {
             hash = hashes.add(hash, &zeros(100_000)).await.unwrap();

@@ -37,7 +37,7 @@ use crate::{
 pub const INTERVAL: u64 = 16 * 1024 * 1024;
 
 /// Pieces that are read and hashed before they can be sent.
-const HASHED: usize = 6;
+const HASHED: usize = 4;
 
 /// What went through.
 pub(super) struct Sent {

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 /// One part in so many of a read's time may be waited.
 const PART: u32 = 8;
-/// So long may be waited in any case: hosts that are equally fast take turns.
-const LEAST: Duration = Duration::from_millis(250);
+/// So long may be waited in any case: hosts that are equally fast take turns, and a disk that syncs takes nothing for a second.
+const LEAST: Duration = Duration::from_secs(2);
 
 /// What a read has waited since it began.
 pub(super) struct HoldUp {

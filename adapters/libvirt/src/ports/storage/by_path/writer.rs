@@ -30,15 +30,15 @@ use crate::{
 };
 
 /// Parts that wait to be sent.
-const QUEUE: usize = 8;
+const QUEUE: usize = 4;
 /// Bytes of a frame: at first, and where they go fast.
 const FIRST: u64 = 1 << 20;
 const MOST: u64 = 4 << 20;
 /// Where Python writes larger frames save nothing, and where a MiB takes less they are not needed to tell how fast the way is:
 /// a Gbit/s takes 8 ms, and a way that is faster waits for a disk now and then.
 const QUICK_MIB: Duration = Duration::from_millis(7);
-/// What a frame before counts against the one after it, so that what disturbs one alone makes none larger.
-const LATELY: u128 = 3;
+/// A way is slow where none of so many frames was quick: a disk that syncs holds up one or two.
+const LATELY: usize = 4;
 /// A frame that takes less is followed by larger ones, one that takes more by smaller ones.
 const FAST: Duration = Duration::from_secs(5);
 const SLOW: Duration = Duration::from_secs(20);
@@ -200,20 +200,23 @@ struct PathWriter {
     pace: SendingPace,
 }
 
-/// How long a MiB took lately, in nanoseconds.
+/// How the last frames went.
 #[derive(Default)]
-struct SendingPace(u128);
+struct SendingPace {
+    /// How many in a row were not quick.
+    slow: usize,
+}
 
 impl SendingPace {
     /// So many bytes took so long.
     fn sent(&mut self, bytes: u64, took: Duration) {
-        let last = per_mib(took, bytes);
-        self.0 = self.0.saturating_mul(LATELY).saturating_add(last) / (LATELY + 1);
+        let is_quick = per_mib(took, bytes) < QUICK_MIB.as_nanos();
+        self.slow = if is_quick { 0 } else { self.slow.saturating_add(1) };
     }
 
-    /// Whether they went faster than [`QUICK_MIB`].
+    /// Whether the way takes a MiB within [`QUICK_MIB`].
     fn is_quick(&self) -> bool {
-        self.0 < QUICK_MIB.as_nanos()
+        self.slow < LATELY
     }
 }
 
@@ -575,9 +578,9 @@ mod tests {
             pace.sent(1 << 20, Duration::from_millis(millis));
             pace.is_quick()
         };
-        assert!(sent(2) && sent(2) && sent(18) && sent(2));
-        assert_eq!([9; 6].map(&mut sent).last(), Some(&false));
-        assert!([2; 4].map(sent).contains(&true));
+        assert_eq!([2, 90, 9, 9, 2].map(&mut sent), [true; 5]);
+        assert_eq!([9; LATELY].map(&mut sent).last(), Some(&false));
+        assert!(sent(2));
     }
 
     #[test]
