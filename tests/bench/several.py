@@ -1,5 +1,6 @@
 """The same image to several hosts at once, by one process of vsiflow."""
 import os
+import re
 import subprocess
 import time
 
@@ -37,7 +38,7 @@ class Sender:
     def __init__(self, command):
         begun = time.monotonic()
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        self.read = 0
+        self.read = self.rss = 0
         while not self.ended(child):
             self.look(child.pid)
             time.sleep(0.02)
@@ -50,7 +51,7 @@ class Sender:
         if pid == 0:
             return False
         child.returncode = os.waitstatus_to_exitcode(status)
-        self.cpu, self.rss = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+        self.cpu = usage.ru_utime + usage.ru_stime
         return True
 
     def look(self, pid):
@@ -58,7 +59,10 @@ class Sender:
         try:
             with open(f"/proc/{pid}/io") as file:
                 self.read = int(file.readline().split()[1])
-        except OSError:
+            # What `wait4` tells counts this process, whose copy the sender was before it became it.
+            with open(f"/proc/{pid}/status") as file:
+                self.rss = int(re.search(r"VmHWM:\s+(\d+)", file.read()).group(1)) / 1024
+        except (OSError, AttributeError):
             pass
 
 

@@ -79,6 +79,20 @@ fn a_network_is_made_where_a_vsi_refers_to_it_and_goes_when_nothing_does() {
     let shown = listed.exits(0).json()["items"][0]["status"].clone();
     assert_eq!(shown["phase"], "Active", "{shown:#}");
     assert_eq!(shown["made"]["addresses"], json!({"web": "10.20.0.2"}));
+    for name in ["backend", "default.backend"] {
+        let described = vsiflow.run(&["describe", "network", name]).exits(0);
+        described.says("10.20.0.2: web").says("On deletion");
+    }
+    let described = vsiflow.run(&["describe", "network/backend"]);
+    described.exits(0).says("Document").says("define_network");
+    let as_json = vsiflow.run(&["describe", "network/backend", "-o", "json"]);
+    let whole = as_json.exits(0).json();
+    assert_eq!(whole["name"], "backend");
+    assert_eq!(whole["hosts"][0]["usedBy"], json!(["web"]));
+    vsiflow
+        .run(&["describe", "network/unused"])
+        .exits(3)
+        .says("VSI0703");
     vsiflow
         .run(&["delete", "network/backend"])
         .exits(4)

@@ -50,6 +50,8 @@ fn a_network_is_where_its_servers_are_and_ends_everywhere_or_nowhere() {
     site.run(&["history", "network/inner"])
         .exits(0)
         .says("define_network");
+    let described = site.run(&["describe", "network/inner"]).exits(0);
+    described.says("sim:b").says("sim:d").says("define_network");
 
     // Its document changes it wherever it is.
     site.apply(&network("Retain"), &[])

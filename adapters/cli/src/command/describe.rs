@@ -1,6 +1,9 @@
-//! `describe`: everything known of a VSI, a pool, a group, a data disk, a snapshot or a host.
+//! `describe`: everything known of a VSI, a pool, a group, a data disk, a snapshot, a network or a host.
 
-use vsiflow_workflows::fleet::{Fleet, OtherJournal, QuotaObject};
+use serde::Serialize;
+use vsiflow_workflows::fleet::{
+    ErrorKind, Fleet, Fleets, HistoryLine, NetworkObject, OtherJournal, QuotaObject,
+};
 
 use crate::{
     args::{Common, DescribeArgs, OutputFormat},
@@ -8,7 +11,7 @@ use crate::{
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
     shards::SetPlace,
-    work::{self, DISK, GROUP, POOL, QUOTA, SNAPSHOT},
+    work::{self, DISK, GROUP, NETWORK, POOL, QUOTA, SNAPSHOT},
 };
 
 pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
@@ -22,7 +25,8 @@ pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
     described.map(|()| Exit::Done)
 }
 
-/// Pools and groups, whose members are in all journals of a set, and quotas, of which all journals use some.
+/// Pools and groups, whose members are in all journals of a set, quotas, of which all journals use some, and networks, which
+/// are on hosts of any of them.
 async fn of_set(common: &Common, place: &SetPlace, args: &DescribeArgs) -> CommandOutcome {
     let unheld = super::get::unheld(common).await?;
     let apps = place.look_at_all(common).await?;
@@ -36,6 +40,8 @@ async fn of_set(common: &Common, place: &SetPlace, args: &DescribeArgs) -> Comma
                 Box::pin(describe_group((first, &others), args, group)).await?;
             } else if let Some(quota) = name.strip_prefix(QUOTA) {
                 describe_quota(&fleets.quotas().await?, args, quota)?;
+            } else if let Some(network) = name.strip_prefix(NETWORK) {
+                describe_network(&fleets, args, network).await?;
             } else {
                 let name = name.strip_prefix(POOL).unwrap_or(name);
                 Box::pin(describe_pool((first, &others), args, name)).await?;
@@ -81,6 +87,9 @@ async fn one(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitP
     }
     if let Some(host) = name.strip_prefix(HOST) {
         return describe_host(fleet, args, host).await;
+    }
+    if let Some(network) = name.strip_prefix(NETWORK) {
+        return describe_network(&Fleets::from(fleet.clone()), args, network).await;
     }
     match (name.strip_prefix(DISK), name.strip_prefix(POOL)) {
         (Some(disk), _) => describe_disk(fleet, args, disk).await,
@@ -154,6 +163,64 @@ fn describe_quota(
         None | Some(OutputFormat::Wide) => output::describe::quota(found),
     }
     Ok(())
+}
+
+/// A network by the name of its document, or by that on its hosts.
+#[derive(Serialize)]
+struct NetworkDescription<'a> {
+    name: &'a str,
+    /// It on each of its hosts.
+    hosts: Vec<NetworkObject>,
+}
+
+async fn describe_network(
+    fleets: &Fleets,
+    args: &DescribeArgs,
+    name: &str,
+) -> Result<(), ExitProblem> {
+    let (namespace, name) = name.split_once('/').unwrap_or((&args.namespace, name));
+    let mut hosts = fleets.networks().await?;
+    let has_document = |found: &NetworkObject| {
+        let made = found.made.as_ref();
+        made.is_some_and(|made| (made.namespace.as_str(), made.name.as_str()) == (namespace, name))
+    };
+    let is_made = hosts.iter().any(has_document);
+    // Names on hosts are those of documents with something before them, or an administrator's own.
+    hosts.retain(|found| has_document(found) || !is_made && found.name == name);
+    let history = network_history(fleets, (namespace, name), is_made).await?;
+    if hosts.is_empty() {
+        let message = format!("{NETWORK}{name} is not known here");
+        let remedy = "`vsiflow get networks` lists those that are made, and those that VSIs are on";
+        return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
+    }
+    match args.output {
+        Some(OutputFormat::Name) => output::line(&format!("{NETWORK}{name}")),
+        Some(OutputFormat::Json | OutputFormat::Yaml) => {
+            let described = NetworkDescription { name, hosts };
+            output::print(&described, args.output.unwrap_or(OutputFormat::Json))?;
+        }
+        None | Some(OutputFormat::Wide) => {
+            output::describe::network(&hosts, &history, args.times.time);
+        }
+    }
+    Ok(())
+}
+
+/// What was done to a network that is made; nothing is recorded of those that hosts have by themselves.
+async fn network_history(
+    fleets: &Fleets,
+    (namespace, name): (&str, &str),
+    is_made: bool,
+) -> Result<Vec<HistoryLine>, ExitProblem> {
+    let mut all = Vec::new();
+    let name = format!("{NETWORK}{name}");
+    for fleet in fleets.all().filter(|_| is_made) {
+        match fleet.history().lines(namespace, &name).await {
+            Err(unknown) if unknown.kind == ErrorKind::NotFound => {}
+            lines => all.extend(lines?),
+        }
+    }
+    Ok(all)
 }
 
 async fn describe_vsi(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitProblem> {

@@ -1,11 +1,13 @@
 //! `describe`, for people.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use vsiflow_workflows::{
     fleet::{
         Condition, DiskObject, GroupItem, GroupObject, HistoryLine, HostObject, ImageObject,
-        Metadata, PoolObject, QuotaObject, SnapshotObject, SnapshotScheduleStatus, VsiObject,
-        VsiStatus,
+        Metadata, NetworkObject, PoolObject, QuotaObject, SnapshotObject, SnapshotScheduleStatus,
+        VsiObject, VsiStatus,
     },
     next_try,
     spec::Quantity,
@@ -137,6 +139,46 @@ pub(crate) fn host(
         warnings.for_each(|warning| line(&format!("  {warning}")));
     }
     happened(history, times);
+}
+
+/// A network on each of its hosts, and the newest events there.
+pub(crate) fn network(objects: &[NetworkObject], history: &[HistoryLine], times: Times) {
+    for (number, object) in objects.iter().enumerate() {
+        if number > 0 {
+            line("");
+        }
+        network_on_host(object);
+    }
+    let all = Timeline::of(history);
+    // On each host it is one of its own.
+    let entities: BTreeSet<_> = history.iter().map(|line| &line.entity).collect();
+    for entity in entities {
+        section("Runs", &all.clone().last_runs(entity), view(times));
+    }
+    section("Events", &all.last_events(EVENTS), view(times));
+}
+
+fn network_on_host(object: &NetworkObject) {
+    field("Name", &object.name);
+    field("Host", &object.host);
+    field("Phase", object.phase);
+    if let Some(made) = &object.made {
+        let document = format!("network/{} in {}", made.name, made.namespace);
+        field("Document", &document);
+        field("Mode", made.mode);
+        field("Addresses", made.cidr.as_deref().unwrap_or_default());
+        field("On deletion", made.deletion_policy);
+    }
+    field("Used by", &object.used_by.join(","));
+    let assigned = object.made.iter().flat_map(|made| &made.addresses);
+    let assigned: Vec<_> = assigned.collect();
+    if !assigned.is_empty() {
+        line("Assigned:");
+    }
+    for (vsi, address) in assigned {
+        line(&format!("  {address}: {vsi}"));
+    }
+    description(&object.message);
 }
 
 /// A snapshot, its copies and its newest events.
@@ -347,22 +389,25 @@ fn description(text: &str) {
 
 /// The run under way and the one before with their steps, then what happened outside of runs.
 fn happened(history: &[HistoryLine], times: Times) {
-    let width = wrap::terminal_width();
-    let view = TimelineView {
-        times,
-        now: jiff::Timestamp::now(),
-        width: width.map(|width| width.saturating_sub(INDENT.len())),
-        bars: width.is_some(),
-        heads: false,
-    };
     let all = Timeline::of(history);
     let own = history.first().map(|line| line.entity.clone());
     section(
         "Runs",
         &all.clone().last_runs(&own.unwrap_or_default()),
-        view,
+        view(times),
     );
-    section("Events", &all.last_events(EVENTS), view);
+    section("Events", &all.last_events(EVENTS), view(times));
+}
+
+fn view(times: Times) -> TimelineView {
+    let width = wrap::terminal_width();
+    TimelineView {
+        times,
+        now: jiff::Timestamp::now(),
+        width: width.map(|width| width.saturating_sub(INDENT.len())),
+        bars: width.is_some(),
+        heads: false,
+    }
 }
 
 fn section(name: &str, part: &Timeline, view: TimelineView) {

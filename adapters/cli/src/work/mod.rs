@@ -28,7 +28,7 @@ pub(crate) use selection::{
 };
 pub(crate) use signals::{interrupted, left_alone};
 pub(crate) use target::{
-    DISK, GROUP, POOL, QUOTA, SNAPSHOT, Target, group_named, label, no_quota, pool_name,
+    DISK, GROUP, NETWORK, POOL, QUOTA, SNAPSHOT, Target, group_named, label, no_quota, pool_name,
     pool_named, pool_of, print_objects, targets_named, targets_of,
 };
 pub(crate) use tell::tell;

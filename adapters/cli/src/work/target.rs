@@ -90,6 +90,9 @@ pub(crate) const POOL: &str = "pool/";
 /// How a group is.
 pub(crate) const GROUP: &str = "group/";
 
+/// How a network is.
+pub(crate) const NETWORK: &str = "network/";
+
 /// How a quota is.
 pub(crate) const QUOTA: &str = "quota/";
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use vsiflow_workflows::{fleet::Moment, spec::LabelSelector};
 
 use super::{GROUP, POOL, QUOTA};
+use crate::work::NETWORK;
 use crate::{
     args::{
         AuditCommand, CheckArgs, CliCommand, CreateArgs, DeleteArgs, DestroyArgs, EventOffset,
@@ -388,9 +389,10 @@ fn is_quota(name: &str) -> bool {
     name.starts_with(QUOTA)
 }
 
-/// Whether all of them are in journal 0, and concern what all journals have.
+/// Whether all of them concern what all journals have: they are in journal 0, or on hosts of any.
 fn concern_all(names: &[String]) -> bool {
-    let concerns_all = |name: &String| makes_members(name) || is_quota(name);
+    let concerns_all =
+        |name: &String| makes_members(name) || is_quota(name) || name.starts_with(NETWORK);
     !names.is_empty() && names.iter().all(concerns_all)
 }
 

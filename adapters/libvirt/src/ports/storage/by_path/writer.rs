@@ -211,7 +211,11 @@ impl SendingPace {
     /// So many bytes took so long.
     fn sent(&mut self, bytes: u64, took: Duration) {
         let is_quick = per_mib(took, bytes) < QUICK_MIB.as_nanos();
-        self.slow = if is_quick { 0 } else { self.slow.saturating_add(1) };
+        self.slow = if is_quick {
+            0
+        } else {
+            self.slow.saturating_add(1)
+        };
     }
 
     /// Whether the way takes a MiB within [`QUICK_MIB`].
