@@ -124,7 +124,8 @@ fn what_is_due_is_taken_in_every_journal_and_found_by_its_name() {
         .exits(4)
         .says("VSI0765")
         .says("journal 3");
-    site.run(&["snapshot", "delete", &early, "--wait"]).exits(0);
+    let of_early = format!("snapshot/{early}");
+    site.run(&["delete", &of_early, "--wait"]).exits(0);
     is_on(&site, "sim:a", &early);
     let put_back = ["snapshot", "restore", &early, "--yes", "--wait"];
     site.run(&put_back).exits(0).says("vsi/early is Running");

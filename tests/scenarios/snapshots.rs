@@ -125,7 +125,7 @@ fn what_cannot_be_taken_is_refused_and_leaves_nothing() {
         .run(&["snapshot", "create", "web", "a"])
         .exits(4)
         .says("VSI0740");
-    vsiflow.run(&["snapshot", "delete", "a"]).exits(0);
+    vsiflow.run(&["delete", "snapshot", "a"]).exits(0);
     vsiflow.run(&["snapshot", "create", "nobody"]).exits(3);
     assert_eq!(copies(&vsiflow), 0);
 }
@@ -276,7 +276,7 @@ fn a_document_takes_its_snapshot_once() {
 fn a_vsi_is_cloned_with_its_data_disks() {
     let vsiflow = stopped(with_disk());
     vsiflow
-        .run(&["clone", "web", "twin"])
+        .run(&["clone", "web", "twin", "--wait"])
         .exits(0)
         .says("vsi/twin is Running");
     assert_eq!(copies(&vsiflow), 0, "its snapshot is gone again");

@@ -98,7 +98,7 @@ impl WaitArgs {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DeleteArgs {
     /// The VSIs, as `NAME`, `vsi/NAME` or `vsi NAME…`; data disks as `disk/NAME` or `disk NAME…`, pools as
-    /// `pool/NAME` or `pool NAME…`, groups as `group/NAME` or `group NAME…`.
+    /// `pool/NAME` or `pool NAME…`, groups as `group/NAME` or `group NAME…`; networks, snapshots, quotas and types in the same way.
     #[arg(
         value_name = "NAME",
         required_unless_present_any = ["files", "labels", "field_selector", "all"]

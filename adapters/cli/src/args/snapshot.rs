@@ -95,6 +95,9 @@ pub(crate) struct CloneArgs {
     /// Have the guest's agent hold its file systems still for the moment of the snapshot.
     #[arg(long)]
     pub(crate) quiesce: bool,
+    /// As other commands have it; this one waits anyway.
+    #[arg(long, hide = true)]
+    pub(crate) wait: bool,
     /// Stop waiting after this time, such as `90s` or `10m` (exit code 5). The work continues at the
     /// next start.
     #[arg(long, value_name = "DURATION", value_parser = super::duration)]

@@ -1,4 +1,4 @@
-//! `delete`: removes VSIs and what was made for them, pools and groups with their members, and data disks.
+//! `delete`: removes VSIs and what was made for them, pools and groups with their members, data disks, networks and snapshots.
 
 use vsiflow_workflows::{
     record::kind,
@@ -49,6 +49,15 @@ const NETWORK_WORDS: &[&str] = &[
     "virtualservernetworks",
 ];
 
+/// What snapshots are.
+const SNAPSHOT_WORDS: &[&str] = &[
+    "snapshot",
+    "snapshots",
+    "vssnap",
+    "virtualserversnapshot",
+    "virtualserversnapshots",
+];
+
 /// What types are.
 const TYPE_WORDS: &[&str] = &["type", "types", "virtualservertype", "virtualservertypes"];
 
@@ -71,6 +80,7 @@ fn kind_named(word: &str) -> Option<&'static str> {
         (TYPE_WORDS, kind::TYPE),
         (QUOTA_WORDS, kind::QUOTA),
         (NETWORK_WORDS, kind::NETWORK),
+        (SNAPSHOT_WORDS, kind::SNAPSHOT),
     ];
     let found = kinds.into_iter().find(|(words, _)| words.contains(&word));
     found.map(|(_, kind)| kind)
@@ -78,7 +88,7 @@ fn kind_named(word: &str) -> Option<&'static str> {
 
 /// Something that is to go.
 pub(super) struct DeletionTarget {
-    /// `vsi`, `disk`, `network`, `pool`, `group` or `type`.
+    /// `vsi`, `disk`, `network`, `snapshot`, `pool`, `group`, `quota` or `type`.
     pub(super) kind: &'static str,
     pub(super) namespace: String,
     pub(super) name: String,
@@ -178,6 +188,11 @@ async fn selected(
         let remedy = "name them: `vsiflow delete network NAME`";
         return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
     }
+    if kind == kind::SNAPSHOT {
+        let message = "snapshots are deleted by their names";
+        let remedy = "name them: `vsiflow delete snapshot NAME`";
+        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
+    }
     if kind == kind::POOL {
         let pools = app.fleet.pools().list(false).await?;
         let targets = work::pools_among(&pools, namespace, selection)?;
@@ -248,6 +263,7 @@ async fn look_up(app: &App, doomed: &DeletionTarget) -> Result<(), ExitProblem> 
         kind::DISK => app.fleet.disks().find(namespace, name).await?,
         kind::POOL => app.fleet.pools().find(namespace, name).await?,
         kind::GROUP => app.fleet.groups().find(namespace, name).await?,
+        kind::SNAPSHOT => app.fleet.snapshots().find(namespace, name).await?,
         kind::NETWORK => {
             app.fleet.networks().find(namespace, name).await?;
             return Ok(());
@@ -329,6 +345,12 @@ pub(super) async fn delete(
         kind::GROUP => {
             app.fleet
                 .groups()
+                .delete(&namespace, &name, orphan, by)
+                .await?
+        }
+        kind::SNAPSHOT => {
+            app.fleet
+                .snapshots()
                 .delete(&namespace, &name, orphan, by)
                 .await?
         }
