@@ -1,8 +1,12 @@
 //! The memory of guests on a real host: saved with their disks, and taken up again.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use vsiflow_tests::{Disk, Lab, Vsiflow, lab::Deleted, until};
+use vsiflow_tests::{Disk, Lab, Running, Vsiflow, lab::Deleted, until};
 
 use super::lab_snapshot_of_vsi::{format, is_gap_free, numbers, path, writer};
 
@@ -79,7 +83,7 @@ fn lab_a_guest_goes_on_where_it_was_when_its_memory_was_saved() {
     let object = object.exits(0).json();
     let memory = object["status"]["memory"]["volume"].as_str().unwrap();
     let memory = path(&lab, memory.rsplit('/').next().unwrap());
-    let memory = std::path::Path::new(&memory);
+    let memory = Path::new(&memory);
     let file = std::fs::metadata(memory).unwrap();
     assert_eq!(object["status"]["memory"]["size"], file.len());
     assert_eq!(
@@ -126,6 +130,61 @@ fn lab_a_guest_goes_on_where_it_was_when_its_memory_was_saved() {
     vsiflow.run(&["snapshot", "delete", "t-mem"]).exits(0);
     assert!(!memory.exists());
     vsiflow.run(&["delete", "t-memory", "--wait"]).exits(0);
+}
+
+/// The memory of a snapshot, once the host has begun to write it; none where the command ended before.
+fn begun(vsiflow: &Vsiflow, pool: &Path, snapshot: &str, running: &mut Running) -> Option<PathBuf> {
+    let uid = until("the snapshot is recorded", 60, || {
+        let found = vsiflow.run(&["get", "snapshot", snapshot, "-o", "json"]);
+        let uid = (found.code == Some(0)).then(|| found.json()["metadata"]["uid"].clone());
+        uid?.as_str().map(str::to_owned)
+    });
+    let memory = pool.join(format!("snapshot-{uid}.memory"));
+    until("the memory is being saved", 60, || {
+        let ended = running.has_ended();
+        (ended || memory.exists()).then(|| memory.exists().then(|| memory.clone()))
+    })
+}
+
+#[test]
+fn lab_a_guest_counts_on_whenever_the_process_that_saves_its_memory_is_killed() {
+    let Some(lab) = Lab::enter() else { return };
+    let (image, vsiflow) = (lab.image("t-mem-kill.qcow2"), Vsiflow::of_documents());
+    let _gone = Deleted(&vsiflow, "t-mem-kill");
+    let documents = format!("{}{}", lab.host(), counter("t-mem-kill", &image.url()));
+    vsiflow.apply(documents, &[]).exits(0);
+    let base = path(&lab, &image.bases()[0]);
+    let pool = Path::new(&base).parent().unwrap();
+    for (number, later_ms) in [0, 30, 90, 150].into_iter().enumerate() {
+        let name = format!("t-mem-kill-{number}");
+        let words = ["snapshot", "create", "t-mem-kill", &name, "--memory"];
+        let mut running = vsiflow.start(&words);
+        let memory = begun(&vsiflow, pool, &name, &mut running);
+        std::thread::sleep(Duration::from_millis(later_ms));
+        running.kill();
+        vsiflow.run(&["resume"]).exits(0);
+        let taken = vsiflow.run(&["get", "snapshot", &name, "-o", "json"]);
+        let status = taken.exits(0).json()["status"].clone();
+        assert_eq!(status["phase"], "Ready", "{memory:?}: {status:#}");
+        let said = counted(&vsiflow, "t-mem-kill", CHATTER);
+        until("the guest counts on", 60, || {
+            (counted(&vsiflow, "t-mem-kill", CHATTER).len() > said.len() + 1).then_some(())
+        });
+        assert_eq!(boots(&vsiflow, "t-mem-kill"), 1);
+    }
+    vsiflow
+        .run(&["snapshot", "restore", "t-mem-kill-0", "--yes"])
+        .exits(0)
+        .says("vsi/t-mem-kill is Running");
+    assert_eq!(boots(&vsiflow, "t-mem-kill"), 1);
+    let all = [0, 1, 2, 3].map(|number| format!("snapshot/t-mem-kill-{number}"));
+    let words = all.iter().map(String::as_str);
+    let words: Vec<_> = ["delete", "--wait"].into_iter().chain(words).collect();
+    vsiflow.run(&words).exits(0);
+    let uid = lab.domains("default/t-mem-kill").remove(0);
+    vsiflow.run(&["delete", "t-mem-kill", "--wait"]).exits(0);
+    let left = lab.volumes("images");
+    assert!(!left.iter().any(|volume| volume.contains(&uid)), "{left:?}");
 }
 
 /// The guest has the file system in its memory: over other bytes it would spoil it.
