@@ -294,7 +294,8 @@ fn a_vsi_is_cloned_with_its_data_disks() {
         .run(&["clone", "web", "twin"])
         .exits(4)
         .says("a VSI of this name exists");
-    vsiflow.run(&["snapshot", "delete", "web-to-twin"]).exits(0);
+    let untaken = vsiflow.run(&["snapshot", "delete", "web-to-twin"]);
+    untaken.exits(3).says("VSI0703");
 
     vsiflow.run(&["snapshot", "create", "web", "a"]).exits(0);
     vsiflow

@@ -170,6 +170,8 @@ pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
     };
     let by = || actor::by(&common.reason);
     if app.fleet.snapshots().find(namespace, &name).await.is_err() {
+        let snapshots = app.fleet.snapshots();
+        snapshots.is_free(own_namespace, &args.name).await?;
         let request = SnapshotRequest {
             name: Some(name.clone()),
             quiesce: args.quiesce,

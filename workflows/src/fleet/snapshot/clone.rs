@@ -37,11 +37,7 @@ impl SnapshotHandle<'_> {
             return Err(refused(&object, &message, remedy));
         }
         let its_namespace = snapshot.wanted.namespace.clone();
-        if self.fleet.find(&its_namespace, name, false).await.is_ok() {
-            let existing = format!("vsi/{name}");
-            let message = "a VSI of this name exists";
-            return Err(refused(&existing, message, "choose another name"));
-        }
+        self.is_free(&its_namespace, name).await?;
         let uid = snapshot.wanted.vsi.to_string();
         let original = match self.fleet.find(&its_namespace, &uid, false).await {
             Ok(known) => known.wanted,
@@ -64,6 +60,22 @@ impl SnapshotHandle<'_> {
             data_disks,
             ..Resolved::default()
         })
+    }
+
+    /// Refuses the name of a VSI that is there, before anything is copied for a new one.
+    ///
+    /// # Errors
+    /// VSI0740.
+    pub async fn is_free(self, namespace: &str, name: &str) -> Result<(), FleetError> {
+        if self.fleet.find(namespace, name, false).await.is_err() {
+            return Ok(());
+        }
+        let message = "a VSI of this name exists";
+        Err(refused(
+            &format!("vsi/{name}"),
+            message,
+            "choose another name",
+        ))
     }
 }
 
