@@ -1,7 +1,5 @@
 //! Moving an image from its source to a volume, hashing on the way.
 
-use std::pin::pin;
-
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use vsiflow_engine::{
@@ -321,7 +319,7 @@ impl Upload<'_> {
             key: self.key,
             track: &track,
         };
-        let mut behind = pin!(behind.run());
+        let mut behind = Box::pin(behind.run());
         let sent = tokio::select! {
             biased;
             sent = self.pump(&mut begun, bounds, &track, sink.as_mut()) => sent,
@@ -329,7 +327,7 @@ impl Upload<'_> {
             Err(failure) = &mut behind => Err(Broken::Host(failure)),
             () = self.cx.stopped.cancelled() => Err(Broken::Stopped),
         };
-        let failure = match sent {
+        let broken = match sent {
             Ok((size, hash)) => {
                 track.end();
                 let finishing = async {
@@ -346,12 +344,17 @@ impl Upload<'_> {
                     note,
                 });
             }
-            Err(Broken::Host(failure)) => {
+            Err(broken) => broken,
+        };
+        // Nobody polls it any more, and it may have what the host gives to one at a time.
+        drop(behind);
+        let failure = match broken {
+            Broken::Host(failure) => {
                 sink.abort().await;
                 return Err(failure);
             }
-            Err(Broken::Source(failure)) => failure,
-            Err(Broken::Stopped) => error::OUTCOME_UNKNOWN.failure("the upload was stopped"),
+            Broken::Source(failure) => failure,
+            Broken::Stopped => error::OUTCOME_UNKNOWN.failure("the upload was stopped"),
         };
         if promise::is_worthless(&failure) {
             sink.abort().await;

@@ -1,5 +1,7 @@
 //! Uploads that are taken up again, and the volume beside an image.
 
+use std::time::Duration;
+
 use super::{
     images::{checksum, foreign, hash},
     *,
@@ -49,6 +51,32 @@ async fn a_cut_upload_goes_on_where_the_host_had_it() {
             let anew = world.sim().await.count("create").await - creates;
             assert_eq!(anew, usize::from(cut == 3), "{cut}");
         }
+    }
+}
+
+/// What waited for the host behind the sending is not polled any more then, and would keep its turn for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_upload_that_is_stopped_while_its_host_is_busy_comes_to_an_end() {
+    for round in 0..120 {
+        let mut world = World::new().await;
+        world.source = Arc::new(SimSource::with_size(80 * INTERVAL));
+        let params = world.image_params();
+        world.claim(&params).await;
+        let (sim, stop) = (world.sim().await, world.stopped.clone());
+        let busy = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_micros(400 * round)).await;
+            let hold = |_: &mut _| {
+                std::thread::sleep(Duration::from_millis(4));
+                stop.cancel();
+                std::thread::sleep(Duration::from_millis(2));
+            };
+            sim.with(hold).await;
+        });
+        let upload = world.upload_chunks();
+        let attempt = world.attempt(&upload, &params);
+        let ended = tokio::time::timeout(Duration::from_secs(10), attempt).await;
+        assert!(ended.is_ok(), "round {round}: nothing goes on");
+        busy.await.unwrap();
     }
 }
 
