@@ -54,10 +54,12 @@ fn lab_an_upload_survives_a_cut_session_and_a_libvirtd_that_restarts() {
     };
     for daemon in ["sshd", "libvirtd"] {
         let upload = Upload::of(&lab, &format!("lab-cut-{daemon}"), 7);
-        // On a busy machine the kill comes seconds after it was asked for.
-        let mut running = upload.start_at("10Mi");
+        let mut running = upload.start_at("20Mi");
         upload.reaches(SIZE / 2);
+        // On a busy machine the kill comes seconds after it was asked for.
+        running.stop();
         lab.daemon(daemon, "kill");
+        running.go_on();
         let cut = running.reaches("again in", 60);
         lab.daemon(daemon, "start");
         assert!(cut, "{daemon}: it ended");
