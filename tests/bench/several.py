@@ -32,6 +32,19 @@ def introduce(bench, state):
     os.unlink(small)
 
 
+def peak_mib(pid):
+    """The most memory that a process has had, MiB; none of one that is gone.
+
+    What `wait4` tells of a child counts what it was before it became its program: a copy of this process.
+    """
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            peak = re.search(r"VmHWM:\s+(\d+)", file.read())
+    except OSError:
+        return None
+    return int(peak.group(1)) / 1024 if peak else None
+
+
 class Sender:
     """A command that sends, with what it read by system calls for files, its CPU seconds and memory."""
 
@@ -59,11 +72,9 @@ class Sender:
         try:
             with open(f"/proc/{pid}/io") as file:
                 self.read = int(file.readline().split()[1])
-            # What `wait4` tells counts this process, whose copy the sender was before it became it.
-            with open(f"/proc/{pid}/status") as file:
-                self.rss = int(re.search(r"VmHWM:\s+(\d+)", file.read()).group(1)) / 1024
-        except (OSError, AttributeError):
+        except OSError:
             pass
+        self.rss = peak_mib(pid) or self.rss
 
 
 def four_hosts(bench, compared, host):

@@ -173,25 +173,10 @@ async fn selected(
     }
     let (namespace, selection) = (&args.namespace, &args.selection);
     let kind = word.unwrap_or(kind::VSI);
-    if kind == kind::TYPE {
-        let message = "types are deleted by their names";
-        let remedy = "name them: `vsiflow delete type NAME`";
-        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
-    }
-    if kind == kind::QUOTA {
-        let message = "quotas are deleted by their names";
-        let remedy = "name them: `vsiflow delete quota NAME`";
-        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
-    }
-    if kind == kind::NETWORK {
-        let message = "networks are deleted by their names";
-        let remedy = "name them: `vsiflow delete network NAME`";
-        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
-    }
-    if kind == kind::SNAPSHOT {
-        let message = "snapshots are deleted by their names";
-        let remedy = "name them: `vsiflow delete snapshot NAME`";
-        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, remedy));
+    if [kind::TYPE, kind::QUOTA, kind::NETWORK, kind::SNAPSHOT].contains(&kind) {
+        let message = format!("{kind}s are deleted by their names");
+        let remedy = format!("name them: `vsiflow delete {kind} NAME`");
+        return Err(ExitProblem::new(Exit::Usage, "VSI0810", message, &remedy));
     }
     if kind == kind::POOL {
         let pools = app.fleet.pools().list(false).await?;

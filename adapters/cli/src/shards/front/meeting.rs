@@ -4,8 +4,7 @@ use std::path::PathBuf;
 
 use vsiflow_workflows::{fleet::Moment, spec::LabelSelector};
 
-use super::{GROUP, POOL, QUOTA};
-use crate::work::NETWORK;
+use super::{GROUP, POOL, QUOTA, objects::is_network};
 use crate::{
     args::{
         AuditCommand, CheckArgs, CliCommand, CreateArgs, DeleteArgs, DestroyArgs, EventOffset,
@@ -391,8 +390,7 @@ fn is_quota(name: &str) -> bool {
 
 /// Whether all of them concern what all journals have: they are in journal 0, or on hosts of any.
 fn concern_all(names: &[String]) -> bool {
-    let concerns_all =
-        |name: &String| makes_members(name) || is_quota(name) || name.starts_with(NETWORK);
+    let concerns_all = |name: &String| makes_members(name) || is_quota(name) || is_network(name);
     !names.is_empty() && names.iter().all(concerns_all)
 }
 
