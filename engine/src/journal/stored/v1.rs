@@ -5,7 +5,7 @@
 
 use bincode::{Decode, Encode};
 
-use self::plain::ShortText;
+use self::plain::StoredName;
 use super::{Mirror, Unreadable};
 use crate::model;
 
@@ -69,22 +69,22 @@ mirror!(
 );
 
 mirror!(#[derive(Encode, Decode)] enum EventKind {
-    Desired { generation: u64, workflow: ShortText, precedence: Precedence, desired: Payload, }
-    RunOpened { run: RunId, workflow: ShortText, generation: u64, }
+    Desired { generation: u64, workflow: StoredName, precedence: Precedence, desired: Payload, }
+    RunOpened { run: RunId, workflow: StoredName, generation: u64, }
     RunClosed { run: RunId, result: RunResult, }
-    Intent { step: ShortText, }
-    StateChanged { state: ShortText, detail: String, }
+    Intent { step: StoredName, }
+    StateChanged { state: StoredName, detail: String, }
     RetryRequested {}
-    SecretErased { secret: ShortText, }
+    SecretErased { secret: StoredName, }
     RunStarted { entity: EntityId, generation: u64, graph: Graph, }
-    StepStarted { node: ShortText, attempt: u32, }
-    StepSucceeded { node: ShortText, attempt: u32, outcome: Outcome, output: Payload, }
-    StepFailed { node: ShortText, attempt: u32, failure: Failure, retry: Option<Wait>, }
-    StepBlocked { node: ShortText, attempt: u32, failure: Failure, recheck: Option<Wait>, }
-    StepInterrupted { node: ShortText, attempt: u32, }
-    StepSkipped { node: ShortText, }
-    TimerDue { node: ShortText, }
-    Signal { signal: ShortText, }
+    StepStarted { node: StoredName, attempt: u32, }
+    StepSucceeded { node: StoredName, attempt: u32, outcome: Outcome, output: Payload, }
+    StepFailed { node: StoredName, attempt: u32, failure: Failure, retry: Option<Wait>, }
+    StepBlocked { node: StoredName, attempt: u32, failure: Failure, recheck: Option<Wait>, }
+    StepInterrupted { node: StoredName, attempt: u32, }
+    StepSkipped { node: StoredName, }
+    TimerDue { node: StoredName, }
+    Signal { signal: StoredName, }
     CancelRequested { mode: CancelMode, }
     Paused {}
     Resumed {}
@@ -94,7 +94,7 @@ mirror!(#[derive(Encode, Decode)] enum EventKind {
     ClockJumped { by_ms: i64, }
     BaseWritten { as_of: u64, hash: Hash, signature: String, }
     RangeLost { from: u64, to: u64, }
-    Noted { what: ShortText, detail: String, }
+    Noted { what: StoredName, detail: String, }
 });
 
 mirror!(#[derive(Encode, Decode)] enum Precedence { Queue {} Supersede {} Supreme {} Record {} });
@@ -114,7 +114,7 @@ mirror!(
     #[derive(Encode, Decode)]
     struct Failure {
         class: FailureClass,
-        code: ShortText,
+        code: StoredName,
         message: String,
         host: String,
         object: String,
@@ -125,7 +125,7 @@ mirror!(
 mirror!(
     #[derive(Encode, Decode)]
     struct Graph {
-        workflow: ShortText,
+        workflow: StoredName,
         version: u16,
         nodes: Vec<Node>,
     }
@@ -134,8 +134,8 @@ mirror!(
 mirror!(
     #[derive(Encode, Decode)]
     struct Node {
-        name: ShortText,
-        after: Vec<ShortText>,
+        name: StoredName,
+        after: Vec<StoredName>,
         work: Work,
         lane: String,
         interruptible: bool,
@@ -143,8 +143,8 @@ mirror!(
 );
 
 mirror!(#[derive(Encode, Decode)] enum Work {
-    Step { step: ShortText, version: u16, params: Payload, }
-    Entity { entity: EntityId, workflow: ShortText, desired: Payload, }
+    Step { step: StoredName, version: u16, params: Payload, }
+    Entity { entity: EntityId, workflow: StoredName, desired: Payload, }
 });
 
 /// Who caused an event.
@@ -175,7 +175,7 @@ pub(crate) enum Payload {
 /// What is provisioned.
 #[derive(Encode, Decode)]
 pub(crate) struct EntityId {
-    kind: ShortText,
+    kind: StoredName,
     id: String,
 }
 

@@ -62,31 +62,22 @@ impl Mirror<Hash> for [u8; 32] {
 
 /// A name, stored as a `String` is. There are dozens in a graph, and nearly all fit into this without
 /// memory of their own.
-pub(crate) struct ShortText(CompactString);
+pub(crate) struct StoredName(CompactString);
 
-/// Bytes that a [`CompactString`] has within itself.
-const WITHIN: usize = size_of::<CompactString>();
-
-impl Encode for ShortText {
+impl Encode for StoredName {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
         self.0.as_str().encode(encoder)
     }
 }
 
-impl<Context> Decode<Context> for ShortText {
+impl<Context> Decode<Context> for StoredName {
     fn decode<D: Decoder<Context = Context>>(decoder: &mut D) -> Result<Self, DecodeError> {
         let length = u64::decode(decoder)?;
         let size = usize::try_from(length).map_err(|_| DecodeError::OutsideUsizeRange(length))?;
-        // Before any memory is set aside.
         decoder.claim_container_read::<u8>(size)?;
-        let (mut within, mut beyond);
-        let bytes = if size <= WITHIN {
-            within = [0; WITHIN];
-            within.get_mut(..size).unwrap_or_default()
-        } else {
-            beyond = vec![0; size];
-            beyond.as_mut_slice()
-        };
+        let mut longest = [0; Name::MAX];
+        let bytes = longest.get_mut(..size);
+        let bytes = bytes.ok_or(DecodeError::Other("longer than a name"))?;
         decoder.reader().read(bytes)?;
         let text = CompactString::from_utf8(bytes);
         text.map(Self)
@@ -94,9 +85,9 @@ impl<Context> Decode<Context> for ShortText {
     }
 }
 
-bincode::impl_borrow_decode!(ShortText);
+bincode::impl_borrow_decode!(StoredName);
 
-impl Mirror<Name> for ShortText {
+impl Mirror<Name> for StoredName {
     fn store(model: &Name) -> Self {
         Self(model.clone().into())
     }
@@ -136,13 +127,13 @@ impl<M, S: Mirror<M>> Mirror<Vec<M>> for Vec<S> {
     }
 }
 
-impl Mirror<BTreeSet<Name>> for Vec<ShortText> {
+impl Mirror<BTreeSet<Name>> for Vec<StoredName> {
     fn store(model: &BTreeSet<Name>) -> Self {
-        model.iter().map(ShortText::store).collect()
+        model.iter().map(StoredName::store).collect()
     }
 
     fn restore(self) -> Result<BTreeSet<Name>, Unreadable> {
-        self.into_iter().map(ShortText::restore).collect()
+        self.into_iter().map(StoredName::restore).collect()
     }
 }
 

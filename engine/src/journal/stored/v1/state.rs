@@ -6,7 +6,7 @@ use bincode::{Decode, Encode};
 
 use super::{
     CancelMode, EntityId, Failure, Graph, Hash, Mirror, Outcome, Payload, Precedence, RunId,
-    RunResult, ShortText, Unreadable, Wait,
+    RunResult, StoredName, Unreadable, Wait,
 };
 use crate::{journal, model};
 
@@ -41,8 +41,8 @@ mirror!(
         attempted: u64,
         reached: u64,
         reached_by: Option<RunId>,
-        intents: Vec<ShortText>,
-        state: Option<(ShortText, String)>,
+        intents: Vec<StoredName>,
+        state: Option<(StoredName, String)>,
         runs: Vec<RunId>,
         failures: u32,
         next_try: Option<Wait>,
@@ -53,7 +53,7 @@ mirror!(
     #[derive(Encode, Decode)]
     struct Desired {
         generation: u64,
-        workflow: ShortText,
+        workflow: StoredName,
         precedence: Precedence,
         desired: Payload,
     }
@@ -63,7 +63,7 @@ mirror!(
     #[derive(Encode, Decode)]
     struct ActiveRun {
         run: RunId,
-        workflow: ShortText,
+        workflow: StoredName,
         generation: u64,
     }
 );
@@ -72,7 +72,7 @@ mirror!(
     #[derive(Encode, Decode)]
     struct LastRun {
         run: RunId,
-        workflow: ShortText,
+        workflow: StoredName,
         generation: u64,
         result: RunResult,
     }
@@ -85,7 +85,7 @@ mirror!(
         entity: Option<EntityId>,
         generation: u64,
         graph: Option<Graph>,
-        nodes: Vec<(ShortText, NodeState)>,
+        nodes: Vec<(StoredName, NodeState)>,
         cancel: Option<CancelMode>,
     }
 );
