@@ -5,10 +5,11 @@
 // The file itself, a second time: `super::sync` is shuttle's in here.
 #[allow(dead_code)]
 #[expect(unreachable_pub, reason = "elsewhere in this crate it is public")]
-#[path = "group_commit.rs"]
+#[path = "group_commit/mod.rs"]
 mod group_commit;
 
 mod disk;
+mod panic_tests;
 mod properties;
 mod sabotage_tests;
 mod sync;

@@ -4,12 +4,15 @@
 use std::time::{Duration, Instant};
 
 pub(crate) use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::{Builder, JoinHandle},
 };
 
 use tokio::runtime::{Handle, RuntimeFlavor};
-pub(crate) use tokio::sync::{mpsc, oneshot, watch};
+pub(crate) use tokio::sync::{Semaphore, oneshot, watch};
 
 /// Waits for a thread without holding up the runtime. Its panic, if any, is dropped.
 pub(crate) async fn join(thread: JoinHandle<()>) {

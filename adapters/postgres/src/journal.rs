@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use tokio_postgres::Row;
 use vsiflow_engine::{
-    group_commit::GroupWriter,
+    group_commit::{GroupWriter, Requests},
     journal::{
         Append, BatchLink, ChainedJournal, Entry, Journal, JournalError, Missing, MissingCause,
         Offset, Record, States, Stored, StreamHead,
@@ -63,9 +63,8 @@ impl PostgresJournal {
         let heads: HashMap<_, _> = heads.collect();
         let growth = Arc::new(Growth::default());
         bases::measure(&reader, journal, &growth).await?;
-        let started = GroupWriter::start("journal-writer", |_| {
-            Writer::new(held.clone(), tip, heads, growth.clone())
-        });
+        let started = Writer::new(held.clone(), tip, heads, growth.clone())
+            .and_then(|writer| GroupWriter::start("journal-writer", Requests::default(), writer));
         let writer = started.map_err(|e| PostgresError::Unreachable {
             server: address.to_string(),
             why: e.to_string(),

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_postgres::Statement;
 use vsiflow_engine::{
-    group_commit::Commit,
+    group_commit::{Commit, GroupRequest, Requests},
     journal::{
         BatchLink, JournalError, Missing, MissingCause, Record, Stored, StreamHead,
         stage::{AppendStage, StagedBatch, StagedDraft, StagedHead, Tip},
@@ -119,17 +119,19 @@ impl Writer {
     }
 }
 
-impl Commit for Writer {
-    type Request = WriteRequest;
-    type Reply = WriteReply;
-
-    fn weight(request: &WriteRequest) -> usize {
-        match request {
-            WriteRequest::Append(drafts) => drafts.iter().map(StagedDraft::weight).sum(),
-            WriteRequest::Restore(stored) => stored.iter().map(|stored| stored.bytes.len()).sum(),
-            WriteRequest::Gap { .. } => 1024,
+impl GroupRequest for WriteRequest {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Append(drafts) => drafts.iter().map(StagedDraft::weight).sum(),
+            Self::Restore(stored) => stored.iter().map(|stored| stored.bytes.len()).sum(),
+            Self::Gap { .. } => 1024,
         }
     }
+}
+
+impl Commit for Writer {
+    type Stage = Requests<WriteRequest>;
+    type Reply = WriteReply;
 
     fn commit(
         &mut self,

@@ -17,7 +17,7 @@ use super::{Checkpoints, check};
 use crate::{
     blocking::blocking,
     files,
-    group_commit::{Commit, GroupWriter},
+    group_commit::{Commit, GroupRequest, GroupWriter, Requests},
     journal::JournalError,
     model::{Name, RunId},
     permit::Permit,
@@ -72,7 +72,7 @@ impl FileCheckpoints {
                 runs: Arc::clone(&runs),
                 permit: permit.clone(),
             };
-            let writer = GroupWriter::start("checkpoint-writer", |_| Ok(writer))?;
+            let writer = GroupWriter::start("checkpoint-writer", Requests::default(), writer)?;
             let closed = AtomicBool::new(false);
             Ok(Self {
                 dir,
@@ -242,16 +242,18 @@ fn temporary(path: &Path) -> PathBuf {
     path.with_extension(TEMPORARY)
 }
 
-impl Commit for CheckpointWriter {
-    type Request = CheckpointRequest;
-    type Reply = ();
-
-    fn weight(request: &CheckpointRequest) -> usize {
-        match request {
-            CheckpointRequest::Put { value, .. } => value.len(),
-            CheckpointRequest::Forget(_) => 1024,
+impl GroupRequest for CheckpointRequest {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Put { value, .. } => value.len(),
+            Self::Forget(_) => 1024,
         }
     }
+}
+
+impl Commit for CheckpointWriter {
+    type Stage = Requests<CheckpointRequest>;
+    type Reply = ();
 
     fn commit(
         &mut self,

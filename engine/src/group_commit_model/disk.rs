@@ -5,13 +5,69 @@ use std::sync::Arc;
 use shuttle::sync::Mutex;
 
 use super::{
-    group_commit::Commit,
+    group_commit::{Commit, GROUP_BYTES, GroupRequest, Stage},
     sync::{Sabotage, is_broken, step},
 };
 use crate::journal::JournalError;
 
-/// Two of this weight make a group.
-const WEIGHT: usize = 64 * 1024;
+/// From this one on requests are alone.
+pub(super) const ALONE: u32 = 100;
+
+/// From this one on requests are light.
+pub(super) const LIGHT: u32 = 50;
+
+/// Two make a group, or eight light ones.
+impl GroupRequest for u32 {
+    fn weight(&self) -> usize {
+        GROUP_BYTES / if *self < LIGHT { 2 } else { 8 }
+    }
+
+    fn is_alone(&self) -> bool {
+        *self >= ALONE && !is_broken(Sabotage::NotAlone)
+    }
+}
+
+/// A request, and how many were written alone when it was taken in.
+struct Admitted {
+    request: u32,
+    alone: usize,
+}
+
+/// The group in the making.
+pub(super) struct ModelStage {
+    disk: ModelDisk,
+    group: Vec<Admitted>,
+}
+
+impl ModelStage {
+    pub(super) fn on(disk: &ModelDisk) -> Self {
+        Self {
+            disk: disk.clone(),
+            group: Vec::new(),
+        }
+    }
+}
+
+/// What is written at once.
+pub(super) struct ModelGroup(Vec<Admitted>);
+
+impl Stage for ModelStage {
+    type Request = u32;
+    type Group = ModelGroup;
+
+    fn admit(&mut self, request: u32) {
+        let alone = self.disk.alone();
+        let at = match self.group.len() {
+            len if is_broken(Sabotage::Overtake) => len.saturating_sub(1),
+            len => len,
+        };
+        self.group.insert(at, Admitted { request, alone });
+    }
+
+    fn seal(&mut self) -> ModelGroup {
+        ModelGroup(std::mem::take(&mut self.group))
+    }
+}
 
 /// What was written and what was tried, for all to see.
 #[derive(Clone, Default)]
@@ -38,6 +94,14 @@ impl ModelDisk {
 
     pub(super) fn begun_after_failure(&self) -> usize {
         self.0.lock().unwrap().begun_after_failure
+    }
+
+    fn alone(&self) -> usize {
+        let log = self.0.lock().unwrap();
+        log.written
+            .iter()
+            .filter(|request| **request >= ALONE)
+            .count()
     }
 
     fn begin(&self) -> usize {
@@ -81,20 +145,23 @@ pub(super) fn failure() -> JournalError {
 }
 
 impl Commit for Writing {
-    type Request = u32;
+    type Stage = ModelStage;
     type Reply = u32;
 
-    fn weight(_: &u32) -> usize {
-        WEIGHT
-    }
-
-    fn commit(&mut self, group: Vec<u32>) -> Result<Vec<Result<u32, JournalError>>, JournalError> {
+    fn commit(
+        &mut self,
+        ModelGroup(group): ModelGroup,
+    ) -> Result<Vec<Result<u32, JournalError>>, JournalError> {
         let number = self.disk.begin();
         step();
         if self.fails_at == Some(number) {
             self.disk.fail();
             return Err(failure());
         }
+        let alone = self.disk.alone();
+        let fits = group.iter().all(|admitted| admitted.alone == alone);
+        assert!(fits, "taken in before another was written alone");
+        let group: Vec<_> = group.iter().map(|admitted| admitted.request).collect();
         self.disk.write(&std::mem::take(&mut self.late));
         if is_broken(Sabotage::AnswerEarly) {
             self.late.clone_from(&group);

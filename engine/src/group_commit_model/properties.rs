@@ -6,17 +6,16 @@ use futures::FutureExt as _;
 use shuttle::future::{JoinHandle, block_on, spawn};
 
 use super::{
-    disk::{ModelDisk, Writing, failure},
+    disk::{ALONE, LIGHT, ModelDisk, ModelStage, Writing, failure},
     group_commit::GroupWriter,
-    sync::give_room,
 };
 use crate::journal::JournalError;
 
 type ModelWriter = Arc<GroupWriter<Writing>>;
 
 fn writer(disk: &ModelDisk, fails_at: Option<usize>) -> ModelWriter {
-    let commit = Writing::to(disk, fails_at);
-    Arc::new(GroupWriter::start("model", |_| Ok(commit)).unwrap())
+    let (stage, commit) = (ModelStage::on(disk), Writing::to(disk, fails_at));
+    Arc::new(GroupWriter::start("model", stage, commit).unwrap())
 }
 
 /// Somebody who writes these, one after the other, until an error comes. Whatever is acknowledged
@@ -58,19 +57,33 @@ pub(super) fn what_is_acknowledged_was_written() {
     assert_eq!(written, [1, 2, 3, 4, 5, 6]);
 }
 
-/// Requests that stand in the queue together are written in its order.
-pub(super) fn the_order_of_the_queue_is_kept() {
+/// Requests for which there is room are written in the order in which they came.
+pub(super) fn the_order_of_requests_is_kept() {
     // Of those that wait for room nobody is first.
-    give_room(5);
+    let requests = LIGHT..LIGHT + 5;
     let disk = ModelDisk::default();
     let writer = writer(&disk, None);
     block_on(async {
-        let all = (1..=5).map(|request| writer.write(request));
+        let all = requests.clone().map(|request| writer.write(request));
         let answers = futures::future::join_all(all).await;
-        assert_eq!(answers, [1, 2, 3, 4, 5].map(Ok));
+        assert_eq!(answers, requests.clone().map(Ok).collect::<Vec<_>>());
         writer.close().await;
     });
-    assert_eq!(disk.written(), [1, 2, 3, 4, 5]);
+    assert_eq!(disk.written(), requests.collect::<Vec<_>>());
+}
+
+/// What changes what follows is written alone: whoever comes later is taken in after it.
+pub(super) fn nothing_is_taken_in_before_what_is_alone_is_written() {
+    let disk = ModelDisk::default();
+    let writer = writer(&disk, None);
+    let callers = [[1, 2], [ALONE, 3], [4, ALONE + 1]];
+    let callers = callers.map(|requests| caller(&writer, &disk, requests));
+    block_on(async {
+        for caller in callers {
+            assert_eq!(caller.await.unwrap(), Ok(()));
+        }
+        writer.close().await;
+    });
 }
 
 /// A disk that fails: everybody gets an answer, nobody a wrong one, and nothing is begun later.
@@ -135,12 +148,12 @@ pub(super) fn closing_finishes_what_waits() {
     });
 }
 
-/// A request in the queue is written although its caller went.
+/// A request that was taken in is written although its caller went.
 pub(super) fn nobody_has_to_wait_for_the_answer() {
     let disk = ModelDisk::default();
     let writer = writer(&disk, None);
     block_on(async {
-        // Its first poll puts it into the queue, where there is room.
+        // Its first poll takes it in, where there is room.
         let answered = writer.write(1).now_or_never();
         assert!(answered.is_none_or(|answer| answer == Ok(1)));
         writer.close().await;

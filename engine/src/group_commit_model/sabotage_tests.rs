@@ -27,7 +27,15 @@ fn an_answer_before_the_commit_is_found() {
 fn a_request_that_overtakes_another_is_found() {
     finds(
         Sabotage::Overtake,
-        properties::the_order_of_the_queue_is_kept,
+        properties::the_order_of_requests_is_kept,
+    );
+}
+
+#[test]
+fn what_is_taken_in_before_another_is_written_alone_is_found() {
+    finds(
+        Sabotage::NotAlone,
+        properties::nothing_is_taken_in_before_what_is_alone_is_written,
     );
 }
 

@@ -6,7 +6,10 @@
 use std::cell::Cell;
 
 pub(crate) use shuttle::{
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Condvar, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::{Builder, JoinHandle},
 };
 pub(crate) use std::sync::PoisonError;
@@ -18,8 +21,10 @@ pub(crate) enum Sabotage {
     None,
     /// Requests are answered before they are committed.
     AnswerEarly,
-    /// A request overtakes the one before it in the queue.
+    /// A request overtakes the one before it in its group.
     Overtake,
+    /// What is to be written alone is not: others are taken in before it is written.
+    NotAlone,
     /// A failure is not remembered.
     ForgetFailure,
     /// A failure is told to one, and the others wait for ever.
@@ -31,13 +36,6 @@ pub(crate) enum Sabotage {
 thread_local! {
     /// The scheduler runs everything on the thread of the test.
     static SABOTAGE: Cell<Sabotage> = const { Cell::new(Sabotage::None) };
-    /// Little room in the queue, so that callers have to wait for it.
-    static ROOM: Cell<usize> = const { Cell::new(2) };
-}
-
-/// Queues that are made on this thread from now on have that much room.
-pub(crate) fn give_room(room: usize) {
-    ROOM.set(room);
 }
 
 /// Breaks something in all that follows on this thread.
@@ -96,67 +94,32 @@ impl Elsewhere {
     }
 }
 
-/// The queue.
-pub(crate) mod mpsc {
-    use tokio::sync::mpsc;
-    pub(crate) use tokio::sync::mpsc::error::{SendError, TryRecvError};
+/// The room in a group. Tokio's futures wake through wakers, which shuttle's executor has.
+pub(crate) struct Semaphore(tokio::sync::Semaphore);
 
-    use super::{ROOM, Sabotage, is_broken, step};
-
-    pub(crate) struct Sender<T>(mpsc::Sender<T>);
-
-    pub(crate) struct Receiver<T> {
-        inner: mpsc::Receiver<T>,
-        overtaken: Option<T>,
+impl Semaphore {
+    pub(crate) fn new(permits: usize) -> Self {
+        Self(tokio::sync::Semaphore::new(permits))
     }
 
-    pub(crate) fn channel<T>(room: usize) -> (Sender<T>, Receiver<T>) {
-        let (sender, inner) = mpsc::channel(room.min(ROOM.get()));
-        let overtaken = None;
-        (Sender(sender), Receiver { inner, overtaken })
+    pub(crate) async fn acquire_many(
+        &self,
+        permits: u32,
+    ) -> Result<tokio::sync::SemaphorePermit<'_>, tokio::sync::AcquireError> {
+        step();
+        let permit = self.0.acquire_many(permits).await;
+        step();
+        permit
     }
 
-    impl<T> Clone for Sender<T> {
-        fn clone(&self) -> Self {
-            step();
-            Self(self.0.clone())
-        }
+    pub(crate) fn add_permits(&self, permits: usize) {
+        step();
+        self.0.add_permits(permits);
     }
 
-    impl<T> Sender<T> {
-        pub(crate) async fn send(&self, value: T) -> Result<(), SendError<T>> {
-            step();
-            self.0.send(value).await
-        }
-    }
-
-    impl<T> Drop for Sender<T> {
-        fn drop(&mut self) {
-            step();
-        }
-    }
-
-    impl<T> Receiver<T> {
-        pub(crate) fn blocking_recv(&mut self) -> Option<T> {
-            step();
-            let overtaken = self.overtaken.take();
-            overtaken.or_else(|| shuttle::future::block_on(self.inner.recv()))
-        }
-
-        pub(crate) fn try_recv(&mut self) -> Result<T, TryRecvError> {
-            step();
-            if let Some(overtaken) = self.overtaken.take() {
-                return Ok(overtaken);
-            }
-            let next = self.inner.try_recv()?;
-            if is_broken(Sabotage::Overtake)
-                && let Ok(after) = self.inner.try_recv()
-            {
-                self.overtaken = Some(next);
-                return Ok(after);
-            }
-            Ok(next)
-        }
+    pub(crate) fn close(&self) {
+        step();
+        self.0.close();
     }
 }
 

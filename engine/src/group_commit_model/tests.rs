@@ -34,8 +34,13 @@ fn what_is_acknowledged_was_written() {
 }
 
 #[test]
-fn the_order_of_the_queue_is_kept() {
-    in_any_order(properties::the_order_of_the_queue_is_kept);
+fn the_order_of_requests_is_kept() {
+    in_any_order(properties::the_order_of_requests_is_kept);
+}
+
+#[test]
+fn nothing_is_taken_in_before_what_is_alone_is_written() {
+    in_any_order(properties::nothing_is_taken_in_before_what_is_alone_is_written);
 }
 
 #[test]

@@ -11,8 +11,8 @@ use super::{
     JournalError, States, archive,
     index::{Facts, Index, IndexReading, LinkBefore, Unusable},
     log::{
-        self, Damage, LocalDisk, LogDisk, LogWriteReply, LogWriteRequest, LogWriter, OpenMode,
-        SegmentReader,
+        self, AloneWrite, Damage, LocalDisk, LogDisk, LogStage, LogWriteReply, LogWriteRequest,
+        LogWriter, OpenMode, SegmentReader,
     },
 };
 use crate::{blocking::blocking, group_commit::GroupWriter, model::Timestamp, permit::Permit};
@@ -124,9 +124,10 @@ impl DiskJournal {
         permit: Permit,
     ) -> Result<Self, JournalError> {
         let opened = log::open(disk, journal, mode, permit.clone())?;
-        let writer = opened
-            .writer
-            .map(|writer| GroupWriter::start("journal-writer", |_| Ok(writer)));
+        let writer = opened.writer.map(|writer| {
+            let stage = LogStage::new(opened.shared.clone());
+            GroupWriter::start("journal-writer", stage, writer)
+        });
         Ok(Self {
             reader: RwLock::new(Some(SegmentReader::new(opened.shared))),
             writer: writer.transpose()?,
@@ -224,7 +225,7 @@ impl DiskJournal {
             .with_reader(move |reader| reader.newest_is_older_than(before))
             .await?
         {
-            self.write(LogWriteRequest::Roll).await?;
+            self.write_alone(AloneWrite::Roll).await?;
         }
         self.beside(move |reader| {
             let mut done = Archived::default();
@@ -293,6 +294,10 @@ impl DiskJournal {
             .clone()
             .ok_or(JournalError::Closed)?;
         blocking(move || work(&reader)).await
+    }
+
+    async fn write_alone(&self, request: AloneWrite) -> Result<LogWriteReply, JournalError> {
+        self.write(LogWriteRequest::Alone(request)).await
     }
 
     async fn write(&self, request: LogWriteRequest) -> Result<LogWriteReply, JournalError> {

@@ -10,7 +10,7 @@ use crate::{
     journal::{
         Append, BatchLink, ChainedJournal, Entry, Journal, JournalError, Missing, Offset, Record,
         States, StatesUpdate, Stored, StreamHead,
-        log::{self, LogWriteReply, LogWriteRequest, SegmentReader},
+        log::{self, AloneWrite, LogWriteReply, LogWriteRequest, SegmentReader},
         stage::StagedDraft,
         states::EncodedStates,
     },
@@ -117,7 +117,7 @@ impl Journal for DiskJournal {
         let total = parts.iter().map(|(_, bytes)| bytes.len()).sum();
         for (part, bytes) in parts {
             match self
-                .write(LogWriteRequest::Base { part, bytes, total })
+                .write_alone(AloneWrite::Base { part, bytes, total })
                 .await?
             {
                 LogWriteReply::Part(true) => {}
@@ -154,7 +154,7 @@ impl ChainedJournal for DiskJournal {
             .into_iter()
             .map(Stored::parse)
             .collect::<Result<_, _>>()?;
-        match self.write(LogWriteRequest::Restore(request)).await? {
+        match self.write_alone(AloneWrite::Restore(request)).await? {
             LogWriteReply::Restored(link) => Ok(link),
             _ => Err(unexpected()),
         }
@@ -166,7 +166,7 @@ impl ChainedJournal for DiskJournal {
         link: Hash,
         heads: Vec<StreamHead>,
     ) -> Result<(), JournalError> {
-        self.write(LogWriteRequest::Gap {
+        self.write_alone(AloneWrite::Gap {
             missing,
             link,
             heads,

@@ -9,9 +9,9 @@
 //! ```
 //!
 //! A segment begins with a header ([`header`]) and holds frames ([`frame`]) one after another: a
-//! batch each, or a part of a base ([`base`]). What follows the last frame is zero. One thread
-//! writes ([`writer`]): it turns all that waits into one frame, writes it, syncs once and then
-//! answers. The file's room was written with zeros before, so that a sync has no metadata to write.
+//! batch each, or a part of a base ([`base`]). What follows the last frame is zero. Callers take
+//! their events into the next batch ([`stage`]). One thread writes ([`writer`]): it turns all that
+//! waits into one frame, writes it, syncs once and then answers. The file's room was written with zeros before, so that a sync has no metadata to write.
 //!
 //! # Guarantees
 //! - What was acknowledged is in a frame that was synced. A frame is written only after the frame
@@ -45,6 +45,7 @@ mod scan;
 mod segment;
 mod settle;
 mod shared;
+mod stage;
 mod table;
 mod writer;
 
@@ -56,7 +57,8 @@ pub(super) use self::{
     retired::moved,
     segment::{Segment, SegmentSource},
     shared::LogShared,
-    writer::{LogWriteReply, LogWriteRequest, LogWriter},
+    stage::{AloneWrite, LogStage, LogWriteReply, LogWriteRequest},
+    writer::LogWriter,
 };
 pub use self::{
     repair::{DamagedRange, Lost, Regained, RepairSource as Regainable},

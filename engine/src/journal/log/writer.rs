@@ -14,53 +14,18 @@ use super::{
     scan::position_of,
     segment::{Segment, name_of},
     shared::{LogShared, PartPlace, write},
+    stage::{AloneWrite, LogAnswer, LogGroup, LogStage, LogWriteReply},
     table::SegmentTable,
 };
 use crate::{
     group_commit::Commit,
     journal::{
-        BatchLink, JournalError, Missing, Record, Stored, StreamHead,
-        stage::{AppendStage, StagedBatch, StagedDraft},
+        BatchLink, JournalError, Missing, Stored, StreamHead,
+        stage::{AppendStage, StagedBatch},
     },
     model::Hash,
     permit::Permit,
 };
-
-/// Something to be written.
-pub(in crate::journal) enum LogWriteRequest {
-    /// New events.
-    Append(Vec<StagedDraft>),
-    /// Records of another journal; a durable batch of their own.
-    Restore(Vec<Stored>),
-    /// A range that is missing, the link after it, and how far streams go then.
-    Gap {
-        missing: Missing,
-        link: Hash,
-        heads: Vec<StreamHead>,
-    },
-    /// The newest segment is to be full, if it holds anything.
-    Roll,
-    /// A part of a base, and how many bytes of it come in all.
-    Base {
-        part: FramePart,
-        bytes: Vec<u8>,
-        total: usize,
-    },
-}
-
-/// What is told about a request.
-pub(in crate::journal) enum LogWriteReply {
-    /// The new events as they stand in the journal.
-    Appended(Vec<Record>),
-    /// The link of the batch; none for an empty one.
-    Restored(Option<BatchLink>),
-    /// It is done.
-    Done,
-    /// Whether the part was written: it is not where there is no place for it just now.
-    Part(bool),
-}
-
-type Answers = Vec<Result<LogWriteReply, JournalError>>;
 
 /// Where the next frame goes.
 pub(super) struct WriterEnd {
@@ -99,29 +64,18 @@ impl LogWriter {
         self.keeper.full(segment);
     }
 
-    fn append(&mut self, group: Vec<Vec<StagedDraft>>) -> Result<Answers, JournalError> {
-        let mut stage = AppendStage::new(&self.shared.tip());
-        let admit = |request| {
-            let admitted = stage.admit(request, |stream| self.shared.head(stream));
-            admitted.map(LogWriteReply::Appended)
-        };
-        let answers = group.into_iter().map(admit).collect();
-        self.write(stage.seal())?;
-        Ok(answers)
-    }
-
-    fn restore(&mut self, request: Vec<Stored>) -> Result<Answers, JournalError> {
+    fn restore(&mut self, request: Vec<Stored>) -> Result<LogAnswer, JournalError> {
         let mut stage = AppendStage::new(&self.shared.tip());
         if let Err(e) = stage.admit_stored(request, |stream| self.shared.head(stream)) {
-            return Ok(vec![Err(e)]);
+            return Ok(Err(e));
         }
         let batch = stage.seal();
         let link = batch.as_ref().map(|batch| batch.link);
-        self.write(batch)?;
-        Ok(vec![Ok(LogWriteReply::Restored(link))])
+        self.write(batch.as_ref())?;
+        Ok(Ok(LogWriteReply::Restored(link)))
     }
 
-    fn write(&mut self, batch: Option<StagedBatch>) -> Result<(), JournalError> {
+    fn write(&mut self, batch: Option<&StagedBatch>) -> Result<(), JournalError> {
         let Some(batch) = batch else { return Ok(()) };
         let lengths = batch.records.iter().map(|record| record.bytes.len());
         self.make_room(frame::batch_len(lengths))?;
@@ -136,13 +90,35 @@ impl LogWriter {
             records,
         );
         let at = self.put(&buffer)?;
-        let places = places(at, &batch);
+        let places = places(at, batch);
         let end = u32::try_from(self.end.at).unwrap_or(u32::MAX);
-        self.shared
-            .show(&self.end.segment, at, end, &batch, &places);
+        self.shared.show(&self.end.segment, at, end, batch, &places);
         self.buffer = buffer;
         self.look_ahead();
         Ok(())
+    }
+
+    /// Writes a request that is alone in its group.
+    fn write_alone(&mut self, request: AloneWrite) -> Result<LogAnswer, JournalError> {
+        match request {
+            AloneWrite::Restore(stored) => self.restore(stored),
+            AloneWrite::Gap {
+                missing,
+                link,
+                heads,
+            } => self.skip(&missing, link, &heads),
+            AloneWrite::Roll => {
+                if self.shared.tip().next > self.end.segment.header.first {
+                    // What was asked for goes first; room for much comes when it is needed.
+                    self.roll(0, FIRST_SIZE)?;
+                }
+                Ok(Ok(LogWriteReply::Done))
+            }
+            AloneWrite::Base { part, bytes, total } => {
+                let written = self.write_part(part, &bytes, total)?;
+                Ok(Ok(LogWriteReply::Part(written)))
+            }
+        }
     }
 
     /// Goes on after a range that is missing.
@@ -151,7 +127,7 @@ impl LogWriter {
         missing: &Missing,
         hash: Hash,
         heads: &[StreamHead],
-    ) -> Result<Result<LogWriteReply, JournalError>, JournalError> {
+    ) -> Result<LogAnswer, JournalError> {
         let tip = self.shared.tip();
         let mut back = false;
         for head in heads {
@@ -376,53 +352,15 @@ impl Drop for LogWriter {
 }
 
 impl Commit for LogWriter {
-    type Request = LogWriteRequest;
+    type Stage = LogStage;
     type Reply = LogWriteReply;
 
-    fn weight(request: &LogWriteRequest) -> usize {
-        match request {
-            LogWriteRequest::Append(drafts) => drafts.iter().map(StagedDraft::weight).sum(),
-            LogWriteRequest::Restore(stored) => {
-                stored.iter().map(|stored| stored.bytes.len()).sum()
-            }
-            LogWriteRequest::Base { bytes, .. } => bytes.len(),
-            LogWriteRequest::Roll | LogWriteRequest::Gap { .. } => 0,
+    fn commit(&mut self, group: LogGroup) -> Result<Vec<LogAnswer>, JournalError> {
+        self.write(group.batch.as_deref())?;
+        let mut answers = group.answers;
+        if let Some(request) = group.alone {
+            answers.push(self.write_alone(request)?);
         }
-    }
-
-    fn commit(&mut self, group: Vec<LogWriteRequest>) -> Result<Answers, JournalError> {
-        let (mut answers, mut appends) = (Vec::with_capacity(group.len()), Vec::new());
-        for request in group {
-            match request {
-                LogWriteRequest::Append(drafts) => appends.push(drafts),
-                LogWriteRequest::Restore(stored) => {
-                    answers.extend(self.append(std::mem::take(&mut appends))?);
-                    answers.extend(self.restore(stored)?);
-                }
-                LogWriteRequest::Gap {
-                    missing,
-                    link,
-                    heads,
-                } => {
-                    answers.extend(self.append(std::mem::take(&mut appends))?);
-                    answers.push(self.skip(&missing, link, &heads)?);
-                }
-                LogWriteRequest::Roll => {
-                    answers.extend(self.append(std::mem::take(&mut appends))?);
-                    if self.shared.tip().next > self.end.segment.header.first {
-                        // What was asked for goes first; room for much comes when it is needed.
-                        self.roll(0, FIRST_SIZE)?;
-                    }
-                    answers.push(Ok(LogWriteReply::Done));
-                }
-                LogWriteRequest::Base { part, bytes, total } => {
-                    answers.extend(self.append(std::mem::take(&mut appends))?);
-                    let written = self.write_part(part, &bytes, total)?;
-                    answers.push(Ok(LogWriteReply::Part(written)));
-                }
-            }
-        }
-        answers.extend(self.append(appends)?);
         Ok(answers)
     }
 }

@@ -1,0 +1,99 @@
+//! The thread.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{
+    super::sync::{Elsewhere, FEW},
+    Commit, CommitAnswer, CommitFailure, Reply, ended,
+    open_group::{OpenGroup, SealedGroup},
+    pace::Pace,
+};
+use crate::journal::JournalError;
+
+/// Tells that the thread ended, so that nobody takes silence for health.
+pub(super) struct Alarm<C: Commit> {
+    open: Arc<OpenGroup<C>>,
+    failure: CommitFailure,
+}
+
+impl<C: Commit> Alarm<C> {
+    pub(super) fn new(open: Arc<OpenGroup<C>>, failure: CommitFailure) -> Self {
+        Self { open, failure }
+    }
+}
+
+impl<C: Commit> Drop for Alarm<C> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.failure.set(&ended());
+        }
+        self.open.abandon();
+    }
+}
+
+/// Answers that are given as this is dropped: to wake many tasks costs the writing thread, in whose
+/// time all others wait, more than a thread of the runtime.
+struct GroupAnswers<C: Commit>(Vec<(CommitAnswer<C>, Reply<C>)>);
+
+impl<C: Commit> Drop for GroupAnswers<C> {
+    fn drop(&mut self) {
+        for (answer, result) in self.0.drain(..) {
+            // Nobody waits any more: the request was written all the same.
+            let _ = answer.send(result);
+        }
+    }
+}
+
+pub(super) struct Writing<C: Commit> {
+    commit: C,
+    alarm: Alarm<C>,
+    elsewhere: Elsewhere,
+}
+
+impl<C: Commit> Writing<C> {
+    pub(super) fn new(commit: C, alarm: Alarm<C>) -> Self {
+        Self {
+            commit,
+            alarm,
+            elsewhere: Elsewhere::here(),
+        }
+    }
+
+    /// Until the group in the making is closed and empty.
+    pub(super) fn run(mut self) {
+        let mut pace = Pace::default();
+        while pace.wait(&self.alarm.open) {
+            let Some(SealedGroup {
+                group,
+                answers,
+                holds,
+            }) = self.alarm.open.seal()
+            else {
+                self.alarm.failure.set(&ended());
+                break;
+            };
+            let (count, begun) = (answers.len(), Instant::now());
+            let results = match self.alarm.failure.get() {
+                None => self.commit.commit(group),
+                Some(error) => Err(error),
+            };
+            pace.committed(count, begun.elapsed());
+            self.answer(answers, results);
+            self.alarm.open.release(holds);
+        }
+    }
+
+    fn answer(&self, answers: Vec<CommitAnswer<C>>, results: Result<Vec<Reply<C>>, JournalError>) {
+        let count = answers.len();
+        let results = results.unwrap_or_else(|error| {
+            self.alarm.failure.set(&error);
+            std::iter::repeat_with(|| Err(error.clone()))
+                .take(count)
+                .collect()
+        });
+        let answers = GroupAnswers::<C>(answers.into_iter().zip(results).collect());
+        if count > FEW {
+            self.elsewhere.drop(answers);
+        }
+    }
+}

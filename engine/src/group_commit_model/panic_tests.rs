@@ -1,0 +1,92 @@
+//! What becomes of a writer where something panics. Shuttle takes every panic for a failure, so
+//! this is tried with threads of the system.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    group_commit::{Commit, GroupRequest, GroupWriter, Stage},
+    journal::JournalError,
+};
+
+/// Where it panics.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fault {
+    Admit,
+    Commit,
+}
+
+struct Faulty(Option<Fault>);
+
+impl GroupRequest for Faulty {
+    fn weight(&self) -> usize {
+        1
+    }
+}
+
+#[derive(Default)]
+struct FaultyStage(Vec<Faulty>);
+
+impl Stage for FaultyStage {
+    type Request = Faulty;
+    type Group = Vec<Faulty>;
+
+    fn admit(&mut self, request: Faulty) {
+        assert!(request.0 != Some(Fault::Admit), "on purpose");
+        self.0.push(request);
+    }
+
+    fn seal(&mut self) -> Vec<Faulty> {
+        std::mem::take(&mut self.0)
+    }
+}
+
+struct FaultyCommit;
+
+impl Commit for FaultyCommit {
+    type Stage = FaultyStage;
+    type Reply = ();
+
+    fn commit(
+        &mut self,
+        group: Vec<Faulty>,
+    ) -> Result<Vec<Result<(), JournalError>>, JournalError> {
+        let ends = group.iter().any(|request| request.0 == Some(Fault::Commit));
+        assert!(!ends, "on purpose");
+        Ok(group.iter().map(|_| Ok(())).collect())
+    }
+}
+
+fn writer() -> Arc<GroupWriter<FaultyCommit>> {
+    Arc::new(GroupWriter::start("faulty", FaultyStage::default(), FaultyCommit).unwrap())
+}
+
+/// All writing ends with an error that says so, and nobody waits for ever.
+async fn all_writing_ends(writer: &GroupWriter<FaultyCommit>) {
+    assert!(matches!(writer.failed().await, JournalError::Storage(_)));
+    let later = writer.write(Faulty(None)).await;
+    assert!(matches!(later, Err(JournalError::Storage(_))), "{later:?}");
+    writer.close().await;
+}
+
+#[tokio::test]
+async fn a_panic_of_the_thread_ends_all_writing() {
+    let writer = writer();
+    assert_eq!(writer.write(Faulty(None)).await, Ok(()));
+    let answer = writer.write(Faulty(Some(Fault::Commit))).await;
+    assert!(
+        matches!(answer, Err(JournalError::Storage(_))),
+        "{answer:?}"
+    );
+    all_writing_ends(&writer).await;
+}
+
+#[tokio::test]
+async fn a_panic_while_a_request_is_taken_in_ends_all_writing() {
+    let writer = writer();
+    // Time enough for the thread to sleep: it has to be woken then.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let caller = Arc::clone(&writer);
+    let panicked = tokio::spawn(async move { caller.write(Faulty(Some(Fault::Admit))).await });
+    assert!(panicked.await.unwrap_err().is_panic());
+    all_writing_ends(&writer).await;
+}
