@@ -252,3 +252,12 @@ with_lab() {
   lab_down "$name" || code=$?
   return "$code"
 }
+
+# The tests of a standard run that need no real host.
+off_lab() { tests --without lab_ --without kube_ --threads 6; }
+
+# on_host LAB: those on a real host.
+on_host() { tests --only lab_ --without kube_ --inside "$1" --threads 4; }
+
+# on_api LAB: those on an API server beside it.
+on_api() { on_api_server "$1" floor tests --only kube_ --inside "$1" --threads 4; }
