@@ -2,7 +2,7 @@
 //!
 //! A step never speaks to a host itself. It uses a [`ports`] trait, of which `adapters/libvirt` is
 //! the real implementation and [`sim`] the simulated one. One conformance suite
-//! ([`ports::contract`]) runs against both; the real host is the reference.
+//! ([`ports::conformance`]) runs against both; the real host is the reference.
 //!
 //! ```
 //! use vsiflow_steps::{ports::{Hosts as _, VolumeKey}, sim::SimHosts};

@@ -8,7 +8,7 @@ use vsiflow_libvirt::{
     session::SOCKET,
     ssh::{HostKeys, Identity, SshConfig},
 };
-use vsiflow_steps::ports::contract::{self, CheckPlace};
+use vsiflow_steps::ports::conformance::{self, CheckPlace};
 use vsiflow_tests::{Lab, lab::SSH_PORT};
 
 async fn keeps_the_contract(lab: &Lab, name: &str, endpoint: Endpoint) {
@@ -21,7 +21,7 @@ async fn keeps_the_contract(lab: &Lab, name: &str, endpoint: Endpoint) {
         start_domains: true,
         bootable: Some(guest.path()),
     };
-    contract::all(&place).await.unwrap();
+    conformance::all(&place).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

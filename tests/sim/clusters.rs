@@ -27,7 +27,7 @@ const REFUSALS: [&str; 9] = [
 
 /// What was asked for last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wish {
+enum DesiredMembers {
     Nothing,
     There { replicas: u32, cpus: u32 },
 }
@@ -48,8 +48,8 @@ enum Act {
 struct Game {
     world: World,
     random: StdRng,
-    pool: Wish,
-    group: Wish,
+    pool: DesiredMembers,
+    group: DesiredMembers,
     /// Whether the members' host is chosen.
     placed: bool,
     beats: u32,
@@ -74,8 +74,8 @@ impl Game {
         weather::begin(&world).await;
         Self {
             world,
-            pool: Wish::Nothing,
-            group: Wish::Nothing,
+            pool: DesiredMembers::Nothing,
+            group: DesiredMembers::Nothing,
             placed: random.random_bool(0.5),
             beats: random.random_range(15..45),
             random,
@@ -223,17 +223,17 @@ impl Game {
 
     fn take_in(&mut self, act: Act) {
         match act {
-            Act::Pool { replicas, cpus } => self.pool = Wish::There { replicas, cpus },
-            Act::Group { cpus } => self.group = Wish::There { replicas: 2, cpus },
-            Act::DeletePool => self.pool = Wish::Nothing,
-            Act::DeleteGroup => self.group = Wish::Nothing,
+            Act::Pool { replicas, cpus } => self.pool = DesiredMembers::There { replicas, cpus },
+            Act::Group { cpus } => self.group = DesiredMembers::There { replicas: 2, cpus },
+            Act::DeletePool => self.pool = DesiredMembers::Nothing,
+            Act::DeleteGroup => self.group = DesiredMembers::Nothing,
             Act::ScalePool(number) => {
-                if let Wish::There { replicas, .. } = &mut self.pool {
+                if let DesiredMembers::There { replicas, .. } = &mut self.pool {
                     *replicas = number;
                 }
             }
             Act::ScaleGroup(number) => {
-                if let Wish::There { replicas, .. } = &mut self.group {
+                if let DesiredMembers::There { replicas, .. } = &mut self.group {
                     *replicas = number;
                 }
             }
@@ -250,14 +250,19 @@ impl Game {
         for act in [Act::DeleteGroup, Act::DeletePool] {
             self.perform(&fleet, act).await?;
         }
-        self.until_as_asked(&fleet, Wish::Nothing, Wish::Nothing)
+        self.until_as_asked(&fleet, DesiredMembers::Nothing, DesiredMembers::Nothing)
             .await?;
         gate.die();
         self.world.audit.verdict()?;
         weather::leftovers(&self.world, |_| false).await
     }
 
-    async fn until_as_asked(&self, fleet: &Fleet, pool: Wish, group: Wish) -> Result<(), String> {
+    async fn until_as_asked(
+        &self,
+        fleet: &Fleet,
+        pool: DesiredMembers,
+        group: DesiredMembers,
+    ) -> Result<(), String> {
         let words = |error: FleetError| format!("while it settles: {error}");
         let mut found = String::new();
         for _ in 0..ROUNDS {
@@ -272,11 +277,11 @@ impl Game {
             }
             for (wish, act) in [(pool, Act::DeletePool), (group, Act::DeleteGroup)] {
                 let act = match (wish, act) {
-                    (Wish::Nothing, act) => act,
-                    (Wish::There { replicas, cpus }, Act::DeletePool) => {
+                    (DesiredMembers::Nothing, act) => act,
+                    (DesiredMembers::There { replicas, cpus }, Act::DeletePool) => {
                         Act::Pool { replicas, cpus }
                     }
-                    (Wish::There { cpus, .. }, _) => Act::Group { cpus },
+                    (DesiredMembers::There { cpus, .. }, _) => Act::Group { cpus },
                 };
                 match self.ask(fleet, act).await {
                     Ok(()) => {}
@@ -284,7 +289,7 @@ impl Game {
                     Err(error) => return Err(words(error)),
                 }
             }
-            if let Wish::There { replicas, .. } = group {
+            if let DesiredMembers::There { replicas, .. } = group {
                 let _ = self.ask(fleet, Act::ScaleGroup(replicas)).await;
             }
         }
@@ -292,12 +297,17 @@ impl Game {
     }
 
     /// How the hosts differ from what is asked for.
-    async fn differs(&self, fleet: &Fleet, pool: Wish, group: Wish) -> Option<String> {
+    async fn differs(
+        &self,
+        fleet: &Fleet,
+        pool: DesiredMembers,
+        group: DesiredMembers,
+    ) -> Option<String> {
         let mut expected = BTreeMap::new();
-        if let Wish::There { replicas, cpus } = pool {
+        if let DesiredMembers::There { replicas, cpus } = pool {
             expected.extend((0..replicas).map(|number| (format!("default/web-{number}"), cpus)));
         }
-        if let Wish::There { replicas, cpus } = group {
+        if let DesiredMembers::There { replicas, cpus } = group {
             expected.extend((0..replicas).map(|number| (format!("default/grp-b-{number}"), cpus)));
         }
         let found = self.on_hosts().await;
@@ -307,7 +317,7 @@ impl Game {
             (group, self.group_of(fleet).await),
         ] {
             let verdict = entity.as_ref().and_then(|entity| fleet.verdict(entity));
-            let is_there = matches!(wish, Wish::There { .. });
+            let is_there = matches!(wish, DesiredMembers::There { .. });
             if is_there != entity.is_some() || is_there && verdict != Some(Verdict::Reached) {
                 phases.push(format!("{entity:?}: {verdict:?}"));
             }

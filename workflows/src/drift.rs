@@ -45,7 +45,7 @@ pub fn is_told(detail: &Text) -> bool {
 }
 
 /// Findings as a recorded detail.
-pub fn told(findings: &[DriftFinding]) -> Text {
+pub fn findings_text(findings: &[DriftFinding]) -> Text {
     let findings: Vec<_> = findings.iter().map(ToString::to_string).collect();
     Text::new(format!("{TOLD}{}", findings.join("; ")))
 }

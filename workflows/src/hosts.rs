@@ -92,7 +92,7 @@ impl HostDirectory {
     }
 
     /// From now on the settings of that namespace count, or of whichever comes first.
-    pub(crate) fn give(&self, id: &str, namespace: Option<String>) {
+    pub(crate) fn set_owner(&self, id: &str, namespace: Option<String>) {
         let mut owners = self.owners.write().unwrap_or_else(PoisonError::into_inner);
         match namespace {
             Some(namespace) => owners.insert(id.to_owned(), namespace),

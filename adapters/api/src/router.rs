@@ -98,7 +98,7 @@ async fn told_as_problem(request: Request, next: Next) -> Response {
     let is_problem = response
         .headers()
         .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind == Problem::MEDIA_TYPE || kind == page::looked::MEDIA_TYPE);
+        .is_some_and(|kind| kind == Problem::MEDIA_TYPE || kind == page::context::MEDIA_TYPE);
     if is_problem || !(status.is_client_error() || status.is_server_error()) {
         return response;
     }

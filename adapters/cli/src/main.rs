@@ -74,7 +74,7 @@ fn vsiflow() -> ExitCode {
             output::log::set_up(cli.common.verbose, cli.common.remote_caller);
             run(async {
                 let exit = command::run(cli).await;
-                compose::elsewhere::let_go().await;
+                compose::elsewhere::release_leases().await;
                 exit
             })
         }

@@ -222,7 +222,11 @@ fn proxies() -> impl Iterator<Item = String> {
 pub(crate) struct Judging(AddressPolicy);
 
 impl Judging {
-    fn keep(&self, name: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, AddressRefused> {
+    fn permitted(
+        &self,
+        name: &str,
+        found: Vec<SocketAddr>,
+    ) -> Result<Vec<SocketAddr>, AddressRefused> {
         if proxies().any(|proxy| proxy == name) {
             return Ok(found);
         }
@@ -240,7 +244,7 @@ impl Resolve for Judging {
         let judging = Self(self.0.clone());
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let kept = judging.keep(name.as_str(), found.collect())?;
+            let kept = judging.permitted(name.as_str(), found.collect())?;
             Ok(Box::new(kept.into_iter()) as Addrs)
         })
     }
@@ -342,14 +346,14 @@ mod tests {
         let judging = Judging(only(&[]));
         let all = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
         let mixed = all(&["127.0.0.1:0", "9.9.9.9:0"]);
-        assert_eq!(judging.keep("a", mixed).unwrap(), all(&["9.9.9.9:0"]));
+        assert_eq!(judging.permitted("a", mixed).unwrap(), all(&["9.9.9.9:0"]));
         let error = judging
-            .keep("a", all(&["10.0.0.1:0", "[::1]:0"]))
+            .permitted("a", all(&["10.0.0.1:0", "[::1]:0"]))
             .unwrap_err();
         assert!(
             error.to_string().contains("a, which is 10.0.0.1"),
             "{error}"
         );
-        assert!(judging.keep("a", Vec::new()).unwrap().is_empty());
+        assert!(judging.permitted("a", Vec::new()).unwrap().is_empty());
     }
 }

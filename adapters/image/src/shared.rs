@@ -68,7 +68,7 @@ impl PendingRead {
     }
 
     /// Gives a piece to all members, and keeps it for others while these may join; whether anybody is left.
-    fn give(&self, piece: SharedPiece) -> bool {
+    fn publish(&self, piece: SharedPiece) -> bool {
         let mut state = locked(&self.state);
         match (&mut state.first, &piece) {
             (Some(first), Ok(bytes)) if first.len() < JOIN => first.push(bytes.clone()),
@@ -274,7 +274,7 @@ impl Feeder {
             let would_lose = self.sent >= slowest.saturating_add(RING as u64);
             let left = self.hold_up.left();
             if is_near && (!would_lose || left.is_zero()) {
-                return read.give(piece);
+                return read.publish(piece);
             }
             // Not held while it waits: the read ends with its last member.
             let went_on = read.went_on.clone();

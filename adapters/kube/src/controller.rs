@@ -297,7 +297,7 @@ impl Controller {
         let mut lacking = self.give_disks(&snapshot, &translation).await;
         self.adopt(adopted, &translation.rest).await;
         let (open, wishes) = self.open_apart(wishes);
-        lacking.extend(self.give(wishes, &snapshot, &translation).await);
+        lacking.extend(self.apply_requests(wishes, &snapshot, &translation).await);
         let asked = self.have_chosen(open).await;
         self.have_admitted(lacking).await;
         self.decisions.end_pass();

@@ -105,7 +105,7 @@ pub enum OperatorEnd {
 #[derive(Clone, Copy, Debug)]
 enum OperatorTask {
     Watch,
-    Teller,
+    EventRecorder,
     Reporter,
     Controller,
     Follower,
@@ -304,7 +304,7 @@ impl Operator {
             happenings: sender.clone(),
             next: None,
         };
-        let teller = EventRecorder::new(client.clone(), world.clone(), happenings);
+        let recorder = EventRecorder::new(client.clone(), world.clone(), happenings);
         let reporter = Reporter {
             client: client.clone(),
             fleet: fleet.clone(),
@@ -336,7 +336,7 @@ impl Operator {
         if !self.is_watched {
             self.cluster.begin(&mut parts);
         }
-        parts.spawn(as_part(teller.run(), OperatorTask::Teller));
+        parts.spawn(as_part(recorder.run(), OperatorTask::EventRecorder));
         parts.spawn(as_part(reporter.run(), OperatorTask::Reporter));
         parts.spawn(as_part(controller.run(), OperatorTask::Controller));
         parts.spawn(as_part(follower.run(), OperatorTask::Follower));

@@ -242,7 +242,7 @@ fn accepted(findings: &StatusFindings) -> Vec<ResourceCondition> {
             "Accepted",
             false,
             first.code.as_str(),
-            &told(&findings.problems),
+            &problems_text(&findings.problems),
         ),
     };
     vec![condition]
@@ -257,7 +257,7 @@ pub(crate) fn refusal(failure: &Failure) -> String {
 }
 
 /// Problems as a person reads them.
-pub(crate) fn told(problems: &[Problem]) -> String {
+pub(crate) fn problems_text(problems: &[Problem]) -> String {
     let one = |problem: &Problem| {
         let place = if problem.path.is_empty() {
             String::new()
@@ -270,7 +270,7 @@ pub(crate) fn told(problems: &[Problem]) -> String {
 }
 
 fn hold_back(status: &mut VsiResourceStatus, hold: &Hold) {
-    let (name, reason, message) = held(hold);
+    let (name, reason, message) = hold_condition(hold);
     status.conditions.push(made(name, true, reason, &message));
     match hold {
         Hold::JournalLost => {
@@ -290,7 +290,7 @@ fn hold_back(status: &mut VsiResourceStatus, hold: &Hold) {
     }
 }
 
-fn held(hold: &Hold) -> (&'static str, &'static str, String) {
+fn hold_condition(hold: &Hold) -> (&'static str, &'static str, String) {
     match hold {
         Hold::JournalLost => (
             "JournalLost",

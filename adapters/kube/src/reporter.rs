@@ -105,7 +105,7 @@ impl Reporter {
             self.look_at_quotas(&mut keys).await;
             let this = &self;
             let looks = keys.into_iter().map(|key| async move {
-                let done = this.look(&key).await;
+                let done = this.report_on(&key).await;
                 this.health.gets_on("reporter");
                 (key, done)
             });
@@ -134,7 +134,7 @@ impl Reporter {
         });
     }
 
-    async fn look(&self, key: &ResourceKey) -> ReportDone {
+    async fn report_on(&self, key: &ResourceKey) -> ReportDone {
         let Some(resource) = self.world.resource(key) else {
             return ReportDone::Settled;
         };

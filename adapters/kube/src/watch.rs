@@ -28,10 +28,10 @@ const OTHER_SECRETS: &str = "type!=helm.sh/release.v1,type!=kubernetes.io/servic
 /// A watch is asked for anew that often, and a dead connection noticed soon after.
 const WATCH_FOR: u32 = 240;
 
-/// The same trouble of one watch is told that often.
+/// The same trouble of one watch is reported that often.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
-/// Follows one source for ever. Errors are told and waited out; what is known stays.
+/// Follows one source for ever. Errors are reported and waited out; what is known stays.
 pub(crate) async fn follow(
     client: Client,
     source: ObjectSource,
@@ -51,19 +51,19 @@ pub(crate) async fn follow(
                 Some(namespace) => Api::namespaced_with(client, namespace, &described),
                 None => Api::all_with(client, &described),
             };
-            let told = move |object| told(kind, object);
-            watching.run(api, watcher::Config::default(), told).await;
+            let update = move |object| cache_update(kind, object);
+            watching.run(api, watcher::Config::default(), update).await;
         }
         WatchedKind::ConfigMaps => {
-            let told = |object: ConfigMap| Settings::of_config_map(object).map(settings);
+            let update = |object: ConfigMap| Settings::of_config_map(object).map(settings);
             watching
-                .run(core(client, namespace), watcher::Config::default(), told)
+                .run(core(client, namespace), watcher::Config::default(), update)
                 .await;
         }
         WatchedKind::Secrets => {
-            let told = |object: Secret| Settings::of_secret(object).map(settings);
+            let update = |object: Secret| Settings::of_secret(object).map(settings);
             let config = watcher::Config::default().fields(OTHER_SECRETS);
-            watching.run(core(client, namespace), config, told).await;
+            watching.run(core(client, namespace), config, update).await;
         }
     }
 }
@@ -78,7 +78,7 @@ where
     }
 }
 
-fn told(kind: ResourceKind, object: DynamicObject) -> Option<CacheUpdate> {
+fn cache_update(kind: ResourceKind, object: DynamicObject) -> Option<CacheUpdate> {
     Resource::of(kind, object).map(|one| CacheUpdate::Resource(Arc::new(one)))
 }
 
@@ -97,7 +97,7 @@ impl Watching {
         &self,
         api: Api<K>,
         config: watcher::Config,
-        told: impl Fn(K) -> Option<CacheUpdate>,
+        update: impl Fn(K) -> Option<CacheUpdate>,
     ) where
         K: Described + Clone + DeserializeOwned + Debug + Send + 'static,
         K::DynamicType: Clone,
@@ -115,7 +115,7 @@ impl Watching {
                         self.health.answered();
                         last_told = None;
                     }
-                    self.take_in(event, &mut listed, &told);
+                    self.take_in(event, &mut listed, &update);
                 }
                 Ok(None) => return,
                 Err(error) => {
@@ -147,23 +147,23 @@ impl Watching {
         &self,
         event: watcher::Event<K>,
         listed: &mut Vec<CacheUpdate>,
-        told: impl Fn(K) -> Option<CacheUpdate>,
+        update: impl Fn(K) -> Option<CacheUpdate>,
     ) {
         let what = self.source.0;
         match event {
             watcher::Event::Init => listed.clear(),
-            watcher::Event::InitApply(object) => listed.extend(told(object)),
+            watcher::Event::InitApply(object) => listed.extend(update(object)),
             watcher::Event::InitDone => {
                 self.world.replace(&self.source, std::mem::take(listed));
             }
             watcher::Event::Apply(object) => {
-                if let Some(told) = told(object) {
-                    self.world.put(what, told);
+                if let Some(update) = update(object) {
+                    self.world.put(what, update);
                 }
             }
             watcher::Event::Delete(object) => {
-                if let Some(told) = told(object) {
-                    self.world.remove(what, &told);
+                if let Some(update) = update(object) {
+                    self.world.remove(what, &update);
                 }
             }
         }

@@ -183,7 +183,7 @@ impl Engine {
     /// # Errors
     /// When the journal fails.
     pub async fn brake(&self, on: bool, by: By) -> Result<(), EngineError> {
-        self.ask(|reply| EngineRequest::Brake { on, by, reply })
+        self.ask(|reply| EngineRequest::GlobalPause { on, by, reply })
             .await
     }
 

@@ -38,7 +38,7 @@ pub(super) enum EngineRequest {
         which: Drive,
         reply: Reply<()>,
     },
-    Brake {
+    GlobalPause {
         on: bool,
         by: By,
         reply: Reply<()>,
@@ -93,7 +93,7 @@ impl EngineRequest {
             | Self::NoteState { entity, .. } => Some(entity),
             Self::Submit { .. }
             | Self::Drive { .. }
-            | Self::Brake { .. }
+            | Self::GlobalPause { .. }
             | Self::Forget { .. }
             | Self::Close => None,
         }
@@ -107,7 +107,7 @@ impl EngineRequest {
             Self::Cancel { reply, .. } => drop(reply.send(Err(why))),
             Self::Forget { reply, .. } => drop(reply.send(Err(why))),
             Self::Drive { reply, .. }
-            | Self::Brake { reply, .. }
+            | Self::GlobalPause { reply, .. }
             | Self::Erased { reply, .. }
             | Self::Intend { reply, .. }
             | Self::Note { reply, .. }

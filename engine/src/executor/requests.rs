@@ -38,7 +38,7 @@ impl Control {
                 let answer = self.cancel(&entity, run, &cause(by));
                 self.reply_later(reply, answer);
             }
-            EngineRequest::Brake { on, by, reply } => {
+            EngineRequest::GlobalPause { on, by, reply } => {
                 self.set_brake(on, &cause(by));
                 self.reply_later(reply, ());
             }

@@ -6,8 +6,8 @@
 //! - A call that was sent and whose answer was not seen is [`PortErrorKind::OutcomeUnknown`].
 //! - Every call has a deadline. Dropping a future never leaves a call half sent.
 
+pub mod conformance;
 pub mod console;
-pub mod contract;
 pub mod domain;
 mod error;
 pub mod host;

@@ -61,7 +61,7 @@ pub(super) fn beside(disk: &str, layer: &VolumeKey) -> String {
 impl Disks<'_> {
     /// Whether a layer of this snapshot is there, or the guest's definition names one.
     pub(super) async fn have_layers(&self) -> Result<bool, Failure> {
-        let domain = self.let_go().await?;
+        let domain = self.released_domain().await?;
         for disk in self.disks {
             let Some(layer) = &disk.layer else { continue };
             if self.ports.storage.volume(layer).await?.is_some() {
@@ -82,7 +82,7 @@ impl Disks<'_> {
     /// with a layer is started suspended for that, and is off again at the end.
     pub(super) async fn merge(&self, saved: &mut Saved) -> Result<Vec<String>, Failure> {
         let mut merged = Vec::new();
-        self.let_go().await?;
+        self.released_domain().await?;
         for disk in self.disks {
             let Some(layer) = &disk.layer else { continue };
             if let Some(path) = self.path_of(disk, layer).await?
@@ -98,7 +98,7 @@ impl Disks<'_> {
 
     /// The domain, unless the host holds it: a call to lay layers whose caller is gone may be under way
     /// still, and they come to be at its end, minutes later where memory is saved first.
-    async fn let_go(&self) -> Result<Option<DomainInfo>, Failure> {
+    async fn released_domain(&self) -> Result<Option<DomainInfo>, Failure> {
         let domain = self.domain().await?;
         let held = |of: &DomainInfo| of.state == DomainState::Held;
         if !domain.as_ref().is_some_and(held) {

@@ -1,13 +1,15 @@
 use super::*;
 use crate::{
-    ports::{ConsolePosition, DomainState, NetworkPort as _, VolumeFormat, VolumeSpec, contract},
+    ports::{
+        ConsolePosition, DomainState, NetworkPort as _, VolumeFormat, VolumeSpec, conformance,
+    },
     sim::Content,
 };
 
 #[tokio::test(start_paused = true)]
 async fn the_simulated_host_keeps_the_contract_of_the_ports() {
     let world = World::new().await;
-    let place = contract::CheckPlace {
+    let place = conformance::CheckPlace {
         ports: world.ports().await,
         pool: POOL.to_owned(),
         network: "default".to_owned(),
@@ -15,7 +17,7 @@ async fn the_simulated_host_keeps_the_contract_of_the_ports() {
         start_domains: true,
         bootable: None,
     };
-    contract::all(&place).await.unwrap();
+    conformance::all(&place).await.unwrap();
     let left = world
         .sim()
         .await
@@ -43,7 +45,7 @@ async fn a_host_in_a_folder_outlives_its_process() {
     assert_eq!(ports.storage.sha256(&world.boot()).await.unwrap(), hash);
     let domain = ports.domains.domain(world.uuid).await.unwrap().unwrap();
     assert_eq!(domain.state, DomainState::Running);
-    let place = contract::CheckPlace {
+    let place = conformance::CheckPlace {
         ports,
         pool: POOL.to_owned(),
         network: "default".to_owned(),
@@ -51,7 +53,7 @@ async fn a_host_in_a_folder_outlives_its_process() {
         start_domains: true,
         bootable: None,
     };
-    contract::all(&place).await.unwrap();
+    conformance::all(&place).await.unwrap();
 }
 
 #[tokio::test]

@@ -267,7 +267,7 @@ impl Fleet {
             let id = host.record.id();
             self.reach.cordon(&id, cordoned);
             let namespace = host.namespace.clone().or_else(|| first.get(&id).cloned());
-            self.directory.give(&id, namespace.clone());
+            self.directory.set_owner(&id, namespace.clone());
             let (key, key_passphrase, image_secret) = (
                 self.secret(&host.key).await,
                 self.secret(&host.key_passphrase).await,

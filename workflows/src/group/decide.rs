@@ -100,7 +100,7 @@ pub fn decide(view: &GroupView) -> GroupDecision {
     let mut actions = view.removals();
     let mut outcome = GroupOutcome::Available;
     for (number, wave) in view.waves.iter().enumerate() {
-        let (more, found) = wave.look(number);
+        let (more, found) = wave.decide_wave(number);
         actions.extend(more);
         if found != GroupOutcome::Available {
             outcome = found;
@@ -198,7 +198,7 @@ impl ItemView {
 
 impl WaveView {
     /// What the wave calls for, and where it is.
-    fn look(&self, number: usize) -> (Vec<GroupAction>, GroupOutcome) {
+    fn decide_wave(&self, number: usize) -> (Vec<GroupAction>, GroupOutcome) {
         let stays = || {
             let items = self.items.iter().enumerate();
             items.filter(|(_, item)| !item.removed)

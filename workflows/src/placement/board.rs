@@ -156,7 +156,7 @@ impl PlacementBoard {
             }
         }
         let Some((best, chosen)) = fitting.iter().min().copied() else {
-            let against = self.told(&against, request);
+            let against = self.explain(&against, request);
             return Err(Unplaced { against });
         };
         let others = fitting.into_iter().filter(|(_, index)| *index != chosen);
@@ -164,7 +164,7 @@ impl PlacementBoard {
             let obstacle = lost(score, best, request.placement.pack);
             against.entry(obstacle).or_default().push(index);
         }
-        let against = self.told(&against, request);
+        let against = self.explain(&against, request);
         let host = self.hosts.get(chosen).map(|host| host.id.clone());
         self.put(chosen, request);
         Ok(Decision {
@@ -315,7 +315,7 @@ impl PlacementBoard {
         }
     }
 
-    fn told(
+    fn explain(
         &self,
         against: &BTreeMap<PlacementObstacle, Vec<usize>>,
         request: &PlacementRequest,

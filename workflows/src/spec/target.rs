@@ -44,7 +44,7 @@ impl<'a> TargetHosts<'a> {
             Some(host) => Ok(host.clone()),
             None => self.select(document, selector),
         };
-        match found.and_then(|host| self.keep(document, host)) {
+        match found.and_then(|host| self.add(document, host)) {
             Ok(id) => Some(id),
             Err(problem) => {
                 problems.push(*problem);
@@ -69,7 +69,7 @@ impl<'a> TargetHosts<'a> {
         match self.select_all(document, selector) {
             Ok(hosts) => {
                 for host in hosts {
-                    match self.keep(document, host) {
+                    match self.add(document, host) {
                         Ok(id) => ids.push(id),
                         Err(problem) => problems.push(*problem),
                     }
@@ -136,7 +136,7 @@ impl<'a> TargetHosts<'a> {
     }
 
     /// One host has one set of settings: the engine knows it by its id.
-    fn keep<T>(
+    fn add<T>(
         &mut self,
         document: &Document<T>,
         host: HostSettings,

@@ -19,8 +19,8 @@ use vsiflow_workflows::{
 
 use super::{
     address,
+    context::{Page, PageContext, Shown, on_to, operator},
     layout::link,
-    looked::{Looked, Page, Shown, on_to, operator},
     text,
 };
 use crate::{Caller, CommandRequest, api::Api, commands::run, v1::ObjectPath};
@@ -28,20 +28,20 @@ use crate::{Caller, CommandRequest, api::Api, commands::run, v1::ObjectPath};
 /// The most changes that one page shows.
 const MOST: usize = 100;
 
-pub(super) async fn list(looked: Looked) -> Shown {
-    let summaries = looked.fleets.vsi_summaries(false).await?;
+pub(super) async fn list(context: PageContext) -> Shown {
+    let summaries = context.fleets.vsi_summaries(false).await?;
     let waiting = summaries.iter().filter(|vsi| vsi.awaits_approval);
     let number = waiting.clone().count();
     let mut vsis = Vec::new();
     for vsi in waiting.take(MOST) {
         vsis.push(
-            looked
+            context
                 .fleets
                 .vsi(&vsi.metadata.namespace, &vsi.metadata.name)
                 .await?,
         );
     }
-    let pools = looked.fleets.pools(false).await?;
+    let pools = context.fleets.pools(false).await?;
     let pools: Vec<_> = pools
         .iter()
         .filter(|pool| pool.status.proposed_revision.is_some())
@@ -51,32 +51,32 @@ pub(super) async fn list(looked: Looked) -> Shown {
         @if number == 0 && pools.is_empty() { p { "No change waits for approval." } }
         @if number > MOST { p { "The first " (MOST) " of " (number) " VSIs" } }
         @for pool in pools {
-            h2 { a href=(address::pool(&pool.metadata.namespace, &pool.metadata.name, &looked)) {
+            h2 { a href=(address::pool(&pool.metadata.namespace, &pool.metadata.name, &context)) {
                 "pool/" (text::visible(&pool.metadata.namespace)) "/" (text::visible(&pool.metadata.name))
             } }
-            (of_pool_shown(pool, &looked))
+            (of_pool_shown(pool, &context))
         }
         @for vsi in &vsis {
             @if let Some(change) = &vsi.status.proposal {
-                h2 { a href=(address::vsi(&vsi.metadata.namespace, &vsi.metadata.name, &looked)) {
+                h2 { a href=(address::vsi(&vsi.metadata.namespace, &vsi.metadata.name, &context)) {
                     (vsi.metadata.namespace) "/" (vsi.metadata.name)
                 } }
-                (of_vsi_shown(vsi, change, &looked))
+                (of_vsi_shown(vsi, change, &context))
             }
         }
     };
-    Ok(looked.page("Approvals", "/approvals", &main))
+    Ok(context.page("Approvals", "/approvals", &main))
 }
 
 /// A change of a VSI that waits.
-pub(super) fn of_vsi_shown(vsi: &VsiObject, proposal: &Proposal, looked: &Looked) -> Markup {
+pub(super) fn of_vsi_shown(vsi: &VsiObject, proposal: &Proposal, context: &PageContext) -> Markup {
     let ObjectPath { namespace, name } = named(&vsi.metadata.namespace, &vsi.metadata.name);
     let action = format!("/vsi/{namespace}/{name}/approve?proposal={}", proposal.id);
-    shown(&proposal.plan, &action, &vsi.metadata.name, looked)
+    shown(&proposal.plan, &action, &vsi.metadata.name, context)
 }
 
 /// A change of a pool's template that waits.
-pub(super) fn of_pool_shown(pool: &PoolObject, looked: &Looked) -> Markup {
+pub(super) fn of_pool_shown(pool: &PoolObject, context: &PageContext) -> Markup {
     let (Some(plan), Some(id)) = (&pool.status.proposal, pool.proposal_id()) else {
         return html! {};
     };
@@ -89,7 +89,7 @@ pub(super) fn of_pool_shown(pool: &PoolObject, looked: &Looked) -> Markup {
         plan,
         &action,
         &format!("pool {}", pool.metadata.name),
-        looked,
+        context,
     )
 }
 
@@ -100,17 +100,17 @@ fn named(namespace: &str, name: &str) -> ObjectPath {
     }
 }
 
-fn shown(plan: &Plan, action: &str, whose: &str, looked: &Looked) -> Markup {
+fn shown(plan: &Plan, action: &str, whose: &str, context: &PageContext) -> Markup {
     html! {
         section.proposal aria-label={ "Change of " (whose) " that waits for approval" } {
             p { strong { "This change waits for approval." }
                 @if let Some(how) = plan.how() { " It is done " (by(&how.to_string())) "." } }
             (plan_shown(plan, whose))
-            @if looked.may_operate() {
+            @if context.may_operate() {
                 form method="post" action=(action) {
                     button.main type="submit" { "Approve the change of " (whose) }
                 }
-            } @else if looked.at.asked.is_some() {
+            } @else if context.at.asked.is_some() {
                 p { "The past cannot be approved. "
                     a href=(link("/approvals", None)) { "Show what waits now" } }
             } @else {

@@ -4,7 +4,7 @@ use axum::{Extension, extract::State};
 use maud::{Markup, html};
 
 use super::{
-    looked::{Looked, Page, Shown},
+    context::{Page, PageContext, Shown},
     state::state,
     text,
 };
@@ -17,10 +17,10 @@ use crate::{
 pub(super) async fn page(
     State(api): State<Api>,
     caller: Option<Extension<Caller>>,
-    looked: Looked,
+    context: PageContext,
 ) -> Shown {
     let anchor = command(&api, caller.as_deref(), "head").await?;
-    Ok(shown(&looked, &anchor, None))
+    Ok(shown(&context, &anchor, None))
 }
 
 /// Reads the whole journal. It changes nothing; a page is asked for by GET, and this is not to be done
@@ -28,11 +28,11 @@ pub(super) async fn page(
 pub(super) async fn verify(
     State(api): State<Api>,
     caller: Option<Extension<Caller>>,
-    looked: Looked,
+    context: PageContext,
 ) -> Shown {
     let verified = command(&api, caller.as_deref(), "verify").await?;
     let anchor = command(&api, caller.as_deref(), "head").await?;
-    Ok(shown(&looked, &anchor, Some(&verified)))
+    Ok(shown(&context, &anchor, Some(&verified)))
 }
 
 /// `vsiflow audit WORD`, for whoever asks.
@@ -49,10 +49,10 @@ async fn command(api: &Api, caller: Option<&Caller>, word: &str) -> Result<Print
     run::collect(api, caller, request).await
 }
 
-fn shown(looked: &Looked, anchor: &Printed, verified: Option<&Printed>) -> Page {
+fn shown(context: &PageContext, anchor: &Printed, verified: Option<&Printed>) -> Page {
     let main = html! {
         h1 { "Audit" }
-        @if looked.at.asked.is_some() { p { "The audit is of the whole journal, up to now." } }
+        @if context.at.asked.is_some() { p { "The audit is of the whole journal, up to now." } }
         @if let Some(verified) = verified { (report(verified)) }
         form method="post" action="/audit" {
             button.main type="submit" { "Verify the journal" }
@@ -66,7 +66,7 @@ fn shown(looked: &Looked, anchor: &Printed, verified: Option<&Printed>) -> Page 
             (text::visible(&String::from_utf8_lossy(&anchor.err)))
         }
     };
-    looked.page("Audit", "/audit", &main)
+    context.page("Audit", "/audit", &main)
 }
 
 fn report(verified: &Printed) -> Markup {

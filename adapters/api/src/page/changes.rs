@@ -7,7 +7,7 @@ use vsiflow_workflows::fleet::{VsiGeneration, differences};
 
 use super::{
     address,
-    looked::{Looked, Shown},
+    context::{PageContext, Shown},
     moment::of_event,
     text,
 };
@@ -26,13 +26,13 @@ pub(super) struct Compared {
 
 pub(super) async fn page(
     Path(target): Path<ObjectPath>,
-    looked: Looked,
+    context: PageContext,
     compared: Query<Compared>,
 ) -> Shown {
     let ObjectPath { namespace, name } = &target;
-    let fleet = looked.fleets.that_has(namespace, name).await?;
+    let fleet = context.fleets.that_has(namespace, name).await?;
     let all = fleet.vsis().generations(namespace, name, MOST).await?;
-    let journal = looked.fleets.number_of(fleet);
+    let journal = context.fleets.number_of(fleet);
     let newest = all.first();
     let to = compared.to.or(newest.map(|one| one.generation));
     let before = |one: &&VsiGeneration| to.is_some_and(|to| one.generation < to);
@@ -42,9 +42,9 @@ pub(super) async fn page(
         .or(to);
     let of = |number: Option<u64>| all.iter().find(|one| Some(one.generation) == number);
     let main = html! {
-        h1 { "Generations of " a href=(address::vsi(namespace, name, &looked)) { (text::visible(name)) } }
+        h1 { "Generations of " a href=(address::vsi(namespace, name, &context)) { (text::visible(name)) } }
         form.filter method="get" role="search" aria-label="Compare" {
-            @if let Some(at) = looked.at.asked { input type="hidden" name="at" value=(at); }
+            @if let Some(at) = context.at.asked { input type="hidden" name="at" value=(at); }
             label { "From " (choice("from", &all, from)) }
             label { "To " (choice("to", &all, to)) }
             button { "Compare" }
@@ -68,7 +68,7 @@ pub(super) async fn page(
             } } }
         } }
     };
-    Ok(looked.page(&format!("Generations of {name}"), "", &main))
+    Ok(context.page(&format!("Generations of {name}"), "", &main))
 }
 
 fn choice(name: &str, all: &[VsiGeneration], chosen: Option<u64>) -> Markup {

@@ -33,7 +33,7 @@ use vsiflow_workflows::fleet::FleetError;
 
 use super::{
     address,
-    looked::{Looked, Shown},
+    context::{PageContext, Shown},
     text,
 };
 use crate::{
@@ -52,24 +52,24 @@ const NAME: HeaderName = HeaderName::from_static("vsiflow-console");
 /// A console is not open, or is somebody else's.
 const NOT_OPEN: &str = "VSI0842";
 
-pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Shown {
+pub(super) async fn page(Path(target): Path<ObjectPath>, context: PageContext) -> Shown {
     let ObjectPath { namespace, name } = &target;
-    let vsi = looked.fleets.vsi(namespace, name).await?;
+    let vsi = context.fleets.vsi(namespace, name).await?;
     let main = html! {
         h1 { "Console of "
-            a href=(address::vsi(&vsi.metadata.namespace, &vsi.metadata.name, &looked)) { (text::visible(&vsi.metadata.name)) } }
-        @if looked.at.asked.is_some() {
+            a href=(address::vsi(&vsi.metadata.namespace, &vsi.metadata.name, &context)) { (text::visible(&vsi.metadata.name)) } }
+        @if context.at.asked.is_some() {
             p { "The journal does not hold what guests wrote. "
                 a href={ "/vsi/" (text::segment(namespace)) "/" (text::segment(name)) "/console" } { "The console now" } }
         } @else {
-            (live(&target, &looked).await)
+            (live(&target, &context).await)
         }
     };
-    Ok(looked.page(&format!("Console of {name}"), "", &main))
+    Ok(context.page(&format!("Console of {name}"), "", &main))
 }
 
-async fn live(ObjectPath { namespace, name }: &ObjectPath, looked: &Looked) -> Markup {
-    let (from, said, why) = match end(looked, namespace, name).await {
+async fn live(ObjectPath { namespace, name }: &ObjectPath, context: &PageContext) -> Markup {
+    let (from, said, why) = match end(context, namespace, name).await {
         Ok((from, said)) => (from, said, String::new()),
         Err(error) => (0, Vec::new(), error.to_string()),
     };
@@ -79,7 +79,7 @@ async fn live(ObjectPath { namespace, name }: &ObjectPath, looked: &Looked) -> M
         p #console-state role="status" { (text::visible(&why)) }
         pre.console #console tabindex="0" role="region" aria-label="Console" data-logs=(logs) data-from=(from)
             { (text::visible(&String::from_utf8_lossy(&said))) }
-        @if looked.may_operate() {
+        @if context.may_operate() {
             div.filter #console-opens hidden data-opens={ "/vsi/" (namespace) "/" (name) "/console" } {
                 button #console-open type="button" { "Type at the console" }
                 button #console-force type="button" hidden { "Take the console over" }
@@ -101,8 +101,12 @@ async fn live(ObjectPath { namespace, name }: &ObjectPath, looked: &Looked) -> M
 }
 
 /// The end of the log, and where it begins there.
-async fn end(looked: &Looked, namespace: &str, name: &str) -> Result<(u64, Vec<u8>), FleetError> {
-    let fleet = looked.fleets.that_has(namespace, name).await?;
+async fn end(
+    context: &PageContext,
+    namespace: &str,
+    name: &str,
+) -> Result<(u64, Vec<u8>), FleetError> {
+    let fleet = context.fleets.that_has(namespace, name).await?;
     let log = fleet.history().console_log(namespace, name).await?;
     let end = log.end().await?.offset;
     let from = end.saturating_sub(SHOWN);

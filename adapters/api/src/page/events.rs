@@ -6,7 +6,7 @@ use serde::Deserialize;
 use vsiflow_workflows::fleet::HistoryLine;
 
 use super::{
-    looked::{Looked, Shown},
+    context::{PageContext, Shown},
     tables,
 };
 
@@ -21,20 +21,20 @@ pub(super) struct EventsPageQuery {
     before: String,
 }
 
-pub(super) async fn page(looked: Looked, query: Query<EventsPageQuery>) -> Shown {
+pub(super) async fn page(context: PageContext, query: Query<EventsPageQuery>) -> Shown {
     let before = before(&query.before);
-    let lines = looked.fleets.events_before(&before, EVENTS).await?;
-    let older = older(&looked, &before, &lines);
+    let lines = context.fleets.events_before(&before, EVENTS).await?;
+    let older = older(&context, &before, &lines);
     let main = html! {
         h1 { "Events" }
         (tables::events(lines.iter().rev()))
         nav.pages aria-label="Pages of the list" {
             @if older.iter().any(|from| *from > 0) {
-                a rel="next" href={ "/events?before=" (text(&older)) (looked.at.more()) } { "Older" }
+                a rel="next" href={ "/events?before=" (text(&older)) (context.at.more()) } { "Older" }
             }
         }
     };
-    Ok(looked.page("Events", "/events", &main))
+    Ok(context.page("Events", "/events", &main))
 }
 
 fn before(text: &str) -> Vec<u64> {
@@ -49,8 +49,8 @@ fn text(offsets: &[u64]) -> String {
 }
 
 /// What the older events are before: journal by journal, the first that is shown.
-fn older(looked: &Looked, before: &[u64], lines: &[HistoryLine]) -> Vec<u64> {
-    let journals = looked.fleets.all().enumerate();
+fn older(context: &PageContext, before: &[u64], lines: &[HistoryLine]) -> Vec<u64> {
+    let journals = context.fleets.all().enumerate();
     let first = journals.map(|(number, fleet)| {
         let own = |line: &&HistoryLine| usize::from(line.journal.unwrap_or_default()) == number;
         let end = fleet.history().end();

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use vsiflow_workflows::fleet::VsiSummary;
 
 use super::{
+    context::{PageContext, Shown},
     layout,
-    looked::{Looked, Shown},
     state::state,
     tables, text,
 };
@@ -31,9 +31,9 @@ pub(super) struct Filter {
     page: usize,
 }
 
-pub(super) async fn page(looked: Looked, filter: Query<Filter>) -> Shown {
-    let all = looked.fleets.vsi_summaries(false).await?;
-    let paused = looked.fleets.braked();
+pub(super) async fn page(context: PageContext, filter: Query<Filter>) -> Shown {
+    let all = context.fleets.vsi_summaries(false).await?;
+    let paused = context.fleets.braked();
     let phases = phases(&all);
     let total = all.len();
     let waiting = all.iter().filter(|vsi| vsi.awaits_approval).count();
@@ -48,23 +48,23 @@ pub(super) async fn page(looked: Looked, filter: Query<Filter>) -> Shown {
             p role="alert" { (text::visible(paused.message.as_str())) }
         }
         @if waiting > 0 {
-            p { a href=(layout::link("/approvals", Some(&looked.at))) { (waiting) " waiting for approval" } }
+            p { a href=(layout::link("/approvals", Some(&context.at))) { (waiting) " waiting for approval" } }
         }
-        (chips(&phases, &looked))
-        (form(&filter, &phases, &looked))
+        (chips(&phases, &context))
+        (form(&filter, &phases, &context))
         p { (found.len()) " of " (total) " VSIs" }
         @if ["host", "pool"].contains(&filter.group.as_str()) {
             @for (name, members) in filter.grouped(&rows) {
                 h2 { @if name.is_empty() { "In no " (filter.group) } @else { (text::visible(name)) }
                     " (" (members.len()) ")" }
-                (tables::vsis(&members, &looked))
+                (tables::vsis(&members, &context))
             }
         } @else {
-            (tables::vsis(&rows, &looked))
+            (tables::vsis(&rows, &context))
         }
-        (pages(&filter, found.len(), &looked))
+        (pages(&filter, found.len(), &context))
     };
-    Ok(looked.page("Fleet", "/", &main))
+    Ok(context.page("Fleet", "/", &main))
 }
 
 impl Filter {
@@ -115,8 +115,8 @@ fn phases(all: &[Arc<VsiSummary>]) -> BTreeMap<&'static str, usize> {
     phases
 }
 
-fn chips(phases: &BTreeMap<&'static str, usize>, looked: &Looked) -> Markup {
-    let at = looked.at.more();
+fn chips(phases: &BTreeMap<&'static str, usize>, context: &PageContext) -> Markup {
+    let at = context.at.more();
     html! {
         ul.chips aria-label="Phases" {
             @for (phase, count) in phases {
@@ -126,10 +126,10 @@ fn chips(phases: &BTreeMap<&'static str, usize>, looked: &Looked) -> Markup {
     }
 }
 
-fn form(filter: &Filter, phases: &BTreeMap<&'static str, usize>, looked: &Looked) -> Markup {
+fn form(filter: &Filter, phases: &BTreeMap<&'static str, usize>, context: &PageContext) -> Markup {
     html! {
         form.filter method="get" role="search" aria-label="Filter" {
-            @if let Some(at) = looked.at.asked { input type="hidden" name="at" value=(at); }
+            @if let Some(at) = context.at.asked { input type="hidden" name="at" value=(at); }
             label { "Filter " input type="search" name="q" value=(filter.q)
                 placeholder="name, host, image or label"; }
             label { "Phase " select name="phase" {
@@ -151,8 +151,8 @@ fn form(filter: &Filter, phases: &BTreeMap<&'static str, usize>, looked: &Looked
     }
 }
 
-fn pages(filter: &Filter, found: usize, looked: &Looked) -> Markup {
-    let at = looked.at.more();
+fn pages(filter: &Filter, found: usize, context: &PageContext) -> Markup {
+    let at = context.at.more();
     let to = |page: usize| {
         let (q, phase) = (text::segment(&filter.q), text::segment(&filter.phase));
         let group = text::segment(&filter.group);

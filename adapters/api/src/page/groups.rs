@@ -6,8 +6,8 @@ use vsiflow_workflows::fleet::{GroupItem, GroupObject, GroupWave};
 
 use super::{
     address,
+    context::{PageContext, Shown},
     layout::link,
-    looked::{Looked, Shown},
     state::state,
     tables, text,
 };
@@ -16,8 +16,8 @@ use crate::v1::ObjectPath;
 /// Events that are shown.
 const EVENTS: usize = 50;
 
-pub(super) async fn list(looked: Looked) -> Shown {
-    let groups = Box::pin(looked.fleets.groups(false)).await?;
+pub(super) async fn list(context: PageContext) -> Shown {
+    let groups = Box::pin(context.fleets.groups(false)).await?;
     let main = html! {
         h1 { "Groups" }
         @if groups.is_empty() { p { "There is no group." } }
@@ -28,7 +28,7 @@ pub(super) async fn list(looked: Looked) -> Shown {
                     th scope="col" { "Ready" } th scope="col" { "Message" }
                 } }
                 tbody { @for group in &groups { tr {
-                    th scope="row" { a href=(address(group, &looked)) {
+                    th scope="row" { a href=(address(group, &context)) {
                         (text::visible(&group.metadata.namespace)) "/" (text::visible(&group.metadata.name))
                     } }
                     td { (state(group.status.phase)) }
@@ -39,24 +39,24 @@ pub(super) async fn list(looked: Looked) -> Shown {
             } }
         }
     };
-    Ok(looked.page("Groups", "/groups", &main))
+    Ok(context.page("Groups", "/groups", &main))
 }
 
-fn address(group: &GroupObject, looked: &Looked) -> String {
+fn address(group: &GroupObject, context: &PageContext) -> String {
     let (namespace, name) = (&group.metadata.namespace, &group.metadata.name);
     let path = format!(
         "/group/{}/{}",
         text::segment(namespace),
         text::segment(name)
     );
-    link(&path, Some(&looked.at))
+    link(&path, Some(&context.at))
 }
 
-pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Shown {
+pub(super) async fn page(Path(target): Path<ObjectPath>, context: PageContext) -> Shown {
     let ObjectPath { namespace, name } = &target;
-    let group = Box::pin(looked.fleets.group(namespace, name)).await?;
+    let group = Box::pin(context.fleets.group(namespace, name)).await?;
     let own = format!("group/{name}");
-    let history = Box::pin(looked.fleets.history(namespace, &own)).await?;
+    let history = Box::pin(context.fleets.history(namespace, &own)).await?;
     let status = &group.status;
     let own_namespace = &group.metadata.namespace;
     let main = html! {
@@ -69,7 +69,7 @@ pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Show
             dt { "Members" } dd { (status.ready_replicas) " of " (status.replicas) " ready" }
         }
         h2 { "Waves" }
-        ol.tree { @for wave in &status.waves { (wave_shown(own_namespace, wave, &looked)) } }
+        ol.tree { @for wave in &status.waves { (wave_shown(own_namespace, wave, &context)) } }
         (outputs(&group))
         (tables::conditions(&status.conditions))
         h2 { "Definition" }
@@ -79,30 +79,30 @@ pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Show
         h2 { "Newest events" }
         (tables::events(history.iter().rev().take(EVENTS)))
     };
-    Ok(looked.page(&group.metadata.name, "", &main))
+    Ok(context.page(&group.metadata.name, "", &main))
 }
 
-fn wave_shown(namespace: &str, wave: &GroupWave, looked: &Looked) -> Markup {
+fn wave_shown(namespace: &str, wave: &GroupWave, context: &PageContext) -> Markup {
     html! {
         li {
             strong { "Wave " (text::visible(&wave.name)) } " "
             @if wave.open { (state("Open")) " its gate is open" } @else { (state("Closed")) " its gate is closed" }
-            ul.tree { @for item in &wave.items { (item_shown(namespace, item, looked)) } }
+            ul.tree { @for item in &wave.items { (item_shown(namespace, item, context)) } }
         }
     }
 }
 
-fn item_shown(namespace: &str, item: &GroupItem, looked: &Looked) -> Markup {
+fn item_shown(namespace: &str, item: &GroupItem, context: &PageContext) -> Markup {
     let ready = item.members.iter().filter(|member| member.ready).count();
     html! {
         li {
             @if item.members.is_empty() { (text::visible(&item.name)) }
             @else {
-                a href=(address::pool(namespace, &item.pool, looked)) { (text::visible(&item.name)) }
+                a href=(address::pool(namespace, &item.pool, context)) { (text::visible(&item.name)) }
             }
             " " (state(item.phase)) " " (ready) " of " (item.replicas) " ready"
             @if !item.updated { ", not updated yet" }
-            (tables::members(namespace, &item.members, looked))
+            (tables::members(namespace, &item.members, context))
         }
     }
 }

@@ -7,7 +7,7 @@ use vsiflow_workflows::fleet::{HostObject, VsiSummary};
 
 use super::{
     address,
-    looked::{Looked, Shown},
+    context::{PageContext, Shown},
     state::state,
     tables, text,
 };
@@ -18,8 +18,8 @@ const VSIS: usize = 250;
 /// Events that are shown.
 const EVENTS: usize = 50;
 
-pub(super) async fn list(looked: Looked) -> Shown {
-    let hosts = looked.fleets.hosts().await?;
+pub(super) async fn list(context: PageContext) -> Shown {
+    let hosts = context.fleets.hosts().await?;
     let main = html! {
         h1 { "Hosts" }
         div.wide tabindex="0" role="region" aria-label="Hosts" { table {
@@ -29,7 +29,7 @@ pub(super) async fn list(looked: Looked) -> Shown {
                 th scope="col" { "By" } th scope="col" { "Remarks" }
             } }
             tbody { @for host in &hosts { tr {
-                th scope="row" { a href=(address::host(&host.name, &looked)) { (text::visible(&host.name)) } }
+                th scope="row" { a href=(address::host(&host.name, &context)) { (text::visible(&host.name)) } }
                 td { (status(host)) }
                 td { (host.vsis) }
                 td { (processors(host)) }
@@ -39,7 +39,7 @@ pub(super) async fn list(looked: Looked) -> Shown {
             } } }
         } }
     };
-    Ok(looked.page("Hosts", "/hosts", &main))
+    Ok(context.page("Hosts", "/hosts", &main))
 }
 
 fn status(host: &HostObject) -> Markup {
@@ -94,19 +94,22 @@ pub(super) struct HostPath {
     host: String,
 }
 
-pub(super) async fn page(Path(HostPath { host: name }): Path<HostPath>, looked: Looked) -> Shown {
-    let hosts = looked.fleets.hosts().await?;
+pub(super) async fn page(
+    Path(HostPath { host: name }): Path<HostPath>,
+    context: PageContext,
+) -> Shown {
+    let hosts = context.fleets.hosts().await?;
     let host = hosts.iter().find(|host| host.name == name);
     let host = host.ok_or_else(|| {
         let detail = format!("there is no host {name}");
         let remedy = "`vsiflow get hosts` lists them";
         Problem::new(http::StatusCode::NOT_FOUND, NO_HOST, detail, remedy)
     })?;
-    let vsis = looked.fleets.vsi_summaries(false).await?;
+    let vsis = context.fleets.vsi_summaries(false).await?;
     let vsis: Vec<_> = vsis.iter().filter(|vsi| vsi.host == name).collect();
     let shown: Vec<&VsiSummary> = vsis.iter().take(VSIS).map(|vsi| &***vsi).collect();
-    let images = looked.fleets.images().await?;
-    let history = looked.fleets.history("", &format!("host/{name}")).await?;
+    let images = context.fleets.images().await?;
+    let history = context.fleets.history("", &format!("host/{name}")).await?;
     let main = html! {
         h1 { "Host " (text::visible(&name)) " " (status(host)) }
         p { (remarks(host)) }
@@ -122,16 +125,16 @@ pub(super) async fn page(Path(HostPath { host: name }): Path<HostPath>, looked: 
         }
         (storage(host))
         h2 { "VSIs (" (vsis.len()) ")" }
-        (tables::vsis(&shown, &looked))
+        (tables::vsis(&shown, &context))
         @if vsis.len() > VSIS {
-            p { a href={ "/?q=" (text::segment(&name)) (looked.at.more()) } { "All of them" } }
+            p { a href={ "/?q=" (text::segment(&name)) (context.at.more()) } { "All of them" } }
         }
         h2 { "Images" }
-        (tables::images(images.iter().filter(|image| image.host == name), &looked))
+        (tables::images(images.iter().filter(|image| image.host == name), &context))
         h2 { "Newest events" }
         (tables::events(history.iter().rev().take(EVENTS)))
     };
-    Ok(looked.page(&name, "", &main))
+    Ok(context.page(&name, "", &main))
 }
 
 /// No host has that ID.

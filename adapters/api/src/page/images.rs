@@ -3,15 +3,15 @@
 use maud::html;
 
 use super::{
-    looked::{Looked, Shown},
+    context::{PageContext, Shown},
     tables,
 };
 
-pub(super) async fn page(looked: Looked) -> Shown {
-    let images = looked.fleets.images().await?;
+pub(super) async fn page(context: PageContext) -> Shown {
+    let images = context.fleets.images().await?;
     let main = html! {
         h1 { "Images" }
-        (tables::images(images.iter(), &looked))
+        (tables::images(images.iter(), &context))
     };
-    Ok(looked.page("Images", "/images", &main))
+    Ok(context.page("Images", "/images", &main))
 }

@@ -30,7 +30,7 @@ use crate::{
 
 /// No page is told twice within this time.
 const OFTEN: Duration = Duration::from_millis(50);
-/// How often it is looked how far the journals of a set go.
+/// How often it is checked how far the journals of a set go.
 const LOOK: Duration = Duration::from_millis(500);
 /// How often something is said where nothing happens.
 const COMMENT: Duration = Duration::from_secs(15);
@@ -71,7 +71,7 @@ pub(super) async fn follow(
 /// A page that follows.
 struct LivePage {
     api: Api,
-    /// What tells of something new; nothing does of the journals of a set, which are looked at instead.
+    /// What tells of something new; nothing does of the journals of a set, which are checked instead.
     notices: Option<Receiver<Notice>>,
     /// The offset behind the event that it was told of last.
     told: Offset,

@@ -6,7 +6,7 @@ use vsiflow_workflows::fleet::PoolObject;
 
 use super::{
     address, approvals,
-    looked::{Looked, Shown},
+    context::{PageContext, Shown},
     state::state,
     tables, text,
 };
@@ -15,17 +15,17 @@ use crate::v1::ObjectPath;
 /// Events that are shown.
 const EVENTS: usize = 50;
 
-pub(super) async fn list(looked: Looked) -> Shown {
-    let pools = looked.fleets.pools(false).await?;
+pub(super) async fn list(context: PageContext) -> Shown {
+    let pools = context.fleets.pools(false).await?;
     let main = html! {
         h1 { "Pools" }
         @if pools.is_empty() { p { "There is no pool of VSIs." } }
-        @else { (table(&pools, &looked)) }
+        @else { (table(&pools, &context)) }
     };
-    Ok(looked.page("Pools", "/pools", &main))
+    Ok(context.page("Pools", "/pools", &main))
 }
 
-fn table(pools: &[PoolObject], looked: &Looked) -> Markup {
+fn table(pools: &[PoolObject], context: &PageContext) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label="Pools" { table {
             thead { tr {
@@ -33,7 +33,7 @@ fn table(pools: &[PoolObject], looked: &Looked) -> Markup {
                 th scope="col" { "Updated" } th scope="col" { "Revision" } th scope="col" { "Message" }
             } }
             tbody { @for pool in pools { tr {
-                th scope="row" { a href=(address::pool(&pool.metadata.namespace, &pool.metadata.name, looked)) {
+                th scope="row" { a href=(address::pool(&pool.metadata.namespace, &pool.metadata.name, context)) {
                     (text::visible(&pool.metadata.namespace)) "/" (text::visible(&pool.metadata.name))
                 } }
                 td { (state(pool.status.phase)) }
@@ -47,11 +47,11 @@ fn table(pools: &[PoolObject], looked: &Looked) -> Markup {
     }
 }
 
-pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Shown {
+pub(super) async fn page(Path(target): Path<ObjectPath>, context: PageContext) -> Shown {
     let ObjectPath { namespace, name } = &target;
-    let pool = Box::pin(looked.fleets.pool(namespace, name)).await?;
+    let pool = Box::pin(context.fleets.pool(namespace, name)).await?;
     let own = format!("pool/{name}");
-    let history = Box::pin(looked.fleets.history(namespace, &own)).await?;
+    let history = Box::pin(context.fleets.history(namespace, &own)).await?;
     let status = &pool.status;
     let main = html! {
         h1 { "Pool " (text::visible(&pool.metadata.name)) " " (state(status.phase)) }
@@ -64,9 +64,9 @@ pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Show
             dt { "Revision" } dd { code { (status.revision) }
                 @if let Some(previous) = &status.previous_revision { ", before it " code { (previous) } } }
         }
-        (approvals::of_pool_shown(&pool, &looked))
+        (approvals::of_pool_shown(&pool, &context))
         h2 { "Members" }
-        (tables::members(&pool.metadata.namespace, &status.members, &looked))
+        (tables::members(&pool.metadata.namespace, &status.members, &context))
         (tables::conditions(&status.conditions))
         h2 { "Definition" }
         pre tabindex="0" role="region" aria-label="Definition" {
@@ -75,5 +75,5 @@ pub(super) async fn page(Path(target): Path<ObjectPath>, looked: Looked) -> Show
         h2 { "Newest events" }
         (tables::events(history.iter().rev().take(EVENTS)))
     };
-    Ok(looked.page(&pool.metadata.name, "", &main))
+    Ok(context.page(&pool.metadata.name, "", &main))
 }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use vsiflow_workflows::fleet::{HistoryLine, Moment, RunGraph};
 
-use super::{graph, looked::Looked, state::state, text};
+use super::{context::PageContext, graph, state::state, text};
 
 /// Runs that are shown.
 const RUNS: usize = 50;
@@ -52,9 +52,9 @@ pub(super) fn timeline(
     runs: &[RunGraph],
     drawn: Option<&RunGraph>,
     history: &[HistoryLine],
-    looked: &Looked,
+    context: &PageContext,
 ) -> Markup {
-    let more = looked.at.more();
+    let more = context.at.more();
     html! {
         h2 { "Runs" }
         ol.timeline {

@@ -5,12 +5,12 @@ use vsiflow_workflows::fleet::{
     Condition, HistoryLine, ImageObject, PoolMember, UploadProgress, VsiSummary,
 };
 
-use super::{address, looked::Looked, moment::of_event, state::state, text};
+use super::{address, context::PageContext, moment::of_event, state::state, text};
 
 /// Members that are shown of one pool.
 const MEMBERS: usize = 250;
 /// VSIs, one a line.
-pub(super) fn vsis(rows: &[&VsiSummary], looked: &Looked) -> Markup {
+pub(super) fn vsis(rows: &[&VsiSummary], context: &PageContext) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label="VSIs" {
             table {
@@ -19,14 +19,14 @@ pub(super) fn vsis(rows: &[&VsiSummary], looked: &Looked) -> Markup {
                     th scope="col" { "Addresses" } th scope="col" { "Host" } th scope="col" { "Since" }
                 } }
                 tbody {
-                    @for vsi in rows { (vsi_row(vsi, looked)) }
+                    @for vsi in rows { (vsi_row(vsi, context)) }
                 }
             }
         }
     }
 }
 
-fn vsi_row(vsi: &VsiSummary, looked: &Looked) -> Markup {
+fn vsi_row(vsi: &VsiSummary, context: &PageContext) -> Markup {
     let meta = &vsi.metadata;
     let full = match meta.namespace.as_str() {
         "default" | "" => meta.name.clone(),
@@ -37,7 +37,7 @@ fn vsi_row(vsi: &VsiSummary, looked: &Looked) -> Markup {
             th scope="row" {
                 @match meta.namespace.as_str() {
                     "" => (text::visible(&full)),
-                    namespace => a href=(address::vsi(namespace, &meta.name, looked)) { (text::visible(&full)) },
+                    namespace => a href=(address::vsi(namespace, &meta.name, context)) { (text::visible(&full)) },
                 }
             }
             td { (state(vsi.phase.as_str())) }
@@ -49,14 +49,17 @@ fn vsi_row(vsi: &VsiSummary, looked: &Looked) -> Markup {
                 }
             }
             td { (text::visible(&vsi.ip_addresses.join(", "))) }
-            td { a href=(address::host(&vsi.host, looked)) { (text::visible(&vsi.host)) } }
+            td { a href=(address::host(&vsi.host, context)) { (text::visible(&vsi.host)) } }
             td { time { (meta.creation_timestamp) } }
         }
     }
 }
 
 /// Base images, with how far each upload is.
-pub(super) fn images<'a>(images: impl Iterator<Item = &'a ImageObject>, looked: &Looked) -> Markup {
+pub(super) fn images<'a>(
+    images: impl Iterator<Item = &'a ImageObject>,
+    context: &PageContext,
+) -> Markup {
     html! {
         div.wide tabindex="0" role="region" aria-label="Images" { table {
             thead { tr {
@@ -68,7 +71,7 @@ pub(super) fn images<'a>(images: impl Iterator<Item = &'a ImageObject>, looked: 
                 th scope="row" { (text::visible(&image.name)) }
                 td { (state(&image.phase)) " " (text::visible(&image.message)) }
                 td { @if let Some(progress) = &image.progress { (upload(progress)) } }
-                td { a href=(address::host(&image.host, looked)) { (text::visible(&image.host)) } }
+                td { a href=(address::host(&image.host, context)) { (text::visible(&image.host)) } }
                 td { (image.pool) } td { (image.users) }
                 td { @if let Some(size) = image.size { (text::bytes(size)) } }
                 td { (text::visible(&image.url)) }
@@ -144,12 +147,12 @@ pub(super) fn conditions(conditions: &[Condition]) -> Markup {
 }
 
 /// Members as a branch of a tree.
-pub(super) fn members(namespace: &str, members: &[PoolMember], looked: &Looked) -> Markup {
+pub(super) fn members(namespace: &str, members: &[PoolMember], context: &PageContext) -> Markup {
     html! {
         ul.tree {
             @for member in members.iter().take(MEMBERS) {
                 li {
-                    a href=(address::vsi(namespace, &member.name, looked)) { (text::visible(&member.name)) }
+                    a href=(address::vsi(namespace, &member.name, context)) { (text::visible(&member.name)) }
                     " " (state(member.phase.as_str()))
                     @if !member.ready { " not ready" }
                     @if !member.updated { " of another revision" }
@@ -159,7 +162,7 @@ pub(super) fn members(namespace: &str, members: &[PoolMember], looked: &Looked) 
             }
             @if members.len() > MEMBERS {
                 li { (members.len().saturating_sub(MEMBERS)) " more: "
-                    a href={ "/?group=pool&q=" (text::segment(namespace)) (looked.at.more()) } { "the fleet by pool" } }
+                    a href={ "/?group=pool&q=" (text::segment(namespace)) (context.at.more()) } { "the fleet by pool" } }
             }
         }
     }

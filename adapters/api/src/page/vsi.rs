@@ -6,9 +6,9 @@ use serde::Deserialize;
 use vsiflow_workflows::fleet::VsiObject;
 
 use super::{
-    address, approvals, layout,
-    looked::{Looked, Shown},
-    runs,
+    address, approvals,
+    context::{PageContext, Shown},
+    layout, runs,
     state::state,
     tables, text,
 };
@@ -27,59 +27,59 @@ pub(super) struct DrawnRun {
 
 pub(super) async fn page(
     Path(target): Path<ObjectPath>,
-    looked: Looked,
+    context: PageContext,
     Query(drawn): Query<DrawnRun>,
 ) -> Shown {
     let ObjectPath { namespace, name } = &target;
-    let fleet = looked.fleets.that_has(namespace, name).await?;
+    let fleet = context.fleets.that_has(namespace, name).await?;
     let vsi = fleet.vsis().get(namespace, name).await?;
     let runs = fleet.history().run_graphs(namespace, name).await?;
     let mut history = fleet.history().lines(namespace, name).await?;
-    looked.fleets.number(&mut history, fleet);
+    context.fleets.number(&mut history, fleet);
     let run = runs.iter().find(|run| run.name == drawn.run);
     let run = run.or(runs.first());
     let main = html! {
         h1 { (text::visible(&vsi.metadata.name)) " " (state(vsi.status.phase.as_str())) }
-        (facts(&vsi, &looked))
+        (facts(&vsi, &context))
         @if let Some(proposal) = &vsi.status.proposal {
-            (approvals::of_vsi_shown(&vsi, proposal, &looked))
+            (approvals::of_vsi_shown(&vsi, proposal, &context))
         }
         (runs::drawn(run, &history))
-        (runs::timeline(&runs, run, &history, &looked))
+        (runs::timeline(&runs, run, &history, &context))
         (tables::conditions(&vsi.status.conditions))
         (words(&vsi))
         h2 { "Definition" }
-        p { a href=(own(&vsi, "changes", &looked)) { "Generations and what differs between them" } }
+        p { a href=(own(&vsi, "changes", &context)) { "Generations and what differs between them" } }
         pre tabindex="0" role="region" aria-label="Definition" {
             (text::visible(&serde_json::to_string_pretty(&vsi.spec).unwrap_or_default()))
         }
         h2 { "Newest events" }
         (tables::events(history.iter().rev().take(EVENTS)))
     };
-    Ok(looked.page(&vsi.metadata.name, "", &main))
+    Ok(context.page(&vsi.metadata.name, "", &main))
 }
 
 /// The address of a further page of a VSI.
-fn own(vsi: &VsiObject, page: &str, looked: &Looked) -> String {
+fn own(vsi: &VsiObject, page: &str, context: &PageContext) -> String {
     let (namespace, name) = (&vsi.metadata.namespace, &vsi.metadata.name);
     let path = format!(
         "/vsi/{}/{}/{page}",
         text::segment(namespace),
         text::segment(name)
     );
-    layout::link(&path, Some(&looked.at))
+    layout::link(&path, Some(&context.at))
 }
 
-fn facts(vsi: &VsiObject, looked: &Looked) -> Markup {
+fn facts(vsi: &VsiObject, context: &PageContext) -> Markup {
     let (meta, status) = (&vsi.metadata, &vsi.status);
     html! {
         dl {
             dt { "Namespace" } dd { (meta.namespace) }
             dt { "UID" } dd { (meta.uid) }
             dt { "Generation" } dd { (meta.generation) ", " (status.observed_generation) " worked for" }
-            dt { "Host" } dd { a href=(address::host(&status.host, looked)) { (text::visible(&status.host)) } }
+            dt { "Host" } dd { a href=(address::host(&status.host, context)) { (text::visible(&status.host)) } }
             dt { "Addresses" } dd { (text::visible(&status.ip_addresses.join(", "))) }
-            dt { "Console" } dd { a href=(own(vsi, "console", looked)) { "Show the console" } }
+            dt { "Console" } dd { a href=(own(vsi, "console", context)) { "Show the console" } }
             dt { "Created" } dd { time { (meta.creation_timestamp) } }
             @if !meta.labels.is_empty() {
                 dt { "Labels" }

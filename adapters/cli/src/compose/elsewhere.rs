@@ -13,7 +13,7 @@ use vsiflow_postgres::{
     PostgresJournal, PostgresSecrets, hold,
 };
 
-pub(crate) use super::remote::let_go;
+pub(crate) use super::remote::release_leases;
 use super::{
     journal_key,
     remote::{self, Remote},

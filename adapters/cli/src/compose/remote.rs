@@ -28,7 +28,7 @@ pub(super) fn keep(held: Arc<Held>) {
 }
 
 /// Lets the right go, however the command ended: who comes next need not take it for one that died.
-pub(crate) async fn let_go() {
+pub(crate) async fn release_leases() {
     let taken = std::mem::take(&mut *TAKEN.lock().unwrap_or_else(PoisonError::into_inner));
     for (held, keeper) in taken {
         keeper.abort();
@@ -40,7 +40,7 @@ impl Remote {
     /// Finishes what waits to be written.
     pub(super) async fn close(&self) {
         self.journal.close().await;
-        let_go().await;
+        release_leases().await;
     }
 
     /// When something may be done to a host: not before calls of a holder that died are over.

@@ -168,7 +168,7 @@ impl<'a> FolderKeeper<'a> {
         let Some(resolved) = &made.resolved else {
             return Vec::new();
         };
-        let Err(error) = self.give(version, resolved.clone()).await else {
+        let Err(error) = self.apply_version(version, resolved.clone()).await else {
             return Vec::new();
         };
         let parts = resolved.parts();
@@ -177,12 +177,16 @@ impl<'a> FolderKeeper<'a> {
         }
         let mut refused = Vec::new();
         for part in parts {
-            refused.extend(self.give(version, part).await.err());
+            refused.extend(self.apply_version(version, part).await.err());
         }
         refused
     }
 
-    async fn give(&self, version: &FolderVersion, resolved: Resolved) -> Result<(), FleetError> {
+    async fn apply_version(
+        &self,
+        version: &FolderVersion,
+        resolved: Resolved,
+    ) -> Result<(), FleetError> {
         let by = actor::by(&self.reason(version));
         for one in self.app.fleet.apply(resolved, by).await? {
             let label = work::label(&one.namespace, &one.name);

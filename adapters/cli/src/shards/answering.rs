@@ -11,7 +11,7 @@ use tokio::{
     time::sleep,
 };
 use vsiflow_engine::secret::Secret;
-use vsiflow_postgres::shards::requests::{Asked, Lane};
+use vsiflow_postgres::shards::requests::{JournalRequest, Lane};
 
 use super::{
     api,
@@ -85,7 +85,7 @@ fn task(ended: &Result<(task::Id, ()), task::JoinError>) -> task::Id {
 }
 
 /// Does what is asked, and stores the answer.
-async fn carry_out(holder: Arc<JournalHolder>, asked: Asked) {
+async fn carry_out(holder: Arc<JournalHolder>, asked: JournalRequest) {
     let (id, lane) = (asked.id.clone(), asked.lane);
     let text = Box::pin(answer_to(&holder, asked)).await;
     let (set, sealer) = (holder.shard.set(), &holder.sealer);
@@ -100,7 +100,7 @@ async fn carry_out(holder: Arc<JournalHolder>, asked: Asked) {
 }
 
 /// What is said to it: by what is asked, as who asked reads it.
-async fn answer_to(holder: &Arc<JournalHolder>, asked: Asked) -> Secret {
+async fn answer_to(holder: &Arc<JournalHolder>, asked: JournalRequest) -> Secret {
     let read = serde_json::from_slice::<CommandAsked>(asked.request.expose());
     let Ok(read) = read.inspect_err(|error| tracing::warn!(%error, "a request cannot be read"))
     else {
@@ -142,8 +142,8 @@ fn text(answer: &impl Serialize) -> Secret {
 }
 
 /// Does a command with what this process has open, as the socket's callers have it done.
-async fn command(holder: &Arc<JournalHolder>, asked: Asked) -> CommandAnswer {
-    let Asked {
+async fn command(holder: &Arc<JournalHolder>, asked: JournalRequest) -> CommandAnswer {
+    let JournalRequest {
         id,
         request,
         begun,

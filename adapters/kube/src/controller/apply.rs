@@ -104,7 +104,7 @@ impl Controller {
     }
 
     /// Gives the fleet what differs from what it was given last, but what is to be admitted first, which is returned.
-    pub(super) async fn give(
+    pub(super) async fn apply_requests(
         &mut self,
         wishes: Vec<ApplyRequest>,
         snapshot: &Snapshot,

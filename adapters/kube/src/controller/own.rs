@@ -75,7 +75,7 @@ impl Controller {
         }
         own.extend(self.own_of_unclaimed(&*share, &unclaimed).await?);
         let is_own = |host: &str| journals.get(host) == Some(&share.number());
-        keep(translation, &own, is_own);
+        retain_own(translation, &own, is_own);
         if share.number() != share::DECIDES {
             translation.rest.quotas.clear();
             translation.pools.clear();
@@ -347,7 +347,7 @@ pub(super) fn is_worked_on(resource: &Resource) -> bool {
 }
 
 /// Leaves what is of these resources, and of hosts of this journal.
-fn keep(translation: &mut Translation, own: &BTreeSet<Uuid>, is_own: impl Fn(&str) -> bool) {
+fn retain_own(translation: &mut Translation, own: &BTreeSet<Uuid>, is_own: impl Fn(&str) -> bool) {
     translation.vsis.retain(|uid, _| own.contains(uid));
     let rest = &mut translation.rest;
     let is_there = |uid: Option<Uuid>| uid.is_some_and(|uid| own.contains(&uid));

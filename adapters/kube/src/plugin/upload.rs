@@ -90,7 +90,7 @@ impl Cluster {
         let request = Request::post(self.upload_path(&file.name))
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(Body::from(body));
-        self.told(file, request).await
+        self.answer_of(file, request).await
     }
 
     /// Sends a reader what it needs next; returns the byte behind, or none where an announcement has to
@@ -123,11 +123,11 @@ impl Cluster {
         let request = Request::put(path)
             .header(http::header::CONTENT_TYPE, "application/octet-stream")
             .body(body);
-        let taken: TakenPiece = self.told(file, request).await?;
+        let taken: TakenPiece = self.answer_of(file, request).await?;
         Ok(taken.next)
     }
 
-    async fn told<T: DeserializeOwned>(
+    async fn answer_of<T: DeserializeOwned>(
         &self,
         file: &LocalFile,
         request: http::Result<Request<Body>>,

@@ -3,7 +3,7 @@
 use k8s_openapi::jiff::Timestamp;
 use uuid::Uuid;
 
-use super::{accepted, finish, held, made};
+use super::{accepted, finish, hold_condition, made};
 use crate::{
     crd::{GroupResourceStatus, PoolResourceStatus, ResourceCondition},
     events::EventNote,
@@ -120,7 +120,7 @@ fn refusals(findings: &StatusFindings) -> (Option<String>, Vec<ResourceCondition
     let refused = conditions.iter().find(|one| one.status == "False");
     let mut message = refused.map(|one| one.message.clone());
     if let Some(hold) = &findings.hold {
-        let (name, reason, why) = held(hold);
+        let (name, reason, why) = hold_condition(hold);
         let why = match hold {
             Hold::Removed => "it was deleted by a command, and its resource stayed: delete the \
                  resource"

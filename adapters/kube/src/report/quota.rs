@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 use uuid::Uuid;
 use vsiflow_workflows::fleet::QuotaObject;
 
-use super::{accepted, finish, held, made};
+use super::{accepted, finish, hold_condition, made};
 use crate::{
     crd::{QuotaResourceStatus, ResourceCondition},
     events::EventNote,
@@ -30,7 +30,7 @@ pub(crate) fn quota(
     });
     status.conditions.extend(accepted);
     if let Some(hold) = &findings.hold {
-        let (name, reason, why) = held(hold);
+        let (name, reason, why) = hold_condition(hold);
         status.conditions.push(made(name, true, reason, &why));
     }
     status.message = if message.is_empty() {

@@ -9,8 +9,8 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    LONGEST_XML, accepted, condition, finish, held, is_told_by_another, made, members::event,
-    refusal, tail, told,
+    LONGEST_XML, accepted, condition, finish, hold_condition, is_told_by_another, made,
+    members::event, problems_text, refusal, tail,
 };
 use crate::{
     crd::{ReferenceStatus, ResourceCondition},
@@ -52,7 +52,7 @@ pub(crate) fn reference(
     }
     status.conditions.extend(accepted(findings));
     if let Some(hold) = &findings.hold {
-        let (name, reason, message) = held(hold);
+        let (name, reason, message) = hold_condition(hold);
         status.conditions.push(made(name, true, reason, &message));
     }
     let generation = findings.generation;
@@ -245,7 +245,7 @@ pub(super) fn resolved(findings: &StatusFindings) -> ReferenceStatus {
     let wrong = !findings.problems.is_empty() || findings.refusal.is_some();
     let message = match &findings.refusal {
         Some(failure) if findings.problems.is_empty() => refusal(failure),
-        _ => told(&findings.problems),
+        _ => problems_text(&findings.problems),
     };
     let (status, phase, ready) = match (wrong, findings.is_made) {
         (true, _) => (2, "Blocked", made("Ready", false, "Blocked", &message)),

@@ -4,7 +4,8 @@ use k8s_openapi::jiff::Timestamp;
 use vsiflow_workflows::{fleet::SnapshotObject, spec::Quantity};
 
 use super::{
-    accepted, condition, finish, held, is_told_by_another, made, reference::resolved, tail,
+    accepted, condition, finish, hold_condition, is_told_by_another, made, reference::resolved,
+    tail,
 };
 use crate::{crd::ReferenceStatus, status_queue::StatusFindings};
 
@@ -26,7 +27,7 @@ pub(crate) fn snapshot(
     status.description = tail(&status.description);
     status.conditions.extend(accepted(findings));
     if let Some(hold) = &findings.hold {
-        let (name, reason, message) = held(hold);
+        let (name, reason, message) = hold_condition(hold);
         status.conditions.push(made(name, true, reason, &message));
     }
     let generation = findings.generation;

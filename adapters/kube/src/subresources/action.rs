@@ -99,7 +99,7 @@ pub(super) async fn act(
     } else {
         timeout(wait, inner.fleet.decided(&entity)).await.ok()
     };
-    Ok(json(&told(done, verdict.transpose()?)))
+    Ok(json(&action_answer(done, verdict.transpose()?)))
 }
 
 async fn record(
@@ -120,7 +120,7 @@ async fn record(
     })
 }
 
-fn told(done: ActionDone, verdict: Option<Verdict>) -> serde_json::Value {
+fn action_answer(done: ActionDone, verdict: Option<Verdict>) -> serde_json::Value {
     let (verdict, failure) = match verdict {
         None => (None, None),
         Some(Verdict::Reached) => (Some("Reached"), None),

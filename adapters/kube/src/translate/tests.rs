@@ -20,7 +20,7 @@ fn key(kind: ResourceKind, name: &str) -> ResourceKey {
 
 fn told(translation: &Translation, name: &str) -> String {
     let problems = translation.problems.get(&key(ResourceKind::Vsi, name));
-    crate::report::told(problems.map_or(&[], Vec::as_slice))
+    crate::report::problems_text(problems.map_or(&[], Vec::as_slice))
 }
 
 #[test]

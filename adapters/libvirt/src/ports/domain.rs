@@ -298,14 +298,14 @@ impl LibvirtHost {
         calls: &Calls,
         found: &RemoteDomain,
     ) -> PortResult<Option<DomainInfo>> {
-        match self.look(calls, found).await {
+        match self.read_domain(calls, found).await {
             Ok(info) => Ok(Some(info)),
             Err(error) if error.kind == PortErrorKind::Missing => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn look(&self, calls: &Calls, found: &RemoteDomain) -> PortResult<DomainInfo> {
+    async fn read_domain(&self, calls: &Calls, found: &RemoteDomain) -> PortResult<DomainInfo> {
         let uuid = found.uuid.0;
         let of = |error: &crate::Error| self.of_domain(uuid, error);
         let state = calls.domain_get_state(found).await.map_err(|e| of(&e))?;

@@ -68,7 +68,7 @@ pub struct NewRequest<'a> {
 
 /// A request for the holder of a journal.
 #[derive(Debug)]
-pub struct Asked {
+pub struct JournalRequest {
     /// Its id, unlike any other.
     pub id: String,
     /// Its lane.
@@ -228,7 +228,7 @@ impl ShardSet {
         held: &Held,
         journal: u16,
         lanes: &[Lane],
-    ) -> Result<Option<Asked>, ShardError> {
+    ) -> Result<Option<JournalRequest>, ShardError> {
         let number = i32::from(journal);
         let lanes: Vec<_> = lanes.iter().map(|lane| lane.stored()).collect();
         let take = "WITH fence AS (SELECT journal FROM vsiflow.journals WHERE journal = $4 \
@@ -257,7 +257,7 @@ impl ShardSet {
                 return Err(unsealed(error));
             }
         };
-        Ok(Some(Asked {
+        Ok(Some(JournalRequest {
             id,
             lane: Lane::read(row.get(4)),
             request,

@@ -60,13 +60,13 @@ impl<'a> ApplyBatch<'a> {
         resolved: Resolved,
     ) -> Result<Vec<Applied>, FleetError> {
         let mut all = Vec::new();
-        let mut kept = self.kept(&resolved.vsis).await?.into_iter();
+        let mut kept = self.new_records(&resolved.vsis).await?.into_iter();
         for vsi in resolved.vsis {
             let kept = kept.next().flatten();
             all.push(match matching(&vsi, &self.known).cloned() {
                 None => self.create(vsi, kept).await?,
                 Some(known) => {
-                    let vsi = retained_refs::kept(&vsi, &known, &resolved.references);
+                    let vsi = retained_refs::with_retained(&vsi, &known, &resolved.references);
                     let vsi = retained_refs::own_disks(vsi, &known, &self.disks);
                     self.change(vsi, &known).await?
                 }
@@ -77,13 +77,19 @@ impl<'a> ApplyBatch<'a> {
 
     /// What is wanted of those that are new, with their secrets where secrets are kept: several at a time, because
     /// each takes as long as a disk needs to have it. Nothing in a dry run.
-    async fn kept(&self, vsis: &[ResolvedVsi]) -> Result<Vec<Option<VsiRecord>>, FleetError> {
+    async fn new_records(
+        &self,
+        vsis: &[ResolvedVsi],
+    ) -> Result<Vec<Option<VsiRecord>>, FleetError> {
         let kept = vsis.iter().map(|vsi| async move {
             if self.dry || matching(vsi, &self.known).is_some() {
                 return Ok(None);
             }
             let uid = vsi.desired.uid.unwrap_or_else(Uuid::new_v4);
-            let kept = self.fleet.keep(vsi.clone(), uid, None, &self.disks).await?;
+            let kept = self
+                .fleet
+                .store_secrets(vsi.clone(), uid, None, &self.disks)
+                .await?;
             Ok(Some(kept))
         });
         let kept: Vec<_> = kept.collect();
@@ -213,7 +219,10 @@ impl<'a> ApplyBatch<'a> {
         let retained_refs = vsi.retained_refs.clone();
         let uid = known.wanted.uid;
         let contract = draft.contract.name().cloned();
-        let mut kept = self.fleet.keep(vsi, uid, contract, &self.disks).await?;
+        let mut kept = self
+            .fleet
+            .store_secrets(vsi, uid, contract, &self.disks)
+            .await?;
         kept.adopted.clone_from(&known.wanted.adopted);
         kept.vsi.uid = draft.wanted.vsi.uid;
         // A disk whose document is away is known from before.

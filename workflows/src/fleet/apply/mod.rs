@@ -206,7 +206,7 @@ impl Fleet {
             if known.phase() == Phase::Deleting || is_deleting(&known.state) {
                 return Err(FleetError::going(&vsi.desired.full_name()));
             }
-            let merged = retained_refs::kept(vsi, known, &resolved.references);
+            let merged = retained_refs::with_retained(vsi, known, &resolved.references);
             let draft = self.draft(&merged, known).await?;
             let refused = draft.plan.refused().next();
             if let Some(change) = refused.filter(|_| known.state.reached > 0) {

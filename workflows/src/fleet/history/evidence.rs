@@ -63,7 +63,7 @@ impl HistoryHandle<'_> {
         name: &str,
     ) -> Result<Option<keep_evidence::Output>, FleetError> {
         let known = self.fleet.find(namespace, name, true).await?;
-        let Some((_, output)) = self.fleet.kept(&known) else {
+        let Some((_, output)) = self.fleet.evidence_step(&known) else {
             return Ok(None);
         };
         let bytes = self.fleet.blobs.get(&output).await?;
@@ -80,13 +80,15 @@ impl Fleet {
             console: names::console_log(&vsi.pool, uid).to_string(),
             domain: uid.to_string(),
         });
-        let kept = self.kept(known).map(|(run, _)| EvidencePlace::Journal {
-            run_id: run.to_string(),
-        });
+        let kept = self
+            .evidence_step(known)
+            .map(|(run, _)| EvidencePlace::Journal {
+                run_id: run.to_string(),
+            });
         on_host.into_iter().chain(kept).collect()
     }
 
-    fn kept(&self, known: &Known) -> Option<(RunId, vsiflow_engine::model::Payload)> {
+    fn evidence_step(&self, known: &Known) -> Option<(RunId, vsiflow_engine::model::Payload)> {
         let node = Name::of(KeepEvidence::NAME);
         let mut runs = known.state.runs.iter().rev();
         runs.find_map(|id| {

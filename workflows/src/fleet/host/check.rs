@@ -139,7 +139,7 @@ impl HostHandle<'_> {
         match looked.await {
             Ok((ports, facts)) => {
                 jump_hosts(&jumps, &mut found);
-                look(&ports, &facts, &archs, what, &mut found).await;
+                check_host(&ports, &facts, &archs, what, &mut found).await;
                 self.fleet.note_capacity(&id).await?;
             }
             Err(failure) => found.failure("connection", &failure),
@@ -172,7 +172,7 @@ impl Fleet {
     }
 }
 
-async fn look(
+async fn check_host(
     ports: &HostPorts,
     facts: &HostFacts,
     archs: &BTreeSet<String>,

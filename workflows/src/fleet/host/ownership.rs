@@ -52,7 +52,7 @@ impl HostHandle<'_> {
         if used || self.fleet.directory.owner(id).as_deref() != Some(namespace) {
             return Ok(false);
         }
-        self.fleet.directory.give(id, None);
+        self.fleet.directory.set_owner(id, None);
         Ok(true)
     }
 }

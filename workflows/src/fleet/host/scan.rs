@@ -283,8 +283,8 @@ impl Fleet {
         let (phase, detail) = match seen.findings.as_slice() {
             [] if !told => return Ok(()),
             [] => (settled(known), Text::default()),
-            found if drift::runs(found) => (Phase::Degraded, drift::told(found)),
-            found => (Phase::Failed, drift::told(found)),
+            found if drift::runs(found) => (Phase::Degraded, drift::findings_text(found)),
+            found => (Phase::Failed, drift::findings_text(found)),
         };
         let (entity, by) = (known.entity.clone(), engine("found by a scan of the host"));
         let phase = Name::of(phase.as_str());

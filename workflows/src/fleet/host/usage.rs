@@ -50,7 +50,7 @@ impl HostHandle<'_> {
         by_host.retain(|host, _| !away.contains(host));
         let asked = by_host.into_iter().map(|(host, vsis)| async move {
             let said = self.fleet.ask_usage(&host).await;
-            told(&host, vsis, said)
+            reported_guests(&host, vsis, said)
         });
         let asked: Vec<_> = asked.collect();
         let told = stream::iter(asked).buffer_unordered(TOGETHER);
@@ -78,7 +78,7 @@ impl Fleet {
 }
 
 /// What a host said of its own VSIs, each once.
-fn told(
+fn reported_guests(
     host: &str,
     mut vsis: BTreeMap<String, (String, String)>,
     said: Vec<GuestStats>,
@@ -113,7 +113,7 @@ mod tests {
             ("team".to_owned(), "web".to_owned()),
         );
         let said = vec![stats(2, 9), stats(1, 5), stats(1, 6)];
-        let all = told("lpar1", BTreeMap::from([own]), said);
+        let all = reported_guests("lpar1", BTreeMap::from([own]), said);
         assert_eq!(all.len(), 1);
         assert_eq!(
             (all[0].name.as_str(), all[0].stats.cpu_ns),

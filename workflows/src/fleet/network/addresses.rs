@@ -56,7 +56,7 @@ impl Fleet {
                         continue;
                     }
                     let ledger = ledgers.entry(name.clone()).or_default();
-                    let address = ledger.give(vsi, &name, &network)?;
+                    let address = ledger.assign(vsi, &name, &network)?;
                     vsi.addresses.insert(name, address);
                 }
             }
@@ -85,7 +85,7 @@ fn remember(ledgers: &mut BTreeMap<String, Ledger>, known: &Known) {
 }
 
 impl Ledger {
-    fn give(
+    fn assign(
         &mut self,
         vsi: &DesiredVsi,
         name: &str,

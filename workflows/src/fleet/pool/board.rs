@@ -167,7 +167,7 @@ impl Board {
     }
 
     /// The pools to look at; none where that is all of them.
-    pub(super) fn driven(&self) -> Option<Vec<EntityId>> {
+    pub(super) fn active_pools(&self) -> Option<Vec<EntityId>> {
         let state = self.state();
         (!state.all).then(|| state.driven.iter().cloned().collect())
     }

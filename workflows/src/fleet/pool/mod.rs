@@ -13,8 +13,8 @@ pub(in crate::fleet) mod known;
 pub(in crate::fleet) mod members;
 pub(in crate::fleet::pool) mod object;
 pub(in crate::fleet) mod over_journals;
+mod quiet_period;
 pub(in crate::fleet) mod reconcile;
-mod rest;
 mod shown;
 pub(in crate::fleet) mod template;
 
@@ -34,7 +34,7 @@ use vsiflow_engine::{
     model::{Actor, EntityId, Text},
 };
 
-use self::rest::{News, Rest, news};
+use self::quiet_period::{News, QuietPeriod, news};
 use super::{Fleet, PoolHandle, Verdict};
 use crate::record::kind;
 
@@ -126,14 +126,14 @@ impl Fleet {
             }
             // Nothing is recorded when a guest begins to show what a gate asks for.
             let again = if next.asks { SOON } else { AGAIN };
-            let rest = Rest::after(begun.elapsed(), next.open);
+            let rest = QuietPeriod::after(begun.elapsed(), next.open);
             tokio::select! {
                 news = news(&mut notices) => if matches!(news, News::Ended) { return },
                 _ = asked.changed() => {}
                 () = sleep(again) => {}
             }
             // What comes within a moment is taken together.
-            if rest.ends(&mut notices, |member| self.is_open(member)).await {
+            if rest.wait(&mut notices, |member| self.is_open(member)).await {
                 return;
             }
         }
@@ -167,7 +167,7 @@ impl Fleet {
     /// Pools before groups, which depend on them.
     fn pools_to_control(&self) -> Vec<EntityId> {
         let all = || [kind::POOL, kind::GROUP].map(|kind| self.entities_of(kind));
-        let mut entities = match self.pools.driven() {
+        let mut entities = match self.pools.active_pools() {
             Some(some) => some,
             None => all().into_iter().flatten().map(|(id, _)| id).collect(),
         };

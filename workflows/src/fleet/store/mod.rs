@@ -75,7 +75,7 @@ impl Fleet {
 
     /// Puts what is secret where secrets are kept, but a contract that is kept already; the rest is
     /// what is wanted.
-    pub(super) async fn keep(
+    pub(super) async fn store_secrets(
         &self,
         vsi: ResolvedVsi,
         uid: Uuid,
@@ -160,7 +160,7 @@ impl Fleet {
         let owned = host.namespace.is_none() || self.directory.owner(&host.id()) == host.namespace;
         self.directory.put(host.clone());
         if host.namespace.is_some() {
-            self.directory.give(&host.id(), host.namespace.clone());
+            self.directory.set_owner(&host.id(), host.namespace.clone());
         }
         if same && owned && same_labels {
             return Ok(());

@@ -11,24 +11,28 @@ pub(in crate::fleet) fn words(of_what: &str) -> String {
 
 /// The VSI with what it had from references that are away now. What a document that is there does
 /// not give any more, and what a VSI that selects nothing had, is given up.
-pub(in crate::fleet) fn kept(vsi: &ResolvedVsi, known: &Known, there: &References) -> ResolvedVsi {
+pub(in crate::fleet) fn with_retained(
+    vsi: &ResolvedVsi,
+    known: &Known,
+    there: &References,
+) -> ResolvedVsi {
     let mut vsi = vsi.clone();
     let (had, namespace) = (&known.asked_last().vsi, vsi.desired.namespace.clone());
     if vsi.desired.host.is_empty() && !had.host.is_empty() {
         // A host is known once it was named.
         vsi.desired.host.clone_from(&had.host);
-        keep(&mut vsi, HOSTS);
+        retain(&mut vsi, HOSTS);
     }
     if known.state.reached == 0 {
         return vsi;
     }
     if lacks(&vsi, USER_DATA) {
         vsi.retains_user_data = true;
-        keep(&mut vsi, USER_DATA);
+        retain(&mut vsi, USER_DATA);
     }
     if lacks(&vsi, DISKS) {
         vsi.desired.disks.clone_from(&had.disks);
-        keep(&mut vsi, DISKS);
+        retain(&mut vsi, DISKS);
     } else if vsi.selects_disks {
         // What was adopted bears the names of volumes, not those of documents.
         let volumes: Vec<_> = vsi.desired.disks.iter().map(volume).collect();
@@ -47,7 +51,7 @@ pub(in crate::fleet) fn kept(vsi: &ResolvedVsi, known: &Known, there: &Reference
     if lacks(&vsi, NETWORKS) {
         vsi.desired.networks.clone_from(&had.networks);
         vsi.desired.network_refs.clone_from(&had.network_refs);
-        keep(&mut vsi, NETWORKS);
+        retain(&mut vsi, NETWORKS);
     } else if vsi.selects_networks {
         keep_networks(&mut vsi, had, there);
     }
@@ -158,7 +162,7 @@ fn lacks(vsi: &ResolvedVsi, field: &str) -> bool {
 }
 
 /// What the selector gave before stays, whatever documents say by now.
-fn keep(vsi: &mut ResolvedVsi, field: &str) {
+fn retain(vsi: &mut ResolvedVsi, field: &str) {
     vsi.unresolved_refs
         .retain(|lack| !is_of(&lack.field, field));
     vsi.retained_refs.push(format!("what {field} chooses"));

@@ -56,7 +56,7 @@ impl IntoResponse for Page {
 const REFERRER_POLICY: HeaderName = http::header::REFERRER_POLICY;
 
 /// What a page is about.
-pub(super) struct Looked {
+pub(super) struct PageContext {
     pub(super) fleets: Arc<Fleets>,
     pub(super) at: At,
     pub(super) rights: Rights,
@@ -90,7 +90,7 @@ impl PageQuery {
     }
 }
 
-impl FromRequestParts<Api> for Looked {
+impl FromRequestParts<Api> for PageContext {
     type Rejection = Page;
 
     async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Page> {
@@ -106,15 +106,15 @@ impl FromRequestParts<Api> for Looked {
             others.filter(|(key, value)| !OWN.contains(&key.as_str()) && !value.is_empty());
         let rights = parts.extensions.get::<Caller>();
         let rights = rights.map_or(Rights::Look, |caller| caller.rights);
-        let mut looked = Self::of(&api, asked, rights)
+        let mut context = Self::of(&api, asked, rights)
             .await
             .map_err(|problem| refused(&problem))?;
-        looked.at.others = others.take(OTHERS).collect();
-        Ok(looked)
+        context.at.others = others.take(OTHERS).collect();
+        Ok(context)
     }
 }
 
-impl Looked {
+impl PageContext {
     async fn of(api: &Api, asked: Option<Moment>, rights: Rights) -> Result<Self, Problem> {
         let fleets = api.fleets_at(asked).await?;
         let at = At::of(api, &fleets, asked).await?;

@@ -69,7 +69,7 @@ fn concerns_pools(entity: &EntityId) -> bool {
 
 /// A rest.
 #[derive(Debug)]
-pub(super) struct Rest {
+pub(super) struct QuietPeriod {
     least: Duration,
     most: Duration,
     open: BTreeSet<EntityId>,
@@ -77,7 +77,7 @@ pub(super) struct Rest {
     few: Option<usize>,
 }
 
-impl Rest {
+impl QuietPeriod {
     /// After a look that took so long and found these members open.
     pub(super) fn after(look: Duration, open: Vec<EntityId>) -> Self {
         let times = |count| look.saturating_mul(count).clamp(TOGETHER, LONGEST);
@@ -91,7 +91,7 @@ impl Rest {
     }
 
     /// Waits for its end, which begins to count now. Whether the engine has ended. Cancel safe.
-    pub(super) async fn ends(
+    pub(super) async fn wait(
         mut self,
         notices: &mut Receiver<Notice>,
         is_open: impl Fn(&EntityId) -> bool,
@@ -137,12 +137,12 @@ mod tests {
     async fn a_rest_is_many_times_as_long_as_its_look() {
         let (_sender, mut notices) = broadcast::channel(8);
         let begun = Instant::now();
-        let rest = Rest::after(Duration::from_millis(10), members(4));
-        assert!(!rest.ends(&mut notices, |_| true).await);
+        let rest = QuietPeriod::after(Duration::from_millis(10), members(4));
+        assert!(!rest.wait(&mut notices, |_| true).await);
         assert_eq!(begun.elapsed(), Duration::from_millis(200));
-        let undisturbed = Rest::after(Duration::from_secs(1), Vec::new());
+        let undisturbed = QuietPeriod::after(Duration::from_secs(1), Vec::new());
         let long_begun = Instant::now();
-        assert!(!undisturbed.ends(&mut notices, |_| true).await);
+        assert!(!undisturbed.wait(&mut notices, |_| true).await);
         assert_eq!(long_begun.elapsed(), LONGEST);
     }
 
@@ -151,7 +151,7 @@ mod tests {
         let (sender, mut notices) = broadcast::channel(8);
         let settled = Rc::new(RefCell::new(BTreeSet::new()));
         let begun = Instant::now();
-        let rest = Rest::after(Duration::from_millis(10), members(4));
+        let rest = QuietPeriod::after(Duration::from_millis(10), members(4));
         let open = settled.clone();
         let settles = async {
             for entity in members(4) {
@@ -162,7 +162,7 @@ mod tests {
             }
         };
         let is_open = |member: &EntityId| !open.borrow().contains(member);
-        let rests = rest.ends(&mut notices, is_open);
+        let rests = rest.wait(&mut notices, is_open);
         let (ended, ()) = tokio::join!(
             async {
                 let ended = rests.await;
@@ -178,11 +178,11 @@ mod tests {
     async fn a_rest_that_ends_early_is_still_longer_than_its_look() {
         let (_sender, mut notices) = broadcast::channel(8);
         let begun = Instant::now();
-        let rest = Rest::after(Duration::from_millis(100), members(4));
+        let rest = QuietPeriod::after(Duration::from_millis(100), members(4));
         let last = members(4).pop();
         assert!(
             !rest
-                .ends(&mut notices, |member| Some(member) == last.as_ref())
+                .wait(&mut notices, |member| Some(member) == last.as_ref())
                 .await
         );
         assert_eq!(begun.elapsed(), Duration::from_millis(300));
@@ -192,8 +192,8 @@ mod tests {
     async fn a_rest_ends_at_once_when_all_are_settled() {
         let (_sender, mut notices) = broadcast::channel(8);
         let begun = Instant::now();
-        let rest = Rest::after(Duration::from_millis(100), members(4));
-        assert!(!rest.ends(&mut notices, |_| false).await);
+        let rest = QuietPeriod::after(Duration::from_millis(100), members(4));
+        assert!(!rest.wait(&mut notices, |_| false).await);
         assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 
@@ -201,7 +201,7 @@ mod tests {
     async fn a_rest_ends_with_the_engine() {
         let (sender, mut notices) = broadcast::channel(8);
         sender.send(Notice::Ended).unwrap();
-        let rest = Rest::after(Duration::from_millis(10), members(4));
-        assert!(rest.ends(&mut notices, |_| true).await);
+        let rest = QuietPeriod::after(Duration::from_millis(10), members(4));
+        assert!(rest.wait(&mut notices, |_| true).await);
     }
 }
