@@ -74,6 +74,9 @@ async fn measure(dir: &Path, report: &mut Report, only_restart: bool) -> Answer<
     for count in CONCURRENCY.into_iter().filter(|_| !only_restart) {
         let before = raw::rate(dir, count)?;
         let journal = appends::rate(dir, count).await?;
+        if count == 1 {
+            report.raw_by_thread = raw::rate_by_thread(dir).await?;
+        }
         // The machine's other work changes by the second: the limit is taken on both sides.
         let after = raw::rate(dir, count)?;
         report.raw.insert(count, f64::midpoint(before, after));
@@ -96,6 +99,10 @@ async fn compare_appends(dir: &Path, count: usize) -> Answer<()> {
     let journal = appends::rate(dir, count).await?;
     let raw = f64::midpoint(before, raw::rate(dir, count)?);
     println!("{journal:.0} of {raw:.0} events/s: {:.2}", journal / raw);
+    if count == 1 {
+        let by_thread = raw::rate_by_thread(dir).await?;
+        println!("{:.2} of {by_thread:.0} by a thread", journal / by_thread);
+    }
     Ok(())
 }
 

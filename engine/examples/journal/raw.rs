@@ -2,10 +2,13 @@
 
 use std::{
     fs::File,
-    io::{Read as _, Seek as _, Write as _},
+    io::{self, Read as _, Seek as _, Write as _},
     path::Path,
+    sync::mpsc,
     time::{Duration, Instant},
 };
+
+use tokio::sync::oneshot;
 
 use crate::Answer;
 
@@ -15,23 +18,66 @@ const ROOM: u64 = 16 << 20;
 /// Bytes of an append, as many as an event takes.
 const EVENT: usize = 300;
 
+/// A file with its room set aside.
+struct RawFile {
+    file: File,
+    at: u64,
+}
+
+impl RawFile {
+    fn make(dir: &Path) -> io::Result<Self> {
+        let mut file = File::create(dir.join("raw"))?;
+        io::copy(&mut io::repeat(1).take(ROOM), &mut file)?;
+        file.sync_all()?;
+        file.rewind()?;
+        Ok(Self { file, at: 0 })
+    }
+
+    /// Appends the bytes, from the beginning again where the room ends, and syncs them.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.at + bytes.len() as u64 > ROOM {
+            self.file.rewind()?;
+            self.at = 0;
+        }
+        self.file.write_all(bytes)?;
+        self.file.sync_data()?;
+        self.at += bytes.len() as u64;
+        Ok(())
+    }
+}
+
 /// Appends a second when `group` of them share a sync.
 pub(crate) fn rate(dir: &Path, group: usize) -> Answer<f64> {
-    let mut file = File::create(dir.join("raw"))?;
-    std::io::copy(&mut std::io::repeat(1).take(ROOM), &mut file)?;
-    file.sync_all()?;
-    file.rewind()?;
+    let mut file = RawFile::make(dir)?;
     let bytes = vec![7; EVENT * group];
-    let (start, mut count, mut at) = (Instant::now(), 0.0, 0);
+    let (start, mut count) = (Instant::now(), 0.0);
     while start.elapsed() < TIME {
-        if at + bytes.len() as u64 > ROOM {
-            file.rewind()?;
-            at = 0;
-        }
-        file.write_all(&bytes)?;
-        file.sync_data()?;
-        at += bytes.len() as u64;
+        file.append(&bytes)?;
         count += group as f64;
     }
     Ok(count / start.elapsed().as_secs_f64())
+}
+
+/// Appends a second of one task that has a thread do each: as many as a program can have that never
+/// blocks its runtime, whatever else it does.
+pub(crate) async fn rate_by_thread(dir: &Path) -> Answer<f64> {
+    let mut file = RawFile::make(dir)?;
+    let (requests, waiting) = mpsc::sync_channel::<oneshot::Sender<io::Result<()>>>(1);
+    let thread = std::thread::spawn(move || {
+        for answer in waiting {
+            // The task waits for every one.
+            let _ = answer.send(file.append(&[7; EVENT]));
+        }
+    });
+    let (start, mut count) = (Instant::now(), 0.0);
+    while start.elapsed() < TIME {
+        let (answer, answered) = oneshot::channel();
+        requests.send(answer)?;
+        answered.await??;
+        count += 1.0;
+    }
+    let rate = count / start.elapsed().as_secs_f64();
+    drop(requests);
+    thread.join().map_err(|_| "the thread panicked")?;
+    Ok(rate)
 }

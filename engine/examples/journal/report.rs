@@ -12,6 +12,8 @@ type ByCount<T> = BTreeMap<usize, T>;
 #[derive(Default)]
 pub(crate) struct Report {
     pub(crate) raw: ByCount<f64>,
+    /// Of one task that has a thread do each.
+    pub(crate) raw_by_thread: f64,
     pub(crate) journal: ByCount<f64>,
     pub(crate) engine: ByCount<Rate>,
     pub(crate) bytes_per_event: f64,
@@ -86,6 +88,11 @@ impl Report {
                 engine.p99_ms,
             );
         }
+        println!(
+            "one task that has a thread append: {:.0}/s raw, the journal {:.2} of it",
+            self.raw_by_thread,
+            self.journal.get(&1).copied().unwrap_or_default() / self.raw_by_thread
+        );
         let Restart {
             seconds,
             rss_mib,
@@ -107,6 +114,7 @@ impl Report {
     pub(crate) fn json(&self) -> Value {
         json!({
             "raw_per_s": keyed(&self.raw, |rate| *rate),
+            "raw_by_thread_per_s": rounded(self.raw_by_thread),
             "journal_per_s": keyed(&self.journal, |rate| *rate),
             "engine_steps_per_s": keyed(&self.engine, |rate| rate.steps_per_s),
             "engine_run_p50_ms": keyed(&self.engine, |rate| rate.p50_ms),
