@@ -88,13 +88,13 @@ pub fn is_packed(head: &[u8]) -> bool {
 }
 
 /// A stream whose first pieces were looked at.
-pub(crate) struct LookedAt {
+pub(crate) struct PackingTrial {
     head: Vec<u8>,
     first: VecDeque<Bytes>,
     stream: Box<dyn ImageStream>,
 }
 
-impl LookedAt {
+impl PackingTrial {
     /// The stream, which begins at its start.
     ///
     /// # Errors
@@ -133,7 +133,7 @@ impl LookedAt {
 }
 
 #[async_trait]
-impl ImageStream for LookedAt {
+impl ImageStream for PackingTrial {
     fn info(&self) -> &SourceInfo {
         self.stream.info()
     }

@@ -10,7 +10,7 @@ use crate::error::{ShownError, invalid, parse};
 use crate::file::FileSource;
 use crate::http::{HttpOptions, HttpSource};
 use crate::oci::{OciSource, is_oci};
-use crate::packing::{LookedAt, Packing};
+use crate::packing::{Packing, PackingTrial};
 use crate::relay::{self, UploadRelay};
 use crate::s3::{S3Options, S3Source};
 use crate::shared::SharedSource;
@@ -66,7 +66,7 @@ impl SourceRoute {
         validator: Option<&str>,
     ) -> Result<Box<dyn ImageStream>, SourceError> {
         let parsed = parse(url)?;
-        let stream = LookedAt::new(stream).await?;
+        let stream = PackingTrial::new(stream).await?;
         match (stream.sparse(), &self.sparse) {
             (None, _) => Ok(stream.unpacked(&parsed)),
             (Some(form), None) => {

@@ -438,7 +438,7 @@ mod tests {
     }
 
     /// Counts how often it is opened.
-    struct Counted(AtomicUsize);
+    struct CountedSource(AtomicUsize);
 
     struct Numbers(SourceInfo, u8);
 
@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[async_trait]
-    impl ImageSource for Counted {
+    impl ImageSource for CountedSource {
         async fn probe(&self, _: &str) -> Result<SourceInfo, SourceError> {
             Ok(SourceInfo {
                 length: None,
@@ -489,7 +489,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_read_waits_a_moment_for_those_who_said_that_they_come() {
-        let source = SharedSource::new(Counted(AtomicUsize::new(0)));
+        let source = SharedSource::new(CountedSource(AtomicUsize::new(0)));
         for _ in 0..3 {
             source.expect("x").await;
         }
@@ -513,7 +513,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_read_waits_for_members_that_are_little_slower_and_not_for_others() {
         for (each_ms, reads) in [(1, 1), (1_000, 2)] {
-            let source = SharedSource::new(Counted(AtomicUsize::new(0)));
+            let source = SharedSource::new(CountedSource(AtomicUsize::new(0)));
             let mut fast = source.open("x").await.unwrap();
             let mut slow = source.open("x").await.unwrap();
             let fast = async {
@@ -531,7 +531,7 @@ mod tests {
 
     #[tokio::test]
     async fn those_who_start_together_share_a_read_and_a_laggard_reads_on_alone() {
-        let source = SharedSource::new(Counted(AtomicUsize::new(0)));
+        let source = SharedSource::new(CountedSource(AtomicUsize::new(0)));
         let all: Vec<u8> = (1..=200).collect();
         let opened = || source.source.0.load(Ordering::Relaxed);
         let mut one = source.open("x").await.unwrap();

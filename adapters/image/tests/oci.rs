@@ -34,15 +34,15 @@ struct Reply {
 }
 
 #[derive(Default)]
-struct State {
+struct RegistryState {
     replies: BTreeMap<String, Reply>,
     requests: Vec<(String, String)>,
 }
 
 #[derive(Clone)]
-struct Registry {
+struct TestRegistry {
     port: u16,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<RegistryState>>,
 }
 
 fn digest(bytes: &[u8]) -> String {
@@ -53,11 +53,11 @@ fn digest(bytes: &[u8]) -> String {
     text
 }
 
-impl Registry {
+impl TestRegistry {
     async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let state = Arc::<Mutex<State>>::default();
+        let state = Arc::<Mutex<RegistryState>>::default();
         let served = state.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -123,7 +123,7 @@ impl Registry {
     }
 }
 
-async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) {
+async fn answer(mut stream: TcpStream, state: Arc<Mutex<RegistryState>>) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).await.unwrap_or(0) == 1 {
@@ -236,7 +236,7 @@ fn layer(path: &str, content: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn an_artifact_arrives_and_is_entered_where_it_is_the_same() {
-    let (registry, disk) = (Registry::new().await, disk(3));
+    let (registry, disk) = (TestRegistry::new().await, disk(3));
     registry.tag("v1", &disk, Some("disk.qcow2"));
     let (info, _, bytes) = read(&registry.url(":v1")).await.unwrap();
     assert!(bytes == disk && info.length == Some(300_000));
@@ -266,7 +266,7 @@ async fn an_artifact_arrives_and_is_entered_where_it_is_the_same() {
 
 #[tokio::test]
 async fn a_container_disk_arrives_by_architecture_and_stays_what_it_was() {
-    let (registry, ours) = (Registry::new().await, disk(5));
+    let (registry, ours) = (TestRegistry::new().await, disk(5));
     let mut image = ours.clone();
     image.splice(..4, *b"QFI\xfb");
     let of = [
@@ -312,7 +312,7 @@ async fn a_container_disk_arrives_by_architecture_and_stays_what_it_was() {
 
 #[tokio::test]
 async fn a_packed_disk_in_a_registry_is_unpacked_and_found_again() {
-    let (registry, disk) = (Registry::new().await, disk(9));
+    let (registry, disk) = (TestRegistry::new().await, disk(9));
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     std::io::Write::write_all(&mut gzip, &disk).unwrap();
     registry.tag("v1", &gzip.finish().unwrap(), Some("disk.raw.gz"));
@@ -329,7 +329,7 @@ async fn a_packed_disk_in_a_registry_is_unpacked_and_found_again() {
 
 #[tokio::test]
 async fn a_connection_that_breaks_is_made_again_at_the_next_byte() {
-    let (registry, disk) = (Registry::new().await, disk(11));
+    let (registry, disk) = (TestRegistry::new().await, disk(11));
     registry.tag("v1", &disk, Some("disk.qcow2"));
     let path = format!("/v2/a/blobs/{}", digest(&disk));
     registry.change(&path, |reply| reply.cut = Some(123_456));
@@ -340,7 +340,7 @@ async fn a_connection_that_breaks_is_made_again_at_the_next_byte() {
 
 #[tokio::test]
 async fn what_lies_is_refused() {
-    let (registry, disk) = (Registry::new().await, disk(13));
+    let (registry, disk) = (TestRegistry::new().await, disk(13));
     let lying = SourceErrorKind::Mismatch;
     // A blob of other bytes, of the same length and not.
     registry.tag("v1", &disk, Some("disk.qcow2"));
@@ -393,7 +393,11 @@ async fn what_lies_is_refused() {
 
 #[tokio::test]
 async fn nothing_leads_to_an_address_that_is_not_permitted() {
-    let (registry, inner, disk) = (Registry::new().await, Registry::new().await, disk(15));
+    let (registry, inner, disk) = (
+        TestRegistry::new().await,
+        TestRegistry::new().await,
+        disk(15),
+    );
     let policy = |text: &[&str]| {
         AddressPolicy::PublicAnd(text.iter().map(|it| it.parse().unwrap()).collect())
     };
@@ -467,8 +471,8 @@ async fn nothing_leads_to_an_address_that_is_not_permitted() {
 }
 
 /// A registry that wants a token of a server.
-async fn guarded(realm: &str) -> Registry {
-    let registry = Registry::new().await;
+async fn guarded(realm: &str) -> TestRegistry {
+    let registry = TestRegistry::new().await;
     registry.tag("v1", &disk(17), Some("disk.qcow2"));
     let realm = realm.replace("SELF", &format!("127.0.0.1:{}", registry.port));
     let headers = format!(
@@ -480,7 +484,11 @@ async fn guarded(realm: &str) -> Registry {
     registry
 }
 
-fn with_password(registry: &Registry, token_server: Option<String>, insecure: bool) -> OciSource {
+fn with_password(
+    registry: &TestRegistry,
+    token_server: Option<String>,
+    insecure: bool,
+) -> OciSource {
     let server = format!("127.0.0.1:{}", registry.port);
     let password = Secret::new(b"S3CRET".to_vec());
     let access = ServerAccess::new(&server, Some("me".to_owned()), password);
@@ -526,7 +534,7 @@ async fn a_token_is_got_for_the_password_and_for_no_more_than_is_needed() {
 
 #[tokio::test]
 async fn another_server_for_tokens_sees_no_password_unless_it_is_named() {
-    let tokens = Registry::new().await;
+    let tokens = TestRegistry::new().await;
     tokens.gives("/token", TOKEN);
     let at = format!("localhost:{}", tokens.port);
     let registry = guarded(&format!("http://{at}/token")).await;
@@ -555,7 +563,10 @@ async fn another_server_for_tokens_sees_no_password_unless_it_is_named() {
 
 #[tokio::test]
 async fn a_blob_elsewhere_sees_neither_token_nor_password() {
-    let (store, registry) = (Registry::new().await, guarded("http://SELF/token").await);
+    let (store, registry) = (
+        TestRegistry::new().await,
+        guarded("http://SELF/token").await,
+    );
     registry.gives("/token", TOKEN);
     store.gives("/blob", &disk(17));
     let place = format!("Location: http://localhost:{}/blob\r\n", store.port);
@@ -580,7 +591,7 @@ async fn a_blob_elsewhere_sees_neither_token_nor_password() {
 
 #[tokio::test]
 async fn a_registry_that_wants_a_password_is_shown_it_and_says_so_without() {
-    let registry = Registry::new().await;
+    let registry = TestRegistry::new().await;
     registry.tag("v1", &disk(19), Some("disk.qcow2"));
     for reply in registry.state.lock().unwrap().replies.values_mut() {
         reply.headers = "WWW-Authenticate: Basic realm=\"r\"\r\n".to_owned();

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_postgres::Statement;
 use vsiflow_engine::{
-    group_commit::{Commit, GroupRequest, Requests},
+    group_commit::{Commit, CommitRequest, Requests},
     journal::{
         BatchLink, JournalError, Missing, MissingCause, Record, Stored, StreamHead,
         stage::{AppendStage, StagedBatch, StagedDraft, StagedHead, Tip},
@@ -119,7 +119,7 @@ impl Writer {
     }
 }
 
-impl GroupRequest for WriteRequest {
+impl CommitRequest for WriteRequest {
     fn weight(&self) -> usize {
         match self {
             Self::Append(drafts) => drafts.iter().map(StagedDraft::weight).sum(),
@@ -142,7 +142,7 @@ impl Commit for Writer {
 }
 
 /// A connection that may append.
-struct Open {
+struct OpenConnection {
     connection: Connection,
     append: Statement,
     gap: Statement,
@@ -151,7 +151,7 @@ struct Open {
 /// Where the journal ends, and the way to it.
 struct End {
     held: Arc<Held>,
-    open: Option<Open>,
+    open: Option<OpenConnection>,
     tip: Tip,
     heads: HashMap<StreamId, StagedHead>,
     growth: Arc<Growth>,
@@ -385,7 +385,7 @@ impl End {
         }
     }
 
-    async fn try_to_regain(&self) -> Result<Option<(Open, Tip)>, String> {
+    async fn try_to_regain(&self) -> Result<Option<(OpenConnection, Tip)>, String> {
         let connection = Connection::to(&self.held.address).await;
         let connection = connection.map_err(|e| e.to_string())?;
         let told = |error| said(&error);
@@ -403,7 +403,7 @@ impl End {
         let Some(row) = row else { return Ok(None) };
         self.held.epoch.store(row.get(0), Ordering::Release);
         let tip = schema::tip(&row, 1);
-        let open = Open {
+        let open = OpenConnection {
             connection,
             append,
             gap,
@@ -413,7 +413,7 @@ impl End {
 }
 
 async fn execute(
-    open: &Open,
+    open: &OpenConnection,
     held: &Held,
     before: &Tip,
     write: &Write,

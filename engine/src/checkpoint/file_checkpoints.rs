@@ -17,7 +17,7 @@ use super::{Checkpoints, check};
 use crate::{
     blocking::blocking,
     files,
-    group_commit::{Commit, GroupRequest, GroupWriter, Requests},
+    group_commit::{Commit, CommitRequest, GroupWriter, Requests},
     journal::JournalError,
     model::{Name, RunId},
     permit::Permit,
@@ -242,7 +242,7 @@ fn temporary(path: &Path) -> PathBuf {
     path.with_extension(TEMPORARY)
 }
 
-impl GroupRequest for CheckpointRequest {
+impl CommitRequest for CheckpointRequest {
     fn weight(&self) -> usize {
         match self {
             Self::Put { value, .. } => value.len(),

@@ -1,6 +1,6 @@
 //! One thread that writes for everybody: what arrives while it syncs goes into its next write.
 //!
-//! Who calls takes his own request into the group that is written next ([`Stage`]). So where many
+//! Who calls takes his own request into the group that is written next ([`GroupStage`]). So where many
 //! write, a group is made by all their threads while the one before it is synced, on top of what is
 //! not durable yet. Nothing has to be taken back where a write fails: that ends all writing.
 //!
@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use self::{
     open_group::OpenGroup,
-    writing::{Alarm, Writing},
+    writing::{Alarm, WriterThread},
 };
 use super::sync::{Builder, JoinHandle, Mutex, MutexGuard, PoisonError, join, oneshot, watch};
 use crate::journal::JournalError;
@@ -29,7 +29,7 @@ pub(crate) const GROUP_BYTES: usize = 128 * 1024;
 const GROUP_REQUESTS: usize = 1024;
 
 /// Something to be written.
-pub trait GroupRequest: Send + 'static {
+pub trait CommitRequest: Send + 'static {
     /// About how many bytes it will take.
     fn weight(&self) -> usize;
 
@@ -40,9 +40,9 @@ pub trait GroupRequest: Send + 'static {
 }
 
 /// The group in the making.
-pub trait Stage: Send + 'static {
+pub trait GroupStage: Send + 'static {
     /// What is taken in.
-    type Request: GroupRequest;
+    type Request: CommitRequest;
     /// What is written at once.
     type Group: Send + 'static;
 
@@ -62,7 +62,7 @@ impl<R> Default for Requests<R> {
     }
 }
 
-impl<R: GroupRequest> Stage for Requests<R> {
+impl<R: CommitRequest> GroupStage for Requests<R> {
     type Request = R;
     type Group = Vec<R>;
 
@@ -78,7 +78,7 @@ impl<R: GroupRequest> Stage for Requests<R> {
 /// What the thread does with a group.
 pub trait Commit: Send + 'static {
     /// Where the next one is made.
-    type Stage: Stage;
+    type Stage: GroupStage;
     /// What is told about a request once it is durable.
     type Reply: Send + 'static;
 
@@ -89,12 +89,12 @@ pub trait Commit: Send + 'static {
     /// What makes it unknown whether the group is durable, or forbids writing.
     fn commit(
         &mut self,
-        group: <Self::Stage as Stage>::Group,
+        group: <Self::Stage as GroupStage>::Group,
     ) -> Result<Vec<Result<Self::Reply, JournalError>>, JournalError>;
 }
 
-type Request<C> = <<C as Commit>::Stage as Stage>::Request;
-type Group<C> = <<C as Commit>::Stage as Stage>::Group;
+type Request<C> = <<C as Commit>::Stage as GroupStage>::Request;
+type Group<C> = <<C as Commit>::Stage as GroupStage>::Group;
 type Reply<C> = Result<<C as Commit>::Reply, JournalError>;
 type CommitAnswer<C> = oneshot::Sender<Reply<C>>;
 
@@ -138,7 +138,7 @@ impl<C: Commit> GroupWriter<C> {
         let open = Arc::new(OpenGroup::new(stage));
         let failure = CommitFailure(watch::Sender::new(None));
         let alarm = Alarm::new(Arc::clone(&open), failure.clone());
-        let writing = Writing::new(commit, alarm);
+        let writing = WriterThread::new(commit, alarm);
         let thread = Builder::new()
             .name(name.to_owned())
             .spawn(move || writing.run())

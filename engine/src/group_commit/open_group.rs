@@ -2,8 +2,8 @@
 
 use super::{
     super::sync::{AtomicUsize, Condvar, Mutex, Ordering, Semaphore, oneshot},
-    Commit, CommitAnswer, GROUP_BYTES, GROUP_REQUESTS, Group, GroupRequest as _, Reply, Request,
-    Stage as _, lock,
+    Commit, CommitAnswer, CommitRequest as _, GROUP_BYTES, GROUP_REQUESTS, Group, GroupStage as _,
+    Reply, Request, lock,
 };
 
 /// No request is taken in any more.

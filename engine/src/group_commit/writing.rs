@@ -44,13 +44,13 @@ impl<C: Commit> Drop for GroupAnswers<C> {
     }
 }
 
-pub(super) struct Writing<C: Commit> {
+pub(super) struct WriterThread<C: Commit> {
     commit: C,
     alarm: Alarm<C>,
     elsewhere: Elsewhere,
 }
 
-impl<C: Commit> Writing<C> {
+impl<C: Commit> WriterThread<C> {
     pub(super) fn new(commit: C, alarm: Alarm<C>) -> Self {
         Self {
             commit,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use shuttle::sync::Mutex;
 
 use super::{
-    group_commit::{Commit, GROUP_BYTES, GroupRequest, Stage},
+    group_commit::{Commit, CommitRequest, GROUP_BYTES, GroupStage},
     sync::{Sabotage, is_broken, step},
 };
 use crate::journal::JournalError;
@@ -17,7 +17,7 @@ pub(super) const ALONE: u32 = 100;
 pub(super) const LIGHT: u32 = 50;
 
 /// Two make a group, or eight light ones.
-impl GroupRequest for u32 {
+impl CommitRequest for u32 {
     fn weight(&self) -> usize {
         GROUP_BYTES / if *self < LIGHT { 2 } else { 8 }
     }
@@ -51,7 +51,7 @@ impl ModelStage {
 /// What is written at once.
 pub(super) struct ModelGroup(Vec<Admitted>);
 
-impl Stage for ModelStage {
+impl GroupStage for ModelStage {
     type Request = u32;
     type Group = ModelGroup;
 

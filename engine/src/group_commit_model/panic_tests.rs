@@ -4,20 +4,20 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    group_commit::{Commit, GroupRequest, GroupWriter, Stage},
+    group_commit::{Commit, CommitRequest, GroupStage, GroupWriter},
     journal::JournalError,
 };
 
 /// Where it panics.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Fault {
+enum PanicPlace {
     Admit,
     Commit,
 }
 
-struct Faulty(Option<Fault>);
+struct Faulty(Option<PanicPlace>);
 
-impl GroupRequest for Faulty {
+impl CommitRequest for Faulty {
     fn weight(&self) -> usize {
         1
     }
@@ -26,12 +26,12 @@ impl GroupRequest for Faulty {
 #[derive(Default)]
 struct FaultyStage(Vec<Faulty>);
 
-impl Stage for FaultyStage {
+impl GroupStage for FaultyStage {
     type Request = Faulty;
     type Group = Vec<Faulty>;
 
     fn admit(&mut self, request: Faulty) {
-        assert!(request.0 != Some(Fault::Admit), "on purpose");
+        assert!(request.0 != Some(PanicPlace::Admit), "on purpose");
         self.0.push(request);
     }
 
@@ -50,7 +50,9 @@ impl Commit for FaultyCommit {
         &mut self,
         group: Vec<Faulty>,
     ) -> Result<Vec<Result<(), JournalError>>, JournalError> {
-        let ends = group.iter().any(|request| request.0 == Some(Fault::Commit));
+        let ends = group
+            .iter()
+            .any(|request| request.0 == Some(PanicPlace::Commit));
         assert!(!ends, "on purpose");
         Ok(group.iter().map(|_| Ok(())).collect())
     }
@@ -72,7 +74,7 @@ async fn all_writing_ends(writer: &GroupWriter<FaultyCommit>) {
 async fn a_panic_of_the_thread_ends_all_writing() {
     let writer = writer();
     assert_eq!(writer.write(Faulty(None)).await, Ok(()));
-    let answer = writer.write(Faulty(Some(Fault::Commit))).await;
+    let answer = writer.write(Faulty(Some(PanicPlace::Commit))).await;
     assert!(
         matches!(answer, Err(JournalError::Storage(_))),
         "{answer:?}"
@@ -86,7 +88,7 @@ async fn a_panic_while_a_request_is_taken_in_ends_all_writing() {
     // Time enough for the thread to sleep: it has to be woken then.
     tokio::time::sleep(Duration::from_millis(20)).await;
     let caller = Arc::clone(&writer);
-    let panicked = tokio::spawn(async move { caller.write(Faulty(Some(Fault::Admit))).await });
+    let panicked = tokio::spawn(async move { caller.write(Faulty(Some(PanicPlace::Admit))).await });
     assert!(panicked.await.unwrap_err().is_panic());
     all_writing_ends(&writer).await;
 }

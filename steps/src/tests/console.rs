@@ -14,20 +14,20 @@ use crate::{
 };
 
 /// The simulated host, with a console that says what a test wants.
-struct Scripted {
+struct ScriptedConsole {
     sim: Arc<SimHosts>,
-    text: Arc<Text>,
+    text: Arc<ConsoleText>,
 }
 
 /// A console of this head, then `filler` over and over, then this tail.
-struct Text {
+struct ConsoleText {
     head: Vec<u8>,
     filler: Vec<u8>,
     times: u64,
     tail: Vec<u8>,
 }
 
-impl Text {
+impl ConsoleText {
     fn of(text: &str) -> Self {
         Self {
             head: text.as_bytes().to_vec(),
@@ -53,7 +53,7 @@ impl Text {
 }
 
 #[async_trait]
-impl ConsolePort for Text {
+impl ConsolePort for ConsoleText {
     async fn read(
         &self,
         _: &VolumeKey,
@@ -72,7 +72,7 @@ impl ConsolePort for Text {
 }
 
 #[async_trait]
-impl Hosts for Scripted {
+impl Hosts for ScriptedConsole {
     async fn host(&self, id: &str) -> PortResult<HostPorts> {
         let ports = self.sim.host(id).await?;
         let console = self.text.clone();
@@ -81,7 +81,7 @@ impl Hosts for Scripted {
 }
 
 /// A guest that hangs, whose console says this.
-async fn watch(text: Text) -> (World, Result<await_ready::Output, Failure>) {
+async fn watch(text: ConsoleText) -> (World, Result<await_ready::Output, Failure>) {
     let world = World::with_contract("workload: w\nenv: lab-hang\n").await;
     world.define().await.unwrap();
     let start = vsi::StartDomain::new(world.hosts.clone());
@@ -95,7 +95,7 @@ async fn watch(text: Text) -> (World, Result<await_ready::Output, Failure>) {
             booted_because: None,
         },
     );
-    let hosts = Scripted {
+    let hosts = ScriptedConsole {
         sim: world.hosts.clone(),
         text: Arc::new(text),
     };
@@ -104,7 +104,7 @@ async fn watch(text: Text) -> (World, Result<await_ready::Output, Failure>) {
     (world, watched.map(|done| done.output))
 }
 
-async fn failed(text: Text) -> Failure {
+async fn failed(text: ConsoleText) -> Failure {
     watch(text).await.1.unwrap_err()
 }
 
@@ -112,7 +112,7 @@ async fn failed(text: Text) -> Failure {
 async fn a_hostile_console_does_no_harm() {
     let filler =
         b"\x1b[2J\x1b]0;x\x07\xff\xfe\0 HPL99999E \xe2\x80\xae\"\\\" gnihtyna \r".repeat(40);
-    let text = Text {
+    let text = ConsoleText {
         head: vec![b'x'; 300_000],
         filler: [filler, b"\n".to_vec()].concat(),
         times: 400,
@@ -145,15 +145,18 @@ async fn many_warnings_stay_within_the_checkpoint() {
     let lines: String = (0..500)
         .map(|n| format!("HPL{:05}E {}\n", 20_000 + n, "\"\\".repeat(600)))
         .collect();
-    let failure = failed(Text::of(&format!("{lines}{}", "\"".repeat(2000)))).await;
+    let failure = failed(ConsoleText::of(&format!("{lines}{}", "\"".repeat(2000)))).await;
     assert_eq!(failure.code.as_str(), "VSI0502");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_said_without_a_line_end_counts_once_nothing_follows() {
-    let (_, watched) = watch(Text::of("# HPL11 build\r\nHPL10001I: Services succeeded")).await;
+    let (_, watched) = watch(ConsoleText::of(
+        "# HPL11 build\r\nHPL10001I: Services succeeded",
+    ))
+    .await;
     assert_eq!(watched.unwrap().ready_line, "HPL10001I: Services succeeded");
-    let failure = failed(Text::of("HPL10000E: One or more service failed")).await;
+    let failure = failed(ConsoleText::of("HPL10000E: One or more service failed")).await;
     assert_eq!(failure.code.as_str(), "VSI0501");
 }
 
@@ -162,7 +165,7 @@ async fn the_warning_before_the_end_says_why_and_what_to_do() {
     let console = "hpcr-contract[1]: HPL05001E: Unable to validate\n\
         hpcr-catch-failure[2]: VSI has failed to start!\n\
         hpcr-catch-failure[2]: HPL10000E: One or more service failed\n";
-    let failure = failed(Text::of(console)).await;
+    let failure = failed(ConsoleText::of(console)).await;
     assert_eq!(failure.code.as_str(), "VSI0501");
     let text = failure.message.as_str();
     for words in [
@@ -177,7 +180,7 @@ async fn the_warning_before_the_end_says_why_and_what_to_do() {
         "{}",
         failure.remedy
     );
-    let short_of_memory = failed(Text::of("HPL05001E: x\nHPL11003E: 100 MiB\n")).await;
+    let short_of_memory = failed(ConsoleText::of("HPL05001E: x\nHPL11003E: 100 MiB\n")).await;
     assert!(
         short_of_memory.remedy.as_str().contains("4 GiB"),
         "{}",
@@ -189,7 +192,7 @@ async fn the_warning_before_the_end_says_why_and_what_to_do() {
 async fn a_contract_for_another_image_is_recognised() {
     let console =
         "# decrypt user-data...\n1 token decrypted, 1 encrypted token ignored\nHPL10000E: x\n";
-    let failure = failed(Text::of(console)).await;
+    let failure = failed(ConsoleText::of(console)).await;
     assert!(
         failure.remedy.as_str().contains("contract encrypt"),
         "{}",
@@ -197,27 +200,33 @@ async fn a_contract_for_another_image_is_recognised() {
     );
     let fine = "2 token decrypted, 0 encrypted token ignored\nHPL10001I: up\n";
     assert_eq!(
-        watch(Text::of(fine)).await.1.unwrap().warnings,
+        watch(ConsoleText::of(fine)).await.1.unwrap().warnings,
         Vec::<String>::new()
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_code_is_a_warning_with_its_line() {
-    let (_, watched) = watch(Text::of("x: HPL77777E: never heard of\nHPL10001I: up\n")).await;
+    let (_, watched) = watch(ConsoleText::of(
+        "x: HPL77777E: never heard of\nHPL10001I: up\n",
+    ))
+    .await;
     assert_eq!(watched.unwrap().warnings, ["x: HPL77777E: never heard of"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_boot_that_stands_still_says_where() {
-    let failure = failed(Text::of("# encrypt root partition...\nanything else\n")).await;
+    let failure = failed(ConsoleText::of(
+        "# encrypt root partition...\nanything else\n",
+    ))
+    .await;
     assert_eq!(failure.code.as_str(), "VSI0502");
     let text = failure.message.as_str();
     assert!(
         text.contains("it was at: root disk encryption; its last line: anything else"),
         "{text}"
     );
-    let silent = failed(Text::of("")).await;
+    let silent = failed(ConsoleText::of("")).await;
     assert!(
         silent.message.as_str().contains("its console is empty"),
         "{silent}"
@@ -227,7 +236,7 @@ async fn a_boot_that_stands_still_says_where() {
         "{}",
         silent.remedy
     );
-    let panicked = failed(Text::of("Kernel panic - not syncing: x\n")).await;
+    let panicked = failed(ConsoleText::of("Kernel panic - not syncing: x\n")).await;
     assert_eq!(panicked.code.as_str(), "VSI0501");
 }
 

@@ -164,14 +164,14 @@ impl Step for StartDomain {
         let note = StartNote {
             boot_id: ports.host.facts().await?.boot_id,
             saved: domain.saved,
-            of_snapshot: matches!(memory, Memory::At(_)),
+            of_snapshot: matches!(memory, MemoryNeed::At(_)),
             booted_because: memory.booted_because(),
             ..StartNote::at(ports.console.end(&params.console).await?)
         };
         cx.save(&note).await?;
         let output = note.output();
         let started = match &memory {
-            Memory::At(path) => ports.domains.start_saved(params.uuid, path).await,
+            MemoryNeed::At(path) => ports.domains.start_saved(params.uuid, path).await,
             _ => ports.domains.start(params.uuid).await,
         };
         match started {
@@ -182,7 +182,7 @@ impl Step for StartDomain {
             }
             // The host's QEMU may be of another kind than the one that saved it.
             Err(error)
-                if matches!(memory, Memory::At(_))
+                if matches!(memory, MemoryNeed::At(_))
                     && matches!(error.kind, PortErrorKind::Rejected | PortErrorKind::Other) =>
             {
                 let why = format!("the host cannot take up the memory: {}", error.message);
@@ -197,7 +197,7 @@ impl Step for StartDomain {
 const RAN: &str = "it was started by something else, such as its host";
 
 /// What the guest is started with beside its disks.
-enum Memory {
+enum MemoryNeed {
     /// Nothing: it boots, or takes up what libvirt saved.
     None,
     /// The memory in this file.
@@ -206,7 +206,7 @@ enum Memory {
     Stale(String),
 }
 
-impl Memory {
+impl MemoryNeed {
     fn booted_because(&self) -> Option<String> {
         match self {
             Self::Stale(why) => Some(why.clone()),
@@ -216,24 +216,28 @@ impl Memory {
 }
 
 /// The memory of a snapshot, if nobody wrote to the disks since they were put back.
-async fn memory(cx: &StepContext, ports: &HostPorts, params: &Params) -> Result<Memory, Failure> {
+async fn memory(
+    cx: &StepContext,
+    ports: &HostPorts,
+    params: &Params,
+) -> Result<MemoryNeed, Failure> {
     let Some(wanted) = &params.memory else {
-        return Ok(Memory::None);
+        return Ok(MemoryNeed::None);
     };
     let restored: restore_disks::Output = cx.output(RestoreDisks::NAME)?;
     if restored.left.is_empty() {
         let why = "nobody noted how the disks were left when they were put back";
-        return Ok(Memory::Stale(why.to_owned()));
+        return Ok(MemoryNeed::Stale(why.to_owned()));
     }
     if let Some(disk) = memory::written_since(ports, &restored.left).await? {
-        return Ok(Memory::Stale(format!(
+        return Ok(MemoryNeed::Stale(format!(
             "volume {disk} was written to since it was put back"
         )));
     }
     let checked: check_memory::Output = cx.output(CheckMemory::NAME)?;
     let file = memory::of_length(ports, wanted).await?;
     if VolumeTrace::of(&file) == checked.file {
-        return Ok(Memory::At(file.path));
+        return Ok(MemoryNeed::At(file.path));
     }
     let why = "the file with the memory was written to since it was checked";
     Err(memory::damaged(ports, wanted, why))

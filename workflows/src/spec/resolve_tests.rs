@@ -8,11 +8,11 @@ use super::*;
 
 /// Documents built one by one, as a front end does.
 #[derive(Default)]
-struct GivenDocuments {
+struct TestDocuments {
     documents: Documents,
 }
 
-impl GivenDocuments {
+impl TestDocuments {
     fn document<T>(&self, kind: &'static str, name: &str, labels: Value, spec: T) -> Document<T> {
         let index = self.documents.len();
         let (namespace, name) = name.split_once('/').unwrap_or(("default", name));
@@ -116,8 +116,8 @@ fn values(keys: &[(&str, &str)]) -> KeyValues {
     )
 }
 
-fn one_host() -> GivenDocuments {
-    GivenDocuments::default().host(
+fn one_host() -> TestDocuments {
+    TestDocuments::default().host(
         "h",
         json!({"host": "one"}),
         &[("HOSTNAME", "h1"), ("KNOWN_HOSTS", "k")],
@@ -170,7 +170,7 @@ fn disks_and_networks_come_in_the_order_of_their_names() {
 
 #[test]
 fn a_given_host_replaces_what_documents_say_of_hosts() {
-    let given = GivenDocuments::default()
+    let given = TestDocuments::default()
         .disk("d", "nowhere")
         .vsi("a", json!({"diskSelector": all_hpcr()}));
     let sim: HostSettings = "sim:".parse().unwrap();
@@ -265,7 +265,7 @@ fn all_problems_come_at_once() {
 
 #[test]
 fn a_secret_completes_its_config_map() {
-    let given = GivenDocuments::default()
+    let given = TestDocuments::default()
         .host(
             "h",
             json!({"host": "one"}),

@@ -23,13 +23,13 @@ fn answer(request: Request<Incoming>) -> Ready<Result<Response<Full<Bytes>>, Inf
     ready(Ok(Response::new(Full::from(body))))
 }
 
-struct Rig {
+struct SocketRig {
     folder: tempfile::TempDir,
     stop: CancellationToken,
     serving: tokio::task::JoinHandle<()>,
 }
 
-impl Rig {
+impl SocketRig {
     fn begin(limits: UnixLimits) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(folder.path().join("sock")).unwrap();
@@ -67,7 +67,7 @@ async fn rest(stream: &mut UnixStream) -> String {
 
 #[tokio::test]
 async fn who_begins_and_does_not_ask_is_cut_off_and_others_are_answered_meanwhile() {
-    let rig = Rig::begin(UnixLimits {
+    let rig = SocketRig::begin(UnixLimits {
         head: Duration::from_millis(300),
         ..OWNER
     });
@@ -80,7 +80,7 @@ async fn who_begins_and_does_not_ask_is_cut_off_and_others_are_answered_meanwhil
 
 #[tokio::test]
 async fn of_many_that_ask_nothing_the_oldest_make_room() {
-    let rig = Rig::begin(UnixLimits {
+    let rig = SocketRig::begin(UnixLimits {
         connections: 8,
         each: 8,
         head: Duration::from_secs(600),
@@ -100,7 +100,7 @@ async fn of_many_that_ask_nothing_the_oldest_make_room() {
 
 #[tokio::test]
 async fn where_everybody_reads_an_answer_one_more_is_told_that_there_is_no_place() {
-    let rig = Rig::begin(UnixLimits {
+    let rig = SocketRig::begin(UnixLimits {
         connections: 2,
         each: 2,
         ..OWNER
@@ -127,7 +127,7 @@ async fn where_everybody_reads_an_answer_one_more_is_told_that_there_is_no_place
 
 #[tokio::test]
 async fn who_reads_nothing_of_an_answer_is_cut_off() {
-    let rig = Rig::begin(UnixLimits {
+    let rig = SocketRig::begin(UnixLimits {
         connections: 1,
         each: 1,
         unread: Duration::from_millis(300),
@@ -146,7 +146,7 @@ async fn who_reads_nothing_of_an_answer_is_cut_off() {
 
 #[tokio::test]
 async fn a_panic_concerns_its_own_connection() {
-    let rig = Rig::begin(OWNER);
+    let rig = SocketRig::begin(OWNER);
     let mut stream = rig.connect().await;
     stream
         .write_all(b"GET /panic HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -158,7 +158,7 @@ async fn a_panic_concerns_its_own_connection() {
 
 #[tokio::test]
 async fn what_is_stopped_ends_once_answers_under_way_have_ended() {
-    let rig = Rig::begin(OWNER);
+    let rig = SocketRig::begin(OWNER);
     let mut stream = rig.connect().await;
     stream
         .write_all(b"GET /long HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -269,7 +269,7 @@ pub(super) async fn answer<T: DeserializeOwned>(
     request: (&str, u16),
     patience: Duration,
 ) -> Result<T, ExitProblem> {
-    Awaited::new(set, request, patience, true)
+    AwaitedAnswer::new(set, request, patience, true)
         .answer(sealer)
         .await
 }
@@ -281,13 +281,13 @@ pub(super) async fn answer_quietly<T: DeserializeOwned>(
     request: (&str, u16),
     patience: Duration,
 ) -> Result<T, ExitProblem> {
-    Awaited::new(set, request, patience, false)
+    AwaitedAnswer::new(set, request, patience, false)
         .answer(sealer)
         .await
 }
 
 /// A request whose answer is waited for.
-struct Awaited<'a> {
+struct AwaitedAnswer<'a> {
     set: &'a ShardSet,
     id: &'a str,
     journal: u16,
@@ -301,7 +301,7 @@ struct Awaited<'a> {
     unheld: Option<Instant>,
 }
 
-impl<'a> Awaited<'a> {
+impl<'a> AwaitedAnswer<'a> {
     fn new(
         set: &'a ShardSet,
         (id, journal): (&'a str, u16),

@@ -15,7 +15,7 @@ use vsiflow_workflows::fleet::ConsoleNote;
 use super::{
     SetPlace,
     ask::{self, CommandAsked, CommandPart, SaidProblem},
-    front::{self, Counts},
+    front::{self, ObjectCounts},
     held::JournalHolder,
 };
 use crate::{args::Common, exit::ExitProblem};
@@ -39,7 +39,7 @@ pub(crate) async fn journal(
     (namespace, name): (&str, &str),
 ) -> Result<u16, ExitProblem> {
     let name = name.to_owned();
-    let named = front::by_journal(place, common, (namespace, [&name]), Counts::There);
+    let named = front::by_journal(place, common, (namespace, [&name]), ObjectCounts::There);
     let found = named.await?.into_keys().next();
     found.ok_or_else(|| front::unknown(&name))
 }

@@ -10,7 +10,7 @@ use vsiflow_workflows::fleet::{GroupObject, Metadata, PoolObject};
 use super::{
     SetPlace,
     ask::{self, CommandPart},
-    front::{self, Counts, GROUP, POOL},
+    front::{self, GROUP, ObjectCounts, POOL},
 };
 use crate::{
     args::{Cli, RetryArgs, names_of},
@@ -31,8 +31,13 @@ pub(super) async fn retry(
         output::line("nothing to try again: there are no members");
         return Ok(Exit::Done);
     }
-    let journals =
-        front::by_journal(place, &cli.common, (&args.namespace, &names), Counts::There).await?;
+    let journals = front::by_journal(
+        place,
+        &cli.common,
+        (&args.namespace, &names),
+        ObjectCounts::There,
+    )
+    .await?;
     let asking = journals.into_iter().map(|(journal, own)| {
         let asked = front::asked(cli, &[], CommandPart::Named(own));
         let sealer = &sealer;

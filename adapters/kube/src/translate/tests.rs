@@ -259,9 +259,9 @@ fn namespaces_do_not_see_one_another() {
 
 /// A spec on which reading is a defect.
 #[derive(Debug)]
-struct Panicking;
+struct PanickingDocument;
 
-impl<'de> serde::Deserialize<'de> for Panicking {
+impl<'de> serde::Deserialize<'de> for PanickingDocument {
     fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
         panic!("the test asked for it")
     }
@@ -273,7 +273,7 @@ fn a_panic_while_reading_concerns_its_own_resource() {
     let (odd, good) = (vsi("odd", 1, json!({})), vsi("good", 2, json!({})));
     reading.settings(&world(Vec::new()).config_maps, documents::CONFIG_MAP);
     let at = reading.number(SettingsOwner::Resource(odd.clone()), odd.key.to_string());
-    assert!(reading.read::<Panicking>(&odd, at).is_none());
+    assert!(reading.read::<PanickingDocument>(&odd, at).is_none());
     reading.resource(&good);
     let translation = reading.resolve(None);
     assert!(translation.vsis.contains_key(&uid(2)));

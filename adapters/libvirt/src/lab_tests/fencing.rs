@@ -53,12 +53,12 @@ fn renewed() -> (Arc<Lease>, Arc<AtomicBool>) {
 /// What lies between a process and libvirtd. It holds the call that creates a volume, and all that comes after it.
 struct Between {
     dir: tempfile::TempDir,
-    seen: watch::Receiver<Seen>,
+    seen: watch::Receiver<SeenCalls>,
     release: watch::Sender<bool>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct SeenCalls {
     holds: bool,
     /// libvirtd has closed the connection whose call is held.
     closed: bool,
@@ -70,7 +70,7 @@ impl Between {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("socket")).unwrap();
-        let (tell, seen) = watch::channel(Seen::default());
+        let (tell, seen) = watch::channel(SeenCalls::default());
         let (release, released) = watch::channel(false);
         let tell = Arc::new(tell);
         tokio::spawn(async move {
@@ -86,7 +86,7 @@ impl Between {
         self.dir.path().join("socket")
     }
 
-    async fn comes_to(&mut self, what: &str, is_so: impl FnMut(&Seen) -> bool) {
+    async fn comes_to(&mut self, what: &str, is_so: impl FnMut(&SeenCalls) -> bool) {
         let waited = tokio::time::timeout(LONG, self.seen.wait_for(is_so)).await;
         let found = waited.map(|seen| seen.map(|seen| *seen));
         assert!(matches!(found, Ok(Ok(_))), "{what}: {found:?}");
@@ -104,7 +104,7 @@ fn creates(packet: &[u8]) -> bool {
 async fn carry(
     client: UnixStream,
     server: UnixStream,
-    tell: Arc<watch::Sender<Seen>>,
+    tell: Arc<watch::Sender<SeenCalls>>,
     mut released: watch::Receiver<bool>,
 ) {
     let (mut from_client, mut to_client) = client.into_split();

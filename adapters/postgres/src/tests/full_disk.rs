@@ -14,9 +14,9 @@ use tempfile::TempDir;
 use super::{fencing::holds_all, server::Server, writer_process::WriterProcess};
 
 /// A small file system.
-struct Room(TempDir);
+struct DiskRoom(TempDir);
 
-impl Room {
+impl DiskRoom {
     fn of(size: &str) -> Self {
         let room = Self(tempfile::tempdir().unwrap());
         let options = format!("size={size}");
@@ -39,7 +39,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for DiskRoom {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(self.path()).status();
     }
@@ -47,7 +47,7 @@ impl Drop for Room {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lab_a_full_disk_of_the_server_loses_nothing_and_the_writer_goes_on_when_there_is_room() {
-    let room = Room::of("256m");
+    let room = DiskRoom::of("256m");
     let folder = tempfile::tempdir_in(room.path()).unwrap();
     let server = Server::within(folder, &["wal_keep_size=0"]);
     let mut writer = WriterProcess::start(&server.url("a"), Duration::from_secs(600), "one");

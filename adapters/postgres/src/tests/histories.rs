@@ -30,13 +30,13 @@ const SEED: &str = "VSIFLOW_HISTORIES_SEED";
 type Life = Vec<String>;
 
 /// A process that is started again whenever it ends.
-struct Writer {
+struct HistoryWriter {
     pid: Arc<AtomicI32>,
     ends: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
-impl Writer {
+impl HistoryWriter {
     fn start(url: String, who: &'static str, lives: Arc<Mutex<Vec<Life>>>) -> Self {
         let (pid, ends) = (
             Arc::new(AtomicI32::new(0)),
@@ -72,21 +72,21 @@ impl Writer {
 }
 
 /// The servers, of which one is the primary, and the processes.
-struct Site {
+struct HistorySite {
     servers: [Server; 2],
     primary: usize,
-    writers: [Writer; 2],
+    writers: [HistoryWriter; 2],
     lives: Arc<Mutex<Vec<Life>>>,
 }
 
-impl Site {
+impl HistorySite {
     fn start() -> Self {
         let one = Server::start();
         let servers = [one.synchronous_standby(), one];
         let url = servers[0].url_with(&servers[1], "a");
         let lives = Arc::default();
         let writers = ["first", "second"];
-        let writers = writers.map(|who| Writer::start(url.clone(), who, Arc::clone(&lives)));
+        let writers = writers.map(|who| HistoryWriter::start(url.clone(), who, Arc::clone(&lives)));
         Self {
             servers,
             primary: 1,
@@ -199,7 +199,7 @@ fn one_at_a_time(lives: &[Life]) -> usize {
 }
 
 async fn play(seed: u64, lasts: Duration) {
-    let mut site = Site::start();
+    let mut site = HistorySite::start();
     let mut random = StdRng::seed_from_u64(seed);
     let until = Instant::now() + lasts;
     let mut wounds = Vec::new();
@@ -207,7 +207,7 @@ async fn play(seed: u64, lasts: Duration) {
         thread::sleep(Duration::from_millis(random.random_range(200..4_000)));
         wounds.push(site.wounds(&mut random));
     }
-    let Site {
+    let HistorySite {
         servers,
         primary,
         writers,

@@ -18,13 +18,13 @@ const STARTS: u8 = 3;
 
 /// Which rules there are.
 #[derive(Clone, Copy)]
-struct Rules {
+struct ModelRules {
     epoch: bool,
     link: bool,
     lease: bool,
 }
 
-const ALL: Rules = Rules {
+const ALL: ModelRules = ModelRules {
     epoch: true,
     link: true,
     lease: true,
@@ -51,7 +51,7 @@ enum Doing {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-enum Process {
+enum ModelProcess {
     Waits,
     Holds {
         epoch: u8,
@@ -63,7 +63,7 @@ enum Process {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-struct World {
+struct ModelWorld {
     epoch: u8,
     holder: u8,
     /// How long the lease lasts from now on; so it is with all that is called so.
@@ -71,13 +71,13 @@ struct World {
     log: Vec<u8>,
     acknowledged: Vec<u8>,
     /// The number of each process, which no other ever has, and what it does.
-    processes: [(u8, Process); 2],
+    processes: [(u8, ModelProcess); 2],
     started: u8,
     values: u8,
     wire: Vec<Statement>,
 }
 
-impl World {
+impl ModelWorld {
     fn new() -> Self {
         Self {
             epoch: 0,
@@ -85,7 +85,7 @@ impl World {
             left: 0,
             log: Vec::new(),
             acknowledged: Vec::new(),
-            processes: [(1, Process::Waits), (2, Process::Waits)],
+            processes: [(1, ModelProcess::Waits), (2, ModelProcess::Waits)],
             started: 2,
             values: 0,
             wire: Vec::new(),
@@ -110,7 +110,7 @@ impl World {
         let mut world = self.clone();
         world.left = world.left.saturating_sub(1);
         for (_, process) in &mut world.processes {
-            if let Process::Holds { left, .. } = process {
+            if let ModelProcess::Holds { left, .. } = process {
                 *left = left.saturating_sub(1);
             }
         }
@@ -118,7 +118,7 @@ impl World {
     }
 
     /// Everything that may happen next.
-    fn next(&self, rules: Rules) -> Vec<Self> {
+    fn next(&self, rules: ModelRules) -> Vec<Self> {
         let mut all = Vec::new();
         all.push(self.later());
         for place in 0..2 {
@@ -140,25 +140,25 @@ impl World {
         let (number, process) = &self.processes[place];
         let number = *number;
         // It dies, and is started again as another one.
-        if *process != Process::Waits && self.started < STARTS {
+        if *process != ModelProcess::Waits && self.started < STARTS {
             let mut world = self.clone();
             world.started += 1;
-            world.processes[place] = (world.started, Process::Waits);
+            world.processes[place] = (world.started, ModelProcess::Waits);
             all.push(world);
         }
         match process {
-            Process::Waits if !self.holds() && self.epoch < EPOCHS => {
+            ModelProcess::Waits if !self.holds() && self.epoch < EPOCHS => {
                 let mut world = self.clone();
                 (world.epoch, world.holder) = (self.epoch + 1, number);
                 world.left = LASTS;
                 // Its answer is lost, so that nobody has the right; or it was long under way.
-                all.push(World {
+                all.push(ModelWorld {
                     holder: u8::MAX,
                     ..world.clone()
                 });
                 for late in 0..=1 {
                     let mut world = world.clone();
-                    world.processes[place].1 = Process::Holds {
+                    world.processes[place].1 = ModelProcess::Holds {
                         epoch: world.epoch,
                         left: world.left - late,
                         known: world.len(),
@@ -167,18 +167,18 @@ impl World {
                     all.push(world);
                 }
             }
-            Process::Holds { left: 0, .. } => {
+            ModelProcess::Holds { left: 0, .. } => {
                 let mut world = self.clone();
-                world.processes[place].1 = Process::Ended;
+                world.processes[place].1 = ModelProcess::Ended;
                 all.push(world);
             }
-            Process::Holds {
+            ModelProcess::Holds {
                 epoch,
                 left,
                 known,
                 doing,
             } => {
-                let held = |what| Process::Holds {
+                let held = |what| ModelProcess::Holds {
                     epoch: *epoch,
                     left: *left,
                     known: *known,
@@ -188,7 +188,7 @@ impl World {
                     let mut world = self.clone();
                     world.left = LASTS;
                     all.push(world.clone());
-                    world.processes[place].1 = Process::Holds {
+                    world.processes[place].1 = ModelProcess::Holds {
                         epoch: *epoch,
                         left: world.left,
                         known: *known,
@@ -223,7 +223,7 @@ impl World {
     }
 
     /// What the database does; whether it changed anything.
-    fn execute(&mut self, statement: &Statement, rules: Rules) -> bool {
+    fn execute(&mut self, statement: &Statement, rules: ModelRules) -> bool {
         match *statement {
             Statement::Append {
                 epoch,
@@ -253,7 +253,7 @@ impl World {
         let Some(place) = (0..2).find(|place| self.processes[*place].0 == by) else {
             return;
         };
-        let Process::Holds {
+        let ModelProcess::Holds {
             epoch,
             left,
             known,
@@ -263,7 +263,7 @@ impl World {
             return;
         };
         let mut process = |next_epoch, next_known, next_doing| {
-            self.processes[place].1 = Process::Holds {
+            self.processes[place].1 = ModelProcess::Holds {
                 epoch: next_epoch,
                 left,
                 known: next_known,
@@ -287,11 +287,11 @@ impl World {
             (Statement::Regain { .. }, Doing::Regains(value)) => {
                 let found = self.len();
                 if !changed {
-                    self.processes[place].1 = Process::Ended;
+                    self.processes[place].1 = ModelProcess::Ended;
                 } else if found == known + 1 && self.log.last() == Some(&value) {
                     self.acknowledged.push(value);
                     let granted_epoch = self.epoch;
-                    self.processes[place].1 = Process::Holds {
+                    self.processes[place].1 = ModelProcess::Holds {
                         epoch: granted_epoch,
                         left,
                         known: found,
@@ -299,7 +299,7 @@ impl World {
                     };
                 } else if found == known {
                     let granted_epoch = self.epoch;
-                    self.processes[place].1 = Process::Holds {
+                    self.processes[place].1 = ModelProcess::Holds {
                         epoch: granted_epoch,
                         left,
                         known,
@@ -312,7 +312,7 @@ impl World {
                         value,
                     });
                 } else {
-                    self.processes[place].1 = Process::Ended;
+                    self.processes[place].1 = ModelProcess::Ended;
                 }
             }
             _ => {}
@@ -337,8 +337,9 @@ impl World {
         {
             return Some("something that was acknowledged is not there");
         }
-        let acts =
-            |(_, process): &&(u8, Process)| matches!(process, Process::Holds { left: 1.., .. });
+        let acts = |(_, process): &&(u8, ModelProcess)| {
+            matches!(process, ModelProcess::Holds { left: 1.., .. })
+        };
         if self.processes.iter().filter(acts).count() > 1 {
             return Some("two processes act");
         }
@@ -360,8 +361,8 @@ impl World {
 }
 
 /// Everything that can be reached; what is wrong first, or how many worlds there are.
-fn explore(rules: Rules) -> Result<usize, &'static str> {
-    let first = World::new();
+fn explore(rules: ModelRules) -> Result<usize, &'static str> {
+    let first = ModelWorld::new();
     let mut known = HashMap::from([(first.clone(), 0)]);
     let mut before: Vec<Vec<usize>> = vec![Vec::new()];
     let mut hopeful = Vec::new();
@@ -410,7 +411,7 @@ fn one_writer_in_every_order() {
 
 #[test]
 fn without_an_epoch_a_process_that_wakes_writes() {
-    let rules = Rules {
+    let rules = ModelRules {
         epoch: false,
         ..ALL
     };
@@ -419,7 +420,7 @@ fn without_an_epoch_a_process_that_wakes_writes() {
 
 #[test]
 fn without_a_lease_in_the_statement_one_writes_after_its_end() {
-    let rules = Rules {
+    let rules = ModelRules {
         lease: false,
         ..ALL
     };
@@ -428,7 +429,7 @@ fn without_a_lease_in_the_statement_one_writes_after_its_end() {
 
 #[test]
 fn without_epoch_and_link_something_is_written_twice() {
-    let rules = Rules {
+    let rules = ModelRules {
         epoch: false,
         link: false,
         ..ALL

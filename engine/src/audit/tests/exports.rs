@@ -1,6 +1,6 @@
 //! Exports, and rebuilds of sound and of tampered ones.
 
-use super::{sabotage::Sabotaged, *};
+use super::{sabotage::SabotagedAudit, *};
 use crate::{
     audit::{AuditError, rebuild},
     state_dir::StateDir,
@@ -175,7 +175,7 @@ async fn lines_without_end_and_nests_without_bottom_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_journal_that_is_not_sound_is_not_exported() {
-    let journal = Sabotaged::new().await;
+    let journal = SabotagedAudit::new().await;
     journal.change(&journal.records[9]);
     let audit = Audit {
         journal: &journal,

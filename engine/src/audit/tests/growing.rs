@@ -12,7 +12,7 @@ use crate::journal::{Append, Journal, JournalError, Offset, Record, States, Stre
 
 /// Another batch of the journal comes to be whenever the newest link so far was read, or once, right
 /// after a certain call.
-struct Growing {
+struct GrowingJournal {
     journal: MemoryJournal,
     links: Vec<BatchLink>,
     /// How many batches there are so far.
@@ -23,7 +23,7 @@ struct Growing {
     at_call: Option<usize>,
 }
 
-impl Growing {
+impl GrowingJournal {
     fn so_far(&self) -> &[BatchLink] {
         &self.links[..self.batches.load(Ordering::Relaxed)]
     }
@@ -47,7 +47,7 @@ impl Growing {
 }
 
 #[async_trait]
-impl Journal for Growing {
+impl Journal for GrowingJournal {
     async fn append(&self, _: Vec<Append>) -> Result<Vec<Record>, JournalError> {
         Err(JournalError::Closed)
     }
@@ -90,7 +90,7 @@ impl Journal for Growing {
 }
 
 #[async_trait]
-impl ChainedJournal for Growing {
+impl ChainedJournal for GrowingJournal {
     async fn read_stored(&self, from: Offset, limit: usize) -> Result<Vec<Stored>, JournalError> {
         let mut page = self.journal.read_stored(from, limit).await?;
         page.retain(|record| record.offset < self.end());
@@ -124,7 +124,7 @@ async fn what_is_appended_while_a_journal_is_audited_is_part_of_its_chain() {
     let blobs = MemoryBlobs::new();
     let journal = sample::journal(&blobs).await;
     let links = journal.read_links(0, usize::MAX).await.unwrap();
-    let growing = Growing {
+    let growing = GrowingJournal {
         journal,
         links,
         batches: AtomicUsize::new(5),
@@ -137,13 +137,13 @@ async fn what_is_appended_while_a_journal_is_audited_is_part_of_its_chain() {
 }
 
 /// Does something with a journal that grows after each of its calls in turn.
-async fn at_each_call(what: impl AsyncFn(&Growing, &MemoryBlobs, &str)) {
+async fn at_each_call(what: impl AsyncFn(&GrowingJournal, &MemoryBlobs, &str)) {
     let blobs = MemoryBlobs::new();
     let links = sample::journal(&blobs).await;
     let links = links.read_links(0, usize::MAX).await.unwrap();
     for batches in [0, 1, 5, 17] {
         for at_call in 0.. {
-            let growing = Growing {
+            let growing = GrowingJournal {
                 journal: sample::journal(&blobs).await,
                 links: links.clone(),
                 batches: AtomicUsize::new(batches),

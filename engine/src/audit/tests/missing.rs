@@ -63,14 +63,14 @@ async fn base(journal: &MemoryJournal, key: Option<&SigningKey>) -> u64 {
 }
 
 /// The sample up to a base in its middle, its rest, another base, and a little more.
-struct Subject {
+struct MissingSubject {
     journal: MemoryJournal,
     blobs: MemoryBlobs,
     bases: [u64; 2],
     links: Vec<BatchLink>,
 }
 
-impl Subject {
+impl MissingSubject {
     async fn new(key: Option<&SigningKey>) -> Self {
         let (journal, blobs) = (MemoryJournal::new(), MemoryBlobs::new());
         let whole = sample::journal(&blobs).await;
@@ -140,7 +140,7 @@ async fn rebuilt(text: &[u8]) -> Result<(MemoryJournal, super::super::Rebuilt), 
 
 #[tokio::test]
 async fn bases_of_a_whole_journal_are_proved_against_its_events() {
-    let subject = Subject::new(None).await;
+    let subject = MissingSubject::new(None).await;
     let report = subject.verify(None).await;
     assert!(report.is_sound(), "{:#?}", report.violations);
     assert_eq!((report.bases, report.removed.len()), (2, 0));
@@ -149,7 +149,7 @@ async fn bases_of_a_whole_journal_are_proved_against_its_events() {
 
 #[tokio::test]
 async fn a_base_that_says_what_its_events_do_not_is_named() {
-    let subject = Subject::new(None).await;
+    let subject = MissingSubject::new(None).await;
     subject
         .journal
         .change_base(subject.bases[0], |streams| drop(streams.remove(0)));
@@ -200,7 +200,7 @@ async fn a_base_that_lies_with_its_own_event_is_named_by_the_fold() {
 #[tokio::test]
 async fn removed_events_are_in_order_where_a_base_stands_for_them() {
     for to in [2, 5, 9] {
-        let subject = Subject::new(None).await;
+        let subject = MissingSubject::new(None).await;
         let range = subject.lose(0, to, MissingCause::Removed);
         let report = subject.verify(None).await;
         assert!(report.is_sound(), "{to}: {:#?}", report.violations);
@@ -214,7 +214,7 @@ async fn removed_events_are_in_order_where_a_base_stands_for_them() {
 
 #[tokio::test]
 async fn removed_events_without_a_base_the_journal_names_are_a_violation() {
-    let subject = Subject::new(None).await;
+    let subject = MissingSubject::new(None).await;
     subject.lose(0, 5, MissingCause::Removed);
     subject.journal.remove_base(subject.bases[0]);
     assert!(
@@ -237,7 +237,7 @@ async fn lost_and_damaged_ranges_are_reported_each_time() {
         (MissingCause::Lost, Flaw::Lost),
         (MissingCause::Damaged, Flaw::Damaged),
     ] {
-        let subject = Subject::new(None).await;
+        let subject = MissingSubject::new(None).await;
         let range = subject.lose(3, 8, cause);
         let report = subject.verify(None).await;
         let found = only(&report);
@@ -264,7 +264,7 @@ async fn lost_and_damaged_ranges_are_reported_each_time() {
 
 #[tokio::test]
 async fn an_event_that_tells_of_a_loss_that_was_none_is_a_violation() {
-    let subject = Subject::new(None).await;
+    let subject = MissingSubject::new(None).await;
     let lost = EventKind::RangeLost { from: 2, to: 4 };
     tell(&subject.journal, StreamId::Journal, lost).await;
     let report = subject.verify(None).await;
@@ -278,7 +278,7 @@ async fn with_a_key_a_base_for_removed_events_has_to_be_signed_with_it() {
         PublicKey::read(PUBLIC).unwrap(),
         PublicKey::read(OTHER).unwrap(),
     );
-    let signed = Subject::new(Some(&key)).await;
+    let signed = MissingSubject::new(Some(&key)).await;
     signed.lose(0, 5, MissingCause::Removed);
     assert!(signed.verify(Some(&ours)).await.is_sound());
     let found = signed.verify(Some(&other)).await.violations;
@@ -287,7 +287,7 @@ async fn with_a_key_a_base_for_removed_events_has_to_be_signed_with_it() {
         flaws.contains(&Flaw::Signature) && flaws.contains(&Flaw::Uncovered),
         "{found:?}"
     );
-    let unsigned = Subject::new(None).await;
+    let unsigned = MissingSubject::new(None).await;
     assert!(unsigned.verify(Some(&ours)).await.is_sound());
     unsigned.lose(0, 5, MissingCause::Removed);
     assert_eq!(
@@ -303,7 +303,7 @@ async fn an_export_of_a_journal_with_missing_ranges_makes_an_equal_one() {
         MissingCause::Lost,
         MissingCause::Damaged,
     ] {
-        let subject = Subject::new(None).await;
+        let subject = MissingSubject::new(None).await;
         let first = subject.lose(0, 3, cause);
         let second = subject.lose(8, 12, cause);
         let (journal, told) = subject.rebuilt().await.unwrap();
@@ -319,7 +319,7 @@ async fn an_export_of_a_journal_with_missing_ranges_makes_an_equal_one() {
 
 #[tokio::test]
 async fn an_export_whose_base_was_changed_is_refused() {
-    let subject = Subject::new(None).await;
+    let subject = MissingSubject::new(None).await;
     subject.lose(0, 3, MissingCause::Removed);
     let text = super::exports::export(&subject.journal, &subject.blobs).await;
     let text = String::from_utf8(text).unwrap();

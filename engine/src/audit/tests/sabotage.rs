@@ -9,22 +9,22 @@ use crate::journal::{Append, Journal, JournalError, Offset, Record, States, Stre
 
 /// What lies on a disk: records and links by offset, places of records by stream and sequence.
 #[derive(Clone, Default)]
-struct Disk {
+struct CutDisk {
     records: BTreeMap<Offset, Vec<u8>>,
     links: BTreeMap<Offset, BatchLink>,
     places: BTreeMap<(StreamId, u64), Offset>,
 }
 
-pub(super) struct Sabotaged {
-    disk: Mutex<Disk>,
-    sound: Disk,
+pub(super) struct SabotagedAudit {
+    disk: Mutex<CutDisk>,
+    sound: CutDisk,
     pub(super) blobs: MemoryBlobs,
     pub(super) records: Vec<Stored>,
     links: Vec<BatchLink>,
     head: AuditAnchor,
 }
 
-impl Disk {
+impl CutDisk {
     fn record(&self, offset: Offset) -> Result<Stored, JournalError> {
         let damaged = |why: &str| JournalError::Damaged {
             place: format!("offset {offset}"),
@@ -52,14 +52,14 @@ impl Disk {
     }
 }
 
-impl Sabotaged {
+impl SabotagedAudit {
     pub(super) async fn new() -> Self {
         let blobs = MemoryBlobs::new();
         let journal = sample::journal(&blobs).await;
         let records = stored(&journal).await;
         let links = journal.read_links(0, usize::MAX).await.unwrap();
         let place = |r: &Stored| ((r.stream.clone(), r.seq), r.offset);
-        let disk = Disk {
+        let disk = CutDisk {
             records: records
                 .iter()
                 .map(|r| (r.offset, r.bytes.clone()))
@@ -78,7 +78,7 @@ impl Sabotaged {
     }
 
     /// Changes what lies there, from what was written on.
-    fn sabotage(&self, act: impl FnOnce(&mut Disk)) {
+    fn sabotage(&self, act: impl FnOnce(&mut CutDisk)) {
         let mut disk = self.sound.clone();
         act(&mut disk);
         *self.disk.lock().unwrap() = disk;
@@ -111,7 +111,7 @@ impl Sabotaged {
 }
 
 #[async_trait]
-impl Journal for Sabotaged {
+impl Journal for SabotagedAudit {
     async fn append(&self, _: Vec<Append>) -> Result<Vec<Record>, JournalError> {
         Err(JournalError::Closed)
     }
@@ -171,7 +171,7 @@ impl Journal for Sabotaged {
 }
 
 #[async_trait]
-impl ChainedJournal for Sabotaged {
+impl ChainedJournal for SabotagedAudit {
     async fn read_stored(&self, from: Offset, limit: usize) -> Result<Vec<Stored>, JournalError> {
         let disk = self.disk.lock().unwrap();
         let offsets = from..disk.end();
@@ -205,7 +205,7 @@ impl ChainedJournal for Sabotaged {
 
 #[tokio::test]
 async fn every_record_that_was_changed_with_its_checksum_is_named() {
-    let subject = Sabotaged::new().await;
+    let subject = SabotagedAudit::new().await;
     assert!(subject.verify(Some(&subject.head)).await.is_sound());
     for record in &subject.records {
         subject.change(record);
@@ -215,7 +215,7 @@ async fn every_record_that_was_changed_with_its_checksum_is_named() {
 
 #[tokio::test]
 async fn a_flipped_bit_is_named() {
-    let subject = Sabotaged::new().await;
+    let subject = SabotagedAudit::new().await;
     let record = subject.middle();
     subject.sabotage(|disk| {
         *disk
@@ -230,7 +230,7 @@ async fn a_flipped_bit_is_named() {
 
 #[tokio::test]
 async fn every_record_that_was_removed_is_named() {
-    let subject = Sabotaged::new().await;
+    let subject = SabotagedAudit::new().await;
     for record in &subject.records {
         subject.sabotage(|disk| drop(disk.records.remove(&record.offset)));
         assert_names(&subject.verify(None).await, Flaw::Missing, record);
@@ -239,7 +239,7 @@ async fn every_record_that_was_removed_is_named() {
 
 #[tokio::test]
 async fn a_record_removed_with_its_place_is_named() {
-    let subject = Sabotaged::new().await;
+    let subject = SabotagedAudit::new().await;
     let record = subject.middle();
     subject.sabotage(|disk| {
         disk.records.remove(&record.offset);
@@ -250,7 +250,7 @@ async fn a_record_removed_with_its_place_is_named() {
 
 #[tokio::test]
 async fn two_records_that_changed_places_are_named() {
-    let subject = Sabotaged::new().await;
+    let subject = SabotagedAudit::new().await;
     let (one, other) = (&subject.records[5], &subject.records[20]);
     subject.sabotage(|disk| {
         disk.records.insert(one.offset, other.bytes.clone());
@@ -264,7 +264,7 @@ async fn two_records_that_changed_places_are_named() {
 
 #[tokio::test]
 async fn a_record_put_at_the_end_is_named() {
-    let subject = Sabotaged::new().await;
+    let subject = SabotagedAudit::new().await;
     let longer = MemoryJournal::new();
     let mut batches = sample::batches(&subject.blobs).await;
     let entity = batches[0][0].0.clone();
@@ -279,7 +279,7 @@ async fn a_record_put_at_the_end_is_named() {
 
 #[tokio::test]
 async fn a_place_that_is_gone_is_named() {
-    let subject = Sabotaged::new().await;
+    let subject = SabotagedAudit::new().await;
     for record in [subject.middle(), subject.newest()] {
         let place = (record.stream.clone(), record.seq);
         subject.sabotage(|disk| {
@@ -297,7 +297,7 @@ async fn a_place_that_is_gone_is_named() {
 
 #[tokio::test]
 async fn a_link_that_is_gone_or_changed_is_named() {
-    let subject = Sabotaged::new().await;
+    let subject = SabotagedAudit::new().await;
     let link = subject.links[7];
     subject.sabotage(|disk| {
         disk.links.remove(&link.first);
@@ -316,7 +316,7 @@ async fn a_link_that_is_gone_or_changed_is_named() {
 
 #[tokio::test]
 async fn the_newest_batch_cut_off_is_found_against_a_head_only() {
-    let subject = Sabotaged::new().await;
+    let subject = SabotagedAudit::new().await;
     let link = *subject.links.last().unwrap();
     subject.sabotage(|disk| {
         disk.links.remove(&link.first);

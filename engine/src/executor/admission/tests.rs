@@ -37,7 +37,7 @@ impl Lanes for Dead {
 
 /// What stands in the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Obstacle {
+enum GateObstacle {
     Nothing,
     Pause,
     LowRoom,
@@ -50,31 +50,31 @@ fn run(number: u64) -> RunId {
     RunId(Ulid::from_parts(number, 1))
 }
 
-fn gate(obstacles: &[Obstacle]) -> (AdmissionGate, Level) {
+fn gate(obstacles: &[GateObstacle]) -> (AdmissionGate, Level) {
     let clock = Arc::new(SystemClock);
     let lane = Text::new(LANE);
     let mut gate = AdmissionGate {
-        pause: GlobalPause::new(obstacles.contains(&Obstacle::Pause)),
+        pause: GlobalPause::new(obstacles.contains(&GateObstacle::Pause)),
         room: RoomWatch::new(Room::boundless()),
         lanes: CircuitBreaker::new(Arc::new(Dead), clock, &Tuning::default()),
         limits: LaneLimits::new(1),
     };
-    if obstacles.contains(&Obstacle::LaneDown) {
+    if obstacles.contains(&GateObstacle::LaneDown) {
         gate.lanes.note(&lane, &Failure::defect("no answer"));
     }
-    if obstacles.contains(&Obstacle::LaneBusy) {
+    if obstacles.contains(&GateObstacle::LaneBusy) {
         assert!(gate.limits.take(&lane, run(0)));
     }
     let level = match obstacles {
-        all if all.contains(&Obstacle::FullRoom) => Level::Full,
-        all if all.contains(&Obstacle::LowRoom) => Level::Low,
+        all if all.contains(&GateObstacle::FullRoom) => Level::Full,
+        all if all.contains(&GateObstacle::LowRoom) => Level::Low,
         _ => Level::Plenty,
     };
     (gate, level)
 }
 
 /// What becomes of a run, of a first attempt and of one after a wait.
-fn admitted(obstacles: &[Obstacle]) -> [Admission; 3] {
+fn admitted(obstacles: &[GateObstacle]) -> [Admission; 3] {
     let (lane, waiter) = (Text::new(LANE), (run(1), Name::of("node")));
     let candidates = [
         WorkRequest::Run,
@@ -96,7 +96,7 @@ fn admitted(obstacles: &[Obstacle]) -> [Admission; 3] {
 
 #[tokio::test]
 async fn each_obstacle_meets_each_candidate_as_the_table_says() {
-    use Obstacle::{FullRoom, LaneBusy, LaneDown, LowRoom, Nothing, Pause};
+    use GateObstacle::{FullRoom, LaneBusy, LaneDown, LowRoom, Nothing, Pause};
     let table = [
         (Nothing, [Granted, Granted, Granted]),
         (Pause, [Waits, Waits, Waits]),
@@ -112,7 +112,7 @@ async fn each_obstacle_meets_each_candidate_as_the_table_says() {
 
 #[tokio::test]
 async fn of_two_obstacles_the_uppermost_decides() {
-    use Obstacle::{FullRoom, LaneBusy, LaneDown, LowRoom, Pause};
+    use GateObstacle::{FullRoom, LaneBusy, LaneDown, LowRoom, Pause};
     let table = [
         ([Pause, FullRoom], [Waits, Waits, Waits]),
         ([Pause, LaneBusy], [Waits, Waits, Waits]),
@@ -127,7 +127,7 @@ async fn of_two_obstacles_the_uppermost_decides() {
 
 #[tokio::test]
 async fn without_a_lane_the_host_of_the_failure_is_what_is_out_of_reach() {
-    let (mut gate, level) = gate(&[Obstacle::LaneDown]);
+    let (mut gate, level) = gate(&[GateObstacle::LaneDown]);
     let (none, host, other) = (Text::default(), Text::new(LANE), Text::new("other"));
     let waiter = (run(1), Name::of("node"));
     let mut admit = |failed_at| {
@@ -166,7 +166,7 @@ async fn what_is_refused_takes_no_place_and_what_begins_takes_one() {
 #[tokio::test]
 async fn what_the_pause_keeps_is_handed_out_when_it_ends_and_once() {
     let (lane, waiter) = (Text::default(), (run(1), Name::of("node")));
-    let (mut gate, level) = gate(&[Obstacle::Pause]);
+    let (mut gate, level) = gate(&[GateObstacle::Pause]);
     let next = WorkRequest::NextAttempt {
         waiter: &waiter,
         lane: &lane,

@@ -15,12 +15,12 @@ use crate::{
 const MIB: u64 = 1024 * 1024;
 
 /// A disk of 1 GiB whose free bytes the test sets: its ballast takes of them.
-struct Disk {
+struct SlowDisk {
     dir: tempfile::TempDir,
     others: Arc<AtomicU64>,
 }
 
-impl Disk {
+impl SlowDisk {
     fn new() -> Self {
         Self {
             dir: tempfile::tempdir().unwrap(),
@@ -62,7 +62,7 @@ async fn level(engine: &mut tokio::sync::broadcast::Receiver<Notice>, wanted: Le
 
 #[tokio::test(start_paused = true)]
 async fn below_the_watermark_no_run_is_opened_until_there_is_room_again() {
-    let disk = Disk::new();
+    let disk = SlowDisk::new();
     let bench = Bench {
         room: disk.room(),
         ..Bench::default()
@@ -82,7 +82,7 @@ async fn below_the_watermark_no_run_is_opened_until_there_is_room_again() {
 
 #[tokio::test(start_paused = true)]
 async fn on_a_full_disk_what_is_under_way_is_recorded_and_nothing_else_begins() {
-    let disk = Disk::new();
+    let disk = SlowDisk::new();
     let bench = Bench {
         room: disk.room(),
         ..Bench::playing([Play::UntilLet])
@@ -121,7 +121,7 @@ async fn until_started(bench: &Bench, attempts: u32) {
 
 #[tokio::test(start_paused = true)]
 async fn a_retry_that_falls_due_on_a_full_disk_waits_for_room() {
-    let disk = Disk::new();
+    let disk = SlowDisk::new();
     let bench = Bench {
         room: disk.room(),
         ..Bench::playing([Play::Fail(transient("unreachable"))])

@@ -6,10 +6,10 @@ use super::*;
 use crate::{journal::JournalError, model::RunId};
 
 /// Checkpoints on a full disk: what is done there waits.
-struct Waiting;
+struct WaitingStep;
 
 #[async_trait]
-impl Checkpoints for Waiting {
+impl Checkpoints for WaitingStep {
     async fn put(&self, _: RunId, _: &Name, _: Vec<u8>) -> Result<(), JournalError> {
         std::future::pending().await
     }
@@ -26,7 +26,7 @@ impl Checkpoints for Waiting {
 #[tokio::test(start_paused = true)]
 async fn nothing_waits_for_checkpoints_that_nobody_needs_any_more() {
     let bench = Bench {
-        checkpoints: Arc::new(Waiting),
+        checkpoints: Arc::new(WaitingStep),
         ..Bench::default()
     };
     let engine = bench.open().await;

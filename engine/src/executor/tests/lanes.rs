@@ -7,14 +7,14 @@ use crate::lane::Lanes;
 
 /// A lane that is out of reach as long as the test says so.
 #[derive(Default)]
-pub(super) struct Reach {
+pub(super) struct LaneReach {
     down: AtomicBool,
     probes: AtomicU32,
     told: Mutex<Vec<bool>>,
 }
 
 #[async_trait]
-impl Lanes for Reach {
+impl Lanes for LaneReach {
     fn is_down(&self, failure: &Failure) -> bool {
         failure.code.as_str() == "T9"
     }

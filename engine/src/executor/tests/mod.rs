@@ -205,7 +205,7 @@ struct Bench {
     checkpoints: Arc<dyn Checkpoints>,
     room: Arc<Room>,
     lease: Arc<Lease>,
-    lanes: Arc<lanes::Reach>,
+    lanes: Arc<lanes::LaneReach>,
 }
 
 impl Default for Bench {

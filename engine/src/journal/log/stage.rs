@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::{frame::FramePart, shared::LogShared};
 use crate::{
-    group_commit::{GroupRequest, Stage},
+    group_commit::{CommitRequest, GroupStage},
     journal::{
         BatchLink, JournalError, Missing, Record, Stored, StreamHead,
         stage::{AppendStage, StagedBatch, StagedDraft, Tip},
@@ -56,7 +56,7 @@ pub(in crate::journal) enum LogWriteReply {
     Part(bool),
 }
 
-impl GroupRequest for LogWriteRequest {
+impl CommitRequest for LogWriteRequest {
     fn weight(&self) -> usize {
         match self {
             Self::Append(drafts) => drafts.iter().map(StagedDraft::weight).sum(),
@@ -116,7 +116,7 @@ impl LogStage {
     }
 }
 
-impl Stage for LogStage {
+impl GroupStage for LogStage {
     type Request = LogWriteRequest;
     type Group = LogGroup;
 

@@ -19,7 +19,7 @@ const TOGETHER: usize = 16;
 
 /// What members show of a gate.
 #[derive(Default)]
-pub(super) struct Probed {
+pub(super) struct ProbedGate {
     /// Whether any of them shows everything.
     pub(super) any: bool,
     /// What the first one lacks that does not.
@@ -58,12 +58,12 @@ impl Fleet {
     }
 
     /// Asks members that are ready, until it is known whether the gate opens by them.
-    pub(super) async fn probe(&self, ready: Vec<Arc<Known>>, gate: &Gate) -> Probed {
+    pub(super) async fn probe(&self, ready: Vec<Arc<Known>>, gate: &Gate) -> ProbedGate {
         let asked = stream::iter(ready);
         let probes = &gate.probes;
         let asked = asked.map(|known| async move { self.lacks(&known, probes).await });
         let mut answers = std::pin::pin!(asked.buffered(TOGETHER));
-        let mut probed = Probed::default();
+        let mut probed = ProbedGate::default();
         while let Some(answer) = answers.next().await {
             probed.any |= answer.is_none();
             probed.lacking = probed.lacking.or(answer);

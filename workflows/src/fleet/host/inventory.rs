@@ -80,7 +80,7 @@ fn with_snapshots(
 }
 
 /// What the journal knows of a host's objects.
-struct Book<'a> {
+struct InventoryBook<'a> {
     journal: &'a str,
     vsis: BTreeMap<Uuid, &'a Known>,
     /// VSIs of which nobody can read what is wanted.
@@ -134,7 +134,7 @@ impl HostHandle<'_> {
             })
         });
         let here = |vsi: &&Known| vsi.wanted.vsi.host == id && !vsi.is_deleted();
-        let book = Book {
+        let book = InventoryBook {
             journal: &self.fleet.journal_id,
             vsis: vsis
                 .iter()
@@ -176,7 +176,7 @@ fn named(disks: &[KnownDisk], host: &str) -> BTreeMap<VolumeKey, String> {
         .collect()
 }
 
-impl Book<'_> {
+impl InventoryBook<'_> {
     fn owner(&self, domain: &DomainInfo) -> Owner {
         match &domain.mark {
             None => Owner::Foreign,

@@ -37,7 +37,7 @@ use crate::{
 pub(super) use documents::read;
 pub(super) use meeting::is_asked;
 use meeting::{Meeting, Objects};
-pub(super) use objects::{Counts, asked, by_journal, leave};
+pub(super) use objects::{ObjectCounts, asked, by_journal, leave};
 
 /// How a quota is named among other things.
 const QUOTA: &str = "quota/";
@@ -246,7 +246,7 @@ async fn looks_at(
     place: &SetPlace,
     objects: &Objects<'_>,
 ) -> Result<Routed, ExitProblem> {
-    let found = objects::concerned(place, &cli.common, objects, Counts::GoneToo).await?;
+    let found = objects::concerned(place, &cli.common, objects, ObjectCounts::GoneToo).await?;
     if let (true, Some(why)) = (found.len() > 1, meeting::in_turn(&cli.command)) {
         return Err(refused(place, why));
     }
@@ -268,8 +268,8 @@ async fn acts(
 ) -> Result<Exit, ExitProblem> {
     let sealer = needed_key().await?;
     let counts = match &cli.command {
-        CliCommand::Delete(args) if args.ignore_not_found => Counts::IfThere,
-        _ => Counts::There,
+        CliCommand::Delete(args) if args.ignore_not_found => ObjectCounts::IfThere,
+        _ => ObjectCounts::There,
     };
     if let (CliCommand::Delete(args), Objects::Named(namespace, names)) = (&cli.command, objects)
         && !args.orphan

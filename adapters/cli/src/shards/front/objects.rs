@@ -30,7 +30,7 @@ use crate::{
 
 /// Which of the objects that a command names count.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::shards) enum Counts {
+pub(in crate::shards) enum ObjectCounts {
     /// Those that are gone, too: it looks at them.
     GoneToo,
     /// What is there; a name of which nothing is there is refused.
@@ -44,7 +44,7 @@ pub(super) async fn concerned(
     place: &SetPlace,
     common: &Common,
     objects: &Objects<'_>,
-    counts: Counts,
+    counts: ObjectCounts,
 ) -> Result<BTreeMap<u16, Vec<String>>, ExitProblem> {
     match objects {
         Objects::Named(namespace, names) => {
@@ -73,7 +73,7 @@ pub(in crate::shards) async fn by_journal<'n>(
     place: &SetPlace,
     common: &Common,
     (namespace, names): (&str, impl IntoIterator<Item = &'n String>),
-    counts: Counts,
+    counts: ObjectCounts,
 ) -> Result<BTreeMap<u16, Vec<String>>, ExitProblem> {
     let names = names.into_iter();
     let (taken, others): (Vec<_>, Vec<_>) = names.partition(|name| name.starts_with(SNAPSHOT));
@@ -103,7 +103,7 @@ pub(in crate::shards) async fn by_journal<'n>(
         let journal = place.set.journal_of_name(&object).await;
         match journal.map_err(elsewhere::problem)? {
             Some(journal) => found.entry(journal).or_default().push(name.clone()),
-            None if counts == Counts::IfThere => {}
+            None if counts == ObjectCounts::IfThere => {}
             None => return Err(unknown(name)),
         }
     }
@@ -115,7 +115,7 @@ async fn snapshots_by_journal(
     place: &SetPlace,
     common: &Common,
     (namespace, names): (&str, Vec<&String>),
-    counts: Counts,
+    counts: ObjectCounts,
 ) -> Result<BTreeMap<u16, Vec<String>>, ExitProblem> {
     let wanted = names.iter().map(|name| {
         let rest = name.strip_prefix(SNAPSHOT).unwrap_or(name);
@@ -123,13 +123,13 @@ async fn snapshots_by_journal(
         (namespace.to_owned(), rest.to_owned())
     });
     let wanted: Vec<_> = wanted.collect();
-    let gone = counts == Counts::GoneToo;
+    let gone = counts == ObjectCounts::GoneToo;
     let journals = Box::pin(snapshots::journals_of(place, common, &wanted, gone)).await?;
     let mut found: BTreeMap<u16, Vec<String>> = BTreeMap::new();
     for (name, journal) in names.into_iter().zip(journals) {
         match journal {
             Some(journal) => found.entry(journal).or_default().push(name.clone()),
-            None if counts == Counts::IfThere => {}
+            None if counts == ObjectCounts::IfThere => {}
             None => return Err(unknown_snapshot(name)),
         }
     }
@@ -141,15 +141,15 @@ async fn networks_by_journal(
     place: &SetPlace,
     common: &Common,
     (namespace, names): (&str, Vec<&String>),
-    counts: Counts,
+    counts: ObjectCounts,
 ) -> Result<BTreeMap<u16, Vec<String>>, ExitProblem> {
     let wanted = names.iter().map(|name| network_named(namespace, name));
     let wanted: Vec<_> = wanted.collect();
-    let gone = counts == Counts::GoneToo;
+    let gone = counts == ObjectCounts::GoneToo;
     let journals = networks::journals_of(place, common, &wanted, gone).await?;
     let mut found: BTreeMap<u16, Vec<String>> = BTreeMap::new();
     for (name, its) in names.into_iter().zip(journals) {
-        if its.is_empty() && counts != Counts::IfThere {
+        if its.is_empty() && counts != ObjectCounts::IfThere {
             return Err(unknown_network(name));
         }
         for journal in its {

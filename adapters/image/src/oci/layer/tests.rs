@@ -6,10 +6,10 @@ use vsiflow_steps::ports::SourceErrorKind;
 use super::*;
 
 /// A layer in one piece.
-struct Whole(SourceInfo, Option<Bytes>);
+struct WholeLayer(SourceInfo, Option<Bytes>);
 
 #[async_trait]
-impl ImageStream for Whole {
+impl ImageStream for WholeLayer {
     fn info(&self) -> &SourceInfo {
         &self.0
     }
@@ -29,7 +29,7 @@ async fn read(layer: Vec<u8>) -> Result<Option<(u64, Vec<u8>)>, SourceError> {
         length: None,
         validator: None,
     };
-    let layer = Box::new(Whole(info, Some(layer.into())));
+    let layer = Box::new(WholeLayer(info, Some(layer.into())));
     let Some(mut found) = disk(layer, &shown(), "v".to_owned()).await? else {
         return Ok(None);
     };

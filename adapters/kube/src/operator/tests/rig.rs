@@ -101,7 +101,7 @@ impl Hosts for Switched {
 
 /// What outlives a process.
 #[derive(Clone, Default)]
-pub(super) struct Stores {
+pub(super) struct RigStores {
     journal: Arc<MemoryJournal>,
     checkpoints: Arc<MemoryCheckpoints>,
     blobs: Arc<Counted>,
@@ -132,7 +132,7 @@ impl Blobs for Counted {
 
 pub(super) struct Rig {
     pub(super) server: FakeServer,
-    stores: Stores,
+    stores: RigStores,
     hosts: Arc<Switched>,
     clock: Arc<VirtualClock>,
     fleet: Fleet,
@@ -157,7 +157,7 @@ impl Rig {
 
     async fn on(host: Option<&'static str>) -> Self {
         let server = FakeServer::new();
-        let stores = Stores::default();
+        let stores = RigStores::default();
         let hosts = Arc::new(Switched::reachable());
         let clock = Arc::new(VirtualClock(Instant::now()));
         let fleet = open(&stores, &hosts, &clock, 0).await;
@@ -215,7 +215,7 @@ impl Rig {
 
     /// The same, and the state directory is empty.
     pub(super) async fn lose_journal(&mut self) {
-        self.stores = Stores::default();
+        self.stores = RigStores::default();
         self.lost += 1;
         self.restart().await;
     }
@@ -398,7 +398,7 @@ pub(super) fn finalizers(object: Option<Value>) -> Vec<String> {
 }
 
 pub(super) async fn open(
-    stores: &Stores,
+    stores: &RigStores,
     hosts: &Arc<Switched>,
     clock: &Arc<VirtualClock>,
     lost: u32,

@@ -21,7 +21,7 @@ use vsiflow_workflows::{
 use self::set::{Set, Share};
 use super::{
     fault,
-    rig::{DEADLINE, Stores, Switched, VirtualClock, finalizers, open},
+    rig::{DEADLINE, RigStores, Switched, VirtualClock, finalizers, open},
 };
 use crate::{
     ADOPT, FINALIZER, Namespaces, ORPHAN, Operator, OperatorEnd, WatchedCluster, fake::FakeServer,
@@ -35,8 +35,8 @@ const NETWORKS: &str = "virtualservernetworks";
 const QUOTAS: &str = "virtualserverquotas";
 
 /// A journal, and the operator on it while a process holds it.
-struct Journal {
-    stores: Stores,
+struct SharedJournal {
+    stores: RigStores,
     fleet: Fleet,
     serving: JoinHandle<OperatorEnd>,
 }
@@ -48,7 +48,7 @@ struct SharedRig {
     hosts: Arc<Switched>,
     clock: Arc<VirtualClock>,
     watched: WatchedCluster,
-    journals: Vec<Journal>,
+    journals: Vec<SharedJournal>,
 }
 
 impl SharedRig {
@@ -68,7 +68,7 @@ impl SharedRig {
             journals: Vec::new(),
         };
         for number in 0..2 {
-            let journal = rig.begin(number, Stores::default()).await;
+            let journal = rig.begin(number, RigStores::default()).await;
             rig.journals.push(journal);
         }
         for number in 0..2 {
@@ -82,7 +82,7 @@ impl SharedRig {
         *self.set.decisions.lock().unwrap()
     }
 
-    async fn begin(&self, number: u16, stores: Stores) -> Journal {
+    async fn begin(&self, number: u16, stores: RigStores) -> SharedJournal {
         let fleet = open(&stores, &self.hosts, &self.clock, u32::from(number)).await;
         let share = Arc::new(Share {
             number,
@@ -104,7 +104,7 @@ impl SharedRig {
             driven.drive_all().await.unwrap();
             operator.run().await
         });
-        Journal {
+        SharedJournal {
             stores,
             fleet,
             serving,
@@ -159,7 +159,8 @@ impl SharedRig {
     /// The journals that know a VSI.
     fn known_in(&self, number: u8) -> Vec<usize> {
         let entity = vsi_entity(uid(number)).unwrap();
-        let knows = |journal: &Journal| journal.fleet.knowledge(&entity) != EntityPresence::None;
+        let knows =
+            |journal: &SharedJournal| journal.fleet.knowledge(&entity) != EntityPresence::None;
         let all = self.journals.iter().enumerate();
         all.filter(|(_, journal)| knows(journal))
             .map(|(at, _)| at)
@@ -256,7 +257,7 @@ async fn what_is_recorded_elsewhere_is_not_let_go_of_before_it_is_gone_there() {
     let journal = rig.journals.pop().unwrap();
     journal.serving.abort();
     let serving = tokio::spawn(std::future::pending());
-    rig.journals.push(Journal { serving, ..journal });
+    rig.journals.push(SharedJournal { serving, ..journal });
     rig.vsi("web", 1, 0);
     rig.server.delete(VSIS, "web");
     rig.settle().await;
@@ -332,7 +333,7 @@ async fn what_stands_on_a_host_is_adopted_by_the_journal_of_the_host() {
     let journal = rig.journals.pop().unwrap();
     journal.serving.abort();
     journal.fleet.close().await;
-    let anew = rig.begin(1, Stores::default()).await;
+    let anew = rig.begin(1, RigStores::default()).await;
     rig.journals.push(anew);
 
     rig.vsi("web", 1, 1);

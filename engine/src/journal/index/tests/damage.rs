@@ -11,14 +11,14 @@ use rand::{Rng as _, RngCore as _, SeedableRng as _, rngs::StdRng, seq::IndexedR
 use super::{kill::copy_dir, *};
 
 /// An index with a history, and its states as of each update that may be found.
-struct Written {
-    place: Place,
+struct WrittenIndex {
+    place: IndexPlace,
     versions: Vec<States>,
 }
 
-impl Written {
+impl WrittenIndex {
     fn new() -> Self {
-        let place = Place::new();
+        let place = IndexPlace::new();
         let mut versions = vec![place.fill(60)];
         for as_of in 1_000..1_012 {
             let update = update(as_of, [as_of % 60, as_of % 7, 59]);
@@ -42,7 +42,7 @@ impl Written {
 
     /// Damages a copy in ways that the seed says; whether it was used all the same.
     fn survives(&self, seed: u64) -> bool {
-        let place = Place::new();
+        let place = IndexPlace::new();
         copy_dir(&self.place.dir, &place.dir);
         let mut random = StdRng::seed_from_u64(seed);
         let what = damage(&place.dir, &mut random);
@@ -156,7 +156,7 @@ fn damage_once(dir: &Path, random: &mut StdRng) -> String {
 }
 
 fn damage_many(seeds: std::ops::Range<u64>) {
-    let written = Written::new();
+    let written = WrittenIndex::new();
     let count = seeds.end - seeds.start;
     let used = seeds.filter(|seed| written.survives(*seed)).count() as u64;
     println!("{used} of {count} were used all the same");

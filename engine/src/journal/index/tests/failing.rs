@@ -26,7 +26,7 @@ fn an_opening_that_hangs_is_left_to_itself() {
 }
 
 /// An index of more than sled keeps in memory, whose file went while it was in use.
-fn with_a_file_cut_off(place: &Place) -> Index {
+fn with_a_file_cut_off(place: &IndexPlace) -> Index {
     place.fill(3_000);
     let index = place.open().index;
     let db = std::fs::OpenOptions::new()
@@ -38,7 +38,7 @@ fn with_a_file_cut_off(place: &Place) -> Index {
 
 #[test]
 fn an_index_that_fails_in_use_is_put_aside_by_the_next_start() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     let index = with_a_file_cut_off(&place);
     let start = Instant::now();
     for round in 0..200 {
@@ -63,7 +63,7 @@ fn an_index_that_fails_in_use_is_put_aside_by_the_next_start() {
 
 #[test]
 fn publishing_never_waits_for_the_disk() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     let (free, permit) = permit_without_room(&place);
     let index = open::to_write(&place.dir, facts(), permit, pace()).index;
     let start = Instant::now();
@@ -82,7 +82,7 @@ fn publishing_never_waits_for_the_disk() {
 
 #[test]
 fn an_index_on_a_full_disk_is_closed_without_waiting_and_lags_behind() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     let written = place.fill(3);
     let (_free, permit) = permit_without_room(&place);
     let index = open::to_write(&place.dir, facts(), permit, pace()).index;
@@ -93,7 +93,7 @@ fn an_index_on_a_full_disk_is_closed_without_waiting_and_lags_behind() {
     assert_same(&place.open().states.unwrap(), &written);
 }
 
-fn permit_without_room(place: &Place) -> (Arc<std::sync::atomic::AtomicU64>, Permit) {
+fn permit_without_room(place: &IndexPlace) -> (Arc<std::sync::atomic::AtomicU64>, Permit) {
     use crate::{lease::Lease, room::Room, room::Space};
     let free = Arc::new(std::sync::atomic::AtomicU64::new(0));
     let seen = Arc::clone(&free);

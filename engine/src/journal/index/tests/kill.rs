@@ -50,7 +50,7 @@ fn run_until(dir: &std::path::Path, round: Offset) {
 #[test]
 fn a_kill_leaves_the_states_of_one_update() {
     for round in [0, 3, 60, 250, ROUNDS] {
-        let place = Place::new();
+        let place = IndexPlace::new();
         run_until(&place.dir, round);
         let opened = place.open();
         let Some(found) = opened.states else {
@@ -68,9 +68,9 @@ fn a_kill_leaves_the_states_of_one_update() {
 
 #[test]
 fn an_index_that_is_never_closed_is_found_as_far_as_it_was_written() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     let written = place.fill(20);
-    let copy = Place::new();
+    let copy = IndexPlace::new();
     let opened = place.open();
     copy_dir(&place.dir, &copy.dir);
     std::mem::forget(opened);

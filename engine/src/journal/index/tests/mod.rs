@@ -24,12 +24,12 @@ use crate::{
 const BOOT: &str = "the machine's first start";
 
 /// A folder for an index, in one that is gone afterwards.
-struct Place {
+struct IndexPlace {
     _root: TempDir,
     dir: PathBuf,
 }
 
-impl Place {
+impl IndexPlace {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("index");

@@ -4,7 +4,7 @@ use super::*;
 use crate::journal::stored::states::{decode_state, encode_state};
 
 fn meddled(meddle: impl FnOnce(&sled::Db)) -> OpenedIndex {
-    let place = Place::new();
+    let place = IndexPlace::new();
     place.fill(5);
     let store = load::make(&place.dir).unwrap();
     meddle(&store.db);

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn states_are_found_again_after_an_orderly_end() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     let written = place.fill(20);
     let opened = place.open();
     assert_eq!(opened.rebuilt, None);
@@ -13,7 +13,7 @@ fn states_are_found_again_after_an_orderly_end() {
 
 #[test]
 fn a_new_index_is_empty_and_says_nothing() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     for _ in 0..2 {
         let opened = place.open();
         assert_eq!((opened.states, opened.rebuilt), (None, None));
@@ -23,7 +23,7 @@ fn a_new_index_is_empty_and_says_nothing() {
 
 #[test]
 fn updates_are_merged_and_the_newest_wins() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     let mut written = place.fill(20);
     let index = place.open().index;
     for round in 0..50 {
@@ -40,7 +40,7 @@ fn updates_are_merged_and_the_newest_wins() {
 
 #[test]
 fn an_offset_without_changes_is_kept_as_well() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     let written = place.fill(3);
     let index = place.open().index;
     index.publish(update(500, []));
@@ -51,14 +51,14 @@ fn an_offset_without_changes_is_kept_as_well() {
 
 #[test]
 fn more_states_than_a_batch_holds_are_written_whole() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     let written = place.fill(1_500);
     assert_same(&place.open().states.unwrap(), &written);
 }
 
 #[test]
 fn a_state_of_many_runs_is_found_again() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     let StreamState::Entity(id, mut folded) = entity(1, 0) else {
         panic!("an entity");
     };
@@ -78,7 +78,7 @@ fn a_state_of_many_runs_is_found_again() {
 
 #[tokio::test]
 async fn a_closed_index_takes_nothing_more() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     let written = place.fill(3);
     let index = place.open().index;
     index.close().await;
@@ -90,7 +90,7 @@ async fn a_closed_index_takes_nothing_more() {
 
 #[test]
 fn an_update_from_the_past_puts_the_index_out_of_use() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     let written = place.fill(3);
     let index = place.open().index;
     index.publish(update(1, [1]));
@@ -107,7 +107,7 @@ fn an_update_from_the_past_puts_the_index_out_of_use() {
 
 #[test]
 fn reading_finds_the_same_and_leaves_everything_there() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     assert_eq!(place.read(), Err(Unusable::Absent));
     assert!(!place.dir.exists());
     let written = place.fill(20);
@@ -123,7 +123,7 @@ fn reading_finds_the_same_and_leaves_everything_there() {
 
 #[test]
 fn reading_beside_one_that_writes_is_in_use() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     place.fill(3);
     let opened = place.open();
     assert_eq!(place.read(), Err(Unusable::InUse));
@@ -132,7 +132,7 @@ fn reading_beside_one_that_writes_is_in_use() {
 
 #[test]
 fn another_start_of_the_machine_is_not_believed() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     place.fill(3);
     let other = Facts {
         boot_id: "the second start".to_owned(),
@@ -149,7 +149,7 @@ fn another_start_of_the_machine_is_not_believed() {
 #[test]
 fn a_link_that_does_not_fit_the_log_is_not_believed() {
     for known in [None, Some(None), Some(link(3))] {
-        let place = Place::new();
+        let place = IndexPlace::new();
         let written = place.fill(3);
         let other = Facts {
             link_before: Box::new(move |_| known),
@@ -163,7 +163,7 @@ fn a_link_that_does_not_fit_the_log_is_not_believed() {
 
 #[test]
 fn a_marker_that_was_left_makes_it_anew_once() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     let written = place.fill(3);
     marker::leave(&place.dir);
     assert_eq!(place.read(), Err(Unusable::LeftOpening));
@@ -180,7 +180,7 @@ fn a_marker_that_was_left_makes_it_anew_once() {
 
 #[test]
 fn an_index_that_is_being_opened_is_waited_for_and_not_read() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     let written = place.fill(3);
     let (opening, left) = marker::OpeningMarker::set(&place.dir, PACE.open).unwrap();
     assert!(!left);
@@ -197,7 +197,7 @@ fn an_index_that_is_being_opened_is_waited_for_and_not_read() {
 
 #[test]
 fn only_the_newest_index_that_was_put_aside_is_kept() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     for boot in ["1", "2", "3"] {
         let facts = Facts {
             boot_id: boot.to_owned(),
@@ -211,7 +211,7 @@ fn only_the_newest_index_that_was_put_aside_is_kept() {
 
 #[test]
 fn where_no_index_can_be_made_there_is_one_that_keeps_nothing() {
-    let place = Place::new();
+    let place = IndexPlace::new();
     let dir = place.dir.join("of a folder that is not there");
     let opened = open::to_write(&dir, facts(), Permit::always(), pace());
     opened.index.publish(all(&fleet(2)));

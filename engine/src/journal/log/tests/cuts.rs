@@ -15,14 +15,14 @@ use crate::{
 };
 
 /// What a run left: what the disk was asked, and each acknowledged event's link by its offset.
-pub(super) struct Recorded {
+pub(super) struct RecordedRun {
     pub(super) ops: Vec<Op>,
     hashes: Vec<Hash>,
 }
 
 /// Many streams grow, a few at a time in one batch, `at_once` batches in flight. Each acknowledged
 /// batch marks the moment with the offset that comes after it.
-fn record(streams: u64, rounds: u64, at_once: usize, seed: u64) -> Recorded {
+fn record(streams: u64, rounds: u64, at_once: usize, seed: u64) -> RecordedRun {
     record_as(plain, streams, rounds, at_once, seed)
 }
 
@@ -32,7 +32,7 @@ pub(super) fn record_as(
     rounds: u64,
     at_once: usize,
     seed: u64,
-) -> Recorded {
+) -> RecordedRun {
     let disk = SimDisk::new();
     let mut rng = StdRng::seed_from_u64(seed);
     run(async {
@@ -61,7 +61,7 @@ pub(super) fn record_as(
         journal.close().await;
     });
     let hashes = run(async { all(&open(&disk, OpenMode::Read).unwrap()).await });
-    Recorded {
+    RecordedRun {
         ops: disk.ops(),
         hashes: hashes.into_iter().map(|record| record.hash).collect(),
     }
@@ -71,7 +71,7 @@ pub(super) fn record_as(
 fn check(
     image: BTreeMap<String, Vec<u8>>,
     acknowledged: u64,
-    recorded: &Recorded,
+    recorded: &RecordedRun,
 ) -> Result<SimDisk, String> {
     check_as(plain, image, acknowledged, recorded)
 }
@@ -80,7 +80,7 @@ pub(super) fn check_as(
     wrap: Wrap,
     image: BTreeMap<String, Vec<u8>>,
     acknowledged: u64,
-    recorded: &Recorded,
+    recorded: &RecordedRun,
 ) -> Result<SimDisk, String> {
     let disk = SimDisk::with(image);
     let read = run(look(wrap, &disk, OpenMode::Read, acknowledged, recorded));
@@ -99,7 +99,7 @@ async fn look(
     disk: &SimDisk,
     mode: OpenMode,
     acknowledged: u64,
-    recorded: &Recorded,
+    recorded: &RecordedRun,
 ) -> Result<(), String> {
     let journal = open_as(disk, mode, wrap).map_err(|e| format!("it cannot be opened: {e}"))?;
     let stored = journal
@@ -161,7 +161,7 @@ async fn links(journal: &DiskJournal, stored: &[Stored]) -> Result<(), String> {
 }
 
 /// Cuts a recording at some of its instants, or at all.
-fn try_cuts(recorded: &Recorded, cuts: Option<usize>, seed: u64) -> usize {
+fn try_cuts(recorded: &RecordedRun, cuts: Option<usize>, seed: u64) -> usize {
     let mut rng = StdRng::seed_from_u64(seed);
     let chance = cuts
         .map_or(1.0, |cuts| cuts as f64 / recorded.ops.len() as f64)

@@ -16,14 +16,14 @@ use crate::journal::log::{
     frame, header,
     sim::Device,
     tests::{
-        cuts::{Recorded, check_as, record_as},
+        cuts::{RecordedRun, check_as, record_as},
         forged::{end_of, seal},
     },
 };
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sabotage {
+enum LogSabotage {
     /// Every fifth sync of content is told to be done and is not.
     LeftOutSync,
     /// Every other frame is written only after the one that names it as synced.
@@ -32,29 +32,29 @@ enum Sabotage {
     TornFrameBelieved,
 }
 
-struct Sabotaged {
+struct SabotagedLog {
     disk: SimDisk,
-    what: Sabotage,
+    what: LogSabotage,
 }
 
 fn left_out_sync(disk: &SimDisk) -> Arc<dyn LogDisk> {
-    sabotaged(disk, Sabotage::LeftOutSync)
+    sabotaged(disk, LogSabotage::LeftOutSync)
 }
 
 fn early_marker(disk: &SimDisk) -> Arc<dyn LogDisk> {
-    sabotaged(disk, Sabotage::EarlyMarker)
+    sabotaged(disk, LogSabotage::EarlyMarker)
 }
 
 fn torn_frame_believed(disk: &SimDisk) -> Arc<dyn LogDisk> {
-    sabotaged(disk, Sabotage::TornFrameBelieved)
+    sabotaged(disk, LogSabotage::TornFrameBelieved)
 }
 
-fn sabotaged(disk: &SimDisk, what: Sabotage) -> Arc<dyn LogDisk> {
+fn sabotaged(disk: &SimDisk, what: LogSabotage) -> Arc<dyn LogDisk> {
     let disk = disk.clone();
-    Arc::new(Sabotaged { disk, what })
+    Arc::new(SabotagedLog { disk, what })
 }
 
-impl Sabotaged {
+impl SabotagedLog {
     fn file(&self, inner: Arc<dyn DiskFile>) -> Arc<dyn DiskFile> {
         Arc::new(SabotagedFile {
             inner,
@@ -66,7 +66,7 @@ impl Sabotaged {
     }
 }
 
-impl LogDisk for Sabotaged {
+impl LogDisk for SabotagedLog {
     fn list(&self, folder: &str) -> io::Result<Vec<(String, u64)>> {
         self.disk.list(folder)
     }
@@ -102,7 +102,7 @@ impl LogDisk for Sabotaged {
 
 struct SabotagedFile {
     inner: Arc<dyn DiskFile>,
-    what: Sabotage,
+    what: LogSabotage,
     syncs: AtomicUsize,
     /// A frame that is not written yet, and where it goes.
     withheld: Mutex<Option<(u64, Vec<u8>)>>,
@@ -131,10 +131,10 @@ impl SabotagedFile {
 
 impl DiskFile for SabotagedFile {
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        if self.what == Sabotage::EarlyMarker {
+        if self.what == LogSabotage::EarlyMarker {
             return self.read_with_withheld(buffer, at);
         }
-        if self.what != Sabotage::TornFrameBelieved {
+        if self.what != LogSabotage::TornFrameBelieved {
             return self.inner.read_at(buffer, at);
         }
         let mut kept = self.put_right.lock().unwrap();
@@ -157,7 +157,7 @@ impl DiskFile for SabotagedFile {
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         *self.put_right.lock().unwrap() = None;
-        if self.what != Sabotage::EarlyMarker || !bytes.starts_with(MAGIC) {
+        if self.what != LogSabotage::EarlyMarker || !bytes.starts_with(MAGIC) {
             return self.inner.write_at(bytes, at);
         }
         let mut withheld = self.withheld.lock().unwrap();
@@ -177,8 +177,8 @@ impl DiskFile for SabotagedFile {
     fn sync_data(&self) -> io::Result<()> {
         let count = self.syncs.fetch_add(1, Ordering::Relaxed);
         match self.what {
-            Sabotage::LeftOutSync if count % 5 == 4 => Ok(()),
-            Sabotage::EarlyMarker if self.withheld.lock().unwrap().is_some() => Ok(()),
+            LogSabotage::LeftOutSync if count % 5 == 4 => Ok(()),
+            LogSabotage::EarlyMarker if self.withheld.lock().unwrap().is_some() => Ok(()),
             _ => self.inner.sync_data(),
         }
     }
@@ -218,7 +218,7 @@ fn found_by_cuts(wrap: Wrap, seeds: std::ops::Range<u64>) -> Option<(usize, Stri
         .find_map(|seed| found_with(seed, wrap, &recorded))
 }
 
-fn found_with(seed: u64, wrap: Wrap, recorded: &Recorded) -> Option<(usize, String)> {
+fn found_with(seed: u64, wrap: Wrap, recorded: &RecordedRun) -> Option<(usize, String)> {
     let (mut rng, mut device) = (StdRng::seed_from_u64(seed), Device::default());
     for (tries, op) in recorded.ops.iter().enumerate() {
         device.play(op);

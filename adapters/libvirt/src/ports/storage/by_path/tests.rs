@@ -17,12 +17,12 @@ const BOTH: [&str; 2] = ["python3", "no-such-interpreter"];
 const NO_PYTHON: &str = BOTH[1];
 
 /// A folder with blanks and quotes in its name, and a volume of an odd name in it.
-struct Pool {
+struct TestPool {
     dir: tempfile::TempDir,
     name: &'static str,
 }
 
-impl Pool {
+impl TestPool {
     fn new() -> Self {
         Self::with("-it's a \"$(touch x)\"\n\\volume ")
     }
@@ -53,18 +53,18 @@ impl Pool {
         script::with(of, fenced, interpreters, deaf)
     }
 
-    fn start(&self, interpreters: &str) -> Script {
-        Script::of(&self.command(interpreters))
+    fn start(&self, interpreters: &str) -> PathScript {
+        PathScript::of(&self.command(interpreters))
     }
 }
 
 /// The script, started here as sshd starts it there.
-struct Script {
+struct PathScript {
     child: Child,
     lines: BufReader<ChildStdout>,
 }
 
-impl Script {
+impl PathScript {
     fn of(command: &str) -> Self {
         Self::with_tools(command, "/usr/bin:/bin")
     }
@@ -146,7 +146,7 @@ fn read(path: &Path) -> Vec<u8> {
 #[test]
 fn data_and_holes_are_written_in_order_and_a_rest_goes_on() {
     for host in BOTH {
-        let pool = Pool::new();
+        let pool = TestPool::new();
         let image = noise(700_003);
         let mut script = pool.start(host).ready();
         script.data(0, &image[..300_001]);
@@ -173,7 +173,7 @@ fn data_and_holes_are_written_in_order_and_a_rest_goes_on() {
 
 #[test]
 fn a_host_says_what_writes_there() {
-    let pool = Pool::new();
+    let pool = TestPool::new();
     for host in BOTH {
         let said = pool.start(host).line();
         let Opened::Ready { python, .. } = opened(&said) else {
@@ -186,7 +186,7 @@ fn a_host_says_what_writes_there() {
 #[test]
 fn what_is_written_into_a_longer_file_leaves_its_length() {
     for host in BOTH {
-        let pool = Pool::new();
+        let pool = TestPool::new();
         fs::write(pool.volume(), [7; 10_000]).unwrap();
         let mut script = pool.start(host).ready();
         script.data(5, b"abc");
@@ -211,7 +211,7 @@ fn a_session_that_is_cut_at_any_byte_leaves_a_prefix_and_nothing_running() {
         let places = (0..24).chain(around(second)).chain(around(third));
         let places = places.chain([second + 131_072, third - 1, sent.len() - 5, sent.len() - 1]);
         for cut in places {
-            let pool = Pool::with("v");
+            let pool = TestPool::with("v");
             let mut script = pool.start(host).ready();
             script.put(&sent[..cut]);
             let said = script.cut();
@@ -235,7 +235,7 @@ fn a_session_that_is_cut_at_any_byte_leaves_a_prefix_and_nothing_running() {
 #[test]
 fn whatever_else_has_the_volumes_name_is_not_opened() {
     for host in BOTH {
-        let pool = Pool::new();
+        let pool = TestPool::new();
         let other = pool.at("other");
         fs::write(&other, b"somebody's").unwrap();
         let volume = pool.volume();
@@ -263,7 +263,7 @@ fn whatever_else_has_the_volumes_name_is_not_opened() {
 #[test]
 fn a_link_that_takes_the_volumes_place_gets_nothing_and_shows_at_the_end() {
     for host in BOTH {
-        let pool = Pool::new();
+        let pool = TestPool::new();
         let (volume, other) = (pool.volume(), pool.at("other"));
         fs::write(&other, b"somebody's").unwrap();
         for same_bytes in [false, true] {
@@ -303,7 +303,7 @@ fn a_folder_that_takes_the_place_of_the_pools_gets_nothing() {
             fs::create_dir(folder).unwrap();
             fs::write(folder.join("v"), b"").unwrap();
         }
-        let mut script = Script::of(&script::with(
+        let mut script = PathScript::of(&script::with(
             (pool.to_str().unwrap(), "v"),
             false,
             host,
@@ -321,11 +321,11 @@ fn a_folder_that_takes_the_place_of_the_pools_gets_nothing() {
 
 #[test]
 fn what_the_host_lacks_is_named_before_anything_is_sent() {
-    let pool = Pool::with("v");
+    let pool = TestPool::with("v");
     let tools = tempfile::tempdir().unwrap();
     let path = tools.path().to_str().unwrap();
     let no = |command: &str, tools_path: &str| {
-        let said = Script::with_tools(command, tools_path).line();
+        let said = PathScript::with_tools(command, tools_path).line();
         assert!(matches!(opened(&said), Opened::No(_)), "{said}");
         said
     };
@@ -340,7 +340,7 @@ fn what_the_host_lacks_is_named_before_anything_is_sent() {
         );
         symlink(format!("/usr/bin/{tool}"), tools.path().join(tool)).unwrap();
     }
-    Script::with_tools(&pool.command(NO_PYTHON), path).ready();
+    PathScript::with_tools(&pool.command(NO_PYTHON), path).ready();
     let gone = script::with(
         (tools.path().join("gone").to_str().unwrap(), "v"),
         false,
@@ -356,16 +356,16 @@ fn what_the_host_lacks_is_named_before_anything_is_sent() {
     assert!(made.unwrap().success());
     assert!(no(&pool.command(NO_PYTHON), path).contains("too old"));
     // Python needs no `dd`, and one that cannot do what is needed is passed over.
-    Script::with_tools(&pool.command("/usr/bin/python3"), path).ready();
+    PathScript::with_tools(&pool.command("/usr/bin/python3"), path).ready();
     assert!(no(&pool.command("false /bin/false"), path).contains("too old"));
 }
 
 #[test]
 fn a_disk_that_is_full_ends_it_with_its_own_words() {
     for host in BOTH {
-        let pool = Pool::with("v");
+        let pool = TestPool::with("v");
         let small = format!("ulimit -f 1; trap '' XFSZ; {}", pool.command(host));
-        let mut script = Script::of(&small).ready();
+        let mut script = PathScript::of(&small).ready();
         script.data(0, &noise(100_000));
         assert_ne!(script.child.wait().unwrap().code(), Some(0));
         let mut errors = String::new();
@@ -381,9 +381,9 @@ fn a_disk_that_is_full_ends_it_with_its_own_words() {
 #[test]
 fn it_ends_when_it_hears_nothing_any_more_and_at_words_without_sense() {
     for host in BOTH {
-        let pool = Pool::with("v");
+        let pool = TestPool::with("v");
         let hasty = pool.command_of(false, host, "0.1");
-        let mut script = Script::of(&hasty).ready();
+        let mut script = PathScript::of(&hasty).ready();
         assert_eq!(script.line(), "", "nothing that ends an upload in order");
         assert_ne!(script.child.wait().unwrap().code(), Some(0));
         for rubbish in ["rubbish\n", "data x y\n", "data 0\n", "\n"] {
@@ -405,7 +405,7 @@ fn zstd(at: usize, bytes: &[u8]) -> Vec<u8> {
 fn packed_bytes_are_unpacked_to_their_place_and_cut_at_any_byte_leave_a_prefix() {
     for host in BOTH {
         let text = b"all work and no play ".repeat(30_000);
-        let pool = Pool::new();
+        let pool = TestPool::new();
         let mut script = pool.start(host);
         let said = opened(&script.line());
         assert!(
@@ -425,7 +425,7 @@ fn packed_bytes_are_unpacked_to_their_place_and_cut_at_any_byte_leave_a_prefix()
         let whole = [&text[..], &noise].concat();
         for part in 0..20 {
             let cut = sent.len() * part / 20;
-            let pool_of_one = Pool::with("v");
+            let pool_of_one = TestPool::with("v");
             let mut cut_off = pool_of_one.start(host).ready();
             cut_off.put(&sent[..cut]);
             cut_off.cut();
@@ -448,7 +448,7 @@ fn packed_bytes_that_are_broken_end_the_upload() {
             (short, true),
             (b"zstd x y\n".to_vec(), false),
         ] {
-            let pool = Pool::with("v");
+            let pool = TestPool::with("v");
             let mut script = pool.start(host).ready();
             script.put(&sent);
             script.put(b"end\n");
@@ -509,9 +509,9 @@ fn who_is_fenced_writes_nothing_before_it_is_told_until_when_nor_afterwards() {
                 ("zstd", zstd(0, b"bytes")),
                 ("hole", b"hole 0 5\n".to_vec()),
             ] {
-                let pool = Pool::with("v");
+                let pool = TestPool::with("v");
                 let command = pool.command_of(true, host, "900");
-                let mut script = Script::of(&command).ready();
+                let mut script = PathScript::of(&command).ready();
                 script.put(lines.as_bytes());
                 script.put(&frame);
                 let said = script.line();
@@ -529,9 +529,9 @@ fn bytes_that_come_too_late_are_not_written() {
         let busybox = with_busybox("timeout");
         let paths = std::iter::once("/usr/bin:/bin".to_owned());
         for path in paths.chain(busybox.as_ref().map(|(_, path)| path.clone())) {
-            let pool = Pool::with("v");
+            let pool = TestPool::with("v");
             let command = pool.command_of(true, host, "900");
-            let mut script = Script::with_tools(&command, &path).ready();
+            let mut script = PathScript::with_tools(&command, &path).ready();
             let bytes = noise(3 << 20);
             let frame = data(0, &bytes);
             script.put(format!("until {}\n", uptime() + 2).as_bytes());
