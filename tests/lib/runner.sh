@@ -257,7 +257,7 @@ with_lab() {
 off_lab() { tests --without lab_ --without kube_ --threads 6; }
 
 # on_host LAB: those on a real host.
-on_host() { tests --only lab_ --without kube_ --inside "$1" --threads 4; }
+on_host() { tests --only lab_ --without kube_ --inside "$1" --threads 6; }
 
 # on_api LAB: those on an API server beside it.
-on_api() { on_api_server "$1" floor tests --only kube_ --inside "$1" --threads 4; }
+on_api() { on_api_server "$1" floor tests --only kube_ --inside "$1" --threads 6; }

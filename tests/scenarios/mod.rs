@@ -139,6 +139,7 @@ mod snapshot_schedules;
 mod snapshots;
 mod state_directory;
 mod support;
+mod test_groups;
 mod time_travel;
 mod tokens;
 mod top;
