@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -65,6 +66,12 @@ pub enum StateDirError {
         /// The folder.
         path: PathBuf,
     },
+    /// There is a file in its place, or in that of a folder above it.
+    #[error("{} is not a directory", path.display())]
+    NotADirectory {
+        /// The state directory, or a part of it.
+        path: PathBuf,
+    },
     /// It cannot be read or written.
     #[error("{} cannot be {doing}: {why}", path.display())]
     Io {
@@ -91,7 +98,7 @@ impl StateDirError {
             Self::Damaged { .. } => "VSI0004",
             Self::Elsewhere { .. } => "VSI0013",
             Self::OwnJournal { .. } => "VSI0836",
-            Self::Io { .. } => "VSI0006",
+            Self::NotADirectory { .. } | Self::Io { .. } => "VSI0006",
         }
     }
 
@@ -114,6 +121,9 @@ impl StateDirError {
             Self::OwnJournal { .. } => {
                 "name another folder with --state, or the journal that this one belongs to (--journal, or none)"
             }
+            Self::NotADirectory { .. } => {
+                "nothing was changed; name another folder with --state, or move the file away"
+            }
             Self::Io { .. } => {
                 "check that the disk has room and that this user may read and write it"
             }
@@ -129,11 +139,17 @@ impl StateDirError {
             | Self::Damaged { path, .. }
             | Self::Elsewhere { path, .. }
             | Self::OwnJournal { path }
+            | Self::NotADirectory { path }
             | Self::Io { path, .. } => path,
         }
     }
 
-    pub(super) fn io(path: &Path, doing: &'static str, error: &dyn Error) -> Self {
+    pub(super) fn io(path: &Path, doing: &'static str, error: &(dyn Error + 'static)) -> Self {
+        let kind = error.downcast_ref().map(io::Error::kind);
+        if kind == Some(io::ErrorKind::NotADirectory) {
+            let path = path.to_owned();
+            return Self::NotADirectory { path };
+        }
         Self::Io {
             path: path.to_owned(),
             doing,

@@ -28,6 +28,18 @@ fn append() -> Append {
     }
 }
 
+#[test]
+fn a_file_in_its_place_is_told_and_left() {
+    let parent = tempfile::tempdir().unwrap();
+    let file = parent.path().join("state");
+    fs::write(&file, "mine").unwrap();
+    for path in [file.clone(), file.join("below")] {
+        let refused = StateDir::open(&path).unwrap_err();
+        assert_eq!(refused, StateDirError::NotADirectory { path });
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
+}
+
 fn files_of(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let entries = fs::read_dir(path)
         .unwrap()
