@@ -161,7 +161,7 @@ struct End {
 struct Write {
     tip: Tip,
     link: BatchLink,
-    heads: HashMap<StreamId, StagedHead>,
+    heads: Arc<HashMap<StreamId, StagedHead>>,
     what: What,
 }
 
@@ -290,7 +290,7 @@ impl End {
         self.write(Write {
             tip,
             link,
-            heads: heads.collect(),
+            heads: Arc::new(heads.collect()),
             what: What::Gap(missing.cause),
         })
         .await?;
@@ -319,7 +319,9 @@ impl End {
             self.same_as_known(&found)?;
         }
         self.tip = write.tip;
-        self.heads.extend(write.heads);
+        let heads = write.heads.iter();
+        self.heads
+            .extend(heads.map(|(stream, head)| (stream.clone(), *head)));
         Ok(())
     }
 

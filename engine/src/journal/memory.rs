@@ -66,7 +66,9 @@ impl Shelf {
     fn keep(&mut self, batch: StagedBatch) {
         self.links.insert(batch.link.first, batch.link);
         self.newest = Some(batch.link);
-        self.heads.extend(batch.heads);
+        let heads = batch.heads.iter();
+        self.heads
+            .extend(heads.map(|(stream, head)| (stream.clone(), *head)));
         for stored in batch.records {
             let places = self.streams.entry(stored.stream.clone()).or_default();
             places.insert(stored.seq, stored.offset);

@@ -4,7 +4,7 @@
 //! A request that is refused leaves nothing behind, while the others of the batch go on. A store
 //! outside this crate stages its batches here, too, so that links and records are the same in all.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use super::{Append, BatchLink, JournalError, Offset, Record, Stored, record::RecordDraft};
 use crate::model::{Hash, StreamId};
@@ -231,7 +231,7 @@ impl AppendStage {
         Some(StagedBatch {
             link,
             tip,
-            heads: self.heads,
+            heads: Arc::new(self.heads),
             records: self.records,
         })
     }
@@ -247,7 +247,7 @@ pub struct StagedBatch {
     /// How far the journal goes then.
     pub tip: Tip,
     /// How far each stream that it appends to goes then.
-    pub heads: HashMap<StreamId, StagedHead>,
+    pub heads: Arc<HashMap<StreamId, StagedHead>>,
     /// Its records, by offset.
     pub records: Vec<Stored>,
 }

@@ -335,7 +335,7 @@ impl LogShared {
         let first = segment.header.first;
         let mut streams = write(&self.streams);
         let all = streams.get_or_insert_default();
-        for (stream, head) in &batch.heads {
+        for (stream, head) in batch.heads.iter() {
             match all.get_mut(stream) {
                 Some(extent) => (extent.head, extent.newest) = (*head, first),
                 None => {

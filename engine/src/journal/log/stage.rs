@@ -4,14 +4,17 @@
 //! while the one before it is written. It follows that one, durable or not: where it does not become
 //! so, nothing is written any more.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use super::{frame::FramePart, shared::LogShared};
 use crate::{
     group_commit::{CommitRequest, GroupStage},
     journal::{
         BatchLink, JournalError, Missing, Record, Stored, StreamHead,
-        stage::{AppendStage, StagedBatch, StagedDraft, Tip},
+        stage::{AppendStage, StagedBatch, StagedDraft, StagedHead, Tip},
     },
     model::{Hash, StreamId},
 };
@@ -71,9 +74,13 @@ impl CommitRequest for LogWriteRequest {
 
 pub(super) type LogAnswer = Result<LogWriteReply, JournalError>;
 
+/// The batches whose streams are looked at before those that readers see. The newest may not be durable
+/// yet; in the others whoever writes again and again finds his stream without waiting for a reader.
+const REMEMBERED: usize = 3;
+
 /// A batch, and what is told about each of its requests; or another request alone.
 pub(in crate::journal) struct LogGroup {
-    pub(super) batch: Option<Arc<StagedBatch>>,
+    pub(super) batch: Option<StagedBatch>,
     pub(super) answers: Vec<LogAnswer>,
     pub(super) alone: Option<AloneWrite>,
 }
@@ -82,8 +89,10 @@ pub(in crate::journal) struct LogGroup {
 pub(in crate::journal) struct LogStage {
     shared: Arc<LogShared>,
     batch: Option<AppendStage>,
-    /// The batch before it, which may not be durable yet.
-    before: Option<Arc<StagedBatch>>,
+    /// How far the journal goes before it; none where that is what readers see.
+    tip: Option<Tip>,
+    /// How far streams go by the newest batches before it, the last one first.
+    before: VecDeque<Arc<HashMap<StreamId, StagedHead>>>,
     answers: Vec<LogAnswer>,
     alone: Option<AloneWrite>,
 }
@@ -93,22 +102,18 @@ impl LogStage {
         Self {
             shared,
             batch: None,
-            before: None,
+            tip: None,
+            before: VecDeque::new(),
             answers: Vec::new(),
             alone: None,
         }
     }
 
-    fn tip(&self) -> Tip {
-        let before = self.before.as_ref().map(|batch| batch.tip);
-        before.unwrap_or_else(|| self.shared.tip())
-    }
-
     fn append(&mut self, drafts: Vec<StagedDraft>) -> LogAnswer {
-        let tip = self.tip();
+        let tip = self.tip.unwrap_or_else(|| self.shared.tip());
         let head = |stream: &StreamId| {
-            let before = self.before.as_ref();
-            let staged = before.and_then(|batch| batch.heads.get(stream));
+            let mut before = self.before.iter();
+            let staged = before.find_map(|heads| heads.get(stream));
             staged.map_or_else(|| self.shared.head(stream), |head| Ok(*head))
         };
         let batch = self.batch.get_or_insert_with(|| AppendStage::new(&tip));
@@ -127,14 +132,19 @@ impl GroupStage for LogStage {
                 self.answers.push(answer);
             }
             // What follows goes on from what is durable then.
-            LogWriteRequest::Alone(alone) => (self.before, self.alone) = (None, Some(alone)),
+            LogWriteRequest::Alone(alone) => {
+                self.before.clear();
+                (self.tip, self.alone) = (None, Some(alone));
+            }
         }
     }
 
     fn seal(&mut self) -> LogGroup {
-        let batch = self.batch.take().and_then(AppendStage::seal).map(Arc::new);
-        if batch.is_some() {
-            self.before.clone_from(&batch);
+        let batch = self.batch.take().and_then(AppendStage::seal);
+        if let Some(batch) = &batch {
+            self.tip = Some(batch.tip);
+            self.before.truncate(REMEMBERED - 1);
+            self.before.push_front(Arc::clone(&batch.heads));
         }
         LogGroup {
             batch,

@@ -356,7 +356,7 @@ impl Commit for LogWriter {
     type Reply = LogWriteReply;
 
     fn commit(&mut self, group: LogGroup) -> Result<Vec<LogAnswer>, JournalError> {
-        self.write(group.batch.as_deref())?;
+        self.write(group.batch.as_ref())?;
         let mut answers = group.answers;
         if let Some(request) = group.alone {
             answers.push(self.write_alone(request)?);

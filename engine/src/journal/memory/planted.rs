@@ -1,5 +1,7 @@
 //! What does not happen to a journal in memory by itself, for tests.
 
+use std::sync::Arc;
+
 use super::MemoryJournal;
 use crate::{
     journal::{
@@ -59,7 +61,7 @@ impl MemoryJournal {
             next_seq: stored.seq + 1,
             hash: stored.hash,
         };
-        batch.heads.insert(stream.clone(), head);
+        Arc::make_mut(&mut batch.heads).insert(stream.clone(), head);
         batch.records = vec![stored];
         shelf.keep(batch);
         first
