@@ -319,9 +319,7 @@ impl End {
             self.same_as_known(&found)?;
         }
         self.tip = write.tip;
-        let heads = write.heads.iter();
-        self.heads
-            .extend(heads.map(|(stream, head)| (stream.clone(), *head)));
+        self.heads.extend(Arc::unwrap_or_clone(write.heads));
         Ok(())
     }
 

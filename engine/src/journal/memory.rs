@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -66,9 +66,7 @@ impl Shelf {
     fn keep(&mut self, batch: StagedBatch) {
         self.links.insert(batch.link.first, batch.link);
         self.newest = Some(batch.link);
-        let heads = batch.heads.iter();
-        self.heads
-            .extend(heads.map(|(stream, head)| (stream.clone(), *head)));
+        self.heads.extend(Arc::unwrap_or_clone(batch.heads));
         for stored in batch.records {
             let places = self.streams.entry(stored.stream.clone()).or_default();
             places.insert(stored.seq, stored.offset);

@@ -126,14 +126,17 @@ impl Fleet {
             }
             // Nothing is recorded when a guest begins to show what a gate asks for.
             let again = if next.asks { SOON } else { AGAIN };
-            let rest = QuietPeriod::after(begun.elapsed(), next.open);
+            let quiet = QuietPeriod::after(begun.elapsed(), next.open);
             tokio::select! {
                 news = news(&mut notices) => if matches!(news, News::Ended) { return },
                 _ = asked.changed() => {}
                 () = sleep(again) => {}
             }
             // What comes within a moment is taken together.
-            if rest.wait(&mut notices, |member| self.is_open(member)).await {
+            if quiet
+                .wait(&mut notices, |member| self.is_open(member))
+                .await
+            {
                 return;
             }
         }

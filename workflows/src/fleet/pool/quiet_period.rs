@@ -1,7 +1,7 @@
 //! How long the controller rests between two looks.
 //!
 //! A look at many members costs as much as making some of them, and they report by the hundred. So a look
-//! is followed by a rest that is many times as long. It ends early when half of the members that were open
+//! is followed by a quiet period that is many times as long. It ends early when half of the members that were open
 //! are settled: then there is something to do or to tell, and with each such look half as many are left. It
 //! ends at once when none is left.
 
@@ -22,7 +22,7 @@ use crate::record::kind;
 const TOGETHER: Duration = Duration::from_millis(50);
 /// Looks take a quarter of the time at most: members are being made meanwhile.
 const LEAST: u32 = 3;
-/// A look is followed by a rest of so many times as long, unless it ends early.
+/// A look is followed by a quiet period of so many times as long, unless it ends early.
 const MOST: u32 = 20;
 /// Nothing that was recorded is left unseen for longer than that, however long a look takes.
 const LONGEST: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ fn concerns_pools(entity: &EntityId) -> bool {
     kinds.contains(&entity.kind().as_str())
 }
 
-/// A rest.
+/// The time between two looks.
 #[derive(Debug)]
 pub(super) struct QuietPeriod {
     least: Duration,
@@ -137,8 +137,8 @@ mod tests {
     async fn a_rest_is_many_times_as_long_as_its_look() {
         let (_sender, mut notices) = broadcast::channel(8);
         let begun = Instant::now();
-        let rest = QuietPeriod::after(Duration::from_millis(10), members(4));
-        assert!(!rest.wait(&mut notices, |_| true).await);
+        let quiet = QuietPeriod::after(Duration::from_millis(10), members(4));
+        assert!(!quiet.wait(&mut notices, |_| true).await);
         assert_eq!(begun.elapsed(), Duration::from_millis(200));
         let undisturbed = QuietPeriod::after(Duration::from_secs(1), Vec::new());
         let long_begun = Instant::now();
@@ -151,7 +151,7 @@ mod tests {
         let (sender, mut notices) = broadcast::channel(8);
         let settled = Rc::new(RefCell::new(BTreeSet::new()));
         let begun = Instant::now();
-        let rest = QuietPeriod::after(Duration::from_millis(10), members(4));
+        let quiet = QuietPeriod::after(Duration::from_millis(10), members(4));
         let open = settled.clone();
         let settles = async {
             for entity in members(4) {
@@ -162,10 +162,10 @@ mod tests {
             }
         };
         let is_open = |member: &EntityId| !open.borrow().contains(member);
-        let rests = rest.wait(&mut notices, is_open);
+        let waiting = quiet.wait(&mut notices, is_open);
         let (ended, ()) = tokio::join!(
             async {
-                let ended = rests.await;
+                let ended = waiting.await;
                 assert_eq!(begun.elapsed(), Duration::from_millis(80));
                 ended
             },
@@ -178,10 +178,10 @@ mod tests {
     async fn a_rest_that_ends_early_is_still_longer_than_its_look() {
         let (_sender, mut notices) = broadcast::channel(8);
         let begun = Instant::now();
-        let rest = QuietPeriod::after(Duration::from_millis(100), members(4));
+        let quiet = QuietPeriod::after(Duration::from_millis(100), members(4));
         let last = members(4).pop();
         assert!(
-            !rest
+            !quiet
                 .wait(&mut notices, |member| Some(member) == last.as_ref())
                 .await
         );
@@ -192,8 +192,8 @@ mod tests {
     async fn a_rest_ends_at_once_when_all_are_settled() {
         let (_sender, mut notices) = broadcast::channel(8);
         let begun = Instant::now();
-        let rest = QuietPeriod::after(Duration::from_millis(100), members(4));
-        assert!(!rest.wait(&mut notices, |_| false).await);
+        let quiet = QuietPeriod::after(Duration::from_millis(100), members(4));
+        assert!(!quiet.wait(&mut notices, |_| false).await);
         assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 
@@ -201,7 +201,7 @@ mod tests {
     async fn a_rest_ends_with_the_engine() {
         let (sender, mut notices) = broadcast::channel(8);
         sender.send(Notice::Ended).unwrap();
-        let rest = QuietPeriod::after(Duration::from_millis(10), members(4));
-        assert!(rest.wait(&mut notices, |_| true).await);
+        let quiet = QuietPeriod::after(Duration::from_millis(10), members(4));
+        assert!(quiet.wait(&mut notices, |_| true).await);
     }
 }
