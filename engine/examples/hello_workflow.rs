@@ -158,7 +158,7 @@ async fn work(dir: &Path) -> Answer<()> {
     let entity = EntityId::new(Name::of("greeting"), "hello")?;
     if engine.entity(&entity).is_none() {
         let file = dir.join("greeting.txt");
-        engine.submit(vec![wish(&entity, file)?], by()).await?;
+        engine.submit(vec![update(&entity, file)?], by()).await?;
     } else {
         let these = vec![entity.clone()];
         engine.drive(Drive::These(these)).await?;
@@ -176,7 +176,7 @@ async fn work(dir: &Path) -> Answer<()> {
     Ok(())
 }
 
-fn wish(entity: &EntityId, file: PathBuf) -> Answer<DesiredUpdate> {
+fn update(entity: &EntityId, file: PathBuf) -> Answer<DesiredUpdate> {
     Ok(DesiredUpdate {
         entity: entity.clone(),
         workflow: Name::of("hello"),

@@ -129,13 +129,15 @@ impl Fold {
             }
             named.insert(stream);
         }
-        let absent = self.wanted().filter(|stream| !named.contains(stream));
+        let absent = self
+            .missing_streams()
+            .filter(|stream| !named.contains(stream));
         found.extend(absent.map(|stream| (stream, "it is not there".to_owned())));
         found
     }
 
     /// The streams that have to be among states.
-    fn wanted(&self) -> impl Iterator<Item = StreamId> {
+    fn missing_streams(&self) -> impl Iterator<Item = StreamId> {
         let entities = self.entities.keys().cloned().map(StreamId::Entity);
         let runs = self
             .runs

@@ -43,18 +43,18 @@ impl Registry {
     pub(crate) fn find(&self, step: &Name, version: u16) -> Result<Arc<dyn AnyStep>, Failure> {
         match self.steps.get(step) {
             Some(known) if version <= known.version() => Ok(known.clone()),
-            Some(known) => Err(lacking(format!(
+            Some(known) => Err(unknown_step(format!(
                 "this run needs version {version} of step {step}; this binary has {}",
                 known.version()
             ))),
-            None => Err(lacking(format!(
+            None => Err(unknown_step(format!(
                 "this run needs step {step}, which this binary lacks"
             ))),
         }
     }
 }
 
-fn lacking(message: String) -> Failure {
+fn unknown_step(message: String) -> Failure {
     Failure::new(FailureClass::Blocked, "VSI0005", message)
         .with_remedy("run the vsiflow that started it, or `vsiflow cancel` the run and apply again")
 }

@@ -4,7 +4,7 @@
 //! stream that what was recorded next is what [`decide`](crate::model::decide) and
 //! [`decide_entity`](crate::model::decide_entity) called for there.
 //! It judges what the engine makes by itself (starts and skips of steps, ends and openings of
-//! runs, cancels by a newer wish); what people ask for and how attempts end only has to fit.
+//! runs, cancels by a newer desired state); what people ask for and how attempts end only has to fit.
 //!
 //! It reads records and nothing else: no clock, no step, no host. It never drives anything.
 
@@ -68,7 +68,7 @@ pub struct Summary {
     pub batches: u64,
     /// Entities.
     pub entities: u64,
-    /// Entities whose newest wish is not reached.
+    /// Entities whose newest desired state is not reached.
     pub unsettled: u64,
     /// Runs that ended, by how.
     pub succeeded: u64,
@@ -76,7 +76,7 @@ pub struct Summary {
     pub failed: u64,
     /// Runs that were cancelled.
     pub cancelled: u64,
-    /// Runs that a newer wish took the place of.
+    /// Runs that a newer desired state took the place of.
     pub superseded: u64,
     /// Runs that are open.
     pub open: u64,
@@ -292,7 +292,7 @@ fn deviation(record: &Record, expected: &str) -> Deviation {
         seq: record.seq,
         offset: record.offset,
         expected: expected.to_owned(),
-        found: rules::told(&record.event.kind),
+        found: rules::event_text(&record.event.kind),
     }
 }
 

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | the watermark or more | [`Level::Plenty`] | everything |
 //! | less | [`Level::Low`] | no new run is opened; open runs go on |
-//! | less than a reserve | [`Level::Full`] | the ballast, a file that was set aside for this, is removed. What is under way ends and is recorded; no step is started and no wish is taken |
+//! | less than a reserve | [`Level::Full`] | the ballast, a file that was set aside for this, is removed. What is under way ends and is recorded; no step is started and no desired state is taken |
 //! | less than the reserve again | [`Level::Full`] | writing waits |
 //!
 //! Once there is room for the watermark and the ballast, the ballast is made again and everything
@@ -177,7 +177,7 @@ impl Room {
     /// way ends in the room that it has left.
     pub(crate) fn log_is_short(&self, short: bool) {
         if self.log_is_short.swap(short, Ordering::AcqRel) != short {
-            self.look();
+            self.measure();
         }
     }
 
@@ -191,15 +191,15 @@ impl Room {
     pub(crate) fn seen_from_outside(dir: &Path) -> Arc<Self> {
         let mut room = Self::new(dir.to_owned(), Some(Arc::new(space)));
         room.keeps_ballast = false;
-        room.look();
+        room.measure();
         Arc::new(room)
     }
 
     pub(crate) fn open_with(dir: &Path, look: SpaceProbe) -> Arc<Self> {
         let room = Self::new(dir.to_owned(), Some(look));
-        if room.look().free < TO_OPEN && room.dir.join(LAST).exists() {
+        if room.measure().free < TO_OPEN && room.dir.join(LAST).exists() {
             room.give_up(LAST);
-            room.look();
+            room.measure();
         }
         Arc::new(room)
     }
@@ -232,7 +232,7 @@ impl Room {
 
     /// Looks at the disk now; gives the ballast up, or makes it again, where that is due. A disk
     /// that does not answer is taken to be as it was. Blocks.
-    pub fn look(&self) -> Seen {
+    pub fn measure(&self) -> Seen {
         let Some(look) = &self.look else {
             return self.seen();
         };
@@ -296,7 +296,7 @@ impl Room {
             return Ok(());
         }
         loop {
-            let seen = self.look();
+            let seen = self.measure();
             if seen.level != Level::Full || seen.free >= A_WRITE {
                 return Ok(());
             }

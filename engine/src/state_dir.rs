@@ -116,7 +116,7 @@ impl StateDir {
     ///
     /// # Errors
     /// See [`StateDirError`].
-    pub fn look(path: impl AsRef<Path>) -> Result<Self, StateDirError> {
+    pub fn open_to_read(path: impl AsRef<Path>) -> Result<Self, StateDirError> {
         let path = path.as_ref();
         let kind = file_system::elsewhere(path);
         match kind.map_err(|e| StateDirError::io(path, "examined", &e))? {
@@ -124,17 +124,17 @@ impl StateDir {
                 path: path.to_owned(),
                 kind,
             }),
-            None => Self::look_anywhere(path),
+            None => Self::open_to_read_anywhere(path),
         }
     }
 
     /// The same, also on a file system that lies on another machine.
     ///
     /// # Errors
-    /// As for [`StateDir::look`].
-    pub fn look_anywhere(path: impl AsRef<Path>) -> Result<Self, StateDirError> {
+    /// As for [`StateDir::open_to_read`].
+    pub fn open_to_read_anywhere(path: impl AsRef<Path>) -> Result<Self, StateDirError> {
         let path = path.as_ref();
-        let lock = Lock::look(path)?;
+        let lock = Lock::shared(path)?;
         let format = format::read(path)?;
         let format =
             format.ok_or_else(|| StateDirError::damaged(path, format!("it has no {FORMAT}")))?;
@@ -149,7 +149,7 @@ impl StateDir {
 
     /// Tells whoever finds the state directory in use what to wait for, or that there is nothing
     /// any more. Blocks for as long as a short write takes.
-    pub fn say_what_is_done(&self, doing: Option<&str>) {
+    pub fn describe_holder_work(&self, doing: Option<&str>) {
         let written = self.lock.as_ref().map(|lock| lock.write(doing));
         if let Some(Err(error)) = written {
             tracing::debug!(%error, "others are not told what to wait for");

@@ -106,7 +106,7 @@ pub struct Progress {
 /// Receives a step's progress.
 pub type ProgressSink = Arc<dyn Fn(Progress) + Send + Sync>;
 
-/// How the newest wish of an entity stands.
+/// How the newest desired state of an entity stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReconcileStatus {
     /// It is as wanted.
@@ -127,9 +127,9 @@ pub trait Recorded: Send + Sync {
     /// this journal does not know of it, it is an older copy of the one that does.
     fn was_attempted(&self, run: RunId, step: &Name) -> bool;
 
-    /// How the newest wish of another entity stands; `None` where the journal knows no such
+    /// How the newest desired state of another entity stands; `None` where the journal knows no such
     /// entity.
-    fn standing(&self, id: &EntityId) -> Option<ReconcileStatus>;
+    fn status_of(&self, id: &EntityId) -> Option<ReconcileStatus>;
 
     /// Whether the journal recorded the intent of `step` for an entity: what that step makes for it
     /// may be ours.

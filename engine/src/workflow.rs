@@ -22,7 +22,7 @@ pub struct DesiredUpdate {
     /// What is wanted, as JSON.
     pub desired: Vec<u8>,
     /// The entity's generation that this was made from, where that matters: once another one is
-    /// the newest, the wish is refused.
+    /// the newest, the desired state is refused.
     pub made_from: Option<u64>,
 }
 
@@ -62,18 +62,18 @@ pub struct EntityView<'a> {
 }
 
 impl EntityView<'_> {
-    /// How the newest wish stands.
-    pub fn standing(&self) -> ReconcileStatus {
+    /// How the newest desired state stands.
+    pub fn reconcile_status(&self) -> ReconcileStatus {
         let entity = self.entity;
         let newest = entity.desired.as_ref().map(|desired| desired.generation);
         if entity.is_settled() {
             return ReconcileStatus::Settled;
         }
         if let Some(active) = &entity.active {
-            // An older run that is about to be superseded says nothing of the newest wish.
+            // An older run that is about to be superseded says nothing of the newest desired state.
             let obstacle = self
                 .obstacle
-                .filter(|_| self.speaks_for_newest(active.generation));
+                .filter(|_| self.concerns_newest(active.generation));
             let stands = obstacle.filter(|o| matches!(o.state, NodeState::Blocked { .. }));
             return stands.map_or(ReconcileStatus::UnderWay, |o| {
                 ReconcileStatus::Blocked(o.failure.clone())
@@ -90,9 +90,9 @@ impl EntityView<'_> {
         }
     }
 
-    /// Whether what the open run stands at keeps the newest wish from going on: that is its own,
+    /// Whether what the open run stands at keeps the newest desired state from going on: that is its own,
     /// or it waits for the run's end.
-    fn speaks_for_newest(&self, generation: u64) -> bool {
+    fn concerns_newest(&self, generation: u64) -> bool {
         let desired = self.entity.desired.as_ref();
         desired.is_some_and(|desired| {
             desired.generation == generation || desired.precedence == Precedence::Queue
@@ -105,14 +105,14 @@ pub trait Workflows: Send + Sync + 'static {
     /// The graph that brings the entity to what is wanted now.
     ///
     /// # Errors
-    /// When what is wanted cannot be read; the wish is then refused or the run not opened.
+    /// When what is wanted cannot be read; the desired state is then refused or the run not opened.
     fn graph(&self, at: &Situation<'_>, workflow: &Name, desired: &[u8]) -> Result<Graph, Failure>;
 
     /// The state the entity is in, and what led to it. A change is recorded.
     fn state(&self, view: &EntityView<'_>) -> Option<(Name, Text)>;
 
     /// How long after its run that failed just now another follows by itself; none where only a
-    /// retry or a newer wish opens one. What it says is recorded.
+    /// retry or a newer desired state opens one. What it says is recorded.
     fn next_try(&self, _entity: &EntityId, _state: &EntityState) -> Option<Duration> {
         None
     }

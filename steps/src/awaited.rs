@@ -66,7 +66,7 @@ impl AwaitedKind {
     ) -> Result<Option<&'a str>, Failure> {
         for one in all {
             let id: Option<EntityId> = one.entity.parse().ok();
-            match id.and_then(|id| recorded.standing(&id)) {
+            match id.and_then(|id| recorded.status_of(&id)) {
                 None | Some(ReconcileStatus::Settled) => {}
                 Some(ReconcileStatus::UnderWay) => return Ok(Some(&one.name)),
                 Some(ReconcileStatus::Cancelled) => {

@@ -125,7 +125,7 @@ async fn history(fleet: &Fleet, name: &str) -> Result<(), String> {
 
 /// Every secret that is kept is named by a VSI that lives.
 async fn no_orphan_secret(world: &World) -> Result<(), String> {
-    // A crash between a wish and the erasure of what it replaced leaves a secret whose owner
+    // A crash between a desired state and the erasure of what it replaced leaves a secret whose owner
     // still names it.
     let (mut named, mut maybe) = (BTreeSet::new(), BTreeSet::new());
     let entities = world.audit.ledger().entities.clone();

@@ -269,10 +269,10 @@ fn a_schedule_that_goes_takes_nothing_with_it_and_one_that_comes_back_begins_ane
 fn nothing_is_taken_while_all_is_paused() {
     in_virtual_time(async {
         let mut bench = Bench::of(web()).await;
-        bench.fleet.brake(true, user()).await.unwrap();
+        bench.fleet.set_global_pause(true, user()).await.unwrap();
         bench.hours(1);
         assert!(bench.look().await.is_empty());
-        bench.fleet.brake(false, user()).await.unwrap();
+        bench.fleet.set_global_pause(false, user()).await.unwrap();
         bench.until_whole(1).await;
     });
 }

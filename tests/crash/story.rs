@@ -273,7 +273,7 @@ async fn perform(world: &World, fleet: &Fleet, act: &Act) -> Result<(), FleetErr
             .await
             .map(drop),
         Act::Uncordon(host) => fleet.hosts().uncordon(host, true, user()).await.map(drop),
-        Act::Pause(on) => fleet.brake(*on, user()).await,
+        Act::Pause(on) => fleet.set_global_pause(*on, user()).await,
         Act::Look => fleet.hosts().scan(true).await.map(drop),
         Act::Decided(uid) => fleet.decided(&ownership::entity(*uid)).await.map(drop),
         Act::FailedBoots(uid, boots) => fail(world, fleet, *uid, *boots).await,

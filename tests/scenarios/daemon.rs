@@ -26,7 +26,7 @@ fn a_daemon_takes_documents_and_works_on_them_by_itself() {
 }
 
 #[test]
-fn defect_15_a_wish_is_answered_once_it_is_recorded_however_long_its_work_takes() {
+fn defect_15_a_desired_state_is_answered_once_it_is_recorded_however_long_its_work_takes() {
     let (vsiflow, server) = (Vsiflow::simulated(), Server::new());
     // A quarter of an hour.
     let slowly = Answer::Slowly(server::image(9_000_000), 10_000);

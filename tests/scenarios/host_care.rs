@@ -1,4 +1,4 @@
-//! Hosts under maintenance: check, cordon, drain, and the brake for everything.
+//! Hosts under maintenance: check, cordon, drain, and the global pause.
 
 use serde_json::Value;
 use vsiflow_tests::{Vsi, Vsiflow};
@@ -127,7 +127,7 @@ fn a_host_that_is_not_known_is_not_cordoned() {
 }
 
 #[test]
-fn while_everything_is_paused_wishes_are_recorded_and_no_host_is_touched() {
+fn while_everything_is_paused_desired_states_are_recorded_and_no_host_is_touched() {
     let vsiflow = Vsiflow::simulated();
     vsiflow.apply(Vsi::named("stays"), &[]).exits(0);
     let before = vsiflow.sim();

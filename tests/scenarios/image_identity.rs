@@ -142,7 +142,7 @@ fn defect_24_another_content_of_an_image_is_a_change_by_its_checksum() {
     };
     vsiflow.apply(vsi(&old), &[]).exits(0);
     server.answers("guest.qcow2", Answer::Image(new.clone()));
-    // What the server has by now is no wish of anybody's.
+    // What the server has by now is nobody's desired state.
     assert_eq!(plan(&vsi(&old), 0)["action"], "none");
     let planned = plan(&vsi(&new), 1);
     assert_eq!(planned["action"], "rebuild", "{planned:#}");

@@ -427,8 +427,8 @@ fn a_command_reaches_its_objects_in_whichever_journals_they_are() {
     let paused = site.run(&["pause", "--all"]).exits(0);
     let line = "the global pause is on";
     assert_eq!(paused.stdout.matches(line).count(), 1, "{paused:?}");
-    let braked = site.run(&["get"]).exits(0);
-    braked.says("unpause --all");
+    let listed = site.run(&["get"]).exits(0);
+    listed.says("unpause --all");
     site.run(&["unpause", "--all"]).exits(0);
     site.run(&["retry", "--all"]).exits(0);
 

@@ -275,8 +275,8 @@ impl Game {
             for vsi in fleet.unsettled(None).await.map_err(words)? {
                 fleet.retry(vsi, user()).await.map_err(words)?;
             }
-            for (wish, act) in [(pool, Act::DeletePool), (group, Act::DeleteGroup)] {
-                let act = match (wish, act) {
+            for (desired, act) in [(pool, Act::DeletePool), (group, Act::DeleteGroup)] {
+                let act = match (desired, act) {
                     (DesiredMembers::Nothing, act) => act,
                     (DesiredMembers::There { replicas, cpus }, Act::DeletePool) => {
                         Act::Pool { replicas, cpus }
@@ -312,12 +312,12 @@ impl Game {
         }
         let found = self.on_hosts().await;
         let mut phases = Vec::new();
-        for (wish, entity) in [
+        for (desired, entity) in [
             (pool, self.pool_of(fleet).await),
             (group, self.group_of(fleet).await),
         ] {
             let verdict = entity.as_ref().and_then(|entity| fleet.verdict(entity));
-            let is_there = matches!(wish, DesiredMembers::There { .. });
+            let is_there = matches!(desired, DesiredMembers::There { .. });
             if is_there != entity.is_some() || is_there && verdict != Some(Verdict::Reached) {
                 phases.push(format!("{entity:?}: {verdict:?}"));
             }

@@ -200,14 +200,14 @@ impl Game {
         // The one that had the name may be gone since the document was written.
         let named = &self.slots[slot];
         vsi.uid = named.uid();
-        if !matches!(named.wish, UserAction::There(_)) {
+        if !matches!(named.desired, UserAction::There(_)) {
             vsi.disk = vsi.disk.map(|_| named.disk());
         }
         match fleet
             .apply(documents::resolved(std::slice::from_ref(&vsi)), user())
             .await
         {
-            Ok(_) => self.slots[slot].wish = UserAction::There(Box::new(vsi)),
+            Ok(_) => self.slots[slot].desired = UserAction::There(Box::new(vsi)),
             Err(error) if matches!(error.failure.code.as_str(), "VSI0701" | "VSI0702") => {}
             Err(error) => return Err(error),
         }
@@ -216,7 +216,7 @@ impl Game {
 
     /// What was asked for is approved, and to run.
     pub async fn approve_and_start(&self, fleet: &Fleet, slot: &Slot) -> Result<(), FleetError> {
-        if !matches!(slot.wish, UserAction::There(_)) {
+        if !matches!(slot.desired, UserAction::There(_)) {
             return Ok(());
         }
         let place = self.slots.iter().position(|other| other.name == slot.name);
@@ -242,11 +242,11 @@ impl Game {
 
     async fn delete(&mut self, fleet: &Fleet, slot: usize, orphan: bool) -> Result<(), FleetError> {
         let name = self.slots[slot].name;
-        let wish = &mut self.slots[slot].wish;
-        if let UserAction::There(vsi) | UserAction::Gone(vsi) = wish {
+        let desired = &mut self.slots[slot].desired;
+        if let UserAction::There(vsi) | UserAction::Gone(vsi) = desired {
             let vsi = vsi.clone();
             story::delete(fleet, name, orphan).await?;
-            *wish = UserAction::Gone(vsi);
+            *desired = UserAction::Gone(vsi);
         }
         Ok(())
     }
@@ -259,7 +259,7 @@ impl Game {
             let Some(entity) = ledger.vsi(uid).filter(|entity| is_deleted(entity)) else {
                 continue;
             };
-            if !matches!(slot.wish, UserAction::Gone(_)) {
+            if !matches!(slot.desired, UserAction::Gone(_)) {
                 continue;
             }
             // By the journal: the answer to the command may have been lost.
@@ -268,7 +268,7 @@ impl Game {
                 self.forgotten.push(uid);
                 slot.forgotten += 1;
             }
-            slot.wish = UserAction::Nothing;
+            slot.desired = UserAction::Nothing;
             slot.age += 1;
         }
     }

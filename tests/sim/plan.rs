@@ -18,7 +18,7 @@ pub struct Slot {
     pub age: u128,
     /// How many of these were forgotten: those keep their data disks, which nobody else gets.
     pub forgotten: u128,
-    pub wish: UserAction,
+    pub desired: UserAction,
 }
 
 /// What was last asked for.
@@ -68,14 +68,14 @@ pub fn slots(random: &mut StdRng) -> Vec<Slot> {
         number,
         age: 0,
         forgotten: 0,
-        wish: UserAction::Nothing,
+        desired: UserAction::Nothing,
     };
     (0..).zip(NAMES.iter().take(some)).map(slot).collect()
 }
 
 impl Slot {
     pub fn vsi(&self) -> Option<&Vsi> {
-        match &self.wish {
+        match &self.desired {
             UserAction::Nothing => None,
             UserAction::There(vsi) | UserAction::Gone(vsi) => Some(vsi),
         }
@@ -119,7 +119,9 @@ impl Slot {
         }
         match self.vsi() {
             // A disk stays with its VSI.
-            Some(earlier) if matches!(self.wish, UserAction::There(_)) => vsi.disk = earlier.disk,
+            Some(earlier) if matches!(self.desired, UserAction::There(_)) => {
+                vsi.disk = earlier.disk
+            }
             _ if random.random_bool(0.5) => vsi.disk = Some(self.disk()),
             _ => {}
         }

@@ -74,7 +74,7 @@ async fn insist(game: &Game, fleet: &Fleet, round: u32) -> Result<bool, FleetErr
         open = true;
         let entity = ownership::entity(slot.uid());
         // What was taken away by hand comes back with a new run only.
-        if round > 0 && round.is_multiple_of(2) && matches!(slot.wish, UserAction::There(_)) {
+        if round > 0 && round.is_multiple_of(2) && matches!(slot.desired, UserAction::There(_)) {
             fleet.cancel(entity.clone(), user()).await?;
             tokio::time::sleep(Duration::from_secs(60)).await;
         }
@@ -89,7 +89,7 @@ fn ends_well(game: &Game, slot: &Slot, fleet: &Fleet) -> bool {
         Some(Verdict::Blocked(failure)) => failure.code.as_str(),
         _ => "",
     };
-    match &slot.wish {
+    match &slot.desired {
         UserAction::Nothing => true,
         UserAction::Gone(_) => false,
         UserAction::There(vsi) => match vsi.fate() {
@@ -102,7 +102,7 @@ fn ends_well(game: &Game, slot: &Slot, fleet: &Fleet) -> bool {
     }
 }
 
-/// Whether the newest wish's boot failed so, be it tried again or not.
+/// Whether the newest desired state's boot failed so, be it tried again or not.
 fn boot_failed(game: &Game, slot: &Slot, code: &str) -> bool {
     let ledger = game.world.audit.ledger();
     let Some(entity) = ledger.vsi(slot.uid()) else {
@@ -123,7 +123,7 @@ fn describe(slot: &Slot, fleet: &Fleet) -> String {
         "{} ({}): {:?}, {verdict:?}, {obstacle:?}",
         slot.name,
         slot.uid(),
-        slot.wish
+        slot.desired
     )
 }
 
@@ -134,7 +134,8 @@ async fn finish(game: &Game, fleet: &Fleet, gate: &Gate) -> Result<(), String> {
     check::all(&game.world, &[]).await?;
     let there = |uuid| {
         let forgotten = game.forgotten.contains(&uuid);
-        let wanted = |slot: &Slot| slot.uid() == uuid && matches!(slot.wish, UserAction::There(_));
+        let wanted =
+            |slot: &Slot| slot.uid() == uuid && matches!(slot.desired, UserAction::There(_));
         forgotten || game.slots.iter().any(wanted)
     };
     weather::leftovers(&game.world, there).await?;
@@ -145,7 +146,7 @@ async fn finish(game: &Game, fleet: &Fleet, gate: &Gate) -> Result<(), String> {
 }
 
 async fn history(fleet: &Fleet, slot: &Slot) -> Result<(), String> {
-    if matches!(slot.wish, UserAction::There(_)) {
+    if matches!(slot.desired, UserAction::There(_)) {
         let lines = fleet.history().lines("default", slot.name).await;
         lines.map_err(|error| format!("the history of {} is unreadable: {error}", slot.name))?;
     }

@@ -91,9 +91,9 @@ impl ImageSource for WithCredentials {
         }
     }
 
-    async fn came(&self, url: &str) {
+    async fn opened(&self, url: &str) {
         if let Ok(full) = self.full(url).await {
-            self.source.came(&full).await;
+            self.source.opened(&full).await;
         }
     }
 

@@ -55,7 +55,7 @@ pub fn graph(wanted: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
     let (host, uuid, pool) = (wanted.vsi.host.clone(), wanted.uid, &wanted.vsi.pool);
     let mut nodes = Nodes::new(NAME, &host);
     let first = if vsi_graph::boot_failed(state) {
-        vec![add_keep_evidence(&mut nodes, wanted)?]
+        vec![add_store_evidence(&mut nodes, wanted)?]
     } else {
         Vec::new()
     };
@@ -119,7 +119,7 @@ fn begun(wanted: &VsiRecord) -> Option<(Uuid, &SnapshotRecord)> {
     }
 }
 
-fn add_keep_evidence(nodes: &mut Nodes, wanted: &VsiRecord) -> Result<&'static str, Failure> {
+fn add_store_evidence(nodes: &mut Nodes, wanted: &VsiRecord) -> Result<&'static str, Failure> {
     let params = keep_evidence::Params {
         host: wanted.vsi.host.clone(),
         uuid: wanted.uid,

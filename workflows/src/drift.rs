@@ -40,7 +40,7 @@ impl std::fmt::Display for DriftFinding {
 }
 
 /// Whether a recorded detail tells of drift.
-pub fn is_told(detail: &Text) -> bool {
+pub fn tells_drift(detail: &Text) -> bool {
     detail.as_str().starts_with(TOLD)
 }
 

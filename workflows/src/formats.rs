@@ -28,7 +28,7 @@ pub(crate) fn add(formats: &mut Vec<DiskFormat>, more: impl IntoIterator<Item = 
     }
 }
 
-/// What the wish carries along, and what the entity's runs found since.
+/// What the desired state carries along, and what the entity's runs found since.
 pub(crate) fn known(wanted: &VsiRecord, at: &Situation<'_>) -> Vec<DiskFormat> {
     let mut formats = wanted.formats.clone();
     for run in at.entity.runs.iter().filter_map(|run| (at.runs)(*run)) {

@@ -14,7 +14,7 @@ const FIRST: Duration = Duration::from_secs(10);
 const LONGEST: Duration = Duration::from_secs(300);
 
 /// The wait after the boot that failed just now; none after the last try, or where it was no boot
-/// that failed. `retry` and every new wish begin to count anew.
+/// that failed. `retry` and every new desired state begin to count anew.
 pub fn delay(state: &EntityState) -> Option<Duration> {
     let last = state.last.as_ref()?;
     let boots = [provision_vsi::NAME, update_vsi::NAME];

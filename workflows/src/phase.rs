@@ -144,7 +144,7 @@ pub fn is_gone(entity: &EntityId, state: &EntityState) -> bool {
 
 fn vsi(view: &EntityView<'_>) -> (&'static str, Text) {
     let (phase, detail) = match (&view.entity.active, is_deleting(view.entity)) {
-        (_, true) => going(view),
+        (_, true) => transition(view),
         (Some(_), false) => under_way(view),
         (None, false) => settled(view),
     };
@@ -158,7 +158,7 @@ fn is_deleting(entity: &EntityState) -> bool {
     entity.desired.as_ref().is_some_and(leaving)
 }
 
-fn going(view: &EntityView<'_>) -> (Phase, Text) {
+fn transition(view: &EntityView<'_>) -> (Phase, Text) {
     let done = view.entity.is_settled();
     if done {
         return (Phase::Deleted, Text::default());
@@ -231,18 +231,18 @@ fn untouched(view: &EntityView<'_>) -> Option<Phase> {
     if NOTICED.iter().any(begun) {
         None
     } else {
-        standing(view.entity)
+        guest_phase(view.entity)
     }
 }
 
 /// The recorded state, where it says how a guest stands.
-fn standing(entity: &EntityState) -> Option<Phase> {
+fn guest_phase(entity: &EntityState) -> Option<Phase> {
     let (name, detail) = entity.state.as_ref()?;
     let phase = Phase::named(name.as_str())?;
     match phase {
         Phase::Running | Phase::Stopped | Phase::Paused => Some(phase),
         // What kept a change from it: it ran.
-        Phase::Degraded if !drift::is_told(detail) => Some(Phase::Running),
+        Phase::Degraded if !drift::tells_drift(detail) => Some(Phase::Running),
         _ => None,
     }
 }
@@ -272,18 +272,18 @@ fn settled(view: &EntityView<'_>) -> (Phase, Text) {
     let told = entity
         .state
         .as_ref()
-        .filter(|(_, detail)| drift::is_told(detail));
+        .filter(|(_, detail)| drift::tells_drift(detail));
     if let Some((name, detail)) = told {
         // What a look at the host found stays true until a run, or another look, finds otherwise.
         let phase = Phase::named(name.as_str()).unwrap_or(Phase::Degraded);
         return (phase, detail.clone());
     }
-    let before = || standing(entity).filter(|_| entity.reached > 0);
+    let before = || guest_phase(entity).filter(|_| entity.reached > 0);
     match &last.result {
         RunResult::Failed(_) if !newer => (Phase::Failed, ended(&last.result)),
         RunResult::Cancelled if !newer => (Phase::Blocked, ended(&last.result)),
         RunResult::Succeeded if !newer => (
-            came_to(view).or_else(before).unwrap_or(Phase::Running),
+            outcome(view).or_else(before).unwrap_or(Phase::Running),
             Text::default(),
         ),
         _ => (before().unwrap_or(Phase::Pending), Text::default()),
@@ -291,7 +291,7 @@ fn settled(view: &EntityView<'_>) -> (Phase, Text) {
 }
 
 /// How a run that succeeded left the guest, by the last that it did to it.
-fn came_to(view: &EntityView<'_>) -> Option<Phase> {
+fn outcome(view: &EntityView<'_>) -> Option<Phase> {
     let run = view.run?;
     let did = |step: &str| succeeded(run, step);
     if let Some(node) = run.nodes.get(&Name::of(AdoptDomain::NAME)) {

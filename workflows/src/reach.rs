@@ -148,7 +148,7 @@ impl Reach {
     }
 
     /// Remembers how the newest look at a host came out: what kept it from answering.
-    pub(crate) fn looked(&self, id: &str, problem: Option<String>) {
+    pub(crate) fn record(&self, id: &str, problem: Option<String>) {
         let mut marks = self.marks.write().unwrap_or_else(PoisonError::into_inner);
         marks.looks.insert(id.to_owned(), problem);
     }

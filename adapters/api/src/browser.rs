@@ -139,12 +139,12 @@ impl Service<Request<Incoming>> for Way {
 
 impl Sessions {
     async fn answer(&self, request: Request<Incoming>) -> Result<Response, Problem> {
-        self.is_asked_for(request.headers())?;
+        self.is_expected_name(request.headers())?;
         if request.uri().path() == "/open" {
             return self.begin(request.uri().query().unwrap_or_default());
         }
         self.is_known(request.headers())?;
-        self.comes_from_here(request.method(), request.headers())?;
+        self.is_same_origin(request.method(), request.headers())?;
         self.pass_on(request).await.map_err(|error| {
             let detail = format!("the server at {} does not answer: {error}", self.place);
             let remedy = "see that `vsiflow serve` runs there";
@@ -153,7 +153,7 @@ impl Sessions {
     }
 
     /// A name of somebody else's that leads to this machine is not this door's.
-    fn is_asked_for(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    fn is_expected_name(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let mut hosts = headers.get_all(HOST).iter();
         let host = hosts.next().and_then(|host| host.to_str().ok());
         let own = host.is_some_and(|host| self.names().iter().any(|name| name == host));
@@ -212,7 +212,7 @@ impl Sessions {
     }
 
     /// What changes something is asked by a page of this door.
-    fn comes_from_here(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
+    fn is_same_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
         if [Method::GET, Method::HEAD].contains(method) {
             return Ok(());
         }

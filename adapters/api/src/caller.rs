@@ -44,7 +44,7 @@ impl Caller {
     pub(crate) fn refused(&self) -> Problem {
         match self.actor {
             Actor::Token(_) => Problem::not_the_role(),
-            _ => Problem::looks_only(),
+            _ => Problem::view_only(),
         }
     }
 }
@@ -63,6 +63,6 @@ async fn may(needs: Rights, request: Request, next: Next) -> Result<Response, Pr
     match request.extensions().get::<Caller>() {
         Some(caller) if caller.rights >= needs => Ok(next.run(request).await),
         Some(caller) => Err(caller.refused()),
-        None => Err(Problem::looks_only()),
+        None => Err(Problem::view_only()),
     }
 }

@@ -79,7 +79,7 @@ impl Certificate {
     ///
     /// # Errors
     /// When the file cannot be read or written.
-    pub fn kept(path: &Path, names: &[String]) -> Result<Self, CertificateError> {
+    pub fn stored(path: &Path, names: &[String]) -> Result<Self, CertificateError> {
         match std::fs::read_to_string(path) {
             Ok(text) => match Self::read(&text).filter(|(_, x509)| is_good(x509, names)) {
                 Some((kept, _)) => Ok(kept),
@@ -100,7 +100,7 @@ impl Certificate {
     ///
     /// # Errors
     /// When the files cannot be read, or are none.
-    pub fn given(chain: &Path, key: &Path) -> Result<Self, CertificateError> {
+    pub fn from_files(chain: &Path, key: &Path) -> Result<Self, CertificateError> {
         let pem = std::fs::read_to_string(chain)?;
         let leaf = Self::leaf_of(chain)?;
         let key = PrivateKeyDer::from_pem_file(key).map_err(CertificateError::made)?;
@@ -302,8 +302,8 @@ mod tests {
     fn it_is_made_once_and_kept_for_its_owner_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tls/server.pem");
-        let first = Certificate::kept(&path, &names("a.b.svc")).unwrap();
-        let again = Certificate::kept(&path, &names("a.b.svc")).unwrap();
+        let first = Certificate::stored(&path, &names("a.b.svc")).unwrap();
+        let again = Certificate::stored(&path, &names("a.b.svc")).unwrap();
         assert_eq!(first.pem(), again.pem());
         assert!(!first.pem().contains("PRIVATE"));
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
@@ -314,25 +314,25 @@ mod tests {
     fn another_name_damage_and_what_a_crash_left_make_a_new_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.pem");
-        let first = Certificate::kept(&path, &names("a.b.svc")).unwrap();
+        let first = Certificate::stored(&path, &names("a.b.svc")).unwrap();
         std::fs::write(path.with_extension("new"), "half").unwrap();
-        let other = Certificate::kept(&path, &names("c.b.svc")).unwrap();
+        let other = Certificate::stored(&path, &names("c.b.svc")).unwrap();
         assert_ne!(first.pem(), other.pem());
         let text = std::fs::read_to_string(&path).unwrap();
         // The certificate of one pair with the key of another is no pair.
         let key = text.find(KEY).unwrap();
         std::fs::write(&path, format!("{}{}", first.pem(), &text[key..])).unwrap();
-        let third = Certificate::kept(&path, &names("a.b.svc")).unwrap();
+        let third = Certificate::stored(&path, &names("a.b.svc")).unwrap();
         assert!(![first.pem(), other.pem()].contains(&third.pem()));
         std::fs::write(&path, b"\xff\xfe").unwrap();
-        Certificate::kept(&path, &names("a.b.svc")).unwrap();
+        Certificate::stored(&path, &names("a.b.svc")).unwrap();
     }
 
     #[test]
     fn one_that_ends_soon_is_not_good_any_more() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("server.pem");
-        Certificate::kept(&path, &names("a")).unwrap();
+        Certificate::stored(&path, &names("a")).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         let (_, x509) = Certificate::read(&text).unwrap();
         assert!(is_good(&x509, &names("a")));

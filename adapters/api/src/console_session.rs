@@ -69,7 +69,7 @@ pub(crate) async fn open_queued(
     let (shown, show) = wire::queue();
     let line = ConsoleLine::Queues(keys, shown);
     let opened = begin(api, target, (way, force, by), line).await;
-    opened.map_err(|why| why.told(way))?;
+    opened.map_err(|why| why.into_problem(way))?;
     Ok((typed, show))
 }
 

@@ -125,7 +125,7 @@ impl ForwardedRequest {
     async fn of(request: Request) -> Result<Self, Problem> {
         let (head, body) = request.into_parts();
         let caller = head.extensions.get::<Caller>();
-        let caller = caller.cloned().ok_or_else(Problem::looks_only)?;
+        let caller = caller.cloned().ok_or_else(Problem::view_only)?;
         let content_type = head.headers.get(CONTENT_TYPE);
         let content_type = content_type.and_then(|kind| kind.to_str().ok());
         Ok(Self {

@@ -154,7 +154,7 @@ where
                     let address = peer.address.ip();
                     served.take(address, converse(wire, peer, service.clone(), limits), limits);
                 }
-                Ok(Err(why)) => strangers.tell(&why),
+                Ok(Err(why)) => strangers.warn_now_and_then(&why),
                 // One that made room.
                 Err(_) => {}
             },
@@ -184,7 +184,7 @@ impl Strangers {
     }
 
     /// Now and then: strangers are not to fill a log.
-    fn tell(&mut self, why: &str) {
+    fn warn_now_and_then(&mut self, why: &str) {
         let now = Instant::now();
         let again = |told: Instant| now.saturating_duration_since(told) >= TELL;
         if self.told.is_none_or(again) {

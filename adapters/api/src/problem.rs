@@ -119,7 +119,7 @@ impl Problem {
     }
 
     /// More is asked than somebody who may look may have.
-    pub fn looks_only() -> Self {
+    pub fn view_only() -> Self {
         Self::new(
             StatusCode::FORBIDDEN,
             LOOKS_ONLY,

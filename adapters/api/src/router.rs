@@ -66,7 +66,7 @@ impl Api {
         let pages = page::routes().route_layer(middleware::from_fn(bounded));
         let routes = openapi::routes().merge(pages).with_state(self.clone());
         routes
-            .layer(middleware::from_fn(told_as_problem))
+            .layer(middleware::from_fn(as_problem))
             .layer(Extension(self.clone()))
     }
 
@@ -92,7 +92,7 @@ impl Api {
 }
 
 /// Whatever refuses a request, it is a problem that says so.
-async fn told_as_problem(request: Request, next: Next) -> Response {
+async fn as_problem(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let status = response.status();
     let is_problem = response

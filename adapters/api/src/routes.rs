@@ -19,7 +19,7 @@ const ANSWER: Duration = Duration::from_secs(120);
 
 /// Every route but that of the description, which is made from these.
 pub(crate) fn described() -> ApiRouter<Api> {
-    let bounded = v1::looks()
+    let bounded = v1::view_routes()
         .merge(v1::changes())
         .route_layer(middleware::from_fn(bounded));
     bounded.merge(v1::streams()).merge(v1::commands())

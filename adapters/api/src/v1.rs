@@ -53,12 +53,12 @@ pub(crate) use self::resource::ObjectPath;
 use crate::{api::Api, caller, forwarded::by_its_journal};
 
 /// What shows something, and is had at once.
-pub(crate) fn looks() -> ApiRouter<Api> {
-    objects::looks()
-        .merge(pools::looks())
-        .merge(groups::looks())
-        .merge(snapshots::looks())
-        .merge(hosts::looks())
+pub(crate) fn view_routes() -> ApiRouter<Api> {
+    objects::view_routes()
+        .merge(pools::view_routes())
+        .merge(groups::view_routes())
+        .merge(snapshots::view_routes())
+        .merge(hosts::view_routes())
 }
 
 /// What records or does something, and what has hosts asked.
@@ -67,7 +67,7 @@ pub(crate) fn changes() -> ApiRouter<Api> {
         .merge(pools::operates())
         .merge(groups::operates())
         .merge(hosts::changes())
-        .merge(objects::asks_hosts())
+        .merge(objects::host_routes())
         .route_layer(middleware::from_fn(by_its_journal))
         .route_layer(middleware::from_fn(caller::may_operate));
     // Fewer members are deleted members.
@@ -83,8 +83,8 @@ pub(crate) fn changes() -> ApiRouter<Api> {
 
 /// What comes bit by bit, and what has a body of its own kind.
 pub(crate) fn streams() -> ApiRouter<Api> {
-    streams::looks()
-        .merge(events::looks())
+    streams::view_routes()
+        .merge(events::view_routes())
         .merge(documents::changes())
         .merge(console::changes())
 }

@@ -30,7 +30,7 @@ pub(crate) use self::{
     bundles::AppliedBundles,
     images::sources_for,
     open::Right,
-    state_lock::{look_at_state, open_state, state_path},
+    state_lock::{lock_to_read, open_state, state_path},
     stores::past_damage,
 };
 

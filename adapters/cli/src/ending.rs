@@ -11,7 +11,7 @@ use crate::{
 
 /// Ends at once: whatever would be closed or written belongs to the successor by now, and a crash
 /// at any instant is what the next start is made for.
-pub(crate) fn give_way() -> Exit {
+pub(crate) fn exit_at_once() -> Exit {
     output::problem(&ExitProblem::new(
         Exit::LeaseLost,
         "VSI0012",

@@ -175,9 +175,9 @@ impl ImageSource for Router {
         }
     }
 
-    async fn came(&self, url: &str) {
+    async fn opened(&self, url: &str) {
         if let Ok(way) = self.choose(url) {
-            way.files.came(url).await;
+            way.files.opened(url).await;
         }
     }
 
@@ -273,7 +273,7 @@ mod tests {
         }
         let opened = async || {
             let stream = router.open(&url).await.unwrap();
-            router.came(&url).await;
+            router.opened(&url).await;
             stream
         };
         let began = std::time::Instant::now();

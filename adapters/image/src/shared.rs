@@ -143,8 +143,8 @@ impl<S: ImageSource> ImageSource for SharedSource<S> {
         self.expected.expect(url);
     }
 
-    async fn came(&self, url: &str) {
-        self.expected.came(url);
+    async fn opened(&self, url: &str) {
+        self.expected.opened(url);
     }
 
     async fn open(&self, url: &str) -> Result<Box<dyn ImageStream>, SourceError> {
@@ -469,7 +469,7 @@ mod tests {
         }
     }
 
-    async fn rest(stream: &mut dyn ImageStream) -> Vec<u8> {
+    async fn read_to_end(stream: &mut dyn ImageStream) -> Vec<u8> {
         let mut numbers = Vec::new();
         while let Some(piece) = stream.next().await.unwrap() {
             numbers.push(piece[0]);
@@ -498,8 +498,8 @@ mod tests {
             async move {
                 tokio::time::sleep(Duration::from_millis(after_ms)).await;
                 let mut stream = source.open("x").await.unwrap();
-                source.came("x").await;
-                rest(stream.as_mut()).await
+                source.opened("x").await;
+                read_to_end(stream.as_mut()).await
             }
         };
         let began = Instant::now();
@@ -518,7 +518,7 @@ mod tests {
             let mut slow = source.open("x").await.unwrap();
             let fast = async {
                 let began = Instant::now();
-                rest(fast.as_mut()).await;
+                read_to_end(fast.as_mut()).await;
                 began.elapsed()
             };
             let each = Duration::from_millis(each_ms);
@@ -540,12 +540,15 @@ mod tests {
         let mut lags = source.open("x").await.unwrap();
         assert_eq!(lags.next().await.unwrap().unwrap()[0], 1);
         assert_eq!(opened(), 1);
-        let (one, two) = tokio::join!(rest(one.as_mut()), rest(two.as_mut()));
+        let (one, two) = tokio::join!(read_to_end(one.as_mut()), read_to_end(two.as_mut()));
         assert!(one == all[1..] && two == all);
         assert_eq!(opened(), 1);
-        assert!(rest(lags.as_mut()).await == all[1..]);
+        assert!(read_to_end(lags.as_mut()).await == all[1..]);
         assert_eq!(opened(), 2);
-        assert_eq!(rest(source.open("x").await.unwrap().as_mut()).await, all);
+        assert_eq!(
+            read_to_end(source.open("x").await.unwrap().as_mut()).await,
+            all
+        );
         assert_eq!(opened(), 3, "nobody joins what is over");
     }
 }

@@ -164,8 +164,8 @@ impl Controller {
     }
 
     /// That it gets on.
-    fn gets_on(&self) {
-        self.health.gets_on("controller");
+    fn heartbeat(&self) {
+        self.health.heartbeat("controller");
     }
 
     /// Passes as long as it is polled. Cancel safe: see the module's text.
@@ -188,9 +188,9 @@ impl Controller {
             }
             tokio::time::sleep(SETTLE).await;
             changes.mark_unchanged();
-            self.gets_on();
+            self.heartbeat();
             Box::pin(self.pass()).await;
-            self.health.rests("controller");
+            self.health.idle("controller");
         }
     }
 
@@ -201,16 +201,16 @@ impl Controller {
         let pools = self.shown_pools().await;
         let claims = self.claims(&world, &pools).await;
         let mut translation = self.translate(&claims.without(&world)).await;
-        self.gets_on();
+        self.heartbeat();
         let candidates = self.candidates(&translation);
-        let asked_pools = self.asked_pools(&world, &translation);
+        let desired_pools = self.desired_pools(&world, &translation);
         let decided = self.decided();
         let networks = Resolved {
             networks: translation.rest.networks.clone(),
             ..translation.rest.alone()
         };
         let all = match self
-            .keep_own(&world, &claims, &mut translation, &decided)
+            .retain_own(&world, &claims, &mut translation, &decided)
             .await
         {
             Ok(all) => all,
@@ -222,7 +222,7 @@ impl Controller {
             }
         };
         let snapshot = claims.without(&all);
-        self.ask_about_networks(&all);
+        self.watch_networks(&all);
         self.deliver(&translation).await;
         self.notice_vanished(&snapshot);
         let mut found = findings(&all, &translation);
@@ -231,19 +231,22 @@ impl Controller {
             if let Some(claim) = claims.of(resource) {
                 let findings = found.entry(resource.key.clone()).or_default();
                 if self
-                    .look_at_claim(resource, claim, (&world, &pools), findings)
+                    .check_claim(resource, claim, (&world, &pools), findings)
                     .await
                 {
                     finalizers.push((resource.clone(), false));
                 }
             }
         }
-        let (mut wishes, mut adopted) = (Vec::new(), Vec::new());
+        let (mut requests, mut adopted) = (Vec::new(), Vec::new());
         for resource in &snapshot.resources {
-            self.gets_on();
+            self.heartbeat();
             let findings = found.entry(resource.key.clone()).or_default();
             if resource.is_deleting() {
-                if self.may_go(resource, &translation, &claims, findings).await {
+                if self
+                    .may_finalize(resource, &translation, &claims, findings)
+                    .await
+                {
                     finalizers.push((resource.clone(), false));
                 }
                 continue;
@@ -255,11 +258,11 @@ impl Controller {
             match resource.key.kind {
                 ResourceKind::Vsi | ResourceKind::VirtualServer => {
                     let vsi = translation.vsis.get(&resource.uid);
-                    match self.standing(resource, vsi, findings) {
+                    match self.reference_state(resource, vsi, findings) {
                         ReferenceState::Nothing => {}
                         ReferenceState::Finalizer => finalizers.push((resource.clone(), true)),
-                        ReferenceState::Wish(wish) => wishes.push(wish),
-                        ReferenceState::Adopted(wish) => adopted.push(wish),
+                        ReferenceState::Desired(request) => requests.push(request),
+                        ReferenceState::Adopted(request) => adopted.push(request),
                     }
                 }
                 ResourceKind::Pool | ResourceKind::Group => {
@@ -290,21 +293,21 @@ impl Controller {
         }
         let share = self.share.clone();
         // Before what they limit.
-        self.give_quotas(&snapshot, &translation).await;
-        self.give_hosts(&candidates, &translation).await;
-        self.permit(asked_pools);
-        self.give_networks(&world, &networks).await;
-        let mut lacking = self.give_disks(&snapshot, &translation).await;
+        self.apply_quotas(&snapshot, &translation).await;
+        self.apply_hosts(&candidates, &translation).await;
+        self.permit(desired_pools);
+        self.apply_networks(&world, &networks).await;
+        let mut lacking = self.apply_disks(&snapshot, &translation).await;
         self.adopt(adopted, &translation.rest).await;
-        let (open, wishes) = self.open_apart(wishes);
-        lacking.extend(self.apply_requests(wishes, &snapshot, &translation).await);
-        let asked = self.have_chosen(open).await;
-        self.have_admitted(lacking).await;
+        let (open, requests) = self.open_apart(requests);
+        lacking.extend(self.apply_requests(requests, &snapshot, &translation).await);
+        let asked = self.request_placement(open).await;
+        self.request_admission(lacking).await;
         self.decisions.end_pass();
         self.approve(&snapshot).await;
-        self.give_snapshots(&snapshot, &translation).await;
+        self.apply_snapshots(&snapshot, &translation).await;
         match share {
-            Some(share) if share.number() != DECIDES => self.remove_gone(&all, &claims).await,
+            Some(share) if share.number() != DECIDES => self.remove_absent(&all, &claims).await,
             _ => {
                 self.work_on_pools(&world, &claims, &pools, &translation)
                     .await;
@@ -354,8 +357,8 @@ impl Controller {
         pools: &[ShownPool],
         translation: &Translation,
     ) {
-        self.give_pools(all, claims, pools, translation).await;
-        self.give_groups(all, claims, pools, translation).await;
+        self.apply_pools(all, claims, pools, translation).await;
+        self.apply_groups(all, claims, pools, translation).await;
         self.approve_templates(all).await;
         // What was given just now is part of it.
         let shown_pools = self.shown_pools().await;
@@ -424,7 +427,7 @@ impl Controller {
     }
 
     /// What is to be done for a VSI that is to be there.
-    fn standing(
+    fn reference_state(
         &self,
         resource: &Resource,
         vsi: Option<&ResolvedVsi>,
@@ -454,7 +457,7 @@ impl Controller {
         if !resource.has_finalizer() {
             return ReferenceState::Finalizer;
         }
-        let wish = ApplyRequest {
+        let request = ApplyRequest {
             uid: resource.uid,
             entity,
             manager: resource.manager.clone(),
@@ -462,9 +465,9 @@ impl Controller {
             vsi: Box::new(vsi.clone()),
         };
         if adopted {
-            ReferenceState::Adopted(wish)
+            ReferenceState::Adopted(request)
         } else {
-            ReferenceState::Wish(wish)
+            ReferenceState::Desired(request)
         }
     }
 
@@ -476,7 +479,7 @@ impl Controller {
         });
         let mut calls = stream::iter(calls).buffer_unordered(AT_ONCE);
         while let Some((resource, has_finalizer, done)) = calls.next().await {
-            self.health.gets_on("controller");
+            self.health.heartbeat("controller");
             match done {
                 Ok(Some(patched)) if has_finalizer => self.world.update(patched),
                 // Gone, or going: the watch tells.
@@ -513,7 +516,7 @@ async fn sleep_until(until: Option<Instant>) {
 enum ReferenceState {
     Nothing,
     Finalizer,
-    Wish(ApplyRequest),
+    Desired(ApplyRequest),
     /// What stands is taken over first.
     Adopted(ApplyRequest),
 }

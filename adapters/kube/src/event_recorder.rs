@@ -94,12 +94,12 @@ impl EventRecorder {
             client: self.client.clone(),
             counts: EventCounts::default(),
         };
-        self.tasks.spawn(tell(writer, waiting));
+        self.tasks.spawn(write_notes(writer, waiting));
         self.queues.insert(namespace, queue);
     }
 }
 
-async fn tell(mut writer: EventWriter, mut waiting: mpsc::Receiver<WaitingNotes>) {
+async fn write_notes(mut writer: EventWriter, mut waiting: mpsc::Receiver<WaitingNotes>) {
     loop {
         match timeout(IDLE, waiting.recv()).await {
             Ok(Some((resource, told))) => writer.happened(&resource, &told).await,

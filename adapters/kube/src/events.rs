@@ -219,12 +219,18 @@ impl EventWriter {
     pub(crate) async fn happened(&mut self, resource: &Resource, told: &EventNote) {
         let name = name(&resource.key, told);
         if let Some(count) = self.counts.count(&name, told.again) {
-            self.tell(resource, told, &name, count).await;
+            self.write_with_retries(resource, told, &name, count).await;
         }
     }
 
     /// Tries for a while; an Event that cannot be written is given up.
-    async fn tell(&self, resource: &Resource, told: &EventNote, name: &str, count: i32) {
+    async fn write_with_retries(
+        &self,
+        resource: &Resource,
+        told: &EventNote,
+        name: &str,
+        count: i32,
+    ) {
         let mut delay = Duration::from_millis(500);
         let mut refusals = 0_u32;
         for _ in 0..TRIES {

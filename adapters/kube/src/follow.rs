@@ -38,7 +38,7 @@ impl Follower {
     pub(crate) async fn run(mut self) {
         let mut notices = self.fleet.notices();
         let mut moved = self.fleet.pools().moved();
-        let mut heard = self.fleet.pools().heard_anew();
+        let mut heard = self.fleet.pools().report_changed();
         let mut tick = tokio::time::interval(PROGRESS_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -63,13 +63,13 @@ impl Follower {
             };
             match notice {
                 Ok(Notice::Ended) | Err(RecvError::Closed) => return,
-                Ok(notice) => self.take_in(notice),
+                Ok(notice) => self.on_notice(notice),
                 Err(RecvError::Lagged(_)) => self.catch_up().await,
             }
         }
     }
 
-    fn take_in(&mut self, notice: Notice) {
+    fn on_notice(&mut self, notice: Notice) {
         match notice {
             Notice::Recorded(record) => self.record(&record),
             Notice::Progress { entity, .. } | Notice::Unopened { entity, .. } => {
@@ -81,7 +81,7 @@ impl Follower {
                 if let Some(entity) = self.fleet.entity_of(run) {
                     self.dirty(&entity);
                     if let Some(uid) = uid_of(&entity) {
-                        self.tell(EventNote::repeated(uid, node.as_str(), &failure));
+                        self.send_note(EventNote::repeated(uid, node.as_str(), &failure));
                     }
                 }
             }
@@ -125,7 +125,7 @@ impl Follower {
             self.world.poke();
         }
         if let Some(told) = uid_of(&entity).and_then(|uid| happening(uid, record)) {
-            self.tell(told);
+            self.send_note(told);
         }
     }
 
@@ -155,7 +155,7 @@ impl Follower {
         }
     }
 
-    fn tell(&self, told: EventNote) {
+    fn send_note(&self, told: EventNote) {
         if self.happenings.try_send(told).is_err() {
             tracing::warn!("Events are not sent: the API server takes too long");
         }

@@ -61,13 +61,13 @@ impl Health {
     }
 
     /// A part begins, or gets on with, what it has to do.
-    pub(crate) fn gets_on(&self, part: &'static str) {
+    pub(crate) fn heartbeat(&self, part: &'static str) {
         let name = format!("{}{part}", self.of);
         self.lock().at_work.insert(name, Instant::now());
     }
 
     /// It has nothing to do.
-    pub(crate) fn rests(&self, part: &'static str) {
+    pub(crate) fn idle(&self, part: &'static str) {
         self.lock().at_work.remove(&format!("{}{part}", self.of));
     }
 
@@ -106,10 +106,10 @@ mod tests {
     async fn one_of_several_that_is_stuck_is_named_until_it_goes() {
         let health = Health::default();
         let (one, other) = (health.of("journal 1"), health.of("journal 11"));
-        one.gets_on("a");
-        other.gets_on("a");
+        one.heartbeat("a");
+        other.heartbeat("a");
         tokio::time::sleep(STUCK).await;
-        other.rests("a");
+        other.idle("a");
         assert_eq!(health.stuck().as_deref(), Some("journal 1: a"));
         drop(one);
         assert_eq!(health.stuck(), None);
@@ -121,13 +121,13 @@ mod tests {
     async fn who_has_work_and_does_not_get_on_is_stuck_until_it_does() {
         let health = Health::default();
         for _ in 0..10 {
-            health.gets_on("a");
+            health.heartbeat("a");
             tokio::time::sleep(STUCK / 2).await;
             assert_eq!(health.stuck(), None);
         }
         tokio::time::sleep(STUCK).await;
         assert_eq!(health.stuck().as_deref(), Some("a"));
-        health.rests("a");
+        health.idle("a");
         tokio::time::sleep(STUCK * 2).await;
         assert_eq!(health.stuck(), None, "it has nothing to do");
     }

@@ -89,7 +89,7 @@ impl Migration {
     /// # Errors
     /// When the old operator is active, when that is not known, when a namespace is not there, or
     /// when resources cannot be listed.
-    pub async fn look(&self) -> Result<Vec<Candidate>, MigrateError> {
+    pub async fn candidates(&self) -> Result<Vec<Candidate>, MigrateError> {
         self.refuse_active().await?;
         self.refuse_absent_namespaces().await?;
         let mut found = Vec::new();

@@ -40,7 +40,7 @@ pub(crate) fn vsi(
     let mut status = match object {
         Some(object) => known(object),
         // What was told stays: by it, the journal is known to be lost; or it is another's word.
-        None if is_told_by_another(findings) => VsiResourceStatus {
+        None if is_reported_by_another(findings) => VsiResourceStatus {
             conditions: unknown(findings).conditions,
             warnings: Vec::new(),
             ..before.clone()
@@ -78,7 +78,7 @@ pub(crate) fn vsi(
     status
 }
 
-fn is_told_by_another(findings: &StatusFindings) -> bool {
+fn is_reported_by_another(findings: &StatusFindings) -> bool {
     let hold = findings.hold.as_ref();
     hold.is_some_and(|hold| matches!(hold, Hold::JournalLost | Hold::NotMigrated(_)))
 }

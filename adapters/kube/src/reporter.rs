@@ -101,12 +101,12 @@ impl Reporter {
             }
             tokio::time::sleep(GATHER).await;
             let mut keys = self.desk.take();
-            self.health.gets_on("reporter");
-            self.look_at_quotas(&mut keys).await;
+            self.health.heartbeat("reporter");
+            self.refresh_quota_usage(&mut keys).await;
             let this = &self;
             let looks = keys.into_iter().map(|key| async move {
                 let done = this.report_on(&key).await;
-                this.health.gets_on("reporter");
+                this.health.heartbeat("reporter");
                 (key, done)
             });
             let done: Vec<_> = stream::iter(looks)
@@ -120,7 +120,7 @@ impl Reporter {
                     ReportDone::Later(delay) => self.later(key, delay),
                 }
             }
-            self.health.rests("reporter");
+            self.health.idle("reporter");
             let world = self.world.clone();
             self.written.retain(|key, _| world.resource(key).is_some());
         }
@@ -194,7 +194,7 @@ impl Reporter {
         };
         let object = match self.fleet.knowledge(&entity) {
             EntityPresence::None => None,
-            EntityPresence::Alive if !self.fleet.pools().is_heard(&entity) => {
+            EntityPresence::Alive if !self.fleet.pools().is_reported(&entity) => {
                 return ReportDone::Later(UNHEARD);
             }
             _ => match self
@@ -229,7 +229,7 @@ impl Reporter {
             return ReportDone::Settled;
         };
         let namespace = &resource.key.namespace;
-        match self.fleet.groups().is_heard(uid).await {
+        match self.fleet.groups().is_reported(uid).await {
             Ok(true) => {}
             Ok(false) => return ReportDone::Later(UNHEARD),
             Err(error) => {
@@ -399,7 +399,7 @@ impl Reporter {
         let (namespace, name) = (&resource.key.namespace, &resource.key.name);
         match &self.share {
             Some(share) => {
-                let heard = share.heard_network(&(namespace.clone(), name.clone()));
+                let heard = share.network_report(&(namespace.clone(), name.clone()));
                 Ok(heard.map(|heard| heard.states))
             }
             None => {

@@ -141,7 +141,7 @@ impl Resource {
     }
 
     /// Whether it asks for the same as the other: all but its status, and who wrote it when.
-    pub(crate) fn asks_as(&self, other: &Self) -> bool {
+    pub(crate) fn has_same_spec(&self, other: &Self) -> bool {
         let what = |one: &Self| {
             let Self {
                 uid,
@@ -233,7 +233,7 @@ const KEYS: [&str; 29] = [
     "INSECURE_SECRETS_IN_CONFIGMAP",
 ];
 
-fn says_of_a_host(key: &str) -> bool {
+fn names_host(key: &str) -> bool {
     KEYS.contains(&key) || jump_keys().any(|name| name == key)
 }
 
@@ -268,11 +268,11 @@ impl Settings {
     fn of(meta: ObjectMeta, data: impl Iterator<Item = (String, Vec<u8>)>) -> Option<Self> {
         let data = data.map(|(key, value)| (key, Secret::new(value)));
         let (known, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            data.partition(|(key, _)| says_of_a_host(key));
-        let is_kept = |value: &Secret| value.expose().len() <= OTHER_MAX;
+            data.partition(|(key, _)| names_host(key));
+        let check_kept_name = |value: &Secret| value.expose().len() <= OTHER_MAX;
         let others = others
             .into_iter()
-            .filter(|(_, value)| known.is_empty() && is_kept(value));
+            .filter(|(_, value)| known.is_empty() && check_kept_name(value));
         Some(Self {
             others: KeyValues(others.collect()),
             namespace: meta.namespace?,

@@ -332,7 +332,7 @@ fn insert(objects: &mut Objects, told: CacheUpdate) -> bool {
     let (taken, news) = match (objects.get(&place), &told) {
         (Some(CacheUpdate::Resource(known)), CacheUpdate::Resource(told)) => (
             told.uid != known.uid || told.is_newer_than(known),
-            !told.asks_as(known),
+            !told.has_same_spec(known),
         ),
         (Some(CacheUpdate::Settings(known)), CacheUpdate::Settings(told)) => {
             let other = !known.same_as(told);

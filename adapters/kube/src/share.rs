@@ -148,10 +148,10 @@ pub trait JournalShare: Debug + Send + Sync {
 
     /// Journal 0: from now on all journals are asked about these networks, and to end those that are to end. The cluster's
     /// operators pass once something else is heard.
-    fn ask_about_networks(&self, networks: BTreeMap<NetworkName, AskedNetwork>);
+    fn watch_networks(&self, networks: BTreeMap<NetworkName, AskedNetwork>);
 
     /// What was heard of a network last; none before the first time.
-    fn heard_network(&self, network: &NetworkName) -> Option<HeardNetwork>;
+    fn network_report(&self, network: &NetworkName) -> Option<HeardNetwork>;
 }
 
 /// The namespace and the name of a network.

@@ -197,8 +197,8 @@ impl SubresourceState {
             }
             action => {
                 route::no_query(&query)?;
-                let wish = action::read(request.into_body()).await?;
-                action::act(self, entity, action, wish, &caller).await
+                let patch = action::read(request.into_body()).await?;
+                action::act(self, entity, action, patch, &caller).await
             }
         }
     }

@@ -115,7 +115,7 @@ impl Watching {
                         self.health.answered();
                         last_told = None;
                     }
-                    self.take_in(event, &mut listed, &update);
+                    self.on_event(event, &mut listed, &update);
                 }
                 Ok(None) => return,
                 Err(error) => {
@@ -143,7 +143,7 @@ impl Watching {
         optional && trouble::is_missing(error)
     }
 
-    fn take_in<K>(
+    fn on_event<K>(
         &self,
         event: watcher::Event<K>,
         listed: &mut Vec<CacheUpdate>,

@@ -130,7 +130,7 @@ impl PostgresError {
     }
 
     pub(crate) fn of(server: &str, error: &tokio_postgres::Error) -> Self {
-        let (server, why) = (server.to_owned(), said(error));
+        let (server, why) = (server.to_owned(), error_text(error));
         if let Some(distrust) = tls::distrusted(error) {
             return Self::Untrusted {
                 server,
@@ -175,7 +175,7 @@ fn is_passing(code: &SqlState) -> bool {
 }
 
 /// An error with its causes: the outermost of this client's says little.
-pub(crate) fn said(error: &tokio_postgres::Error) -> String {
+pub(crate) fn error_text(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
         return format!("{} ({})", db.message(), db.code().code());
     }

@@ -6,7 +6,7 @@ use tokio::{sync::Mutex, time::timeout};
 use tokio_postgres::{Row, Statement, types::ToSql};
 use vsiflow_engine::journal::JournalError;
 
-use crate::{JournalAddress, PostgresError, connection::Connection, error::said};
+use crate::{JournalAddress, PostgresError, connection::Connection, error::error_text};
 
 /// The longest that an answer may take.
 const ANSWER: Duration = Duration::from_secs(120);
@@ -70,7 +70,10 @@ impl Reader {
             match answer {
                 Ok(Ok(rows)) => return Ok(rows),
                 Ok(Err(error)) if again && error.as_db_error().is_none() => {
-                    tracing::debug!(why = said(&error), "reading again on a new connection");
+                    tracing::debug!(
+                        why = error_text(&error),
+                        "reading again on a new connection"
+                    );
                     again = false;
                     self.forget(&open).await;
                 }

@@ -30,7 +30,7 @@ use vsiflow_engine::{
 use crate::{
     Held,
     connection::Connection,
-    error::said,
+    error::error_text,
     schema::{self, signed},
 };
 
@@ -349,9 +349,12 @@ impl End {
             Ok(Ok(1)) if !open.connection.was_warned() => Ok(StatementEnd::Written),
             // Another epoch, another link, or no lease: taking it back tells which.
             Ok(Ok(_)) => Ok(StatementEnd::Unknown),
-            Ok(Err(error)) if is_final(&error) => Err(JournalError::Storage(said(&error))),
+            Ok(Err(error)) if is_final(&error) => Err(JournalError::Storage(error_text(&error))),
             Ok(Err(error)) => {
-                tracing::warn!(why = said(&error), "appending again on a new connection");
+                tracing::warn!(
+                    why = error_text(&error),
+                    "appending again on a new connection"
+                );
                 Ok(StatementEnd::Unknown)
             }
             Err(_) => {
@@ -388,7 +391,7 @@ impl End {
     async fn try_to_regain(&self) -> Result<Option<(OpenConnection, Tip)>, String> {
         let connection = Connection::to(&self.held.address).await;
         let connection = connection.map_err(|e| e.to_string())?;
-        let told = |error| said(&error);
+        let told = |error| error_text(&error);
         let client = &connection.client;
         let append = [FENCE, HEADS, EVENTS, COUNT].concat();
         let append = client.prepare(&append).await.map_err(told)?;

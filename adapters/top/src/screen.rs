@@ -41,7 +41,7 @@ static IN_USE: AtomicBool = AtomicBool::new(false);
 /// What is asked of the fleet. Returns at once; what it comes to is sent as a [`Came`].
 pub trait Worker {
     /// Looks at the fleet; steps are counted from that offset on.
-    fn look(&mut self, from: Option<u64>);
+    fn refresh(&mut self, from: Option<u64>);
     /// Has a command that only looks print its text.
     fn read(&mut self, words: Vec<String>);
     /// Runs a command that has the terminal until it ends, and gives what there is to say of it.
@@ -88,7 +88,7 @@ fn until_ended(
         }
         if looks.is_due() {
             looks.begin();
-            asked.look(top.counts_from());
+            asked.refresh(top.counts_from());
         }
         for next in came.try_iter() {
             stale = true;
@@ -121,7 +121,7 @@ fn until_ended(
                 let said = asked.hand_over(&words);
                 FullScreen::enter()?;
                 terminal.clear()?;
-                said.into_iter().for_each(|said| top.say(&said));
+                said.into_iter().for_each(|said| top.show_message(&said));
             }
         }
     }

@@ -140,7 +140,7 @@ impl Top {
     }
 
     /// Says something in the last line.
-    pub fn say(&mut self, text: &str) {
+    pub fn show_message(&mut self, text: &str) {
         self.said = Some(clean(text));
     }
 
@@ -284,8 +284,10 @@ impl Top {
         };
         match Kind::named(word.trim().to_lowercase().as_str()) {
             Some(kind) => self.show(kind),
-            None if ["q", "quit"].contains(&word.trim()) => self.say("`q` without `:` quits"),
-            None => self.say(&format!(
+            None if ["q", "quit"].contains(&word.trim()) => {
+                self.show_message("`q` without `:` quits")
+            }
+            None => self.show_message(&format!(
                 "no such kind: {word}; there are vsis, steps, uploads and hosts"
             )),
         }
@@ -329,7 +331,7 @@ impl Top {
 
     fn refuse(&mut self, command: &[&str]) -> Option<KeyEffect> {
         let command = command.first().copied().unwrap_or_default();
-        self.say(&format!("`{command}` is for VSIs"));
+        self.show_message(&format!("`{command}` is for VSIs"));
         None
     }
 }

@@ -144,7 +144,7 @@ async fn worker(
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(entity.clone(), sender);
-        let wish = DesiredUpdate {
+        let update = DesiredUpdate {
             entity,
             workflow: Name::of("provision_vsi"),
             precedence: Precedence::Supersede,
@@ -156,7 +156,7 @@ async fn worker(
             reason: Text::default(),
         };
         let start = Instant::now();
-        engine.submit(vec![wish], by).await?;
+        engine.submit(vec![update], by).await?;
         ended.await?;
         took.push(start.elapsed());
     }

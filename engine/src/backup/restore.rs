@@ -52,7 +52,7 @@ pub async fn restore(
     })
     .await?;
     let detail = format!("incarnation {incarnation}");
-    let event = told("Restored", &detail, actor, reason, now);
+    let event = state_event("Restored", &detail, actor, reason, now);
     match fill(&mut lines, &place, header.journal, event).await {
         Ok((journal, secrets)) => {
             off_runtime(move || place.finish()).await?;
@@ -81,11 +81,11 @@ pub async fn confirmed(
     reason: Text,
     now: Timestamp,
 ) -> Result<(), AuditError> {
-    let event = told("Confirmed", "", actor, reason, now);
+    let event = state_event("Confirmed", "", actor, reason, now);
     record(journal, journal_id, event).await
 }
 
-fn told(state: &str, detail: &str, actor: Actor, reason: Text, now: Timestamp) -> Event {
+fn state_event(state: &str, detail: &str, actor: Actor, reason: Text, now: Timestamp) -> Event {
     Event {
         at: now,
         actor,
@@ -141,7 +141,7 @@ async fn secrets(lines: &mut ExportLines<'_>, store: &DirSecrets) -> Result<u64,
     while let Some(line) = lines.next().await? {
         match line.kind.as_str() {
             "secret" => {
-                keep(lines, &parse(&line.text)?, store).await?;
+                store_secret(lines, &parse(&line.text)?, store).await?;
                 kept = kept.saturating_add(1);
             }
             "end" => {
@@ -158,7 +158,7 @@ async fn secrets(lines: &mut ExportLines<'_>, store: &DirSecrets) -> Result<u64,
     Err(lines.wrong(Flaw::RolledBack, "the backup ends before its last line"))
 }
 
-async fn keep(
+async fn store_secret(
     lines: &mut ExportLines<'_>,
     line: &SecretLine,
     store: &DirSecrets,

@@ -98,8 +98,8 @@ impl AdmissionGate {
         } else {
             Some(lane)
         };
-        if self.pause.keep(waiter)
-            || reaches.is_some_and(|blocked_lane| self.lanes.keep(blocked_lane, waiter))
+        if self.pause.hold_back(waiter)
+            || reaches.is_some_and(|blocked_lane| self.lanes.hold_back(blocked_lane, waiter))
         {
             return Admission::Waits;
         }

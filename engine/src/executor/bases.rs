@@ -18,7 +18,7 @@ pub(super) struct BaseWritten {
 
 impl Control {
     /// Has a base of what is durable written where the journal has outgrown its newest one.
-    pub(super) fn keep_bases(&mut self) {
+    pub(super) fn write_due_base(&mut self) {
         if !self.bases.is_empty() || !self.parts.journal.base_is_due() {
             return;
         }

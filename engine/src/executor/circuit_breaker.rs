@@ -77,7 +77,7 @@ impl CircuitBreaker {
     }
 
     /// Keeps the node until its lane answers; false where it is in reach.
-    pub(super) fn keep(&mut self, lane: &Text, waiter: &Waiter) -> bool {
+    pub(super) fn hold_back(&mut self, lane: &Text, waiter: &Waiter) -> bool {
         let Some(down) = self.down.get_mut(lane) else {
             return false;
         };

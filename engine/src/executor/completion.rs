@@ -97,7 +97,7 @@ impl Control {
             FailureClass::Blocked | FailureClass::Failed => None,
         };
         if let (Some(attempt), Some(next)) = (unrecorded, next)
-            && self.is_standing_at(waiter, &failure)
+            && self.is_blocked_at(waiter, &failure)
         {
             self.count_repeat(waiter, attempt, failure, next);
             return;
@@ -135,7 +135,7 @@ impl Control {
         self.record_engine(waiter.0, kind);
     }
 
-    fn is_standing_at(&self, waiter: &Waiter, failure: &Failure) -> bool {
+    fn is_blocked_at(&self, waiter: &Waiter, failure: &Failure) -> bool {
         let run = self.recorder.world.run(waiter.0);
         let state = run.and_then(|run| run.nodes.get(&waiter.1));
         state.and_then(NodeState::failure) == Some(failure)

@@ -65,7 +65,7 @@ pub(super) struct Control {
     pub(super) dirty_entities: BTreeSet<EntityId>,
     /// Runs whose interrupted attempts were looked after in this process.
     pub(super) recovered: BTreeSet<RunId>,
-    /// Entities whose wish could not be turned into a graph.
+    /// Entities whose desired state could not be turned into a graph.
     pub(super) driven: Driven,
 }
 
@@ -152,10 +152,10 @@ impl Control {
 
     async fn decide(&mut self, first: ControlInput) -> Result<bool, EngineError> {
         self.recorder.note_time();
-        let mut open = self.take_in(first).await?;
-        open &= self.take_in_requests().await;
-        self.take_in_ends();
-        self.take_in_bases();
+        let mut open = self.on_input(first).await?;
+        open &= self.drain_requests().await;
+        self.drain_completions();
+        self.check_base();
         self.settle().await;
         self.write()?;
         if !open {
@@ -188,7 +188,7 @@ impl Control {
     }
 
     /// Returns whether the loop goes on.
-    async fn take_in(&mut self, input: ControlInput) -> Result<bool, EngineError> {
+    async fn on_input(&mut self, input: ControlInput) -> Result<bool, EngineError> {
         match input {
             ControlInput::Request(EngineRequest::Close)
             | ControlInput::Closed
@@ -205,7 +205,7 @@ impl Control {
     }
 
     /// Requests that are there already go into the same batch. Returns whether the loop goes on.
-    async fn take_in_requests(&mut self) -> bool {
+    async fn drain_requests(&mut self) -> bool {
         let mut open = true;
         for _ in 0..REQUESTS_A_BATCH {
             let Ok(request) = self.inbox.try_recv() else {
@@ -220,7 +220,7 @@ impl Control {
     }
 
     /// Ends that are there already go into the same batch.
-    fn take_in_ends(&mut self) {
+    fn drain_completions(&mut self) {
         while let Some(end) = self.attempts.try_join_next_with_id() {
             self.ended(end);
         }
@@ -228,7 +228,7 @@ impl Control {
 
     /// While attempts end all the time nobody else would look whether a base is written, and no
     /// other would be begun.
-    fn take_in_bases(&mut self) {
+    fn check_base(&mut self) {
         while let Some(base) = self.bases.try_join_next() {
             self.base_written(base.ok().flatten());
         }

@@ -37,7 +37,7 @@ impl RoomWatch {
         }
         loop {
             if self.looking.is_empty() {
-                self.looking.spawn(look_on(self.room.clone()));
+                self.looking.spawn(watch_hosts(self.room.clone()));
             }
             tokio::select! {
                 biased;
@@ -48,11 +48,11 @@ impl RoomWatch {
     }
 }
 
-async fn look_on(room: Arc<Room>) {
+async fn watch_hosts(room: Arc<Room>) {
     loop {
         tokio::time::sleep(LOOK).await;
         let room = room.clone();
-        if tokio::task::spawn_blocking(move || room.look())
+        if tokio::task::spawn_blocking(move || room.measure())
             .await
             .is_err()
         {

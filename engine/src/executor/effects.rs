@@ -24,7 +24,7 @@ impl Control {
     pub(super) fn show(&self, states: Projection, records: Vec<Record>) {
         self.publish(states.whole_update());
         for record in &records {
-            event_log::tell(record, &states);
+            event_log::log_record(record, &states);
         }
         self.shared.publish(states);
         for record in records {

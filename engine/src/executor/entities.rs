@@ -28,28 +28,31 @@ use crate::{
 pub(super) const NEXT_TRY: &str = "next_try";
 
 impl Control {
-    /// Why a wish cannot be recorded, if so.
-    pub(super) fn refusal(&self, wish: &DesiredUpdate) -> Option<Failure> {
-        if let Some(failure) = self.quarantined(&wish.entity) {
+    /// Why a desired state cannot be recorded, if so.
+    pub(super) fn refusal(&self, update: &DesiredUpdate) -> Option<Failure> {
+        if let Some(failure) = self.quarantined(&update.entity) {
             return Some(failure);
         }
         let state = self
             .recorder
             .world
-            .entity(&wish.entity)
+            .entity(&update.entity)
             .cloned()
             .unwrap_or_default();
         let newest = state.desired.as_ref().map_or(0, |d| d.generation);
-        if wish.made_from.is_some_and(|made_from| made_from != newest) {
-            return Some(outdated(&wish.entity));
+        if update
+            .made_from
+            .is_some_and(|made_from| made_from != newest)
+        {
+            return Some(outdated(&update.entity));
         }
-        if !state.admits(wish.precedence) {
-            return Some(outranked(&wish.entity));
+        if !state.admits(update.precedence) {
+            return Some(outranked(&update.entity));
         }
-        if wish.precedence == Precedence::Record {
+        if update.precedence == Precedence::Record {
             return None;
         }
-        let graph = self.make_graph(&wish.entity, &state, &wish.workflow, &wish.desired);
+        let graph = self.make_graph(&update.entity, &state, &update.workflow, &update.desired);
         match graph.map(|graph| graph.validate()) {
             // Heavy parameters are moved into blobs when the run is opened.
             Ok(Ok(()) | Err(GraphError::TooHeavy(_))) => None,
@@ -58,33 +61,33 @@ impl Control {
         }
     }
 
-    /// Records a wish and drives its entity.
-    pub(super) fn wish(
+    /// Records a desired state and drives its entity.
+    pub(super) fn record_update(
         &mut self,
-        wish: DesiredUpdate,
+        update: DesiredUpdate,
         desired: Payload,
         cause: &EventCause,
     ) -> u64 {
         let newest = self
             .recorder
             .world
-            .entity(&wish.entity)
+            .entity(&update.entity)
             .and_then(|e| e.desired.as_ref());
         let generation = newest
             .map_or(0, |newest| newest.generation)
             .saturating_add(1);
         let kind = EventKind::Desired {
             generation,
-            workflow: wish.workflow,
-            precedence: wish.precedence,
+            workflow: update.workflow,
+            precedence: update.precedence,
             desired,
         };
-        self.recorder.entity_event(&wish.entity, kind, cause);
-        self.drive_entity(&wish.entity);
-        self.shared.set_unopened(&wish.entity, None);
+        self.recorder.entity_event(&update.entity, kind, cause);
+        self.drive_entity(&update.entity);
+        self.shared.set_unopened(&update.entity, None);
         // At once: a step that ends in this very batch must not finish the run as if nothing else
         // were wanted by now.
-        let called_for = self.recorder.world.entity(&wish.entity);
+        let called_for = self.recorder.world.entity(&update.entity);
         let called_for = called_for.and_then(|state| decide_entity(state));
         if let Some(EntityCommand::CancelRun { run, mode }) = called_for {
             self.ask_to_stop(run, mode);
@@ -296,17 +299,17 @@ impl Control {
             None => Precedence::Queue,
         };
         let (entity, workflow) = (entity.clone(), workflow.clone());
-        let wish = DesiredUpdate {
+        let update = DesiredUpdate {
             entity,
             workflow,
             precedence,
             desired: Vec::new(),
             made_from: None,
         };
-        self.wish(wish, desired.clone(), &EventCause::engine());
+        self.record_update(update, desired.clone(), &EventCause::engine());
     }
 
-    pub(super) fn tell_waiting(&mut self, id: RunId, entity: &EntityId, result: &RunResult) {
+    pub(super) fn report_waiting(&mut self, id: RunId, entity: &EntityId, result: &RunResult) {
         let output = self.recorder.world.run(id).and_then(|run| last_output(run));
         for (run, node, _) in self.recorder.world.waiting_for(entity) {
             let state = self
@@ -390,7 +393,7 @@ fn unread(entity: &EntityId, error: &JournalError) -> Failure {
     }
 }
 
-/// Somebody else's wish came between the look that this one was made by and its record.
+/// Somebody else's desired state came between the look that this one was made by and its record.
 fn outdated(entity: &EntityId) -> Failure {
     let message = "something else was asked for at the same moment";
     Failure::new(FailureClass::Transient, "VSI0014", message)
@@ -398,7 +401,7 @@ fn outdated(entity: &EntityId) -> Failure {
         .with_remedy("check the desired state with `vsiflow get`, then run the command again")
 }
 
-/// A wish that nothing may follow yet is under way: a deletion.
+/// A desired state that nothing may follow yet is under way: a deletion.
 fn outranked(entity: &EntityId) -> Failure {
     let message = "it is being deleted, and no other request may follow";
     Failure::new(FailureClass::Blocked, "VSI0015", message)

@@ -8,7 +8,7 @@ use crate::{
 
 /// Says what was made durable, with the ids under which it is found again. Text in events holds no
 /// secret, and so does this.
-pub(super) fn tell(record: &Record, world: &Projection) {
+pub(super) fn log_record(record: &Record, world: &Projection) {
     let (entity, run) = place(&record.stream, world);
     let (step, attempt) = record.event.kind.step();
     let failure = failure(&record.event.kind);

@@ -1,7 +1,7 @@
-//! The brake: while it is on no run is opened and no step started, over restarts as well.
+//! The global pause: while it is on no run is opened and no step started, over restarts as well.
 //!
 //! It is the recorded state of an entity of its own, so that who pulled it, when and why is in the
-//! history like everything else. What is under way when it is pulled ends as it would have; wishes
+//! history like everything else. What is under way when it is set ends as it would have; desired states
 //! are recorded, and worked on once it is let go.
 
 use std::collections::BTreeSet;
@@ -9,15 +9,15 @@ use std::collections::BTreeSet;
 use super::{control::Control, projection::Projection, recorder::EventCause, timers::Waiter};
 use crate::model::{EntityId, EventKind, Name, Text};
 
-/// What the brake's entity is called.
+/// What the global pause's entity is called; the name is stored.
 const KIND: &str = "engine";
 const ID: &str = "brake";
 
-/// The brake's recorded states.
+/// The global pause's recorded states.
 const ON: &str = "Paused";
 const OFF: &str = "Working";
 
-/// Whether the brake is on, and whose waits were over meanwhile.
+/// Whether the global pause is on, and whose waits were over meanwhile.
 pub(super) struct GlobalPause {
     on: bool,
     kept: BTreeSet<Waiter>,
@@ -40,7 +40,7 @@ impl GlobalPause {
     }
 
     /// Keeps a node whose wait is over as long as the pause is on. Whether it is.
-    pub(super) fn keep(&mut self, waiter: &Waiter) -> bool {
+    pub(super) fn hold_back(&mut self, waiter: &Waiter) -> bool {
         if self.on {
             self.kept.insert(waiter.clone());
         }
@@ -58,7 +58,7 @@ impl GlobalPause {
     }
 }
 
-/// Why the brake is on; `None` where it is off.
+/// Why the global pause is on; `None` where it is off.
 pub(super) fn why(world: &Projection) -> Option<Text> {
     let (state, reason) = world.entity(&entity()?)?.state.clone()?;
     (state.as_str() == ON).then_some(reason)
@@ -69,8 +69,8 @@ fn entity() -> Option<EntityId> {
 }
 
 impl Control {
-    /// Pulls the brake or lets it go; nothing is recorded where it stands so already.
-    pub(super) fn set_brake(&mut self, on: bool, cause: &EventCause) {
+    /// Sets the global pause or lifts it; nothing is recorded where that changes nothing.
+    pub(super) fn set_global_pause(&mut self, on: bool, cause: &EventCause) {
         let Some(entity) = entity().filter(|_| self.gate.pause.is_on() != on) else {
             return;
         };

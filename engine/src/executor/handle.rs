@@ -61,7 +61,7 @@ impl Engine {
     ///
     /// # Errors
     /// As for [`Engine::open`].
-    pub async fn look(parts: &EngineConfig) -> Result<Self, EngineError> {
+    pub async fn open_to_read(parts: &EngineConfig) -> Result<Self, EngineError> {
         let world = Projection::load(parts.journal.as_ref()).await?;
         Ok(Self::of_world(world, parts.room.clone()))
     }
@@ -111,10 +111,10 @@ impl Engine {
     }
 
     /// Records what is wanted, all of it or nothing, and drives those entities. Returns the
-    /// generation each wish got.
+    /// generation each desired state got.
     ///
     /// # Errors
-    /// [`EngineError::Refused`] when a wish cannot be read, before anything is recorded.
+    /// [`EngineError::Refused`] when a desired state cannot be read, before anything is recorded.
     pub async fn submit(
         &self,
         updates: Vec<DesiredUpdate>,
@@ -168,7 +168,7 @@ impl Engine {
         .await
     }
 
-    /// Goes on with the open runs and unattempted wishes of entities.
+    /// Goes on with the open runs and unattempted desired states of entities.
     ///
     /// # Errors
     /// When the journal fails.
@@ -177,22 +177,22 @@ impl Engine {
             .await
     }
 
-    /// Pulls the brake, over restarts, or lets it go: while it is on no run is opened and no step
+    /// Sets the global pause, which lasts over restarts, or lifts it: while it is on no run is opened and no step
     /// started; what is under way ends.
     ///
     /// # Errors
     /// When the journal fails.
-    pub async fn brake(&self, on: bool, by: By) -> Result<(), EngineError> {
+    pub async fn set_global_pause(&self, on: bool, by: By) -> Result<(), EngineError> {
         self.ask(|reply| EngineRequest::GlobalPause { on, by, reply })
             .await
     }
 
-    /// Why the brake is on; none where it is off.
-    pub fn braked(&self) -> Option<Text> {
+    /// Why the global pause is on; none where it is off.
+    pub fn global_pause(&self) -> Option<Text> {
         self.world(global_pause::why)
     }
 
-    /// Why what is wanted of an entity cannot be turned into a run. A retry, a newer wish and a
+    /// Why what is wanted of an entity cannot be turned into a run. A retry, a newer desired state and a
     /// new start try it again.
     pub fn unopened(&self, entity: &EntityId) -> Option<Failure> {
         self.shared.unopened(entity)
@@ -241,11 +241,11 @@ impl Engine {
         self.room.clone()
     }
 
-    /// Whether wishes are taken now.
+    /// Whether desired states are taken now.
     ///
     /// # Errors
     /// [`EngineError::Refused`] while the state directory's disk is full.
-    pub fn takes_wishes(&self) -> Result<(), EngineError> {
+    pub fn takes_updates(&self) -> Result<(), EngineError> {
         self.room
             .full()
             .map_or(Ok(()), |why| Err(EngineError::Refused(why)))
@@ -367,8 +367,8 @@ impl Engine {
 
     /// The entities whose recorded state changed since this was asked last, and all of them the first
     /// time: for the one that keeps an index of them. At most as many as there are.
-    pub fn take_touched(&self) -> BTreeSet<EntityId> {
-        self.shared.take_touched()
+    pub fn drain_touched(&self) -> BTreeSet<EntityId> {
+        self.shared.drain_touched()
     }
 
     /// The run as the journal tells it.

@@ -130,7 +130,7 @@ impl Recorder {
     }
 
     /// The streams written to since this was last asked.
-    pub(super) fn take_touched(&mut self) -> BTreeSet<StreamId> {
+    pub(super) fn drain_touched(&mut self) -> BTreeSet<StreamId> {
         std::mem::take(&mut self.touched)
     }
 

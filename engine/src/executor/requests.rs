@@ -39,7 +39,7 @@ impl Control {
                 self.reply_later(reply, answer);
             }
             EngineRequest::GlobalPause { on, by, reply } => {
-                self.set_brake(on, &cause(by));
+                self.set_global_pause(on, &cause(by));
                 self.reply_later(reply, ());
             }
             EngineRequest::Drive { which, reply } => {
@@ -123,12 +123,12 @@ impl Control {
     }
 
     async fn submit(&mut self, updates: Vec<DesiredUpdate>, by: By, reply: Reply<Vec<u64>>) {
-        let refusal = updates.iter().find_map(|wish| self.refusal(wish));
+        let refusal = updates.iter().find_map(|update| self.refusal(update));
         if let Some(failure) = refusal.or_else(|| self.parts.room.full()) {
             let _ = reply.send(Err(EngineError::Refused(failure)));
             return;
         }
-        let kept = match self.keep(updates).await {
+        let kept = match self.store_payloads(updates).await {
             Ok(kept) => kept,
             Err(error) => {
                 let _ = reply.send(Err(error.into()));
@@ -138,20 +138,20 @@ impl Control {
         let cause = cause(by);
         let kept = kept.into_iter();
         let generations = kept
-            .map(|(wish, desired)| self.wish(wish, desired, &cause))
+            .map(|(update, desired)| self.record_update(update, desired, &cause))
             .collect();
         self.reply_later(reply, generations);
     }
 
     /// Makes what is wanted durable where it is too long for an event, before any event.
-    async fn keep(
+    async fn store_payloads(
         &self,
         updates: Vec<DesiredUpdate>,
     ) -> Result<Vec<(DesiredUpdate, Payload)>, JournalError> {
         let mut kept = Vec::with_capacity(updates.len());
-        for wish in updates {
-            let desired = self.parts.blobs.put(&wish.desired).await?;
-            kept.push((wish, desired));
+        for update in updates {
+            let desired = self.parts.blobs.put(&update.desired).await?;
+            kept.push((update, desired));
         }
         Ok(kept)
     }

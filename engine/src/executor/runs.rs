@@ -17,7 +17,7 @@ impl Control {
         // Beside the runs whose attempts ended, so that the oldest gets the place.
         self.wake_waiting();
         loop {
-            for stream in self.recorder.take_touched() {
+            for stream in self.recorder.drain_touched() {
                 self.touched(&stream);
             }
             if let Some(run) = self.dirty_runs.pop_first() {
@@ -265,7 +265,7 @@ impl Control {
         }
         self.retries.retain(|(run, _), _| *run != id);
         self.effects.push(Effect::Forget(id));
-        self.tell_waiting(id, entity, &result);
+        self.report_waiting(id, entity, &result);
     }
 }
 

@@ -59,7 +59,7 @@ impl EngineShared {
     }
 
     /// Takes the entities that changed since they were taken last.
-    pub(super) fn take_touched(&self) -> BTreeSet<EntityId> {
+    pub(super) fn drain_touched(&self) -> BTreeSet<EntityId> {
         let touched = self.touched.lock();
         let touched = std::mem::take(&mut *touched.unwrap_or_else(PoisonError::into_inner));
         touched.into_iter().collect()
@@ -85,8 +85,8 @@ impl Recorded for EngineShared {
         self.world(|world| world.was_attempted(run, step))
     }
 
-    fn standing(&self, id: &EntityId) -> Option<ReconcileStatus> {
-        self.world(|world| world.view(id).map(|view| view.standing()))
+    fn status_of(&self, id: &EntityId) -> Option<ReconcileStatus> {
+        self.world(|world| world.view(id).map(|view| view.reconcile_status()))
     }
 
     fn was_intended(&self, id: &EntityId, step: &Name) -> bool {

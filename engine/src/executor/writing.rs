@@ -93,7 +93,7 @@ impl Control {
         self.recorder.world.note_written(&batch.states);
         self.show(batch.states, records);
         self.carry_out_effects(batch.effects);
-        self.keep_bases();
+        self.write_due_base();
         Ok(())
     }
 

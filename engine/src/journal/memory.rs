@@ -63,7 +63,7 @@ impl Shelf {
         })
     }
 
-    fn keep(&mut self, batch: StagedBatch) {
+    fn retain(&mut self, batch: StagedBatch) {
         self.links.insert(batch.link.first, batch.link);
         self.newest = Some(batch.link);
         self.heads.extend(Arc::unwrap_or_clone(batch.heads));
@@ -109,7 +109,7 @@ impl Journal for MemoryJournal {
         let mut stage = shelf.stage();
         let records = stage.admit(request, |stream| Ok(shelf.head(stream)))?;
         if let Some(sealed) = stage.seal() {
-            shelf.keep(sealed);
+            shelf.retain(sealed);
         }
         Ok(records)
     }
@@ -197,7 +197,7 @@ impl ChainedJournal for MemoryJournal {
         stage.admit_stored(request, |stream| Ok(shelf.head(stream)))?;
         let sealed = stage.seal();
         let link = sealed.as_ref().map(|sealed| sealed.link);
-        sealed.into_iter().for_each(|sealed| shelf.keep(sealed));
+        sealed.into_iter().for_each(|sealed| shelf.retain(sealed));
         Ok(link)
     }
 

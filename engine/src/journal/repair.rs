@@ -84,7 +84,7 @@ impl Survey {
     }
 
     /// The ranges to look for elsewhere, each by its first offset and the one after its last.
-    pub(crate) fn wanted(&self) -> Vec<(Offset, Offset)> {
+    pub(crate) fn missing_ranges(&self) -> Vec<(Offset, Offset)> {
         let range = |finding: &DamagedRange| {
             if finding.open_ended {
                 (finding.from, Offset::MAX)
@@ -131,7 +131,7 @@ impl Survey {
             ))
         })
         .await?;
-        let told = tell(&opened, journal, states, how, key).await;
+        let told = record_losses(&opened, journal, states, how, key).await;
         opened.close().await;
         Ok((kept, told?))
     }
@@ -139,7 +139,7 @@ impl Survey {
 
 /// Records the lost ranges that no event tells of. A base comes first, so that the event that
 /// commits to it is durable together with them.
-async fn tell(
+async fn record_losses(
     journal: &DiskJournal,
     id: &str,
     states: Option<States>,

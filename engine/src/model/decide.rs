@@ -87,7 +87,7 @@ fn ending(graph: &Graph, state: &RunState) -> Option<RunResult> {
             CancelMode::Superseded | CancelMode::Unwanted => RunResult::Superseded,
         })
     };
-    // A newer wish was recorded before the run ended: it is that one's turn, even where the last
+    // A newer desired state was recorded before the run ended: it is that one's turn, even where the last
     // step still came to its end.
     let superseded =
         || (state.cancel == Some(CancelMode::Superseded)).then_some(RunResult::Superseded);

@@ -50,7 +50,7 @@ pub struct LastRun {
 /// An entity as its stream tells it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntityState {
-    /// What is wanted; none before the first wish.
+    /// What is wanted; none before the first desired state.
     pub desired: Option<Desired>,
     /// The open run.
     pub active: Option<ActiveRun>,
@@ -68,7 +68,7 @@ pub struct EntityState {
     pub state: Option<(Name, Text)>,
     /// Every run, in the order they were opened.
     pub runs: Vec<RunId>,
-    /// Runs for the newest wish that failed, since it was wished or somebody asked to try again.
+    /// Runs for the newest desired state that failed, since it was submitted or somebody asked to try again.
     pub failures: u32,
     /// The wait until another run follows the failed one by itself.
     pub next_try: Option<Wait>,
@@ -176,7 +176,7 @@ impl EntityState {
         self.active.is_none() && self.last.as_ref().is_some_and(failed)
     }
 
-    /// Whether a wish of that rank may follow the newest: as long as a supreme one is not reached,
+    /// Whether a desired state of that rank may follow the newest: as long as a supreme one is not reached,
     /// only another of its kind may.
     pub fn admits(&self, precedence: Precedence) -> bool {
         let newest = self.desired.as_ref().map(|desired| desired.precedence);
@@ -185,7 +185,7 @@ impl EntityState {
             || self.is_settled()
     }
 
-    /// Whether the newest wish has been reached.
+    /// Whether the newest desired state has been reached.
     pub fn is_settled(&self) -> bool {
         self.active.is_none()
             && self.desired.as_ref().is_none_or(|desired| {
@@ -197,14 +197,14 @@ impl EntityState {
 /// What an entity's state calls for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntityCommand {
-    /// Open a run for the newest wish.
+    /// Open a run for the newest desired state.
     OpenRun {
         /// The workflow.
         workflow: Name,
         /// The generation.
         generation: u64,
     },
-    /// Ask the open run to stop, so that a newer wish can follow.
+    /// Ask the open run to stop, so that a newer desired state can follow.
     CancelRun {
         /// The run.
         run: RunId,
@@ -222,7 +222,7 @@ pub enum EntityCommand {
 
 /// Says what an entity's state calls for: nothing, a run, or the end of the one that is open.
 ///
-/// A wish is attempted once; after a run that failed or was cancelled only a retry, a newer wish
+/// A desired state is attempted once; after a run that failed or was cancelled only a retry, a newer desired state
 /// or the end of a scheduled wait opens another. Asking a run to stop twice is harmless.
 pub fn decide_entity(state: &EntityState) -> Option<EntityCommand> {
     let desired = state

@@ -53,7 +53,7 @@ impl std::fmt::Display for Actor {
     }
 }
 
-/// What a newer wish does to the run of an older one.
+/// What a newer desired state does to the run of an older one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Precedence {
     /// Waits until the open run is over; of several the last one counts (power commands).
@@ -155,7 +155,7 @@ pub enum EventKind {
         /// What led to it.
         detail: Text,
     },
-    /// Another run for the same wish is to follow at once: the user asked for it, or (by the
+    /// Another run for the same desired state is to follow at once: the user asked for it, or (by the
     /// engine) a scheduled wait is over.
     RetryRequested,
     /// A secret of this entity was erased from the secret store.
@@ -253,7 +253,7 @@ pub enum EventKind {
     },
 
     // --- of an entity's stream again ---
-    /// The entity's run failed, and another one for the same wish follows when the wait is over.
+    /// The entity's run failed, and another one for the same desired state follows when the wait is over.
     RetryScheduled {
         /// The wait.
         wait: Wait,

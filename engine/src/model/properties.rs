@@ -356,7 +356,7 @@ fn updates() -> impl Strategy<Value = Vec<Requested>> {
 }
 
 /// The event of a move, with the number of the run it may open.
-fn wished(one: Requested, state: &EntityState, number: u128) -> Option<EventKind> {
+fn requested(one: Requested, state: &EntityState, number: u128) -> Option<EventKind> {
     let newest = state
         .desired
         .as_ref()
@@ -406,7 +406,7 @@ proptest! {
         let mut state = EntityState::default();
         let mut events = Vec::new();
         for (number, one) in (0..).zip(updates) {
-            let Some(kind) = wished(one, &state, number) else {
+            let Some(kind) = requested(one, &state, number) else {
                 continue;
             };
             if let EventKind::RunOpened { generation, .. } = &kind {

@@ -324,10 +324,10 @@ impl RunState {
     /// The failure that keeps the run from going on by itself soon: a blocked node's before a
     /// delayed one's.
     pub fn obstacle(&self) -> Option<(&Name, &NodeState)> {
-        let standing = |wanted: fn(&NodeState) -> bool| self.nodes.iter().find(|(_, s)| wanted(s));
-        standing(|s| matches!(s, NodeState::Failed { .. }))
-            .or_else(|| standing(|s| matches!(s, NodeState::Blocked { .. })))
-            .or_else(|| standing(|s| matches!(s, NodeState::Delayed { .. })))
+        let first = |wanted: fn(&NodeState) -> bool| self.nodes.iter().find(|(_, s)| wanted(s));
+        first(|s| matches!(s, NodeState::Failed { .. }))
+            .or_else(|| first(|s| matches!(s, NodeState::Blocked { .. })))
+            .or_else(|| first(|s| matches!(s, NodeState::Delayed { .. })))
     }
 }
 

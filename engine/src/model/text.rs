@@ -84,7 +84,7 @@ impl fmt::Display for Text {
 
 /// Who somebody is, as an event keeps it: at most 128 bytes, cut and cleaned like [`Text`].
 ///
-/// Shorter than free text, so that the longest wish, its reason and who made it fit one record.
+/// Shorter than free text, so that the longest desired state, its reason and who made it fit one record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "String")]
 pub struct Who(String);

@@ -250,7 +250,7 @@ fn check_run(run: &RunState, record: &Record, rest: &[Record]) -> Result<(), Dev
     if allowed {
         Ok(())
     } else {
-        Err(deviation(record, &told_commands(&decide(graph, run))))
+        Err(deviation(record, &commands_text(&decide(graph, run))))
     }
 }
 
@@ -296,7 +296,7 @@ fn is_caught_up(
 }
 
 /// An event in a few words.
-pub(super) fn told(kind: &EventKind) -> String {
+pub(super) fn event_text(kind: &EventKind) -> String {
     let name = kind.type_name();
     match kind {
         EventKind::StepStarted { node, attempt }
@@ -313,7 +313,7 @@ pub(super) fn told(kind: &EventKind) -> String {
             ..
         } => format!("{name} {workflow} (generation {generation})"),
         EventKind::RunFinished { result } | EventKind::RunClosed { result, .. } => {
-            format!("{name} {}", told_result(result))
+            format!("{name} {}", result_text(result))
         }
         EventKind::CancelRequested { mode } => format!("{name} {mode:?}"),
         EventKind::Desired { generation, .. } => format!("{name} (generation {generation})"),
@@ -321,7 +321,7 @@ pub(super) fn told(kind: &EventKind) -> String {
     }
 }
 
-fn told_result(result: &RunResult) -> String {
+fn result_text(result: &RunResult) -> String {
     match result {
         RunResult::Failed(failure) => format!("failed ({})", failure.code),
         RunResult::Succeeded => "succeeded".to_owned(),
@@ -330,13 +330,13 @@ fn told_result(result: &RunResult) -> String {
     }
 }
 
-fn told_commands(commands: &[Command]) -> String {
+fn commands_text(commands: &[Command]) -> String {
     let told = commands.iter().filter_map(|command| match command {
         Command::Start { node, attempt } => {
             Some(format!("step_started {node} (attempt {attempt} or later)"))
         }
         Command::Skip { node } => Some(format!("step_skipped {node}")),
-        Command::Finish { result } => Some(format!("run_finished {}", told_result(result))),
+        Command::Finish { result } => Some(format!("run_finished {}", result_text(result))),
         Command::ArmTimer { .. } | Command::Stop { .. } => None,
     });
     let told: Vec<_> = told.collect();

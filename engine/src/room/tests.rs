@@ -22,7 +22,7 @@ fn disk(dir: &Path, free: Arc<AtomicU64>) -> Arc<Room> {
 fn levels(room: &Room, free: &AtomicU64, mib: &[u64]) -> Vec<Level> {
     let look = |free_mib: &u64| {
         free.store(free_mib * MIB, Ordering::SeqCst);
-        room.look().level
+        room.measure().level
     };
     mib.iter().map(look).collect()
 }
@@ -115,7 +115,7 @@ fn a_disk_that_does_not_answer_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let look = |_: &Path| Err(io::Error::other("stale handle"));
     let room = Room::open_with(dir.path(), Arc::new(look));
-    assert_eq!(room.look().level, Level::Plenty);
+    assert_eq!(room.measure().level, Level::Plenty);
     assert_eq!(room.wait(&AtomicBool::new(false)), Ok(()));
 }
 

@@ -47,23 +47,23 @@ impl StateDir {
             std::fs::write(path.join(JOURNAL), &journal.journal_id).map_err(io("written"))?;
         }
         files::create_dir(&path.join(SECRETS)).map_err(io("created"))?;
-        Ok(Self::standing_beside(path, journal, Some(lock)))
+        Ok(Self::state_beside(path, journal, Some(lock)))
     }
 
     /// The same to look: nothing is written, and the folder need not be there.
     ///
     /// # Errors
     /// [`StateDirError::OwnJournal`] as for [`StateDir::beside`].
-    pub fn look_beside(
+    pub fn open_beside_to_read(
         path: impl AsRef<Path>,
         journal: &JournalElsewhere,
     ) -> Result<Self, StateDirError> {
         let path = path.as_ref();
         check(path, journal)?;
-        Ok(Self::standing_beside(path, journal, None))
+        Ok(Self::state_beside(path, journal, None))
     }
 
-    fn standing_beside(path: &Path, journal: &JournalElsewhere, lock: Option<Lock>) -> Self {
+    fn state_beside(path: &Path, journal: &JournalElsewhere, lock: Option<Lock>) -> Self {
         let mut format = Format::of(journal.journal_id.clone());
         format.incarnation = journal.incarnation;
         format.observe_only = journal.observe_only;
@@ -124,7 +124,7 @@ mod tests {
         StateDir::beside(&path, &journal("A")).unwrap();
         for refused in [
             StateDir::beside(&path, &journal("B")),
-            StateDir::look_beside(&path, &journal("B")),
+            StateDir::open_beside_to_read(&path, &journal("B")),
         ] {
             assert!(matches!(refused, Err(StateDirError::OwnJournal { .. })));
         }

@@ -77,7 +77,7 @@ impl Lock {
 
     /// The same for whoever only reads: where nothing can be written nobody is told who has it, and
     /// where there is no lock none is made.
-    pub(super) fn look(dir: &Path) -> Result<Option<Self>, StateDirError> {
+    pub(super) fn shared(dir: &Path) -> Result<Option<Self>, StateDirError> {
         let io = |e: io::Error| StateDirError::io(&dir.join(LOCK), "locked", &e);
         if let taken @ (Ok(_) | Err(StateDirError::InUse { .. })) = Self::take(dir) {
             return taken.map(Some);

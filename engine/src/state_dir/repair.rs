@@ -39,7 +39,7 @@ impl StateDir {
     pub async fn survey(&self, from: Option<LineInput<'_>>) -> Result<Survey, AuditError> {
         let mut survey = self.survey_with(Vec::new()).await?;
         if let Some(input) = from.filter(|_| !survey.findings().is_empty()) {
-            let batches = offered(input, self.journal_id(), &survey.wanted()).await?;
+            let batches = offered(input, self.journal_id(), &survey.missing_ranges()).await?;
             survey = self.survey_with(batches).await?;
         }
         survey.note_untold(&self.path, self.journal_id()).await?;

@@ -58,13 +58,13 @@ pub fn check(contract: &[u8]) -> Result<(), Failure> {
 pub fn inspect(contract: &[u8], given: &Given) -> Report {
     let mut report = Report::default();
     match ContractDocument::read(contract) {
-        Ok(document) => look(&document, given, &mut report),
+        Ok(document) => report_on(&document, given, &mut report),
         Err(finding) => report.findings.push(finding),
     }
     report.sorted()
 }
 
-fn look(document: &ContractDocument<'_>, given: &Given, report: &mut Report) {
+fn report_on(document: &ContractDocument<'_>, given: &Given, report: &mut Report) {
     report.sections = document
         .names()
         .filter(|name| SECTIONS.contains(name))

@@ -108,14 +108,14 @@ impl Claim {
         sidecar::write(ports, volume, claim, None).await
     }
 
-    async fn wanted(
+    async fn desired_image(
         &self,
         cx: &StepContext,
         ports: &HostPorts,
         params: &Params,
     ) -> Result<WantedImage, Failure> {
         let source = params.source(&self.source).await?;
-        identity::wanted(cx, (source.as_ref(), ports), params).await
+        identity::desired_image(cx, (source.as_ref(), ports), params).await
     }
 
     async fn find(
@@ -150,7 +150,7 @@ impl Step for Claim {
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let source = params.source(&self.source).await?;
-        let wanted = identity::wanted(cx, (source.as_ref(), &ports), params).await?;
+        let wanted = identity::desired_image(cx, (source.as_ref(), &ports), params).await?;
         let place = self.find(cx, &ports, params, &wanted).await?;
         match place.settled(&wanted) {
             Some(output) => Ok(Observed::Present(output)),
@@ -169,7 +169,7 @@ impl Step for Claim {
         let asked: Option<ClaimInputs> = cx.saved().await?;
         let wanted = match asked.filter(|asked| asked.attempt == cx.attempt) {
             Some(asked) => asked.wanted,
-            None => self.wanted(cx, &ports, params).await?,
+            None => self.desired_image(cx, &ports, params).await?,
         };
         let claim = sidecar::claim_of(cx, &wanted.identity);
         let volume = match self.find(cx, &ports, params, &wanted).await? {

@@ -30,7 +30,7 @@ pub(super) struct WantedImage {
 
 /// Finds out which image is wanted. A server that gives neither ETag nor time makes it read the
 /// image in full, unless a checksum is given.
-pub(super) async fn wanted(
+pub(super) async fn desired_image(
     cx: &StepContext,
     (source, ports): (&dyn ImageSource, &HostPorts),
     params: &Params,
@@ -82,16 +82,16 @@ fn digits(params: &Params, basis: &str) -> String {
     Hash::of(format!("{}\n{basis}", params.url).as_bytes()).to_string()
 }
 
-/// A name for an image whose wished name is taken by another: the file's name and twelve digits
+/// A name for an image whose desired name is taken by another: the file's name and twelve digits
 /// of the identity, before the extension.
 pub(super) fn other_name(params: &Params, identity: &str) -> VolumeKey {
     let digits: String = identity.chars().take(12).collect();
-    let wished = &params.volume.name;
-    let name = match wished.rsplit_once('.') {
+    let desired = &params.volume.name;
+    let name = match desired.rsplit_once('.') {
         // Nobody takes this one for what vsiflow keeps for itself.
-        _ if names::is_reserved(wished) => format!("image-{digits}"),
+        _ if names::is_reserved(desired) => format!("image-{digits}"),
         Some((stem, extension)) if !stem.is_empty() => format!("{stem}-{digits}.{extension}"),
-        _ => format!("{wished}-{digits}"),
+        _ => format!("{desired}-{digits}"),
     };
     VolumeKey {
         pool: params.volume.pool.clone(),

@@ -31,7 +31,7 @@ impl MarkWhole {
         Self { hosts }
     }
 
-    async fn look(&self, cx: &StepContext, params: &Params) -> Result<BaseImage, Failure> {
+    async fn inspect(&self, cx: &StepContext, params: &Params) -> Result<BaseImage, Failure> {
         let verify::Output { image, .. } = cx.output("verify_image")?;
         let ports = self.hosts.host(&params.host).await?;
         let volume = ports.storage.volume(&image.key).await?;
@@ -56,7 +56,7 @@ impl Step for MarkWhole {
         cx: &StepContext,
         params: &Params,
     ) -> Result<Observed<BaseImage>, Failure> {
-        let image = self.look(cx, params).await?;
+        let image = self.inspect(cx, params).await?;
         let ports = self.hosts.host(&params.host).await?;
         let sidecar = sidecar::read(&ports, &cx.journal_id, &image.key).await?;
         let own = sidecar.as_ref().is_some_and(|sidecar| sidecar.ours);
@@ -75,11 +75,11 @@ impl Step for MarkWhole {
     }
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<BaseImage>, Failure> {
-        let image = self.look(cx, params).await?;
+        let image = self.inspect(cx, params).await?;
         let ports = self.hosts.host(&params.host).await?;
         sidecar::hold(cx, &ports, &image.key).await?;
         let claim = sidecar::claim_of(cx, &image.origin);
         sidecar::write(&ports, &image.key, &claim, Some(&Mark::of(&image))).await?;
-        self.look(cx, params).await.map(Done::created)
+        self.inspect(cx, params).await.map(Done::created)
     }
 }

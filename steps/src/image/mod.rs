@@ -49,7 +49,7 @@ use crate::{
 pub struct Params {
     /// The host's id.
     pub host: String,
-    /// The volume wished for; [`claim::Output`] says which one it became.
+    /// The volume that is desired; [`claim::Output`] says which one it became.
     pub volume: VolumeKey,
     /// Where the image comes from.
     pub url: String,

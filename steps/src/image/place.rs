@@ -56,7 +56,7 @@ pub(super) struct Looking<'a> {
 }
 
 impl Looking<'_> {
-    /// The image's place: the wished name, or where that is another's, one of its own.
+    /// The image's place: the desired name, or where that is another's, one of its own.
     pub(super) async fn find(&self) -> Result<ImagePlace, Failure> {
         let own = other_name(self.params, &self.wanted.identity);
         // A name that vsiflow keeps for something else is never an image's, whatever its URL says.

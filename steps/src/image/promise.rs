@@ -37,7 +37,11 @@ pub(super) fn claimed(params: &Params, claim: &claim::Output) -> Option<String> 
 
 impl Upload<'_> {
     /// What was sent, if it is what was promised; else it is deleted.
-    pub(super) async fn kept(&self, promised: Option<String>, sent: Sent) -> Result<Sent, Failure> {
+    pub(super) async fn keep_promise(
+        &self,
+        promised: Option<String>,
+        sent: Sent,
+    ) -> Result<Sent, Failure> {
         let found = sent.sha256.to_string();
         let Some(promised) = promised.filter(|promised| *promised != found) else {
             return Ok(sent);

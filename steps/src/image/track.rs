@@ -194,12 +194,12 @@ impl TrackRecorder<'_> {
     /// failure.
     pub(super) async fn run(&mut self) -> Failure {
         match self.written.clone() {
-            Some(written) => self.hear(written).await,
+            Some(written) => self.watch_written(written).await,
             None => self.ask().await,
         }
     }
 
-    async fn hear(&mut self, mut written: watch::Receiver<u64>) -> Failure {
+    async fn watch_written(&mut self, mut written: watch::Receiver<u64>) -> Failure {
         loop {
             let until = *written.borrow_and_update();
             if self.track.is_due()
@@ -223,7 +223,7 @@ impl TrackRecorder<'_> {
                 since = Instant::now();
             }
             let longest = self.longest;
-            match self.look().await {
+            match self.inspect().await {
                 Ok(true) => pause = FIRST,
                 Ok(false) if since.elapsed() > STUCK => {
                     return self.lost("the volume does not grow any more");
@@ -241,7 +241,7 @@ impl TrackRecorder<'_> {
     }
 
     /// Puts on record what the host has; whether it was more than before.
-    pub(super) async fn look(&mut self) -> Result<bool, Failure> {
+    pub(super) async fn inspect(&mut self) -> Result<bool, Failure> {
         let found = self.ports.storage.volume(self.key).await?;
         let Some(found) = found else {
             // An upload into a deleted volume would go on for ever without a word from the host.

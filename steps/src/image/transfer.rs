@@ -123,7 +123,7 @@ impl Upload<'_> {
         };
         let promised = promise::promised(&begun.checkpoint.source);
         let sent = self.send(begun).await?;
-        self.kept(promised, sent).await
+        self.keep_promise(promised, sent).await
     }
 
     /// Opens the source where the earlier attempt got.
@@ -161,7 +161,7 @@ impl Upload<'_> {
         &self,
         stream: Result<Box<dyn ImageStream>, SourceError>,
     ) -> Result<Box<dyn ImageStream>, SourceError> {
-        self.source.came(&self.params.url).await;
+        self.source.opened(&self.params.url).await;
         stream
     }
 
@@ -364,7 +364,7 @@ impl Upload<'_> {
         }
         // All that was sent is there once the host confirms the end: nothing of it goes again.
         if sink.finish().await.is_ok() {
-            let _ = recorder.look().await;
+            let _ = recorder.inspect().await;
         }
         Err(failure)
     }

@@ -38,7 +38,7 @@ impl CheckNetwork {
         Self { hosts }
     }
 
-    async fn look(&self, cx: &StepContext, params: &Params) -> Result<Output, Failure> {
+    async fn inspect(&self, cx: &StepContext, params: &Params) -> Result<Output, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         check(&ports, params, own_uuid(cx)).await?;
         Ok(Output {})
@@ -156,10 +156,10 @@ impl Step for CheckNetwork {
         cx: &StepContext,
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
-        Ok(Observed::Present(self.look(cx, params).await?))
+        Ok(Observed::Present(self.inspect(cx, params).await?))
     }
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
-        Ok(Done::present(self.look(cx, params).await?))
+        Ok(Done::present(self.inspect(cx, params).await?))
     }
 }

@@ -143,7 +143,7 @@ impl Reservation {
 }
 
 /// What a card's network lacks.
-async fn lacks(
+async fn missing_changes(
     cx: &StepContext,
     ports: &HostPorts,
     card: &Reservation,
@@ -189,7 +189,7 @@ impl Step for ReserveAddresses {
         let ports = self.hosts.host(&params.host).await?;
         let mut needed = false;
         for card in &params.cards {
-            needed |= !lacks(cx, &ports, card).await?.is_empty();
+            needed |= !missing_changes(cx, &ports, card).await?.is_empty();
         }
         Ok(if needed {
             Observed::Needed
@@ -202,7 +202,7 @@ impl Step for ReserveAddresses {
         let ports = self.hosts.host(&params.host).await?;
         for card in &params.cards {
             let uuid = uuid_of(&cx.journal_id, &card.entity);
-            for change in lacks(cx, &ports, card).await? {
+            for change in missing_changes(cx, &ports, card).await? {
                 let networks = &ports.networks;
                 networks
                     .change_network(&card.network, uuid, &change)

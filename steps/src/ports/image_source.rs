@@ -107,7 +107,7 @@ pub trait ImageSource: Send + Sync + 'static {
     }
 
     /// Whoever was expected has opened it.
-    async fn came(&self, url: &str) {
+    async fn opened(&self, url: &str) {
         let _ = url;
     }
 

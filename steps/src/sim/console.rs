@@ -25,7 +25,7 @@ impl ConsolePort for SimHost {
             Ok((content.clone(), offset))
         };
         let (content, offset) = self
-            .call(Call::look("console_read", object(log)), work)
+            .call(Call::observe("console_read", object(log)), work)
             .await?;
         let read = self
             .store
@@ -46,7 +46,7 @@ impl ConsolePort for SimHost {
                 offset: content.len(),
             })
         };
-        self.call(Call::look("console_end", object(log)), work)
+        self.call(Call::observe("console_end", object(log)), work)
             .await
     }
 }

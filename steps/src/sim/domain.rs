@@ -141,14 +141,14 @@ impl SimHost {
 #[async_trait]
 impl DomainPort for SimHost {
     async fn domain(&self, uuid: Uuid) -> PortResult<Option<DomainInfo>> {
-        self.call(Call::look("domain", object(uuid)), |state, _| {
+        self.call(Call::observe("domain", object(uuid)), |state, _| {
             Ok(state.domains.get(&uuid).map(|domain| state.info(domain)))
         })
         .await
     }
 
     async fn domains(&self) -> PortResult<Vec<DomainInfo>> {
-        self.call(Call::look("domains", ""), |state, _| {
+        self.call(Call::observe("domains", ""), |state, _| {
             Ok(state
                 .domains
                 .values()
@@ -302,7 +302,7 @@ impl DomainPort for SimHost {
     }
 
     async fn saved_machine(&self, memory: &str) -> PortResult<SavedMachine> {
-        self.call(Call::look("saved_machine", memory), |state, _| {
+        self.call(Call::observe("saved_machine", memory), |state, _| {
             let rejected = |words: &str| self.error(PortErrorKind::Rejected, memory, words);
             let guest = memory::read(state, memory).map_err(rejected)?;
             Ok(SavedMachine {
@@ -349,7 +349,7 @@ impl DomainPort for SimHost {
     }
 
     async fn merging(&self, uuid: Uuid, target: &str) -> PortResult<Option<MergeProgress>> {
-        self.call(Call::look("merging", object(uuid)), |state, now| {
+        self.call(Call::observe("merging", object(uuid)), |state, now| {
             let domain = self.known(state, uuid)?;
             if domain.live.is_none() {
                 return Err(self.wrong_state(uuid, "domain is not running"));
@@ -406,7 +406,7 @@ impl DomainPort for SimHost {
     }
 
     async fn addresses(&self, uuid: Uuid) -> PortResult<Vec<DhcpLease>> {
-        self.call(Call::look("addresses", object(uuid)), |state, now| {
+        self.call(Call::observe("addresses", object(uuid)), |state, now| {
             self.known(state, uuid)?;
             let networks = state.networks.iter().filter(|(_, network)| !network.dhcp);
             let networks: Vec<_> = networks.map(|(name, _)| name.clone()).collect();
@@ -428,7 +428,7 @@ impl DomainPort for SimHost {
     }
 
     async fn agent(&self, uuid: Uuid, command: &str, _: Duration) -> PortResult<String> {
-        self.call(Call::look("agent", object(uuid)), |state, now| {
+        self.call(Call::observe("agent", object(uuid)), |state, now| {
             let domain = self.known(state, uuid)?;
             let platform = domain
                 .running
@@ -448,7 +448,7 @@ impl DomainPort for SimHost {
     }
 
     async fn open_console(&self, uuid: Uuid, force: bool) -> PortResult<Box<dyn GuestConsole>> {
-        self.call(Call::look("open_console", object(uuid)), |state, _| {
+        self.call(Call::observe("open_console", object(uuid)), |state, _| {
             let Some(live) = &self.known(state, uuid)?.live else {
                 return Err(self.wrong_state(uuid, "domain is not running"));
             };
@@ -464,7 +464,7 @@ impl DomainPort for SimHost {
     }
 
     async fn open_screen(&self, uuid: Uuid) -> PortResult<Box<dyn GuestConsole>> {
-        self.call(Call::look("open_screen", object(uuid)), |state, _| {
+        self.call(Call::observe("open_screen", object(uuid)), |state, _| {
             let domain = self.known(state, uuid)?;
             if domain.live.is_none() {
                 return Err(self.wrong_state(uuid, "domain is not running"));

@@ -134,11 +134,13 @@ impl Live {
 
     /// A guest with an ordinary Linux, and what its image has of cloud-init or Ignition.
     fn boot_ordinary(&mut self, guest: GuestType, cidata: Option<&Cidata>, words: &str) {
-        self.say(50, "[    0.000000] Linux version 6.1.0 (simulated)");
+        self.print_after(50, "[    0.000000] Linux version 6.1.0 (simulated)");
         let fails = words.contains("lab-fail");
         match guest {
-            GuestType::CloudInit => self.say(600, &format!("{CLOUD_INIT} running 'init'")),
-            GuestType::Ignition => self.say(600, "ignition[312]: Ignition finished successfully"),
+            GuestType::CloudInit => self.print_after(600, &format!("{CLOUD_INIT} running 'init'")),
+            GuestType::Ignition => {
+                self.print_after(600, "ignition[312]: Ignition finished successfully")
+            }
             _ => {}
         }
         if !words.contains("lab-closed") {
@@ -149,7 +151,7 @@ impl Live {
         let hangs = words.contains("lab-hang");
         self.agent = (!words.contains("lab-silent")).then_some(Agent { set_up, hangs });
         if hangs {
-            return self.say(1300, "lab: hanging before success");
+            return self.print_after(1300, "lab: hanging before success");
         }
         if guest == GuestType::CloudInit {
             self.set_up(cidata.is_some(), fails);
@@ -158,14 +160,14 @@ impl Live {
             .hostname
             .clone()
             .unwrap_or_else(|| "localhost".to_owned());
-        self.say(READY_MS, &format!("{name} login: "));
+        self.print_after(READY_MS, &format!("{name} login: "));
         self.knobs(words);
     }
 
     fn set_up(&mut self, seed: bool, fails: bool) {
         if fails {
             let failed = "cc_scripts_user.py[WARNING]: Failed to run module scripts-user (scripts in /var/lib/cloud/instance/scripts)";
-            self.say(READY_MS, failed);
+            self.print_after(READY_MS, failed);
         }
         let source = if seed {
             "DataSourceNoCloud [seed=/dev/vdb][dsmode=net]"
@@ -175,7 +177,7 @@ impl Live {
         let end = format!(
             "{CLOUD_INIT} finished at Thu, 01 Jan 1970 00:00:01 +0000. Datasource {source}.  Up 1.40 seconds"
         );
-        self.say(READY_MS, &end);
+        self.print_after(READY_MS, &end);
     }
 
     /// What its agent answers to a command; none where nobody answers.
@@ -235,7 +237,7 @@ impl Live {
     }
 
     fn boot(&mut self, memory_mib: u64, cidata: Option<&Cidata>, words: &str) {
-        self.say(50, "# HPL11 build:24.11.0 enabler:24.11.0");
+        self.print_after(50, "# HPL11 build:24.11.0 enabler:24.11.0");
         if memory_mib < MEMORY_MIN_MIB {
             let have = format!("# HPL11003E: Not enough memory: {memory_mib} MiB available");
             return self.fail(100, &have);
@@ -244,11 +246,11 @@ impl Live {
             (150, "create new root partition"),
             (250, "encrypt root partition"),
         ] {
-            self.say(at, &format!("# {stage}..."));
+            self.print_after(at, &format!("# {stage}..."));
         }
-        self.say(500, "# decrypt user-data...");
+        self.print_after(500, "# decrypt user-data...");
         match cidata.map(|cidata| contract::check(&cidata.user_data)) {
-            Some(Ok(())) => self.say(550, "2 token decrypted, 0 encrypted token ignored"),
+            Some(Ok(())) => self.print_after(550, "2 token decrypted, 0 encrypted token ignored"),
             Some(Err(_)) => return self.fail(550, "# HPL11001E: The contract is not valid"),
             None => {
                 return self.fail(
@@ -257,10 +259,10 @@ impl Live {
                 );
             }
         }
-        self.say(800, "# HPL11099I: bootloader end");
+        self.print_after(800, "# HPL11099I: bootloader end");
         let network = "HPL14000I: Network connectivity check completed successfully.";
-        self.say(NETWORK_MS, &format!("hpcr-dnslookup[860]: {network}"));
-        self.say(
+        self.print_after(NETWORK_MS, &format!("hpcr-dnslookup[860]: {network}"));
+        self.print_after(
             1200,
             "hpcr-logging[1124]: HPL01010I: Logging has been setup successfully.",
         );
@@ -269,11 +271,11 @@ impl Live {
 
     fn services(&mut self, words: &str) {
         if words.contains("lab-hang") {
-            return self.say(1300, "lab: hanging before success");
+            return self.print_after(1300, "lab: hanging before success");
         }
         let unit = "hpcr-catch-success[1421]";
-        self.say(READY_MS, &format!("{unit}: VSI has started successfully."));
-        self.say(READY_MS, &format!("{unit}: HPL10001I: Services succeeded"));
+        self.print_after(READY_MS, &format!("{unit}: VSI has started successfully."));
+        self.print_after(READY_MS, &format!("{unit}: HPL10001I: Services succeeded"));
         self.knobs(words);
     }
 
@@ -281,23 +283,23 @@ impl Live {
     fn knobs(&mut self, words: &str) {
         let later = READY_MS.saturating_add(2000);
         if words.contains("lab-panic") {
-            self.say(later, "Kernel panic - not syncing: sysrq triggered crash");
+            self.print_after(later, "Kernel panic - not syncing: sysrq triggered crash");
             self.end_at(later, GuestEnded::Crashed);
         } else if words.contains("lab-off") {
             self.end_at(later, GuestEnded::Off);
         }
     }
 
-    fn say(&mut self, after_ms: u64, line: &str) {
+    fn print_after(&mut self, after_ms: u64, line: &str) {
         self.lines
             .push((self.started.saturating_add(after_ms), line.to_owned()));
     }
 
     fn fail(&mut self, after_ms: u64, reason: &str) {
-        self.say(after_ms, reason);
+        self.print_after(after_ms, reason);
         let unit = "hpcr-catch-failed[1421]";
-        self.say(after_ms, &format!("{unit}: VSI has failed to start!"));
-        self.say(
+        self.print_after(after_ms, &format!("{unit}: VSI has failed to start!"));
+        self.print_after(
             after_ms,
             &format!("{unit}: HPL10000E: One or more service failed"),
         );

@@ -42,7 +42,7 @@ pub struct Call {
 }
 
 impl Call {
-    pub(super) fn look(name: &'static str, object: impl Into<String>) -> Self {
+    pub(super) fn observe(name: &'static str, object: impl Into<String>) -> Self {
         Self {
             name,
             object: object.into(),
@@ -251,7 +251,7 @@ impl SimHost {
             self.persist(&world.state).await?;
         }
         if call.effect && result.is_ok() {
-            self.tell(&call.object);
+            self.notify(&call.object);
         }
         if fault == Some(Fault::Overwritten) {
             overwrite(&mut world.state, &call);
@@ -265,7 +265,7 @@ impl SimHost {
         }
     }
 
-    fn tell(&self, object: &str) {
+    fn notify(&self, object: &str) {
         if let Some(uuid) = domain_of(object) {
             let _ = self.told.send(Some(uuid));
         }
@@ -396,7 +396,7 @@ impl HostPort for SimHost {
     }
 
     async fn facts(&self) -> PortResult<HostFacts> {
-        self.call(Call::look("facts", ""), |state, _| {
+        self.call(Call::observe("facts", ""), |state, _| {
             Ok(HostFacts {
                 hostname: self.name.to_string(),
                 libvirt_version: "9.0.0-simulated".to_owned(),
@@ -410,7 +410,7 @@ impl HostPort for SimHost {
     }
 
     async fn machine(&self) -> PortResult<Option<String>> {
-        self.call(Call::look("machine", ""), |state, _| {
+        self.call(Call::observe("machine", ""), |state, _| {
             Ok(state.machine.clone())
         })
         .await
@@ -422,7 +422,7 @@ impl HostPort for SimHost {
     }
 
     async fn uuid(&self) -> PortResult<Option<HostUuid>> {
-        self.call(Call::look("uuid", ""), |state, _| {
+        self.call(Call::observe("uuid", ""), |state, _| {
             let daemon = state.shell.then(|| {
                 let (boots, starts) = (state.boots, state.daemon_starts);
                 format!("simulated-daemon-{boots}-{starts}")
@@ -441,7 +441,7 @@ impl HostPort for SimHost {
     }
 
     async fn guest_support(&self, arch: &str) -> PortResult<Option<GuestSupport>> {
-        self.call(Call::look("guest_support", arch), |state, _| {
+        self.call(Call::observe("guest_support", arch), |state, _| {
             Ok(state
                 .guests
                 .iter()
@@ -452,19 +452,21 @@ impl HostPort for SimHost {
     }
 
     async fn capacity(&self) -> PortResult<Option<HostCapacity>> {
-        self.call(Call::look("capacity", ""), |state, _| Ok(state.capacity()))
-            .await
+        self.call(Call::observe("capacity", ""), |state, _| {
+            Ok(state.capacity())
+        })
+        .await
     }
 
     async fn guest_stats(&self) -> PortResult<Option<Vec<GuestStats>>> {
-        self.call(Call::look("guest_stats", ""), |state, now| {
+        self.call(Call::observe("guest_stats", ""), |state, now| {
             Ok(Some(state.guest_stats(now)))
         })
         .await
     }
 
     async fn care(&self) -> PortResult<Option<HostCare>> {
-        self.call(Call::look("care", ""), |state, _| {
+        self.call(Call::observe("care", ""), |state, _| {
             Ok(state.shell.then(HostCare::default))
         })
         .await
@@ -472,7 +474,8 @@ impl HostPort for SimHost {
 
     async fn changes(&self) -> PortResult<Option<Box<dyn HostChanges>>> {
         let (host, changes) = (self.clone(), self.told.subscribe());
-        self.call(Call::look("changes", ""), |_, _| Ok(())).await?;
+        self.call(Call::observe("changes", ""), |_, _| Ok(()))
+            .await?;
         Ok(Some(Box::new(LifecycleEvents { host, changes })))
     }
 }

@@ -21,7 +21,7 @@ use crate::ports::{
 impl NetworkPort for SimHost {
     async fn network(&self, name: &str) -> PortResult<Option<NetworkInfo>> {
         self.call(
-            Call::look("network", format!("network {name}")),
+            Call::observe("network", format!("network {name}")),
             |state, _| {
                 let network = state.networks.get(name);
                 Ok(network.map(|network| info(name, network)))
@@ -33,7 +33,7 @@ impl NetworkPort for SimHost {
     async fn leases(&self, name: &str) -> PortResult<Vec<DhcpLease>> {
         let object = format!("network {name}");
         self.call(
-            Call::look("leases", object.clone()),
+            Call::observe("leases", object.clone()),
             |state, now| match state.networks.get(name) {
                 Some(network) if network.active && !network.dhcp => Ok(Vec::new()),
                 Some(network) if network.active => Ok(addresses(state, name, now)),
@@ -45,7 +45,7 @@ impl NetworkPort for SimHost {
     }
 
     async fn networks(&self) -> PortResult<Vec<NetworkInfo>> {
-        self.call(Call::look("networks", ""), |state, _| {
+        self.call(Call::observe("networks", ""), |state, _| {
             let all = state.networks.iter();
             Ok(all.map(|(name, network)| info(name, network)).collect())
         })
@@ -53,14 +53,14 @@ impl NetworkPort for SimHost {
     }
 
     async fn routes(&self) -> PortResult<Option<Vec<HostRoute>>> {
-        self.call(Call::look("routes", ""), |state, _| {
+        self.call(Call::observe("routes", ""), |state, _| {
             Ok(state.shell.then(|| state.routes.clone()))
         })
         .await
     }
 
     async fn bridges(&self) -> PortResult<Option<Vec<String>>> {
-        self.call(Call::look("bridges", ""), |state, _| {
+        self.call(Call::observe("bridges", ""), |state, _| {
             Ok(state.shell.then(|| state.bridges.clone()))
         })
         .await
@@ -142,7 +142,7 @@ impl NetworkPort for SimHost {
     ) -> PortResult<Box<dyn GuestStream>> {
         let object = format!("port {port} of {address}");
         let served = self
-            .call(Call::look("dial", object.clone()), |state, now| {
+            .call(Call::observe("dial", object.clone()), |state, now| {
                 let served = served(state, address, port, now);
                 let refused =
                     || self.error(PortErrorKind::WrongState, &object, "Connection refused");

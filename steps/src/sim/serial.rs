@@ -101,7 +101,7 @@ impl GuestConsole for SerialConsole {
             let Some(typed) = typed else {
                 return Ok(());
             };
-            let said = self.guest.hear(&typed);
+            let said = self.guest.answer_typed(&typed);
             if !said.is_empty() && shown.send(said.into()).await.is_err() {
                 return Ok(());
             }
@@ -129,7 +129,7 @@ impl LoginGuest {
     }
 
     /// What it says to what is typed.
-    fn hear(&mut self, typed: &[u8]) -> Vec<u8> {
+    fn answer_typed(&mut self, typed: &[u8]) -> Vec<u8> {
         let mut said = Vec::new();
         for byte in typed {
             match byte {

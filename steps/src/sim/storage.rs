@@ -193,7 +193,7 @@ fn pool_info(name: &str, pool: &Pool) -> PoolInfo {
 #[async_trait]
 impl StoragePort for SimHost {
     async fn pools(&self) -> PortResult<Vec<PoolInfo>> {
-        self.call(Call::look("pools", ""), |state, _| {
+        self.call(Call::observe("pools", ""), |state, _| {
             Ok(state
                 .pools
                 .iter()
@@ -204,15 +204,15 @@ impl StoragePort for SimHost {
     }
 
     async fn pool(&self, name: &str) -> PortResult<Option<PoolInfo>> {
-        self.call(Call::look("pool", format!("pool {name}")), |state, _| {
+        self.call(Call::observe("pool", format!("pool {name}")), |state, _| {
             Ok(state.pools.get(name).map(|pool| pool_info(name, pool)))
         })
         .await
     }
 
     async fn volume(&self, key: &VolumeKey) -> PortResult<Option<VolumeInfo>> {
-        let look = || {
-            self.call(Call::look("volume", object(key)), |state, _| {
+        let observe = || {
+            self.call(Call::observe("volume", object(key)), |state, _| {
                 state.unlisted.remove(&key.to_string());
                 let pool = self.pool_of(state, &key.pool)?;
                 Ok(pool
@@ -221,31 +221,34 @@ impl StoragePort for SimHost {
                     .map(|volume| info(pool, key, volume)))
             })
         };
-        match look().await? {
+        match observe().await? {
             Some(volume) => Ok(Some(volume)),
             None => {
                 self.settled(&key.pool).await;
-                look().await
+                observe().await
             }
         }
     }
 
     async fn volumes(&self, name: &str) -> PortResult<Vec<VolumeInfo>> {
         self.settled(name).await;
-        self.call(Call::look("volumes", format!("pool {name}")), |state, _| {
-            let folder = format!("{name}/");
-            state.unlisted.retain(|file| !file.starts_with(&folder));
-            let pool = self.pool_of(state, name)?;
-            let key = |volume: &String| VolumeKey {
-                pool: name.to_owned(),
-                name: volume.clone(),
-            };
-            Ok(pool
-                .volumes
-                .iter()
-                .map(|(volume_name, volume)| info(pool, &key(volume_name), volume))
-                .collect())
-        })
+        self.call(
+            Call::observe("volumes", format!("pool {name}")),
+            |state, _| {
+                let folder = format!("{name}/");
+                state.unlisted.retain(|file| !file.starts_with(&folder));
+                let pool = self.pool_of(state, name)?;
+                let key = |volume: &String| VolumeKey {
+                    pool: name.to_owned(),
+                    name: volume.clone(),
+                };
+                Ok(pool
+                    .volumes
+                    .iter()
+                    .map(|(volume_name, volume)| info(pool, &key(volume_name), volume))
+                    .collect())
+            },
+        )
         .await
     }
 
@@ -367,7 +370,9 @@ impl StoragePort for SimHost {
     }
 
     async fn read(&self, key: &VolumeKey, offset: u64, max: u64) -> PortResult<Bytes> {
-        let (content, _) = self.content(Call::look("read", object(key)), key).await?;
+        let (content, _) = self
+            .content(Call::observe("read", object(key)), key)
+            .await?;
         let read = self
             .store
             .on(move |store| store.read(&content, offset, max))
@@ -393,7 +398,7 @@ impl StoragePort for SimHost {
     }
 
     async fn files(&self, paths: &[String]) -> PortResult<Option<Vec<FileAt>>> {
-        self.call(Call::look("files", ""), |state, _| {
+        self.call(Call::observe("files", ""), |state, _| {
             let at = |path: &String| {
                 let path = state.resolved(path);
                 match state.outside.get(&path) {
@@ -408,7 +413,7 @@ impl StoragePort for SimHost {
     }
 
     async fn head(&self, path: &str, max: u64) -> PortResult<Option<Bytes>> {
-        self.call(Call::look("head", path), |state, _| {
+        self.call(Call::observe("head", path), |state, _| {
             let path = state.resolved(path);
             let file = state.outside.get(&path).cloned().flatten();
             let file = file.or_else(|| state.header_at(&path));
@@ -420,7 +425,7 @@ impl StoragePort for SimHost {
     }
 
     async fn files_of_inactive(&self, name: &str) -> PortResult<PoolFiles> {
-        self.call(Call::look("files_of_inactive", name), |state, _| {
+        self.call(Call::observe("files_of_inactive", name), |state, _| {
             let Some(pool) = state.pools.get(name) else {
                 return Err(self.error(PortErrorKind::PoolMissing, name, "no such pool"));
             };
@@ -436,7 +441,9 @@ impl StoragePort for SimHost {
     }
 
     async fn sha256(&self, key: &VolumeKey) -> PortResult<Hash> {
-        let (content, len) = self.content(Call::look("sha256", object(key)), key).await?;
+        let (content, len) = self
+            .content(Call::observe("sha256", object(key)), key)
+            .await?;
         let hash = self
             .store
             .on(move |store| store.sha256(&content, len))
@@ -457,7 +464,7 @@ impl StoragePort for SimHost {
         loop {
             let now = *synced.borrow_and_update();
             let (Synced::Prefix(until) | Synced::Whole(until)) = now;
-            let call = Call::look("sha256_along", object(key));
+            let call = Call::observe("sha256_along", object(key));
             let (content, len) = self.content(call, key).await?;
             let end = match now {
                 Synced::Prefix(_) => until.min(len),

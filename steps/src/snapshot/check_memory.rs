@@ -54,7 +54,7 @@ impl CheckMemory {
         Self { hosts }
     }
 
-    async fn look(&self, cx: &StepContext, params: &Params) -> Result<Output, Failure> {
+    async fn inspect(&self, cx: &StepContext, params: &Params) -> Result<Output, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         fits(cx, &ports, params).await?;
         let what = "checking the memory";
@@ -78,11 +78,11 @@ impl Step for CheckMemory {
         cx: &StepContext,
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
-        Ok(Observed::Present(self.look(cx, params).await?))
+        Ok(Observed::Present(self.inspect(cx, params).await?))
     }
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
-        Ok(Done::present(self.look(cx, params).await?))
+        Ok(Done::present(self.inspect(cx, params).await?))
     }
 }
 

@@ -36,7 +36,7 @@ impl FindCopy {
         Self { hosts }
     }
 
-    async fn look(&self, params: &Params) -> Result<BaseImage, Failure> {
+    async fn inspect(&self, params: &Params) -> Result<BaseImage, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let gone = "the snapshot's copy is not there";
         let volume = found(&ports, &params.volume, gone).await?;
@@ -65,10 +65,10 @@ impl Step for FindCopy {
         _: &StepContext,
         params: &Params,
     ) -> Result<Observed<BaseImage>, Failure> {
-        Ok(Observed::Present(self.look(params).await?))
+        Ok(Observed::Present(self.inspect(params).await?))
     }
 
     async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<BaseImage>, Failure> {
-        Ok(Done::present(self.look(params).await?))
+        Ok(Done::present(self.inspect(params).await?))
     }
 }

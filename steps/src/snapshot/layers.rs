@@ -60,7 +60,7 @@ pub(super) fn beside(disk: &str, layer: &VolumeKey) -> String {
 
 impl Disks<'_> {
     /// Whether a layer of this snapshot is there, or the guest's definition names one.
-    pub(super) async fn have_layers(&self) -> Result<bool, Failure> {
+    pub(super) async fn has_layers(&self) -> Result<bool, Failure> {
         let domain = self.released_domain().await?;
         for disk in self.disks {
             let Some(layer) = &disk.layer else { continue };

@@ -66,7 +66,7 @@ impl Step for MergeLayers {
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let saved: Saved = cx.saved().await?.unwrap_or_default();
-        let laid = disks(cx, &ports, params).have_layers().await?;
+        let laid = disks(cx, &ports, params).has_layers().await?;
         Ok(if laid || saved.woken {
             Observed::Needed
         } else {

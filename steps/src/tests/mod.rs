@@ -79,7 +79,7 @@ impl Recorded for Book {
         self.0.lock().unwrap().0.contains(&(run, step.clone()))
     }
 
-    fn standing(&self, _: &EntityId) -> Option<ReconcileStatus> {
+    fn status_of(&self, _: &EntityId) -> Option<ReconcileStatus> {
         None
     }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Addresses, ReadyGuest,
-    await_ready::probes::{ASK_WITHIN, ask_again},
+    await_ready::probes::{ASK_WITHIN, probe_again},
 };
 use crate::{
     guest::{Probe, pattern},
@@ -31,7 +31,7 @@ impl ReadyGuest {
     ///
     /// # Errors
     /// When nothing at all can be asked on the host.
-    pub async fn lacks(&self, ports: &HostPorts, probe: &Probe) -> PortResult<Option<String>> {
+    pub async fn unmet(&self, ports: &HostPorts, probe: &Probe) -> PortResult<Option<String>> {
         if let Probe::Console(text) = probe {
             let Ok(pattern) = pattern::compile(text) else {
                 return Ok(Some("the expression does not compile".to_owned()));
@@ -40,7 +40,7 @@ impl ReadyGuest {
             return Ok(found.is_none().then(|| "no line matches".to_owned()));
         }
         let addresses = self.addresses(ports).await;
-        ask_again(ports, self.uuid, &addresses, probe).await
+        probe_again(ports, self.uuid, &addresses, probe).await
     }
 
     /// Its addresses now, in the order of its cards.

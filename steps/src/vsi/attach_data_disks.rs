@@ -117,7 +117,7 @@ impl Step for AttachDataDisks {
         let ports = self.hosts.host(&params.host).await?;
         let mut found = Vec::new();
         for disk in &params.disks {
-            match look(cx, &ports, disk).await? {
+            match inspect(cx, &ports, disk).await? {
                 Some(volume) => found.push(volume),
                 None => return Ok(Observed::Needed),
             }
@@ -129,7 +129,7 @@ impl Step for AttachDataDisks {
         let ports = self.hosts.host(&params.host).await?;
         let mut all = Vec::new();
         for disk in &params.disks {
-            all.push(match look(cx, &ports, disk).await? {
+            all.push(match inspect(cx, &ports, disk).await? {
                 Some(volume) => volume,
                 None => make(&ports, disk).await?,
             });
@@ -139,7 +139,7 @@ impl Step for AttachDataDisks {
 }
 
 /// The volume; `None` where it is missing and ours to make.
-async fn look(
+async fn inspect(
     cx: &StepContext,
     ports: &HostPorts,
     disk: &Disk,
@@ -257,10 +257,10 @@ async fn unused(
 fn serials(disks: &[Disk]) -> Vec<String> {
     let mut seen = BTreeSet::new();
     let serial = |(index, disk): (usize, &Disk)| {
-        let wished = plain(disk.serial.as_deref().unwrap_or(&disk.name));
-        let free = !wished.is_empty() && seen.insert(wished.clone());
+        let desired = plain(disk.serial.as_deref().unwrap_or(&disk.name));
+        let free = !desired.is_empty() && seen.insert(desired.clone());
         if free {
-            wished
+            desired
         } else {
             format!("data-{index}")
         }

@@ -72,7 +72,7 @@ impl Step for AwaitTurn {
 /// Whether the one before has come to its end; an error where that stops this one.
 fn is_over(cx: &StepContext, params: &Params) -> Result<bool, Failure> {
     let id: Option<EntityId> = params.after.parse().ok();
-    match id.and_then(|id| cx.recorded.standing(&id)) {
+    match id.and_then(|id| cx.recorded.status_of(&id)) {
         None | Some(ReconcileStatus::Settled) => Ok(true),
         Some(ReconcileStatus::UnderWay) => Ok(false),
         Some(_) if params.continue_on_failure => Ok(true),

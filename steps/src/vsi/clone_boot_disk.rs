@@ -103,7 +103,7 @@ impl Step for CloneBootDisk {
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         if params.for_start && is_begun(cx, &ports, params.uuid).await? {
-            return look(&ports, params).await.map(Observed::Present);
+            return inspect(&ports, params).await.map(Observed::Present);
         }
         guards::free_or_ours(cx, &ports, &params.volume).await
     }
@@ -122,7 +122,7 @@ impl Step for CloneBootDisk {
         cx.report("copying the base image", 0, None);
         make(&ports, params, &base).await?;
         finish(&ports, params).await?;
-        look(&ports, params).await.map(Done::created)
+        inspect(&ports, params).await.map(Done::created)
     }
 }
 
@@ -133,7 +133,7 @@ async fn is_begun(cx: &StepContext, ports: &HostPorts, uid: Uuid) -> Result<bool
 }
 
 /// The boot disk as it is on the host now.
-async fn look(ports: &HostPorts, params: &Params) -> Result<Output, Failure> {
+async fn inspect(ports: &HostPorts, params: &Params) -> Result<Output, Failure> {
     let volume = find(ports, params).await?;
     Ok(Output {
         path: volume.path,

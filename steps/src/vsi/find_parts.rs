@@ -77,7 +77,7 @@ impl FindParts {
         Self { hosts }
     }
 
-    async fn look(&self, cx: &StepContext, params: &Params) -> Result<Output, Failure> {
+    async fn inspect(&self, cx: &StepContext, params: &Params) -> Result<Output, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let (pool, uuid) = (&params.pool, params.uuid);
         let boot = find(&ports, &names::boot_disk(pool, uuid)).await?;
@@ -146,10 +146,10 @@ impl Step for FindParts {
         cx: &StepContext,
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
-        Ok(Observed::Present(self.look(cx, params).await?))
+        Ok(Observed::Present(self.inspect(cx, params).await?))
     }
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
-        Ok(Done::present(self.look(cx, params).await?))
+        Ok(Done::present(self.inspect(cx, params).await?))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use super::{Addresses, Card, await_ready::probes::ask_again};
+use super::{Addresses, Card, await_ready::probes::probe_again};
 use crate::{
     guest::{GuestType, Probe},
     hpl::{HplFinding, MessageKind, Scanner, cut},
@@ -83,7 +83,7 @@ impl ReadyGuest {
     /// # Errors
     /// When nothing at all can be asked on the host, or the console cannot be read: then nothing
     /// is known.
-    pub async fn look(
+    pub async fn inspect(
         &self,
         ports: &HostPorts,
         memory: &mut ConsoleMemory,
@@ -145,7 +145,7 @@ impl ReadyGuest {
         let addresses = Addresses::on(ports).of(self.uuid, &self.cards).await;
         let mut trouble = Vec::new();
         for probe in lasting {
-            let ask = || ask_again(ports, self.uuid, &addresses, probe);
+            let ask = || probe_again(ports, self.uuid, &addresses, probe);
             let mut why = ask().await?;
             if why.is_some() {
                 sleep(AGAIN).await;

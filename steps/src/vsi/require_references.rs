@@ -10,7 +10,7 @@ use vsiflow_engine::{
 use crate::error;
 
 /// Blocks until documents say all that is needed: what they lack is known before anything is begun,
-/// and a later wish takes this one's place.
+/// and a later desired state takes this one's place.
 ///
 /// It asks no host and changes nothing, so a crash in its middle leaves nothing.
 pub struct RequireReferences;

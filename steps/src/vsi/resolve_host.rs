@@ -58,7 +58,7 @@ impl ResolveHost {
         Self { hosts }
     }
 
-    async fn look(&self, params: &Params) -> Result<Output, Failure> {
+    async fn inspect(&self, params: &Params) -> Result<Output, Failure> {
         if let Some(why) = self.hosts.cordoned(&params.host).filter(|_| params.new) {
             return Err(cordoned(&params.host, &why));
         }
@@ -112,10 +112,10 @@ impl Step for ResolveHost {
     type Output = Output;
 
     async fn observe(&self, _: &StepContext, params: &Params) -> Result<Observed<Output>, Failure> {
-        Ok(Observed::Present(self.look(params).await?))
+        Ok(Observed::Present(self.inspect(params).await?))
     }
 
     async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
-        Ok(Done::present(self.look(params).await?))
+        Ok(Done::present(self.inspect(params).await?))
     }
 }

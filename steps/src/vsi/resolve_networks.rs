@@ -40,7 +40,7 @@ impl ResolveNetworks {
         Self { hosts }
     }
 
-    async fn look(&self, params: &Params) -> Result<Output, Failure> {
+    async fn inspect(&self, params: &Params) -> Result<Output, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         for network in &params.networks {
             active(&ports, network).await?;
@@ -69,10 +69,10 @@ impl Step for ResolveNetworks {
     type Output = Output;
 
     async fn observe(&self, _: &StepContext, params: &Params) -> Result<Observed<Output>, Failure> {
-        Ok(Observed::Present(self.look(params).await?))
+        Ok(Observed::Present(self.inspect(params).await?))
     }
 
     async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
-        Ok(Done::present(self.look(params).await?))
+        Ok(Done::present(self.inspect(params).await?))
     }
 }

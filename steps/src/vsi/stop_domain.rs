@@ -88,7 +88,7 @@ impl Step for StopDomain {
         params: &Params,
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let domain = look(cx, &ports, params.uuid).await?;
+        let domain = inspect(cx, &ports, params.uuid).await?;
         if active(domain.as_ref()).is_some() {
             return Ok(Observed::Needed);
         }
@@ -101,7 +101,7 @@ impl Step for StopDomain {
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         ownership::not_behind_host(cx, &ports).await?;
-        let domain = look(cx, &ports, params.uuid).await?;
+        let domain = inspect(cx, &ports, params.uuid).await?;
         let how = match active(domain.as_ref()) {
             None => {
                 without_memory(&ports, params, domain.as_ref())?;
@@ -117,7 +117,7 @@ impl Step for StopDomain {
         };
         if params.boots_anew {
             // Somebody may have saved it instead, meanwhile.
-            let again = look(cx, &ports, params.uuid).await?;
+            let again = inspect(cx, &ports, params.uuid).await?;
             without_memory(&ports, params, again.as_ref())?;
         }
         Ok(Done::updated(Output { how }))
@@ -125,7 +125,7 @@ impl Step for StopDomain {
 }
 
 /// Our domain, if its guest is on this host.
-async fn look(
+async fn inspect(
     cx: &StepContext,
     ports: &HostPorts,
     uid: Uuid,
@@ -164,7 +164,7 @@ async fn shut_down(cx: &StepContext, ports: &HostPorts, params: &Params) -> Resu
     let grace = Duration::from_secs(params.grace_s);
     let (mut wait, mut reminder) = (FIRST, FIRST_REMINDER);
     let mut remind_at = start + reminder;
-    while active(look(cx, ports, params.uuid).await?.as_ref()).is_some() {
+    while active(inspect(cx, ports, params.uuid).await?.as_ref()).is_some() {
         if start.elapsed() >= grace {
             return Ok(false);
         }

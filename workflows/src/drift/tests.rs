@@ -129,10 +129,10 @@ fn a_screen_that_listens_elsewhere_is_drift_and_one_that_nobody_looked_for_is_no
 #[test]
 fn a_recorded_detail_is_known_again() {
     let detail = findings_text(&[gone("boot disk", "images/boot-a.qcow2")]);
-    assert!(is_told(&detail));
+    assert!(tells_drift(&detail));
     let words = "boot disk: expected images/boot-a.qcow2, found no such volume";
     assert_eq!(message(&detail), Some(words));
-    assert!(!is_told(&Text::new("VSI0204: no network")));
+    assert!(!tells_drift(&Text::new("VSI0204: no network")));
 }
 
 #[test]

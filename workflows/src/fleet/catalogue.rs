@@ -82,11 +82,11 @@ impl Fleet {
                 Some(known) if self.is_as_it_was(&known, &state) => {
                     all.push(known);
                 }
-                Some(known) if is_wanted_alike(&known.state, &state) => {
+                Some(known) if has_equal_desired(&known.state, &state) => {
                     let wanted = known.wanted.clone();
                     all.push(Arc::new(self.known_as(entity, state, wanted).await?));
                 }
-                _ => match self.read_wanted(&entity, &state).await? {
+                _ => match self.read_desired(&entity, &state).await? {
                     WantedReading::Wanted(wanted) => {
                         let wanted = Arc::new(wanted);
                         all.push(Arc::new(self.known_as(entity, state, wanted).await?));
@@ -192,7 +192,7 @@ impl Fleet {
                 continue;
             }
             // What cannot be read is judged by its name, see `refuse_lost`.
-            if let WantedReading::Wanted(wanted) = self.read_wanted(&entity, &state).await? {
+            if let WantedReading::Wanted(wanted) = self.read_desired(&entity, &state).await? {
                 all.push(self.known_as(entity, state, Arc::new(wanted)).await?);
             }
         }
@@ -255,7 +255,7 @@ impl Fleet {
         else {
             return Ok(None);
         };
-        let read: WantedReading<DiskRecord> = self.read_wanted(&entity, &state).await?;
+        let read: WantedReading<DiskRecord> = self.read_desired(&entity, &state).await?;
         let WantedReading::Wanted(wanted) = read else {
             return Ok(None);
         };
@@ -276,7 +276,7 @@ impl Fleet {
         // Held while it is brought in step: what another one took and has not read yet is missing.
         let mut signs = self.catalogue.0.lock().await;
         // What was taken is kept until it is read, though nobody may wait for that any more.
-        signs.unread.append(&mut self.engine.take_touched());
+        signs.unread.append(&mut self.engine.drain_touched());
         for entity in signs.unread.clone() {
             if self.catalogue_one(&mut signs, &entity).await {
                 signs.unread.remove(&entity);
@@ -314,12 +314,12 @@ impl Fleet {
     }
 
     async fn signs_of_vsi(&self, entity: &EntityId) -> Result<BTreeSet<Sign>, FleetError> {
-        let wanted = self.readable_wanted::<VsiRecord>(entity).await?;
+        let wanted = self.readable_desired::<VsiRecord>(entity).await?;
         Ok(wanted.iter().flat_map(of_vsi).collect())
     }
 
     async fn signs_of_disk(&self, entity: &EntityId) -> Result<BTreeSet<Sign>, FleetError> {
-        let wanted = self.readable_wanted::<DiskRecord>(entity).await?;
+        let wanted = self.readable_desired::<DiskRecord>(entity).await?;
         let disks = wanted.into_iter().map(|wanted| wanted.disk);
         Ok(disks
             .flat_map(|disk| {
@@ -331,14 +331,14 @@ impl Fleet {
     }
 
     /// What is wanted of an entity; none where nothing ever was.
-    async fn readable_wanted<T: DeserializeOwned>(
+    async fn readable_desired<T: DeserializeOwned>(
         &self,
         entity: &EntityId,
     ) -> Result<Option<T>, FleetError> {
         let Some(state) = self.engine.entity(entity) else {
             return Ok(None);
         };
-        match self.read_wanted(entity, &state).await? {
+        match self.read_desired(entity, &state).await? {
             WantedReading::Wanted(wanted) => Ok(Some(wanted)),
             WantedReading::Nothing => Ok(None),
             WantedReading::Lost(failure) => Err(FleetError::new(ErrorKind::Blocked, failure)),
@@ -377,7 +377,7 @@ impl Fleet {
         entity: &EntityId,
         state: &EntityState,
     ) -> Result<Option<Failure>, FleetError> {
-        match self.read_wanted::<T>(entity, state).await? {
+        match self.read_desired::<T>(entity, state).await? {
             WantedReading::Lost(failure) => Ok(Some(failure)),
             WantedReading::Wanted(_) | WantedReading::Nothing => Ok(None),
         }
@@ -429,7 +429,7 @@ fn entity(kind: &str, uid: &str) -> Option<EntityId> {
 }
 
 /// Whether the same record says what is wanted.
-fn is_wanted_alike(before: &EntityState, now: &EntityState) -> bool {
+fn has_equal_desired(before: &EntityState, now: &EntityState) -> bool {
     let generation = |state: &EntityState| state.desired.as_ref().map(|desired| desired.generation);
     generation(before).is_some() && generation(before) == generation(now)
 }

@@ -149,7 +149,7 @@ impl Fleet {
         if let Some(known) = self.read.take(&entity, &state) {
             return Ok(WantedReading::Wanted(known));
         }
-        Ok(match self.read_wanted(&entity, &state).await? {
+        Ok(match self.read_desired(&entity, &state).await? {
             WantedReading::Wanted(wanted) => {
                 WantedReading::Wanted(self.known_as(entity, state, Arc::new(wanted)).await?)
             }
@@ -190,7 +190,7 @@ impl Fleet {
         let Some(state) = self.engine.entity(entity) else {
             return Ok(None);
         };
-        let read: WantedReading<VsiRecord> = self.read_wanted(entity, &state).await?;
+        let read: WantedReading<VsiRecord> = self.read_desired(entity, &state).await?;
         Ok(match read {
             WantedReading::Wanted(wanted) => Some((wanted.vsi.namespace, wanted.vsi.name)),
             WantedReading::Nothing | WantedReading::Lost(_) => None,
@@ -248,7 +248,7 @@ impl Fleet {
     }
 
     /// Remembers which secret belongs to which image URL.
-    pub(super) fn take_in_credentials(&self, known: &[Known]) {
+    pub(super) fn register_credentials(&self, known: &[Known]) {
         for vsi in known.iter().filter(|known| !known.is_deleted()) {
             if let Some(secret) = &vsi.wanted.image_credentials {
                 let vsi = &vsi.wanted.vsi;
@@ -260,9 +260,9 @@ impl Fleet {
 
     /// Tells the directory every host that the journal knows, and whose secrets are at hand: without
     /// them nobody is to try to get there.
-    pub(super) async fn take_in_hosts(&self, known: &[Known]) -> Result<(), FleetError> {
+    pub(super) async fn register_hosts(&self, known: &[Known]) -> Result<(), FleetError> {
         let first = first_there(known);
-        for (_, state, host) in self.all_wanted::<HostRecord>(kind::HOST).await? {
+        for (_, state, host) in self.all_desired::<HostRecord>(kind::HOST).await? {
             let cordoned = maintenance::why_cordoned(state.state.as_ref());
             let id = host.record.id();
             self.reach.cordon(&id, cordoned);

@@ -146,7 +146,7 @@ impl Fleet {
         let Some(state) = self.engine.entity(entity) else {
             return Ok(None);
         };
-        match self.read_wanted(entity, &state).await? {
+        match self.read_desired(entity, &state).await? {
             WantedReading::Wanted(wanted) => Ok(Some(KnownRecord {
                 entity: entity.clone(),
                 state,

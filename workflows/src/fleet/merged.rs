@@ -264,8 +264,8 @@ impl Fleets {
     }
 
     /// Why no step is started in one of them.
-    pub fn braked(&self) -> Option<Failure> {
-        self.all().find_map(Fleet::braked)
+    pub fn global_pause(&self) -> Option<Failure> {
+        self.all().find_map(Fleet::global_pause)
     }
 
     /// What is said of each VSI in a list.

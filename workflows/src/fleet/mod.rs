@@ -225,7 +225,7 @@ impl Fleet {
     ///
     /// # Errors
     /// As for [`Fleet::open`].
-    pub async fn open_to_look(parts: FleetConfig) -> Result<Self, FleetError> {
+    pub async fn open_to_read(parts: FleetConfig) -> Result<Self, FleetError> {
         let (fleet, known, _) = Self::start(parts, Opening::Looking).await?;
         fleet.read.put(known);
         Ok(fleet)
@@ -278,7 +278,7 @@ impl Fleet {
         let engine = match opening {
             Opening::Working => Engine::open(parts_of_engine).await?,
             Opening::Observing => Engine::observe(parts_of_engine).await?,
-            Opening::Looking => Engine::look(&parts_of_engine).await?,
+            Opening::Looking => Engine::open_to_read(&parts_of_engine).await?,
         };
         let fleet = Self {
             engine,
@@ -306,13 +306,13 @@ impl Fleet {
             owner: Some(Arc::default()),
         };
         tokio::spawn(fleet.uploads.clone().listen(fleet.engine.notices()));
-        fleet.take_in_machines().await?;
+        fleet.register_machines().await?;
         let (known, lost) = fleet.known_and_lost().await?;
         for (entity, _, failure) in &lost {
             tracing::warn!(%entity, %failure, "it is left out");
         }
-        fleet.take_in_hosts(&known).await?;
-        fleet.take_in_credentials(&known);
+        fleet.register_hosts(&known).await?;
+        fleet.register_credentials(&known);
         Ok((fleet, known, lost.is_empty()))
     }
 

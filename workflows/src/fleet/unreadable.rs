@@ -127,7 +127,7 @@ impl HostHandle<'_> {
 
 impl Fleet {
     /// What is wanted of an entity, as far as that can be read.
-    pub(super) async fn read_wanted<T: DeserializeOwned>(
+    pub(super) async fn read_desired<T: DeserializeOwned>(
         &self,
         entity: &EntityId,
         state: &EntityState,
@@ -156,7 +156,7 @@ impl Fleet {
     ) -> Result<ReadAll<T>, FleetError> {
         let (mut read, mut lost) = (Vec::new(), Vec::new());
         for (entity, state) in self.entities_of(kind) {
-            match self.read_wanted(&entity, &state).await? {
+            match self.read_desired(&entity, &state).await? {
                 WantedReading::Wanted(wanted) => read.push((entity, state, wanted)),
                 WantedReading::Nothing => {}
                 WantedReading::Lost(failure) => lost.push((entity, state, failure)),
@@ -166,7 +166,7 @@ impl Fleet {
     }
 
     /// The same of those of which that can be read.
-    pub(super) async fn all_wanted<T: DeserializeOwned>(
+    pub(super) async fn all_desired<T: DeserializeOwned>(
         &self,
         kind: &str,
     ) -> Result<Vec<(EntityId, Arc<EntityState>, T)>, FleetError> {
@@ -331,7 +331,10 @@ impl Fleet {
     }
 
     /// What was wanted of an entity at last, of what can be read.
-    pub(super) async fn wanted_before<T: DeserializeOwned>(&self, entity: &EntityId) -> Option<T> {
+    pub(super) async fn previous_desired<T: DeserializeOwned>(
+        &self,
+        entity: &EntityId,
+    ) -> Option<T> {
         let stream = StreamId::Entity(entity.clone());
         let records = self.readable_records(&stream).await.ok()?;
         for record in records.iter().rev() {

@@ -1,4 +1,4 @@
-//! Whether the outcome of a wish is decided, and how.
+//! Whether the outcome of a desired state is decided, and how.
 
 use vsiflow_engine::{
     Notice,
@@ -11,7 +11,7 @@ use vsiflow_engine::{
 use super::{Fleet, FleetError, pool::is_worked_on};
 use crate::phase::Phase;
 
-/// How a wish came out.
+/// How a desired state came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is as wanted.
@@ -25,15 +25,15 @@ pub enum Verdict {
 }
 
 impl Fleet {
-    /// How the newest wish of an entity came out, if that is decided.
+    /// How the newest desired state of an entity came out, if that is decided.
     pub fn verdict(&self, entity: &EntityId) -> Option<Verdict> {
         if is_worked_on(entity) {
             return self.pools.verdict(entity, self.generation(entity));
         }
         let unopened = || self.engine.unopened(entity).map(Verdict::Blocked);
-        let braked = || Some(Verdict::Blocked(self.braked()?));
+        let paused = || Some(Verdict::Blocked(self.global_pause()?));
         let own = self.own_verdict(entity);
-        own.or_else(unopened).or_else(braked)
+        own.or_else(unopened).or_else(paused)
     }
 
     /// The generation of an entity's newest desired state; 0 where it has none.
@@ -43,7 +43,7 @@ impl Fleet {
         desired.map_or(0, |desired| desired.generation)
     }
 
-    /// The same, whatever the brake.
+    /// The same, whatever the global pause.
     pub(super) fn own_verdict(&self, entity: &EntityId) -> Option<Verdict> {
         if let Some(why) = self.engine.unreadable(entity) {
             return Some(Verdict::Blocked(why.failure(entity)));
@@ -118,7 +118,7 @@ impl Fleet {
 }
 
 fn verdict(view: &EntityView<'_>) -> Option<Verdict> {
-    match view.standing() {
+    match view.reconcile_status() {
         ReconcileStatus::Settled => Some(Verdict::Reached),
         ReconcileStatus::UnderWay => None,
         ReconcileStatus::Cancelled => Some(Verdict::Cancelled),

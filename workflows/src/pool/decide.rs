@@ -109,7 +109,7 @@ pub struct PoolDecision {
 
 /// Says what a pool calls for.
 pub fn decide(view: &PoolView) -> PoolDecision {
-    let wanted = view.wanted();
+    let wanted = view.desired_members();
     let mut actions = view.deletions(wanted);
     if !view.deleting {
         actions.extend(view.makes(wanted));
@@ -121,7 +121,7 @@ pub fn decide(view: &PoolView) -> PoolDecision {
 
 impl PoolView {
     /// How many members there are to be now, those of a surge included.
-    fn wanted(&self) -> u32 {
+    fn desired_members(&self) -> u32 {
         if self.deleting {
             return 0;
         }

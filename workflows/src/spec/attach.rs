@@ -146,7 +146,7 @@ impl AttachedRefs {
     ) -> DesiredPlacement {
         let (mut candidates, mut excluded) = (Vec::new(), Vec::new());
         for host in hosts {
-            match self.lacking(vsi, &host) {
+            match self.unmatched(vsi, &host) {
                 None => candidates.push(host),
                 Some(why) => excluded.push((host, why)),
             }
@@ -159,14 +159,14 @@ impl AttachedRefs {
     }
 
     /// What the VSI selects and the host does not have.
-    fn lacking(&self, vsi: &Document<VsiSpec>, host: &str) -> Option<String> {
+    fn unmatched(&self, vsi: &Document<VsiSpec>, host: &str) -> Option<String> {
         let disks = vsi.spec.disk_selector.as_ref();
         let disks = disks.map(|selector| chosen(&self.disks, vsi, selector));
         let mut disks = disks.unwrap_or_default().into_iter();
         if let Some(disk) = disks.find(|disk| disk.host.as_deref() != Some(host)) {
             return Some(format!("{} is not there", disk.words));
         }
-        let networks = self.wanted_networks(vsi);
+        let networks = self.desired_networks(vsi);
         // What is made wherever a VSI refers to it is lacking nowhere.
         let is_here = |one: &AttachCandidate<AttachedNetwork>| {
             one.item.made.is_some() || one.host.as_deref() == Some(host)
@@ -181,7 +181,7 @@ impl AttachedRefs {
     }
 
     /// What describes the networks that the VSI names or selects.
-    fn wanted_networks(&self, vsi: &Document<VsiSpec>) -> Vec<&AttachCandidate<AttachedNetwork>> {
+    fn desired_networks(&self, vsi: &Document<VsiSpec>) -> Vec<&AttachCandidate<AttachedNetwork>> {
         if !vsi.spec.interfaces.is_empty() {
             let named = |one: &&AttachCandidate<AttachedNetwork>| {
                 let mut cards = vsi.spec.interfaces.iter();

@@ -210,7 +210,7 @@ fn selectors_that_match_nothing_are_lacks_of_what_has_them() {
         .collect();
     assert_eq!(fields, ["diskSelector", "networkSelector"]);
     assert!(resolved.vsis[1].unresolved_refs.is_empty());
-    let disk = resolved.lacking_of(documents::DATA_DISK, "default", "d");
+    let disk = resolved.unmatched_selectors(documents::DATA_DISK, "default", "d");
     assert_eq!((disk.len(), resolved.data_disks[0].host.as_str()), (1, ""));
 }
 

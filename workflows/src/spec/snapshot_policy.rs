@@ -16,7 +16,7 @@ pub struct SnapshotPolicySpec {
     #[serde(deserialize_with = "schedule")]
     pub schedule: String,
     /// How many stay, the newest.
-    #[serde(deserialize_with = "keep")]
+    #[serde(deserialize_with = "deserialize_keep")]
     pub keep: u32,
     /// Whether the guest's agent holds its file systems still, where the guest runs.
     #[serde(default)]
@@ -52,7 +52,7 @@ fn schedule<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Err
     Ok(text.trim().to_owned())
 }
 
-fn keep<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+fn deserialize_keep<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let keep = u32::deserialize(deserializer)?;
     if (1..=MOST_KEPT).contains(&keep) {
         return Ok(keep);

@@ -34,7 +34,7 @@ pub(crate) fn last_boot(at: &Situation<'_>) -> ConsolePosition {
     started.take(1).next().unwrap_or_default()
 }
 
-/// Whether the newest run, for this very wish, ended at the boot's deadline.
+/// Whether the newest run, for this very desired state, ended at the boot's deadline.
 pub(crate) fn was_too_slow(state: &EntityState, workflow: &str) -> bool {
     let newest = state.desired.as_ref().map(|desired| desired.generation);
     state.last.as_ref().is_some_and(|last| {

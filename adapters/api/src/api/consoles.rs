@@ -65,7 +65,7 @@ pub enum NoConsole {
 
 impl NoConsole {
     /// As whoever asked over HTTP is told.
-    pub(crate) fn told(self, way: ConsoleWay) -> Problem {
+    pub(crate) fn into_problem(self, way: ConsoleWay) -> Problem {
         match self {
             Self::Busy => Problem::busy("too many consoles are open"),
             Self::Ends => Problem::busy("this process ends"),

@@ -28,7 +28,7 @@ impl PageConsoles {
     }
 
     /// Keeps it as long as what is returned lives.
-    pub(crate) fn keep(&self, console: PageConsole) -> Result<KeptConsole, Problem> {
+    pub(crate) fn register(&self, console: PageConsole) -> Result<KeptConsole, Problem> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| Problem::busy(&error.to_string()))?;
         let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

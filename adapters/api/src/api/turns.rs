@@ -37,7 +37,7 @@ impl Default for Turns {
 
 impl Turns {
     /// A place for a command, as long as it is held.
-    pub(crate) async fn turn(&self, about: About) -> Result<OwnedSemaphorePermit, Problem> {
+    pub(crate) async fn acquire(&self, about: About) -> Result<OwnedSemaphorePermit, Problem> {
         let places = if about.follows {
             &self.followed
         } else {

@@ -29,7 +29,7 @@ pub(crate) fn begin(
         let print = async |output_lines: mpsc::Sender<Bytes>| {
             let (output, printed) = mpsc::channel(LINES);
             let work = commands.run(command, output);
-            let (end, ()) = tokio::join!(work, tell(printed, &output_lines));
+            let (end, ()) = tokio::join!(work, forward_output(printed, &output_lines));
             let _ = output_lines.send(line(&CommandLine::Exit(end.exit))).await;
         };
         let gone = to_lines.clone();
@@ -43,7 +43,10 @@ pub(crate) fn begin(
 }
 
 /// Hands on what is printed. Once nobody reads it, whoever prints is told.
-async fn tell(mut printed: mpsc::Receiver<(bool, Vec<u8>)>, to_lines: &mpsc::Sender<Bytes>) {
+async fn forward_output(
+    mut printed: mpsc::Receiver<(bool, Vec<u8>)>,
+    to_lines: &mpsc::Sender<Bytes>,
+) {
     while let Some((to_err, bytes)) = printed.recv().await {
         for piece in bytes.chunks(PIECE) {
             let line = line(&CommandLine::output(to_err, piece));
@@ -79,7 +82,7 @@ pub(crate) async fn collect(
     request: CommandRequest,
 ) -> Result<Printed, Problem> {
     let about = api.commands().about(&request.args)?;
-    let _turn = api.turns().turn(about).await?;
+    let _turn = api.turns().acquire(about).await?;
     let command = CallerCommand {
         request,
         actor: caller.actor.clone(),

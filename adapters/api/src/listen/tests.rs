@@ -84,7 +84,7 @@ async fn a_connection_ends_after_its_time_whatever_goes_on_there() {
 fn secured(clients: Clients<'_>) -> Security {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("server.pem");
-    let certificate = Certificate::kept(&path, &["localhost".to_owned()]).unwrap();
+    let certificate = Certificate::stored(&path, &["localhost".to_owned()]).unwrap();
     let acceptor = acceptor(&certificate, clients).unwrap();
     Security::Tls(Arc::new(move || Some(acceptor.clone())))
 }
@@ -125,12 +125,12 @@ async fn strangers_that_hold_connections_open_keep_nobody_out() {
 #[tokio::test]
 async fn who_shows_no_certificate_or_that_of_another_authority_gets_no_answer() {
     let folder = tempfile::tempdir().unwrap();
-    let authority = Certificate::kept(&folder.path().join("ca.pem"), &[]).unwrap();
+    let authority = Certificate::stored(&folder.path().join("ca.pem"), &[]).unwrap();
     let only = secured(Clients::Only(authority.pem().as_bytes()));
     let address = begin(only, METRICS).await;
     assert_eq!(openssl(address, &[]).await, "");
     let other = folder.path().join("other.pem");
-    Certificate::kept(&other, &[]).unwrap();
+    Certificate::stored(&other, &[]).unwrap();
     let other = other.to_str().unwrap();
     assert_eq!(openssl(address, &["-cert", other, "-key", other]).await, "");
 }

@@ -37,7 +37,7 @@ pub(super) async fn verify(
 
 /// `vsiflow audit WORD`, for whoever asks.
 async fn command(api: &Api, caller: Option<&Caller>, word: &str) -> Result<Printed, Problem> {
-    let caller = caller.ok_or_else(Problem::looks_only)?;
+    let caller = caller.ok_or_else(Problem::view_only)?;
     let args = ["vsiflow", "audit", word].map(str::to_owned).to_vec();
     if api.commands().about(&args)?.needs > caller.rights {
         return Err(caller.refused());

@@ -125,7 +125,7 @@ pub(super) struct ConsolePageQuery {
 
 /// Who asks, where they may operate; for a script, which reads problems.
 fn operator(caller: Option<&Caller>) -> Result<&Caller, Problem> {
-    let caller = caller.ok_or_else(Problem::looks_only)?;
+    let caller = caller.ok_or_else(Problem::view_only)?;
     if caller.rights >= Rights::Operate {
         Ok(caller)
     } else {
@@ -145,7 +145,7 @@ pub(super) async fn open(
         open_queued(&api, target, opening.force, caller.by("")).await?
     };
     let actor = caller.actor.clone();
-    let kept = api.page_consoles().keep(PageConsole { actor, typed })?;
+    let kept = api.page_consoles().register(PageConsole { actor, typed })?;
     let name = HeaderValue::from_str(&kept.name);
     let name = name.map_err(|error| Problem::busy(&error.to_string()))?;
     let pieces = stream::unfold((shown, kept), |(mut shown, kept)| async move {

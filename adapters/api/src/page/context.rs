@@ -153,7 +153,7 @@ pub(super) fn operator(caller: Option<&Caller>) -> Result<&Caller, Page> {
     match caller {
         Some(caller) if caller.rights >= Rights::Operate => Ok(caller),
         Some(caller) => Err(refused(&caller.refused())),
-        None => Err(refused(&Problem::looks_only())),
+        None => Err(refused(&Problem::view_only())),
     }
 }
 

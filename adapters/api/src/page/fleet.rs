@@ -33,7 +33,7 @@ pub(super) struct Filter {
 
 pub(super) async fn page(context: PageContext, filter: Query<Filter>) -> Shown {
     let all = context.fleets.vsi_summaries(false).await?;
-    let paused = context.fleets.braked();
+    let paused = context.fleets.global_pause();
     let phases = phases(&all);
     let total = all.len();
     let waiting = all.iter().filter(|vsi| vsi.awaits_approval).count();

@@ -112,7 +112,7 @@ impl ActionResult {
         }
     }
 
-    fn came_out(self, verdict: &Verdict) -> Self {
+    fn outcome(self, verdict: &Verdict) -> Self {
         let (outcome, failure) = match verdict {
             Verdict::Reached => (AwaitedOutcome::Reached, None),
             Verdict::Cancelled => (AwaitedOutcome::Cancelled, None),
@@ -340,7 +340,7 @@ pub(super) async fn wait_for(
         return Ok(result);
     }
     match timeout(wait.min(WAIT), api.fleet()?.decided(entity)).await {
-        Ok(verdict) => Ok(result.came_out(&verdict?)),
+        Ok(verdict) => Ok(result.outcome(&verdict?)),
         Err(_) => Ok(result),
     }
 }

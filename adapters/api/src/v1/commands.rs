@@ -86,7 +86,7 @@ async fn run(
             .filter(|about| about.needs <= rights)
             .ok_or_else(|| caller.refused())?,
     };
-    let turn = api.turns().turn(about).await?;
+    let turn = api.turns().acquire(about).await?;
     let command = CallerCommand {
         request,
         actor: caller.actor,

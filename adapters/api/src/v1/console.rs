@@ -111,7 +111,7 @@ async fn asked(
     let target = (target.namespace.as_str(), target.name.as_str());
     stays(api, way, target)?;
     let opened = begin(api, target, how, ConsoleLine::Connection(upgrade));
-    opened.await.map_err(|why| why.told(way))
+    opened.await.map_err(|why| why.into_problem(way))
 }
 
 /// The way to the bytes of a connection that is to change over.

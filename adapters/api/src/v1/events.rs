@@ -63,7 +63,7 @@ struct EventsQuery {
     journal: Option<u16>,
 }
 
-pub(super) fn looks() -> ApiRouter<Api> {
+pub(super) fn view_routes() -> ApiRouter<Api> {
     let summary = "The journal's events from an offset on, as server-sent events";
     ApiRouter::new().api_route(
         "/v1/events",
@@ -215,7 +215,7 @@ impl Watch {
                     }
                 }
                 // Some are missing between.
-                Ok(Ok(_) | Err(RecvError::Lagged(_))) => self.look_again()?,
+                Ok(Ok(_) | Err(RecvError::Lagged(_))) => self.recheck()?,
                 Ok(Err(RecvError::Closed)) => return None,
             }
         }
@@ -241,7 +241,7 @@ impl Watch {
         Some(Some(written(&lines)))
     }
 
-    fn look_again(&mut self) -> Option<()> {
+    fn recheck(&mut self) -> Option<()> {
         self.behind = Some(self.api.fleet().ok()?.history().events(self.next).ok()?);
         Some(())
     }

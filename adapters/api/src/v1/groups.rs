@@ -66,7 +66,7 @@ pub(crate) struct OutputText {
     value: String,
 }
 
-pub(super) fn looks() -> ApiRouter<Api> {
+pub(super) fn view_routes() -> ApiRouter<Api> {
     ApiRouter::new()
         .api_route(
             ALL,

@@ -89,7 +89,7 @@ struct PauseShown {
 
 const TAG: &str = "hosts";
 
-pub(super) fn looks() -> ApiRouter<Api> {
+pub(super) fn view_routes() -> ApiRouter<Api> {
     ApiRouter::new()
         .api_route(
             "/v1/hosts",
@@ -143,7 +143,7 @@ async fn hosts(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<L
 }
 
 async fn paused(State(api): State<Api>, Query(query): Query<AtQuery>) -> Answer<PauseShown> {
-    let why = api.fleets_at(query.at).await?.braked();
+    let why = api.fleets_at(query.at).await?.global_pause();
     Ok(Json(PauseShown {
         on: why.is_some(),
         message: why.map(|why| why.message.to_string()).unwrap_or_default(),
@@ -224,7 +224,7 @@ async fn pause(
     Extension(caller): Extension<Caller>,
     request: Option<Json<ActionRequest>>,
 ) -> Answer<ActionResult> {
-    brake(&api, &caller, true, &request.unwrap_or_default().reason).await
+    set_global_pause(&api, &caller, true, &request.unwrap_or_default().reason).await
 }
 
 async fn unpause(
@@ -232,10 +232,15 @@ async fn unpause(
     Extension(caller): Extension<Caller>,
     request: Option<Json<ActionRequest>>,
 ) -> Answer<ActionResult> {
-    brake(&api, &caller, false, &request.unwrap_or_default().reason).await
+    set_global_pause(&api, &caller, false, &request.unwrap_or_default().reason).await
 }
 
-async fn brake(api: &Api, caller: &Caller, on: bool, reason: &str) -> Answer<ActionResult> {
-    api.fleet()?.brake(on, caller.by(reason)).await?;
+async fn set_global_pause(
+    api: &Api,
+    caller: &Caller,
+    on: bool,
+    reason: &str,
+) -> Answer<ActionResult> {
+    api.fleet()?.set_global_pause(on, caller.by(reason)).await?;
     Ok(Json(ActionResult::of(ActionEffect::Recorded)))
 }

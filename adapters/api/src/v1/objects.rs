@@ -38,7 +38,7 @@ impl ListQuery {
     }
 }
 
-pub(super) fn looks() -> ApiRouter<Api> {
+pub(super) fn view_routes() -> ApiRouter<Api> {
     const VSIS: &str = "virtualservers";
     const DISKS: &str = "datadisks";
     ApiRouter::new()
@@ -91,7 +91,7 @@ pub(super) fn looks() -> ApiRouter<Api> {
 }
 
 /// These go to hosts.
-pub(super) fn asks_hosts() -> ApiRouter<Api> {
+pub(super) fn host_routes() -> ApiRouter<Api> {
     let summary = "List the networks that VSIs are on, as their hosts show them now";
     ApiRouter::new().api_route(
         "/v1/networks",

@@ -86,7 +86,7 @@ const ACTIONS: &[(&str, &str, &str, PoolOperation)] = &[
     ),
 ];
 
-pub(super) fn looks() -> ApiRouter<Api> {
+pub(super) fn view_routes() -> ApiRouter<Api> {
     ApiRouter::new()
         .api_route(
             ALL,

@@ -84,7 +84,7 @@ pub(crate) struct Taken {
     result: ActionResult,
 }
 
-pub(super) fn looks() -> ApiRouter<Api> {
+pub(super) fn view_routes() -> ApiRouter<Api> {
     let plans =
         "Show what is lost where a VSI is put back to a snapshot, without changing anything";
     ApiRouter::new()

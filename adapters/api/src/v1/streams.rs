@@ -35,7 +35,7 @@ pub(crate) struct FollowQuery {
     follow: bool,
 }
 
-pub(super) fn looks() -> ApiRouter<Api> {
+pub(super) fn view_routes() -> ApiRouter<Api> {
     const VSI: &str = "/v1/namespaces/{namespace}/virtualservers/{name}";
     const DISK: &str = "/v1/namespaces/{namespace}/datadisks/{name}";
     let summary = "Every event of a VSI, one JSON object a line";
@@ -82,7 +82,7 @@ async fn history(
     } else {
         None
     };
-    Ok(told(api, first, entity, query))
+    Ok(line_stream(api, first, entity, query))
 }
 
 async fn disk_history(
@@ -99,11 +99,11 @@ async fn disk_history(
     } else {
         None
     };
-    Ok(told(api, first, entity, query))
+    Ok(line_stream(api, first, entity, query))
 }
 
 /// The lines that are had, and then those that come for an entity that is followed.
-fn told(
+fn line_stream(
     api: Api,
     first: Vec<HistoryLine>,
     entity: Option<EntityId>,

@@ -48,7 +48,7 @@ pub(super) async fn run(common: &Common, args: AdoptArgs) -> CommandOutcome {
         ));
     }
     let targets = work::targets_of(&app, &entities).await?;
-    work::tell_recorded(&app, &args.wait, &targets, "will be adopted");
+    work::report_recorded(&app, &args.wait, &targets, "will be adopted");
     let (until, done) = (work::Until::Decided, "is adopted without changes");
     let exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
     app.close().await;

@@ -63,7 +63,7 @@ async fn bring_and_print(
         None => work.await?,
     };
     let targets: Vec<_> = applied.iter().filter_map(target).collect();
-    tell_warnings(&app, &targets).await?;
+    report_warnings(&app, &targets).await?;
     if let Some(format) = format {
         work::print_objects(&app, &targets, format).await?;
     }
@@ -83,15 +83,15 @@ async fn bring(
     let unused = unused_networks(app, &resolved);
     let by = actor::by(&common.reason);
     let applied = Box::pin(own::apply(app, common, resolved, by)).await?;
-    applied.iter().for_each(|one| say(one, ""));
-    tell_unused(&unused, &applied);
+    applied.iter().for_each(|one| print_result(one, ""));
+    report_unused(&unused, &applied);
     let (waiting, going): (Vec<_>, Vec<_>) = applied.iter().partition(|one| one.awaits_approval);
-    waiting.iter().for_each(|one| tell_waiting(one));
+    waiting.iter().for_each(|one| report_waiting(one));
     let pruned = prune::prune(app, common, left_out).await?;
     let targets: Vec<_> = going.into_iter().filter_map(target).collect();
     let until = work::Until::Decided;
     let mut exit = work::until_decided(app, common, wait, &targets, until, "").await?;
-    let rest = prune::rest(wait, begun);
+    let rest = prune::remaining_wait(wait, begun);
     exit = exit.max(work::until_decided(app, common, &rest, &pruned, until, "deleted").await?);
     if !waiting.is_empty() {
         exit = exit.max(Exit::Blocked);
@@ -112,24 +112,24 @@ fn unused_networks(app: &App, resolved: &Resolved) -> Vec<(String, String)> {
 }
 
 /// Says of networks that they are not made yet: else their documents would seem to do something.
-fn tell_unused(unused: &[(String, String)], applied: &[Applied]) {
+fn report_unused(unused: &[(String, String)], applied: &[Applied]) {
     let is_there = |(namespace, name): &(String, String)| {
         let mut networks = applied.iter().filter(|one| one.kind == kind::NETWORK);
         networks.any(|one| one.namespace == *namespace && one.name == *name)
     };
     let all = unused.iter().filter(|one| !is_there(one));
-    all.for_each(|(namespace, name)| tell_not_made(namespace, name));
+    all.for_each(|(namespace, name)| report_not_made(namespace, name));
 }
 
 /// Says of a network that it is not made yet.
-pub(crate) fn tell_not_made(namespace: &str, name: &str) {
+pub(crate) fn report_not_made(namespace: &str, name: &str) {
     let label = work::label(namespace, name);
     output::note(&format!(
         "network/{label} is not made: nothing refers to it; it is made on the host of a VSI that does"
     ));
 }
 
-fn tell_waiting(one: &Applied) {
+fn report_waiting(one: &Applied) {
     let label = work::label(&one.namespace, &one.name);
     output::plan::changes(&one.plan);
     let kind = one.kind;
@@ -143,7 +143,7 @@ fn tell_waiting(one: &Applied) {
 }
 
 /// What is doubtful about the contracts, and what the guests warned of.
-async fn tell_warnings(app: &App, targets: &[Target]) -> Result<(), ExitProblem> {
+async fn report_warnings(app: &App, targets: &[Target]) -> Result<(), ExitProblem> {
     for target in targets.iter().filter(|target| target.is_vsi()) {
         for warning in app.fleet.history().warnings(&target.entity).await? {
             output::warning(&format!("vsi/{}: {warning}", target.label()));
@@ -163,9 +163,11 @@ pub(super) async fn dry_run(
     match format {
         Some(format) => output::print(&applied_json(&applied, left_out), format)?,
         None => {
-            applied.iter().for_each(|one| say(one, " (dry run)"));
-            tell_unused(&unused_networks(app, resolved), &applied);
-            prune::tell(left_out);
+            applied
+                .iter()
+                .for_each(|one| print_result(one, " (dry run)"));
+            report_unused(&unused_networks(app, resolved), &applied);
+            prune::report_candidates(left_out);
         }
     }
     app.close().await;
@@ -193,7 +195,7 @@ fn applied_json(applied: &[Applied], left_out: &[LeftOut]) -> serde_json::Value 
     serde_json::json!({"kind": "List", "apiVersion": "v1", "items": items})
 }
 
-fn say(applied: &Applied, note: &str) {
+fn print_result(applied: &Applied, note: &str) {
     let what = match applied.change {
         Change::Created => "created",
         Change::Configured => "configured",
@@ -217,7 +219,7 @@ fn say(applied: &Applied, note: &str) {
              taken for it"
         ));
     }
-    for missing in applied.told_missing() {
+    for missing in applied.missing_text() {
         output::warning(&format!("vsi/{label}: {missing}"));
     }
 }

@@ -32,7 +32,7 @@ pub(super) async fn run(common: &Common, args: ApproveArgs) -> CommandOutcome {
         }
     }
     let targets = work::targets_named(&app, namespace, &names).await?;
-    work::tell_recorded(&app, &args.wait, &targets, "is approved");
+    work::report_recorded(&app, &args.wait, &targets, "is approved");
     let until = work::Until::Decided;
     let exit = work::until_decided(&app, common, &args.wait, &targets, until, "").await?;
     app.close().await;

@@ -71,7 +71,7 @@ impl Inspection {
         }
         let path = compose::state_path(common)?;
         there(&path)?;
-        let state = compose::look_at_state(common, &path).await?;
+        let state = compose::lock_to_read(common, &path).await?;
         let (journal, blobs) = (state.inspect().await?, state.blobs().await?);
         let journal = Arc::new(journal);
         Ok(Self::OwnJournal(Box::new(OwnJournal {
@@ -106,7 +106,7 @@ impl Inspection {
 
 async fn verify(common: &Common, args: AuditVerifyArgs) -> CommandOutcome {
     let kept = match &args.head {
-        Some(text) => Some(kept_head(text).await?),
+        Some(text) => Some(stored_head(text).await?),
         None => None,
     };
     let key = match &args.public_key {
@@ -123,9 +123,9 @@ async fn verify(common: &Common, args: AuditVerifyArgs) -> CommandOutcome {
     looked.close().await;
     let report = report.map_err(|error| of_error(&error.into()))?;
     if !report.is_sound() {
-        return Err(told_violations(&report));
+        return Err(violations_text(&report));
     }
-    told_sound(
+    sound_text(
         common,
         &id,
         &report,
@@ -135,7 +135,7 @@ async fn verify(common: &Common, args: AuditVerifyArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-fn told_violations(report: &VerifyReport) -> ExitProblem {
+fn violations_text(report: &VerifyReport) -> ExitProblem {
     for violation in &report.violations {
         output::problem(&of_violation(violation));
     }
@@ -146,7 +146,7 @@ fn told_violations(report: &VerifyReport) -> ExitProblem {
     ExitProblem::new(Exit::Failed, "", "", "")
 }
 
-fn told_sound(
+fn sound_text(
     common: &Common,
     id: &str,
     report: &VerifyReport,
@@ -187,7 +187,7 @@ fn told_sound(
     }
 }
 
-async fn kept_head(text: &str) -> Result<AuditAnchor, ExitProblem> {
+async fn stored_head(text: &str) -> Result<AuditAnchor, ExitProblem> {
     let text = if text.trim_start().starts_with("vsiflow-head") {
         text.to_owned()
     } else {

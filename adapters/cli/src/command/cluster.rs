@@ -123,7 +123,7 @@ impl ServedCluster {
     }
 
     /// Says what is served.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn report(&self) {
         match &self.namespaces {
             Namespaces::All => output::note("serving the resources of all namespaces"),
             Namespaces::These(these) => {
@@ -135,7 +135,7 @@ impl ServedCluster {
     /// Serves it until it is not polled any more, or until a part of what serves it ends: then the
     /// process has to, as well.
     pub(super) async fn serve(&self, operator: Operator) -> ExitProblem {
-        self.tell();
+        self.report();
         ended(operator.run().await).await
     }
 }

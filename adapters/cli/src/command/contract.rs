@@ -62,7 +62,7 @@ fn check(args: &ContractCheckArgs) -> CommandOutcome {
         },
         _ => checked
             .iter()
-            .for_each(|one| tell(&one.file, &one.report, one.days_left)),
+            .for_each(|one| print_report(&one.file, &one.report, one.days_left)),
     }
     Ok(if checked.iter().all(|one| one.ok) {
         Exit::Done
@@ -82,7 +82,7 @@ fn checked(source: &ContractSource, given: &Given, now: SystemTime) -> Checked {
     }
 }
 
-fn tell(file: &str, report: &Report, days_left: Option<u64>) {
+fn print_report(file: &str, report: &Report, days_left: Option<u64>) {
     for finding in &report.findings {
         output::line(&described(file, finding));
     }

@@ -111,7 +111,7 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     }
     // Names are looked up first, so that a slip of the pen deletes nothing.
     for doomed in &named {
-        if let Err(problem) = look_up(&app, doomed).await {
+        if let Err(problem) = check_exists(&app, doomed).await {
             let ignored = args.ignore_not_found && problem.exit == Exit::NotFound;
             if !ignored {
                 return Err(problem);
@@ -120,7 +120,7 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     }
     let mut targets = Vec::new();
     for doomed in named {
-        if look_up(&app, &doomed).await.is_err() {
+        if check_exists(&app, &doomed).await.is_err() {
             continue;
         }
         if doomed.kind == kind::TYPE {
@@ -149,7 +149,7 @@ pub(super) async fn run(common: &Common, args: DeleteArgs) -> CommandOutcome {
     } else {
         "will be deleted"
     };
-    work::tell_recorded(&app, &args.wait, &targets, recorded);
+    work::report_recorded(&app, &args.wait, &targets, recorded);
     let mut exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
     if !args.orphan {
         exit = exit.max(Box::pin(work::await_pools_of(&app, common, &args.wait, &targets)).await?);
@@ -242,7 +242,7 @@ async fn without_unreadable(
     Ok(readable)
 }
 
-async fn look_up(app: &App, doomed: &DeletionTarget) -> Result<(), ExitProblem> {
+async fn check_exists(app: &App, doomed: &DeletionTarget) -> Result<(), ExitProblem> {
     let (namespace, name) = (&doomed.namespace, &doomed.name);
     match doomed.kind {
         kind::DISK => app.fleet.disks().find(namespace, name).await?,

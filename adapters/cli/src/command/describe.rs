@@ -29,7 +29,7 @@ pub(super) async fn run(common: &Common, args: DescribeArgs) -> CommandOutcome {
 /// are on hosts of any of them.
 async fn of_set(common: &Common, place: &SetPlace, args: &DescribeArgs) -> CommandOutcome {
     let unheld = super::get::unheld(common).await?;
-    let apps = place.look_at_all(common).await?;
+    let apps = place.open_all_to_read(common).await?;
     let described = async {
         let fleets = App::fleets_at(&apps, args.at).await?;
         let fleets = fleets.with_unheld(unheld);

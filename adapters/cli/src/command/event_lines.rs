@@ -43,12 +43,12 @@ pub(super) async fn own(
     filter: &EventFilter,
     from: u64,
 ) -> Result<Vec<HistoryLine>, ExitProblem> {
-    let (lines, _) = look(common, source, filter, from).await?;
+    let (lines, _) = read_lines(common, source, filter, from).await?;
     Ok(lines)
 }
 
 /// The same, and the offset from which on nothing was looked at.
-async fn look(
+async fn read_lines(
     common: &Common,
     source: Source<'_>,
     filter: &EventFilter,
@@ -124,7 +124,7 @@ async fn of_members(
     (looked_to, most): (&mut [u64], usize),
 ) -> Result<Vec<HistoryLine>, ExitProblem> {
     let all = members.iter().zip(looked_to.iter());
-    let all = all.map(|(member, from)| look(member, Source::All(most), filter, *from));
+    let all = all.map(|(member, from)| read_lines(member, Source::All(most), filter, *from));
     let all = futures::future::try_join_all(all).await?;
     let mut lines = Vec::new();
     for (from, (own, next)) in looked_to.iter_mut().zip(all) {
@@ -273,7 +273,7 @@ pub(super) async fn follow(
 ) -> CommandOutcome {
     let (mut from, mut first, mut source) = (from, true, source);
     loop {
-        let (lines, next) = match look(common, source, filter, from).await {
+        let (lines, next) = match read_lines(common, source, filter, from).await {
             Err(problem) if problem.code == IN_USE => {
                 let lines = others(common, words(source, filter, from)).await?;
                 let next = behind(&lines);

@@ -32,7 +32,7 @@ pub(super) async fn run(common: &Common, args: GetArgs) -> CommandOutcome {
     let apps = opened(common, &args).await?;
     let fleets = App::fleets_at(&apps, args.at).await?;
     let fleet = fleets.with_unheld(unheld(common).await?);
-    if let Some(paused) = fleet.braked() {
+    if let Some(paused) = fleet.global_pause() {
         output::warning(&format!(
             "{}; `vsiflow unpause --all` ends it",
             paused.message
@@ -61,7 +61,7 @@ pub(super) async fn unheld(common: &Common) -> Result<Vec<usize>, ExitProblem> {
 /// The journal that is looked at; of a set all of them.
 async fn opened(common: &Common, args: &GetArgs) -> Result<Vec<App>, ExitProblem> {
     if let Some(place) = &common.set {
-        return place.look_at_all(common).await;
+        return place.open_all_to_read(common).await;
     }
     if args.refresh {
         let app = App::open_to_record(common).await?;

@@ -130,7 +130,7 @@ async fn of_set(common: &Common, place: &SetPlace, wanted: GuestChannel<'_>) -> 
     let target = wanted.target();
     let (namespace, name) = (&target.namespace, target.name());
     let journal = consoles::journal(place, common, (namespace, &name)).await?;
-    let app = App::look_at(&place.member(common, journal, None)).await?;
+    let app = App::open_to_read_at(&place.member(common, journal, None)).await?;
     let access = app.fleet.vsis().console(namespace, &name, wanted.way());
     let access = access.await;
     app.close().await;

@@ -59,7 +59,7 @@ async fn check(common: &Common, args: CheckArgs) -> CommandOutcome {
     };
     let checks = app.fleet.hosts().check(host, &what).await?;
     match args.output {
-        None | Some(OutputFormat::Wide) => told(&checks),
+        None | Some(OutputFormat::Wide) => print_checks(&checks),
         Some(OutputFormat::Name) => checks.iter().for_each(|check| output::line(&check.name)),
         Some(format) => {
             let object =
@@ -77,7 +77,7 @@ async fn check(common: &Common, args: CheckArgs) -> CommandOutcome {
     }
 }
 
-fn told(checks: &[HostCheck]) {
+fn print_checks(checks: &[HostCheck]) {
     output::table(&table::checks(checks), "checks");
     let mend = checks.iter().filter(|check| !check.remedy.is_empty());
     for check in mend {
@@ -152,7 +152,7 @@ async fn drain(common: &Common, args: DrainArgs) -> CommandOutcome {
         timeout: args.bound.wait_timeout,
     };
     if !args.stop {
-        work::tell_recorded(&app, &wait, &targets, "makes members on other hosts");
+        work::report_recorded(&app, &wait, &targets, "makes members on other hosts");
     }
     let exit = Box::pin(work::see_through(app, common, &wait, &targets)).await?;
     Ok(if kept { exit.max(Exit::Blocked) } else { exit })

@@ -34,7 +34,7 @@ pub(super) async fn run(common: &Common, command: ImageCommand) -> CommandOutcom
 
 async fn list(common: &Common, args: ImageListArgs) -> CommandOutcome {
     let apps = match &common.set {
-        Some(place) => place.look_at_all(common).await?,
+        Some(place) => place.open_all_to_read(common).await?,
         None => vec![App::open(common).await?],
     };
     let fleets = App::all_fleets(&apps)?;
@@ -75,7 +75,7 @@ async fn upload(common: &Common, args: ImageUploadArgs) -> CommandOutcome {
     for mut host in hosts(&app, &args, named).await? {
         work::limit_uploads(&args.upload, &mut host);
         for image in &args.images {
-            let image = wanted(&host, image, &args)?;
+            let image = desired_record(&host, image, &args)?;
             let by = actor::by(&common.reason);
             let entity = app.fleet.images().upload(host.clone(), &image, by).await?;
             begun.push((entity, image));
@@ -89,7 +89,7 @@ async fn upload(common: &Common, args: ImageUploadArgs) -> CommandOutcome {
     let mut exit = Exit::Done;
     for ((entity, image), one) in begun.into_iter().zip(ends) {
         if one == Exit::Done {
-            tell_whole(&app, &entity, &image).await?;
+            report_complete(&app, &entity, &image).await?;
         }
         exit = exit.max(one);
     }
@@ -132,7 +132,11 @@ async fn hosts(
     }
 }
 
-async fn tell_whole(app: &App, entity: &EntityId, image: &ImageRecord) -> Result<(), ExitProblem> {
+async fn report_complete(
+    app: &App,
+    entity: &EntityId,
+    image: &ImageRecord,
+) -> Result<(), ExitProblem> {
     let images = app.fleet.images().list().await?;
     let ready = |found: &&ImageObject| found.uid == entity.id() && found.phase == "Ready";
     let found = images.iter().find(ready);
@@ -214,12 +218,12 @@ async fn decided(
     if let Some(answers) = answers {
         answers.finish().await;
     }
-    let ends = images.iter().map(|image| told(app, image, early));
+    let ends = images.iter().map(|image| print_outcome(app, image, early));
     Ok(ends.collect())
 }
 
 /// Says what became of an image, and what it comes to: `early` where that was not decided.
-fn told(app: &App, (entity, name): &(EntityId, String), early: Exit) -> Exit {
+fn print_outcome(app: &App, (entity, name): &(EntityId, String), early: Exit) -> Exit {
     let Some(verdict) = app.fleet.verdict(entity) else {
         let why = match early {
             Exit::TimedOut => "not decided in time",
@@ -241,7 +245,7 @@ fn told(app: &App, (entity, name): &(EntityId, String), early: Exit) -> Exit {
     exit
 }
 
-fn wanted(
+fn desired_record(
     host: &HostSettings,
     image: &str,
     args: &ImageUploadArgs,

@@ -36,7 +36,7 @@ pub(super) async fn repair(common: &Common, args: RepairArgs) -> CommandOutcome 
         .survey(from.as_deref_mut().map(|input| input as _))
         .await
         .map_err(|error| of_error(&error))?;
-    let report = told(&state, &survey, &args);
+    let report = report_survey(&state, &survey, &args);
     if survey.is_whole() {
         return print(&args, report, None);
     }
@@ -74,10 +74,10 @@ fn unconfirmed() -> ExitProblem {
 }
 
 /// Tells what was found: in words, or as the object that is printed in the end.
-fn told(state: &StateDir, survey: &Survey, args: &RepairArgs) -> Value {
+fn report_survey(state: &StateDir, survey: &Survey, args: &RepairArgs) -> Value {
     if args.output.is_none() {
-        survey.findings().iter().for_each(told_finding);
-        told_sum(survey);
+        survey.findings().iter().for_each(finding_text);
+        sum_text(survey);
     }
     let items: Vec<_> = survey.findings().iter().map(object).collect();
     let untold: Vec<_> = survey.untold().iter().map(range).collect();
@@ -95,7 +95,7 @@ fn told(state: &StateDir, survey: &Survey, args: &RepairArgs) -> Value {
     })
 }
 
-fn told_finding(finding: &DamagedRange) {
+fn finding_text(finding: &DamagedRange) {
     let DamagedRange { file, why, .. } = finding;
     output::line(&format!("{file}: {why}"));
     if finding.regained.is_empty() && finding.lost.is_empty() {
@@ -132,7 +132,7 @@ fn told_finding(finding: &DamagedRange) {
     }
 }
 
-fn told_sum(survey: &Survey) {
+fn sum_text(survey: &Survey) {
     if survey.is_whole() {
         return output::line("nothing is damaged");
     }

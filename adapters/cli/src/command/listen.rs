@@ -48,7 +48,9 @@ async fn serve_at(
     address: SocketAddr,
 ) -> Result<std::convert::Infallible, ExitProblem> {
     let certificate = match (&args.tls_cert, &args.tls_key) {
-        (Some(certificate), Some(key)) => given(certificate.clone(), key.clone()).await?,
+        (Some(certificate), Some(key)) => {
+            certificate_from_files(certificate.clone(), key.clone()).await?
+        }
         _ => made(state).await?,
     };
     let acceptor = acceptor(&certificate, Clients::Anybody).map_err(|error| unusable(&error))?;
@@ -78,15 +80,18 @@ pub(super) async fn certificate_shown(
 
 async fn made(state: &Path) -> Result<Certificate, ExitProblem> {
     let path = state.join(CERTIFICATE);
-    let kept = work::off_runtime(move || Certificate::kept(&path, &[NAME.to_owned()])).await?;
+    let kept = work::off_runtime(move || Certificate::stored(&path, &[NAME.to_owned()])).await?;
     kept.map_err(|error| {
         let remedy = "see that the state directory has room and can be written and read";
         ExitProblem::new(Exit::Failed, "VSI0006", error.to_string(), remedy)
     })
 }
 
-async fn given(certificate: PathBuf, key: PathBuf) -> Result<Certificate, ExitProblem> {
-    let read = work::off_runtime(move || Certificate::given(&certificate, &key)).await?;
+async fn certificate_from_files(
+    certificate: PathBuf,
+    key: PathBuf,
+) -> Result<Certificate, ExitProblem> {
+    let read = work::off_runtime(move || Certificate::from_files(&certificate, &key)).await?;
     read.map_err(|error| unusable(&error))
 }
 

@@ -21,7 +21,7 @@ pub(super) async fn run(args: MigrateArgs) -> CommandOutcome {
         (false, these) => Namespaces::These(these.to_vec()),
     };
     let migration = Migration::new(client, namespaces);
-    let found = migration.look().await.map_err(problem)?;
+    let found = migration.candidates().await.map_err(problem)?;
     if !args.apply {
         print(&found, args.output)?;
         return Ok(exit(&found));
@@ -35,7 +35,7 @@ pub(super) async fn run(args: MigrateArgs) -> CommandOutcome {
             ));
         }
     }
-    let left = migration.look().await.map_err(problem)?;
+    let left = migration.candidates().await.map_err(problem)?;
     print(&left, args.output)?;
     Ok(exit(&left))
 }

@@ -15,6 +15,7 @@ pub(crate) mod console;
 mod contract;
 mod crd;
 pub(crate) mod create;
+mod current_list;
 mod delete;
 mod describe;
 mod diff;
@@ -35,7 +36,6 @@ mod journal;
 mod journal_file;
 pub(crate) mod listen;
 pub(crate) mod logs;
-mod look;
 mod man;
 mod migrate;
 mod openapi;
@@ -110,7 +110,7 @@ async fn run_to_end(cli: Cli) -> CommandOutcome {
 }
 
 async fn run_on(cli: Cli) -> CommandOutcome {
-    let is_here = cli.common.server.is_none() && !looks_elsewhere(&cli);
+    let is_here = cli.common.server.is_none() && !has_view_socket(&cli);
     let cli = if is_here {
         match Box::pin(shards::front::route(cli)).await? {
             Routed::Here(cli) => *cli,
@@ -132,7 +132,7 @@ async fn run_on(cli: Cli) -> CommandOutcome {
         return Box::pin(elsewhere::run(&cli)).await;
     }
     match compose::state_path(&cli.common) {
-        _ if looks_elsewhere(&cli) => look_there(&cli).await,
+        _ if has_view_socket(&cli) => ask_view_socket(&cli).await,
         Ok(state) if may_forward(&cli) => here_or_there(&cli, &state).await,
         _ => Box::pin(dispatch(cli)).await,
     }
@@ -151,13 +151,13 @@ async fn one_after_the_other(all: Vec<(Option<String>, Cli)>) -> CommandOutcome 
 }
 
 /// Whether it is asked of a socket for people who may look. What works where it is called does.
-fn looks_elsewhere(cli: &Cli) -> bool {
+fn has_view_socket(cli: &Cli) -> bool {
     let watches = matches!(&cli.command, CliCommand::Get(args) if args.watch);
     cli.common.read_only.is_some() && (may_forward(cli) || watches)
 }
 
 /// Asks there; what may not be asked is not sent.
-async fn look_there(cli: &Cli) -> CommandOutcome {
+async fn ask_view_socket(cli: &Cli) -> CommandOutcome {
     let Some(socket) = &cli.common.read_only else {
         return Err(ExitProblem::defect("no socket to look through"));
     };

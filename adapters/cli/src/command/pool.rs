@@ -24,7 +24,7 @@ pub(super) async fn scale(common: &Common, args: ScaleArgs) -> CommandOutcome {
         .await?;
     let targets = [work::pool_named(&app, namespace, &name).await?];
     let said = format!("is to have {} members", args.replicas);
-    work::tell_recorded(&app, &args.wait, &targets, &said);
+    work::report_recorded(&app, &args.wait, &targets, &said);
     work::see_through(app, common, &args.wait, &targets).await
 }
 
@@ -41,7 +41,7 @@ async fn scale_group(app: App, common: &Common, args: &ScaleArgs, by: By) -> Com
         .await?;
     let targets = [work::group_named(&app, namespace, &name).await?];
     let said = format!("is to have {} members in pool {pool}", args.replicas);
-    work::tell_recorded(&app, &args.wait, &targets, &said);
+    work::report_recorded(&app, &args.wait, &targets, &said);
     work::see_through(app, common, &args.wait, &targets).await
 }
 

@@ -17,7 +17,7 @@ pub(super) async fn up(common: &Common, action: PowerAction, args: PowerArgs) ->
 
 pub(super) async fn pause(common: &Common, action: PowerAction, args: PauseArgs) -> CommandOutcome {
     if args.all {
-        return brake(common, action == PowerAction::Pause).await;
+        return set_global_pause(common, action == PowerAction::Pause).await;
     }
     let targets = Targets {
         names: args.names,
@@ -30,9 +30,11 @@ pub(super) async fn pause(common: &Common, action: PowerAction, args: PauseArgs)
 }
 
 /// Everything begins nothing more, or goes on.
-async fn brake(common: &Common, on: bool) -> CommandOutcome {
+async fn set_global_pause(common: &Common, on: bool) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
-    app.fleet.brake(on, actor::by(&common.reason)).await?;
+    app.fleet
+        .set_global_pause(on, actor::by(&common.reason))
+        .await?;
     output::line(if on {
         "the global pause is on; `vsiflow unpause --all` ends it"
     } else {
@@ -80,7 +82,7 @@ async fn run(
         app.close().await;
         Ok(Exit::Done)
     } else {
-        work::tell_recorded(&app, wait, &recorded, said(action));
+        work::report_recorded(&app, wait, &recorded, past_tense(action));
         work::see_through(app, common, wait, &recorded).await
     };
     match last {
@@ -90,7 +92,7 @@ async fn run(
 }
 
 /// What is recorded, where nobody waits for what comes of it.
-pub(crate) fn said(action: PowerAction) -> &'static str {
+pub(crate) fn past_tense(action: PowerAction) -> &'static str {
     match action {
         PowerAction::Start | PowerAction::Unpause => "is to run",
         PowerAction::Stop => "is to be off",

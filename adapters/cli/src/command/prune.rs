@@ -60,7 +60,7 @@ pub(crate) fn shown(left: &LeftOut) -> String {
 }
 
 /// Says what would go.
-pub(super) fn tell(left: &[LeftOut]) {
+pub(super) fn report_candidates(left: &[LeftOut]) {
     for one in left {
         let stays = if one.keeps_volume {
             "; its volume stays"
@@ -94,7 +94,7 @@ pub(crate) async fn prune(
 }
 
 /// What is left of a wait that began then.
-pub(super) fn rest(wait: &WaitArgs, begun: Instant) -> WaitArgs {
+pub(super) fn remaining_wait(wait: &WaitArgs, begun: Instant) -> WaitArgs {
     let left = |timeout: Duration| timeout.saturating_sub(begun.elapsed());
     WaitArgs {
         wait: wait.wait,

@@ -26,6 +26,6 @@ pub(super) async fn run(common: &Common, args: RebuildArgs) -> CommandOutcome {
             output::line(&format!("{}: keeps {stays}", target.shown()));
         }
     }
-    work::tell_recorded(&app, &args.wait, &targets, "is to be rebuilt");
+    work::report_recorded(&app, &args.wait, &targets, "is to be rebuilt");
     work::see_through(app, common, &args.wait, &targets).await
 }

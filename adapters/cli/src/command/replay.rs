@@ -15,7 +15,7 @@ pub(super) async fn run(common: &Common, args: ReplayArgs) -> CommandOutcome {
     looked.close().await;
     match replayed {
         Ok(summary) => {
-            told(&summary, args.verify);
+            print_summary(&summary, args.verify);
             Ok(Exit::Done)
         }
         Err(ReplayError::Audit(error)) => Err(of_error(&error)),
@@ -24,7 +24,7 @@ pub(super) async fn run(common: &Common, args: ReplayArgs) -> CommandOutcome {
     }
 }
 
-fn told(summary: &Summary, verified: bool) {
+fn print_summary(summary: &Summary, verified: bool) {
     let Summary {
         events,
         began,

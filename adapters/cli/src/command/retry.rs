@@ -42,7 +42,7 @@ pub(super) async fn run(common: &Common, args: RetryArgs) -> CommandOutcome {
             _ => begun.push(target.clone()),
         }
     }
-    work::tell_recorded(&app, &args.wait, &begun, "is tried again");
+    work::report_recorded(&app, &args.wait, &begun, "is tried again");
     let exit = work::until_decided(
         &app,
         common,

@@ -51,7 +51,7 @@ async fn pool(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcom
     output::plan::changes(&plan);
     let targets = [work::pool_named(&app, namespace, name).await?];
     let said = "goes back to the template before";
-    work::tell_recorded(&app, &args.wait, &targets, said);
+    work::report_recorded(&app, &args.wait, &targets, said);
     work::see_through(app, common, &args.wait, &targets).await
 }
 

@@ -8,13 +8,13 @@ use crate::{
     compose::App,
     daemon::DaemonServer,
     exit::{CommandOutcome, Exit, ExitProblem},
-    work::{self, look_on, tell, tell_unreachable},
+    work::{self, report_unreachable, tell, watch_hosts},
 };
 
 /// Looks once and records what differs; nothing is acted on.
 pub(super) async fn refresh(app: &App) -> Result<(), ExitProblem> {
     let looked = app.fleet.hosts().scan(false).await?;
-    tell_unreachable(&looked);
+    report_unreachable(&looked);
     Ok(())
 }
 
@@ -23,7 +23,7 @@ pub(super) async fn watch(app: &App, common: &Common, every: Duration) -> Comman
     let answers = DaemonServer::start(app);
     let ended = tokio::select! {
         ended = tell(app, common) => ended,
-        ended = go_on(app, common, every) => ended,
+        ended = resume_and_scan(app, common, every) => ended,
         () = work::interrupted() => Ok(Exit::Interrupted),
     };
     if let Some(answers) = answers {
@@ -33,7 +33,7 @@ pub(super) async fn watch(app: &App, common: &Common, every: Duration) -> Comman
     ended
 }
 
-async fn go_on(app: &App, common: &Common, every: Duration) -> CommandOutcome {
+async fn resume_and_scan(app: &App, common: &Common, every: Duration) -> CommandOutcome {
     let open = app.fleet.interrupted().await?;
     app.fleet.resume(open, actor::by(&common.reason)).await?;
     if app.is_borrowed() && app.stays() {
@@ -41,5 +41,5 @@ async fn go_on(app: &App, common: &Common, every: Duration) -> CommandOutcome {
         return std::future::pending().await;
     }
     app.fleet.drive_all().await?;
-    look_on(app, every).await
+    watch_hosts(app, every).await
 }

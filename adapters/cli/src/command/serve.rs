@@ -26,15 +26,15 @@ use crate::{
     args::{Common, ServeArgs},
     compose::{App, Right, elsewhere, retention},
     daemon::{self, DaemonServer},
-    ending::{give_way, not_panicking},
+    ending::{exit_at_once, not_panicking},
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     folder,
     metrics::{self, Metrics},
-    output::{self, serving::told_of_images},
+    output::{self, serving::report_images},
     shards,
     ssh::keeper,
     supervisor,
-    work::{self, keep_up, tell},
+    work::{self, keep_current, tell},
 };
 
 /// A lease is renewed that many times while it lasts.
@@ -43,11 +43,11 @@ const RENEWALS: u32 = 3;
 pub(super) async fn run(common: &Common, args: ServeArgs) -> CommandOutcome {
     let metrics = Metrics::new();
     let Some(address) = args.metrics_address else {
-        return Box::pin(lead(common, &args, &metrics)).await;
+        return Box::pin(serve_as_leader(common, &args, &metrics)).await;
     };
     // It answers from the start on: a standby is alive, and not ready.
     tokio::select! {
-        outcome = lead(common, &args, &metrics) => outcome,
+        outcome = serve_as_leader(common, &args, &metrics) => outcome,
         served = metrics::serve(metrics.clone(), address) => {
             Err(deaf(address, served.err(), "--metrics-address"))
         }
@@ -55,7 +55,11 @@ pub(super) async fn run(common: &Common, args: ServeArgs) -> CommandOutcome {
 }
 
 /// Works as long as it has the right to.
-async fn lead(common: &Common, args: &ServeArgs, metrics: &Arc<Metrics>) -> CommandOutcome {
+async fn serve_as_leader(
+    common: &Common,
+    args: &ServeArgs,
+    metrics: &Arc<Metrics>,
+) -> CommandOutcome {
     if args.shards.shards.is_some() {
         return Box::pin(shards::serve(common, args, metrics)).await;
     }
@@ -89,13 +93,13 @@ async fn lead(common: &Common, args: &ServeArgs, metrics: &Arc<Metrics>) -> Comm
     };
     let exit = tokio::select! {
         biased;
-        () = lost(lease.as_deref()) => return Ok(give_way()),
-        () = renew(&right, args.lease, election.as_ref()) => return Ok(give_way()),
+        () = lost(lease.as_deref()) => return Ok(exit_at_once()),
+        () = renew(&right, args.lease, election.as_ref()) => return Ok(exit_at_once()),
         exit = not_panicking(open_and_serve(common, args, cluster.as_ref(), &right, metrics)) => exit,
     };
     // The engine may have noticed first, and its end is not what matters then.
     if lease.as_ref().is_some_and(|lease| lease.check().is_err()) {
-        return Ok(give_way());
+        return Ok(exit_at_once());
     }
     if let Some(won) = &right.held {
         won.release().await;
@@ -191,7 +195,7 @@ async fn serve(
 ) -> CommandOutcome {
     let mut interrupted = std::pin::pin!(work::interrupted());
     let looks = match &common.read_only {
-        Some(path) => Some(DaemonServer::start_to_look(&app, path)?),
+        Some(path) => Some(DaemonServer::start_view_socket(&app, path)?),
         None => None,
     };
     let answers = DaemonServer::start(&app);
@@ -210,12 +214,12 @@ async fn serve(
         ended = tell(&app, common) => ended,
         ended = work_on(&app, args, metrics, delivered) => ended,
         never = archive_now_and_then(&app, common, args) => match never {},
-        never = app.fleet.images().keep_policies(args.prune_images_every, told_of_images) => match never {},
-        never = app.fleet.images().keep_upload_progress() => match never {},
+        never = app.fleet.images().run_policies(args.prune_images_every, report_images) => match never {},
+        never = app.fleet.images().record_upload_progress() => match never {},
         ended = resources(cluster, operator) => Err(ended),
         ended = listen::serve(&consoles, app.state_path(), &args.listen) => Err(ended),
         ended = Box::pin(traces::keep(&app, args.otlp_endpoint.as_ref())) => Err(ended),
-        ended = folder::keep(&app, common, &args.folder) => Err(ended),
+        ended = folder::follow(&app, common, &args.folder) => Err(ended),
         ended = subresources::serve(&app, &args.cluster, subresources, (&consoles, relay)) => Err(ended),
         never = measure(&app, args, notices, metrics) => match never {},
         never = measure_guests(&app, args, metrics) => match never {},
@@ -245,7 +249,7 @@ async fn work_on(
     }
     app.fleet.drive_all().await?;
     metrics.ready.store(true, Ordering::Relaxed);
-    keep_up(app, args.look_every).await
+    keep_current(app, args.look_every).await
 }
 
 /// Serves the cluster's resources, where there is a cluster.
@@ -276,7 +280,7 @@ async fn measure(
 /// Asks hosts what guests use, where somebody may scrape it.
 async fn measure_guests(app: &App, args: &ServeArgs, metrics: &Arc<Metrics>) -> Infallible {
     if args.metrics_address.is_some() {
-        metrics.keep_guests(&app.fleet).await;
+        metrics.poll_guests(&app.fleet).await;
     }
     std::future::pending().await
 }

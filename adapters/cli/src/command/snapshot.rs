@@ -43,7 +43,7 @@ async fn create(common: &Common, args: SnapshotCreateArgs) -> CommandOutcome {
     let taken = snapshots::take(&app, common, of, request, by).await?;
     let targets = work::targets_named(&app, &args.namespace, &[vsi.to_owned()]).await?;
     let name = format!("snapshot/{}", work::label(&args.namespace, &taken.name));
-    work::tell_recorded(&app, &args.wait, &targets, &format!("is copied to {name}"));
+    work::report_recorded(&app, &args.wait, &targets, &format!("is copied to {name}"));
     let until = work::Until::Decided;
     let exit = work::until_decided(&app, common, &args.wait, &targets, until, "").await?;
     if exit == Exit::Done && app.fleet.snapshots().is_ready(&taken.snapshot) {
@@ -83,7 +83,7 @@ async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
     let restored = app.fleet.snapshots().restore(namespace, name, scope, by);
     restored.await?;
     let said = format!("is put back to snapshot/{name}");
-    work::tell_recorded(&app, &args.wait, &targets, &said);
+    work::report_recorded(&app, &args.wait, &targets, &said);
     work::see_through(app, common, &args.wait, &targets).await
 }
 
@@ -113,7 +113,7 @@ async fn delete(common: &Common, args: SnapshotDeleteArgs) -> CommandOutcome {
     } else {
         ("will be deleted", "deleted")
     };
-    work::tell_recorded(&app, &args.wait, &targets, recorded);
+    work::report_recorded(&app, &args.wait, &targets, recorded);
     let until = work::Until::Decided;
     let exit = work::until_decided(&app, common, &args.wait, &targets, until, done).await?;
     app.close().await;

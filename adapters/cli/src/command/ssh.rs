@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{look::look, ssh_import};
+use super::{current_list::current_list, ssh_import};
 use crate::{
     args::{
         Common, GetArgs, ListFormat, OutputFormat, Selection, SshArgs, SshConfigArgs,
@@ -97,7 +97,7 @@ pub(super) async fn config(common: &Common, args: SshConfigArgs) -> CommandOutco
     if args.write {
         (get.scope.all_namespaces, get.selection) = (true, Selection::default());
     }
-    let list = look(common, &get).await?;
+    let list = current_list(common, &get).await?;
     let objects = ask::items(&list).ok_or_else(|| ExitProblem::defect("a list that is no JSON"))?;
     let state = compose::state_path(common)?;
     let text = config::render(&objects, &state);

@@ -63,7 +63,7 @@ async fn serve_at(
     (consoles, relay): (&Api, UploadRelay),
 ) -> Result<Infallible, ExitProblem> {
     let (path, name) = (app.state_path().join(CERTIFICATE), service.host());
-    let kept = work::off_runtime(move || Certificate::kept(&path, &[name])).await?;
+    let kept = work::off_runtime(move || Certificate::stored(&path, &[name])).await?;
     let certificate = kept.map_err(|error| {
         let remedy = "see that the state directory has room and can be written and read";
         ExitProblem::new(Exit::Failed, "VSI0006", error.to_string(), remedy)
@@ -74,9 +74,9 @@ async fn serve_at(
     let door = Door::default();
     let security = door.security();
     tokio::select! {
-        never = subresources.keep_up() => match never {},
+        never = subresources.keep_current() => match never {},
         never = subresources.register(service, certificate.pem()) => match never {},
-        never = door.keep(&certificate, subresources.authorities()) => match never {},
+        never = door.renew_certificate(&certificate, subresources.authorities()) => match never {},
         never = answer(listener, security, subresources.clone(), (consoles.clone(), relay)) => match never {},
     }
 }
@@ -208,7 +208,11 @@ impl Door {
         }))
     }
 
-    async fn keep(&self, certificate: &Certificate, mut authorities: Authorities) -> Infallible {
+    async fn renew_certificate(
+        &self,
+        certificate: &Certificate,
+        mut authorities: Authorities,
+    ) -> Infallible {
         loop {
             let now = authorities.now().and_then(|pem| {
                 let made = acceptor(certificate, Clients::Only(pem.as_bytes()));

@@ -49,7 +49,7 @@ impl BundleContents {
         self.files.push((name.to_owned(), bytes.into()));
     }
 
-    fn lacks(&mut self, name: &str, why: &str) {
+    fn note_missing(&mut self, name: &str, why: &str) {
         output::warning(&format!("{name} is left out: {why}"));
         self.missing.push(format!("{name}: {why}"));
     }
@@ -73,11 +73,11 @@ pub(super) async fn run(common: &Common, args: SupportBundleArgs) -> CommandOutc
     match journal(common, &state).await {
         // A line of it that is changed would not verify.
         Ok(export) if masking.is_clean(&export) => contents.add(EXPORT, export),
-        Ok(_) => contents.lacks(
+        Ok(_) => contents.note_missing(
             EXPORT,
             "it holds a secret, which is a defect; please report this",
         ),
-        Err(why) => contents.lacks(EXPORT, &why),
+        Err(why) => contents.note_missing(EXPORT, &why),
     }
     let missing = masking.masked(contents.missing.join("\n").as_bytes());
     contents.add("missing.txt", missing);
@@ -103,14 +103,16 @@ async fn gather(
         let name = format!("{kind}.json");
         match ask::ask(common, &["get", kind, "-A", "-o", "json"]).await {
             Ok(list) if !list.is_empty() => contents.add(&name, list),
-            Ok(_) => contents.lacks(&name, "whoever holds the state directory does not answer"),
-            Err(problem) => contents.lacks(&name, &told(&problem)),
+            Ok(_) => {
+                contents.note_missing(&name, "whoever holds the state directory does not answer")
+            }
+            Err(problem) => contents.note_missing(&name, &problem_text(&problem)),
         }
     }
     Ok(())
 }
 
-fn told(problem: &ExitProblem) -> String {
+fn problem_text(problem: &ExitProblem) -> String {
     format!("{} ({})", problem.message, problem.code)
 }
 
@@ -207,10 +209,10 @@ async fn journal(common: &Common, state: &Path) -> Result<Vec<u8>, String> {
         Err(problem) if problem.code == IN_USE => {
             let words = ["vsiflow", "audit", "export", "-"].map(str::to_owned);
             let printed = daemon::ask(state, words.to_vec()).await;
-            let printed = printed.map_err(|failure| told(&failure))?;
+            let printed = printed.map_err(|failure| problem_text(&failure))?;
             printed.ok_or_else(|| "whoever holds the state directory does not answer".to_owned())
         }
-        done => done.map_err(|problem| told(&problem)),
+        done => done.map_err(|problem| problem_text(&problem)),
     }
 }
 

@@ -101,11 +101,11 @@ struct FleetClient {
 }
 
 impl Worker for FleetClient {
-    fn look(&mut self, from: Option<u64>) {
+    fn refresh(&mut self, from: Option<u64>) {
         let (common, came) = (self.common.clone(), self.came.clone());
         self.runtime.spawn(async move {
             // Whoever it was for may be gone.
-            let _ = came.send(Came::Look(look(&common, from).await));
+            let _ = came.send(Came::Look(snapshot_now(&common, from).await));
         });
     }
 
@@ -113,7 +113,9 @@ impl Worker for FleetClient {
         let (common, came) = (self.common.clone(), self.came.clone());
         self.runtime.spawn(async move {
             let asked: Vec<_> = words.iter().map(String::as_str).collect();
-            let text = ask::ask(&common, &asked).await.map_err(|why| told(&why));
+            let text = ask::ask(&common, &asked)
+                .await
+                .map_err(|why| problem_text(&why));
             let _ = came.send(Came::Text(words, text));
         });
     }
@@ -131,18 +133,18 @@ impl Worker for FleetClient {
     }
 }
 
-async fn look(common: &Common, from: Option<u64>) -> Result<Box<FleetSnapshot>, String> {
+async fn snapshot_now(common: &Common, from: Option<u64>) -> Result<Box<FleetSnapshot>, String> {
     let from = from.map(|from| format!("--from-offset={from}"));
     let words = ["top", "--once"].into_iter().chain(from.as_deref());
     let words: Vec<_> = words.collect();
     let text = Box::pin(ask::ask(common, &words))
         .await
-        .map_err(|why| told(&why))?;
+        .map_err(|why| problem_text(&why))?;
     let snapshot = serde_json::from_str(&text).map(Box::new);
     snapshot.map_err(|error| format!("the answer is not understood: {error}"))
 }
 
-fn told(why: &ExitProblem) -> String {
+fn problem_text(why: &ExitProblem) -> String {
     format!("{}: {}. {}", why.code, why.message, why.remedy)
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use vsiflow_top::VsiRow;
 
-use super::{look, watch::graphs::LiveGraphs};
+use super::{current_list, watch::graphs::LiveGraphs};
 use crate::{
     args::{
         Common, GetArgs, ListFormat, ObjectKind, OutputFormat, WaitForArgs, WaitGoal,
@@ -45,13 +45,13 @@ struct WaitTarget {
 
 async fn wait(common: &Common, args: &WaitForArgs) -> CommandOutcome {
     let until = Instant::now().checked_add(args.timeout);
-    let looked = looks(args);
+    let looked = list_args(args);
     let word = kind_and_names(&args.words).0.word();
-    let mut open = begin(args, &look(common, &looked).await?)?;
+    let mut open = begin(args, &list_now(common, &looked).await?)?;
     let is_vsi = kind_and_names(&args.words).0 == ObjectKind::Vsi;
     let mut graphs = LiveGraphs::where_drawn(common, is_vsi);
     loop {
-        let objects = look(common, &looked).await?;
+        let objects = list_now(common, &looked).await?;
         let mut rest = Vec::new();
         for awaited in open {
             let found = objects.iter().find(|object| is_it(object, &awaited));
@@ -88,13 +88,13 @@ async fn wait(common: &Common, args: &WaitForArgs) -> CommandOutcome {
 
 fn printed(graphs: Option<&LiveGraphs>, kind: &str, awaited: &WaitTarget) {
     match graphs {
-        Some(graphs) => graphs.print(|| say(kind, awaited)),
-        None => say(kind, awaited),
+        Some(graphs) => graphs.print(|| print_met(kind, awaited)),
+        None => print_met(kind, awaited),
     }
 }
 
 /// The objects are listed without names: one that is not there is no error while its end is waited for.
-fn looks(args: &WaitForArgs) -> GetArgs {
+fn list_args(args: &WaitForArgs) -> GetArgs {
     let (kind, _) = kind_and_names(&args.words);
     GetArgs {
         words: vec![kind.word().to_owned()],
@@ -138,7 +138,7 @@ fn begin(args: &WaitForArgs, objects: &[Value]) -> Result<Vec<WaitTarget>, ExitP
         };
         match objects.iter().find(|object| is_it(object, &named)) {
             Some(object) => all.push(awaited(object)),
-            None if args.goal == WaitGoal::Delete => say(kind.word(), &named),
+            None if args.goal == WaitGoal::Delete => print_met(kind.word(), &named),
             None => return Err(gone(kind.word(), &named)),
         }
     }
@@ -167,9 +167,9 @@ fn is_it(object: &Value, awaited: &WaitTarget) -> bool {
 }
 
 /// The list as it is now; the newest holder's where another process has the state directory.
-async fn look(common: &Common, args: &GetArgs) -> Result<Vec<Value>, ExitProblem> {
+async fn list_now(common: &Common, args: &GetArgs) -> Result<Vec<Value>, ExitProblem> {
     loop {
-        let text = look::look(common, args).await?;
+        let text = current_list::current_list(common, args).await?;
         if let Some(objects) = ask::items(&text) {
             return Ok(objects);
         }
@@ -182,7 +182,7 @@ fn shown(awaited: &WaitTarget) -> String {
     work::label(&awaited.namespace, &awaited.name)
 }
 
-fn say(kind: &str, awaited: &WaitTarget) {
+fn print_met(kind: &str, awaited: &WaitTarget) {
     output::line(&format!("{kind}/{} condition met", shown(awaited)));
 }
 

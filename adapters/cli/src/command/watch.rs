@@ -4,7 +4,7 @@ pub(super) mod graphs;
 
 use std::{collections::HashSet, time::Duration};
 
-use super::look::look;
+use super::current_list::current_list;
 use crate::{
     args::{Common, GetArgs, ListFormat},
     exit::{CommandOutcome, Exit, ExitProblem},
@@ -38,7 +38,7 @@ async fn watch(common: &Common, args: GetArgs) -> CommandOutcome {
     let mut shown = ShownRow::default();
     let mut graphs = graphs::LiveGraphs::where_drawn(common, lines);
     loop {
-        let text = look(common, &args).await?;
+        let text = current_list(common, &args).await?;
         let news = if lines {
             shown.lines(&text)
         } else {

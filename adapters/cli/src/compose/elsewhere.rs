@@ -50,7 +50,7 @@ pub(super) async fn open(
     }
     let journal = match &held {
         Some(held) => PostgresJournal::open(held.clone()).await,
-        None => to_look(address).await,
+        None => open_to_read(address).await,
     };
     let journal = Arc::new(journal.map_err(problem)?);
     let mut state = beside(path, journal.identity(), looks).await?;
@@ -72,7 +72,7 @@ pub(super) async fn open(
 }
 
 /// Opens a journal to look; one that is not there yet is made, as a state directory is.
-async fn to_look(address: &JournalAddress) -> Result<PostgresJournal, PostgresError> {
+async fn open_to_read(address: &JournalAddress) -> Result<PostgresJournal, PostgresError> {
     match PostgresJournal::open_to_read(address).await {
         Err(PostgresError::Missing { half: false, .. }) => {
             Held::take(address, hold::LASTS).await?.release().await;
@@ -117,7 +117,7 @@ async fn beside(
     };
     let opened = tokio::task::spawn_blocking(move || {
         if looks {
-            StateDir::look_beside(path, &journal)
+            StateDir::open_beside_to_read(path, &journal)
         } else {
             StateDir::beside(path, &journal)
         }

@@ -140,7 +140,7 @@ fn over_ssh(
             host: jump.host.clone(),
             port: jump.port,
             user: jump.user.clone(),
-            identity: match given(text, file, secrets.key_passphrase.as_ref()) {
+            identity: match given_identity(text, file, secrets.key_passphrase.as_ref()) {
                 Some(identity) => identity,
                 None => identity(id, ssh, settings, trusted)?,
             },
@@ -185,7 +185,7 @@ fn known(text: &Option<String>, file: &Option<String>) -> Option<HostKeys> {
 }
 
 /// The key as text, else its file.
-fn given(
+fn given_identity(
     text: Option<&Secret>,
     file: Option<&str>,
     passphrase: Option<&Secret>,
@@ -213,7 +213,7 @@ fn identity(
     trusted: bool,
 ) -> PortResult<Identity> {
     let (key, passphrase) = (settings.key.as_ref(), settings.key_passphrase.as_ref());
-    if let Some(identity) = given(key, ssh.key_file.as_deref(), passphrase) {
+    if let Some(identity) = given_identity(key, ssh.key_file.as_deref(), passphrase) {
         return Ok(identity);
     }
     if !trusted {

@@ -214,8 +214,8 @@ impl ImageSource for ImageSources {
         self.public.expect(url).await;
     }
 
-    async fn came(&self, url: &str) {
-        self.public.came(url).await;
+    async fn opened(&self, url: &str) {
+        self.public.opened(url).await;
     }
 
     async fn for_host(
@@ -295,8 +295,8 @@ impl ImageSource for Scheme {
         source.expect(url).await;
     }
 
-    async fn came(&self, url: &str) {
+    async fn opened(&self, url: &str) {
         let (source, url) = self.of(url);
-        source.came(url).await;
+        source.opened(url).await;
     }
 }

@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     /// Keys do not print themselves.
-    async fn told(command: &str, deadline: Duration) -> String {
+    async fn run_command(command: &str, deadline: Duration) -> String {
         let key = of_command(command, deadline).await;
         let problem = key.map(drop).unwrap_err();
         format!("{}: {} {}", problem.code, problem.message, problem.remedy)
@@ -252,12 +252,12 @@ mod tests {
             ("yes hunter2", "it printed more than 64 KiB"),
         ];
         for (script, why) in scripts {
-            let said = told(&of_shell(script), DEADLINE).await;
+            let said = run_command(&of_shell(script), DEADLINE).await;
             assert!(said.starts_with("VSI0843: `/bin/sh` "), "{said}");
             assert!(said.contains(why), "{said}");
             assert!(!said.contains("hunter2"), "{said}");
         }
-        let said = told("/nowhere/key --token hunter2", DEADLINE).await;
+        let said = run_command("/nowhere/key --token hunter2", DEADLINE).await;
         assert!(
             said.contains("`/nowhere/key`") && said.contains("it cannot be run"),
             "{said}"
@@ -271,7 +271,7 @@ mod tests {
         let (pid, path) = (folder.path().join("pid"), folder.path().display());
         let script = format!("sleep 600 & echo $! > {path}/new; mv {path}/new {path}/pid; wait");
         let begun = Instant::now();
-        let said = told(&of_shell(&script), Duration::from_secs(2)).await;
+        let said = run_command(&of_shell(&script), Duration::from_secs(2)).await;
         assert!(said.contains("it took longer than 2 s"), "{said}");
         assert!(begun.elapsed() < Duration::from_secs(60));
         let pid = std::fs::read_to_string(pid).unwrap();

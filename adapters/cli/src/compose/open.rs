@@ -26,7 +26,7 @@ use super::{
     bounds::{IdKeyPlace, ReadBounds},
     bundles::AppliedBundles,
     console_marks, elsewhere, hosts, images, retention,
-    state_lock::{look_at_state, open_state, state_path},
+    state_lock::{lock_to_read, open_state, state_path},
     stores::{Kept, Origin, Stay, Stores},
 };
 use crate::{
@@ -67,7 +67,7 @@ impl App {
     }
 
     /// The same of another journal than the one that this process may hold.
-    pub(crate) async fn look_at(common: &Common) -> Result<Self, ExitProblem> {
+    pub(crate) async fn open_to_read_at(common: &Common) -> Result<Self, ExitProblem> {
         let (right, bounds) = (Right::default(), ReadBounds::default());
         let looking = Self::open_own(common, Stay::Look, right, Metrics::new(), bounds);
         Box::pin(looking).await
@@ -113,7 +113,7 @@ impl App {
             Some(address) => Box::pin(elsewhere::open(address, &path, stay, right.held)).await?,
             None => {
                 let mut state = match stay {
-                    Stay::Look => look_at_state(common, &path).await?,
+                    Stay::Look => lock_to_read(common, &path).await?,
                     _ => open_state(common, &path).await?,
                 };
                 if let Some(lease) = right.lease {
@@ -148,7 +148,7 @@ impl App {
         let open = (&state, &stores);
         let parts = parts(open, metrics, bounds, folding.clone(), shard.clone()).await?;
         let fleet = match stay {
-            Stay::Look => Fleet::open_to_look(parts).await?,
+            Stay::Look => Fleet::open_to_read(parts).await?,
             _ if state.observes_only() => Fleet::observe(parts).await?,
             _ => Fleet::open(parts).await?,
         };
@@ -157,10 +157,10 @@ impl App {
         }
         if let Some(folding) = folding {
             folding.end();
-            state.say_what_is_done(None);
+            state.describe_holder_work(None);
         }
         if let (Stay::Look, Some(files)) = (stay, stores.kept.files()) {
-            tell_damage(files).await?;
+            report_damage(files).await?;
         }
         if let Some(seen) = fleet.short_of_room() {
             output::room(seen);
@@ -184,7 +184,7 @@ impl App {
 }
 
 /// Names what a command that only reads does not show.
-async fn tell_damage(journal: &DiskJournal) -> Result<(), ExitProblem> {
+async fn report_damage(journal: &DiskJournal) -> Result<(), ExitProblem> {
     static TOLD: AtomicBool = AtomicBool::new(false);
     let damage = journal.damage().await.map_err(|error| {
         let remedy = "see that the disk can be read";

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::{task::JoinHandle, time::Instant};
 use vsiflow_postgres::{Held, PostgresJournal};
 
-use crate::ending::give_way;
+use crate::ending::exit_at_once;
 
 /// A journal in a database, as it is held.
 pub(super) struct Remote {
@@ -21,7 +21,7 @@ pub(super) fn keep(held: Arc<Held>) {
     let renewed = held.clone();
     let keeper = tokio::spawn(async move {
         renewed.keep().await;
-        give_way();
+        exit_at_once();
     });
     let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     taken.push((held, keeper));

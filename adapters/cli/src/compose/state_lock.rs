@@ -32,14 +32,14 @@ pub(crate) async fn open_state(common: &Common, path: &Path) -> Result<StateDir,
 
 /// The same to look at it: nothing needs to be written. One that is not there yet is made, where
 /// that can be.
-pub(crate) async fn look_at_state(common: &Common, path: &Path) -> Result<StateDir, ExitProblem> {
+pub(crate) async fn lock_to_read(common: &Common, path: &Path) -> Result<StateDir, ExitProblem> {
     if !path.join("FORMAT").is_file() {
         return open_state(common, path).await;
     }
     let look: OpenLock = if common.allow_network_file_system {
-        StateDir::look_anywhere
+        StateDir::open_to_read_anywhere
     } else {
-        StateDir::look
+        StateDir::open_to_read
     };
     once_free(path, look).await
 }

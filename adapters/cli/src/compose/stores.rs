@@ -105,7 +105,7 @@ impl Stores {
     /// The files of a state directory.
     pub(super) async fn of(state: &StateDir, stay: Stay) -> Result<Self, ExitProblem> {
         let looks = stay == Stay::Look;
-        let journal = match (looks, goes_past_damage()) {
+        let journal = match (looks, tolerates_damage()) {
             (false, _) => state.journal().await?,
             (true, false) => state.read_journal().await?,
             (true, true) => state.inspect().await?,
@@ -141,6 +141,6 @@ pub(crate) async fn past_damage<T>(work: impl Future<Output = T>) -> T {
     PAST_DAMAGE.scope((), work).await
 }
 
-fn goes_past_damage() -> bool {
+fn tolerates_damage() -> bool {
     PAST_DAMAGE.try_with(|()| ()).is_ok()
 }

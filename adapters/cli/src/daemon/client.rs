@@ -64,7 +64,7 @@ pub(super) async fn forward_printing(
         // One that does not stay takes nothing that would outlive its own work.
         Ok(ClientAnswer::Refused(problem)) if problem.code == IN_USE => Forwarded::Nobody,
         Ok(ClientAnswer::Refused(problem)) => {
-            let problem = told(*problem);
+            let problem = to_exit_problem(*problem);
             output::problem(&problem);
             Forwarded::Answered(problem.exit)
         }
@@ -104,7 +104,7 @@ pub(crate) async fn ask_at(
             exit => Err(ExitProblem::printed(exit, &String::from_utf8_lossy(&notes))),
         },
         Ok(ClientAnswer::Refused(problem)) if problem.code == IN_USE => Ok(None),
-        Ok(ClientAnswer::Refused(problem)) => Err(told(*problem)),
+        Ok(ClientAnswer::Refused(problem)) => Err(to_exit_problem(*problem)),
         Err(error) => {
             tracing::debug!(%error, "no answer from the holder");
             Ok(None)
@@ -121,7 +121,7 @@ pub(crate) async fn console(
 ) -> Option<Result<impl AsyncRead + AsyncWrite + use<>, ExitProblem>> {
     match client::console(place, target, how).await {
         Ok(Err(problem)) if problem.code == IN_USE => None,
-        Ok(opened) => Some(opened.map_err(|problem| told(*problem))),
+        Ok(opened) => Some(opened.map_err(|problem| to_exit_problem(*problem))),
         Err(error) => {
             tracing::debug!(%error, "no answer from the holder");
             None
@@ -160,7 +160,7 @@ pub(crate) fn file(file: &InputText) -> CommandFile {
 }
 
 /// A problem as one of this command.
-fn told(problem: Problem) -> ExitProblem {
+fn to_exit_problem(problem: Problem) -> ExitProblem {
     let exit = match problem.status {
         401 | 403 | 409 => Exit::Blocked,
         404 => Exit::NotFound,

@@ -94,7 +94,7 @@ impl DaemonServer {
     ///
     /// # Errors
     /// When nobody could get there: it was asked for.
-    pub(crate) fn start_to_look(app: &App, path: &Path) -> Result<Self, ExitProblem> {
+    pub(crate) fn start_view_socket(app: &App, path: &Path) -> Result<Self, ExitProblem> {
         if let Some(listener) = activated(path) {
             return Ok(Self::listening(None, listener, api(app), Rights::Look));
         }

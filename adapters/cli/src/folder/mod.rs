@@ -12,10 +12,10 @@
 //!
 //! It never writes to the folder, and runs nothing that is in it.
 
+mod follow;
 mod git;
-mod keep;
 mod reading;
 mod removal;
 mod sound;
 
-pub(crate) use keep::keep;
+pub(crate) use follow::follow;

@@ -29,7 +29,7 @@ pub(crate) async fn follow(metrics: Arc<Metrics>, mut notices: Receiver<Notice>)
         match notices.recv().await {
             Ok(Notice::Ended) | Err(RecvError::Closed) => return,
             Err(RecvError::Lagged(_)) => open = OpenCount::default(),
-            Ok(notice) => take_in(&metrics, &mut open, notice),
+            Ok(notice) => count_notice(&metrics, &mut open, notice),
         }
         if open.runs.len().saturating_add(open.attempts.len()) > REMEMBERED {
             open = OpenCount::default();
@@ -37,7 +37,7 @@ pub(crate) async fn follow(metrics: Arc<Metrics>, mut notices: Receiver<Notice>)
     }
 }
 
-fn take_in(metrics: &Metrics, open: &mut OpenCount, notice: Notice) {
+fn count_notice(metrics: &Metrics, open: &mut OpenCount, notice: Notice) {
     match notice {
         Notice::Recorded(record) => {
             if let StreamId::Run(run) = record.stream {

@@ -152,7 +152,7 @@ impl Metrics {
     }
 
     /// Asks hosts what their guests use, for good.
-    pub(crate) async fn keep_guests(&self, fleet: &vsiflow_workflows::fleet::Fleet) {
+    pub(crate) async fn poll_guests(&self, fleet: &vsiflow_workflows::fleet::Fleet) {
         self.guests.keep(fleet).await;
     }
 

@@ -44,7 +44,7 @@ pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine], times: Times) {
     let seen = status.host_last_seen.as_deref();
     field(
         "Host seen",
-        &seen.map_or("never".to_owned(), |at| times.told(at)),
+        &seen.map_or("never".to_owned(), |at| times.ago(at)),
     );
     field("Phase", &status.phase.to_string());
     if status.failed_boots > 0 {
@@ -74,7 +74,7 @@ pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine], times: Times) {
 }
 
 fn snapshots(schedule: &SnapshotScheduleStatus, times: Times) -> String {
-    let told = |at: &Option<String>| at.as_ref().map_or("none".to_owned(), |at| times.told(at));
+    let told = |at: &Option<String>| at.as_ref().map_or("none".to_owned(), |at| times.ago(at));
     let (last, next) = (
         told(&schedule.last_schedule_time),
         told(&schedule.next_schedule_time),
@@ -190,7 +190,7 @@ pub(crate) fn snapshot(object: &SnapshotObject, history: &[HistoryLine], times: 
     let size = status.size.map(|bytes| Quantity(bytes).to_string());
     field("Size", &size.unwrap_or_default());
     if let Some(due) = &status.scheduled_time {
-        field("Scheduled", &times.told(due));
+        field("Scheduled", &times.ago(due));
     }
     field("Run", status.run_id.as_deref().unwrap_or_default());
     spec(&object.spec);
@@ -355,7 +355,7 @@ fn metadata(meta: &Metadata, times: Times) {
     let known = Some(created).filter(|created| !created.is_empty());
     field(
         "Created",
-        &known.map(|at| times.told(at)).unwrap_or_default(),
+        &known.map(|at| times.ago(at)).unwrap_or_default(),
     );
     let labels: Vec<_> = meta
         .labels

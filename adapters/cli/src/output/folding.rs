@@ -45,7 +45,7 @@ impl Folding {
             return Ok(None);
         }
         let doing = format!("makes the index again from {events} events of the log");
-        state.say_what_is_done(Some(&doing));
+        state.describe_holder_work(Some(&doing));
         Ok(Some(Arc::new(Self {
             events,
             begun: Instant::now(),

@@ -60,7 +60,7 @@ pub(super) fn is_asked() -> bool {
 }
 
 /// What a person would be told.
-pub(super) fn said(text: &str) {
+pub(super) fn log_line(text: &str) {
     tracing::info!(target: "vsiflow", "{}", plain(text));
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn line(text: &str) {
 /// A line about what is going on.
 pub(crate) fn note(text: &str) {
     if log::is_asked() {
-        return log::said(text);
+        return log::log_line(text);
     }
     sink::err(format!("{text}\n").as_bytes());
 }

@@ -15,7 +15,7 @@ pub(crate) fn text(planned: &[Applied]) {
         let label = work::label(&one.namespace, &one.name);
         line(&format!("{}/{label} {}", one.kind, headline(one)));
         changes(&one.plan);
-        for retained_refs in one.told_missing() {
+        for retained_refs in one.missing_text() {
             warning(&format!("vsi/{label}: {retained_refs}"));
         }
     }

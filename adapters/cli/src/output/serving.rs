@@ -5,7 +5,7 @@ use vsiflow_workflows::fleet::{FleetError, ImageObject, ScheduleNote, Verdict};
 use crate::output;
 
 /// Says what was done by schedules of snapshots, and what could not be done.
-pub(crate) fn told_of_snapshots(notes: Result<Vec<ScheduleNote>, FleetError>) {
+pub(crate) fn report_snapshots(notes: Result<Vec<ScheduleNote>, FleetError>) {
     let notes = match notes {
         Ok(notes) => notes,
         Err(error) => {
@@ -39,7 +39,7 @@ pub(crate) fn told_of_snapshots(notes: Result<Vec<ScheduleNote>, FleetError>) {
 }
 
 /// Says which unused images were removed, and which could not be.
-pub(crate) fn told_of_images(removed: Result<Vec<(ImageObject, Verdict)>, FleetError>) {
+pub(crate) fn report_images(removed: Result<Vec<(ImageObject, Verdict)>, FleetError>) {
     let removed = match removed {
         Ok(removed) => removed,
         Err(error) => return output::warning(&format!("unused images are not removed: {error}")),

@@ -19,7 +19,7 @@ impl Times {
     }
 
     /// The same in a sentence: `5m ago`.
-    pub(crate) fn told(self, moment: &str) -> String {
+    pub(crate) fn ago(self, moment: &str) -> String {
         match self {
             Self::Absolute => moment.to_owned(),
             Self::Relative => format!("{} ago", self.shown(moment)),

@@ -297,7 +297,7 @@ async fn converse(child: &mut Child, input: AskInput) -> Result<(Exit, Said), Ex
         let _ = stdin.write_all(&bytes).await;
         None
     };
-    let (held, printed, said) = tokio::join!(held, print(stdout), tell(stderr));
+    let (held, printed, said) = tokio::join!(held, print(stdout), forward_errors(stderr));
     printed?;
     let status = child.wait().await.map_err(unrunnable)?;
     drop(held);
@@ -320,7 +320,7 @@ async fn print(from: Option<impl AsyncRead + Unpin>) -> Result<(), ExitProblem> 
 }
 
 /// Passes on what is said, and tells what kubectl said of itself.
-async fn tell(from: Option<impl AsyncRead + Unpin>) -> Said {
+async fn forward_errors(from: Option<impl AsyncRead + Unpin>) -> Said {
     let Some(from) = from else {
         return Said::Nothing;
     };

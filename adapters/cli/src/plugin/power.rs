@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     args::OutputFormat,
-    command::power::said,
+    command::power::past_tense,
     exit::{CommandOutcome, Exit, ExitProblem},
     output, work,
 };
@@ -45,7 +45,7 @@ pub(super) async fn run(
         PowerAction::Restart => PowerField::Annotation,
         _ => PowerField::Spec,
     };
-    finish(there, changed, &args, (said(action), by)).await
+    finish(there, changed, &args, (past_tense(action), by)).await
 }
 
 /// Says what was asked, and waits where that was asked for.
@@ -67,7 +67,7 @@ pub(super) async fn finish(
             (after, Exit::Done)
         };
         if args.output.is_none() {
-            tell(&vsi, args.wait, came, said);
+            print_result(&vsi, args.wait, came, said);
         }
         exit = exit.max(came);
         objects.push(vsi);
@@ -92,7 +92,7 @@ fn print(all: &[VsiResource], format: OutputFormat) -> Result<(), ExitProblem> {
     }
 }
 
-fn tell(vsi: &VsiResource, waited: bool, came: Exit, said: &str) {
+fn print_result(vsi: &VsiResource, waited: bool, came: Exit, said: &str) {
     let label = vsi.label();
     if !waited {
         return output::line(&format!("{label} {said}"));
@@ -195,7 +195,7 @@ async fn decided(
 pub(super) async fn settled(there: &ClusterAccess<'_>, name: &str, said: &str) -> CommandOutcome {
     let vsi = there.cluster.vsi(name).await.map_err(problem)?;
     let (vsi, came) = decided(there, &vsi.clone(), vsi, PowerField::Spec, None).await?;
-    tell(&vsi, true, came, said);
+    print_result(&vsi, true, came, said);
     Ok(came)
 }
 

@@ -179,7 +179,7 @@ impl<'a> SideBySide<'a> {
     }
 
     /// What follows from it.
-    pub(super) fn heard(&mut self, answer: PieceAnswer) -> PieceOutcome {
+    pub(super) fn on_answer(&mut self, answer: PieceAnswer) -> PieceOutcome {
         let Some(reader) = self.readers.get_mut(&answer.id) else {
             return PieceOutcome::Ask;
         };
@@ -284,7 +284,7 @@ mod tests {
             while ends(&side) < 6 {
                 side.start(&mut file).await.unwrap();
                 let answer = side.next().await;
-                assert!(matches!(side.heard(answer), PieceOutcome::Taken));
+                assert!(matches!(side.on_answer(answer), PieceOutcome::Taken));
             }
         };
         timeout(Duration::from_secs(30), all).await.unwrap();
@@ -314,7 +314,7 @@ mod tests {
         while side.least() != Some(length) {
             side.start(&mut file).await.unwrap();
             let answer = side.next().await;
-            side.heard(answer);
+            side.on_answer(answer);
         }
         let most = *most.lock().unwrap();
         assert!(most > 8 * MIB, "{most}: they are side by side");
@@ -332,7 +332,7 @@ mod tests {
             side.start(&mut file).await.unwrap();
             assert!(side.is_sending());
             let answer = side.next().await;
-            assert!(matches!(side.heard(answer), PieceOutcome::Ask));
+            assert!(matches!(side.on_answer(answer), PieceOutcome::Ask));
             side.start(&mut file).await.unwrap();
             assert!(!side.is_sending());
         }

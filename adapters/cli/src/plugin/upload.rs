@@ -123,7 +123,7 @@ impl FileUpload<'_> {
                         (false, true) => Duration::ZERO,
                     });
                 }
-                answer = side.next() => match side.heard(answer) {
+                answer = side.next() => match side.on_answer(answer) {
                     PieceOutcome::Taken => {
                         self.answered = Some(Instant::now());
                         side.start(&mut file).await?;
@@ -143,7 +143,7 @@ impl FileUpload<'_> {
 
     /// The exit code once nothing is left to do.
     fn judge(&mut self, status: &UploadStatus) -> Result<Option<Exit>, ExitProblem> {
-        match self.standing(status)? {
+        match self.file_state(status)? {
             FileState::Done(images) => {
                 self.bar.end();
                 for image in images {
@@ -161,7 +161,7 @@ impl FileUpload<'_> {
         Ok(None)
     }
 
-    fn standing(&self, status: &UploadStatus) -> Result<FileState, ExitProblem> {
+    fn file_state(&self, status: &UploadStatus) -> Result<FileState, ExitProblem> {
         let checksum = self.known.checksum.as_ref();
         let is_own =
             |image: &&UploadedImage| checksum.is_none() || image.checksum.as_ref() == checksum;
@@ -174,7 +174,7 @@ impl FileUpload<'_> {
             )));
         }
         let Some(other) = status.images.first().filter(|_| own.is_empty()) else {
-            return Self::own_standing(own);
+            return Self::own_state(own);
         };
         let named = other.checksum.as_deref().unwrap_or("none");
         let message = format!(
@@ -186,7 +186,7 @@ impl FileUpload<'_> {
         Err(ExitProblem::new(Exit::Blocked, "VSI1035", message, remedy))
     }
 
-    fn own_standing(own: Vec<UploadedImage>) -> Result<FileState, ExitProblem> {
+    fn own_state(own: Vec<UploadedImage>) -> Result<FileState, ExitProblem> {
         if let Some(failure) = own.iter().find_map(|image| image.failure.clone()) {
             return Err(ExitProblem {
                 exit: Exit::Blocked,

@@ -168,7 +168,7 @@ async fn command(holder: &Arc<JournalHolder>, asked: JournalRequest) -> CommandA
             return refused(unreadable());
         };
         if again {
-            ignore_what_is_gone(&mut cli.command);
+            ignore_absent(&mut cli.command);
         }
         let (actor, given) = (
             command.actor.clone(),
@@ -211,7 +211,7 @@ async fn command(holder: &Arc<JournalHolder>, asked: JournalRequest) -> CommandA
 }
 
 /// What was begun before may be done.
-fn ignore_what_is_gone(command: &mut CliCommand) {
+fn ignore_absent(command: &mut CliCommand) {
     match command {
         CliCommand::Delete(args) => args.ignore_not_found = true,
         CliCommand::Snapshot(SnapshotCommand::Delete(args)) => args.ignore_not_found = true,

@@ -179,7 +179,7 @@ pub(super) async fn ask(
     asked: &CommandAsked,
     repeatable: bool,
 ) -> Result<Exit, ExitProblem> {
-    let said = said(set, sealer, journal, asked, repeatable).await?;
+    let said = answer_of(set, sealer, journal, asked, repeatable).await?;
     said.map_or(Ok(Exit::Interrupted), |answer| answer.print())
 }
 
@@ -191,7 +191,7 @@ pub(super) async fn ask_all(
     repeatable: bool,
 ) -> Exit {
     let journals = 0..set.journals();
-    let asking = journals.map(|journal| said(set, sealer, journal, asked, repeatable));
+    let asking = journals.map(|journal| answer_of(set, sealer, journal, asked, repeatable));
     let all = futures::future::join_all(asking).await;
     let mut printed: Vec<CommandAnswer> = Vec::new();
     output::worst(all.into_iter().map(|said| match said? {
@@ -206,7 +206,7 @@ pub(super) async fn ask_all(
 }
 
 /// What the holder of a journal says; nothing where the user waits no longer.
-async fn said(
+async fn answer_of(
     set: &ShardSet,
     sealer: &Sealer,
     journal: u16,
@@ -338,8 +338,8 @@ impl<'a> AwaitedAnswer<'a> {
 
     /// Nobody has begun: it is taken back in time, and then nothing was done.
     async fn waits(&mut self) -> Result<(), ExitProblem> {
-        self.look().await?;
-        self.tell(self.asked);
+        self.check_holder().await?;
+        self.report_waiting(self.asked);
         if self.asked.elapsed() <= self.patience {
             return Ok(());
         }
@@ -358,11 +358,11 @@ impl<'a> AwaitedAnswer<'a> {
 
     /// Somebody has begun: it is finished by whoever has the journal next, but that may never come.
     async fn was_begun(&mut self) -> Result<(), ExitProblem> {
-        self.look().await?;
+        self.check_holder().await?;
         let Some(since) = self.unheld else {
             return Ok(());
         };
-        self.tell(since);
+        self.report_waiting(since);
         if since.elapsed() <= self.patience {
             Ok(())
         } else {
@@ -371,7 +371,7 @@ impl<'a> AwaitedAnswer<'a> {
     }
 
     /// Looks now and then whether somebody holds the journal.
-    async fn look(&mut self) -> Result<(), ExitProblem> {
+    async fn check_holder(&mut self) -> Result<(), ExitProblem> {
         if self.looked.elapsed() < LOOK {
             return Ok(());
         }
@@ -386,7 +386,7 @@ impl<'a> AwaitedAnswer<'a> {
         Ok(())
     }
 
-    fn tell(&mut self, since: Instant) {
+    fn report_waiting(&mut self, since: Instant) {
         if self.tells && since.elapsed() > SAID {
             self.tells = false;
             output::note(&format!(

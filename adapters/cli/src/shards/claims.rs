@@ -115,7 +115,7 @@ impl<'a> Claimed<'a> {
         (namespace, name): (&str, &str),
     ) -> Result<bool, ExitProblem> {
         let other = self.shard.place.member(common, journal, None);
-        let app = Box::pin(App::look_at(&other)).await?;
+        let app = Box::pin(App::open_to_read_at(&other)).await?;
         let there = is_there(&app.fleet, kind, namespace, name).await;
         app.close().await;
         Ok(!there?)

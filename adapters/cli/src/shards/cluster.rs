@@ -87,7 +87,7 @@ impl SharedCluster {
     /// Watches it, for the operators of all journals here.
     pub(super) async fn watch(&self, metrics: &Metrics) -> ExitProblem {
         metrics.connect(self.watched.health());
-        self.served.tell();
+        self.served.report();
         ended(self.watched.watch().await).await
     }
 
@@ -111,12 +111,12 @@ impl SharedCluster {
             .sharing(&self.watched, &holder.app, share.clone());
         tokio::select! {
             end = Box::pin(Operator::run(operator)) => ended(end).await,
-            never = self.hear_of_networks(holder, &share) => match never {},
+            never = self.poll_networks(holder, &share) => match never {},
         }
     }
 
     /// Asks all journals about the networks of the cluster, in journal 0.
-    async fn hear_of_networks(&self, holder: &JournalHolder, share: &ClusterShare) -> Infallible {
+    async fn poll_networks(&self, holder: &JournalHolder, share: &ClusterShare) -> Infallible {
         if holder.shard.number != DECIDES {
             return std::future::pending().await;
         }
@@ -124,7 +124,7 @@ impl SharedCluster {
         let journals = Journals::new(set, holder.sealer.clone(), held);
         let asking = share
             .networks
-            .keep_asking(&journals, || self.watched.wake());
+            .keep_polling(&journals, || self.watched.wake());
         Box::pin(asking).await
     }
 }
@@ -195,7 +195,7 @@ impl ClusterShare {
             .shard
             .place
             .member(&self.holder.common, journal, None);
-        let app = Box::pin(App::look_at(&other)).await?;
+        let app = Box::pin(App::open_to_read_at(&other)).await?;
         let known = app.fleet.knowledge(entity) != EntityPresence::None;
         app.close().await;
         if known {
@@ -315,7 +315,7 @@ impl JournalShare for ClusterShare {
     }
 
     async fn deciding(&self, uid: Uuid) -> Result<AskStanding, FleetError> {
-        self.asks.standing(self.asking(), uid).await
+        self.asks.status_of(self.asking(), uid).await
     }
 
     fn decided(&self) -> BTreeMap<Uuid, ResourceDecision> {
@@ -355,16 +355,16 @@ impl JournalShare for ClusterShare {
         if namespaces.is_empty() {
             return Ok(Vec::new());
         }
-        let taken = choose::taken_elsewhere(&self.holder, &namespaces).await;
+        let taken = choose::used_elsewhere(&self.holder, &namespaces).await;
         let taken = taken.map_err(|problem| failed(&problem))?;
         quotas.list_beside(&taken).await
     }
 
-    fn ask_about_networks(&self, networks: BTreeMap<NetworkName, AskedNetwork>) {
+    fn watch_networks(&self, networks: BTreeMap<NetworkName, AskedNetwork>) {
         self.networks.ask(networks);
     }
 
-    fn heard_network(&self, network: &NetworkName) -> Option<HeardNetwork> {
-        self.networks.heard_of(network)
+    fn network_report(&self, network: &NetworkName) -> Option<HeardNetwork> {
+        self.networks.last_report(network)
     }
 }

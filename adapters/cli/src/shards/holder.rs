@@ -217,7 +217,7 @@ impl Process {
                 }
                 () = sleep(lives.saturating_duration_since(Instant::now())) => {
                     lives = Instant::now() + EVERY;
-                    if let Err(error) = self.look().await {
+                    if let Err(error) = self.update_share().await {
                         // Leases end by themselves, and this process with the first of them.
                         tracing::warn!(%error, "the set is not looked at");
                     }
@@ -232,7 +232,7 @@ impl Process {
     }
 
     /// Looks what is this process's share, and takes or lets go what is missing or too much.
-    async fn look(&mut self) -> Result<(), PostgresError> {
+    async fn update_share(&mut self) -> Result<(), PostgresError> {
         let set = self.place.set.clone();
         let standing = set.live(&self.name).await?;
         let share = share::of(set.journals(), standing.rank, standing.living);

@@ -14,11 +14,11 @@ use crate::{
     args::{Common, ServeArgs},
     command::traces,
     compose::{App, Right, elsewhere},
-    ending::{give_way, not_panicking},
+    ending::{exit_at_once, not_panicking},
     exit::{CommandOutcome, Exit, ExitProblem},
     metrics::{self, Metrics},
-    output::{self, serving::told_of_images},
-    work::{keep_up, tell},
+    output::{self, serving::report_images},
+    work::{keep_current, tell},
 };
 
 /// What the service of each journal needs.
@@ -49,12 +49,12 @@ pub(super) async fn keep(
     let work = Box::pin(open_and_serve(&service, &common, &shard, right, &stop));
     let exit = tokio::select! {
         biased;
-        () = lease.ended() => return Ok(give_way()),
-        _ = held.keep() => return Ok(give_way()),
+        () = lease.ended() => return Ok(exit_at_once()),
+        _ = held.keep() => return Ok(exit_at_once()),
         exit = not_panicking(work) => exit,
     };
     if lease.check().is_err() {
-        return Ok(give_way());
+        return Ok(exit_at_once());
     }
     held.release().await;
     exit
@@ -89,7 +89,7 @@ async fn open_and_serve(
     settled.map_err(elsewhere::problem)?;
     if shard.number == DECIDES {
         let limited = app.fleet.quotas().namespaces().await?;
-        let kept = shard.set().keep_limits(&holder.held, &limited).await;
+        let kept = shard.set().retain_limits(&holder.held, &limited).await;
         kept.map_err(elsewhere::problem)?;
         let (set, set_held) = (shard.set().clone(), holder.held.clone());
         let journals = members::Journals::new(set, service.sealer.clone(), set_held);
@@ -103,8 +103,8 @@ async fn open_and_serve(
         () = stop.cancelled() => Ok(Exit::Done),
         ended = tell(&app, common) => ended,
         ended = drive(&app, &service.args) => ended,
-        never = app.fleet.images().keep_policies(every, told_of_images) => match never {},
-        never = app.fleet.images().keep_upload_progress() => match never {},
+        never = app.fleet.images().run_policies(every, report_images) => match never {},
+        never = app.fleet.images().record_upload_progress() => match never {},
         ended = answer(holder.clone()) => ended,
         ended = resources(service.cluster.as_ref(), &holder) => Err(ended),
         ended = Box::pin(traces::keep(&app, service.args.otlp_endpoint.as_ref())) => Err(ended),
@@ -125,5 +125,5 @@ async fn resources(cluster: Option<&SharedCluster>, holder: &Arc<JournalHolder>)
 
 async fn drive(app: &App, args: &ServeArgs) -> CommandOutcome {
     app.fleet.drive_all().await?;
-    keep_up(app, args.look_every).await
+    keep_current(app, args.look_every).await
 }

@@ -31,7 +31,7 @@ impl<'a> LookedJournals<'a> {
         let opening = missing.map(|number| {
             let member = self.place.member(self.common, *number, None);
             async move {
-                Box::pin(App::look_at(&member))
+                Box::pin(App::open_to_read_at(&member))
                     .await
                     .map(|app| (*number, app))
             }

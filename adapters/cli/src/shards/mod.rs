@@ -127,9 +127,9 @@ impl SetPlace {
     }
 
     /// All of them, opened to be looked at.
-    pub(crate) async fn look_at_all(&self, common: &Common) -> Result<Vec<App>, ExitProblem> {
+    pub(crate) async fn open_all_to_read(&self, common: &Common) -> Result<Vec<App>, ExitProblem> {
         let members = self.members(common);
-        futures::future::try_join_all(members.iter().map(App::look_at)).await
+        futures::future::try_join_all(members.iter().map(App::open_to_read_at)).await
     }
 
     /// The same for each of them.

@@ -177,7 +177,7 @@ impl ClusterNetworks {
     pub(super) fn ask(&self, networks: BTreeMap<NetworkName, AskedNetwork>) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if *asked != networks {
-            self.heard().retain(|name, heard| {
+            self.reports().retain(|name, heard| {
                 let next = networks.get(name);
                 next.is_some_and(|next| next.uid == heard.asked.uid)
             });
@@ -187,11 +187,11 @@ impl ClusterNetworks {
     }
 
     /// What was heard of one last.
-    pub(super) fn heard_of(&self, network: &NetworkName) -> Option<HeardNetwork> {
-        self.heard().get(network).cloned()
+    pub(super) fn last_report(&self, network: &NetworkName) -> Option<HeardNetwork> {
+        self.reports().get(network).cloned()
     }
 
-    fn heard(&self) -> MutexGuard<'_, BTreeMap<NetworkName, HeardNetwork>> {
+    fn reports(&self) -> MutexGuard<'_, BTreeMap<NetworkName, HeardNetwork>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -201,12 +201,12 @@ impl ClusterNetworks {
     }
 
     /// Asks all journals as long as it is polled, and calls `wake` when it hears something else than before.
-    pub(super) async fn keep_asking(&self, journals: &Journals, wake: impl Fn()) -> Infallible {
+    pub(super) async fn keep_polling(&self, journals: &Journals, wake: impl Fn()) -> Infallible {
         loop {
             let asked = self.asked();
             let mut pause = EVERY;
             if !asked.is_empty() {
-                if Box::pin(self.hear(journals, &asked)).await {
+                if Box::pin(self.poll_once(journals, &asked)).await {
                     wake();
                 }
                 if asked.values().any(|one| one.end.is_some()) {
@@ -221,9 +221,13 @@ impl ClusterNetworks {
     }
 
     /// Asks once; whether something else was heard.
-    async fn hear(&self, journals: &Journals, asked: &BTreeMap<NetworkName, AskedNetwork>) -> bool {
-        let said = Box::pin(said(journals, asked)).await;
-        let mut heard = self.heard();
+    async fn poll_once(
+        &self,
+        journals: &Journals,
+        asked: &BTreeMap<NetworkName, AskedNetwork>,
+    ) -> bool {
+        let said = Box::pin(collect_reports(journals, asked)).await;
+        let mut heard = self.reports();
         let now = match said {
             Ok(now) => now,
             Err(problem) => {
@@ -244,7 +248,7 @@ impl ClusterNetworks {
 }
 
 /// What all journals say of these networks, once those that nothing is on were asked to end.
-async fn said(
+async fn collect_reports(
     journals: &Journals,
     asked: &BTreeMap<NetworkName, AskedNetwork>,
 ) -> Result<BTreeMap<NetworkName, HeardNetwork>, ExitProblem> {
@@ -265,7 +269,7 @@ async fn said(
     }
     let heard = asked.iter().map(|(name, one)| {
         let report = reports.remove(name).unwrap_or_default();
-        (name.clone(), heard_of(name, *one, report))
+        (name.clone(), last_report(name, *one, report))
     });
     Ok(heard.collect())
 }
@@ -283,7 +287,7 @@ fn question(
     }
 }
 
-fn heard_of(
+fn last_report(
     (namespace, name): &NetworkName,
     asked: AskedNetwork,
     report: NetworkReport,
@@ -318,12 +322,12 @@ mod tests {
         let networks = ClusterNetworks::default();
         let ends = Some(NetworkEnd::Delete);
         networks.ask([(name(), asked(1, ends))].into());
-        let heard = heard_of(&name(), asked(1, ends), NetworkReport::default());
-        networks.heard().insert(name(), heard.clone());
+        let heard = last_report(&name(), asked(1, ends), NetworkReport::default());
+        networks.reports().insert(name(), heard.clone());
         networks.ask([(name(), asked(1, ends))].into());
-        assert_eq!(networks.heard_of(&name()), Some(heard));
+        assert_eq!(networks.last_report(&name()), Some(heard));
         networks.ask([(name(), asked(2, ends))].into());
-        assert_eq!(networks.heard_of(&name()), None);
+        assert_eq!(networks.last_report(&name()), None);
     }
 
     #[test]
@@ -332,7 +336,7 @@ mod tests {
             users: vec!["web".to_owned()],
             ..NetworkReport::default()
         };
-        let heard = |end| heard_of(&name(), asked(1, end), report()).refused;
+        let heard = |end| last_report(&name(), asked(1, end), report()).refused;
         let code = heard(Some(NetworkEnd::Delete)).map(|failure| failure.code.to_string());
         assert_eq!(code.as_deref(), Some("VSI0746"));
         assert_eq!(heard(Some(NetworkEnd::Orphan)), None);

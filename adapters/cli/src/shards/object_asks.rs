@@ -51,7 +51,7 @@ impl ObjectAsks {
     }
 
     /// What became of what was asked for an object. An answer is told once.
-    pub(super) async fn standing(
+    pub(super) async fn status_of(
         &self,
         by: AskingJournal<'_>,
         of: Uuid,

@@ -39,7 +39,7 @@ pub(super) async fn report(holder: &JournalHolder, asked: CommandAsked) -> Repor
         });
         let saying = work::with_files(
             daemon::given(request),
-            said(holder, cli.as_ref(), &questions),
+            report_of(holder, cli.as_ref(), &questions),
         );
         Box::pin(holder.app.for_others().lend(saying)).await
     };
@@ -51,7 +51,7 @@ pub(super) async fn report(holder: &JournalHolder, asked: CommandAsked) -> Repor
     }
 }
 
-async fn said(
+async fn report_of(
     holder: &JournalHolder,
     cli: Option<&Cli>,
     questions: &ReportQuestions,

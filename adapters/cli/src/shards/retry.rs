@@ -52,7 +52,7 @@ async fn members(
     args: &RetryArgs,
     place: &SetPlace,
 ) -> Result<BTreeSet<String>, ExitProblem> {
-    let apps = place.look_at_all(&cli.common).await?;
+    let apps = place.open_all_to_read(&cli.common).await?;
     let fleets = App::all_fleets(&apps)?;
     let found = async {
         let (pools, groups) = (fleets.pools(false).await?, fleets.groups(false).await?);

@@ -135,7 +135,7 @@ impl SetView {
     }
 
     /// What there is to be seen. A look that is given up leaves what was seen before.
-    async fn look(&self) -> Result<Arc<Fleets>, ExitProblem> {
+    async fn refresh(&self) -> Result<Arc<Fleets>, ExitProblem> {
         let mut seen = self.seen.lock().await;
         let now = Instant::now();
         let own = self.numbers_of_own();
@@ -211,7 +211,7 @@ impl SetView {
 
     async fn open(&self, number: u16) -> Result<LookedAt, ExitProblem> {
         let member = self.place.member(&self.common, number, None);
-        let app = Box::pin(App::look_at(&member)).await?;
+        let app = Box::pin(App::open_to_read_at(&member)).await?;
         let end = app.fleet.history().end();
         Ok(LookedAt { app, end })
     }
@@ -231,7 +231,7 @@ impl Seen {
 #[async_trait]
 impl JournalSet for SetView {
     async fn fleets(&self) -> Result<Arc<Fleets>, Problem> {
-        let looked = Box::pin(self.look()).await;
+        let looked = Box::pin(self.refresh()).await;
         looked.map_err(|problem| daemon::told(&problem))
     }
 

@@ -3,7 +3,6 @@
 pub(crate) mod ask;
 mod documents;
 mod host;
-mod look_on;
 mod one_host;
 mod outcome;
 mod question;
@@ -12,13 +11,13 @@ mod signals;
 mod target;
 mod tell;
 mod wait;
+mod watch_hosts;
 
 pub(crate) use crate::off_runtime::off_runtime;
 pub(crate) use documents::{
     GivenDocuments, directory, documents, gather, in_cluster, inputs, said, with_files,
 };
 pub(crate) use host::{host, limit_uploads};
-pub(crate) use look_on::{keep_up, look_on, tell_unreachable};
 pub(crate) use one_host::one_host;
 pub(crate) use question::{is_agreed, is_somebody_there};
 pub(crate) use selection::{
@@ -33,5 +32,6 @@ pub(crate) use target::{
 };
 pub(crate) use tell::tell;
 pub(crate) use wait::{
-    Until, await_pools_of, elapsed, see_through, tell_recorded, until_decided, watch,
+    Until, await_pools_of, elapsed, report_recorded, see_through, until_decided, watch,
 };
+pub(crate) use watch_hosts::{keep_current, report_unreachable, watch_hosts};

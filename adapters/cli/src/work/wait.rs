@@ -58,7 +58,7 @@ fn returns_at_once(app: &App, wait: &WaitArgs) -> bool {
 }
 
 /// Says what is recorded, where nobody waits for what comes of it.
-pub(crate) fn tell_recorded(app: &App, wait: &WaitArgs, targets: &[Target], what: &str) {
+pub(crate) fn report_recorded(app: &App, wait: &WaitArgs, targets: &[Target], what: &str) {
     if returns_at_once(app, wait) {
         let lines = targets
             .iter()
@@ -213,7 +213,7 @@ fn draw(app: &App, targets: &[Target], open: &[&Target], live: &mut LiveOutput) 
 
 fn show(app: &App, targets: &[Target], until: Until, live: &mut LiveOutput, notice: &Notice) {
     live.show(notice, |run| named(app, targets, run));
-    tell_next_try(app, targets, notice, until);
+    report_next_try(app, targets, notice, until);
 }
 
 /// Says again what those stand at that are still waited for: while a host does not answer, nothing
@@ -260,7 +260,7 @@ impl Reminder {
 }
 
 /// Whoever waits beyond a failed boot learns for what.
-fn tell_next_try(app: &App, targets: &[Target], notice: &Notice, until: Until) {
+fn report_next_try(app: &App, targets: &[Target], notice: &Notice, until: Until) {
     let Notice::Recorded(record) = notice else {
         return;
     };

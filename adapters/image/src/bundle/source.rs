@@ -120,8 +120,8 @@ impl ImageSource for WithBundles {
         self.rest.expect(url).await;
     }
 
-    async fn came(&self, url: &str) {
-        self.rest.came(url).await;
+    async fn opened(&self, url: &str) {
+        self.rest.opened(url).await;
     }
 
     async fn open_at(

@@ -165,7 +165,7 @@ impl RegistryCall<'_> {
         let access = self
             .access()
             .filter(|access| access.is_password() && permitted);
-        self.ask_for_little(&mut url, service.as_deref());
+        self.minimal_scope(&mut url, service.as_deref());
         let server = url.host_str().unwrap_or_default().to_owned();
         let ask = Ask {
             credentials: access.map_or(Credentials::None, Credentials::Access),
@@ -213,7 +213,7 @@ impl RegistryCall<'_> {
     }
 
     /// Only what is needed, whatever the registry would like to have.
-    fn ask_for_little(&self, url: &mut Url, service: Option<&str>) {
+    fn minimal_scope(&self, url: &mut Url, service: Option<&str>) {
         let scope = format!("repository:{}:pull", self.reference.repository);
         let mut query = url.query_pairs_mut();
         if let Some(service) = service {

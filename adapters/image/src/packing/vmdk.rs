@@ -146,7 +146,7 @@ impl ExtentHeader {
             return Err(unfit(UnfitVmdk::Short));
         }
         let description = section(&before, long(28), long(36).saturating_mul(SECTOR))?;
-        stands_alone(description, CreateType::StreamOptimized).map_err(unfit)?;
+        is_standalone(description, CreateType::StreamOptimized).map_err(unfit)?;
         let grains = match long(56) {
             AT_END => None,
             tables => Some(count(&before, tables, short(44), capacity.div_ceil(grain))?),
@@ -267,7 +267,7 @@ impl CreateType {
 }
 
 /// Whether the description names one extent of this form and no parent.
-pub(crate) fn stands_alone(description: &[u8], form: CreateType) -> Result<(), UnfitVmdk> {
+pub(crate) fn is_standalone(description: &[u8], form: CreateType) -> Result<(), UnfitVmdk> {
     let text = description.split(|byte| *byte == 0).next();
     let text = std::str::from_utf8(text.unwrap_or_default());
     let text = text.map_err(|_| UnfitVmdk::Wrong("its description"))?;

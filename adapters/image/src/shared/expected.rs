@@ -23,7 +23,7 @@ pub(super) struct ExpectedReaders {
 impl ExpectedReaders {
     /// Somebody says so.
     pub(super) fn expect(&self, url: &str) {
-        self.look(|all| {
+        self.with_expected(|all| {
             let asked = all.entry(url.to_owned()).or_default();
             asked.push_back(Instant::now());
             if asked.len() > MOST {
@@ -33,8 +33,8 @@ impl ExpectedReaders {
     }
 
     /// One of them has opened it.
-    pub(super) fn came(&self, url: &str) {
-        self.look(|all| all.get_mut(url).and_then(VecDeque::pop_front));
+    pub(super) fn opened(&self, url: &str) {
+        self.with_expected(|all| all.get_mut(url).and_then(VecDeque::pop_front));
         self.came.notify_waiters();
     }
 
@@ -45,11 +45,14 @@ impl ExpectedReaders {
 
     /// Whether anybody is still expected.
     pub(super) fn any(&self, url: &str) -> bool {
-        self.look(|all| all.contains_key(url))
+        self.with_expected(|all| all.contains_key(url))
     }
 
     /// Looks at those who are expected, before and after without those who are not any more.
-    fn look<T>(&self, look: impl FnOnce(&mut HashMap<String, VecDeque<Instant>>) -> T) -> T {
+    fn with_expected<T>(
+        &self,
+        look: impl FnOnce(&mut HashMap<String, VecDeque<Instant>>) -> T,
+    ) -> T {
         let mut all = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, asked| {
             asked.retain(|at| at.elapsed() < SOON);
@@ -66,13 +69,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_asked_is_expected_until_it_comes_or_takes_too_long() {
         let expected = ExpectedReaders::default();
-        expected.came("x");
+        expected.opened("x");
         expected.expect("x");
         expected.expect("x");
         assert!(expected.any("x") && !expected.any("y"));
-        expected.came("x");
+        expected.opened("x");
         assert!(expected.any("x"));
-        expected.came("x");
+        expected.opened("x");
         assert!(!expected.any("x"));
         expected.expect("x");
         tokio::time::advance(SOON).await;

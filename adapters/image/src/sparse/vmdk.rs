@@ -6,7 +6,7 @@
 use super::error::{SparseFault, Unread};
 use super::map::{BlockMap, HOLE, blocks};
 use super::ranges::Ranges;
-use crate::packing::vmdk::{CreateType, MAGIC, SECTOR, STREAM, number, stands_alone};
+use crate::packing::vmdk::{CreateType, MAGIC, SECTOR, STREAM, is_standalone, number};
 
 const NEW_LINES_ARE_TESTED: u64 = 1;
 const ZERO_GRAINS: u64 = 1 << 2;
@@ -32,7 +32,7 @@ pub(super) async fn map(file: &mut impl Ranges) -> Result<BlockMap, Unread> {
     let header = file.exactly(0, SECTOR).await?;
     let extent = VmdkHeader::read(&header, file.length())?;
     let description = extent.description(file).await?;
-    stands_alone(&description, CreateType::MonolithicSparse).map_err(|_| SparseFault::NotAlone)?;
+    is_standalone(&description, CreateType::MonolithicSparse).map_err(|_| SparseFault::NotAlone)?;
     let mut places = Vec::new();
     let mut left = blocks(extent.capacity, extent.grain)?;
     let tables = left.div_ceil(extent.entries);

@@ -35,7 +35,7 @@ impl AdmissionPass {
     }
 
     /// What is to be asked first for a resource; none where it takes no more than it may.
-    pub(super) fn lacking(
+    pub(super) fn admission_request(
         &mut self,
         namespace: &str,
         asked: impl FnOnce() -> DecisionRequest,
@@ -56,7 +56,7 @@ impl AdmissionPass {
 
 impl Controller {
     /// Looks what quotas leave to journal 0 in this pass.
-    pub(super) async fn look_at_limits(
+    pub(super) async fn refresh_limits(
         &self,
         share: &dyn JournalShare,
         translation: &Translation,

@@ -70,37 +70,37 @@ impl Controller {
 
     /// Has them adopted. What they are made from is given to the fleet by the next pass, and
     /// changes nothing then.
-    pub(super) async fn adopt(&mut self, wishes: Vec<ApplyRequest>, rest: &Resolved) {
-        for wish in wishes {
+    pub(super) async fn adopt(&mut self, requests: Vec<ApplyRequest>, rest: &Resolved) {
+        for request in requests {
             self.unfinished = true;
-            match self.adopt_one(&wish, rest).await {
-                Ok(()) => drop(self.refused.remove(&wish.uid)),
-                Err(error) => drop(self.refused.insert(wish.uid, *error.failure)),
+            match self.adopt_one(&request, rest).await {
+                Ok(()) => drop(self.refused.remove(&request.uid)),
+                Err(error) => drop(self.refused.insert(request.uid, *error.failure)),
             }
-            self.desk.dirty_uid(&wish.uid);
+            self.desk.dirty_uid(&request.uid);
         }
     }
 
-    async fn adopt_one(&self, wish: &ApplyRequest, rest: &Resolved) -> Result<(), FleetError> {
-        let desired = &wish.vsi.desired;
+    async fn adopt_one(&self, request: &ApplyRequest, rest: &Resolved) -> Result<(), FleetError> {
+        let desired = &request.vsi.desired;
         let host = rest.hosts.get(&desired.host).cloned().ok_or_else(|| {
             let message = format!("nothing is known of the host {}", desired.host);
             FleetError::from(Failure::new(FailureClass::Blocked, "VSI0001", message))
         })?;
         let what = Adopting {
             host,
-            domain: wish.uid.to_string(),
+            domain: request.uid.to_string(),
             namespace: Some(desired.namespace.clone()),
             name: Some(desired.name.clone()),
             // A journal that was lost left its mark, and nobody works with it any more.
             force: self.lost == LostJournal::Adopt,
         };
-        let by = by(&wish.manager, &generation(wish.generation));
+        let by = by(&request.manager, &generation(request.generation));
         let Some(share) = &self.share else {
             return self.fleet.vsis().adopt(what, by).await.map(drop);
         };
         let asked = Resolved {
-            vsis: vec![(*wish.vsi).clone()],
+            vsis: vec![(*request.vsi).clone()],
             ..Resolved::default()
         };
         let live = self.live(&asked).await?;

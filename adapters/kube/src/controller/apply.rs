@@ -29,7 +29,7 @@ pub(super) struct ApplyRequest {
 impl Controller {
     /// Gives the fleet each data disk that differs from what it was given last. What is wrong with
     /// one must not keep VSIs from being made that do not select it. Those are returned that are to be admitted first.
-    pub(super) async fn give_disks(
+    pub(super) async fn apply_disks(
         &mut self,
         snapshot: &Snapshot,
         translation: &Translation,
@@ -38,7 +38,7 @@ impl Controller {
         let asked = translation.rest.data_disks.iter();
         let asked: BTreeMap<_, _> = asked.filter_map(|disk| Some((disk.uid?, disk))).collect();
         for resource in &snapshot.resources {
-            self.gets_on();
+            self.heartbeat();
             let Some(disk) = asked.get(&resource.uid) else {
                 continue;
             };
@@ -56,9 +56,9 @@ impl Controller {
                 self.refused.remove(&resource.uid);
                 continue;
             }
-            let request = || DecisionRequest::of_disk(resource.uid, disk);
-            if let Some(request) = self.admission.lacking(&disk.namespace, request) {
-                lacking.push(request);
+            let decision = || DecisionRequest::of_disk(resource.uid, disk);
+            if let Some(needed) = self.admission.admission_request(&disk.namespace, decision) {
+                lacking.push(needed);
                 continue;
             }
             let resolved = Resolved {
@@ -68,13 +68,13 @@ impl Controller {
             };
             let by = by(&resource.manager, &generation(resource.generation));
             let applied = self.record(resolved, by).await;
-            self.took(resource.uid, print, applied.err());
+            self.record_result(resource.uid, print, applied.err());
         }
         lacking
     }
 
     /// What came of giving the fleet something.
-    pub(super) fn took(&mut self, uid: Uuid, print: Hash, error: Option<FleetError>) {
+    pub(super) fn record_result(&mut self, uid: Uuid, print: Hash, error: Option<FleetError>) {
         match error {
             None => {
                 self.given.insert(uid, print);
@@ -106,7 +106,7 @@ impl Controller {
     /// Gives the fleet what differs from what it was given last, but what is to be admitted first, which is returned.
     pub(super) async fn apply_requests(
         &mut self,
-        wishes: Vec<ApplyRequest>,
+        requests: Vec<ApplyRequest>,
         snapshot: &Snapshot,
         translation: &Translation,
     ) -> Vec<DecisionRequest> {
@@ -114,29 +114,29 @@ impl Controller {
         let names = references(snapshot);
         let mut new: BTreeMap<String, Vec<(ApplyRequest, Hash)>> = BTreeMap::new();
         let mut alone = Vec::new();
-        for wish in self.in_turn(wishes) {
-            let print = fingerprint(&wish.vsi, &translation.rest, &names);
-            if self.given.get(&wish.uid) == Some(&print) {
-                self.refused.remove(&wish.uid);
+        for request in self.in_turn(requests) {
+            let print = fingerprint(&request.vsi, &translation.rest, &names);
+            if self.given.get(&request.uid) == Some(&print) {
+                self.refused.remove(&request.uid);
                 continue;
             }
-            let request = || DecisionRequest::of_vsi(wish.uid, &wish.vsi);
-            let namespace = &wish.vsi.desired.namespace;
-            if let Some(request) = self.admission.lacking(namespace, request) {
-                lacking.push(request);
+            let decision = || DecisionRequest::of_vsi(request.uid, &request.vsi);
+            let namespace = &request.vsi.desired.namespace;
+            if let Some(needed) = self.admission.admission_request(namespace, decision) {
+                lacking.push(needed);
                 continue;
             }
-            if !self.has_its_disks(&wish.vsi) {
+            if !self.has_its_disks(&request.vsi) {
                 self.unfinished = true;
                 continue;
             }
-            let is_new = self.fleet.knowledge(&wish.entity) == EntityPresence::None;
-            if is_new && !self.over_quota.contains_key(&wish.uid) {
-                new.entry(wish.manager.clone())
+            let is_new = self.fleet.knowledge(&request.entity) == EntityPresence::None;
+            if is_new && !self.over_quota.contains_key(&request.uid) {
+                new.entry(request.manager.clone())
                     .or_default()
-                    .push((wish, print))
+                    .push((request, print))
             } else {
-                alone.push((wish, print))
+                alone.push((request, print))
             }
         }
         let mut refusals = QuotaRefusals::default();
@@ -148,8 +148,8 @@ impl Controller {
                 batches = rest;
             }
         }
-        for wish in alone {
-            self.apply_alone(wish, &translation.rest, &mut refusals)
+        for request in alone {
+            self.apply_alone(request, &translation.rest, &mut refusals)
                 .await;
         }
         lacking
@@ -158,13 +158,13 @@ impl Controller {
     /// All of them in one go; where one is refused, each on its own.
     async fn apply_together(
         &mut self,
-        wishes: Vec<(ApplyRequest, Hash)>,
+        requests: Vec<(ApplyRequest, Hash)>,
         rest: &Resolved,
         refusals: &mut QuotaRefusals,
     ) {
-        if !self.apply(wishes.clone(), rest).await {
-            for wish in wishes {
-                self.apply_alone(wish, rest, refusals).await;
+        if !self.apply(requests.clone(), rest).await {
+            for request in requests {
+                self.apply_alone(request, rest, refusals).await;
             }
         }
     }
@@ -172,17 +172,17 @@ impl Controller {
     /// One, unless its namespace was refused often enough in this pass.
     async fn apply_alone(
         &mut self,
-        wish: (ApplyRequest, Hash),
+        request: (ApplyRequest, Hash),
         rest: &Resolved,
         refusals: &mut QuotaRefusals,
     ) {
-        let (uid, namespace) = (wish.0.uid, wish.0.vsi.desired.namespace.clone());
+        let (uid, namespace) = (request.0.uid, request.0.vsi.desired.namespace.clone());
         if let Some(why) = refusals.why_not(&namespace) {
             self.unfinished = true;
             self.refused.insert(uid, why.clone());
             return;
         }
-        if self.apply(vec![wish], rest).await {
+        if self.apply(vec![request], rest).await {
             self.over_quota.remove(&uid);
         } else if let Some(failure) = self.refused.get(&uid)
             && refusals.note(&namespace, failure)
@@ -191,31 +191,34 @@ impl Controller {
         }
     }
 
-    async fn apply(&mut self, wishes: Vec<(ApplyRequest, Hash)>, rest: &Resolved) -> bool {
-        self.gets_on();
-        let Some((first, _)) = wishes.first() else {
+    async fn apply(&mut self, requests: Vec<(ApplyRequest, Hash)>, rest: &Resolved) -> bool {
+        self.heartbeat();
+        let Some((first, _)) = requests.first() else {
             return true;
         };
-        let reason = match wishes.as_slice() {
+        let reason = match requests.as_slice() {
             [(one, _)] => generation(one.generation),
             _ => "resources were changed".to_owned(),
         };
         let by = by(&first.manager, &reason);
         let resolved = Resolved {
-            vsis: wishes.iter().map(|(wish, _)| (*wish.vsi).clone()).collect(),
+            vsis: requests
+                .iter()
+                .map(|(request, _)| (*request.vsi).clone())
+                .collect(),
             pools: Vec::new(),
             groups: Vec::new(),
             data_disks: Vec::new(),
             hosts: rest.hosts_of(
-                wishes
+                requests
                     .iter()
-                    .flat_map(|(wish, _)| wish.vsi.desired.possible_hosts()),
+                    .flat_map(|(request, _)| request.vsi.desired.possible_hosts()),
             ),
             ..rest.alone()
         };
         let error = self.record(resolved, by).await.err();
-        for (wish, print) in &wishes {
-            self.took(wish.uid, *print, error.clone());
+        for (request, print) in &requests {
+            self.record_result(request.uid, *print, error.clone());
         }
         error.is_none()
     }

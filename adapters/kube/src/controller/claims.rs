@@ -172,7 +172,7 @@ impl Controller {
         match (&self.share, named) {
             (None, _) => Some(MemberClaim::Refused(not_made(key))),
             (Some(share), _) if share.number() != DECIDES => Some(MemberClaim::Elsewhere),
-            (Some(_), Some(member)) if self.is_heard_of(key, member, pools) => {
+            (Some(_), Some(member)) if self.is_known_member(key, member, pools) => {
                 Some(MemberClaim::elsewhere(member))
             }
             (Some(_), _) => None,
@@ -225,7 +225,7 @@ impl Controller {
     }
 
     /// Whether journal 0 heard that a pool has that member; or has not heard of its members at all yet.
-    fn is_heard_of(
+    fn is_known_member(
         &self,
         key: &ResourceKey,
         (pool, vsi): (Uuid, Uuid),
@@ -234,9 +234,9 @@ impl Controller {
         let mut pools = pools.iter();
         let found = pools.find(|one| one.uid == pool && one.namespace == key.namespace);
         let Some(found) = found else { return false };
-        let is_heard = pool_entity(pool).is_ok_and(|one| self.fleet.pools().is_heard(&one));
+        let is_reported = pool_entity(pool).is_ok_and(|one| self.fleet.pools().is_reported(&one));
         let mut members = found.members.iter();
-        !is_heard && pool::number_of(&found.name, &key.name).is_some()
+        !is_reported && pool::number_of(&found.name, &key.name).is_some()
             || members.any(|member| member.uid == vsi && member.name == key.name)
     }
 }

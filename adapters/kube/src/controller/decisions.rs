@@ -79,7 +79,7 @@ impl Decisions {
         self.refused.retain(|uid, _| wanted.contains(uid));
     }
 
-    fn may_ask(&self, (namespace, uid): (&str, Uuid), print: Hash) -> bool {
+    fn may_request(&self, (namespace, uid): (&str, Uuid), print: Hash) -> bool {
         let refused = self.refused.get(&uid);
         let is_new = |(before, at): &(Hash, Instant)| *before != print || at.elapsed() > AGAIN;
         let its = self.open.values().filter(|of| *of == namespace).count();
@@ -140,7 +140,7 @@ impl Controller {
     }
 
     /// Puts the hosts that were chosen into what the cluster asks for.
-    pub(super) fn put_chosen(
+    pub(super) fn insert_chosen_hosts(
         &mut self,
         all: &BTreeMap<Uuid, ResourceDecision>,
         translation: &mut Translation,
@@ -227,23 +227,26 @@ impl Controller {
     /// New VSIs that a host is chosen for over several journals, and all others.
     pub(super) fn open_apart(
         &self,
-        wishes: Vec<ApplyRequest>,
+        requests: Vec<ApplyRequest>,
     ) -> (Vec<ApplyRequest>, Vec<ApplyRequest>) {
-        wishes.into_iter().partition(|wish| {
-            let is_new = || self.fleet.knowledge(&wish.entity) == EntityPresence::None;
-            self.share.is_some() && is_open(&wish.vsi) && is_new()
+        requests.into_iter().partition(|request| {
+            let is_new = || self.fleet.knowledge(&request.entity) == EntityPresence::None;
+            self.share.is_some() && is_open(&request.vsi) && is_new()
         })
     }
 
     /// Has hosts chosen for VSIs without one; those that are asked for now.
-    pub(super) async fn have_chosen(&mut self, open: Vec<ApplyRequest>) -> BTreeSet<Uuid> {
+    pub(super) async fn request_placement(&mut self, open: Vec<ApplyRequest>) -> BTreeSet<Uuid> {
         let asked = open.iter();
-        let asked = asked.map(|wish| DecisionRequest::of_vsi(wish.uid, &wish.vsi));
-        self.have_decided(asked.collect()).await
+        let asked = asked.map(|request| DecisionRequest::of_vsi(request.uid, &request.vsi));
+        self.request_decisions(asked.collect()).await
     }
 
     /// Asks journal 0 about these, as far as it may be asked by now; those that it is.
-    pub(super) async fn have_decided(&mut self, requests: Vec<DecisionRequest>) -> BTreeSet<Uuid> {
+    pub(super) async fn request_decisions(
+        &mut self,
+        requests: Vec<DecisionRequest>,
+    ) -> BTreeSet<Uuid> {
         let mut asked = BTreeSet::new();
         let Some(share) = self.share.clone() else {
             return asked;
@@ -251,10 +254,10 @@ impl Controller {
         let mut requests = requests;
         requests.sort_by_key(|request| self.decisions.refused_at(request.uid));
         for request in requests {
-            self.gets_on();
+            self.heartbeat();
             self.unfinished = true;
             let (uid, namespace) = (request.uid, &request.namespace);
-            if !self.decisions.may_ask((namespace, uid), request.print) {
+            if !self.decisions.may_request((namespace, uid), request.print) {
                 continue;
             }
             match share.decide(uid, &request.resolved).await {
@@ -275,7 +278,7 @@ impl Controller {
     }
 
     /// Has journal 0 admit what these take, unless it is about to.
-    pub(super) async fn have_admitted(&mut self, lacking: Vec<DecisionRequest>) {
+    pub(super) async fn request_admission(&mut self, lacking: Vec<DecisionRequest>) {
         let Some(share) = self.share.clone() else {
             return;
         };
@@ -293,7 +296,7 @@ impl Controller {
                 }
             }
         }
-        self.have_decided(requests).await;
+        self.request_decisions(requests).await;
     }
 
     /// The hosts that one may be chosen of, for whatever resource.
@@ -311,7 +314,7 @@ impl Controller {
     }
 
     /// Has the journal know those of its hosts that one may be chosen of: it says what they have when it is asked.
-    pub(super) async fn give_hosts(
+    pub(super) async fn apply_hosts(
         &mut self,
         candidates: &BTreeSet<String>,
         translation: &Translation,
@@ -329,7 +332,7 @@ impl Controller {
             if self.decisions.hosts.get(host) == Some(&print) {
                 continue;
             }
-            self.gets_on();
+            self.heartbeat();
             let resolved = Resolved {
                 hosts: [(host.clone(), settings.clone())].into(),
                 ..Resolved::default()
@@ -390,7 +393,7 @@ mod tests {
         let mut asked = Vec::new();
         for number in 0..40 {
             let namespace = if number < 20 { "many" } else { "few" };
-            if decisions.may_ask((namespace, uid(number)), print) {
+            if decisions.may_request((namespace, uid(number)), print) {
                 decisions.open.insert(uid(number), namespace.to_owned());
                 asked.push(number);
             }
@@ -403,13 +406,13 @@ mod tests {
     async fn what_was_refused_is_asked_again_later_unless_it_changed() {
         let (mut decisions, print) = (Decisions::default(), Hash::of(b"asked"));
         decisions.refused.insert(uid(1), (print, Instant::now()));
-        assert!(!decisions.may_ask(("a", uid(1)), print));
-        assert!(decisions.may_ask(("a", uid(1)), Hash::of(b"changed")));
+        assert!(!decisions.may_request(("a", uid(1)), print));
+        assert!(decisions.may_request(("a", uid(1)), Hash::of(b"changed")));
         assert!(
             decisions.refused_at(uid(2)) < decisions.refused_at(uid(1)),
             "new ones are first"
         );
         tokio::time::sleep(AGAIN * 2).await;
-        assert!(decisions.may_ask(("a", uid(1)), print));
+        assert!(decisions.may_request(("a", uid(1)), print));
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 
 impl Controller {
     /// Whether our finalizer can go.
-    pub(super) async fn may_go(
+    pub(super) async fn may_finalize(
         &mut self,
         resource: &Arc<Resource>,
         translation: &Translation,
@@ -31,29 +31,36 @@ impl Controller {
         }
         match resource.key.kind {
             ResourceKind::Vsi | ResourceKind::VirtualServer => {
-                self.vsi_may_go(resource, findings).await
+                self.vsi_may_finalize(resource, findings).await
             }
             ResourceKind::Pool | ResourceKind::Group => {
-                self.pool_may_go(resource, claims, findings).await
+                self.pool_may_finalize(resource, claims, findings).await
             }
-            ResourceKind::DataDisk => self.disk_may_go(resource, translation, findings).await,
-            ResourceKind::Network => self.network_may_go(resource).await,
-            ResourceKind::Quota => self.quota_may_go(resource).await,
-            ResourceKind::Snapshot => self.snapshot_may_go(resource, findings).await,
+            ResourceKind::DataDisk => {
+                self.disk_may_finalize(resource, translation, findings)
+                    .await
+            }
+            ResourceKind::Network => self.network_may_finalize(resource).await,
+            ResourceKind::Quota => self.quota_may_finalize(resource).await,
+            ResourceKind::Snapshot => self.snapshot_may_finalize(resource, findings).await,
             _ => true,
         }
     }
 
-    async fn vsi_may_go(&mut self, resource: &Resource, findings: &mut StatusFindings) -> bool {
+    async fn vsi_may_finalize(
+        &mut self,
+        resource: &Resource,
+        findings: &mut StatusFindings,
+    ) -> bool {
         let Ok(entity) = vsi_entity(resource.uid) else {
             return false;
         };
         let worked_on = resource.progress().run_id.is_some() || resource.is_to_be_adopted();
-        self.may_be_let_go(resource, &entity, worked_on, findings)
+        self.request_removal(resource, &entity, worked_on, findings)
             .await
     }
 
-    async fn disk_may_go(
+    async fn disk_may_finalize(
         &mut self,
         resource: &Resource,
         translation: &Translation,
@@ -81,12 +88,12 @@ impl Controller {
         } else {
             unknown
         };
-        self.may_be_let_go(resource, &entity, worked_on, findings)
+        self.request_removal(resource, &entity, worked_on, findings)
             .await
     }
 
     /// Asks the fleet to remove what a resource is about, once, and tells whether that is done.
-    pub(super) async fn may_be_let_go(
+    pub(super) async fn request_removal(
         &mut self,
         resource: &Resource,
         entity: &EntityId,
@@ -105,14 +112,19 @@ impl Controller {
         }
         if self.asked.get(&uid) != Some(&orphan) {
             let deleted = self.delete(resource, orphan).await;
-            self.asked_to_go(uid, orphan, deleted.err());
+            self.removal_requested(uid, orphan, deleted.err());
         }
         // It may have been decided at once.
         self.fleet.knowledge(entity) == EntityPresence::Gone
     }
 
     /// That the fleet was asked to remove what a resource is about, or why it did not take that.
-    pub(super) fn asked_to_go(&mut self, uid: Uuid, orphan: bool, refused: Option<FleetError>) {
+    pub(super) fn removal_requested(
+        &mut self,
+        uid: Uuid,
+        orphan: bool,
+        refused: Option<FleetError>,
+    ) {
         match refused {
             None => {
                 self.asked.insert(uid, orphan);

@@ -52,7 +52,7 @@ pub(super) type Owners = BTreeMap<Uuid, PoolOwner>;
 
 impl Controller {
     /// What is found of an object that says that it is a member's; whether its finalizer can go.
-    pub(super) async fn look_at_claim(
+    pub(super) async fn check_claim(
         &mut self,
         resource: &Resource,
         claim: &MemberClaim,
@@ -78,7 +78,8 @@ impl Controller {
                 };
                 // One that goes deletes its members in its own order.
                 let stays = is_living && !leaves(of, world);
-                resource.is_deleting() && self.member_may_go(resource, *vsi, (of, stays)).await
+                resource.is_deleting()
+                    && self.member_may_finalize(resource, *vsi, (of, stays)).await
             }
             MemberClaim::Refused(failure) => {
                 findings.refusal = Some(failure.clone());
@@ -94,7 +95,7 @@ impl Controller {
     }
 
     /// Deletes a member whose object somebody deletes, and tells whether it is gone.
-    async fn member_may_go(
+    async fn member_may_finalize(
         &mut self,
         resource: &Resource,
         vsi: Uuid,
@@ -199,7 +200,7 @@ impl Controller {
     }
 
     /// Removes the objects of members that are gone from this journal, where another one has the pools.
-    pub(super) async fn remove_gone(&mut self, own: &Snapshot, claims: &MemberClaims) {
+    pub(super) async fn remove_absent(&mut self, own: &Snapshot, claims: &MemberClaims) {
         for resource in &own.resources {
             let gone = claims.vsi(resource).is_some_and(|vsi| self.is_gone(vsi));
             if gone && !resource.is_deleting() {
@@ -224,7 +225,7 @@ impl Controller {
         });
         let mut answers = stream::iter(calls).buffer_unordered(AT_ONCE);
         while let Some((key, created)) = answers.next().await {
-            self.gets_on();
+            self.heartbeat();
             match created {
                 Ok(Some(created)) => self.world.created(created),
                 Ok(None) => {}
@@ -251,7 +252,7 @@ impl Controller {
         if object.is_on(resource, is_written) {
             return;
         }
-        self.gets_on();
+        self.heartbeat();
         match api::correct_member(&self.client, resource, &object).await {
             Ok(Some(patched)) => {
                 // What the server does not take of it is not asked for again.
@@ -268,7 +269,7 @@ impl Controller {
     }
 
     async fn remove_object(&mut self, resource: &Resource) {
-        self.gets_on();
+        self.heartbeat();
         match api::delete_member(&self.client, resource).await {
             Ok(()) | Err(CallError::Gone) => {}
             // It is not what it was a moment ago, or the server is at odds with itself: nobody else asks again.

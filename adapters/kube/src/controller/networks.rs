@@ -1,7 +1,7 @@
 //! Networks that resources describe: they are made with what is on them, and go from all hosts with their resource.
 //!
 //! Over the journals of a set journal 0 asks all of them how the network is, and has them end it
-//! ([`JournalShare::ask_about_networks`]). What only pools are on is changed by each journal on its own hosts.
+//! ([`JournalShare::watch_networks`]). What only pools are on is changed by each journal on its own hosts.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,9 +21,9 @@ use crate::{
 
 impl Controller {
     /// A network goes from all its hosts; one that was made nowhere is gone.
-    pub(super) async fn network_may_go(&mut self, resource: &Resource) -> bool {
+    pub(super) async fn network_may_finalize(&mut self, resource: &Resource) -> bool {
         if let Some(share) = self.share.clone() {
-            return self.network_may_go_over(&*share, resource);
+            return self.network_may_finalize_over(&*share, resource);
         }
         let (namespace, name) = (&resource.key.namespace, &resource.key.name);
         let (uid, orphan) = (resource.uid, resource.is_orphaned());
@@ -43,7 +43,7 @@ impl Controller {
                 .networks()
                 .delete(namespace, name, orphan, by)
                 .await;
-            self.asked_to_go(uid, orphan, asked.err());
+            self.removal_requested(uid, orphan, asked.err());
         }
         // It may have been decided at once.
         let gone = |entity| self.fleet.knowledge(entity) == EntityPresence::Gone;
@@ -51,8 +51,8 @@ impl Controller {
     }
 
     /// The same over all journals, by what they said last.
-    fn network_may_go_over(&mut self, share: &dyn JournalShare, resource: &Resource) -> bool {
-        let Some(heard) = share.heard_network(&name_of(resource)) else {
+    fn network_may_finalize_over(&mut self, share: &dyn JournalShare, resource: &Resource) -> bool {
+        let Some(heard) = share.network_report(&name_of(resource)) else {
             return false;
         };
         let is_asked = heard.asked == asked_of(resource);
@@ -65,7 +65,7 @@ impl Controller {
     }
 
     /// Has all journals asked about the networks of the cluster, and tells of those that something else was heard of.
-    pub(super) fn ask_about_networks(&mut self, own: &Snapshot) {
+    pub(super) fn watch_networks(&mut self, own: &Snapshot) {
         let Some(share) = self.share.clone().filter(|one| one.number() == DECIDES) else {
             return;
         };
@@ -76,19 +76,19 @@ impl Controller {
         for network in networks {
             let name = name_of(network);
             asked.insert(name.clone(), asked_of(network));
-            let now = share.heard_network(&name);
+            let now = share.network_report(&name);
             if self.heard_networks.get(&name) != now.as_ref() {
                 self.desk.dirty(network.key.clone());
             }
             heard.extend(now.map(|now| (name, now)));
         }
         self.heard_networks = heard;
-        share.ask_about_networks(asked);
+        share.watch_networks(asked);
     }
 
     /// Has this journal change the networks that are on its hosts, where the cluster is shared: what is on them may be a pool's,
     /// which another journal has.
-    pub(super) async fn give_networks(&mut self, world: &Snapshot, networks: &Resolved) {
+    pub(super) async fn apply_networks(&mut self, world: &Snapshot, networks: &Resolved) {
         if self.share.is_none() || networks.networks.is_empty() {
             return;
         }
@@ -118,7 +118,7 @@ impl Controller {
             };
             let by = by(&resource.manager, &generation(resource.generation));
             let applied = self.fleet.apply(resolved, by).await;
-            self.took(resource.uid, print, applied.err());
+            self.record_result(resource.uid, print, applied.err());
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 
 impl Controller {
     /// Leaves of the cluster, and of what it asks for, what is this operator's.
-    pub(super) async fn keep_own(
+    pub(super) async fn retain_own(
         &mut self,
         world: &Snapshot,
         claims: &MemberClaims,
@@ -40,7 +40,7 @@ impl Controller {
             return Ok(all);
         };
         let journals = share.journals_of_hosts(&hosts(translation)).await?;
-        self.put_chosen(decided, translation);
+        self.insert_chosen_hosts(decided, translation);
         let of_snapshots = self.homes_of_snapshots(&*share, translation).await?;
         let mut own = BTreeSet::new();
         let mut unclaimed = Vec::new();
@@ -81,7 +81,7 @@ impl Controller {
             translation.pools.clear();
             translation.groups.clear();
         }
-        let admission = self.look_at_limits(&*share, translation, decided);
+        let admission = self.refresh_limits(&*share, translation, decided);
         self.admission = admission.await?;
         all.resources.retain(|resource| own.contains(&resource.uid));
         self.refuse_shared(&all, translation);

@@ -19,7 +19,7 @@ pub(super) struct AskedPools {
 
 impl Controller {
     /// The pools that the cluster asks for, before those of other journals are left out.
-    pub(super) fn asked_pools(&self, world: &Snapshot, translation: &Translation) -> AskedPools {
+    pub(super) fn desired_pools(&self, world: &Snapshot, translation: &Translation) -> AskedPools {
         let mut asked = AskedPools::default();
         if self.share.is_none() {
             return asked;

@@ -55,7 +55,7 @@ impl Controller {
     }
 
     /// Asks the fleet to delete a pool, once; whether it and the objects of its members are gone.
-    pub(super) async fn pool_may_go(
+    pub(super) async fn pool_may_finalize(
         &mut self,
         resource: &Resource,
         claims: &MemberClaims,
@@ -74,7 +74,7 @@ impl Controller {
         let orphan = resource.is_orphaned();
         match self.fleet.knowledge(&entity) {
             EntityPresence::Alive => {
-                self.ask_for_deletion(resource, &entity, orphan).await;
+                self.request_deletion(resource, &entity, orphan).await;
                 false
             }
             EntityPresence::Gone => !has_members,
@@ -88,7 +88,7 @@ impl Controller {
         }
     }
 
-    async fn ask_for_deletion(&mut self, resource: &Resource, entity: &EntityId, orphan: bool) {
+    async fn request_deletion(&mut self, resource: &Resource, entity: &EntityId, orphan: bool) {
         if self.asked.get(&resource.uid) == Some(&orphan) {
             return;
         }
@@ -112,13 +112,13 @@ impl Controller {
     }
 
     /// Whether the fleet is given what the resource of a pool or a group says.
-    async fn is_given(&self, resource: &Resource) -> bool {
+    async fn is_applied(&self, resource: &Resource) -> bool {
         let stays = !resource.is_deleting() && resource.has_finalizer();
         stays && self.pool_hold(resource).await.is_none()
     }
 
     /// Gives the fleet each pool that differs from what it was given last.
-    pub(super) async fn give_pools(
+    pub(super) async fn apply_pools(
         &mut self,
         snapshot: &Snapshot,
         claims: &MemberClaims,
@@ -129,10 +129,10 @@ impl Controller {
             let Some(pool) = translation.pools.get(&resource.uid) else {
                 continue;
             };
-            if !self.is_given(resource).await {
+            if !self.is_applied(resource).await {
                 continue;
             }
-            self.gets_on();
+            self.heartbeat();
             let uid = self.pool_uid(resource).await;
             let shown = pools.iter().find(|one| one.uid == uid);
             let present = shown.map_or(1, |one| one.replicas);
@@ -144,14 +144,14 @@ impl Controller {
                 self.desk.dirty_uid(&resource.uid);
                 continue;
             }
-            self.give_pool(resource, uid, pool, translation).await;
+            self.apply_pool(resource, uid, pool, translation).await;
             if let (None, Some(shown)) = (desired.replicas, shown) {
-                self.say_replicas(resource, shown.replicas).await;
+                self.write_replicas(resource, shown.replicas).await;
             }
         }
     }
 
-    async fn give_pool(
+    async fn apply_pool(
         &mut self,
         resource: &Resource,
         uid: Uuid,
@@ -175,11 +175,11 @@ impl Controller {
         };
         let by = by(&resource.manager, &generation(resource.generation));
         let applied = self.record(resolved, by).await;
-        self.took(resource.uid, print, applied.err());
+        self.record_result(resource.uid, print, applied.err());
     }
 
     /// Gives the fleet each group that differs from what it was given last.
-    pub(super) async fn give_groups(
+    pub(super) async fn apply_groups(
         &mut self,
         snapshot: &Snapshot,
         claims: &MemberClaims,
@@ -190,10 +190,10 @@ impl Controller {
             let Some(group) = translation.groups.get(&resource.uid) else {
                 continue;
             };
-            if !self.is_given(resource).await {
+            if !self.is_applied(resource).await {
                 continue;
             }
-            self.gets_on();
+            self.heartbeat();
             let items = group.items().map(|item| &item.pool.desired);
             let mut foreign = items.filter_map(|desired| {
                 let mut shown = pools.iter();
@@ -212,11 +212,11 @@ impl Controller {
             }
             drop(foreign);
             let uid = self.pool_uid(resource).await;
-            self.give_group(resource, uid, group, translation).await;
+            self.apply_group(resource, uid, group, translation).await;
         }
     }
 
-    async fn give_group(
+    async fn apply_group(
         &mut self,
         resource: &Resource,
         uid: Uuid,
@@ -241,12 +241,12 @@ impl Controller {
         };
         let by = by(&resource.manager, &generation(resource.generation));
         let applied = self.record(resolved, by).await;
-        self.took(resource.uid, print, applied.err());
+        self.record_result(resource.uid, print, applied.err());
     }
 
     /// Writes how many members a pool has where its resource does not say so: `kubectl scale` and
     /// autoscalers need the field.
-    async fn say_replicas(&mut self, resource: &Resource, replicas: u32) {
+    async fn write_replicas(&mut self, resource: &Resource, replicas: u32) {
         match api::set_replicas(&self.client, resource, replicas).await {
             Ok(Some(patched)) => self.world.update(patched),
             Ok(None) | Err(CallError::Gone) => {}

@@ -51,7 +51,7 @@ impl QuotaRefusals {
 
 impl Controller {
     /// Gives the fleet each quota that differs from what it was given last.
-    pub(super) async fn give_quotas(&mut self, snapshot: &Snapshot, translation: &Translation) {
+    pub(super) async fn apply_quotas(&mut self, snapshot: &Snapshot, translation: &Translation) {
         let asked = translation.rest.quotas.iter();
         let asked: BTreeMap<_, _> = asked
             .map(|quota| ((&*quota.namespace, &*quota.name), quota))
@@ -65,7 +65,7 @@ impl Controller {
             else {
                 continue;
             };
-            self.gets_on();
+            self.heartbeat();
             let bytes = serde_json::to_vec(&quota.hard).unwrap_or_default();
             let print = Hash::of(&bytes);
             if self.given.get(&resource.uid) == Some(&print) && self.has_quota(resource).await {
@@ -81,7 +81,7 @@ impl Controller {
                 Some(share) => share.limit(resolved, by).await,
                 None => self.fleet.apply(resolved, by).await.map(drop),
             };
-            self.took(resource.uid, print, applied.err());
+            self.record_result(resource.uid, print, applied.err());
         }
     }
 
@@ -96,7 +96,7 @@ impl Controller {
     }
 
     /// The limits end with the resource; what was made stays.
-    pub(super) async fn quota_may_go(&mut self, resource: &Resource) -> bool {
+    pub(super) async fn quota_may_finalize(&mut self, resource: &Resource) -> bool {
         let (namespace, name) = (&resource.key.namespace, &resource.key.name);
         let by = by(&resource.manager, "the resource was deleted");
         match self.fleet.quotas().delete(namespace, name, by).await {
@@ -112,10 +112,10 @@ impl Controller {
 
     /// Those first that no quota refused yet, then those whose refusal is the oldest: none of them is kept waiting by
     /// others that are refused again and again.
-    pub(super) fn in_turn(&self, wishes: Vec<ApplyRequest>) -> Vec<ApplyRequest> {
-        let mut wishes = wishes;
-        wishes.sort_by_key(|wish| self.asked_at(&wish.uid));
-        wishes
+    pub(super) fn in_turn(&self, requests: Vec<ApplyRequest>) -> Vec<ApplyRequest> {
+        let mut requests = requests;
+        requests.sort_by_key(|request| self.asked_at(&request.uid));
+        requests
     }
 
     fn asked_at(&self, uid: &Uuid) -> u64 {

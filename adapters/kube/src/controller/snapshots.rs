@@ -29,7 +29,7 @@ impl Controller {
     }
 
     /// Gives the fleet each snapshot that it was not given yet.
-    pub(super) async fn give_snapshots(&mut self, snapshot: &Snapshot, translation: &Translation) {
+    pub(super) async fn apply_snapshots(&mut self, snapshot: &Snapshot, translation: &Translation) {
         let asked = translation.rest.snapshots.iter();
         let asked: BTreeMap<_, _> = asked.filter_map(|one| Some((one.uid?, one))).collect();
         for resource in &snapshot.resources {
@@ -41,7 +41,7 @@ impl Controller {
             if held || !is_served || resource.is_deleting() {
                 continue;
             }
-            self.gets_on();
+            self.heartbeat();
             let spec = serde_json::to_vec(&wanted.spec).unwrap_or_default();
             let print = Hash::of(&spec);
             if self.given.get(&resource.uid) == Some(&print) {
@@ -54,12 +54,12 @@ impl Controller {
             };
             let by = by(&resource.manager, &generation(resource.generation));
             let applied = self.record(resolved, by).await;
-            self.took(resource.uid, print, applied.err());
+            self.record_result(resource.uid, print, applied.err());
         }
     }
 
     /// Asks the fleet to delete the snapshot of a resource, once; whether it is gone.
-    pub(super) async fn snapshot_may_go(
+    pub(super) async fn snapshot_may_finalize(
         &mut self,
         resource: &Resource,
         findings: &mut StatusFindings,
@@ -68,7 +68,7 @@ impl Controller {
             Ok(entity) => entity,
             Err(_) => return false,
         };
-        self.may_be_let_go(resource, &entity, is_worked_on(resource), findings)
+        self.request_removal(resource, &entity, is_worked_on(resource), findings)
             .await
     }
 }

@@ -9,7 +9,7 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    LONGEST_XML, accepted, condition, finish, hold_condition, is_told_by_another, made,
+    LONGEST_XML, accepted, condition, finish, hold_condition, is_reported_by_another, made,
     members::event, problems_text, refusal, tail,
 };
 use crate::{
@@ -38,7 +38,7 @@ pub(crate) fn reference(
     let mut status = match disk {
         Some(disk) => known_disk(disk),
         // By it the journal is known to be lost, or it is another's word.
-        None if is_told_by_another(findings) => ReferenceStatus {
+        None if is_reported_by_another(findings) => ReferenceStatus {
             conditions: resolved(findings).conditions,
             ..before.clone()
         },
@@ -70,7 +70,7 @@ pub(crate) fn network(
     now: Timestamp,
 ) -> ReferenceStatus {
     let wrong = !findings.problems.is_empty() || findings.refusal.is_some();
-    let mut status = match is_told_by_another(findings) {
+    let mut status = match is_reported_by_another(findings) {
         true => ReferenceStatus {
             conditions: resolved(findings).conditions,
             ..before.clone()

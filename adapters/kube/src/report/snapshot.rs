@@ -4,7 +4,7 @@ use k8s_openapi::jiff::Timestamp;
 use vsiflow_workflows::{fleet::SnapshotObject, spec::Quantity};
 
 use super::{
-    accepted, condition, finish, hold_condition, is_told_by_another, made, reference::resolved,
+    accepted, condition, finish, hold_condition, is_reported_by_another, made, reference::resolved,
     tail,
 };
 use crate::{crd::ReferenceStatus, status_queue::StatusFindings};
@@ -18,7 +18,7 @@ pub(crate) fn snapshot(
 ) -> ReferenceStatus {
     let mut status = match object {
         Some(object) => known(object),
-        None if is_told_by_another(findings) => ReferenceStatus {
+        None if is_reported_by_another(findings) => ReferenceStatus {
             conditions: resolved(findings).conditions,
             ..before.clone()
         },

@@ -35,11 +35,11 @@ impl Reporter {
 
     /// Sees to it that what is used is counted, for all quotas at one time and not too often: each VSI that is made changes
     /// it.
-    pub(super) async fn look_at_quotas(&mut self, keys: &mut BTreeSet<ResourceKey>) {
+    pub(super) async fn refresh_quota_usage(&mut self, keys: &mut BTreeSet<ResourceKey>) {
         let asked: Vec<_> = keys.iter().filter(|key| is_quota(key)).cloned().collect();
         match self.share.clone() {
             _ if asked.is_empty() => {}
-            Some(share) => self.have_counted(share, asked, keys),
+            Some(share) => self.request_quota_usage(share, asked, keys),
             None => self.count(asked, keys).await,
         }
     }
@@ -66,7 +66,7 @@ impl Reporter {
     }
 
     /// Has what is used counted over several journals, where that is due. What was not counted yet is told of later.
-    fn have_counted(
+    fn request_quota_usage(
         &mut self,
         share: Arc<dyn JournalShare>,
         asked: Vec<ResourceKey>,

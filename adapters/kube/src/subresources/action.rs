@@ -81,19 +81,19 @@ pub(super) async fn act(
     inner: &SubresourceState,
     entity: EntityId,
     what: Subresource,
-    wish: SpecPatch,
+    patch: SpecPatch,
     caller: &RequestCaller,
 ) -> Result<Response<HttpAnswer>, Refusal> {
     let by = By {
         actor: Actor::Kubernetes(Who::new(caller.user.clone())),
-        reason: Text::new(wish.reason),
+        reason: Text::new(patch.reason),
     };
     let done = {
         let _turn = inner.turn().await?;
         let recorded = timeout(RECORDING, record(inner, &entity, what, by)).await;
         recorded.map_err(|_| Refusal::late())??
     };
-    let wait = Duration::from_secs(wish.wait_seconds).min(WAIT);
+    let wait = Duration::from_secs(patch.wait_seconds).min(WAIT);
     let verdict = if wait.is_zero() {
         None
     } else {

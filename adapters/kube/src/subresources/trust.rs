@@ -116,7 +116,7 @@ impl Subresources {
     }
 
     /// Keeps up with what the cluster says of its front proxy. Cancel safe.
-    pub async fn keep_up(&self) -> std::convert::Infallible {
+    pub async fn keep_current(&self) -> std::convert::Infallible {
         let mut last = String::new();
         loop {
             let told = self.read_trust().await;

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
     use crate::kind::ResourceKind;
 
-    fn told(what: WatchedKind, code: u16, message: &str) -> String {
+    fn trouble_text(what: WatchedKind, code: u16, message: &str) -> String {
         let status = Status::failure(message, "Because").with_code(code);
         let error = watcher::Error::InitialListFailed(kube::Error::Api(Box::new(status)));
         describe(&(what, Some("prod".to_owned())), &error)
@@ -83,7 +83,7 @@ mod tests {
     #[test]
     fn a_refusal_names_what_where_why_and_the_next_step() {
         assert_eq!(
-            told(
+            trouble_text(
                 WatchedKind::Kind(ResourceKind::Vsi),
                 404,
                 "404 page not found\n"
@@ -92,7 +92,7 @@ mod tests {
              remain: 404 page not found (404); next: bring the definitions up to date: `vsiflow crd \
              | kubectl apply -f -`"
         );
-        let forbidden = told(WatchedKind::Secrets, 403, "secrets is forbidden");
+        let forbidden = trouble_text(WatchedKind::Secrets, 403, "secrets is forbidden");
         assert!(
             forbidden.contains("secrets is forbidden (403)"),
             "{forbidden}"

@@ -262,7 +262,7 @@ impl ConnectionShared {
         drop(streams);
     }
 
-    pub(super) fn hear(&self) {
+    pub(super) fn note_sign_of_life(&self) {
         self.heard.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -39,7 +39,7 @@ impl Recorded for Nothing {
         false
     }
 
-    fn standing(&self, _: &EntityId) -> Option<ReconcileStatus> {
+    fn status_of(&self, _: &EntityId) -> Option<ReconcileStatus> {
         None
     }
 

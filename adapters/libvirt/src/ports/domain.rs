@@ -114,7 +114,7 @@ impl DomainPort for LibvirtHost {
     }
 
     async fn add_layers(&self, uuid: Uuid, layers: &[LayerSpec], quiesce: bool) -> PortResult<()> {
-        self.lay(uuid, layers, quiesce).await
+        self.create_layers(uuid, layers, quiesce).await
     }
 
     async fn save_with_layers(
@@ -123,7 +123,7 @@ impl DomainPort for LibvirtHost {
         layers: &[LayerSpec],
         memory: &str,
     ) -> PortResult<()> {
-        self.lay_and_save(uuid, layers, memory).await
+        self.create_layers_and_save(uuid, layers, memory).await
     }
 
     async fn saved_machine(&self, memory: &str) -> PortResult<SavedMachine> {

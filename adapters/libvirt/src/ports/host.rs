@@ -121,7 +121,7 @@ impl HostPort for LibvirtHost {
 
     async fn care(&self) -> PortResult<Option<HostCare>> {
         match self.command(CARE, COMMAND).await {
-            Ok(text) => Ok(Some(care(&text))),
+            Ok(text) => Ok(Some(parse_logging(&text))),
             Err(error) if error.kind == PortErrorKind::Denied => Ok(None),
             Err(error) => Err(error),
         }
@@ -256,7 +256,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// Reads lines as `max_size = 2097152` and `stdio_handler = "logd"`.
-fn care(text: &str) -> HostCare {
+fn parse_logging(text: &str) -> HostCare {
     let mut care = HostCare::default();
     for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
         let value = value.split('#').next().unwrap_or_default();
@@ -288,9 +288,12 @@ mod tests {
 
     #[test]
     fn settings_of_the_console_log_are_read_and_their_defaults_are_libvirts() {
-        assert_eq!(care("").log_bytes, 2_097_152);
-        let set = care("max_size = 4096 # small\n  stdio_handler = \"file\"\n");
+        assert_eq!(parse_logging("").log_bytes, 2_097_152);
+        let set = parse_logging("max_size = 4096 # small\n  stdio_handler = \"file\"\n");
         assert_eq!((set.log_bytes, set.log_handler.as_str()), (4_096, "file"));
-        assert_eq!(care("max_size = much\n=\nrubbish"), HostCare::default());
+        assert_eq!(
+            parse_logging("max_size = much\n=\nrubbish"),
+            HostCare::default()
+        );
     }
 }

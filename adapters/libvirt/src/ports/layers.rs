@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl LibvirtHost {
-    pub(super) async fn lay(
+    pub(super) async fn create_layers(
         &self,
         uuid: Uuid,
         layers: &[LayerSpec],

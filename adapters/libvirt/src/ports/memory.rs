@@ -20,7 +20,7 @@ fn moving(mib: u64) -> Duration {
 }
 
 impl LibvirtHost {
-    pub(super) async fn lay_and_save(
+    pub(super) async fn create_layers_and_save(
         &self,
         uuid: Uuid,
         layers: &[LayerSpec],

@@ -38,7 +38,7 @@ impl ShardSet {
     ///
     /// # Errors
     /// See [`PostgresError`].
-    pub async fn keep_limits(
+    pub async fn retain_limits(
         &self,
         held: &Held,
         namespaces: &BTreeSet<String>,

@@ -133,7 +133,7 @@ pub(crate) async fn restore_journal(
                     journal_id,
                     events: reading.events(),
                     blobs: reading.blobs(),
-                    lacks: reading.lacks(),
+                    lacks: reading.omissions(),
                     head,
                 });
             }

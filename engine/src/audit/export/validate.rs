@@ -90,7 +90,7 @@ impl ExportValidator {
     }
 
     /// What the export says that it lacks.
-    pub(super) fn lacks(&self) -> Lacks {
+    pub(super) fn omissions(&self) -> Lacks {
         self.lacks.clone()
     }
 

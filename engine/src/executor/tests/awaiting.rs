@@ -6,7 +6,7 @@ use super::*;
 async fn many_wait_for_one_entity_that_works_once() {
     let bench = Bench::playing([Play::UntilLet]);
     let engine = bench.open().await;
-    let updates = ["x", "y", "z"].map(|id| wish(id, "needs", Precedence::Supersede));
+    let updates = ["x", "y", "z"].map(|id| update_of(id, "needs", Precedence::Supersede));
     engine.submit(updates.to_vec(), by()).await.unwrap();
     bench.script.hold.notify_one();
     for id in ["x", "y", "z"] {
@@ -33,7 +33,7 @@ async fn work_for_an_entity_ends_when_the_last_who_waits_is_gone() {
     wanted(&engine, "x", "needs").await;
     until(&engine, "x", state_is("Blocked")).await;
     engine
-        .submit(vec![wish("x", "one", Precedence::Supreme)], by())
+        .submit(vec![update_of("x", "one", Precedence::Supreme)], by())
         .await
         .unwrap();
     settled(&engine, "x").await;
@@ -44,10 +44,10 @@ async fn work_for_an_entity_ends_when_the_last_who_waits_is_gone() {
 async fn work_that_nobody_wanted_any_more_ends_after_a_crash_whoever_is_driven_then() {
     let bench = Bench::playing([Play::UntilLet]);
     let engine = bench.open().await;
-    let needs = vec![wish("x", "needs", Precedence::Supersede)];
+    let needs = vec![update_of("x", "needs", Precedence::Supersede)];
     engine.submit(needs, by()).await.unwrap();
     until_count(&bench, &engine, "intent", 1).await;
-    let other = vec![wish("x", "one", Precedence::Supreme)];
+    let other = vec![update_of("x", "one", Precedence::Supreme)];
     engine.submit(other, by()).await.unwrap();
     settled(&engine, "x").await;
     let is_open = |state: &EntityState| state.active.is_some();
@@ -74,7 +74,7 @@ async fn what_another_workflow_did_is_not_what_is_waited_for() {
         wanted(&engine, "image", "watch").await;
         until_count(&bench, &engine, "intent", 1).await;
         if queued {
-            let follows = vec![wish("image", "one", Precedence::Queue)];
+            let follows = vec![update_of("image", "one", Precedence::Queue)];
             engine.submit(follows, by()).await.unwrap();
         }
         wanted(&engine, "x", "needs").await;

@@ -71,7 +71,7 @@ async fn below_the_watermark_no_run_is_opened_until_there_is_room_again() {
     let mut notices = engine.notices();
     disk.leave(50);
     level(&mut notices, Level::Low).await;
-    let wanted = wish("x", "one", Precedence::Supersede);
+    let wanted = update_of("x", "one", Precedence::Supersede);
     assert_eq!(engine.submit(vec![wanted], by()).await, Ok(vec![1]));
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(bench.count("run_opened").await, 0);
@@ -89,7 +89,7 @@ async fn on_a_full_disk_what_is_under_way_is_recorded_and_nothing_else_begins() 
     };
     let engine = bench.open().await;
     let mut notices = engine.notices();
-    let wanted = wish("x", "two", Precedence::Supersede);
+    let wanted = update_of("x", "two", Precedence::Supersede);
     engine.submit(vec![wanted], by()).await.unwrap();
     until_started(&bench, 1).await;
     disk.leave(20);
@@ -99,7 +99,7 @@ async fn on_a_full_disk_what_is_under_way_is_recorded_and_nothing_else_begins() 
     assert_eq!(bench.count("step_succeeded").await, 1, "it was recorded");
     assert_eq!(bench.attempts(), 1, "the second step waits");
     let refused = engine
-        .submit(vec![wish("y", "one", Precedence::Supersede)], by())
+        .submit(vec![update_of("y", "one", Precedence::Supersede)], by())
         .await;
     let Err(EngineError::Refused(failure)) = refused else {
         panic!("{refused:?}");
@@ -132,7 +132,7 @@ async fn a_retry_that_falls_due_on_a_full_disk_waits_for_room() {
     level(&mut notices, Level::Full).await;
     disk.leave(1_000);
     level(&mut notices, Level::Plenty).await;
-    let wanted = wish("x", "one", Precedence::Supersede);
+    let wanted = update_of("x", "one", Precedence::Supersede);
     engine.submit(vec![wanted], by()).await.unwrap();
     until_started(&bench, 1).await;
     disk.leave(20);
@@ -152,14 +152,14 @@ async fn an_engine_past_its_lease_appends_nothing_and_ends() {
         ..Bench::playing([Play::UntilLet])
     };
     let engine = bench.open().await;
-    let wanted = wish("x", "two", Precedence::Supersede);
+    let wanted = update_of("x", "two", Precedence::Supersede);
     engine.submit(vec![wanted], by()).await.unwrap();
     let mut notices = engine.notices();
     let before = bench.events().await.len();
     lease.give_up();
     bench.script.hold.notify_one();
     while !matches!(notices.recv().await, Ok(Notice::Ended)) {}
-    let other = wish("y", "one", Precedence::Supersede);
+    let other = update_of("y", "one", Precedence::Supersede);
     let refused = engine.submit(vec![other], by()).await;
     assert_eq!(refused, Err(EngineError::Ended));
     assert!(bench.events().await.len() <= before.max(4));
@@ -200,7 +200,7 @@ async fn attempts_in_an_hour(by_ms: i64) -> (u32, usize) {
         ..Bench::playing((0..10_000).map(|_| Play::Fail(transient("unreachable"))))
     };
     let engine = bench.open().await;
-    let wanted = wish("x", "one", Precedence::Supersede);
+    let wanted = update_of("x", "one", Precedence::Supersede);
     engine.submit(vec![wanted], by()).await.unwrap();
     for _ in 0..60 {
         tokio::time::sleep(Duration::from_secs(60)).await;
@@ -235,7 +235,7 @@ async fn a_clock_that_jumped_while_nobody_ran_delays_a_retry_by_no_more_than_its
             ..Bench::playing((0..9).map(|n| Play::Fail(transient(&format!("another {n}")))))
         };
         let engine = bench.open().await;
-        let wanted = wish("x", "one", Precedence::Supersede);
+        let wanted = update_of("x", "one", Precedence::Supersede);
         engine.submit(vec![wanted], by()).await.unwrap();
         while bench.attempts() < 9 {
             tokio::time::sleep(Duration::from_secs(1)).await;

@@ -1,4 +1,4 @@
-//! What becomes of a wish.
+//! What becomes of a desired state.
 
 use super::*;
 
@@ -8,7 +8,7 @@ async fn a_wish_becomes_a_run_that_ends() {
     let engine = bench.open().await;
     assert_eq!(
         engine
-            .submit(vec![wish("x", "two", Precedence::Supersede)], by())
+            .submit(vec![update_of("x", "two", Precedence::Supersede)], by())
             .await,
         Ok(vec![1])
     );
@@ -36,7 +36,7 @@ async fn heavy_parameters_go_into_blobs() {
 async fn a_wish_that_makes_no_sense_is_refused_before_anything_is_recorded() {
     let bench = Bench::default();
     let engine = bench.open().await;
-    let both = ["one", "refused"].map(|workflow| wish("x", workflow, Precedence::Supersede));
+    let both = ["one", "refused"].map(|workflow| update_of("x", workflow, Precedence::Supersede));
     let answer = engine.submit(both.to_vec(), by()).await;
     assert!(matches!(answer, Err(EngineError::Refused(failure)) if failure.code.as_str() == "T1"));
     assert!(bench.events().await.is_empty());
@@ -47,7 +47,7 @@ async fn a_record_is_kept_without_a_run() {
     let bench = Bench::default();
     let engine = bench.open().await;
     engine
-        .submit(vec![wish("host", "refused", Precedence::Record)], by())
+        .submit(vec![update_of("host", "refused", Precedence::Record)], by())
         .await
         .unwrap();
     let state = engine.entity(&entity("host")).unwrap();

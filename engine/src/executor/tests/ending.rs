@@ -1,4 +1,4 @@
-//! Runs that are ended before they are through: by a newer wish, or because somebody asked.
+//! Runs that are ended before they are through: by a newer desired state, or because somebody asked.
 
 use async_trait::async_trait;
 
@@ -75,7 +75,7 @@ async fn a_newer_generation_lets_the_current_step_end_and_follows() {
 async fn a_wish_that_comes_as_the_last_step_ends_supersedes_the_run() {
     let bench = Bench::playing([Play::UntilLet]);
     let engine = bench.open().await;
-    let one = || vec![wish("x", "one", Precedence::Supersede)];
+    let one = || vec![update_of("x", "one", Precedence::Supersede)];
     engine.submit(one(), by()).await.unwrap();
     until_count(&bench, &engine, "intent", 1).await;
     bench.script.hold.notify_one();
@@ -93,7 +93,7 @@ async fn an_interruptible_step_is_stopped_at_once() {
     let engine = bench.open().await;
     wanted(&engine, "x", "watch").await;
     engine
-        .submit(vec![wish("x", "one", Precedence::Supreme)], by())
+        .submit(vec![update_of("x", "one", Precedence::Supreme)], by())
         .await
         .unwrap();
     settled(&engine, "x").await;
@@ -133,7 +133,7 @@ async fn cancel_ends_the_run_and_keeps_what_was_done() {
 async fn what_was_attempted_is_known_after_it_was_given_up() {
     let bench = Bench::playing([Play::Fail(transient("lost"))]);
     let engine = bench.open().await;
-    let one = vec![wish("x", "one", Precedence::Supersede)];
+    let one = vec![update_of("x", "one", Precedence::Supersede)];
     engine.submit(one, by()).await.unwrap();
     until_count(&bench, &engine, "step_failed", 1).await;
     engine.cancel(entity("x"), by()).await.unwrap();

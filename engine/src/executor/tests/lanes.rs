@@ -44,8 +44,8 @@ fn unreachable() -> Failure {
 }
 
 async fn ask(engine: &Engine, id: &str, workflow: &str) {
-    let wish = wish(id, workflow, Precedence::Supersede);
-    engine.submit(vec![wish], by()).await.unwrap();
+    let update = update_of(id, workflow, Precedence::Supersede);
+    engine.submit(vec![update], by()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

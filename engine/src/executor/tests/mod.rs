@@ -28,10 +28,10 @@ use crate::{
 
 mod awaiting;
 mod bounds;
-mod brake;
 mod desired_updates;
 mod ending;
 mod failures;
+mod global_pause;
 mod lanes;
 mod next_try;
 mod quarantine;
@@ -181,7 +181,7 @@ fn by() -> By {
     }
 }
 
-fn wish(id: &str, workflow: &str, precedence: Precedence) -> DesiredUpdate {
+fn update_of(id: &str, workflow: &str, precedence: Precedence) -> DesiredUpdate {
     DesiredUpdate {
         entity: entity(id),
         workflow: Name::of(workflow),
@@ -191,10 +191,10 @@ fn wish(id: &str, workflow: &str, precedence: Precedence) -> DesiredUpdate {
     }
 }
 
-/// An ordinary wish, on record.
+/// An ordinary desired state, on record.
 async fn wanted(engine: &Engine, id: &str, workflow: &str) {
-    let wish = wish(id, workflow, Precedence::Supersede);
-    engine.submit(vec![wish], by()).await.unwrap();
+    let update = update_of(id, workflow, Precedence::Supersede);
+    engine.submit(vec![update], by()).await.unwrap();
 }
 
 #[derive(Clone)]

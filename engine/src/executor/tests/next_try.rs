@@ -15,8 +15,8 @@ fn failing(times: usize) -> Bench {
 
 async fn begin(bench: &Bench) -> Engine {
     let engine = bench.open().await;
-    let wish = wish("x", "again", Precedence::Supersede);
-    engine.submit(vec![wish], by()).await.unwrap();
+    let update = update_of("x", "again", Precedence::Supersede);
+    engine.submit(vec![update], by()).await.unwrap();
     engine
 }
 
@@ -74,7 +74,7 @@ async fn the_wait_goes_on_in_another_process_once_its_entity_is_driven() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newer_wish_and_a_retry_take_the_place_of_the_wait() {
+async fn a_newer_desired_state_and_a_retry_take_the_place_of_the_wait() {
     let bench = failing(2);
     let engine = begin(&bench).await;
     until_failed(&engine, 1).await;
@@ -83,7 +83,7 @@ async fn a_newer_wish_and_a_retry_take_the_place_of_the_wait() {
         state.active.is_none() && state.runs.len() == 2
     })
     .await;
-    let newer = wish("x", "one", Precedence::Supersede);
+    let newer = update_of("x", "one", Precedence::Supersede);
     engine.submit(vec![newer], by()).await.unwrap();
     settled(&engine, "x").await;
     tokio::time::sleep(Duration::from_secs(3_600)).await;

@@ -4,8 +4,8 @@ use super::*;
 use crate::{executor::Past, model::EventKind};
 
 async fn done(engine: &Engine, id: &str) {
-    let wish = wish(id, "one", Precedence::Supersede);
-    engine.submit(vec![wish], by()).await.unwrap();
+    let update = update_of(id, "one", Precedence::Supersede);
+    engine.submit(vec![update], by()).await.unwrap();
     settled(engine, id).await;
 }
 
@@ -33,7 +33,7 @@ async fn an_event_that_cannot_be_decoded_concerns_its_own_entity_alone() {
     let why = reopened.unreadable(&entity("poisoned")).unwrap();
     assert_eq!((why.stream.clone(), why.offset), (stream, offset));
     assert_eq!(reopened.all_unreadable().len(), 1);
-    let asked = wish("poisoned", "one", Precedence::Supersede);
+    let asked = update_of("poisoned", "one", Precedence::Supersede);
     let refused = reopened.submit(vec![asked], by()).await.unwrap_err();
     assert!(refused.to_string().starts_with("VSI0018"), "{refused}");
     let retry_refused = reopened.retry(entity("poisoned"), by()).await.unwrap_err();

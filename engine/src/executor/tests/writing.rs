@@ -78,11 +78,11 @@ type Answer = JoinHandle<Result<Vec<u64>, EngineError>>;
 
 /// Asks for something that the engine decides while a batch is written.
 async fn decided_meanwhile(engine: &Engine, id: &str) -> Answer {
-    let (other, update) = (engine.clone(), wish(id, "one", Precedence::Supersede));
+    let (other, update) = (engine.clone(), update_of(id, "one", Precedence::Supersede));
     let answer = tokio::spawn(async move { other.submit(vec![update], by()).await });
     tokio::task::yield_now().await;
     // What was asked for before is decided when this is answered.
-    let refused = engine.submit(vec![wish("r", "refused", Precedence::Supersede)], by());
+    let refused = engine.submit(vec![update_of("r", "refused", Precedence::Supersede)], by());
     let refused = tokio::time::timeout(Duration::from_secs(60), refused).await;
     assert!(matches!(refused, Ok(Err(EngineError::Refused(_)))));
     answer
@@ -182,7 +182,7 @@ async fn where_a_batch_cannot_be_written_those_who_wait_for_the_next_one_are_tol
     failed(first.await.unwrap());
     failed(second.await.unwrap());
     assert_eq!((journal.so_far(), bench.events().await.len()), (1, 0));
-    let ended = engine.submit(vec![wish("z", "one", Precedence::Supersede)], by());
+    let ended = engine.submit(vec![update_of("z", "one", Precedence::Supersede)], by());
     assert_eq!(ended.await, Err(EngineError::Ended));
 }
 

@@ -3,7 +3,9 @@
 use super::{
     super::{BatchLink, ChainedJournal, JournalError, Stored},
     Check, Subject,
-    support::{JournalCheckResult, append, check, entity, everything, holds, run, said, same},
+    support::{
+        JournalCheckResult, append, check, entity, error_text, everything, holds, run, same,
+    },
 };
 use crate::{
     journal::chain,
@@ -25,17 +27,17 @@ async fn filled(subject: &dyn Subject) -> Result<std::sync::Arc<dyn ChainedJourn
             append(&entity("a")?, 2 * seq, 2),
             append(&run(seq % 2), seq / 2, 1),
         ];
-        journal.append(batch).await.map_err(said)?;
+        journal.append(batch).await.map_err(error_text)?;
     }
     Ok(journal)
 }
 
 async fn stored(journal: &dyn ChainedJournal) -> Result<Vec<Stored>, String> {
-    journal.read_stored(0, usize::MAX).await.map_err(said)
+    journal.read_stored(0, usize::MAX).await.map_err(error_text)
 }
 
 async fn links(journal: &dyn ChainedJournal) -> Result<Vec<BatchLink>, String> {
-    journal.read_links(0, usize::MAX).await.map_err(said)
+    journal.read_links(0, usize::MAX).await.map_err(error_text)
 }
 
 async fn stored_bytes_hold_the_records(subject: &dyn Subject) -> JournalCheckResult {
@@ -47,15 +49,15 @@ async fn stored_bytes_hold_the_records(subject: &dyn Subject) -> JournalCheckRes
         .collect::<Result<Vec<_>, _>>();
     same(
         "records",
-        &records.map_err(said)?,
+        &records.map_err(error_text)?,
         &everything(&*journal).await?,
     )?;
     let parsed = stored
         .iter()
         .map(|stored| Stored::parse(stored.bytes.clone()));
-    let parsed = parsed.collect::<Result<Vec<_>, _>>().map_err(said)?;
+    let parsed = parsed.collect::<Result<Vec<_>, _>>().map_err(error_text)?;
     same("what the bytes say", &parsed, &stored)?;
-    let page = journal.read_stored(4, 3).await.map_err(said)?;
+    let page = journal.read_stored(4, 3).await.map_err(error_text)?;
     same(
         "a page",
         &page,
@@ -73,7 +75,7 @@ async fn each_stream_is_a_chain(subject: &dyn Subject) -> JournalCheckResult {
         same("the link", &stored.hash, &link)?;
         heads.insert(stored.stream, link);
     }
-    let newest = journal.streams().await.map_err(said)?;
+    let newest = journal.streams().await.map_err(error_text)?;
     let newest: Vec<_> = newest
         .into_iter()
         .map(|head| (head.stream, head.hash))
@@ -98,7 +100,7 @@ async fn batches_are_a_chain_over_all_records(subject: &dyn Subject) -> JournalC
     same("records linked", &next, &(stored.len() as u64))?;
     same(
         "the head",
-        &journal.head().await.map_err(said)?.as_ref(),
+        &journal.head().await.map_err(error_text)?.as_ref(),
         &links.last(),
     )
 }
@@ -114,7 +116,7 @@ async fn write_back(from: &dyn ChainedJournal, to: &dyn ChainedJournal) -> Journ
         let bytes = batch.map(|record| record.bytes.clone()).collect();
         same(
             "the link",
-            &to.restore(bytes).await.map_err(said)?,
+            &to.restore(bytes).await.map_err(error_text)?,
             &Some(link),
         )?;
     }
@@ -165,5 +167,5 @@ async fn writing_back_refuses_what_does_not_follow(subject: &dyn Subject) -> Jou
     let damaged = matches!(refused, Err(JournalError::Damaged { .. }));
     holds("a flipped bit is refused", damaged)?;
     same("what was written", &everything(&*to).await?, &Vec::new())?;
-    to.restore(bytes).await.map(drop).map_err(said)
+    to.restore(bytes).await.map(drop).map_err(error_text)
 }

@@ -8,7 +8,7 @@ use super::{
         StreamState, base_hash,
     },
     Check, Subject,
-    support::{JournalCheckResult, append, check, entity, everything, holds, said, same},
+    support::{JournalCheckResult, append, check, entity, error_text, everything, holds, same},
 };
 use crate::model::{EntityState, Hash, StreamId, Timestamp};
 
@@ -22,16 +22,16 @@ pub(super) const CHECKS: &[Check] = &[
 async fn a_whole_journal_misses_nothing(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     let batch = vec![append(&entity("a")?, 0, 3)];
-    journal.append(batch).await.map_err(said)?;
+    journal.append(batch).await.map_err(error_text)?;
     same("what is missing", &journal.missing().await, &Ok(Vec::new()))?;
-    let states = journal.states(Some(2)).await.map_err(said)?;
+    let states = journal.states(Some(2)).await.map_err(error_text)?;
     same("states before any base", &states, &States::default())
 }
 
 /// States of the journal as it stands, in which each stream has come to nothing yet.
 async fn states_of(journal: &dyn ChainedJournal) -> Result<States, String> {
-    let link = journal.head().await.map_err(said)?;
-    let heads = journal.streams().await.map_err(said)?;
+    let link = journal.head().await.map_err(error_text)?;
+    let heads = journal.streams().await.map_err(error_text)?;
     let streams = heads.into_iter().filter_map(|head| match head.stream {
         StreamId::Entity(id) => Some(StreamState::Entity(
             id,
@@ -61,10 +61,14 @@ async fn a_base_is_given_back_to_whom_it_serves(subject: &dyn Subject) -> Journa
         journal
             .append(vec![append(&stream, seq, 2)])
             .await
-            .map_err(said)?;
+            .map_err(error_text)?;
         let states = states_of(&*journal).await?;
-        let hash = base_hash(&states).map_err(said)?;
-        match journal.write_base(states.clone()).await.map_err(said)? {
+        let hash = base_hash(&states).map_err(error_text)?;
+        match journal
+            .write_base(states.clone())
+            .await
+            .map_err(error_text)?
+        {
             None => return Ok(()),
             written => same("what is committed to", &written, &Some(hash))?,
         }
@@ -72,10 +76,10 @@ async fn a_base_is_given_back_to_whom_it_serves(subject: &dyn Subject) -> Journa
     }
     let journal = subject.reopen(journal).await?;
     for (at, wanted) in [(2, 0), (3, 0), (4, 1), (6, 2), (u64::MAX, 2)] {
-        let found = journal.states(Some(at)).await.map_err(said)?;
+        let found = journal.states(Some(at)).await.map_err(error_text)?;
         same("a base", &Some(&found), &bases.get(wanted))?;
     }
-    let none = journal.states(Some(1)).await.map_err(said)?;
+    let none = journal.states(Some(1)).await.map_err(error_text)?;
     same("states before the first base", &none, &States::default())
 }
 
@@ -84,26 +88,30 @@ async fn holed(subject: &dyn Subject) -> Result<Option<Arc<dyn ChainedJournal>>,
     let whole = subject.make().await?;
     let stream = entity("a")?;
     let batch = vec![append(&stream, 0, 2)];
-    whole.append(batch).await.map_err(said)?;
+    whole.append(batch).await.map_err(error_text)?;
     let (states, heads) = (
         states_of(&*whole).await?,
-        whole.streams().await.map_err(said)?,
+        whole.streams().await.map_err(error_text)?,
     );
     let link = states.link.map(|link| link.hash).unwrap_or_default();
     whole
         .append(vec![append(&stream, 2, 1)])
         .await
-        .map_err(said)?;
-    let rest = whole.read_stored(2, 9).await.map_err(said)?;
+        .map_err(error_text)?;
+    let rest = whole.read_stored(2, 9).await.map_err(error_text)?;
     let journal = subject.make().await?;
     match journal.restore_missing(missing(0, 2), link, heads).await {
         Err(JournalError::Storage(_)) => return Ok(None),
-        other => other.map_err(said)?,
+        other => other.map_err(error_text)?,
     }
-    journal.write_base(states).await.map_err(said)?;
+    journal.write_base(states).await.map_err(error_text)?;
     let rest = rest.into_iter().map(|stored| stored.bytes).collect();
-    let restored = journal.restore(rest).await.map_err(said)?;
-    same("the link", &restored, &whole.head().await.map_err(said)?)?;
+    let restored = journal.restore(rest).await.map_err(error_text)?;
+    same(
+        "the link",
+        &restored,
+        &whole.head().await.map_err(error_text)?,
+    )?;
     subject.reopen(journal).await.map(Some)
 }
 
@@ -122,18 +130,18 @@ async fn a_journal_goes_on_after_a_range_that_is_missing(
     let named = journal.missing().await;
     same("what is missing", &named, &Ok(vec![missing(0, 2)]))?;
     let written = journal.append(vec![append(&stream, 3, 1)]).await;
-    let written = written.map_err(said)?;
+    let written = written.map_err(error_text)?;
     let offsets: Vec<_> = everything(&*journal).await?;
     let offsets: Vec<_> = offsets.iter().map(|record| record.offset).collect();
     same("what is there", &offsets, &vec![2, 3])?;
-    let of_stream = journal.read(&stream, 0, 9).await.map_err(said)?;
+    let of_stream = journal.read(&stream, 0, 9).await.map_err(error_text)?;
     same("the stream", &of_stream.last(), &written.last())?;
     same(
         "its first event there",
         &of_stream.first().map(|r| r.seq),
         &Some(2),
     )?;
-    let links = journal.read_links(0, 9).await.map_err(said)?;
+    let links = journal.read_links(0, 9).await.map_err(error_text)?;
     same("the links", &links.len(), &2)
 }
 
@@ -145,7 +153,7 @@ async fn a_missing_range_begins_where_the_journal_ends(
     journal
         .append(vec![append(&stream, 0, 2)])
         .await
-        .map_err(said)?;
+        .map_err(error_text)?;
     let head = StreamHead {
         stream,
         next_seq: 1,

@@ -3,7 +3,9 @@
 use super::{
     super::{ChainedJournal, StreamHead},
     Check, Subject,
-    support::{JournalCheckResult, append, check, entity, everything, holds, run, said, same},
+    support::{
+        JournalCheckResult, append, check, entity, error_text, everything, holds, run, same,
+    },
 };
 
 pub(super) const CHECKS: &[Check] = &[
@@ -28,11 +30,16 @@ async fn reading_gives_what_append_returned(subject: &dyn Subject) -> JournalChe
     let journal = subject.make().await?;
     let (a, b) = (entity("a")?, run(1));
     let batch = vec![append(&a, 0, 3), append(&b, 0, 2)];
-    let mut written = journal.append(batch).await.map_err(said)?;
-    written.extend(journal.append(vec![append(&a, 3, 1)]).await.map_err(said)?);
+    let mut written = journal.append(batch).await.map_err(error_text)?;
+    written.extend(
+        journal
+            .append(vec![append(&a, 3, 1)])
+            .await
+            .map_err(error_text)?,
+    );
     same("the journal", &everything(&*journal).await?, &written)?;
     written.retain(|record| record.stream == a);
-    let read = journal.read(&a, 0, usize::MAX).await.map_err(said)?;
+    let read = journal.read(&a, 0, usize::MAX).await.map_err(error_text)?;
     same("the stream", &read, &written)
 }
 
@@ -41,10 +48,10 @@ async fn a_stream_is_read_by_pages(subject: &dyn Subject) -> JournalCheckResult 
     let (a, b) = (entity("a")?, run(1));
     for seq in 0..10 {
         let batch = vec![append(&a, seq, 1), append(&b, seq, 1)];
-        journal.append(batch).await.map_err(said)?;
+        journal.append(batch).await.map_err(error_text)?;
     }
     for (from, limit, wanted) in [(0, 4, 0..4), (4, 4, 4..8), (8, 4, 8..10), (10, 4, 10..10)] {
-        let page = journal.read(&a, from, limit).await.map_err(said)?;
+        let page = journal.read(&a, from, limit).await.map_err(error_text)?;
         let seqs: Vec<_> = page.iter().map(|record| record.seq).collect();
         same("a page", &seqs, &wanted.collect())?;
         holds(
@@ -70,10 +77,10 @@ async fn the_journal_is_read_by_pages(subject: &dyn Subject) -> JournalCheckResu
         journal
             .append(vec![append(&run(number), 0, 1)])
             .await
-            .map_err(said)?;
+            .map_err(error_text)?;
     }
     for (from, limit, wanted) in [(0, 7, 0..7), (7, 7, 7..10), (10, 7, 10..10), (99, 1, 0..0)] {
-        let page = journal.read_all(from, limit).await.map_err(said)?;
+        let page = journal.read_all(from, limit).await.map_err(error_text)?;
         let offsets: Vec<_> = page.iter().map(|record| record.offset).collect();
         same("a page", &offsets, &wanted.collect())?;
     }
@@ -94,7 +101,7 @@ async fn an_unknown_stream_is_empty(subject: &dyn Subject) -> JournalCheckResult
     journal
         .append(vec![append(&entity("a")?, 0, 1)])
         .await
-        .map_err(said)?;
+        .map_err(error_text)?;
     same(
         "another",
         &journal.read(&entity("b")?, 0, 9).await,
@@ -109,11 +116,14 @@ async fn streams_are_told_from_those_with_like_names(subject: &dyn Subject) -> J
         journal
             .append(vec![append(&entity(id)?, 0, 2)])
             .await
-            .map_err(said)?;
+            .map_err(error_text)?;
     }
     for id in alike {
         let stream = entity(id)?;
-        let read = journal.read(&stream, 0, usize::MAX).await.map_err(said)?;
+        let read = journal
+            .read(&stream, 0, usize::MAX)
+            .await
+            .map_err(error_text)?;
         same("events", &read.len(), &2)?;
         holds(
             "a stream of its own",
@@ -122,7 +132,7 @@ async fn streams_are_told_from_those_with_like_names(subject: &dyn Subject) -> J
     }
     same(
         "streams",
-        &journal.streams().await.map_err(said)?.len(),
+        &journal.streams().await.map_err(error_text)?.len(),
         &alike.len(),
     )
 }
@@ -133,13 +143,13 @@ async fn heads_are_sorted_and_newest(subject: &dyn Subject) -> JournalCheckResul
         journal
             .append(vec![append(&entity(id)?, 0, count)])
             .await
-            .map_err(said)?;
+            .map_err(error_text)?;
     }
     let last = journal
         .append(vec![append(&entity("a")?, 3, 1)])
         .await
-        .map_err(said)?;
-    let heads = journal.streams().await.map_err(said)?;
+        .map_err(error_text)?;
+    let heads = journal.streams().await.map_err(error_text)?;
     let goes: Vec<_> = heads
         .iter()
         .map(|h| (h.stream.to_string(), h.next_seq))
@@ -159,14 +169,17 @@ async fn reopening_keeps_everything(subject: &dyn Subject) -> JournalCheckResult
     let a = entity("a")?;
     for seq in 0..4 {
         let batch = vec![append(&a, seq, 1), append(&run(seq), 0, 2)];
-        journal.append(batch).await.map_err(said)?;
+        journal.append(batch).await.map_err(error_text)?;
         let before = contents(&*journal).await?;
         journal = subject.reopen(journal).await?;
         same("what is there", &contents(&*journal).await?, &before)?;
     }
     let stale = journal.append(vec![append(&a, 3, 1)]).await;
     holds("sequences are known after reopening", stale.is_err())?;
-    let next = journal.append(vec![append(&a, 4, 1)]).await.map_err(said)?;
+    let next = journal
+        .append(vec![append(&a, 4, 1)])
+        .await
+        .map_err(error_text)?;
     same(
         "the next offset",
         &next.first().map(|record| record.offset),
@@ -181,10 +194,10 @@ type StreamContents = (
 );
 
 async fn contents(journal: &dyn ChainedJournal) -> Result<StreamContents, String> {
-    let heads = journal.streams().await.map_err(said)?;
+    let heads = journal.streams().await.map_err(error_text)?;
     Ok((
         everything(journal).await?,
         heads,
-        journal.head().await.map_err(said)?,
+        journal.head().await.map_err(error_text)?,
     ))
 }

@@ -79,11 +79,11 @@ pub(super) fn append(stream: &StreamId, seq: u64, count: u64) -> Append {
 
 /// The whole journal, in one page.
 pub(super) async fn everything(journal: &(impl Journal + ?Sized)) -> Result<Vec<Record>, String> {
-    journal.read_all(0, usize::MAX).await.map_err(said)
+    journal.read_all(0, usize::MAX).await.map_err(error_text)
 }
 
 /// An error that should not have been.
-pub(super) fn said(error: JournalError) -> String {
+pub(super) fn error_text(error: JournalError) -> String {
     format!("unexpected error: {error}")
 }
 

@@ -6,7 +6,8 @@ use super::{
     super::JournalError,
     Check, Subject,
     support::{
-        JournalCheckResult, append, check, entity, event, everything, holds, huge, run, said, same,
+        JournalCheckResult, append, check, entity, error_text, event, everything, holds, huge, run,
+        same,
     },
 };
 
@@ -27,7 +28,7 @@ async fn an_append_returns_its_records_in_order(subject: &dyn Subject) -> Journa
     let journal = subject.make().await?;
     let (a, b) = (entity("a")?, run(1));
     let batch = vec![append(&a, 0, 2), append(&b, 0, 1)];
-    let records = journal.append(batch).await.map_err(said)?;
+    let records = journal.append(batch).await.map_err(error_text)?;
     let places: Vec<_> = records
         .iter()
         .map(|r| (r.offset, r.stream.clone(), r.seq))
@@ -66,7 +67,7 @@ async fn a_batch_may_name_a_stream_twice(subject: &dyn Subject) -> JournalCheckR
     let journal = subject.make().await?;
     let a = entity("a")?;
     let batch = vec![append(&a, 0, 1), append(&a, 1, 2)];
-    let records = journal.append(batch).await.map_err(said)?;
+    let records = journal.append(batch).await.map_err(error_text)?;
     same(
         "sequences",
         &records.iter().map(|r| r.seq).collect(),
@@ -86,7 +87,10 @@ async fn a_batch_may_name_a_stream_twice(subject: &dyn Subject) -> JournalCheckR
 async fn a_conflict_writes_nothing(subject: &dyn Subject) -> JournalCheckResult {
     let journal = subject.make().await?;
     let (a, b) = (entity("a")?, run(1));
-    journal.append(vec![append(&b, 0, 2)]).await.map_err(said)?;
+    journal
+        .append(vec![append(&b, 0, 2)])
+        .await
+        .map_err(error_text)?;
     let before = everything(&*journal).await?;
     let refused = journal
         .append(vec![append(&a, 0, 1), append(&b, 1, 1)])
@@ -105,7 +109,7 @@ async fn a_conflict_writes_nothing(subject: &dyn Subject) -> JournalCheckResult 
     let next = journal
         .append(vec![append(&a, 0, 1), append(&b, 2, 1)])
         .await
-        .map_err(said)?;
+        .map_err(error_text)?;
     same(
         "the next offsets",
         &next.iter().map(|r| r.offset).collect(),
@@ -142,7 +146,7 @@ async fn too_long_an_event_is_refused_with_its_batch(subject: &dyn Subject) -> J
         .append(vec![append(&a, 0, 1), append(&b, 0, 1)])
         .await
         .map(drop)
-        .map_err(said)
+        .map_err(error_text)
 }
 
 async fn a_refusal_does_not_touch_its_neighbours(subject: &dyn Subject) -> JournalCheckResult {
@@ -198,7 +202,7 @@ async fn sixty_four_writers_get_one_total_order(subject: &dyn Subject) -> Journa
     let mut written: Vec<_> = written
         .into_iter()
         .collect::<Result<Vec<_>, _>>()
-        .map_err(said)?
+        .map_err(error_text)?
         .concat();
     written.sort_by_key(|record| record.offset);
     let offsets: Vec<_> = written.iter().map(|record| record.offset).collect();
@@ -220,8 +224,8 @@ async fn an_append_nobody_waits_for_is_whole_or_absent(
     journal
         .append(vec![append(&entity("last")?, 0, 1)])
         .await
-        .map_err(said)?;
-    let heads = journal.streams().await.map_err(said)?;
+        .map_err(error_text)?;
+    let heads = journal.streams().await.map_err(error_text)?;
     let halves = heads
         .iter()
         .filter(|head| matches!(head.stream, crate::model::StreamId::Run(_)));

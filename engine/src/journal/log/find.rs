@@ -39,7 +39,7 @@ pub(super) fn find(disk: &dyn LogDisk) -> Result<All, JournalError> {
                 }
                 continue;
             };
-            match look(disk, folder, first, size) {
+            match find_in(disk, folder, first, size) {
                 Ok(found) => {
                     bad.remove(&first);
                     good.insert(first, found);
@@ -55,7 +55,7 @@ pub(super) fn find(disk: &dyn LogDisk) -> Result<All, JournalError> {
     Ok((good, bad))
 }
 
-fn look(
+fn find_in(
     disk: &dyn LogDisk,
     folder: &str,
     first: Offset,

@@ -193,8 +193,8 @@ impl Chain {
         }
     }
 
-    fn take_in(&mut self, first: Offset, table: &SegmentTable) {
-        self.shared.take_in(first, table);
+    fn add_table(&mut self, first: Offset, table: &SegmentTable) {
+        self.shared.add_table(first, table);
         let gaps = table.gaps.iter().map(|(gap, cause)| Missing {
             from: gap.first,
             to: gap.last.saturating_add(1),
@@ -222,14 +222,14 @@ impl Chain {
         let (header, size, archived) = (found.header, found.size, found.archived);
         let mut segment = Segment::full(header, name, size, found.source, None);
         if let Some(table) = table {
-            self.take_in(first, &table);
+            self.add_table(first, &table);
             self.position = after.position;
             self.shared.push_segment(Arc::new(segment));
             return Ok(());
         }
         let scanned = segment.scan(Some(after))?.table;
         self.note_damage(&segment.name, &scanned);
-        self.take_in(first, &scanned);
+        self.add_table(first, &scanned);
         let lost_to = scanned.damage.last().map_or(0, |(_, to)| *to);
         self.next = self.next.max(lost_to);
         self.position = after.position;
@@ -262,7 +262,7 @@ impl Chain {
         let segment = Segment::full(found.header, found.name, found.size, found.source, None);
         let scan = segment.scan(None)?;
         self.note_damage(&segment.name, &scan.table);
-        self.take_in(segment.header.first, &scan.table);
+        self.add_table(segment.header.first, &scan.table);
         self.judge_beginning();
         // Those after it: how far they went nobody can tell.
         if was_full

@@ -138,7 +138,7 @@ impl Segment {
         load: impl FnOnce() -> Result<SegmentTable, JournalError>,
         look: impl FnOnce(&SegmentTable) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
-        self.look(true, look).unwrap_or_else(|look| {
+        self.with_loaded_table(true, look).unwrap_or_else(|look| {
             let table = Arc::new(load()?);
             *self.slot.write().unwrap_or_else(PoisonError::into_inner) =
                 SegmentSlot::Whole(table.clone());
@@ -152,7 +152,7 @@ impl Segment {
         load: impl FnOnce() -> Result<SegmentTable, JournalError>,
         look: impl FnOnce(&SegmentTable) -> Result<T, JournalError>,
     ) -> Result<T, JournalError> {
-        self.look(false, look).unwrap_or_else(|look| {
+        self.with_loaded_table(false, look).unwrap_or_else(|look| {
             let table = Arc::new(load()?);
             let mut slot = self.slot.write().unwrap_or_else(PoisonError::into_inner);
             if matches!(&*slot, SegmentSlot::Unread) {
@@ -164,18 +164,22 @@ impl Segment {
     }
 
     /// Looks at the table once: one that is not in memory is not kept there.
-    pub(super) fn look_once<T>(
+    pub(super) fn read_table_once<T>(
         &self,
         load: impl FnOnce() -> Result<SegmentTable, JournalError>,
         look: impl FnOnce(&SegmentTable) -> T,
     ) -> Result<T, JournalError> {
-        self.look(true, look)
+        self.with_loaded_table(true, look)
             .map_or_else(|look| load().map(|table| look(&table)), Ok)
     }
 
     /// Looks at the table where it is in memory, with its streams if they are asked for; else gives
     /// back who wants to look.
-    fn look<T, L: FnOnce(&SegmentTable) -> T>(&self, streams: bool, look: L) -> Result<T, L> {
+    fn with_loaded_table<T, L: FnOnce(&SegmentTable) -> T>(
+        &self,
+        streams: bool,
+        look: L,
+    ) -> Result<T, L> {
         let slot = self.slot.read().unwrap_or_else(PoisonError::into_inner);
         let table = match &*slot {
             SegmentSlot::Growing(table) => return Ok(look(table)),

@@ -238,7 +238,7 @@ impl LogShared {
     fn read_streams(&self) -> Result<Extents, JournalError> {
         let mut streams = Extents::new();
         for segment in self.segments() {
-            segment.look_once(
+            segment.read_table_once(
                 || self.load_table(&segment),
                 |table| extend(&mut streams, segment.header.first, table),
             )?;
@@ -276,7 +276,7 @@ impl LogShared {
     }
 
     /// Takes in what a segment's table tells, in the order of the segments.
-    pub(super) fn take_in(&self, first: Offset, table: &SegmentTable) {
+    pub(super) fn add_table(&self, first: Offset, table: &SegmentTable) {
         if let Some(streams) = &mut *write(&self.streams) {
             extend(streams, first, table);
         }

@@ -94,7 +94,7 @@ impl LogWriter {
         let end = u32::try_from(self.end.at).unwrap_or(u32::MAX);
         self.shared.show(&self.end.segment, at, end, batch, &places);
         self.buffer = buffer;
-        self.look_ahead();
+        self.prepare_next_segment();
         Ok(())
     }
 
@@ -198,7 +198,7 @@ impl LogWriter {
         });
         let segment = self.end.segment.header.first;
         write(&self.shared.bases).push(PartPlace { part, segment, at });
-        self.look_ahead();
+        self.prepare_next_segment();
         Ok(true)
     }
 
@@ -263,7 +263,7 @@ impl LogWriter {
 
     /// Has the next segment made while there is a good deal of room in this one; where that cannot
     /// be had, the room left is for what is under way.
-    fn look_ahead(&self) {
+    fn prepare_next_segment(&self) {
         if self.end.at > self.size() / 2 {
             self.keeper.prepare(SIZE);
         }

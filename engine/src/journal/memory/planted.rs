@@ -63,7 +63,7 @@ impl MemoryJournal {
         };
         Arc::make_mut(&mut batch.heads).insert(stream.clone(), head);
         batch.records = vec![stored];
-        shelf.keep(batch);
+        shelf.retain(batch);
         first
     }
 

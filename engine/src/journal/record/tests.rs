@@ -81,7 +81,7 @@ fn the_property_meets_every_kind_of_event() {
     assert_eq!(kinds.len(), 26, "{kinds:?}");
 }
 
-/// The longest wish by the longest name for the longest reason: it decides the limits of names.
+/// The longest desired state by the longest name for the longest reason: it decides the limits of names.
 #[test]
 fn the_longest_event_fits() {
     let entity = EntityId::new(Name::of(&"k".repeat(Name::MAX)), "i".repeat(EntityId::MAX));

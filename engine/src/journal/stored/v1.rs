@@ -165,7 +165,7 @@ pub(crate) enum RunResult {
     Superseded,
 }
 
-/// Parameters, outputs and wishes.
+/// Parameters, outputs and desired states.
 #[derive(Encode, Decode)]
 pub(crate) enum Payload {
     Inline(Vec<u8>),

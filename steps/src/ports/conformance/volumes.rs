@@ -233,7 +233,7 @@ const LOOKS: u32 = 50;
 const BETWEEN: Duration = Duration::from_millis(100);
 
 /// The volume once the host has looked into it, which libvirt does on a thread of its own.
-async fn looked_into(place: &CheckPlace, key: &VolumeKey) -> Result<VolumeInfo, String> {
+async fn inspected(place: &CheckPlace, key: &VolumeKey) -> Result<VolumeInfo, String> {
     let mut looks = 0_u32;
     loop {
         let found = ok("volume", storage(place).volume(key).await)?;
@@ -276,7 +276,7 @@ pub async fn qcow2_is_recognised(place: &CheckPlace) -> CheckResult {
     ok("send", sink.send(whole).await)?;
     ok("finish", sink.finish().await)?;
     for uploaded in [&copy, &image] {
-        let found = looked_into(place, uploaded).await?;
+        let found = inspected(place, uploaded).await?;
         equal("format", found.format.as_str(), "qcow2")?;
         equal("capacity", found.capacity, 5 << 20)?;
         if found.modified.is_none() {

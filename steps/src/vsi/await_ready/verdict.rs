@@ -75,7 +75,7 @@ impl ReadyWatch<'_> {
     pub(super) fn fail(&self, code: error::Code, what: &str) -> Failure {
         let mut words = what.to_owned();
         if code != error::BOOT_FATAL && code != error::GUEST_SETUP {
-            words.push_str(&self.standing());
+            words.push_str(&self.boot_progress());
         }
         let warning = self.warnings.last();
         if let Some(line) = warning {
@@ -94,7 +94,7 @@ impl ReadyWatch<'_> {
     }
 
     /// How far the boot was when it ended or stood still.
-    fn standing(&self) -> String {
+    fn boot_progress(&self) -> String {
         let last = self.last_line();
         match (self.phase.as_str(), last.as_str()) {
             (_, "") => "; its console is empty".to_owned(),

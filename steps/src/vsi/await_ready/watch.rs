@@ -41,7 +41,7 @@ pub(super) struct ReadyWatch<'a> {
     /// The line by which the guest said that it is ready, while its probes are not met yet.
     pub(super) said_ready: Option<String>,
     pub(super) probes: Probes,
-    told_missing: String,
+    missing_text: String,
     deadline: Instant,
     saved: Instant,
 }
@@ -80,7 +80,7 @@ impl<'a> ReadyWatch<'a> {
             decision: None,
             said_ready: place.said_ready,
             probes: Probes::resume(uuid, cards, &params.probes, place.found),
-            told_missing: String::new(),
+            missing_text: String::new(),
             deadline: now.checked_add(left).unwrap_or(now),
             saved: now,
         })
@@ -115,7 +115,7 @@ impl<'a> ReadyWatch<'a> {
             if off {
                 self.finish_line();
             } else if !read {
-                self.look_at_pending();
+                self.check_pending();
             }
             if let Some(finding) = self.decision.take() {
                 return self.verdict(finding).await;
@@ -137,7 +137,7 @@ impl<'a> ReadyWatch<'a> {
                 let words = words + &self.missing();
                 return Err(self.fail(error::BOOT_DEADLINE, &words));
             }
-            self.tell_missing();
+            self.report_missing();
             self.save_now_and_then().await?;
             poll = if read {
                 POLL_MIN
@@ -195,7 +195,7 @@ impl<'a> ReadyWatch<'a> {
     }
 
     /// A guest that said something decisive without a line end, and then nothing more.
-    fn look_at_pending(&mut self) {
+    fn check_pending(&mut self) {
         self.probes.piece(&plain(self.scanner.pending()));
         let decisive =
             |finding: &HplFinding| matches!(finding.kind, MessageKind::Ready | MessageKind::Fatal);
@@ -243,12 +243,12 @@ impl<'a> ReadyWatch<'a> {
     }
 
     /// Says what it waits for whenever that changes.
-    fn tell_missing(&mut self) {
+    fn report_missing(&mut self) {
         let missing = self.probes.missing();
-        if !missing.is_empty() && missing != self.told_missing {
+        if !missing.is_empty() && missing != self.missing_text {
             self.cx
                 .report(&format!("booting: waits for {missing}"), 0, None);
-            self.told_missing = missing;
+            self.missing_text = missing;
         }
     }
 

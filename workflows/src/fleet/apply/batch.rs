@@ -1,4 +1,4 @@
-//! One apply: what each of its documents comes to, and the wishes that it makes.
+//! One apply: what each of its documents comes to, and the updates that it makes.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use uuid::Uuid;
@@ -6,7 +6,7 @@ use vsiflow_engine::model::Precedence;
 
 use crate::fleet::{
     Fleet, FleetError,
-    apply::{Applied, Change, matching, turn},
+    apply::{Applied, Change, matching, predecessor},
     disk::apply::DiskIds,
     index::Known,
     store::DesiredUpdates,
@@ -37,7 +37,7 @@ pub(in crate::fleet) struct ApplyBatch<'a> {
 }
 
 impl<'a> ApplyBatch<'a> {
-    /// One that nothing was taken into. A `dry` one keeps nothing and wishes nothing.
+    /// One that nothing was taken into. A `dry` one records nothing.
     pub(in crate::fleet) fn new(
         fleet: &'a Fleet,
         known: Vec<Known>,
@@ -55,7 +55,7 @@ impl<'a> ApplyBatch<'a> {
     }
 
     /// What became of each VSI's document.
-    pub(in crate::fleet) async fn take_in(
+    pub(in crate::fleet) async fn draft(
         &mut self,
         resolved: Resolved,
     ) -> Result<Vec<Applied>, FleetError> {
@@ -144,12 +144,12 @@ impl<'a> ApplyBatch<'a> {
         if applied.awaits_approval {
             self.propose(vsi, known, &draft).await?
         } else {
-            self.wish(vsi, known, &draft).await?
+            self.update(vsi, known, &draft).await?
         }
         Ok(applied)
     }
 
-    async fn wish(
+    async fn update(
         &mut self,
         vsi: ResolvedVsi,
         known: &Known,
@@ -169,7 +169,7 @@ impl<'a> ApplyBatch<'a> {
             Precedence::Supersede
         };
         if was_made && draft.plan.is_disruptive() {
-            wanted.turn = self.before.replace(turn(known, false));
+            wanted.turn = self.before.replace(predecessor(known, false));
         }
         self.retire(known, &mut wanted).await?;
         self.updates.add(

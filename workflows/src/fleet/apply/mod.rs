@@ -74,7 +74,7 @@ impl Fleet {
     /// be changed, or of a data disk the same.
     pub async fn apply(&self, mut resolved: Resolved, by: By) -> Result<Vec<Applied>, FleetError> {
         // Before secrets and blobs are written, which need room as well.
-        self.engine.takes_wishes()?;
+        self.engine.takes_updates()?;
         self.record_machines().await?;
         let mut updates = DesiredUpdates::default();
         let _turn = self.quota_turn(&resolved).await;
@@ -94,41 +94,41 @@ impl Fleet {
             None
         };
         if needs_addresses {
-            Box::pin(self.give_addresses(&mut resolved)).await?;
+            Box::pin(self.assign_addresses(&mut resolved)).await?;
         }
         let directory = resolved.directory.clone();
         for host in resolved.hosts.clone().into_values() {
-            self.host_wish(host, &mut updates).await?;
+            self.host_update(host, &mut updates).await?;
         }
-        let networks = Box::pin(self.take_in_networks(&resolved, &mut updates)).await?;
-        let made = self.take_in_disks(&resolved, &known, &mut updates);
+        let networks = Box::pin(self.draft_networks(&resolved, &mut updates)).await?;
+        let made = self.draft_disks(&resolved, &known, &mut updates);
         let (disks, applied) = made.await?;
         let mut batch = ApplyBatch::new(self, known, disks, false);
         batch.updates = updates;
-        let pools = self.take_in_pools(&resolved, &mut batch.updates, false);
+        let pools = self.draft_pools(&resolved, &mut batch.updates, false);
         let pools = Box::pin(pools).await?;
-        let groups = self.take_in_groups(&resolved, &mut batch.updates, false);
+        let groups = self.draft_groups(&resolved, &mut batch.updates, false);
         let groups = Box::pin(groups).await?;
-        let types = self.take_in_types(&resolved.types, &mut batch.updates);
+        let types = self.draft_types(&resolved.types, &mut batch.updates);
         let types = types.await?;
-        let quotas = self.take_in_quotas(&resolved.quotas, &mut batch.updates);
+        let quotas = self.draft_quotas(&resolved.quotas, &mut batch.updates);
         let quotas = quotas.await?;
         let snapshots = resolved.snapshots.clone();
-        let mut all = Box::pin(batch.take_in(resolved)).await?;
+        let mut all = Box::pin(batch.draft(resolved)).await?;
         all.extend(applied);
         all.extend(networks);
         all.extend(pools);
         all.extend(groups);
         all.extend(types);
         all.extend(quotas);
-        Box::pin(self.take_in_snapshots(&snapshots, &mut all, &mut batch.updates)).await?;
+        Box::pin(self.draft_snapshots(&snapshots, &mut all, &mut batch.updates)).await?;
         let entities: Vec<_> = all.iter().filter_map(|one| one.entity.clone()).collect();
         self.remember(directory.as_ref(), &entities, &mut batch.updates)
             .await?;
         self.record(batch.updates, by.clone()).await?;
         let entities = self.with_disks(entities).await?;
         self.engine.drive(Drive::These(entities.clone())).await?;
-        self.look_again(&entities, &by).await?;
+        self.recheck(&entities, &by).await?;
         self.work_on_pools(entities);
         Ok(all)
     }
@@ -165,23 +165,23 @@ impl Fleet {
     ) -> Result<Vec<Applied>, FleetError> {
         let mut updates = DesiredUpdates::default();
         let mut addressed = resolved.clone();
-        Box::pin(self.give_addresses(&mut addressed)).await?;
+        Box::pin(self.assign_addresses(&mut addressed)).await?;
         let addressed = &addressed;
-        let networks = Box::pin(self.take_in_networks(addressed, &mut updates)).await?;
-        let disks = self.take_in_disks(addressed, &known, &mut updates);
+        let networks = Box::pin(self.draft_networks(addressed, &mut updates)).await?;
+        let disks = self.draft_disks(addressed, &known, &mut updates);
         let (disks, planned) = disks.await?;
         let mut batch = ApplyBatch::new(self, known, disks, true);
-        let mut all = Box::pin(batch.take_in(addressed.clone())).await?;
+        let mut all = Box::pin(batch.draft(addressed.clone())).await?;
         all.extend(planned);
         all.extend(networks);
-        let pools = self.take_in_pools(addressed, &mut updates, true);
+        let pools = self.draft_pools(addressed, &mut updates, true);
         all.extend(Box::pin(pools).await?);
-        let groups = self.take_in_groups(addressed, &mut updates, true);
+        let groups = self.draft_groups(addressed, &mut updates, true);
         all.extend(Box::pin(groups).await?);
         let mut nothing = DesiredUpdates::default();
-        Box::pin(self.take_in_snapshots(&addressed.snapshots, &mut all, &mut nothing)).await?;
-        all.extend(self.take_in_types(&addressed.types, &mut updates).await?);
-        let quotas = self.take_in_quotas(&addressed.quotas, &mut updates);
+        Box::pin(self.draft_snapshots(&addressed.snapshots, &mut all, &mut nothing)).await?;
+        all.extend(self.draft_types(&addressed.types, &mut updates).await?);
+        let quotas = self.draft_quotas(&addressed.quotas, &mut updates);
         all.extend(quotas.await?);
         Ok(all)
     }
@@ -219,7 +219,7 @@ impl Fleet {
 }
 
 /// The turn of whoever comes after this one.
-pub(super) fn turn(known: &Known, continue_on_failure: bool) -> RolloutPredecessor {
+pub(super) fn predecessor(known: &Known, continue_on_failure: bool) -> RolloutPredecessor {
     RolloutPredecessor {
         after: known.entity.to_string(),
         name: known.label(),
@@ -249,7 +249,7 @@ pub(super) fn is_deleting(state: &EntityState) -> bool {
 
 impl Applied {
     /// What people are told of the references whose documents are away.
-    pub fn told_missing(&self) -> impl Iterator<Item = String> {
+    pub fn missing_text(&self) -> impl Iterator<Item = String> {
         self.retained_refs
             .iter()
             .map(|retained_refs| retained_refs::words(retained_refs))

@@ -207,7 +207,7 @@ impl Fleet {
     }
 
     async fn known_directories(&self) -> Result<Vec<KnownDirectory>, FleetError> {
-        let all = self.all_wanted(kind::DIRECTORY).await?.into_iter();
+        let all = self.all_desired(kind::DIRECTORY).await?.into_iter();
         let all = all.map(|(entity, state, wanted)| KnownDirectory {
             entity,
             generation: generation(&state),

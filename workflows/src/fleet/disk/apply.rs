@@ -10,7 +10,7 @@ use vsiflow_engine::{
 
 use crate::fleet::{
     Applied, DiskHandle, EntityPresence, ErrorKind, Fleet, FleetError,
-    apply::{is_deleting, turn},
+    apply::{is_deleting, predecessor},
     disk::source::NewDisks,
     disk::updates::{DiskRequest, change, create, full_name, matching, plan_of, refills, refused},
     index::{Known, qualified},
@@ -94,7 +94,7 @@ impl DiskHandle<'_> {
         host: Option<HostSettings>,
         by: By,
     ) -> Result<EntityId, FleetError> {
-        self.fleet.engine.takes_wishes()?;
+        self.fleet.engine.takes_updates()?;
         let uid = disk
             .uid
             .ok_or_else(|| FleetError::defect("a disk without a UID"))?;
@@ -104,7 +104,7 @@ impl DiskHandle<'_> {
         }
         let mut updates = DesiredUpdates::default();
         if let Some(host) = host {
-            self.fleet.host_wish(host, &mut updates).await?;
+            self.fleet.host_update(host, &mut updates).await?;
         }
         let wanted = DiskRecord {
             disk,
@@ -170,7 +170,7 @@ impl DiskHandle<'_> {
         let wanted = DiskRecord {
             recorded: known.wanted.recorded || known.is_legacy(),
             // That of a VSI that has it and is on its way out, too.
-            turn: leaving.first().map(|vsi| turn(vsi, true)),
+            turn: leaving.first().map(|vsi| predecessor(vsi, true)),
             ..known.wanted.clone()
         };
         let mut updates = DesiredUpdates::default();
@@ -180,7 +180,7 @@ impl DiskHandle<'_> {
         Ok(known.entity)
     }
 
-    /// The data disks with an open run, or a wish that no run was opened for.
+    /// The data disks with an open run, or a desired state that no run was opened for.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -208,7 +208,7 @@ impl Fleet {
     /// All data disks, deleted ones included, by namespace and name.
     pub(in crate::fleet) async fn known_disks(&self) -> Result<Vec<KnownDisk>, FleetError> {
         let mut disks = Vec::new();
-        for (entity, state, wanted) in self.all_wanted::<DiskRecord>(kind::DISK).await? {
+        for (entity, state, wanted) in self.all_desired::<DiskRecord>(kind::DISK).await? {
             if let Ok(uid) = entity.id().parse() {
                 disks.push(KnownDisk {
                     entity,
@@ -226,7 +226,7 @@ impl Fleet {
     ///
     /// # Errors
     /// When one is being deleted, or would have to shrink or move.
-    pub(in crate::fleet) async fn take_in_disks(
+    pub(in crate::fleet) async fn draft_disks(
         &self,
         resolved: &Resolved,
         vsis: &[Known],

@@ -1,4 +1,4 @@
-//! The recorded formats of data disks, as each wish carries them along.
+//! The recorded formats of data disks, as each desired state carries them along.
 
 use crate::fleet::{Fleet, FleetError, index::Known};
 use crate::{
@@ -7,8 +7,8 @@ use crate::{
 };
 
 impl Fleet {
-    /// The formats of the data disks of a VSI: what its wish carries along, and what its runs found
-    /// since. Runs are forgotten one day; what the next wish carries is not.
+    /// The formats of the data disks of a VSI: what its desired state carries along, and what its runs found
+    /// since. Runs are forgotten one day; what the next desired state carries is not.
     ///
     /// # Errors
     /// When what a run recorded cannot be read.

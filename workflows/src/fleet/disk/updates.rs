@@ -44,7 +44,7 @@ impl DiskRequest {
             disk.host.clone_from(&known.wanted.disk.host);
         }
         let unresolved_refs = if disk.host.is_empty() {
-            resolved.lacking_of(documents::DATA_DISK, &disk.namespace, &disk.name)
+            resolved.unmatched_selectors(documents::DATA_DISK, &disk.namespace, &disk.name)
         } else {
             Vec::new()
         };

@@ -23,7 +23,7 @@ use crate::{
 
 impl Fleet {
     /// What documents ask of groups; what is new goes into `updates`. A `dry` one keeps nothing.
-    pub(in crate::fleet) async fn take_in_groups(
+    pub(in crate::fleet) async fn draft_groups(
         &self,
         resolved: &Resolved,
         updates: &mut DesiredUpdates,

@@ -61,7 +61,7 @@ impl Fleet {
     pub(super) async fn probe(&self, ready: Vec<Arc<Known>>, gate: &Gate) -> ProbedGate {
         let asked = stream::iter(ready);
         let probes = &gate.probes;
-        let asked = asked.map(|known| async move { self.lacks(&known, probes).await });
+        let asked = asked.map(|known| async move { self.unmet(&known, probes).await });
         let mut answers = std::pin::pin!(asked.buffered(TOGETHER));
         let mut probed = ProbedGate::default();
         while let Some(answer) = answers.next().await {
@@ -79,7 +79,7 @@ impl Fleet {
     }
 
     /// What a member does not show yet.
-    async fn lacks(&self, known: &Known, probes: &[GateProbe]) -> Option<String> {
+    async fn unmet(&self, known: &Known, probes: &[GateProbe]) -> Option<String> {
         let name = &known.wanted.vsi.name;
         let ports = match self.hosts.host(&known.wanted.vsi.host).await {
             Ok(ports) => ports,
@@ -88,7 +88,7 @@ impl Fleet {
         let guest = guest(known);
         for probe in probes {
             let (shown, answer) = match probe {
-                GateProbe::Guest(probe) => (probe.to_string(), guest.lacks(&ports, probe).await),
+                GateProbe::Guest(probe) => (probe.to_string(), guest.unmet(&ports, probe).await),
                 GateProbe::Command(command) => (
                     command.path.clone(),
                     guest.run(&ports, &command.path, &command.args).await,

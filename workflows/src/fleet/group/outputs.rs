@@ -110,7 +110,7 @@ impl Fleet {
         output: &OutputSource,
     ) -> Result<Result<OutputValue, String>, FleetError> {
         match self.read_text(known, output).await? {
-            Ok(text) => self.keep_output(output, text).await,
+            Ok(text) => self.store_output(output, text).await,
             Err(why) => Ok(Err(why)),
         }
     }
@@ -140,7 +140,7 @@ impl Fleet {
     }
 
     /// Keeps what was read of a member. A crash before it is named leaves a secret that the next start erases.
-    pub(super) async fn keep_output(
+    pub(super) async fn store_output(
         &self,
         output: &OutputSource,
         text: Secret,

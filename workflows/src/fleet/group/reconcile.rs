@@ -176,7 +176,7 @@ impl Fleet {
                 GroupAction::Delete(wave, item) => {
                     Box::pin(self.delete_item(group, found, (wave, item))).await
                 }
-                GroupAction::Ask(wave) => Box::pin(self.ask_gate(group, found, wave)).await,
+                GroupAction::Ask(wave) => Box::pin(self.check_gate(group, found, wave)).await,
             };
             match done {
                 // The pool is looked at next.
@@ -291,7 +291,7 @@ impl Fleet {
     }
 
     /// Asks the gate of a wave, and reads what is to be read before it opens.
-    async fn ask_gate(
+    async fn check_gate(
         &self,
         group: &KnownGroup,
         found: &GroupPools,
@@ -356,7 +356,7 @@ impl Fleet {
     ) -> Result<Result<OutputValue, String>, FleetError> {
         if let Some(journals) = self.pools.journals() {
             return match Box::pin(self.read_over(journals, pool, output)).await? {
-                Ok(text) => self.keep_output(output, text).await,
+                Ok(text) => self.store_output(output, text).await,
                 Err(why) => Ok(Err(why)),
             };
         }

@@ -41,7 +41,7 @@ const HOST: &str = "host/";
 /// How a token is.
 const TOKEN: &str = "token/";
 /// What says who paused everything.
-const BRAKE: &str = "engine/brake";
+const GLOBAL_PAUSE: &str = "engine/brake";
 
 /// The kind of a line that stands for events that are missing.
 const MISSING: &str = "missing";
@@ -65,14 +65,14 @@ fn missing_line(entity: &EntityId, range: &Missing) -> HistoryLine {
     }
 }
 
-/// A host's entity, or the brake's.
+/// A host's entity, or the global pause's.
 fn other_entity(name: &str) -> Option<EntityId> {
     let host = name.strip_prefix(HOST).map(host_entity);
-    let (kind, id) = BRAKE.split_once('/')?;
+    let (kind, id) = GLOBAL_PAUSE.split_once('/')?;
     let token = name.strip_prefix(TOKEN);
     let token = token.map(|token| EntityId::new(Name::of(kind::TOKEN), token));
-    let brake = (name == BRAKE).then(|| EntityId::new(Name::of(kind), id));
-    host.or(token).or(brake)?.ok()
+    let paused = (name == GLOBAL_PAUSE).then(|| EntityId::new(Name::of(kind), id));
+    host.or(token).or(paused)?.ok()
 }
 
 impl HistoryHandle<'_> {

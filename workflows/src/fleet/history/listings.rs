@@ -137,7 +137,7 @@ impl HostHandle<'_> {
         let mut promises = placement::host_promises(self.fleet).await?;
         let mut hosts = Vec::new();
         for (entity, state) in self.fleet.entities_of(kind::HOST) {
-            let read: WantedReading<HostRecord> = self.fleet.read_wanted(&entity, &state).await?;
+            let read: WantedReading<HostRecord> = self.fleet.read_desired(&entity, &state).await?;
             let host = match read {
                 WantedReading::Wanted(host) => host,
                 WantedReading::Nothing => continue,

@@ -67,7 +67,7 @@ impl HostHandle<'_> {
     /// When the journal knows no such host, or cannot be read.
     pub async fn plan_drain(self, host: &str) -> Result<Vec<DrainedVsi>, FleetError> {
         let _chooses = self.fleet.capacities.choosing().await;
-        let (looks, _) = Box::pin(self.fleet.look_at_drain(host)).await?;
+        let (looks, _) = Box::pin(self.fleet.check_drain(host)).await?;
         Ok(looks.iter().map(DrainedVsi::of).collect())
     }
 
@@ -87,7 +87,7 @@ impl HostHandle<'_> {
         let looks = {
             let _one_look = self.fleet.pools.looking.lock().await;
             let _chooses = self.fleet.capacities.choosing().await;
-            let (looks, pools) = Box::pin(self.fleet.look_at_drain(host)).await?;
+            let (looks, pools) = Box::pin(self.fleet.check_drain(host)).await?;
             let mut updates = DesiredUpdates::default();
             for (uid, (pool, found)) in &pools {
                 let mut wanted = pool.wanted.clone();
@@ -121,7 +121,7 @@ impl HostHandle<'_> {
 }
 
 impl Fleet {
-    async fn look_at_drain(&self, host: &str) -> Result<(Vec<DrainChoice>, Pools), FleetError> {
+    async fn check_drain(&self, host: &str) -> Result<(Vec<DrainChoice>, Pools), FleetError> {
         self.hosts().settings(host)?;
         let mut pools = Pools::new();
         let (mut looks, mut open, mut requests) = (Vec::new(), Vec::new(), Vec::new());

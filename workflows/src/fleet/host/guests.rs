@@ -89,30 +89,31 @@ impl Fleet {
         loop {
             sleep(every).await;
             let known = self.watched_on(host, read).await?;
-            let changed = self.look_at_guests(host, known).await?;
+            let changed = self.scan_guests(host, known).await?;
             if !changed.is_empty() {
                 // Meanwhile a run may have begun on some of them.
                 let changed_vsis = self.watched_of(&changed).await?;
-                self.look_and_tell(host, changed_vsis, false, told).await?;
+                self.scan_and_publish(host, changed_vsis, false, told)
+                    .await?;
             }
         }
     }
 
     /// Looks at the guests that are ready; those of which it found something else than before. A panic concerns this
     /// host, or one guest of it: those who look for drift tell of a host that cannot be read.
-    pub(in crate::fleet) async fn look_at_guests(
+    pub(in crate::fleet) async fn scan_guests(
         &self,
         host: &str,
         known: Vec<Known>,
     ) -> Result<BTreeSet<Uuid>, FleetError> {
-        let looked = AssertUnwindSafe(self.look_at_ready(host, known)).catch_unwind();
+        let looked = AssertUnwindSafe(self.scan_ready(host, known)).catch_unwind();
         looked.await.unwrap_or_else(|_| {
             tracing::error!(host, "a look at its guests panicked");
             Ok(BTreeSet::new())
         })
     }
 
-    async fn look_at_ready(
+    async fn scan_ready(
         &self,
         host: &str,
         mut known: Vec<Known>,
@@ -125,7 +126,7 @@ impl Fleet {
         };
         let ports = &ports;
         let looks = stream::iter(known).map(|known| async move {
-            let looked = AssertUnwindSafe(self.look_at_guest(ports, &known)).catch_unwind();
+            let looked = AssertUnwindSafe(self.scan_guest(ports, &known)).catch_unwind();
             looked.await.unwrap_or_else(|_| {
                 tracing::error!(host, vsi = known.label(), "a look at the guest panicked");
                 Ok(None)
@@ -140,7 +141,7 @@ impl Fleet {
     }
 
     /// Its UID where it found something else than before.
-    async fn look_at_guest(
+    async fn scan_guest(
         &self,
         ports: &HostPorts,
         known: &Known,
@@ -155,7 +156,7 @@ impl Fleet {
             None => ConsoleMemory::from(ready),
         };
         // Of one that cannot be asked nothing new is known.
-        let Ok(trouble) = guest(known).look(ports, &mut memory).await else {
+        let Ok(trouble) = guest(known).inspect(ports, &mut memory).await else {
             return Ok(None);
         };
         let found: Vec<_> = trouble

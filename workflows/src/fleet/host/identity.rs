@@ -60,8 +60,8 @@ impl HostHandle<'_> {
 
 impl Fleet {
     /// Tells which machines the journal knows.
-    pub(in crate::fleet) async fn take_in_machines(&self) -> Result<(), FleetError> {
-        for (_, _, known) in self.all_wanted::<MachineRecord>(kind::MACHINE).await? {
+    pub(in crate::fleet) async fn register_machines(&self) -> Result<(), FleetError> {
+        for (_, _, known) in self.all_desired::<MachineRecord>(kind::MACHINE).await? {
             self.reach.is_machine(&known);
         }
         Ok(())

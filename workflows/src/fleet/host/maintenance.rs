@@ -1,4 +1,4 @@
-//! Hosts that take nothing new, hosts that are emptied for maintenance, and the brake.
+//! Hosts that take nothing new, hosts that are emptied for maintenance, and the global pause.
 
 use std::collections::BTreeSet;
 
@@ -63,7 +63,7 @@ impl HostHandle<'_> {
                 self.fleet.engine.retry(entity, by.clone()).await?;
             } else if let Some(power) = power {
                 self.fleet
-                    .power_wish(&known, power, false, None, &mut updates)
+                    .power_update(&known, power, false, None, &mut updates)
                     .await?;
             } else {
                 continue;
@@ -111,7 +111,7 @@ impl HostHandle<'_> {
                 drained: Some(before),
             };
             self.fleet
-                .power_wish(&known, power, how.force, None, &mut updates)
+                .power_update(&known, power, how.force, None, &mut updates)
                 .await?;
             stopped.push(known.entity);
         }
@@ -121,18 +121,18 @@ impl HostHandle<'_> {
 }
 
 impl Fleet {
-    /// Pulls the brake for everything: no step is begun on any host, over restarts, until it is
-    /// let go. What is under way ends; wishes are recorded.
+    /// Pauses everything: no step is begun on any host, over restarts, until it is
+    /// let go. What is under way ends; desired states are recorded.
     ///
     /// # Errors
     /// When the journal cannot be written.
-    pub async fn brake(&self, on: bool, by: By) -> Result<(), FleetError> {
-        Ok(self.engine.brake(on, by).await?)
+    pub async fn set_global_pause(&self, on: bool, by: By) -> Result<(), FleetError> {
+        Ok(self.engine.set_global_pause(on, by).await?)
     }
 
-    /// What says that the brake is on; none where it is off.
-    pub fn braked(&self) -> Option<Failure> {
-        let why = self.engine.braked()?;
+    /// What says that the global pause is on; none where it is off.
+    pub fn global_pause(&self) -> Option<Failure> {
+        let why = self.engine.global_pause()?;
         let message = match why.as_str() {
             "" => "everything is paused".to_owned(),
             why => format!("everything is paused: {why}"),

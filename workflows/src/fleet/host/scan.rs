@@ -24,7 +24,7 @@ use vsiflow_steps::{
 };
 
 use crate::fleet::{
-    Fleet, FleetError, HostHandle, apply::turn, index::Known, network::object,
+    Fleet, FleetError, HostHandle, apply::predecessor, index::Known, network::object,
     store::DesiredUpdates,
 };
 use crate::{
@@ -117,8 +117,8 @@ impl HostHandle<'_> {
             ScanMode::Nothing
         };
         let looks = looks.map(|(host, known)| async move {
-            self.fleet.look_at_guests(&host, known.clone()).await?;
-            self.fleet.look_at_host(host, known, act).await
+            self.fleet.scan_guests(&host, known.clone()).await?;
+            self.fleet.scan_host(host, known, act).await
         });
         let mut all = DriftReport::default();
         let mut looks = stream::iter(looks).buffered(HOSTS);
@@ -131,24 +131,25 @@ impl HostHandle<'_> {
 
 impl Fleet {
     /// Looks at these settled VSIs, all of one host.
-    pub(in crate::fleet) async fn look_at_host(
+    pub(in crate::fleet) async fn scan_host(
         &self,
         host: String,
         known: Vec<Known>,
         act: ScanMode,
     ) -> Result<DriftReport, FleetError> {
-        let act = self.braked().map_or(act, |_| ScanMode::Nothing);
+        let act = self.global_pause().map_or(act, |_| ScanMode::Nothing);
         let (mut looked, mut updates) = (DriftReport::default(), DesiredUpdates::default());
         // What is wrong with reading one host concerns that host alone.
-        let seen = AssertUnwindSafe(self.look_at(&host, known)).catch_unwind();
+        let seen = AssertUnwindSafe(self.scan_vsis(&host, known)).catch_unwind();
         match seen.await.unwrap_or_else(|_| Err(panicked(&host))) {
             Ok(seen) => {
-                self.reach.looked(&host, None);
-                self.take_in(seen, act, &mut looked, &mut updates).await?;
+                self.reach.record(&host, None);
+                self.record_scans(seen, act, &mut looked, &mut updates)
+                    .await?;
             }
             Err(error) => {
                 let message = error.failure.message.as_str().to_owned();
-                self.reach.looked(&host, Some(message));
+                self.reach.record(&host, Some(message));
                 looked.unreachable.push((host, *error.failure));
             }
         }
@@ -158,7 +159,7 @@ impl Fleet {
         Ok(looked)
     }
 
-    async fn look_at(&self, host: &str, known: Vec<Known>) -> Result<Vec<SeenHost>, FleetError> {
+    async fn scan_vsis(&self, host: &str, known: Vec<Known>) -> Result<Vec<SeenHost>, FleetError> {
         let ports = self.hosts.host(host).await.map_err(Failure::from)?;
         let facts = ports.host.facts().await.map_err(Failure::from)?;
         if let Some(seen) = ports.host.uuid().await.map_err(Failure::from)? {
@@ -243,7 +244,7 @@ impl Fleet {
         domain.mark.as_ref().is_some_and(ours)
     }
 
-    async fn take_in(
+    async fn record_scans(
         &self,
         seen: Vec<SeenHost>,
         act: ScanMode,
@@ -279,7 +280,7 @@ impl Fleet {
     async fn note(&self, seen: &SeenHost) -> Result<(), FleetError> {
         let known = &seen.known;
         let recorded = known.state.state.as_ref();
-        let told = recorded.is_some_and(|(_, detail)| drift::is_told(detail));
+        let told = recorded.is_some_and(|(_, detail)| drift::tells_drift(detail));
         let (phase, detail) = match seen.findings.as_slice() {
             [] if !told => return Ok(()),
             [] => (settled(known), Text::default()),
@@ -306,7 +307,7 @@ impl Fleet {
     async fn restore(&self, known: &Known, updates: &mut DesiredUpdates) -> Result<(), FleetError> {
         let mut restored = known.clone();
         Arc::make_mut(&mut restored.wanted).restore = true;
-        self.power_wish(&restored, power(known), false, None, updates)
+        self.power_update(&restored, power(known), false, None, updates)
             .await
     }
 
@@ -318,8 +319,8 @@ impl Fleet {
     ) -> Result<(), FleetError> {
         for (place, known) in rising.iter().enumerate() {
             let before = place.checked_sub(TOGETHER).and_then(|at| rising.get(at));
-            let before = before.map(|before| turn(before, true));
-            self.power_wish(known, power(known), false, before, updates)
+            let before = before.map(|before| predecessor(before, true));
+            self.power_update(known, power(known), false, before, updates)
                 .await?;
         }
         Ok(())

@@ -129,11 +129,13 @@ impl Fleet {
             if changes.is_none() {
                 changes = self.subscribe(host).await;
             }
-            self.look_and_tell(host, known, true, told).await?;
+            self.scan_and_publish(host, known, true, told).await?;
             while let HostChange::Of(domains) = changed(&mut changes, next).await {
                 let changed_vsis = self.watched_of(&domains).await?;
                 if !changed_vsis.is_empty()
-                    && self.look_and_tell(host, changed_vsis, false, told).await?
+                    && self
+                        .scan_and_publish(host, changed_vsis, false, told)
+                        .await?
                 {
                     break;
                 }
@@ -142,7 +144,7 @@ impl Fleet {
     }
 
     /// Looks; whether the host was restarted, so that everything is to be looked at.
-    pub(in crate::fleet) async fn look_and_tell(
+    pub(in crate::fleet) async fn scan_and_publish(
         &self,
         host: &str,
         known: Vec<Known>,
@@ -154,7 +156,7 @@ impl Fleet {
         } else {
             ScanMode::Restore
         };
-        let looked = self.look_at_host(host.to_owned(), known, act).await?;
+        let looked = self.scan_host(host.to_owned(), known, act).await?;
         let restarted = !looked.restarted.is_empty();
         let host = host.to_owned();
         let look = WatchOptions {
@@ -198,7 +200,7 @@ impl Fleet {
             else {
                 continue;
             };
-            if let WantedReading::Wanted(wanted) = self.read_wanted(&entity, &state).await? {
+            if let WantedReading::Wanted(wanted) = self.read_desired(&entity, &state).await? {
                 all.push(self.known_as(entity, state, Arc::new(wanted)).await?);
             }
         }

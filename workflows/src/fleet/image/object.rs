@@ -123,7 +123,7 @@ impl ImageHandle<'_> {
         }
         users.extend(self.fleet.known_disks().await?.iter().filter_map(waiting));
         let mut images = Vec::new();
-        for (id, state, wanted) in self.fleet.all_wanted::<ImageRecord>(kind::IMAGE).await? {
+        for (id, state, wanted) in self.fleet.all_desired::<ImageRecord>(kind::IMAGE).await? {
             if let Some(why) = self.fleet.poison(&id).await? {
                 let message = format!("{why}. {}", why.remedy);
                 let name = wanted.file_name.clone();

@@ -37,7 +37,7 @@ impl ImageHandle<'_> {
     /// Removes what the hosts' image policies say, each `every`, as long as it is polled, and tells what
     /// each look came to. What fails is tried again at the next one. Dropped in the middle of a
     /// removal, that goes on.
-    pub async fn keep_policies(
+    pub async fn run_policies(
         self,
         every: Duration,
         told: impl Fn(Result<Vec<(ImageObject, Verdict)>, FleetError>),
@@ -90,7 +90,7 @@ impl Fleet {
         let policies = self.policies();
         let answers = |host: &str| !matches!(self.reach.answers(host), Some(Err(_)));
         let mut pools = BTreeMap::<PoolKey, Vec<ImageObject>>::new();
-        if self.engine.braked().is_some() {
+        if self.engine.global_pause().is_some() {
             return Ok(pools);
         }
         for image in self.images().unneeded(0).await? {

@@ -60,7 +60,7 @@ impl RecordedUpload {
 
 impl ImageHandle<'_> {
     /// Records how far uploads of images are, now and then, for as long as it is polled.
-    pub async fn keep_upload_progress(self) -> Infallible {
+    pub async fn record_upload_progress(self) -> Infallible {
         let mut notices = self.fleet.notices();
         let mut all = BTreeMap::<EntityId, RecordedUpload>::new();
         loop {

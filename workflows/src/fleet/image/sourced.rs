@@ -37,7 +37,7 @@ impl ImageHandle<'_> {
     pub async fn of_source(self, url: &str) -> Result<Vec<SourcedImage>, FleetError> {
         let fleet: &Fleet = self.fleet;
         let mut found = Vec::new();
-        for (entity, state, wanted) in fleet.all_wanted::<ImageRecord>(kind::IMAGE).await? {
+        for (entity, state, wanted) in fleet.all_desired::<ImageRecord>(kind::IMAGE).await? {
             if wanted.url != url || is_leaving(&state) {
                 continue;
             }

@@ -41,7 +41,7 @@ impl ImageHandle<'_> {
             .entity()
             .map_err(|error| FleetError::defect(error.to_string()))?;
         let mut updates = DesiredUpdates::default();
-        self.fleet.host_wish(host, &mut updates).await?;
+        self.fleet.host_update(host, &mut updates).await?;
         let state = self.fleet.engine.entity(&entity);
         // An upload under way is gone on with, not begun anew; a removal ends after its present step.
         let workflow = ensure_base_image::NAME;
@@ -57,7 +57,7 @@ impl ImageHandle<'_> {
         self.fleet.record(updates, by.clone()).await?;
         let these = vec![entity.clone()];
         self.fleet.engine.drive(Drive::These(these.clone())).await?;
-        self.fleet.look_again(&these, &by).await?;
+        self.fleet.recheck(&these, &by).await?;
         Ok(entity)
     }
 
@@ -74,7 +74,7 @@ impl ImageHandle<'_> {
             if self.fleet.engine.unreadable(&id).is_none()
                 && (state.active.is_some() || !state.is_settled() && !begun)
                 && let WantedReading::Wanted(wanted) =
-                    self.fleet.read_wanted::<ImageRecord>(&id, &state).await?
+                    self.fleet.read_desired::<ImageRecord>(&id, &state).await?
             {
                 open.push((id, wanted.file_name));
             }
@@ -148,7 +148,7 @@ impl ImageHandle<'_> {
         let these = vec![entity.clone()];
         if image.removal && state.active.is_some() {
             self.fleet.engine.drive(Drive::These(these.clone())).await?;
-            self.fleet.look_again(&these, &by).await?;
+            self.fleet.recheck(&these, &by).await?;
             return Ok(entity);
         }
         let unwanted = self
@@ -183,7 +183,7 @@ impl ImageHandle<'_> {
         self.fleet.may_act()?;
         let id = host.id();
         let mut updates = DesiredUpdates::default();
-        self.fleet.host_wish(host, &mut updates).await?;
+        self.fleet.host_update(host, &mut updates).await?;
         self.fleet.record(updates, by).await?;
         let ports = self.fleet.hosts.host(&id).await.map_err(Failure::from)?;
         let key = VolumeKey {
@@ -211,7 +211,7 @@ impl Fleet {
         let mut listed = self.images().list().await?;
         listed.retain(|image| image.name == name);
         let mut named = Vec::new();
-        for (id, state, wanted) in self.all_wanted::<ImageRecord>(kind::IMAGE).await? {
+        for (id, state, wanted) in self.all_desired::<ImageRecord>(kind::IMAGE).await? {
             let is_listed = listed.iter().any(|image| image.uid == id.id());
             if is_listed || wanted.file_name == name {
                 named.push((id, state));

@@ -30,7 +30,7 @@ impl Fleet {
     ///
     /// # Errors
     /// `VSI0318` where another VSI has the address; `VSI0319` where none is free.
-    pub(in crate::fleet) async fn give_addresses(
+    pub(in crate::fleet) async fn assign_addresses(
         &self,
         resolved: &mut Resolved,
     ) -> Result<(), FleetError> {

@@ -68,7 +68,7 @@ impl KnownNetwork {
 }
 
 impl NetworkHandle<'_> {
-    /// The networks with an open run, or a wish that no run was opened for.
+    /// The networks with an open run, or a desired state that no run was opened for.
     ///
     /// # Errors
     /// When the journal cannot be read.
@@ -148,7 +148,7 @@ impl NetworkHandle<'_> {
 impl Fleet {
     /// All networks that vsiflow makes, deleted ones included, by namespace, name and host.
     pub(in crate::fleet) async fn known_networks(&self) -> Result<Vec<KnownNetwork>, FleetError> {
-        let all = self.all_wanted::<NetworkRecord>(kind::NETWORK).await?;
+        let all = self.all_desired::<NetworkRecord>(kind::NETWORK).await?;
         let all = all.into_iter().map(|(entity, state, wanted)| KnownNetwork {
             entity,
             state,
@@ -164,7 +164,7 @@ impl Fleet {
     ///
     /// # Errors
     /// When one is being deleted, would have to change, or overlaps another one on its host.
-    pub(in crate::fleet) async fn take_in_networks(
+    pub(in crate::fleet) async fn draft_networks(
         &self,
         resolved: &Resolved,
         updates: &mut DesiredUpdates,

@@ -68,7 +68,7 @@ impl Fleet {
 
     async fn refuse_crowded(&self, mut asked: Vec<NetworkRecord>) -> Result<(), FleetError> {
         // Who pauses everything has no host asked for anything.
-        if asked.is_empty() || self.braked().is_some() {
+        if asked.is_empty() || self.global_pause().is_some() {
             return Ok(());
         }
         let known = self.known_networks().await?;

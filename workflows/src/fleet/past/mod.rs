@@ -190,14 +190,14 @@ impl Fleet {
             read: Arc::default(),
             ..self.clone()
         };
-        fleet.take_in_machines().await?;
-        fleet.take_in_host_settings().await?;
+        fleet.register_machines().await?;
+        fleet.load_host_settings().await?;
         Ok(fleet)
     }
 
     /// What is recorded of hosts, without their secrets.
-    async fn take_in_host_settings(&self) -> Result<(), FleetError> {
-        for (_, state, host) in self.all_wanted::<HostRecord>(kind::HOST).await? {
+    async fn load_host_settings(&self) -> Result<(), FleetError> {
+        for (_, state, host) in self.all_desired::<HostRecord>(kind::HOST).await? {
             let cordoned = maintenance::why_cordoned(state.state.as_ref());
             self.reach.cordon(&host.record.id(), cordoned);
             self.directory.put(HostSettings {

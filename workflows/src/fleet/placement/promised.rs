@@ -192,13 +192,13 @@ impl Fleet {
     ) -> Result<Option<Footprint>, FleetError> {
         let made = state.reached > 0;
         if entity.kind().as_str() == kind::DISK {
-            let read: WantedReading<DiskRecord> = self.read_wanted(entity, state).await?;
+            let read: WantedReading<DiskRecord> = self.read_desired(entity, state).await?;
             return Ok(match read {
                 WantedReading::Wanted(wanted) => Some(of_disk(wanted, made)),
                 WantedReading::Nothing | WantedReading::Lost(_) => None,
             });
         }
-        let read: WantedReading<VsiRecord> = self.read_wanted(entity, state).await?;
+        let read: WantedReading<VsiRecord> = self.read_desired(entity, state).await?;
         Ok(match read {
             WantedReading::Wanted(wanted) => Some(of_vsi(&wanted, made)),
             WantedReading::Nothing | WantedReading::Lost(_) => None,

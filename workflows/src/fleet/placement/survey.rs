@@ -117,7 +117,7 @@ impl Fleet {
         else {
             return Ok(None);
         };
-        Ok(match self.read_wanted(&entity, &state).await? {
+        Ok(match self.read_desired(&entity, &state).await? {
             WantedReading::Wanted(wanted) => Some(wanted),
             WantedReading::Nothing | WantedReading::Lost(_) => None,
         })

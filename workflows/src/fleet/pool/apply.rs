@@ -33,7 +33,7 @@ struct PoolDraft {
 
 impl Fleet {
     /// What documents ask of pools; what is new goes into `updates`. A `dry` one keeps nothing.
-    pub(in crate::fleet) async fn take_in_pools(
+    pub(in crate::fleet) async fn draft_pools(
         &self,
         resolved: &Resolved,
         updates: &mut DesiredUpdates,

@@ -107,7 +107,7 @@ impl Board {
     }
 
     /// Remembers what was heard of a pool.
-    pub(super) fn hear(&self, pool: &EntityId, heard: HeardPool) {
+    pub(super) fn set_report(&self, pool: &EntityId, heard: HeardPool) {
         let before = self.state().heard.insert(pool.clone(), heard.clone());
         if !before.is_some_and(|before| before.shows_the_same(&heard)) {
             self.heard.send_replace(());
@@ -115,7 +115,7 @@ impl Board {
     }
 
     /// Changes when something else than before was heard of a pool.
-    pub(super) fn heard_anew(&self) -> watch::Receiver<()> {
+    pub(super) fn report_changed(&self) -> watch::Receiver<()> {
         self.heard.subscribe()
     }
 
@@ -127,7 +127,7 @@ impl Board {
     }
 
     /// What was heard of a pool when it was looked at last.
-    pub(super) fn heard(&self, pool: &EntityId) -> Option<HeardPool> {
+    pub(super) fn report(&self, pool: &EntityId) -> Option<HeardPool> {
         self.state().heard.get(pool).cloned()
     }
 

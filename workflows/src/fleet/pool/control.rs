@@ -208,7 +208,7 @@ impl Fleet {
     }
 
     async fn pool_to_change(&self, namespace: &str, name: &str) -> Result<KnownPool, FleetError> {
-        self.engine.takes_wishes()?;
+        self.engine.takes_updates()?;
         let known = self
             .find_record::<PoolRecord>(namespace, name, false)
             .await?;

@@ -60,8 +60,8 @@ impl PoolHandle<'_> {
     }
 
     /// Changes when something else than before was heard of members in several journals.
-    pub fn heard_anew(self) -> watch::Receiver<()> {
-        self.fleet.pools.heard_anew()
+    pub fn report_changed(self) -> watch::Receiver<()> {
+        self.fleet.pools.report_changed()
     }
 }
 

@@ -133,7 +133,7 @@ impl PoolHandle<'_> {
 
 impl Fleet {
     async fn pool_object(&self, pool: &KnownPool) -> Result<PoolObject, FleetError> {
-        if let Some(heard) = self.pools.heard(&pool.entity) {
+        if let Some(heard) = self.pools.report(&pool.entity) {
             let blocked = match self.pools.verdict(&pool.entity, pool.generation()) {
                 Some(Verdict::Blocked(failure)) => Some(failure.to_string()),
                 _ => None,
@@ -182,7 +182,7 @@ impl Fleet {
         others: &[OtherJournal<'_>],
     ) -> Result<Vec<PoolMember>, FleetError> {
         if others.is_empty()
-            && let Some(heard) = self.pools.heard(&pool.entity)
+            && let Some(heard) = self.pools.report(&pool.entity)
         {
             return Ok(heard.counted(pool, None).members);
         }

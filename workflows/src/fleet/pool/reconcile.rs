@@ -78,9 +78,9 @@ impl Fleet {
             return Ok(NextLook::default());
         }
         let mut decision = decide(&found.view);
-        if takes_away(&found.view, &decision) {
+        if replaces(&found.view, &decision) {
             // What the journal says of those that run may be old.
-            Box::pin(self.look_at_members(found.members.values())).await?;
+            Box::pin(self.observe_members(found.members.values())).await?;
             found = Box::pin(self.members(&pool)).await?;
             decision = decide(&found.view);
         }
@@ -93,7 +93,7 @@ impl Fleet {
         trouble.retain(|failure| !is_passing(failure));
         let verdict = match trouble.into_iter().next() {
             Some(failure) => Some(Verdict::Blocked(failure)),
-            None => Box::pin(self.came_to(&pool, &found, &decision, open)).await?,
+            None => Box::pin(self.outcome(&pool, &found, &decision, open)).await?,
         };
         self.pools.found(entity, generation, verdict);
         Ok(NextLook {
@@ -104,7 +104,7 @@ impl Fleet {
     }
 
     /// Where a pool is, as those that wait for it are told.
-    async fn came_to(
+    async fn outcome(
         &self,
         pool: &KnownPool,
         found: &PoolMembers,
@@ -154,7 +154,7 @@ impl Fleet {
         Ok(())
     }
 
-    pub(super) async fn look_at_members(
+    pub(super) async fn observe_members(
         &self,
         members: impl Iterator<Item = &Arc<Known>>,
     ) -> Result<(), FleetError> {
@@ -164,7 +164,7 @@ impl Fleet {
             hosts.entry(host).or_default().push((**known).clone());
         }
         let looks = hosts.into_iter().map(|(host, known)| async move {
-            let looked = self.look_at_host(host, known, ScanMode::Nothing);
+            let looked = self.scan_host(host, known, ScanMode::Nothing);
             Box::pin(looked).await.map(drop)
         });
         let looks: Vec<_> = looks.collect();
@@ -346,7 +346,7 @@ impl KnownPool {
 }
 
 /// Whether a member that may serve is to be replaced now.
-pub(super) fn takes_away(view: &PoolView, decision: &PoolDecision) -> bool {
+pub(super) fn replaces(view: &PoolView, decision: &PoolDecision) -> bool {
     decision.actions.iter().any(|action| match action {
         PoolAction::Update(number) | PoolAction::Evict(number) => {
             let member = view.members.get(number);

@@ -109,14 +109,14 @@ impl PoolHandle<'_> {
 
     /// Whether what is shown of a pool's members is what was heard of them: not before the first look at a pool whose members
     /// are in several journals.
-    pub fn is_heard(self, pool: &EntityId) -> bool {
+    pub fn is_reported(self, pool: &EntityId) -> bool {
         let board = &self.fleet.pools;
-        board.journals().is_none() || board.heard(pool).is_some()
+        board.journals().is_none() || board.report(pool).is_some()
     }
 
     async fn shown_members(self, pool: &KnownPool) -> Result<Vec<ShownMember>, FleetError> {
         let mut members: Vec<_> = if self.fleet.pools.journals().is_some() {
-            let heard = self.fleet.pools.heard(&pool.entity);
+            let heard = self.fleet.pools.report(&pool.entity);
             heard
                 .map(|heard| heard.shown().collect())
                 .unwrap_or_default()
@@ -218,14 +218,14 @@ impl PoolHandle<'_> {
 }
 
 impl GroupHandle<'_> {
-    /// Whether what is shown of the members of all its pools is what was heard of them ([`PoolHandle::is_heard`]).
+    /// Whether what is shown of the members of all its pools is what was heard of them ([`PoolHandle::is_reported`]).
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn is_heard(self, group: Uuid) -> Result<bool, FleetError> {
+    pub async fn is_reported(self, group: Uuid) -> Result<bool, FleetError> {
         let pools = self.fleet.pools_of_group(group).await?;
         let mut pools = pools.values();
-        Ok(pools.all(|pool| self.fleet.pools().is_heard(&pool.entity)))
+        Ok(pools.all(|pool| self.fleet.pools().is_reported(&pool.entity)))
     }
 
     /// The UID of the group of that name that is not deleted.

@@ -171,11 +171,11 @@ impl Fleet {
         }
         let found = match entity.kind().as_str() {
             kind::DISK => {
-                let read: WantedReading<DiskRecord> = self.read_wanted(entity, state).await?;
+                let read: WantedReading<DiskRecord> = self.read_desired(entity, state).await?;
                 read.map(|record| CountedUsage::of_disk(&record))
             }
             _ => {
-                let read: WantedReading<VsiRecord> = self.read_wanted(entity, state).await?;
+                let read: WantedReading<VsiRecord> = self.read_desired(entity, state).await?;
                 read.map(|record| CountedUsage::of_vsi(&record))
             }
         };
@@ -188,11 +188,11 @@ impl Fleet {
     async fn counted_before(&self, entity: &EntityId) -> Option<CountedUsage> {
         match entity.kind().as_str() {
             kind::DISK => {
-                let record = self.wanted_before::<DiskRecord>(entity).await;
+                let record = self.previous_desired::<DiskRecord>(entity).await;
                 record.map(|record| CountedUsage::of_disk(&record))
             }
             _ => {
-                let record = self.wanted_before::<VsiRecord>(entity).await;
+                let record = self.previous_desired::<VsiRecord>(entity).await;
                 record.map(|record| CountedUsage::of_vsi(&record))
             }
         }
@@ -224,7 +224,7 @@ impl Fleet {
         }
         let mut unread = Vec::new();
         for (entity, _, failure) in lost {
-            match self.wanted_before::<PoolRecord>(&entity).await {
+            match self.previous_desired::<PoolRecord>(&entity).await {
                 Some(record) => {
                     add(&record, true);
                     made.insert((record.namespace, record.name));
@@ -253,7 +253,7 @@ impl Fleet {
             }
         }
         for (entity, _, failure) in lost as Vec<LostState> {
-            match self.wanted_before::<GroupRecord>(&entity).await {
+            match self.previous_desired::<GroupRecord>(&entity).await {
                 Some(record) => add_group(&record, made, taken),
                 None => there.uncounted.push(uncounted((entity, failure))),
             }

@@ -86,7 +86,7 @@ impl Fleet {
         let Some(state) = self.engine.entity(&entity) else {
             return Ok(KnownQuota::None);
         };
-        let read: WantedReading<QuotaRecord> = self.read_wanted(&entity, &state).await?;
+        let read: WantedReading<QuotaRecord> = self.read_desired(&entity, &state).await?;
         Ok(match read {
             WantedReading::Wanted(record) => match record.hard {
                 Some(hard) => KnownQuota::Limits(hard),
@@ -138,7 +138,7 @@ impl Fleet {
     }
 
     /// What becomes of each quota's document.
-    pub(in crate::fleet) async fn take_in_quotas(
+    pub(in crate::fleet) async fn draft_quotas(
         &self,
         quotas: &[DesiredQuota],
         updates: &mut DesiredUpdates,

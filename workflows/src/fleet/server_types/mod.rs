@@ -84,7 +84,7 @@ impl ServerTypeHandle<'_> {
     pub async fn list(self) -> Result<Vec<ServerTypeObject>, FleetError> {
         let mut types: Vec<_> = built_in().collect();
         // In the order of their names, as entities are.
-        for (entity, _, record) in self.fleet.all_wanted::<TypeRecord>(kind::TYPE).await? {
+        for (entity, _, record) in self.fleet.all_desired::<TypeRecord>(kind::TYPE).await? {
             if let Some(spec) = record.spec {
                 types.push(ServerTypeObject::of(entity.id(), spec)?);
             }
@@ -127,7 +127,7 @@ impl Fleet {
     }
 
     /// What becomes of each type's document.
-    pub(super) async fn take_in_types(
+    pub(super) async fn draft_types(
         &self,
         types: &[DesiredServerType],
         updates: &mut DesiredUpdates,

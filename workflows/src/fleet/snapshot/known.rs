@@ -148,7 +148,7 @@ impl Fleet {
     /// All snapshots, deleted ones included, by namespace and name.
     pub(in crate::fleet) async fn known_snapshots(&self) -> Result<Vec<KnownSnapshot>, FleetError> {
         let mut all = Vec::new();
-        for (entity, state, wanted) in self.all_wanted::<SnapshotRecord>(kind::SNAPSHOT).await? {
+        for (entity, state, wanted) in self.all_desired::<SnapshotRecord>(kind::SNAPSHOT).await? {
             if let Ok(uid) = entity.id().parse() {
                 all.push(KnownSnapshot {
                     entity,

@@ -76,7 +76,7 @@ impl Fleet {
     /// # Errors
     /// As for [`SnapshotHandle::take`]; when a snapshot of the name is another VSI's, or its VSI is
     /// changed by the same documents.
-    pub(in crate::fleet) async fn take_in_snapshots(
+    pub(in crate::fleet) async fn draft_snapshots(
         &self,
         asked: &[DesiredSnapshot],
         applied: &mut Vec<Applied>,
@@ -102,7 +102,7 @@ impl Fleet {
                 }
                 Err(error) if error.kind != ErrorKind::NotFound => return Err(error),
                 Err(_) => {
-                    self.take_in_snapshot(snapshot, applied, updates).await?;
+                    self.draft_snapshot(snapshot, applied, updates).await?;
                     Change::Created
                 }
             };
@@ -112,7 +112,7 @@ impl Fleet {
         Ok(())
     }
 
-    async fn take_in_snapshot(
+    async fn draft_snapshot(
         &self,
         asked: &DesiredSnapshot,
         applied: &mut Vec<Applied>,

@@ -1,4 +1,4 @@
-//! Puts what is wanted where it lasts: secrets into the secret store, the rest into wishes.
+//! Puts what is wanted where it lasts: secrets into the secret store, the rest into desired states.
 
 mod sweep;
 
@@ -17,7 +17,7 @@ use crate::{
     spec::{HostSettings, ResolvedVsi, host::JumpSecrets},
 };
 
-/// Wishes of one apply, and the secrets that nobody needs once they are recorded.
+/// Desired states of one apply, and the secrets that nobody needs once they are recorded.
 #[derive(Default)]
 pub(super) struct DesiredUpdates {
     updates: Vec<DesiredUpdate>,
@@ -59,7 +59,7 @@ impl DesiredUpdates {
 }
 
 impl Fleet {
-    /// Records the wishes, all of them or none; then erases the secrets they took the place of.
+    /// Records the desired states, all of them or none; then erases the secrets they took the place of.
     /// A crash in between leaves those named in what is wanted: they go with their owner.
     pub(super) async fn record(&self, updates: DesiredUpdates, by: By) -> Result<(), FleetError> {
         if updates.updates.is_empty() {
@@ -130,13 +130,13 @@ impl Fleet {
                 host_entity(&host.id()).is_ok_and(|entity| self.engine.entity(&entity).is_some());
             let others = ownership::others(&self.directory, &host).is_some();
             if recorded && !others && self.directory.get(&host.id()).is_none() {
-                self.host_wish(host, &mut updates).await?;
+                self.host_update(host, &mut updates).await?;
             }
         }
         self.record(updates, by).await
     }
 
-    pub(super) async fn host_wish(
+    pub(super) async fn host_update(
         &self,
         host: HostSettings,
         updates: &mut DesiredUpdates,
@@ -168,7 +168,7 @@ impl Fleet {
         let entity =
             host_entity(&host.id()).map_err(|error| FleetError::defect(error.to_string()))?;
         let earlier: Option<HostRecord> = match self.engine.entity(&entity) {
-            Some(state) => match self.read_wanted(&entity, &state).await? {
+            Some(state) => match self.read_desired(&entity, &state).await? {
                 WantedReading::Wanted(wanted) => Some(wanted),
                 // It is recorded anew.
                 WantedReading::Nothing | WantedReading::Lost(_) => None,

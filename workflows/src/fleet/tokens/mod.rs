@@ -126,7 +126,7 @@ impl TokenHandle<'_> {
     /// When the journal cannot be read.
     pub async fn list(self) -> Result<Vec<TokenObject>, FleetError> {
         let mut tokens = Vec::new();
-        for (entity, _, record) in self.fleet.all_wanted::<TokenRecord>(kind::TOKEN).await? {
+        for (entity, _, record) in self.fleet.all_desired::<TokenRecord>(kind::TOKEN).await? {
             let (created, _) = self.fleet.engine.times(&entity).unwrap_or_default();
             tokens.push(TokenObject {
                 name: entity.id().to_owned(),

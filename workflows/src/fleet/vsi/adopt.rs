@@ -117,7 +117,7 @@ impl VsiHandle<'_> {
             _ => {}
         }
         match known {
-            Some(known) => naming::is_kept(&what, known)?,
+            Some(known) => naming::check_kept_name(&what, known)?,
             None => naming::is_free(&what, &domain, &all)?,
         }
         let is_marked = domain.mark.as_ref().is_some_and(ours);
@@ -139,7 +139,7 @@ impl Fleet {
     /// The host of what is to be adopted, which is known from then on.
     async fn host_to_adopt_on(&self, what: &Adopting, by: By) -> Result<HostPorts, FleetError> {
         let mut updates = DesiredUpdates::default();
-        self.host_wish(what.host.clone(), &mut updates).await?;
+        self.host_update(what.host.clone(), &mut updates).await?;
         self.record(updates, by).await?;
         let ports = self.hosts.host(&what.host.id()).await;
         Ok(ports.map_err(Failure::from)?)

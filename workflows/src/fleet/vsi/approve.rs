@@ -9,7 +9,7 @@ use vsiflow_engine::{
 
 use crate::fleet::{
     ErrorKind, Fleet, FleetError, VsiHandle,
-    apply::{is_deleting, turn},
+    apply::{is_deleting, predecessor},
     index::Known,
     store::DesiredUpdates,
 };
@@ -104,7 +104,7 @@ impl Fleet {
                 return Err(FleetError::new(ErrorKind::Blocked, failure));
             }
             if plan.is_disruptive() {
-                wanted.turn = before.replace(turn(&known, false));
+                wanted.turn = before.replace(predecessor(&known, false));
             }
             let (entity, made_from) = (known.entity.clone(), known.made_from());
             let precedence = Precedence::Supersede;

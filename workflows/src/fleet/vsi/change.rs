@@ -20,7 +20,7 @@ use crate::{
 /// What stands for a secret that is not kept yet.
 const NEW: &str = "new";
 
-/// So many earlier inputs a wish carries along.
+/// So many earlier inputs a desired state carries along.
 const HISTORY: usize = 8;
 
 /// What opens the image's URL; the image is the same.
@@ -71,7 +71,7 @@ impl Fleet {
         vsi: &ResolvedVsi,
         known: &Known,
     ) -> Result<ChangeDraft, FleetError> {
-        let last = known.asked_last();
+        let last = known.last_requested();
         let mut desired = vsi.desired.clone();
         desired.uid = last.vsi.uid;
         desired
@@ -141,7 +141,7 @@ impl Fleet {
         vsi: &ResolvedVsi,
         known: &Known,
     ) -> Result<ContractChange, FleetError> {
-        let last = &known.asked_last().contract;
+        let last = &known.last_requested().contract;
         if vsi.retains_user_data {
             return Ok(ContractChange::Kept(last.clone()));
         }
@@ -178,7 +178,7 @@ impl Fleet {
 /// The restart that a document asks for; none where it asked for it before, where nobody knows
 /// whether it did, or where no guest is to run.
 fn restart(desired: &DesiredVsi, known: &Known, power: Option<Power>) -> Option<Power> {
-    let last = known.asked_last();
+    let last = known.last_requested();
     let new = desired.restarted_at.is_some() && desired.restarted_at != last.vsi.restarted_at;
     let state = power.map_or(desired.power_state, |power| power.state);
     let runs = state == PowerState::Running && known.state.reached > 0;
@@ -192,7 +192,7 @@ fn restart(desired: &DesiredVsi, known: &Known, power: Option<Power>) -> Option<
 
 impl Known {
     /// What documents asked for last, approved or not.
-    pub(in crate::fleet) fn asked_last(&self) -> &VsiRecord {
+    pub(in crate::fleet) fn last_requested(&self) -> &VsiRecord {
         self.wanted.proposed.as_deref().unwrap_or(&self.wanted)
     }
 
@@ -201,13 +201,13 @@ impl Known {
         desired.map_or(0, |desired| desired.generation)
     }
 
-    /// What the next wish is made from, as the engine holds it against what is newest then.
+    /// What the next desired state is made from, as the engine holds it against what is newest then.
     pub(in crate::fleet) fn made_from(&self) -> Option<u64> {
         Some(self.generation())
     }
 
-    /// The inputs that it is now made from, and those of wishes after it that are not reached yet:
-    /// which of them are by the time the next wish is worked on, only that time can tell.
+    /// The inputs that it is now made from, and those of desired states after it that are not reached yet:
+    /// which of them are by the time the next desired state is worked on, only that time can tell.
     pub(in crate::fleet) fn history(&self) -> Vec<PreviousInputs> {
         let settled = self.state.is_settled();
         let newest = self.wanted.asked(self.generation(), settled);

@@ -193,7 +193,7 @@ impl ConsoleAccess {
         let console = domains.open_console(self.uuid, force).await;
         let console = console.map_err(|error| self.refused(error))?;
         // Read once it is open, so that nothing is missed between the two.
-        let said = self.said().await.unwrap_or_else(|error| {
+        let said = self.recent_output().await.unwrap_or_else(|error| {
             tracing::debug!(%error, "what the guest said before cannot be read");
             Bytes::new()
         });
@@ -201,7 +201,7 @@ impl ConsoleAccess {
     }
 
     /// The end of what the guest said so far, from the beginning of a line.
-    async fn said(&self) -> Result<Bytes, FleetError> {
+    async fn recent_output(&self) -> Result<Bytes, FleetError> {
         let end = self.log.end().await?;
         let from = end.offset.saturating_sub(SAID);
         let chunk = self.log.read(ConsolePosition { offset: from }).await?;

@@ -55,14 +55,14 @@ impl VsiHandle<'_> {
         };
         let desired =
             serde_json::to_vec(&wanted).map_err(|error| FleetError::defect(error.to_string()))?;
-        let wish = DesiredUpdate {
+        let update = DesiredUpdate {
             entity: known.entity.clone(),
             workflow: Name::of(workflow),
             precedence: Precedence::Supreme,
             desired,
             made_from: None,
         };
-        self.fleet.engine.submit(vec![wish], by).await?;
+        self.fleet.engine.submit(vec![update], by).await?;
         Ok(known.entity)
     }
 }
@@ -111,7 +111,7 @@ impl Fleet {
         self.work_on_pools(entities.iter().cloned());
         let entities = self.with_disks(entities).await?;
         self.engine.drive(Drive::These(entities.clone())).await?;
-        self.look_again(&entities, &by).await
+        self.recheck(&entities, &by).await
     }
 
     /// These entities, after the data disks and networks that they wait for.
@@ -161,7 +161,7 @@ impl Fleet {
 
     /// Has what stands in the way looked at again at once: whoever asks now wants to know whether
     /// it still does.
-    pub(in crate::fleet) async fn look_again(
+    pub(in crate::fleet) async fn recheck(
         &self,
         entities: &[EntityId],
         by: &By,
@@ -195,7 +195,7 @@ impl Fleet {
             .collect())
     }
 
-    /// The VSIs with an open run, with a wish that no run was opened for, or with a failed boot
+    /// The VSIs with an open run, with a update that no run was opened for, or with a failed boot
     /// that is to be tried again.
     ///
     /// # Errors

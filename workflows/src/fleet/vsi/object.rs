@@ -104,7 +104,7 @@ pub struct VsiStatus {
     /// What is doubtful about its contract, and what its guest warned of as it booted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
-    /// Boots that failed since it was wished, or since somebody asked to try again.
+    /// Boots that failed since it was submitted, or since somebody asked to try again.
     #[serde(skip_serializing_if = "is_zero")]
     pub failed_boots: u32,
     /// When the next boot is tried by itself, RFC 3339; absent where none is.

@@ -65,7 +65,7 @@ impl VsiHandle<'_> {
             drained: None,
         };
         self.fleet
-            .power_wish(&known, power, how.force, None, &mut updates)
+            .power_update(&known, power, how.force, None, &mut updates)
             .await?;
         self.fleet.record(updates, by).await?;
         Ok(known.entity)
@@ -74,7 +74,7 @@ impl VsiHandle<'_> {
 
 impl Fleet {
     /// The same VSI, running or not.
-    pub(in crate::fleet) async fn power_wish(
+    pub(in crate::fleet) async fn power_update(
         &self,
         known: &Known,
         power: Power,

@@ -17,7 +17,7 @@ pub(in crate::fleet) fn with_retained(
     there: &References,
 ) -> ResolvedVsi {
     let mut vsi = vsi.clone();
-    let (had, namespace) = (&known.asked_last().vsi, vsi.desired.namespace.clone());
+    let (had, namespace) = (&known.last_requested().vsi, vsi.desired.namespace.clone());
     if vsi.desired.host.is_empty() && !had.host.is_empty() {
         // A host is known once it was named.
         vsi.desired.host.clone_from(&had.host);
@@ -26,11 +26,11 @@ pub(in crate::fleet) fn with_retained(
     if known.state.reached == 0 {
         return vsi;
     }
-    if lacks(&vsi, USER_DATA) {
+    if has_unresolved(&vsi, USER_DATA) {
         vsi.retains_user_data = true;
         retain(&mut vsi, USER_DATA);
     }
-    if lacks(&vsi, DISKS) {
+    if has_unresolved(&vsi, DISKS) {
         vsi.desired.disks.clone_from(&had.disks);
         retain(&mut vsi, DISKS);
     } else if vsi.selects_disks {
@@ -48,20 +48,20 @@ pub(in crate::fleet) fn with_retained(
         }
         vsi.desired.disks.sort_by(|a, b| a.name.cmp(&b.name));
     }
-    if lacks(&vsi, NETWORKS) {
+    if has_unresolved(&vsi, NETWORKS) {
         vsi.desired.networks.clone_from(&had.networks);
         vsi.desired.network_refs.clone_from(&had.network_refs);
         retain(&mut vsi, NETWORKS);
     } else if vsi.selects_networks {
-        keep_networks(&mut vsi, had, there);
+        retain_networks(&mut vsi, had, there);
     }
-    keep_made(&mut vsi, had);
+    retain_made(&mut vsi, had);
     let same = |a: &DesiredDisk, b: &DesiredDisk| a.name == b.name || volume(a) == volume(b);
     vsi.desired.disks = in_order(&had.disks, vsi.desired.disks, same);
     let refs = vsi.desired.network_refs.clone();
     // What came in its place by the same document takes its place among the cards.
     let follows = |a: &String, b: &String| {
-        a == b || gave(had, a).any(|document| refs.get(document) == Some(b))
+        a == b || sources_of(had, a).any(|document| refs.get(document) == Some(b))
     };
     vsi.desired.networks = in_order(&had.networks, vsi.desired.networks, follows);
     vsi
@@ -74,7 +74,7 @@ pub(in crate::fleet) fn own_disks(
     known: &Known,
     ids: &DiskIds,
 ) -> ResolvedVsi {
-    let had = &known.asked_last().vsi.disks;
+    let had = &known.last_requested().vsi.disks;
     for (name, uid) in known.own_disks() {
         let place = (vsi.desired.namespace.clone(), name.clone());
         let is_another = ids.get(&place).is_some_and(|id| *id != uid);
@@ -89,13 +89,13 @@ pub(in crate::fleet) fn own_disks(
     vsi
 }
 
-fn keep_networks(vsi: &mut ResolvedVsi, had: &DesiredVsi, there: &References) {
+fn retain_networks(vsi: &mut ResolvedVsi, had: &DesiredVsi, there: &References) {
     let namespace = vsi.desired.namespace.clone();
     for (place, network) in had.networks.iter().enumerate() {
         let away = |document: &&String| !there.has_network_document(&namespace, document);
-        let away: Vec<_> = gave(had, network).filter(away).cloned().collect();
+        let away: Vec<_> = sources_of(had, network).filter(away).cloned().collect();
         // A document that is there and names another network by now gives this one up.
-        let given_up = gave(had, network).next().is_some() && away.is_empty();
+        let given_up = sources_of(had, network).next().is_some() && away.is_empty();
         let is_there = there.has_network(&namespace, network);
         if is_there || given_up || vsi.desired.networks.contains(network) {
             continue;
@@ -109,7 +109,7 @@ fn keep_networks(vsi: &mut ResolvedVsi, had: &DesiredVsi, there: &References) {
 }
 
 /// What vsiflow made of the networks that it stays on, and the addresses that it has there.
-fn keep_made(vsi: &mut ResolvedVsi, had: &DesiredVsi) {
+fn retain_made(vsi: &mut ResolvedVsi, had: &DesiredVsi) {
     let desired = &mut vsi.desired;
     for network in &desired.networks {
         if let (Some(made), None) = (
@@ -126,7 +126,7 @@ fn keep_made(vsi: &mut ResolvedVsi, had: &DesiredVsi) {
 }
 
 /// The documents that gave a network.
-fn gave<'a>(had: &'a DesiredVsi, network: &str) -> impl Iterator<Item = &'a String> {
+fn sources_of<'a>(had: &'a DesiredVsi, network: &str) -> impl Iterator<Item = &'a String> {
     let gave = had.network_refs.iter();
     gave.filter(move |(_, gave)| *gave == network)
         .map(|(document, _)| document)
@@ -155,7 +155,7 @@ fn is_of(lack: &str, field: &str) -> bool {
     lack == field || field == NETWORKS && lack.starts_with("interfaces[")
 }
 
-fn lacks(vsi: &ResolvedVsi, field: &str) -> bool {
+fn has_unresolved(vsi: &ResolvedVsi, field: &str) -> bool {
     vsi.unresolved_refs
         .iter()
         .any(|lack| is_of(&lack.field, field))

@@ -159,7 +159,12 @@ pub struct Resolved {
 
 impl Resolved {
     /// What a document's selectors find nothing for.
-    pub fn lacking_of(&self, kind: &str, namespace: &str, name: &str) -> Vec<UnresolvedRef> {
+    pub fn unmatched_selectors(
+        &self,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Vec<UnresolvedRef> {
         let object = format!("{namespace}/{name}");
         let its = |problem: &&Problem| problem.kind == kind && problem.object == object;
         self.unresolved_refs

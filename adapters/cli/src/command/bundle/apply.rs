@@ -35,7 +35,7 @@ pub(super) async fn run(common: &Common, args: BundleApplyArgs) -> CommandOutcom
     let mut loaded = load(&args, &bundle).await?;
     let checksums = checksums(&bundle);
     refuse_missing(&mut loaded, &args.file, &checksums)?;
-    tell_left_out(&loaded, &bundle);
+    report_left_out(&loaded, &bundle);
     let mut read = BundleDocuments {
         loaded,
         checksums,
@@ -52,7 +52,7 @@ pub(super) async fn run(common: &Common, args: BundleApplyArgs) -> CommandOutcom
     for host in resolved.hosts.values_mut() {
         work::limit_uploads(&args.upload, host);
     }
-    read.tell(&resolved);
+    read.report(&resolved);
     if args.dry_run {
         return apply::dry_run(&app, &resolved, &[], args.output).await;
     }
@@ -166,7 +166,7 @@ fn refuse_missing(
     }
 }
 
-fn tell_left_out(loaded: &Loaded, bundle: &Bundle<File>) {
+fn report_left_out(loaded: &Loaded, bundle: &Bundle<File>) {
     let there = loaded.documents.objects().into_iter();
     let there: BTreeSet<_> = there.map(|(kind, name)| format!("{kind} {name}")).collect();
     let left_out = bundle.manifest().left_out.iter();
@@ -202,7 +202,7 @@ impl BundleDocuments {
         resolved
     }
 
-    fn tell(&self, resolved: &Resolved) {
+    fn report(&self, resolved: &Resolved) {
         output::diagnostics(&self.loaded.warn_of(&resolved.unresolved_refs));
         output::diagnostics(&self.loaded.exposed());
         output::diagnostics(&self.loaded.warnings);

@@ -54,11 +54,11 @@ pub(super) async fn run(common: &Common, args: BundleCreateArgs) -> CommandOutco
         return Ok(Exit::Interrupted);
     };
     named?;
-    tell(&args.output, &manifest, &seal);
+    report(&args.output, &manifest, &seal);
     Ok(Exit::Done)
 }
 
-fn tell(path: &Path, manifest: &BundleManifest, seal: &Seal) {
+fn report(path: &Path, manifest: &BundleManifest, seal: &Seal) {
     let count = |count: usize, what: &str| match count {
         1 => format!("1 {what}"),
         count => format!("{count} {what}s"),

@@ -80,7 +80,7 @@ impl LogReader {
             let mut lines = self.lines.take(&chunk.bytes);
             lines.extend((ends && last).then(|| self.lines.rest()).flatten());
             for line in lines {
-                if self.filter.lets_through(&line) {
+                if self.filter.admits(&line) {
                     held.push_back(line);
                 }
                 match tail {
@@ -158,7 +158,7 @@ struct LineFilter {
 }
 
 impl LineFilter {
-    fn lets_through(&mut self, line: &[u8]) -> bool {
+    fn admits(&mut self, line: &[u8]) -> bool {
         let text = String::from_utf8_lossy(line);
         let time = self.clock.time_of(&text);
         let recent = self
@@ -236,7 +236,7 @@ mod tests {
             "an error below it",
             "[   12.0] all well",
         ]
-        .map(|line| filter.lets_through(line.as_bytes()));
+        .map(|line| filter.admits(line.as_bytes()));
         assert_eq!(shown, [false, true, true, false]);
     }
 }

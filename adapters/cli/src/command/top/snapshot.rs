@@ -27,12 +27,12 @@ pub(super) async fn of(
     from: Option<Offset>,
 ) -> Result<FleetSnapshot, ExitProblem> {
     let app = App::open(common).await?;
-    let snapshot = look(&app.fleet, from).await;
+    let snapshot = snapshot(&app.fleet, from).await;
     app.close().await;
     Ok(snapshot?)
 }
 
-async fn look(fleet: &Fleet, from: Option<Offset>) -> Result<FleetSnapshot, FleetError> {
+async fn snapshot(fleet: &Fleet, from: Option<Offset>) -> Result<FleetSnapshot, FleetError> {
     let now = Timestamp::now();
     let end = fleet.history().end();
     let vsis = fleet.vsis().summaries(false).await?;
@@ -46,7 +46,7 @@ async fn look(fleet: &Fleet, from: Option<Offset>) -> Result<FleetSnapshot, Flee
             Some(from) => steps_ended(fleet, from, end).await?,
             None => 0,
         },
-        paused: fleet.braked().map(|why| why.message.to_string()),
+        paused: fleet.global_pause().map(|why| why.message.to_string()),
         vsis: vsis.iter().map(|vsi| row(vsi, now)).collect(),
         steps: steps
             .into_iter()

@@ -96,7 +96,7 @@ impl Choice<'_> {
         let questions = turn.questions(self.resolved).await;
         let questions = questions.map_err(ExitProblem::from)?;
         let (asked, whose) = self.by_journal(&questions, &idle, now).await?;
-        let heard = Box::pin(self.hear(&asked)).await;
+        let heard = Box::pin(self.collect_reports(&asked)).await;
         self.refuse_silent(&questions, &whose, &heard)?;
         let over = idle.into_iter().filter(|object| {
             let journal = whose.get(object);
@@ -195,7 +195,7 @@ impl Choice<'_> {
     }
 
     /// Asks all of them at the same time.
-    async fn hear(&self, asked: &BTreeMap<u16, ReportQuestions>) -> Heard {
+    async fn collect_reports(&self, asked: &BTreeMap<u16, ReportQuestions>) -> Heard {
         let asking = asked.iter().map(|(journal, questions)| async move {
             (
                 *journal,

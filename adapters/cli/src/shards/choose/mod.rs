@@ -18,7 +18,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde::de::DeserializeOwned;
 use vsiflow_workflows::{fleet::put_hosts, spec::Resolved};
 
-pub(super) use self::{attempt::Choice, reports::taken_elsewhere};
+pub(super) use self::{attempt::Choice, reports::used_elsewhere};
 use super::{
     DECIDES,
     ask::{self, CommandAnswer, CommandAsked, CommandPart, unreadable},

@@ -45,7 +45,7 @@ pub(super) async fn ask(
 ///
 /// # Errors
 /// When one of them does not say it.
-pub(in crate::shards) async fn taken_elsewhere(
+pub(in crate::shards) async fn used_elsewhere(
     holder: &JournalHolder,
     namespaces: &BTreeSet<String>,
 ) -> Result<Vec<TakenUsage>, ExitProblem> {

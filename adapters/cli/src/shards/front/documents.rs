@@ -48,7 +48,7 @@ pub(super) async fn documents(
     journals.extend(of_snapshots.into_iter().flatten());
     let described = own::networks(&resolved);
     let of_networks = networks::journals_of(place, &cli.common, &described, false).await?;
-    tell_unused(&resolved, &described, &of_networks);
+    report_unused(&resolved, &described, &of_networks);
     journals.extend(of_networks.into_iter().flatten());
     if journals.is_empty() && !is_decided {
         output::note("nothing is recorded: the documents describe no VSI and no data disk");
@@ -69,13 +69,13 @@ pub(super) async fn documents(
 }
 
 /// Says of networks that they are not made yet: nothing in the documents is on them, and no journal has them.
-fn tell_unused(resolved: &Resolved, described: &[NetworkName], journals: &[BTreeSet<u16>]) {
+fn report_unused(resolved: &Resolved, described: &[NetworkName], journals: &[BTreeSet<u16>]) {
     for network in resolved.unused_networks() {
         let (namespace, name) = (&network.namespace, &network.name);
         let its = |(at, _): &(&NetworkName, _)| (&at.0, &at.1) == (namespace, name);
         let mut all = described.iter().zip(journals);
         if all.find(its).is_none_or(|(_, found)| found.is_empty()) {
-            apply::tell_not_made(namespace, name);
+            apply::report_not_made(namespace, name);
         }
     }
 }

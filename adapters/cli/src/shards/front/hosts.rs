@@ -46,7 +46,7 @@ pub(super) async fn of_hosts(
     place: &SetPlace,
 ) -> Result<Exit, ExitProblem> {
     let sealer = needed_key().await?;
-    let apps = place.look_at_all(&cli.common).await?;
+    let apps = place.open_all_to_read(&cli.common).await?;
     let found = labelled(&apps, labels).await;
     App::end(apps, ()).await;
     let found = found?;
@@ -80,7 +80,7 @@ pub(super) async fn known(
     target: Option<(&str, &str)>,
     name: Option<&str>,
 ) -> Result<u16, ExitProblem> {
-    let apps = place.look_at_all(common).await?;
+    let apps = place.open_all_to_read(common).await?;
     let found = Box::pin(journal(&apps, target, name)).await;
     App::end(apps, ()).await;
     found

@@ -67,7 +67,7 @@ pub(crate) enum Routed {
 /// # Errors
 /// VSI0762 to VSI0766, and when the database does not answer.
 pub(crate) async fn route(cli: Cli) -> Result<Routed, ExitProblem> {
-    if App::held().is_some() || stands_alone(&cli) {
+    if App::held().is_some() || is_standalone(&cli) {
         return Ok(Routed::Here(Box::new(cli)));
     }
     let Some(address) = cli.common.journal()?.cloned() else {
@@ -85,7 +85,7 @@ pub(crate) async fn route(cli: Cli) -> Result<Routed, ExitProblem> {
 }
 
 /// Whether a command has nothing to do with a journal, or finds out itself.
-fn stands_alone(cli: &Cli) -> bool {
+fn is_standalone(cli: &Cli) -> bool {
     match &cli.command {
         // Documents are printed.
         CliCommand::Create(args) => args.dry_run && args.from.is_none(),
@@ -182,7 +182,7 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
             })));
         }
         Meeting::LooksAtEach => return Ok(Routed::Each(each(&cli, &place))),
-        Meeting::LooksAt(objects) => return looks_at(&cli, &place, &objects).await,
+        Meeting::LooksAt(objects) => return with_viewed(&cli, &place, &objects).await,
         Meeting::Acts(objects, repeatable) => {
             let asked = asked(&cli, &[], CommandPart::Own);
             Box::pin(acts((&cli, asked), &place, &objects, repeatable)).await?
@@ -241,7 +241,7 @@ fn each(cli: &Cli, place: &SetPlace) -> Vec<(Option<String>, Cli)> {
 }
 
 /// With the journals of what is looked at.
-async fn looks_at(
+async fn with_viewed(
     cli: &Cli,
     place: &SetPlace,
     objects: &Objects<'_>,

@@ -190,7 +190,7 @@ async fn selected(
     common: &Common,
     wanted: &SelectedObjects<'_>,
 ) -> Result<Vec<Target>, ExitProblem> {
-    let apps = place.look_at_all(common).await?;
+    let apps = place.open_all_to_read(common).await?;
     let fleets = App::all_fleets(&apps)?;
     let found = Box::pin(among(&fleets, wanted)).await;
     App::end(apps, fleets).await;

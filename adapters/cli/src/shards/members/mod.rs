@@ -77,7 +77,7 @@ impl Journals {
     }
 
     /// What a journal says of itself, asked by `part`.
-    async fn said<A: DeserializeOwned>(
+    async fn answer_of<A: DeserializeOwned>(
         &self,
         journal: u16,
         part: CommandPart,
@@ -95,13 +95,13 @@ impl Journals {
         answer.unwrap_or_else(|_| Err(ask::silent(journal, REPORT)))
     }
 
-    async fn heard(
+    async fn members_report(
         &self,
         journal: u16,
         questions: &MemberQuestions,
     ) -> Result<MembersReport, ExitProblem> {
         let part = CommandPart::ReportMembers(questions.clone());
-        let answer: MembersReportAnswer = self.said(journal, part).await?;
+        let answer: MembersReportAnswer = self.answer_of(journal, part).await?;
         answer.said.map_err(ask::SaidProblem::problem)
     }
 
@@ -114,7 +114,7 @@ impl Journals {
             question: question.clone(),
             left_alone: false,
         });
-        let answer: GuestsAnswer = self.said(journal, part).await?;
+        let answer: GuestsAnswer = self.answer_of(journal, part).await?;
         answer.said()
     }
 }
@@ -131,7 +131,7 @@ impl Journals {
         let questions: Vec<_> = questions.into_iter().collect();
         let asking = (0..self.set.journals()).map(|journal| {
             let part = CommandPart::ReportNetworks(questions.clone());
-            self.said::<NetworksAnswer>(journal, part)
+            self.answer_of::<NetworksAnswer>(journal, part)
         });
         let mut all: BTreeMap<_, NetworkReport> = BTreeMap::new();
         for answer in futures::future::try_join_all(asking).await? {
@@ -156,7 +156,7 @@ impl Journals {
 
     async fn ended(&self, journal: u16, group: &EndedGroup) -> Result<bool, FleetError> {
         let part = CommandPart::EndNetworks(group.clone());
-        let answer = self.said::<EndedAnswer>(journal, part).await;
+        let answer = self.answer_of::<EndedAnswer>(journal, part).await;
         let said = answer.and_then(|answer| answer.said.map_err(ask::SaidProblem::problem));
         said.map_err(|problem| {
             let why = "does not say whether the group's networks are gone";
@@ -170,13 +170,16 @@ impl Journals {
 
 #[async_trait]
 impl MemberJournals for Journals {
-    async fn standing(&self, pool: Uuid) -> Result<AskStanding, FleetError> {
-        self.asks.standing(self.asking(), pool).await
+    async fn status_of(&self, pool: Uuid) -> Result<AskStanding, FleetError> {
+        self.asks.status_of(self.asking(), pool).await
     }
 
     async fn report(&self, questions: &MemberQuestions) -> Result<HeardMembers, FleetError> {
         let asking = (0..self.set.journals()).map(|journal| async move {
-            (journal, Box::pin(self.heard(journal, questions)).await)
+            (
+                journal,
+                Box::pin(self.members_report(journal, questions)).await,
+            )
         });
         let mut heard = HeardMembers::default();
         for (journal, said) in futures::future::join_all(asking).await {

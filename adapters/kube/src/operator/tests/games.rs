@@ -27,7 +27,7 @@ fn id(host: &str) -> String {
 
 /// What was asked for last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wish {
+struct Desired {
     replicas: u32,
     cpus: u32,
 }
@@ -35,8 +35,8 @@ struct Wish {
 struct Game {
     rig: Rig,
     random: StdRng,
-    pool: Option<Wish>,
-    group: Option<Wish>,
+    pool: Option<Desired>,
+    group: Option<Desired>,
     /// The last UID that was given to a resource.
     number: u8,
 }
@@ -94,10 +94,10 @@ impl Game {
         let replicas = self.random.random_range(0..5);
         let cpus = self.random.random_range(1..4);
         match self.random.random_range(0..10) {
-            0..=3 => self.ask(POOLS, "web", Wish { replicas, cpus }),
+            0..=3 => self.ask(POOLS, "web", Desired { replicas, cpus }),
             4 | 5 => {
                 let replicas = replicas.max(1);
-                self.ask(GROUPS, "grp", Wish { replicas, cpus });
+                self.ask(GROUPS, "grp", Desired { replicas, cpus });
             }
             6 => self.delete(POOLS, "web"),
             7 => self.delete(GROUPS, "grp"),
@@ -132,7 +132,7 @@ impl Game {
         Some(object["metadata"]["deletionTimestamp"].is_string())
     }
 
-    fn ask(&mut self, resource: &str, name: &str, wish: Wish) {
+    fn ask(&mut self, resource: &str, name: &str, desired: Desired) {
         match self.is_deleting(resource, name) {
             // As with kubectl: what is asked of one that is going is lost with it.
             Some(true) => return,
@@ -140,10 +140,10 @@ impl Game {
             None => self.number += 1,
         }
         let (spec, place) = match resource {
-            POOLS => (self.pool_spec(wish), &mut self.pool),
-            _ => (self.group_spec(wish), &mut self.group),
+            POOLS => (self.pool_spec(desired), &mut self.pool),
+            _ => (self.group_spec(desired), &mut self.group),
         };
-        *place = Some(wish);
+        *place = Some(desired);
         let (server, number) = (&self.rig.server, self.number);
         server.apply(resource, name, uid(number), json!({"spec": spec}));
     }
@@ -169,23 +169,23 @@ impl Game {
         }})
     }
 
-    fn pool_spec(&self, wish: Wish) -> Value {
+    fn pool_spec(&self, desired: Desired) -> Value {
         json!({
-            "replicas": wish.replicas,
+            "replicas": desired.replicas,
             "strategy": {"maxUnavailable": 2},
-            "template": self.template(wish.cpus),
+            "template": self.template(desired.cpus),
         })
     }
 
     /// The member of the first wave goes once the second is up.
-    fn group_spec(&self, wish: Wish) -> Value {
-        let template = self.template(wish.cpus);
+    fn group_spec(&self, desired: Desired) -> Value {
+        let template = self.template(desired.cpus);
         json!({"waves": [
             {"name": "first", "members": [
                 {"name": "a", "removeAfter": "second", "template": template},
             ]},
             {"name": "second", "pools": [
-                {"name": "b", "replicas": wish.replicas, "template": template},
+                {"name": "b", "replicas": desired.replicas, "template": template},
             ]},
         ]})
     }
@@ -241,7 +241,7 @@ impl Game {
         self.rig.server.heal();
     }
 
-    async fn until(&self, pool: Option<Wish>, group: Option<Wish>) -> Result<(), String> {
+    async fn until(&self, pool: Option<Desired>, group: Option<Desired>) -> Result<(), String> {
         let mut found = String::new();
         for _ in 0..ROUNDS {
             tokio::time::sleep(CALM).await;
@@ -255,10 +255,10 @@ impl Game {
     }
 
     /// How hosts and objects differ from what is asked for.
-    async fn differs(&self, pool: Option<Wish>, group: Option<Wish>) -> Option<String> {
+    async fn differs(&self, pool: Option<Desired>, group: Option<Desired>) -> Option<String> {
         let mut expected = BTreeMap::new();
-        for (wish, name) in [(pool, "web"), (group, "grp-b")] {
-            let Some(Wish { replicas, cpus }) = wish else {
+        for (desired, name) in [(pool, "web"), (group, "grp-b")] {
+            let Some(Desired { replicas, cpus }) = desired else {
                 continue;
             };
             expected.extend((0..replicas).map(|number| (format!("{name}-{number}"), cpus)));
@@ -271,7 +271,7 @@ impl Game {
             object.map(|object| object["status"]["phase"].clone())
         };
         let phases = [phase(POOLS, "web"), phase(GROUPS, "grp")];
-        let wanted = [pool, group].map(|wish| wish.map(|_| json!("Available")));
+        let wanted = [pool, group].map(|desired| desired.map(|_| json!("Available")));
         let once = guests.iter().map(|(name, cpus)| (name.clone(), *cpus));
         let same =
             once.clone().collect::<BTreeMap<_, _>>() == expected && once.count() == expected.len();

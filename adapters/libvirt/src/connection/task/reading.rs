@@ -30,7 +30,7 @@ impl<'a, R: AsyncRead + Unpin> IncomingPackets<'a, R> {
 
     pub(super) async fn run(&mut self) -> CloseReason {
         loop {
-            let packet = match self.reader.next(|| self.shared.hear()).await {
+            let packet = match self.reader.next(|| self.shared.note_sign_of_life()).await {
                 Ok(packet) => packet,
                 Err(ReadError::Closed) => return CloseReason::ByPeer,
                 Err(ReadError::Io(error)) => return CloseReason::Io(error.to_string()),

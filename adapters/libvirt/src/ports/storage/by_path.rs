@@ -183,7 +183,7 @@ fn opened(line: &str) -> Opened {
     match line.split_once(' ').unwrap_or((line, "")) {
         ("ready", how) => {
             let mut words = how.split(' ');
-            match words.next().and_then(HostClock::said) {
+            match words.next().and_then(HostClock::parse) {
                 Some(clock) => {
                     let has: Vec<_> = words.collect();
                     Opened::Ready {

@@ -80,7 +80,7 @@ mod tests {
 
     use super::*;
 
-    fn said(path: &Path, tools: &Path) -> String {
+    fn run_tool(path: &Path, tools: &Path) -> String {
         let mut shell = Command::new("/bin/sh");
         let shell = shell.env("PATH", tools).arg("-c");
         let output = shell.arg(hashing(path.to_str().unwrap())).output().unwrap();
@@ -96,11 +96,11 @@ mod tests {
         std::fs::create_dir(&coreutils).unwrap();
         symlink("/usr/bin/sha256sum", coreutils.join("sha256sum")).unwrap();
         for tools in [Path::new("/usr/bin"), &coreutils] {
-            let said = said(&file, tools);
+            let said = run_tool(&file, tools);
             let found = said.get(..64).and_then(hash);
             assert_eq!(found, Some(Hash::of(b"abc")), "{said:?}");
         }
-        let gone = said(&dir.path().join("gone"), Path::new("/usr/bin"));
+        let gone = run_tool(&dir.path().join("gone"), Path::new("/usr/bin"));
         assert_eq!(gone.trim(), UNREADABLE);
     }
 }

@@ -95,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    fn look(paths: &[String]) -> Vec<FileAt> {
+    fn read_all(paths: &[String]) -> Vec<FileAt> {
         let mut shell = Command::new("/bin/sh");
         let output = shell.arg("-c").arg(looking(paths)).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
@@ -111,7 +111,7 @@ mod tests {
         std::fs::write(dir.join("other"), b"").unwrap();
         symlink(dir.join("pool"), dir.join("link")).unwrap();
         let at = |path: &str| format!("{}/{path}", dir.display());
-        let found = look(&[
+        let found = read_all(&[
             at("pool/it's a disk"),
             at("link//it's a disk"),
             at("link/../pool/./it's a disk"),

@@ -70,7 +70,7 @@ mod tests {
 
     use super::*;
 
-    fn look(folder: &std::path::Path) -> PoolFiles {
+    fn read_all(folder: &std::path::Path) -> PoolFiles {
         let mut shell = Command::new("/bin/sh");
         let command = looking(&folder.display().to_string());
         let output = shell.arg("-c").arg(command).output().unwrap();
@@ -81,9 +81,13 @@ mod tests {
     fn what_may_be_a_layer_is_found_in_a_folder_by_its_first_bytes() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("it's a pool");
-        assert_eq!(look(&folder), PoolFiles::Are(Vec::new()), "there is none");
+        assert_eq!(
+            read_all(&folder),
+            PoolFiles::Are(Vec::new()),
+            "there is none"
+        );
         std::fs::create_dir(&folder).unwrap();
-        assert_eq!(look(&folder), PoolFiles::Are(Vec::new()));
+        assert_eq!(read_all(&folder), PoolFiles::Are(Vec::new()));
         for (name, bytes) in [
             ("over", &b"QFI\xfb\0\0\0\x03"[..]),
             (".hidden $(x)", b"QFI\xfb"),
@@ -94,13 +98,13 @@ mod tests {
         }
         std::fs::create_dir(folder.join("QFI")).unwrap();
         let at = |name: &str| folder.join(name).display().to_string();
-        let PoolFiles::Are(mut found) = look(&folder) else {
+        let PoolFiles::Are(mut found) = read_all(&folder) else {
             panic!("it can be read");
         };
         found.sort();
         assert_eq!(found, [at(".hidden $(x)"), at("over")]);
         std::fs::write(folder.join("two\nlines"), b"QFI\xfb").unwrap();
-        assert!(matches!(look(&folder), PoolFiles::Unknown(_)));
+        assert!(matches!(read_all(&folder), PoolFiles::Unknown(_)));
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl Heads {
     }
 
     /// Whether every one was told.
-    pub(super) fn are_told(&self) -> bool {
+    pub(super) fn all_recorded(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -62,7 +62,7 @@ impl Heads {
 }
 
 /// What is written for a plan.
-pub(super) fn lay(
+pub(super) fn change_of(
     journal: &str,
     plan: &RepairPlan,
     heads: &mut Heads,

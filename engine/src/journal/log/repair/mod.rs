@@ -128,7 +128,7 @@ pub(in crate::journal) fn survey(
         if fits(&walk, states) {
             let mut heads = Heads::beyond(heads_of(states), |stream| walk.streams.get(stream));
             let changes = changes(journal, &walk, &mut heads)?;
-            if heads.are_told() {
+            if heads.all_recorded() {
                 return Ok(surveyed(walk, changes, true));
             }
         }
@@ -149,7 +149,7 @@ fn changes(
         .iter()
         .partition(|plan| lay::first(plan).is_some());
     patched.sort_by_key(|plan| lay::first(plan));
-    let mut lay = |plan: &RepairPlan| lay::lay(journal, plan, heads);
+    let mut lay = |plan: &RepairPlan| lay::change_of(journal, plan, heads);
     let patched = patched.into_iter().map(&mut lay);
     let mut changes = patched.collect::<Result<Vec<LogChange>, _>>()?;
     // The newest comes first: without it nothing shows any more that one was there once the table

@@ -21,7 +21,7 @@ pub(super) fn carry_out(
 ) -> Result<Vec<String>, JournalError> {
     let mut kept = Vec::new();
     for name in &change.aside {
-        kept.push(keep(disk, name)?);
+        kept.push(link_damaged(disk, name)?);
     }
     let in_place = change.segment.as_ref().map(|(name, _)| name.clone());
     if let Some((name, bytes)) = &change.segment {
@@ -38,7 +38,7 @@ pub(super) fn carry_out(
 }
 
 /// Gives a damaged file one more name, which it keeps.
-fn keep(disk: &dyn LogDisk, name: &str) -> Result<String, JournalError> {
+fn link_damaged(disk: &dyn LogDisk, name: &str) -> Result<String, JournalError> {
     let failed = |e: io::Error| storage(name, &e);
     let bytes = content(disk, name)?;
     disk.make_folder(ASIDE).map_err(failed)?;

@@ -88,7 +88,7 @@ impl StatusCommand {
         self.runs = None;
         let pause = since.elapsed().saturating_mul(PAUSES).max(PAUSE);
         self.next = Instant::now().checked_add(pause);
-        Ok(answer.as_ref().and_then(told))
+        Ok(answer.as_ref().and_then(parse_status))
     }
 
     /// The command that runs, begun now where none does and it is time for one.
@@ -123,7 +123,7 @@ async fn agent(ports: &HostPorts, uuid: Uuid, command: &str) -> PortResult<Optio
 }
 
 /// What `cloud-init status --long` printed.
-fn told(answer: &Value) -> Option<ProbeAnswer> {
+fn parse_status(answer: &Value) -> Option<ProbeAnswer> {
     let printed = answer.get("out-data").and_then(Value::as_str)?;
     let printed = BASE64.decode(printed).ok()?;
     let lines: Vec<String> = printed.split(|byte| *byte == b'\n').map(plain).collect();
@@ -203,7 +203,7 @@ mod tests {
     fn its_status_is_read_from_the_agent() {
         let answer = |text: &str| {
             let answer = serde_json::json!({"exited": true, "out-data": BASE64.encode(text)});
-            told(&answer)
+            parse_status(&answer)
         };
         assert!(matches!(
             answer("status: done\ntime: x\n"),

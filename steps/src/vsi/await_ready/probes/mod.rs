@@ -232,7 +232,7 @@ impl Watched {
 ///
 /// # Errors
 /// When nothing at all can be asked on the host.
-pub(crate) async fn ask_again(
+pub(crate) async fn probe_again(
     ports: &HostPorts,
     uuid: Uuid,
     addresses: &[String],

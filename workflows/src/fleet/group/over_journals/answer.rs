@@ -78,7 +78,7 @@ impl GroupHandle<'_> {
         let fleet = self.fleet;
         match &asked.question {
             GuestQuestion::Gate { pools, gate } => {
-                let gate = fleet.ask_gate_here(pools, gate, asked.left_alone);
+                let gate = fleet.check_gate_here(pools, gate, asked.left_alone);
                 Box::pin(gate).await.map(GuestAnswer::Gate)
             }
             GuestQuestion::Output {
@@ -106,7 +106,7 @@ impl GroupHandle<'_> {
 }
 
 impl Fleet {
-    async fn ask_gate_here(
+    async fn check_gate_here(
         &self,
         pools: &[MemberQuestions],
         gate: &Gate,

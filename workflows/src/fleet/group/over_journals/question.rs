@@ -225,7 +225,7 @@ mod tests {
         })
     }
 
-    fn heard(answers: Vec<GuestAnswer>, silent: bool) -> HeardGuests {
+    fn guests_of(answers: Vec<GuestAnswer>, silent: bool) -> HeardGuests {
         let failure = Failure::new(FailureClass::Blocked, "VSI0766", "journal 9 is silent");
         HeardGuests {
             answers: (0..).zip(answers).collect(),
@@ -242,28 +242,28 @@ mod tests {
     fn a_gate_of_all_opens_only_by_every_member_and_every_journal() {
         let all = |replicas, heard| why(Quorum::All, replicas, &heard);
         let both = || vec![gate(&[0], true, None), gate(&[1], true, None)];
-        assert_eq!(all(2, heard(both(), false)), None);
+        assert_eq!(all(2, guests_of(both(), false)), None);
         let is = |found: Option<String>, text: &str| assert_eq!(found.as_deref(), Some(text));
-        is(all(2, heard(both(), true)), "journal 9 is silent");
-        is(all(3, heard(both(), false)), "web-2 is not ready");
+        is(all(2, guests_of(both(), true)), "journal 9 is silent");
+        is(all(3, guests_of(both(), false)), "web-2 is not ready");
         let lacks = vec![gate(&[0], true, None), gate(&[1], false, Some("web-1: no"))];
-        is(all(2, heard(lacks, false)), "web-1: no");
+        is(all(2, guests_of(lacks, false)), "web-1: no");
         is(
-            all(2, heard(vec![gate(&[1], true, None)], false)),
+            all(2, guests_of(vec![gate(&[1], true, None)], false)),
             "web-0 is not ready",
         );
         is(
-            all(0, heard(vec![gate(&[], false, None)], false)),
+            all(0, guests_of(vec![gate(&[], false, None)], false)),
             "no member is ready",
         );
-        is(all(0, heard(Vec::new(), false)), "no member is ready");
+        is(all(0, guests_of(Vec::new(), false)), "no member is ready");
         let other = vec![gate(&[0, 1], true, None), GuestAnswer::NotHere];
-        assert!(all(2, heard(other, false)).is_some());
+        assert!(all(2, guests_of(other, false)).is_some());
     }
 
     #[test]
     fn a_gate_of_any_opens_by_one_member_whoever_is_silent() {
-        let any = |answers, silent| why(Quorum::Any, 2, &heard(answers, silent));
+        let any = |answers, silent| why(Quorum::Any, 2, &guests_of(answers, silent));
         let one = || vec![gate(&[0], false, Some("web-0: no")), gate(&[1], true, None)];
         assert_eq!(any(one(), false), None);
         assert_eq!(any(one(), true), None);

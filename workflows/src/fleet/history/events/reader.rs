@@ -67,7 +67,7 @@ impl EventReader {
         if self.lines.remembered() > REMEMBERED {
             self.lines = HistoryLines::default();
         }
-        self.look_back(&records).await?;
+        self.read_back(&records).await?;
         let gaps = missing.iter().filter(between);
         let mut lines: Vec<_> = gaps
             .map(|range| missing_line(&self.nobody, range))
@@ -79,7 +79,7 @@ impl EventReader {
     }
 
     /// Learns what runs did before the first of these records.
-    async fn look_back(&mut self, records: &[Record]) -> Result<(), FleetError> {
+    async fn read_back(&mut self, records: &[Record]) -> Result<(), FleetError> {
         let mut told = BTreeSet::new();
         for record in records {
             let StreamId::Run(run) = record.stream else {

@@ -70,7 +70,7 @@ impl ChoiceTurn<'_> {
             if fleet.capacities.is_ended(&entity, generation) {
                 continue;
             }
-            let read: WantedReading<R> = fleet.read_wanted(&entity, &state).await?;
+            let read: WantedReading<R> = fleet.read_desired(&entity, &state).await?;
             match read {
                 WantedReading::Wanted(record) if record.state() == PromiseState::Open => {
                     open.push(record);
@@ -137,7 +137,7 @@ impl ChoiceTurn<'_> {
         }
         let mut hosts = report.hosts.clone();
         for host in &mut hosts {
-            as_documents_say(host, resolved);
+            document_settings(host, resolved);
         }
         count(&mut hosts, promises.values());
         let mut board = PlacementBoard::new(hosts);
@@ -218,7 +218,7 @@ fn ended(report: &JournalReport, object: &str, host: Option<&String>) -> Promise
 }
 
 /// What documents say of a host's labels and limits, where they do.
-fn as_documents_say(host: &mut PlacementHost, resolved: &Resolved) {
+fn document_settings(host: &mut PlacementHost, resolved: &Resolved) {
     let Some(settings) = resolved.hosts.get(&host.id) else {
         return;
     };

@@ -196,13 +196,13 @@ pub enum AskStanding {
 
 /// The journals that have members.
 ///
-/// What it guarantees: what [`standing`](Self::standing) calls open may still be carried out, by whichever process, and of
+/// What it guarantees: what [`standing`](Self::status_of) calls open may still be carried out, by whichever process, and of
 /// every other ask nothing is done any more. A report that was asked for afterwards shows everything that was. An ask of a
 /// process that lost the journal of the pool is never carried out.
 #[async_trait]
 pub trait MemberJournals: Send + Sync {
     /// How the newest ask of a pool stands. Whoever is told that it is answered is told so once.
-    async fn standing(&self, pool: Uuid) -> Result<AskStanding, FleetError>;
+    async fn status_of(&self, pool: Uuid) -> Result<AskStanding, FleetError>;
 
     /// What all journals say of a pool.
     async fn report(&self, questions: &MemberQuestions) -> Result<HeardMembers, FleetError>;

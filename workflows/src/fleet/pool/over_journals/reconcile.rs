@@ -14,7 +14,7 @@ use crate::{
         known::KnownPool,
         pool::{
             NextLook,
-            reconcile::{foreign, is_passing, off, takes_away, unwell},
+            reconcile::{foreign, is_passing, off, replaces, unwell},
         },
     },
     pool::{
@@ -52,7 +52,7 @@ impl Fleet {
             asks: true,
             ..NextLook::default()
         };
-        let mut refused = match journals.standing(pool.wanted.uid).await? {
+        let mut refused = match journals.status_of(pool.wanted.uid).await? {
             AskStanding::Open => {
                 self.pools.not_reached(entity, generation);
                 return Ok(soon);
@@ -67,12 +67,12 @@ impl Fleet {
             self.pools.found(entity, generation, verdict);
             return Ok(NextLook::default());
         }
-        let mut look = Box::pin(self.look_over(journals, &pool, false)).await?;
-        if takes_away(&look.view, &look.decision) {
-            look = Box::pin(self.look_over(journals, &pool, true)).await?;
+        let mut look = Box::pin(self.observe_all(journals, &pool, false)).await?;
+        if replaces(&look.view, &look.decision) {
+            look = Box::pin(self.observe_all(journals, &pool, true)).await?;
         }
         let heard = HeardPool::of(look.view.clone(), look.found.clone());
-        self.pools.hear(entity, heard);
+        self.pools.set_report(entity, heard);
         let disks = leaving_disks(&pool, &look.heard, &look.found);
         let ask = self.ask_of(&pool, &look.found, &look.decision, &disks);
         let ask = Box::pin(ask).await?;
@@ -81,14 +81,14 @@ impl Fleet {
             self.pools.not_reached(entity, generation);
             return Ok(soon);
         }
-        let verdict = Box::pin(self.came_to_over(&pool, &look, &disks)).await?;
+        let verdict = Box::pin(self.outcome_over(&pool, &look, &disks)).await?;
         let settled = matches!(verdict, Some(Verdict::Reached));
         self.pools.found(entity, generation, verdict);
         Ok(if settled { NextLook::default() } else { soon })
     }
 
     /// Hears all journals, and decides by what they say.
-    async fn look_over(
+    async fn observe_all(
         &self,
         journals: &dyn MemberJournals,
         pool: &KnownPool,
@@ -121,7 +121,7 @@ impl Fleet {
     }
 
     /// Where a pool is, as those that wait for it are told.
-    async fn came_to_over(
+    async fn outcome_over(
         &self,
         pool: &KnownPool,
         look: &Look,

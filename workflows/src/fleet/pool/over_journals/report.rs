@@ -19,7 +19,7 @@ impl PoolHandle<'_> {
         let fleet = self.fleet;
         let mut known = fleet.known_of_pool(asked.pool).await?;
         if asked.look && !asked.left_alone {
-            Box::pin(fleet.look_at_members(known.iter())).await?;
+            Box::pin(fleet.observe_members(known.iter())).await?;
             known = fleet.known_of_pool(asked.pool).await?;
         }
         let members = known

@@ -29,7 +29,7 @@ const AGAIN_MS: u64 = 60_000;
 
 impl Fleet {
     /// Takes a VSI's snapshot where one is due.
-    pub(super) async fn look_at_schedule(
+    pub(super) async fn run_schedule(
         &self,
         one: &Scheduled,
         seen: &mut SeenSchedules,
@@ -70,7 +70,7 @@ impl Fleet {
             return Ok(None);
         }
         let missed = schedule.count(after, due);
-        let taken = Box::pin(self.take_due(one, &record, due, missed)).await?;
+        let taken = Box::pin(self.take_due_snapshot(one, &record, due, missed)).await?;
         if matches!(taken, Some(ScheduleNote::Begun { .. })) {
             seen.forget_tries(one.uid);
         }
@@ -78,7 +78,7 @@ impl Fleet {
     }
 
     /// One batch: the snapshot, its VSI's order, and that it was done for this due time.
-    async fn take_due(
+    async fn take_due_snapshot(
         &self,
         one: &Scheduled,
         record: &ScheduleRecord,

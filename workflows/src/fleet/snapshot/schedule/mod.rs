@@ -67,7 +67,7 @@ pub enum ScheduleNote {
 impl SnapshotHandle<'_> {
     /// Takes the snapshots that are due and deletes those that are too many, as long as it is polled. Nothing
     /// of it is lost when it is dropped.
-    pub async fn keep_schedules(
+    pub async fn run_schedules(
         self,
         told: impl Fn(Result<Vec<ScheduleNote>, FleetError>),
     ) -> Infallible {
@@ -90,13 +90,13 @@ impl SnapshotHandle<'_> {
         seen: &mut SeenSchedules,
     ) -> Result<Vec<ScheduleNote>, FleetError> {
         let mut notes = Vec::new();
-        let rests = self.fleet.engine.observes_only() || self.fleet.engine.braked().is_some();
-        if rests || self.fleet.engine.takes_wishes().is_err() {
+        let rests = self.fleet.engine.observes_only() || self.fleet.engine.global_pause().is_some();
+        if rests || self.fleet.engine.takes_updates().is_err() {
             return Ok(notes);
         }
         seen.refresh(self.fleet).await?;
         for one in seen.scheduled() {
-            notes.extend(Box::pin(self.fleet.look_at_schedule(&one, seen)).await?);
+            notes.extend(Box::pin(self.fleet.run_schedule(&one, seen)).await?);
         }
         for record in seen.without_policy() {
             let ended = ScheduleRecord {

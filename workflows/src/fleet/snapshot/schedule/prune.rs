@@ -66,7 +66,7 @@ impl Fleet {
                 used.extend(vsi.wanted.vsi.boot_disk.copy_of.clone());
             }
         }
-        for (_, state, disk) in self.all_wanted::<DiskRecord>(kind::DISK).await? {
+        for (_, state, disk) in self.all_desired::<DiskRecord>(kind::DISK).await? {
             let recorded = state.state.as_ref().map(|(name, _)| name.as_str());
             if state.reached == 0 && recorded != Some(Phase::Deleted.as_str()) {
                 used.extend(disk.disk.copy_of);

@@ -201,7 +201,7 @@ impl<T> Latest<T> {
             let one = match same {
                 Some(one) => LatestOne { state, ..one },
                 None => {
-                    let read: WantedReading<R> = fleet.read_wanted(&entity, &state).await?;
+                    let read: WantedReading<R> = fleet.read_desired(&entity, &state).await?;
                     let is_lost = matches!(read, WantedReading::Lost(_));
                     let (generation, value) = match read {
                         WantedReading::Wanted(wanted) => (generation, of(wanted)),

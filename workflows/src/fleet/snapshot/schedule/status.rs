@@ -65,7 +65,7 @@ impl Fleet {
         let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
         let state = self.engine.entity(&entity);
         let record: Option<ScheduleRecord> = match &state {
-            Some(state) => match self.read_wanted(&entity, state).await? {
+            Some(state) => match self.read_desired(&entity, state).await? {
                 WantedReading::Wanted(record) => Some(record),
                 WantedReading::Nothing | WantedReading::Lost(_) => None,
             },

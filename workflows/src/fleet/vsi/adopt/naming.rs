@@ -30,7 +30,7 @@ pub(super) fn of(what: &Adopting, domain: &DomainInfo) -> (String, String) {
 ///
 /// # Errors
 /// `VSI0710`, when another one was asked for.
-pub(super) fn is_kept(what: &Adopting, known: &Known) -> Result<(), FleetError> {
+pub(super) fn check_kept_name(what: &Adopting, known: &Known) -> Result<(), FleetError> {
     let vsi = &known.wanted.vsi;
     let other = |asked: &Option<String>, own: &str| asked.as_deref().is_some_and(|a| a != own);
     if !other(&what.name, &vsi.name) && !other(&what.namespace, &vsi.namespace) {

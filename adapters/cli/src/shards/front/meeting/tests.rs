@@ -3,7 +3,7 @@
 use crate::args::Cli;
 use clap::Parser as _;
 
-use super::{super::stands_alone, *};
+use super::{super::is_standalone, *};
 
 fn met(line: &str) -> String {
     let words = std::iter::once("vsiflow").chain(line.split_whitespace());
@@ -21,7 +21,7 @@ fn met(line: &str) -> String {
         }
     };
     let how = |repeatable| if repeatable { "again" } else { "once" };
-    if stands_alone(&cli) {
+    if is_standalone(&cli) {
         return "alone".to_owned();
     }
     match meeting(&cli.command) {

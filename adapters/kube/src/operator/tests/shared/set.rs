@@ -370,7 +370,7 @@ impl JournalShare for Share {
         self.fleet.quotas().list_beside(&taken).await
     }
 
-    fn ask_about_networks(&self, networks: BTreeMap<NetworkName, AskedNetwork>) {
+    fn watch_networks(&self, networks: BTreeMap<NetworkName, AskedNetwork>) {
         assert_eq!(self.number, 0);
         if self.set.is_silent.load(Ordering::Relaxed) {
             return;
@@ -385,7 +385,7 @@ impl JournalShare for Share {
         });
     }
 
-    fn heard_network(&self, network: &NetworkName) -> Option<HeardNetwork> {
+    fn network_report(&self, network: &NetworkName) -> Option<HeardNetwork> {
         assert_eq!(self.number, 0);
         self.set.networks.lock().unwrap().get(network).cloned()
     }

@@ -22,7 +22,7 @@ pub(super) struct HostClock {
 
 impl HostClock {
     /// One that has just said so many seconds.
-    pub(super) fn said(seconds: &str) -> Option<Self> {
+    pub(super) fn parse(seconds: &str) -> Option<Self> {
         let seconds = seconds.parse().ok()?;
         Some(Self {
             showed: Duration::try_from_secs_f64(seconds).ok()?,
@@ -78,7 +78,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_host_may_write_until_a_control_call_after_the_lease_by_its_own_clock() {
-        let clock = HostClock::said("1000.75").unwrap();
+        let clock = HostClock::parse("1000.75").unwrap();
         let right = WriteRight::new(Lease::endless(), clock);
         assert_eq!((right.ends(), right.line()), (false, None));
         let lease = Lease::new(BootInstant::now(), HOUR);
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn what_is_no_time_is_no_clock() {
         for said in ["", "zstd", "-1", "inf", "NaN", "1e300"] {
-            assert!(HostClock::said(said).is_none(), "{said}");
+            assert!(HostClock::parse(said).is_none(), "{said}");
         }
     }
 }

@@ -350,7 +350,7 @@ impl PathWriter {
         let until = time::deadline(pause);
         loop {
             tokio::select! {
-                line = self.process.read_line() => self.hear(line)?,
+                line = self.process.read_line() => self.on_line(line)?,
                 part = timeout_at(until, parts.recv()) => return match part {
                     Ok(Some(part)) => Ok(Next::Part(part)),
                     Ok(None) => Ok(Next::End),
@@ -361,7 +361,7 @@ impl PathWriter {
     }
 
     /// The host said something.
-    fn hear(&mut self, line: Option<String>) -> PortResult<()> {
+    fn on_line(&mut self, line: Option<String>) -> PortResult<()> {
         match (line, self.unwritten.pop_front()) {
             (Some(line), Some((end, sent))) if line == "done" => {
                 self.answered = sent.elapsed();
@@ -392,7 +392,7 @@ impl PathWriter {
         if self.told.elapsed() >= AGAIN {
             self.again().await?;
         }
-        self.tell_until().await?;
+        self.announce_deadline().await?;
         let begun = Instant::now();
         self.unwritten.push_back((end, begun));
         self.put(line.into()).await?;
@@ -428,14 +428,14 @@ impl PathWriter {
     }
 
     /// Tells the host until when it may write what comes next. What is before it on the way is little then.
-    async fn tell_until(&mut self) -> PortResult<()> {
+    async fn announce_deadline(&mut self) -> PortResult<()> {
         if !self.right.ends() {
             return Ok(());
         }
         let until = time::deadline(STALL);
         while self.unwritten.len() >= FENCED_AHEAD {
             let line = self.line(until).await?;
-            self.hear(Some(line))?;
+            self.on_line(Some(line))?;
         }
         match self.right.line() {
             Some(line) => self.put(line.into()).await,
@@ -454,7 +454,7 @@ impl PathWriter {
         let written = loop {
             tokio::select! {
                 biased;
-                line = self.process.read_line() => self.hear(line)?,
+                line = self.process.read_line() => self.on_line(line)?,
                 written = &mut writing => break written,
             }
         };
@@ -474,7 +474,7 @@ impl PathWriter {
         let until = time::deadline(COPY);
         while !self.unwritten.is_empty() {
             let line = self.line(until).await?;
-            self.hear(Some(line))?;
+            self.on_line(Some(line))?;
         }
         let (file, name) = (self.line(until).await?, self.line(until).await?);
         if script::is_same(&file, &name) {

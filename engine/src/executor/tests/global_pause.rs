@@ -1,22 +1,22 @@
-//! The brake.
+//! The global pause.
 
 use super::*;
 
 async fn pull(engine: &Engine, on: bool) {
-    engine.brake(on, by()).await.unwrap();
+    engine.set_global_pause(on, by()).await.unwrap();
 }
 
 async fn ask(engine: &Engine, id: &str) {
-    let wish = wish(id, "two", Precedence::Supersede);
-    engine.submit(vec![wish], by()).await.unwrap();
+    let update = update_of(id, "two", Precedence::Supersede);
+    engine.submit(vec![update], by()).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn while_the_brake_is_on_wishes_are_recorded_and_nothing_begins_also_after_a_restart() {
+async fn while_all_is_paused_desired_states_are_recorded_and_nothing_begins_also_after_a_restart() {
     let bench = Bench::default();
     let engine = bench.open().await;
     pull(&engine, true).await;
-    assert_eq!(engine.braked(), Some("test".into()));
+    assert_eq!(engine.global_pause(), Some("test".into()));
     ask(&engine, "x").await;
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     engine.close().await;
@@ -28,11 +28,11 @@ async fn while_the_brake_is_on_wishes_are_recorded_and_nothing_begins_also_after
 
     pull(&reopened, false).await;
     until(&reopened, "x", EntityState::is_settled).await;
-    assert_eq!((bench.attempts(), reopened.braked()), (2, None));
+    assert_eq!((bench.attempts(), reopened.global_pause()), (2, None));
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_under_way_when_the_brake_is_pulled_ends_and_nothing_follows_it() {
+async fn what_is_under_way_when_all_is_paused_ends_and_nothing_follows_it() {
     let bench = Bench::playing([Play::UntilLet]);
     let engine = bench.open().await;
     ask(&engine, "x").await;
@@ -49,7 +49,7 @@ async fn what_is_under_way_when_the_brake_is_pulled_ends_and_nothing_follows_it(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_that_is_over_while_the_brake_is_on_goes_on_once_it_is_let_go() {
+async fn a_wait_that_is_over_while_all_is_paused_goes_on_once_it_is_lifted() {
     let bench = Bench::playing([Play::Fail(transient("once"))]);
     let engine = bench.open().await;
     ask(&engine, "x").await;
@@ -64,7 +64,7 @@ async fn a_wait_that_is_over_while_the_brake_is_on_goes_on_once_it_is_let_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_brake_that_is_on_already_is_not_recorded_again() {
+async fn a_global_pause_that_is_on_already_is_not_recorded_again() {
     let bench = Bench::default();
     let engine = bench.open().await;
     pull(&engine, true).await;

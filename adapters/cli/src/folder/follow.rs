@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(15);
 
 /// Keeps to the folder as long as it is polled; for ever where none is named.
-pub(crate) async fn keep(app: &App, common: &Common, args: &FolderArgs) -> ExitProblem {
+pub(crate) async fn follow(app: &App, common: &Common, args: &FolderArgs) -> ExitProblem {
     let Some(path) = &args.dir else {
         return std::future::pending().await;
     };
@@ -45,7 +45,7 @@ pub(crate) async fn keep(app: &App, common: &Common, args: &FolderArgs) -> ExitP
     };
     output::note(&format!("keeping to {}", path.display()));
     loop {
-        keeper.look().await;
+        keeper.check_folder().await;
         tokio::time::sleep(LOOK).await;
     }
 }
@@ -101,7 +101,7 @@ impl<'a> FolderKeeper<'a> {
     }
 
     /// Takes in what is new. Whatever is wrong is told, and looked at again.
-    async fn look(&mut self) {
+    async fn check_folder(&mut self) {
         let version = match self.folder.version().await {
             Ok(version) => version,
             Err(wrong) => return self.unreadable(wrong.to_string()),
@@ -115,7 +115,7 @@ impl<'a> FolderKeeper<'a> {
         }
         let due = self.again.is_some_and(|at| at <= Instant::now());
         if due || self.taken.as_ref() != Some(&version) {
-            self.take_in(&version).await;
+            self.check_version(&version).await;
         }
         if self.left_out.is_some() && self.removal.counts(&version, Instant::now()) {
             self.remove(&version).await;
@@ -127,10 +127,10 @@ impl<'a> FolderKeeper<'a> {
         (self.seen, self.left_out) = (None, None);
         // What is there when it can be read again is looked at anew.
         self.taken = None;
-        self.tell_once([why]);
+        self.report_once([why]);
     }
 
-    async fn take_in(&mut self, version: &FolderVersion) {
+    async fn check_version(&mut self, version: &FolderVersion) {
         (self.again, self.left_out) = (None, None);
         let reading = match self.folder.read(version).await {
             Ok(reading) => reading,
@@ -150,7 +150,7 @@ impl<'a> FolderKeeper<'a> {
             ));
         }
         let refused = self.apply(version, &made).await;
-        self.tell(told, refused);
+        self.report_new_problems(told, refused);
         let SoundDocuments {
             resolved,
             names,
@@ -207,7 +207,7 @@ impl<'a> FolderKeeper<'a> {
     }
 
     /// Tells what is new of what is wrong, and has what was refused tried again.
-    fn tell(&mut self, mut told: Vec<String>, refused: Vec<FleetError>) {
+    fn report_new_problems(&mut self, mut told: Vec<String>, refused: Vec<FleetError>) {
         if !refused.is_empty() {
             self.again = Instant::now().checked_add(AGAIN);
         }
@@ -215,7 +215,7 @@ impl<'a> FolderKeeper<'a> {
         told.extend(words);
         let now: BTreeSet<_> = told.iter().cloned().collect();
         let gone = self.told.difference(&now).count();
-        self.tell_once(told);
+        self.report_once(told);
         if gone > 0 && now.is_empty() {
             output::note(&format!(
                 "{}: everything in it fits again",
@@ -225,7 +225,7 @@ impl<'a> FolderKeeper<'a> {
         self.told = now;
     }
 
-    fn tell_once(&mut self, told: impl IntoIterator<Item = String>) {
+    fn report_once(&mut self, told: impl IntoIterator<Item = String>) {
         for words in told {
             if self.told.insert(words.clone()) {
                 output::warning(&words);
@@ -240,7 +240,7 @@ impl<'a> FolderKeeper<'a> {
         };
         let left = match self.app.fleet.left_out(&resolved).await {
             Ok(left) => left,
-            Err(error) => return self.tell_once([words(&error.into())]),
+            Err(error) => return self.report_once([words(&error.into())]),
         };
         let left: Vec<_> = left
             .into_iter()
@@ -256,15 +256,15 @@ impl<'a> FolderKeeper<'a> {
             let words = format!(
                 "{shown}: no document in {folder} any more; not deleted, since a file that was never read whole may hold it"
             );
-            return self.tell_once([words]);
+            return self.report_once([words]);
         }
         let count = left.iter().map(|one| one.count).sum::<usize>();
         match self.prune {
             Some(most) if count <= most => self.delete(version, left).await,
-            Some(most) => self.tell_once([format!(
+            Some(most) => self.report_once([format!(
                 "{shown}: no document in {folder} any more; not deleted, since {count} would go and --prune={most} permits {most}"
             )]),
-            None => self.tell_once([format!(
+            None => self.report_once([format!(
                 "{shown}: no document in {folder} any more; `vsiflow delete` deletes it, or --prune=N all such"
             )]),
         }
@@ -283,7 +283,7 @@ impl<'a> FolderKeeper<'a> {
             ..self.common.clone()
         };
         if let Err(problem) = prune::prune(self.app, &common, left).await {
-            self.tell_once([words(&problem)]);
+            self.report_once([words(&problem)]);
             self.again = Instant::now().checked_add(AGAIN);
         }
     }

@@ -10,7 +10,7 @@ use crate::{
 
 /// The list as it is now; nothing where the holder of the state directory does not answer just now,
 /// so that what was shown last stays true.
-pub(super) async fn look(common: &Common, args: &GetArgs) -> Result<String, ExitProblem> {
+pub(super) async fn current_list(common: &Common, args: &GetArgs) -> Result<String, ExitProblem> {
     let here = Box::pin(get::run(common, args.clone()));
     match answer(common, here, words(args)).await {
         Err(problem) if is_silence(&problem) => Ok(String::new()),

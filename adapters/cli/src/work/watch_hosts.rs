@@ -8,21 +8,21 @@ use vsiflow_workflows::fleet::{DriftReport, WATCHERS};
 use crate::{
     compose::App,
     exit::CommandOutcome,
-    output::{self, serving::told_of_snapshots},
+    output::{self, serving::report_snapshots},
 };
 
 /// Looks at the hosts and takes the snapshots that are due, for good; ends only with an error. It is for who works on everything
 /// there is, and begins once that goes on: in a cluster what VSIs are to be is read first.
-pub(crate) async fn keep_up(app: &App, every: Duration) -> CommandOutcome {
-    let schedules = app.fleet.snapshots().keep_schedules(told_of_snapshots);
+pub(crate) async fn keep_current(app: &App, every: Duration) -> CommandOutcome {
+    let schedules = app.fleet.snapshots().run_schedules(report_snapshots);
     tokio::select! {
-        ended = look_on(app, every) => ended,
+        ended = watch_hosts(app, every) => ended,
         never = schedules => match never {},
     }
 }
 
 /// Looks at the hosts for good, and tells what is news; ends only with an error.
-pub(crate) async fn look_on(app: &App, every: Duration) -> CommandOutcome {
+pub(crate) async fn watch_hosts(app: &App, every: Duration) -> CommandOutcome {
     let (sender, mut looks) = mpsc::channel(WATCHERS);
     let mut told = BTreeMap::new();
     let mut watching = pin!(app.fleet.hosts().watch(every, sender));
@@ -33,7 +33,7 @@ pub(crate) async fn look_on(app: &App, every: Duration) -> CommandOutcome {
         };
         let news = !look.whole || told.get(&look.host) != Some(&look.looked);
         if news {
-            tell_of(&look.looked);
+            report_news(&look.looked);
         }
         if look.whole {
             told.insert(look.host, look.looked);
@@ -41,7 +41,7 @@ pub(crate) async fn look_on(app: &App, every: Duration) -> CommandOutcome {
     }
 }
 
-fn tell_of(looked: &DriftReport) {
+fn report_news(looked: &DriftReport) {
     for (name, findings) in &looked.drifted {
         for finding in findings {
             let what = if finding.is_of_guest() {
@@ -60,11 +60,11 @@ fn tell_of(looked: &DriftReport) {
             "vsi/{name} is started again: its host was restarted"
         ));
     }
-    tell_unreachable(looked);
+    report_unreachable(looked);
 }
 
 /// Says which hosts do not answer.
-pub(crate) fn tell_unreachable(looked: &DriftReport) {
+pub(crate) fn report_unreachable(looked: &DriftReport) {
     for (host, failure) in &looked.unreachable {
         output::warning(&format!("host {host}: {failure}"));
     }
