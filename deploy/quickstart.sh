@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# From a fresh Debian 12 with Rust and root to a running VSI: installs what is missing, brings a libvirt host
-# up (deploy/lab), builds vsiflow and has it provision deploy/examples/hello.yaml over SSH. A second run is
+# From a fresh Debian 12 with Rust and root to a running VSI: installs what is missing, builds vsiflow while a
+# libvirt host comes up (deploy/lab), and has it provision deploy/examples/hello.yaml over SSH. A second run is
 # harmless. Where namespaces are not permitted, the host is simulated.
+#
+# The program is built to be there soon, and is slow. For work, build it as README.md says.
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/.."
 # shellcheck source=lib/packages.sh
 . deploy/lib/packages.sh
 
-readonly VSIFLOW=target/release/vsiflow
+readonly VSIFLOW=target/quickstart/vsiflow
 readonly EXAMPLE=deploy/examples/hello.yaml
 # How vsiflow reaches the lab's host; holds the lab's key, so it is nobody else's to read.
 readonly HOST_FILE=target/lab-host.yaml
+readonly LAB_LOG=target/lab-up.log
 
 bold='' plain=''
 if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
@@ -28,15 +31,24 @@ host_file() {
   (umask 077 && deploy/lab/host-config >"$HOST_FILE.new") && mv -f "$HOST_FILE.new" "$HOST_FILE"
 }
 
+# Begins to bring the host up; what it says is shown once it is asked for.
+begin_host() {
+  mkdir -p target
+  deploy/lab/up >"$LAB_LOG" 2>&1 &
+  lab_up=$!
+  # One that is not asked for any more ends in order. SIGINT does not reach what runs in the background.
+  trap '[ -z "$lab_up" ] || kill "$lab_up" 2>/dev/null || true' EXIT
+}
+
 # Sets `inside`, what stands before commands that talk to the host, and the way to that host.
-prepare_host() {
+await_host() {
   local code=0
-  title 'A libvirt host to try things on'
-  show deploy/lab/up || code=$?
+  wait "$lab_up" || code=$?
+  lab_up=''
+  cat "$LAB_LOG"
   case $code in
     0)
       inside=(deploy/lab/exec) host=() documents=(-f "$HOST_FILE")
-      mkdir -p target
       host_file
       ;;
     4)
@@ -69,10 +81,13 @@ TEXT
 title 'What is missing here'
 find_cargo
 install_packages "${BUILD_PACKAGES[@]}"
-prepare_host
 
-title 'Building vsiflow (some minutes the first time)'
-show cargo build --release --locked --quiet --package vsiflow
+title 'Building vsiflow (some minutes the first time), while a libvirt host comes up'
+begin_host
+show cargo build --profile quickstart --no-default-features --locked --quiet --package vsiflow
+
+title 'A libvirt host to try things on'
+await_host
 
 title 'One YAML file becomes a running VSI'
 show "${inside[@]}" "$VSIFLOW" "${host[@]}" apply "${documents[@]}" -f "$EXAMPLE" --wait --timeout 10m

@@ -39,6 +39,7 @@ use clap::Parser as _;
 use crate::{args::Cli, exit::Exit, plugin::Called};
 
 /// A long journal is read again sooner than with glibc's allocator (`tests/bench/run journal`).
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -19,6 +19,7 @@ use std::{error::Error, process::Command};
 use crate::report::{Figures, Report};
 
 /// The product's.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
