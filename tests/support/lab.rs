@@ -117,6 +117,14 @@ impl Lab {
         names
     }
 
+    /// The layers of that snapshot that are left; other tests may have some of theirs.
+    pub fn layers_of(&self, snapshot: &serde_json::Value) -> Vec<String> {
+        let uid = snapshot["metadata"]["uid"].as_str().unwrap();
+        let mut volumes = self.volumes("images");
+        volumes.retain(|name| name.contains(uid) && name.ends_with(".layer"));
+        volumes
+    }
+
     /// The names of the volumes of a pool.
     #[track_caller]
     pub fn volumes(&self, pool: &str) -> Vec<String> {
