@@ -33,7 +33,7 @@ use zeroize::Zeroizing;
 
 use self::lines::{BackupLine, EndLine, SecretLine};
 use crate::{
-    audit::{Audit, AuditAnchor, AuditError, Lacks},
+    audit::{Audit, AuditAnchor, AuditError, Omissions},
     model::Timestamp,
     secret::{SecretError, Secrets},
 };
@@ -57,7 +57,7 @@ pub struct BackedUp {
     /// How many secrets.
     pub secrets: u64,
     /// What it lacks of what the journal once held: such a backup is taken all the same.
-    pub lacks: Lacks,
+    pub lacks: Omissions,
     /// The head of the journal in it.
     pub head: AuditAnchor,
 }

@@ -71,7 +71,7 @@ pub enum Level {
 
 /// What was seen when the disk was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
+pub struct DiskReading {
     /// How much room that is.
     pub level: Level,
     /// Free bytes.
@@ -80,7 +80,7 @@ pub struct Seen {
     pub wanted: u64,
 }
 
-impl std::fmt::Display for Seen {
+impl std::fmt::Display for DiskReading {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (free, wanted) = (self.free / MIB, self.wanted.div_ceil(MIB));
         write!(f, "{free} MiB are free where {wanted} MiB are wanted")
@@ -109,7 +109,7 @@ pub struct Room {
     look: Option<SpaceProbe>,
     /// Whether the ballast is this process's to make and give up.
     keeps_ballast: bool,
-    seen: watch::Sender<Seen>,
+    seen: watch::Sender<DiskReading>,
     /// No room could be set aside for the log.
     log_is_short: AtomicBool,
 }
@@ -159,7 +159,7 @@ impl Room {
     }
 
     fn new(dir: PathBuf, look: Option<SpaceProbe>) -> Self {
-        let seen = Seen {
+        let seen = DiskReading {
             level: Level::Plenty,
             free: u64::MAX,
             wanted: 0,
@@ -210,7 +210,7 @@ impl Room {
     }
 
     /// What was seen last.
-    pub fn seen(&self) -> Seen {
+    pub fn seen(&self) -> DiskReading {
         *self.seen.borrow()
     }
 
@@ -226,13 +226,13 @@ impl Room {
     }
 
     /// Follows what is seen.
-    pub fn follow(&self) -> watch::Receiver<Seen> {
+    pub fn follow(&self) -> watch::Receiver<DiskReading> {
         self.seen.subscribe()
     }
 
     /// Looks at the disk now; gives the ballast up, or makes it again, where that is due. A disk
     /// that does not answer is taken to be as it was. Blocks.
-    pub fn measure(&self) -> Seen {
+    pub fn measure(&self) -> DiskReading {
         let Some(look) = &self.look else {
             return self.seen();
         };
@@ -245,7 +245,7 @@ impl Room {
         }
     }
 
-    fn judge(&self, space: Space, look: &SpaceProbe) -> Seen {
+    fn judge(&self, space: Space, look: &SpaceProbe) -> DiskReading {
         let bounds = RoomBounds::of(space.total);
         let mut free = space.free;
         let to_refill = bounds.to_refill(self.dir.join(LAST).exists());
@@ -267,14 +267,14 @@ impl Room {
             true if free < bounds.watermark => (Level::Low, bounds.watermark),
             true => (Level::Plenty, bounds.watermark),
         };
-        self.note(Seen {
+        self.note(DiskReading {
             level,
             free,
             wanted,
         })
     }
 
-    fn note(&self, now: Seen) -> Seen {
+    fn note(&self, now: DiskReading) -> DiskReading {
         let mut changed = false;
         self.seen.send_if_modified(|seen| {
             changed = seen.level != now.level;

@@ -99,7 +99,7 @@ impl Credentials<'_> {
 
 /// A request beside its URL.
 #[derive(Clone, Copy)]
-pub(crate) struct Ask<'a> {
+pub(crate) struct RequestHeaders<'a> {
     pub(crate) credentials: Credentials<'a>,
     pub(crate) accept: Option<&'a str>,
     /// The byte to begin at, and the condition for it where there is one.
@@ -231,7 +231,7 @@ impl HttpSource {
             (None, Some(access)) => Credentials::Access(access),
             (None, None) => Credentials::None,
         };
-        let ask = Ask {
+        let ask = RequestHeaders {
             credentials,
             accept: None,
             rest: rest.map(|(offset, condition)| (offset, Some(condition))),
@@ -260,7 +260,7 @@ impl HttpSource {
         &self,
         shown: &ShownError,
         url: Url,
-        ask: Ask<'_>,
+        ask: RequestHeaders<'_>,
     ) -> Result<Response, SourceError> {
         let judged = self.addresses.judge(&url);
         judged.map_err(|refused| error(SourceErrorKind::Refused, shown, refused.to_string()))?;

@@ -37,7 +37,7 @@ use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKin
 
 use crate::error::{error, parse};
 use pauses::Pauses;
-pub use sent::{NotTaken, RelayReader, SentFile, SentPiece};
+pub use sent::{RejectedPiece, RelayReader, SentFile, SentPiece};
 use stream::{PATIENCE, RelayStream};
 
 /// The scheme of such files.
@@ -133,20 +133,20 @@ impl UploadRelay {
     /// From now on the file is sent under this URL, or still is.
     ///
     /// # Errors
-    /// [`NotTaken::Another`] and [`NotTaken::Busy`].
-    pub fn begin(&self, url: &str, file: &SentFile) -> Result<(), NotTaken> {
+    /// [`RejectedPiece::Another`] and [`RejectedPiece::Busy`].
+    pub fn begin(&self, url: &str, file: &SentFile) -> Result<(), RejectedPiece> {
         let mut uploads = self.uploads();
         uploads.retain(|_, upload| !upload.is_over());
         if let Some(upload) = uploads.get_mut(url) {
             if upload.file != *file {
-                return Err(NotTaken::Another);
+                return Err(RejectedPiece::Another);
             }
             upload.seen = Instant::now();
             return Ok(());
         }
         let own = uploads.keys().filter(|other| place(other) == place(url));
         if uploads.len() >= MOST_UPLOADS.all || own.count() >= MOST_UPLOADS.own {
-            return Err(NotTaken::Busy);
+            return Err(RejectedPiece::Busy);
         }
         let upload = RelayedUpload {
             file: file.clone(),
@@ -198,13 +198,13 @@ impl UploadRelay {
         id: u64,
         from: u64,
         mut sent: SentPiece,
-    ) -> Result<u64, NotTaken> {
+    ) -> Result<u64, RejectedPiece> {
         let mut at = from;
         while sent.len() > 0 {
             let give = self.reader((url, file), id, at, sent.len())?;
             let room = timeout(FULL, give.reserve_owned()).await;
-            let room = room.map_err(|_| NotTaken::Slow(at))?;
-            let room = room.map_err(|_| NotTaken::NoReader)?;
+            let room = room.map_err(|_| RejectedPiece::Slow(at))?;
+            let room = room.map_err(|_| RejectedPiece::NoReader)?;
             // Somebody else may have been faster.
             let mut uploads = self.uploads();
             let (upload, index) = found(&mut uploads, (url, file), id, at, sent.len())?;
@@ -231,13 +231,13 @@ impl UploadRelay {
         id: u64,
         from: u64,
         length: u64,
-    ) -> Result<mpsc::Sender<SentPiece>, NotTaken> {
+    ) -> Result<mpsc::Sender<SentPiece>, RejectedPiece> {
         let mut uploads = self.uploads();
         let (upload, index) = found(&mut uploads, sent, id, from, length)?;
         upload.seen = Instant::now();
         let reader = upload.readers.get(index);
         let give = reader.map(|reader| reader.give.clone());
-        give.ok_or(NotTaken::NoReader)
+        give.ok_or(RejectedPiece::NoReader)
     }
 
     fn join(
@@ -296,22 +296,22 @@ fn found<'a>(
     id: u64,
     from: u64,
     length: u64,
-) -> Result<(&'a mut RelayedUpload, usize), NotTaken> {
+) -> Result<(&'a mut RelayedUpload, usize), RejectedPiece> {
     let upload = uploads.get_mut(url).filter(|upload| !upload.is_over());
-    let upload = upload.ok_or(NotTaken::Unknown)?;
+    let upload = upload.ok_or(RejectedPiece::Unknown)?;
     if upload.file != *file {
-        return Err(NotTaken::Another);
+        return Err(RejectedPiece::Another);
     }
     upload.gone();
     let index = upload.readers.iter().position(|reader| reader.id == id);
-    let index = index.ok_or(NotTaken::NoReader)?;
+    let index = index.ok_or(RejectedPiece::NoReader)?;
     match upload.readers.get(index) {
-        Some(reader) if reader.from != from => Err(NotTaken::Elsewhere(reader.from)),
+        Some(reader) if reader.from != from => Err(RejectedPiece::Elsewhere(reader.from)),
         _ if from
             .checked_add(length)
             .is_none_or(|end| end > upload.file.length) =>
         {
-            Err(NotTaken::TooLong)
+            Err(RejectedPiece::TooLong)
         }
         _ => Ok((upload, index)),
     }

@@ -15,7 +15,7 @@ use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKin
 
 use crate::error::{ShownError, error, invalid, parse};
 use crate::http::{
-    Ask, Credentials as Shows, HttpSource,
+    Credentials as Shows, HttpSource, RequestHeaders,
     answer::{condition, kind_of},
     decode, within,
 };
@@ -91,7 +91,7 @@ impl S3Source {
         object: &Object,
         rest: Option<(u64, &str)>,
     ) -> Result<Response, SourceError> {
-        let ask = Ask {
+        let ask = RequestHeaders {
             credentials: Shows::None,
             accept: None,
             rest: rest.map(|(offset, condition)| (offset, Some(condition))),

@@ -45,7 +45,7 @@ use vsiflow_workflows::{
 pub use self::adopt::LostJournal;
 use self::{
     admission::AdmissionPass, apply::ApplyRequest, claims::MemberClaims, decisions::Decisions,
-    networks::HeardNetworks,
+    networks::NetworkSummaries,
 };
 use crate::{
     api::{self, CallError},
@@ -102,7 +102,7 @@ pub(crate) struct Controller {
     /// What quotas leave to journal 0 in this pass.
     admission: AdmissionPass,
     /// What other journals said of networks, as it was told of last.
-    heard_networks: HeardNetworks,
+    heard_networks: NetworkSummaries,
     /// Whether the fleet was given every secret that was listed.
     delivered: Arc<watch::Sender<bool>>,
     begun: Instant,
@@ -141,7 +141,7 @@ impl Controller {
             share: None,
             decisions: Decisions::default(),
             admission: AdmissionPass::default(),
-            heard_networks: HeardNetworks::new(),
+            heard_networks: NetworkSummaries::new(),
             delivered,
             begun: Instant::now(),
             unfinished: false,

@@ -59,7 +59,7 @@ pub enum MigrateError {
     },
     /// A resource was not taken over; those before it were.
     #[error("{kind} {namespace}/{name} was not migrated: {why}")]
-    NotTaken {
+    RejectedPiece {
         /// The kind.
         kind: &'static str,
         /// Its namespace.
@@ -129,12 +129,14 @@ impl Migration {
         };
         let patch = Patch::Merge(patch(one));
         let patched = within(api.patch(&one.name, &params, &patch)).await;
-        patched.map(drop).map_err(|error| MigrateError::NotTaken {
-            kind: one.kind,
-            namespace: one.namespace.clone(),
-            name: one.name.clone(),
-            why: error.to_string(),
-        })
+        patched
+            .map(drop)
+            .map_err(|error| MigrateError::RejectedPiece {
+                kind: one.kind,
+                namespace: one.namespace.clone(),
+                name: one.name.clone(),
+                why: error.to_string(),
+            })
     }
 
     /// An API server that does not know the kind has none of them; every other refusal says

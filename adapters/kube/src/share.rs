@@ -11,7 +11,7 @@
 //! - **Nobody lets go of what may be recorded elsewhere.** A resource that is deleted before its journal has told of it is
 //!   kept until it is certain that no journal has it.
 //! - **What is deleted is not recorded afterwards.** Once its names are claimed, and before it is recorded, the API server
-//!   is asked whether it is still there ([`StillAsked`]). Whoever lets go of it looks at the claims after it saw the
+//!   is asked whether it is still there ([`StillRequested`]). Whoever lets go of it looks at the claims after it saw the
 //!   deletion: one of the two sees the other.
 //! - **A host that was chosen is taken by the operator of its journal**, which translates the resource itself: what its
 //!   namespace may name there, and with which settings, is judged where the host is known.
@@ -37,8 +37,8 @@ use vsiflow_engine::{
 };
 use vsiflow_workflows::{
     fleet::{
-        Adopting, AskStanding, ChosenHost, FleetError, NetworkEnd, NetworkState, QuotaObject,
-        TakenUsage,
+        Adopting, ChosenHost, FleetError, NetworkEnd, NetworkState, ObjectUsage, QuotaObject,
+        RequestStatus,
     },
     spec::Resolved,
 };
@@ -85,13 +85,13 @@ pub trait JournalShare: Debug + Send + Sync {
     /// again.
     ///
     /// # Errors
-    /// As [`Fleet::apply`](vsiflow_workflows::fleet::Fleet::apply) and [`StillAsked::check`]; where another journal has
+    /// As [`Fleet::apply`](vsiflow_workflows::fleet::Fleet::apply) and [`StillRequested::check`]; where another journal has
     /// a name; and where another namespace has a quota by now.
     async fn apply(
         &self,
         resolved: Resolved,
         by: By,
-        still: &dyn StillAsked,
+        still: &dyn StillRequested,
         admitted: &BTreeSet<String>,
     ) -> Result<(), FleetError>;
 
@@ -99,10 +99,14 @@ pub trait JournalShare: Debug + Send + Sync {
     /// safe: what was begun is found by asking again.
     ///
     /// # Errors
-    /// As [`VsiHandle::adopt`](vsiflow_workflows::fleet::VsiHandle::adopt) and [`StillAsked::check`]; where another journal has
+    /// As [`VsiHandle::adopt`](vsiflow_workflows::fleet::VsiHandle::adopt) and [`StillRequested::check`]; where another journal has
     /// the name.
-    async fn adopt(&self, what: Adopting, by: By, still: &dyn StillAsked)
-    -> Result<(), FleetError>;
+    async fn adopt(
+        &self,
+        what: Adopting,
+        by: By,
+        still: &dyn StillRequested,
+    ) -> Result<(), FleetError>;
 
     /// Has journal 0 decide over all journals about the one VSI or data disk of `resolved`, which has that UID: choose a
     /// host where it has none, and admit what it takes where its namespace has a quota. The operator of the host's journal
@@ -116,7 +120,7 @@ pub trait JournalShare: Debug + Send + Sync {
     ///
     /// # Errors
     /// When the database does not answer.
-    async fn deciding(&self, uid: Uuid) -> Result<AskStanding, FleetError>;
+    async fn deciding(&self, uid: Uuid) -> Result<RequestStatus, FleetError>;
 
     /// What was decided for resources on hosts of this journal, by UID. Each of them is held until
     /// [`settle`](Self::settle) says what became of it in the pass that begins with this.
@@ -148,10 +152,10 @@ pub trait JournalShare: Debug + Send + Sync {
 
     /// Journal 0: from now on all journals are asked about these networks, and to end those that are to end. The cluster's
     /// operators pass once something else is heard.
-    fn watch_networks(&self, networks: BTreeMap<NetworkName, AskedNetwork>);
+    fn watch_networks(&self, networks: BTreeMap<NetworkName, NetworkInquiry>);
 
     /// What was heard of a network last; none before the first time.
-    fn network_report(&self, network: &NetworkName) -> Option<HeardNetwork>;
+    fn network_report(&self, network: &NetworkName) -> Option<NetworkSummary>;
 }
 
 /// The namespace and the name of a network.
@@ -159,7 +163,7 @@ pub type NetworkName = (String, String);
 
 /// What is asked about a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct AskedNetwork {
+pub struct NetworkInquiry {
     /// The UID of its resource: what was heard of one says nothing of the next one of its name.
     pub uid: Uuid,
     /// Whether it is to end, and how.
@@ -168,10 +172,10 @@ pub struct AskedNetwork {
 
 /// What all journals said of a network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HeardNetwork {
+pub struct NetworkSummary {
     /// What was to be asked when they were. Nothing that is recorded later is missing in what they said of one that ends: what is on a
     /// network that goes is not recorded.
-    pub asked: AskedNetwork,
+    pub asked: NetworkInquiry,
     /// Where it is on each host.
     pub states: Vec<NetworkState>,
     /// Why it does not end.
@@ -232,12 +236,12 @@ pub struct ResourceDecision {
     /// Where it is to be.
     pub host: ChosenHost,
     /// What it may take.
-    pub admitted: Vec<TakenUsage>,
+    pub admitted: Vec<ObjectUsage>,
 }
 
 /// Whether what is about to be recorded is still asked for.
 #[async_trait]
-pub trait StillAsked: Send + Sync {
+pub trait StillRequested: Send + Sync {
     /// Asks once more.
     ///
     /// # Errors

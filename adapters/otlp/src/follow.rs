@@ -143,7 +143,7 @@ pub async fn past(
 
 /// What is worth telling a person of an export that goes on. Each is told once, however long it lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum ExportNotice {
     /// The collector takes nothing for now; what is recorded meanwhile is sent later.
     Away(String),
     /// It takes spans again.
@@ -160,7 +160,7 @@ pub async fn follow(
     fleet: &Fleet,
     collector: &Collector,
     (position, first): (&Path, Offset),
-    mut tell: impl FnMut(Told),
+    mut tell: impl FnMut(ExportNotice),
 ) {
     let mut notices = fleet.notices();
     let end = fleet.history().end();
@@ -171,7 +171,7 @@ pub async fn follow(
             Ok(()) => return,
             Err(error) => {
                 if !std::mem::replace(&mut told_trouble, true) {
-                    tell(Told::Trouble(error));
+                    tell(ExportNotice::Trouble(error));
                 }
                 tokio::time::sleep(LATE).await;
             }
@@ -185,7 +185,7 @@ async fn batch(
     collector: &Collector,
     note: &mut Position,
     notices: &mut Receiver<Notice>,
-    tell: &mut impl FnMut(Told),
+    tell: &mut impl FnMut(ExportNotice),
 ) -> Result<(), String> {
     let told = |error: FleetError| error.to_string();
     let mut spans = Spans::from(fleet, note.next).map_err(told)?;
@@ -222,24 +222,26 @@ async fn woken(notices: &mut Receiver<Notice>) -> Option<()> {
 }
 
 /// Sends until it is sent, or refused for good.
-async fn sent(collector: &Collector, page: &[Span], tell: &mut impl FnMut(Told)) {
+async fn sent(collector: &Collector, page: &[Span], tell: &mut impl FnMut(ExportNotice)) {
     let (mut wait, mut away) = (SOON, false);
     loop {
         match collector.send(page).await {
             Ok(rejected) => {
                 if away {
-                    tell(Told::Back);
+                    tell(ExportNotice::Back);
                 }
                 if rejected > 0 {
                     let of = page.len();
-                    tell(Told::Refused(format!("{rejected} of {of} spans")));
+                    tell(ExportNotice::Refused(format!("{rejected} of {of} spans")));
                 }
                 return;
             }
-            Err(why @ OtlpError::Refused { .. }) => return tell(Told::Refused(why.to_string())),
+            Err(why @ OtlpError::Refused { .. }) => {
+                return tell(ExportNotice::Refused(why.to_string()));
+            }
             Err(OtlpError::Later { after, why, .. }) => {
                 if !std::mem::replace(&mut away, true) {
-                    tell(Told::Away(why));
+                    tell(ExportNotice::Away(why));
                 }
                 tokio::time::sleep(after.unwrap_or(wait).max(SOON)).await;
                 wait = wait.saturating_mul(2).min(LATE);

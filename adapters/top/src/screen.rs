@@ -38,9 +38,9 @@ const PAUSE: u32 = 4;
 /// Whether a terminal is in use by [`show`]: a panic gives it back.
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
-/// What is asked of the fleet. Returns at once; what it comes to is sent as a [`Came`].
+/// What is asked of the fleet. Returns at once; what it comes to is sent as a [`WorkerReply`].
 pub trait Worker {
-    /// Looks at the fleet; steps are counted from that offset on.
+    /// RefreshTimer at the fleet; steps are counted from that offset on.
     fn refresh(&mut self, from: Option<u64>);
     /// Has a command that only looks print its text.
     fn read(&mut self, words: Vec<String>);
@@ -50,7 +50,7 @@ pub trait Worker {
 
 /// What came of what was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Came {
+pub enum WorkerReply {
     /// Of a look.
     Look(Result<Box<FleetSnapshot>, String>),
     /// Of a command.
@@ -66,7 +66,11 @@ pub fn is_terminal() -> bool {
 ///
 /// # Errors
 /// When the terminal cannot be set, read or written. It is as it was before then, too.
-pub fn show(asked: &mut impl Worker, came: &Receiver<Came>, stop: &AtomicBool) -> io::Result<()> {
+pub fn show(
+    asked: &mut impl Worker,
+    came: &Receiver<WorkerReply>,
+    stop: &AtomicBool,
+) -> io::Result<()> {
     let in_full = FullScreen::begin()?;
     let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
     let ended = until_ended(&mut terminal, asked, came, stop);
@@ -77,10 +81,10 @@ pub fn show(asked: &mut impl Worker, came: &Receiver<Came>, stop: &AtomicBool) -
 fn until_ended(
     terminal: &mut Terminal<CrosstermBackend<Stdout>>,
     asked: &mut impl Worker,
-    came: &Receiver<Came>,
+    came: &Receiver<WorkerReply>,
     stop: &AtomicBool,
 ) -> io::Result<()> {
-    let (mut top, mut looks) = (Top::default(), Looks::default());
+    let (mut top, mut looks) = (Top::default(), RefreshTimer::default());
     let mut stale = true;
     while !stop.load(Ordering::Relaxed) {
         if !IN_USE.load(Ordering::SeqCst) {
@@ -93,8 +97,8 @@ fn until_ended(
         for next in came.try_iter() {
             stale = true;
             top.take(match next {
-                Came::Look(look) => looks.end(look),
-                Came::Text(words, text) => WorkerAnswer::Text(words, text),
+                WorkerReply::Look(look) => looks.end(look),
+                WorkerReply::Text(words, text) => WorkerAnswer::Text(words, text),
             });
         }
         if std::mem::take(&mut stale) {
@@ -130,14 +134,14 @@ fn until_ended(
 
 /// When the next look is due.
 #[derive(Default)]
-struct Looks {
+struct RefreshTimer {
     begun: Option<Instant>,
     /// When the newest look that was answered began.
     before: Option<Instant>,
     due: Option<Instant>,
 }
 
-impl Looks {
+impl RefreshTimer {
     fn is_due(&self) -> bool {
         self.begun.is_none() && self.due.is_none_or(|due| Instant::now() >= due)
     }

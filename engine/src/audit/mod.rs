@@ -34,7 +34,7 @@ pub use anchor::{
     AuditAnchor, InvalidHead, InvalidKey, PublicKey, Seal, SigningKey, check_base, sign_base,
 };
 pub use error::AuditError;
-pub use export::{Exported, Lacks, Rebuilt, rebuild, rebuild_into};
+pub use export::{Exported, Omissions, Rebuilt, rebuild, rebuild_into};
 pub use verify::{RemovedRange, VerifyReport};
 pub use violation::{Flaw, Violation};
 

@@ -37,7 +37,7 @@ use super::{
 use crate::{
     journal::{JournalError, Record},
     model::{EntityId, Failure, Name, RunId},
-    room::Seen,
+    room::DiskReading,
 };
 
 /// The loop's state. Everything in it belongs to one task.
@@ -74,7 +74,7 @@ enum ControlInput {
     Request(EngineRequest),
     End(Result<(tokio::task::Id, AttemptEnd), JoinError>),
     Due(Waiter),
-    Room(Seen),
+    Room(DiskReading),
     Probed(Probed),
     Base(Option<BaseWritten>),
     LeaseLost,

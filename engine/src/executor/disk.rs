@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinSet};
 
 use super::{control::Control, effects::Effect, notice::Notice};
-use crate::room::{Level, Room, Seen};
+use crate::room::{DiskReading, Level, Room};
 
 /// How often the disk is looked at while nothing is written.
 const LOOK: Duration = Duration::from_secs(1);
@@ -13,7 +13,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Follows how much room there is.
 pub(super) struct RoomWatch {
     room: Arc<Room>,
-    changes: watch::Receiver<Seen>,
+    changes: watch::Receiver<DiskReading>,
     looking: JoinSet<()>,
 }
 
@@ -31,7 +31,7 @@ impl RoomWatch {
     }
 
     /// The next level that is another one. Pending for ever where room has no end. Cancel safe.
-    pub(super) async fn changed(&mut self) -> Seen {
+    pub(super) async fn changed(&mut self) -> DiskReading {
         if self.room.is_boundless() {
             return std::future::pending().await;
         }
@@ -63,7 +63,7 @@ async fn watch_hosts(room: Arc<Room>) {
 
 impl Control {
     /// What waited for room is decided again.
-    pub(super) fn room_changed(&mut self, seen: Seen) {
+    pub(super) fn room_changed(&mut self, seen: DiskReading) {
         self.effects.push(Effect::Notice(Notice::Room(seen)));
         self.decide_all_again();
     }

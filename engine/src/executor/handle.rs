@@ -22,7 +22,7 @@ use crate::{
     audit::{SigningKey, payloads},
     journal::Offset,
     model::{EntityId, EntityState, Failure, Name, Payload, RunId, RunState, Text, Timestamp},
-    room::{Room, Seen},
+    room::{DiskReading, Room},
     workflow::{DesiredUpdate, EntityView},
 };
 
@@ -232,7 +232,7 @@ impl Engine {
     }
 
     /// How much room the state directory's disk had when it was last looked at.
-    pub fn room(&self) -> Seen {
+    pub fn room(&self) -> DiskReading {
         self.room.seen()
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     journal::Record,
     model::{EntityId, Failure, Name, RunId},
-    room::Seen,
+    room::DiskReading,
     step::Progress,
 };
 
@@ -46,7 +46,7 @@ pub enum Notice {
         failure: Failure,
     },
     /// The state directory's disk has another level of room.
-    Room(Seen),
+    Room(DiskReading),
     /// The engine has ended; nothing more follows.
     Ended,
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Which entities are gone for good, as far as anybody can tell from their state.
-pub type IsGone<'a> = &'a (dyn Fn(&EntityId, &EntityState) -> bool + Send + Sync);
+pub type IsDeleted<'a> = &'a (dyn Fn(&EntityId, &EntityState) -> bool + Send + Sync);
 
 type RunStates<'a> = BTreeMap<RunId, &'a Folded<RunState>>;
 
@@ -27,7 +27,7 @@ type RunStates<'a> = BTreeMap<RunId, &'a Folded<RunState>>;
 pub fn forgettable(
     streams: &[StreamState],
     before: Timestamp,
-    is_gone: IsGone<'_>,
+    is_gone: IsDeleted<'_>,
 ) -> BTreeSet<RunId> {
     let runs: RunStates<'_> = streams.iter().filter_map(run).collect();
     let entities: BTreeMap<_, _> = streams.iter().filter_map(entity).collect();

@@ -54,7 +54,7 @@ pub fn compose(
     let env = env_section(env.unwrap_or_default()).map_err(one)?;
     let plain = Zeroizing::new(plain_sections(workload, env).map_err(one)?);
     let (errors, doubts): (Vec<_>, Vec<_>) =
-        super::inspect(plain.as_bytes(), &super::Given::default())
+        super::inspect(plain.as_bytes(), &super::CheckInputs::default())
             .findings
             .into_iter()
             // The signature is about to be made.

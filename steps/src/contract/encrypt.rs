@@ -87,7 +87,7 @@ pub fn encrypt(
     key: &Key,
     signer: Option<&ContractSigningKey>,
 ) -> Result<String, Vec<Finding>> {
-    let errors: Vec<Finding> = super::inspect(contract, &super::Given::default())
+    let errors: Vec<Finding> = super::inspect(contract, &super::CheckInputs::default())
         .errors()
         .filter(|finding| signer.is_none() || finding.code != error::CONTRACT_SIGNATURE.code)
         .cloned()

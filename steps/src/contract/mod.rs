@@ -38,7 +38,7 @@ pub const SECTIONS: [&str; 4] = [
 
 /// What a check is given beside the contract.
 #[derive(Clone, Debug, Default)]
-pub struct Given {
+pub struct CheckInputs {
     /// The signer's public key or certificate.
     pub key: Option<Key>,
     /// The present time, for certificates; without it their time is not looked at.
@@ -51,11 +51,11 @@ pub struct Given {
 /// The first thing that would keep the guest from taking it, blocked, with the line where that
 /// is known.
 pub fn check(contract: &[u8]) -> Result<(), Failure> {
-    inspect(contract, &Given::default()).verdict()
+    inspect(contract, &CheckInputs::default()).verdict()
 }
 
 /// Everything that can be told of a contract without decrypting it.
-pub fn inspect(contract: &[u8], given: &Given) -> Report {
+pub fn inspect(contract: &[u8], given: &CheckInputs) -> Report {
     let mut report = Report::default();
     match ContractDocument::read(contract) {
         Ok(document) => report_on(&document, given, &mut report),
@@ -64,7 +64,7 @@ pub fn inspect(contract: &[u8], given: &Given) -> Report {
     report.sorted()
 }
 
-fn report_on(document: &ContractDocument<'_>, given: &Given, report: &mut Report) {
+fn report_on(document: &ContractDocument<'_>, given: &CheckInputs, report: &mut Report) {
     report.sections = document
         .names()
         .filter(|name| SECTIONS.contains(name))

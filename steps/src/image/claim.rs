@@ -14,7 +14,7 @@ use vsiflow_engine::{
 
 use super::{
     BaseImage, Params,
-    identity::{self, WantedImage},
+    identity::{self, RequestedImage},
     place::{self, ImagePlace},
     sidecar,
 };
@@ -76,7 +76,7 @@ impl ClaimTurns {
 #[derive(Serialize, Deserialize)]
 struct ClaimInputs {
     attempt: u32,
-    wanted: WantedImage,
+    wanted: RequestedImage,
 }
 
 impl Claim {
@@ -113,7 +113,7 @@ impl Claim {
         cx: &StepContext,
         ports: &HostPorts,
         params: &Params,
-    ) -> Result<WantedImage, Failure> {
+    ) -> Result<RequestedImage, Failure> {
         let source = params.source(&self.source).await?;
         identity::desired_image(cx, (source.as_ref(), ports), params).await
     }
@@ -123,10 +123,10 @@ impl Claim {
         cx: &StepContext,
         ports: &HostPorts,
         params: &Params,
-        wanted: &WantedImage,
+        wanted: &RequestedImage,
     ) -> Result<ImagePlace, Failure> {
         let source = params.source(&self.source).await?;
-        let looking = place::Looking {
+        let looking = place::ImageSearch {
             cx,
             ports,
             params,

@@ -18,7 +18,7 @@ use crate::{
 
 /// The image that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct WantedImage {
+pub(super) struct RequestedImage {
     /// 64 hexadecimal digits.
     pub(super) identity: String,
     /// The SHA-256 it must have, where that is known before it is brought.
@@ -34,13 +34,13 @@ pub(super) async fn desired_image(
     cx: &StepContext,
     (source, ports): (&dyn ImageSource, &HostPorts),
     params: &Params,
-) -> Result<WantedImage, Failure> {
+) -> Result<RequestedImage, Failure> {
     if let Some(sha256) = params.expected()? {
         return Ok(by_hash(params, sha256));
     }
     let info = source.probe(&params.url).await?;
     if let Some(identity) = by_validator(params, &info) {
-        return Ok(WantedImage {
+        return Ok(RequestedImage {
             identity,
             sha256: promised(&info),
             validator: info.validator,
@@ -64,8 +64,8 @@ pub(super) fn of_source(params: &Params, info: &SourceInfo) -> Result<Option<Str
     })
 }
 
-fn by_hash(params: &Params, sha256: String) -> WantedImage {
-    WantedImage {
+fn by_hash(params: &Params, sha256: String) -> RequestedImage {
+    RequestedImage {
         identity: digits(params, &format!("sha256:{sha256}")),
         sha256: Some(sha256),
         validator: None,

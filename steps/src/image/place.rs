@@ -5,7 +5,7 @@ use vsiflow_engine::{model::Failure, step::StepContext};
 use super::{
     BaseImage, Params,
     claim::Output,
-    identity::{WantedImage, other_name},
+    identity::{RequestedImage, other_name},
     sidecar::{self, Mark, Sidecar},
     transfer, unchanged,
     verify::{self, Bytes},
@@ -31,7 +31,7 @@ pub(super) enum ImagePlace {
 
 impl ImagePlace {
     /// What the claim comes to, where nothing is left to do for it.
-    pub(super) fn settled(self, wanted: &WantedImage) -> Option<Output> {
+    pub(super) fn settled(self, wanted: &RequestedImage) -> Option<Output> {
         let (volume, whole) = match self {
             Self::Ours(volume) => (volume, None),
             Self::Whole(image) => (image.key.clone(), Some(*image)),
@@ -47,15 +47,15 @@ impl ImagePlace {
 }
 
 /// A look for an image.
-pub(super) struct Looking<'a> {
+pub(super) struct ImageSearch<'a> {
     pub(super) cx: &'a StepContext,
     pub(super) ports: &'a HostPorts,
     pub(super) params: &'a Params,
-    pub(super) wanted: &'a WantedImage,
+    pub(super) wanted: &'a RequestedImage,
     pub(super) source: &'a dyn ImageSource,
 }
 
-impl Looking<'_> {
+impl ImageSearch<'_> {
     /// The image's place: the desired name, or where that is another's, one of its own.
     pub(super) async fn find(&self) -> Result<ImagePlace, Failure> {
         let own = other_name(self.params, &self.wanted.identity);

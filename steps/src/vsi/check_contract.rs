@@ -12,7 +12,7 @@ use vsiflow_engine::{
 
 use super::stored_contract;
 use crate::{
-    contract::{self, Given},
+    contract::{self, CheckInputs},
     hpl::cut,
 };
 
@@ -66,7 +66,7 @@ impl Step for CheckContract {
 
     async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let contract = stored_contract::read(self.secrets.as_ref(), &params.contract).await?;
-        let given = Given {
+        let given = CheckInputs {
             key: None,
             now: Some(SystemTime::now()),
         };

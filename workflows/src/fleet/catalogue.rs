@@ -20,7 +20,7 @@ use super::{
     ErrorKind, Fleet, FleetError,
     disk::apply::KnownDisk,
     index::Known,
-    unreadable::{LostEntity, WantedReading},
+    unreadable::{DesiredReading, LostEntity},
 };
 use crate::{
     phase,
@@ -87,12 +87,12 @@ impl Fleet {
                     all.push(Arc::new(self.known_as(entity, state, wanted).await?));
                 }
                 _ => match self.read_desired(&entity, &state).await? {
-                    WantedReading::Wanted(wanted) => {
+                    DesiredReading::Wanted(wanted) => {
                         let wanted = Arc::new(wanted);
                         all.push(Arc::new(self.known_as(entity, state, wanted).await?));
                     }
                     // What cannot be read is judged by its name, see `refuse_lost`.
-                    WantedReading::Nothing | WantedReading::Lost(_) => {}
+                    DesiredReading::Nothing | DesiredReading::Lost(_) => {}
                 },
             }
         }
@@ -192,7 +192,7 @@ impl Fleet {
                 continue;
             }
             // What cannot be read is judged by its name, see `refuse_lost`.
-            if let WantedReading::Wanted(wanted) = self.read_desired(&entity, &state).await? {
+            if let DesiredReading::Wanted(wanted) = self.read_desired(&entity, &state).await? {
                 all.push(self.known_as(entity, state, Arc::new(wanted)).await?);
             }
         }
@@ -255,8 +255,8 @@ impl Fleet {
         else {
             return Ok(None);
         };
-        let read: WantedReading<DiskRecord> = self.read_desired(&entity, &state).await?;
-        let WantedReading::Wanted(wanted) = read else {
+        let read: DesiredReading<DiskRecord> = self.read_desired(&entity, &state).await?;
+        let DesiredReading::Wanted(wanted) = read else {
             return Ok(None);
         };
         Ok(Some(KnownDisk {
@@ -339,9 +339,9 @@ impl Fleet {
             return Ok(None);
         };
         match self.read_desired(entity, &state).await? {
-            WantedReading::Wanted(wanted) => Ok(Some(wanted)),
-            WantedReading::Nothing => Ok(None),
-            WantedReading::Lost(failure) => Err(FleetError::new(ErrorKind::Blocked, failure)),
+            DesiredReading::Wanted(wanted) => Ok(Some(wanted)),
+            DesiredReading::Nothing => Ok(None),
+            DesiredReading::Lost(failure) => Err(FleetError::new(ErrorKind::Blocked, failure)),
         }
     }
 
@@ -378,8 +378,8 @@ impl Fleet {
         state: &EntityState,
     ) -> Result<Option<Failure>, FleetError> {
         match self.read_desired::<T>(entity, state).await? {
-            WantedReading::Lost(failure) => Ok(Some(failure)),
-            WantedReading::Wanted(_) | WantedReading::Nothing => Ok(None),
+            DesiredReading::Lost(failure) => Ok(Some(failure)),
+            DesiredReading::Wanted(_) | DesiredReading::Nothing => Ok(None),
         }
     }
 

@@ -14,7 +14,7 @@ use vsiflow_engine::{
 use super::{
     ErrorKind, Fleet, FleetError,
     host::maintenance,
-    unreadable::{LostState, WantedReading, refuse_lost},
+    unreadable::{DesiredReading, LostState, refuse_lost},
 };
 use crate::{
     phase::{self, Phase},
@@ -122,9 +122,9 @@ impl Fleet {
             for (entity, state) in some {
                 let lost = (entity.clone(), state.clone());
                 match fleet.read_known(entity, state).await? {
-                    WantedReading::Wanted(known) => read.push(Ok(known)),
-                    WantedReading::Nothing => {}
-                    WantedReading::Lost(failure) => read.push(Err((lost.0, lost.1, failure))),
+                    DesiredReading::Wanted(known) => read.push(Ok(known)),
+                    DesiredReading::Nothing => {}
+                    DesiredReading::Lost(failure) => read.push(Err((lost.0, lost.1, failure))),
                 }
             }
             Ok(read)
@@ -145,16 +145,16 @@ impl Fleet {
         &self,
         entity: EntityId,
         state: Arc<EntityState>,
-    ) -> Result<WantedReading<Known>, FleetError> {
+    ) -> Result<DesiredReading<Known>, FleetError> {
         if let Some(known) = self.read.take(&entity, &state) {
-            return Ok(WantedReading::Wanted(known));
+            return Ok(DesiredReading::Wanted(known));
         }
         Ok(match self.read_desired(&entity, &state).await? {
-            WantedReading::Wanted(wanted) => {
-                WantedReading::Wanted(self.known_as(entity, state, Arc::new(wanted)).await?)
+            DesiredReading::Wanted(wanted) => {
+                DesiredReading::Wanted(self.known_as(entity, state, Arc::new(wanted)).await?)
             }
-            WantedReading::Nothing => WantedReading::Nothing,
-            WantedReading::Lost(failure) => WantedReading::Lost(failure),
+            DesiredReading::Nothing => DesiredReading::Nothing,
+            DesiredReading::Lost(failure) => DesiredReading::Lost(failure),
         })
     }
 
@@ -190,10 +190,10 @@ impl Fleet {
         let Some(state) = self.engine.entity(entity) else {
             return Ok(None);
         };
-        let read: WantedReading<VsiRecord> = self.read_desired(entity, &state).await?;
+        let read: DesiredReading<VsiRecord> = self.read_desired(entity, &state).await?;
         Ok(match read {
-            WantedReading::Wanted(wanted) => Some((wanted.vsi.namespace, wanted.vsi.name)),
-            WantedReading::Nothing | WantedReading::Lost(_) => None,
+            DesiredReading::Wanted(wanted) => Some((wanted.vsi.namespace, wanted.vsi.name)),
+            DesiredReading::Nothing | DesiredReading::Lost(_) => None,
         })
     }
 

@@ -9,7 +9,7 @@ use crate::{
     fleet::{
         ErrorKind, Fleet, FleetError,
         index::qualified,
-        unreadable::{LostState, WantedReading},
+        unreadable::{DesiredReading, LostState},
     },
     group::{self, GroupRecord},
     phase,
@@ -147,13 +147,13 @@ impl Fleet {
             return Ok(None);
         };
         match self.read_desired(entity, &state).await? {
-            WantedReading::Wanted(wanted) => Ok(Some(KnownRecord {
+            DesiredReading::Wanted(wanted) => Ok(Some(KnownRecord {
                 entity: entity.clone(),
                 state,
                 wanted,
             })),
-            WantedReading::Nothing => Ok(None),
-            WantedReading::Lost(failure) => Err(FleetError::new(ErrorKind::Blocked, failure)),
+            DesiredReading::Nothing => Ok(None),
+            DesiredReading::Lost(failure) => Err(FleetError::new(ErrorKind::Blocked, failure)),
         }
     }
 

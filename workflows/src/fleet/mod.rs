@@ -42,7 +42,7 @@ pub use disk::export::DiskToExport;
 pub use disk::object::{DiskObject, DiskStatus};
 pub use error::{FleetError, FleetErrorKind as ErrorKind};
 pub use group::over_journals::{
-    GuestAnswer, GuestGate, GuestQuestion, GuestQuestions, HeardGuests,
+    GuestAnswer, GuestGate, GuestQuestion, GuestQuestions, GuestReports,
 };
 pub use group::{
     FoundOutput, GroupItem, GroupMember, GroupObject, GroupOutput, GroupStatus, GroupWave,
@@ -82,12 +82,12 @@ pub use placement::over_journals::{
     put_hosts,
 };
 pub use pool::over_journals::{
-    AskStanding, HeardMembers, MemberDeletion, MemberJournals, MemberQuestions, MembersAsk,
-    MembersReport, Obstacle, OtherJournal, ReportedDisk, ReportedMember,
+    MemberDeletion, MemberJournals, MemberQuestions, MemberReports, MembersReport, MembersRequest,
+    Obstacle, OtherJournal, ReportedDisk, ReportedMember, RequestStatus,
 };
 pub use pool::{PoolMember, PoolMembership, PoolObject, PoolStatus, ShownMember, ShownPool};
 pub use queries::EntityPresence;
-pub use quota::over_journals::{AdmissionRecord, RecordedUsage, TakenUsage, usage_of};
+pub use quota::over_journals::{AdmissionRecord, ObjectUsage, RecordedUsage, usage_of};
 pub use quota::{QuotaObject, QuotaStatus};
 pub use server_types::ServerTypeObject;
 pub use snapshot::{
@@ -119,7 +119,7 @@ use vsiflow_engine::{
     executor::Tuning,
     journal::Journal,
     lease::Lease,
-    room::{Level, Room, Seen},
+    room::{DiskReading, Level, Room},
     secret::Secrets,
 };
 use vsiflow_steps::ports::{Hosts, ImageSource};
@@ -322,7 +322,7 @@ impl Fleet {
     }
 
     /// What stands in the way of new work, where the state directory's disk is short of room.
-    pub fn short_of_room(&self) -> Option<Seen> {
+    pub fn short_of_room(&self) -> Option<DiskReading> {
         let seen = self.engine.room();
         (seen.level != Level::Plenty).then_some(seen)
     }

@@ -7,7 +7,7 @@ use vsiflow_engine::{
     journal::{Entry, Offset, Record},
     model::{EntityId, Failure, StreamId, Timestamp},
 };
-use vsiflow_steps::contract::{self, Given};
+use vsiflow_steps::contract::{self, CheckInputs};
 
 use super::{
     DiskHandle, Fleet, FleetError, HistoryHandle, VsiHandle, VsiObject, index::Known,
@@ -74,7 +74,7 @@ impl VsiHandle<'_> {
             let Ok(contract) = self.fleet.secrets.get(&known.wanted.contract).await else {
                 continue;
             };
-            let report = contract::inspect(contract.expose(), &Given::default());
+            let report = contract::inspect(contract.expose(), &CheckInputs::default());
             if let Some(lifetime) = report.certificate {
                 let vsi = &known.wanted.vsi;
                 ends.push((vsi.namespace.clone(), vsi.name.clone(), lifetime.not_after));

@@ -42,7 +42,7 @@ impl SeenBlobs {
 }
 
 /// What is wanted of an entity, or why that cannot be told.
-pub(super) enum WantedReading<T> {
+pub(super) enum DesiredReading<T> {
     /// That is wanted.
     Wanted(T),
     /// Nothing was ever wanted.
@@ -51,13 +51,13 @@ pub(super) enum WantedReading<T> {
     Lost(Failure),
 }
 
-impl<T> WantedReading<T> {
+impl<T> DesiredReading<T> {
     /// Made into something else, where it can be read.
-    pub(super) fn map<U>(self, to: impl FnOnce(T) -> U) -> WantedReading<U> {
+    pub(super) fn map<U>(self, to: impl FnOnce(T) -> U) -> DesiredReading<U> {
         match self {
-            Self::Wanted(wanted) => WantedReading::Wanted(to(wanted)),
-            Self::Nothing => WantedReading::Nothing,
-            Self::Lost(failure) => WantedReading::Lost(failure),
+            Self::Wanted(wanted) => DesiredReading::Wanted(to(wanted)),
+            Self::Nothing => DesiredReading::Nothing,
+            Self::Lost(failure) => DesiredReading::Lost(failure),
         }
     }
 }
@@ -131,18 +131,18 @@ impl Fleet {
         &self,
         entity: &EntityId,
         state: &EntityState,
-    ) -> Result<WantedReading<T>, FleetError> {
+    ) -> Result<DesiredReading<T>, FleetError> {
         let Some(desired) = &state.desired else {
             let poison = self.engine.unreadable(entity);
-            return Ok(poison.map_or(WantedReading::Nothing, |why| {
-                WantedReading::Lost(why.failure(entity))
+            return Ok(poison.map_or(DesiredReading::Nothing, |why| {
+                DesiredReading::Lost(why.failure(entity))
             }));
         };
-        let lost = |what: String| Ok(WantedReading::Lost(UnreadableEntity::lost(entity, &what)));
+        let lost = |what: String| Ok(DesiredReading::Lost(UnreadableEntity::lost(entity, &what)));
         match self.blobs.get(&desired.desired).await {
             Ok(bytes) => match record::read(&bytes) {
-                Ok(wanted) => Ok(WantedReading::Wanted(wanted)),
-                Err(failure) => Ok(WantedReading::Lost(failure.of_object(entity.to_string()))),
+                Ok(wanted) => Ok(DesiredReading::Wanted(wanted)),
+                Err(failure) => Ok(DesiredReading::Lost(failure.of_object(entity.to_string()))),
             },
             Err(error @ JournalError::Damaged { .. }) => lost(error.to_string()),
             Err(other) => Err(other.into()),
@@ -157,9 +157,9 @@ impl Fleet {
         let (mut read, mut lost) = (Vec::new(), Vec::new());
         for (entity, state) in self.entities_of(kind) {
             match self.read_desired(&entity, &state).await? {
-                WantedReading::Wanted(wanted) => read.push((entity, state, wanted)),
-                WantedReading::Nothing => {}
-                WantedReading::Lost(failure) => lost.push((entity, state, failure)),
+                DesiredReading::Wanted(wanted) => read.push((entity, state, wanted)),
+                DesiredReading::Nothing => {}
+                DesiredReading::Lost(failure) => lost.push((entity, state, failure)),
             }
         }
         Ok(ReadAll { read, lost })

@@ -101,7 +101,7 @@ impl AttachedRefs {
         let Some(selector) = &vsi.spec.disk_selector else {
             return Vec::new();
         };
-        let wanted = WantedAttachment {
+        let wanted = RequestedAttachment {
             vsi,
             host,
             field: "diskSelector",
@@ -128,7 +128,7 @@ impl AttachedRefs {
                 address: None,
             }];
         };
-        let wanted = WantedAttachment {
+        let wanted = RequestedAttachment {
             vsi,
             host,
             field: "networkSelector",
@@ -219,7 +219,7 @@ impl AttachedRefs {
                 problems.push(self.no_network(vsi, path().key("network"), &interface.network));
                 continue;
             };
-            let wanted = WantedAttachment {
+            let wanted = RequestedAttachment {
                 vsi,
                 host,
                 field: "interfaces",
@@ -356,14 +356,14 @@ fn existing(document: &Document<super::data_disk::DataDiskRefSpec>) -> DesiredDi
 }
 
 /// What a VSI asks for with one of its selectors.
-struct WantedAttachment<'a> {
+struct RequestedAttachment<'a> {
     vsi: &'a Document<VsiSpec>,
     host: Option<&'a str>,
     field: &'a str,
     what: &'a str,
 }
 
-impl WantedAttachment<'_> {
+impl RequestedAttachment<'_> {
     fn select<T: Clone>(
         &self,
         selector: &LabelSelector,

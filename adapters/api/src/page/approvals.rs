@@ -19,7 +19,7 @@ use vsiflow_workflows::{
 
 use super::{
     address,
-    context::{Page, PageContext, Shown, on_to, operator},
+    context::{Page, PageContext, PageResult, on_to, operator},
     layout::link,
     text,
 };
@@ -28,7 +28,7 @@ use crate::{Caller, CommandRequest, api::Api, commands::run, v1::ObjectPath};
 /// The most changes that one page shows.
 const MOST: usize = 100;
 
-pub(super) async fn list(context: PageContext) -> Shown {
+pub(super) async fn list(context: PageContext) -> PageResult {
     let summaries = context.fleets.vsi_summaries(false).await?;
     let waiting = summaries.iter().filter(|vsi| vsi.awaits_approval);
     let number = waiting.clone().count();

@@ -4,7 +4,7 @@ use axum::{Extension, extract::State};
 use maud::{Markup, html};
 
 use super::{
-    context::{Page, PageContext, Shown},
+    context::{Page, PageContext, PageResult},
     state::state,
     text,
 };
@@ -18,7 +18,7 @@ pub(super) async fn page(
     State(api): State<Api>,
     caller: Option<Extension<Caller>>,
     context: PageContext,
-) -> Shown {
+) -> PageResult {
     let anchor = command(&api, caller.as_deref(), "head").await?;
     Ok(shown(&context, &anchor, None))
 }
@@ -29,7 +29,7 @@ pub(super) async fn verify(
     State(api): State<Api>,
     caller: Option<Extension<Caller>>,
     context: PageContext,
-) -> Shown {
+) -> PageResult {
     let verified = command(&api, caller.as_deref(), "verify").await?;
     let anchor = command(&api, caller.as_deref(), "head").await?;
     Ok(shown(&context, &anchor, Some(&verified)))

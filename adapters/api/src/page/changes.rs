@@ -7,7 +7,7 @@ use vsiflow_workflows::fleet::{VsiGeneration, differences};
 
 use super::{
     address,
-    context::{PageContext, Shown},
+    context::{PageContext, PageResult},
     moment::of_event,
     text,
 };
@@ -28,7 +28,7 @@ pub(super) async fn page(
     Path(target): Path<ObjectPath>,
     context: PageContext,
     compared: Query<Compared>,
-) -> Shown {
+) -> PageResult {
     let ObjectPath { namespace, name } = &target;
     let fleet = context.fleets.that_has(namespace, name).await?;
     let all = fleet.vsis().generations(namespace, name, MOST).await?;

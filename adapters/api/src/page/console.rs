@@ -33,7 +33,7 @@ use vsiflow_workflows::fleet::FleetError;
 
 use super::{
     address,
-    context::{PageContext, Shown},
+    context::{PageContext, PageResult},
     text,
 };
 use crate::{
@@ -52,7 +52,7 @@ const NAME: HeaderName = HeaderName::from_static("vsiflow-console");
 /// A console is not open, or is somebody else's.
 const NOT_OPEN: &str = "VSI0842";
 
-pub(super) async fn page(Path(target): Path<ObjectPath>, context: PageContext) -> Shown {
+pub(super) async fn page(Path(target): Path<ObjectPath>, context: PageContext) -> PageResult {
     let ObjectPath { namespace, name } = &target;
     let vsi = context.fleets.vsi(namespace, name).await?;
     let main = html! {

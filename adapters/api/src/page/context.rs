@@ -33,7 +33,7 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// What a page answers with.
-pub(super) type Shown = Result<Page, Page>;
+pub(super) type PageResult = Result<Page, Page>;
 
 /// A page, with the head that keeps it from being more than a page.
 pub(super) struct Page(StatusCode, Markup);

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use vsiflow_workflows::fleet::HistoryLine;
 
 use super::{
-    context::{PageContext, Shown},
+    context::{PageContext, PageResult},
     tables,
 };
 
@@ -21,7 +21,7 @@ pub(super) struct EventsPageQuery {
     before: String,
 }
 
-pub(super) async fn page(context: PageContext, query: Query<EventsPageQuery>) -> Shown {
+pub(super) async fn page(context: PageContext, query: Query<EventsPageQuery>) -> PageResult {
     let before = before(&query.before);
     let lines = context.fleets.events_before(&before, EVENTS).await?;
     let older = older(&context, &before, &lines);

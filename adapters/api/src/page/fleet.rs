@@ -8,7 +8,7 @@ use serde::Deserialize;
 use vsiflow_workflows::fleet::VsiSummary;
 
 use super::{
-    context::{PageContext, Shown},
+    context::{PageContext, PageResult},
     layout,
     state::state,
     tables, text,
@@ -31,7 +31,7 @@ pub(super) struct Filter {
     page: usize,
 }
 
-pub(super) async fn page(context: PageContext, filter: Query<Filter>) -> Shown {
+pub(super) async fn page(context: PageContext, filter: Query<Filter>) -> PageResult {
     let all = context.fleets.vsi_summaries(false).await?;
     let paused = context.fleets.global_pause();
     let phases = phases(&all);

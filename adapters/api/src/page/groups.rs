@@ -6,7 +6,7 @@ use vsiflow_workflows::fleet::{GroupItem, GroupObject, GroupWave};
 
 use super::{
     address,
-    context::{PageContext, Shown},
+    context::{PageContext, PageResult},
     layout::link,
     state::state,
     tables, text,
@@ -16,7 +16,7 @@ use crate::v1::ObjectPath;
 /// Events that are shown.
 const EVENTS: usize = 50;
 
-pub(super) async fn list(context: PageContext) -> Shown {
+pub(super) async fn list(context: PageContext) -> PageResult {
     let groups = Box::pin(context.fleets.groups(false)).await?;
     let main = html! {
         h1 { "Groups" }
@@ -52,7 +52,7 @@ fn address(group: &GroupObject, context: &PageContext) -> String {
     link(&path, Some(&context.at))
 }
 
-pub(super) async fn page(Path(target): Path<ObjectPath>, context: PageContext) -> Shown {
+pub(super) async fn page(Path(target): Path<ObjectPath>, context: PageContext) -> PageResult {
     let ObjectPath { namespace, name } = &target;
     let group = Box::pin(context.fleets.group(namespace, name)).await?;
     let own = format!("group/{name}");

@@ -7,7 +7,7 @@ use vsiflow_workflows::fleet::{HostObject, VsiSummary};
 
 use super::{
     address,
-    context::{PageContext, Shown},
+    context::{PageContext, PageResult},
     state::state,
     tables, text,
 };
@@ -18,7 +18,7 @@ const VSIS: usize = 250;
 /// Events that are shown.
 const EVENTS: usize = 50;
 
-pub(super) async fn list(context: PageContext) -> Shown {
+pub(super) async fn list(context: PageContext) -> PageResult {
     let hosts = context.fleets.hosts().await?;
     let main = html! {
         h1 { "Hosts" }
@@ -97,7 +97,7 @@ pub(super) struct HostPath {
 pub(super) async fn page(
     Path(HostPath { host: name }): Path<HostPath>,
     context: PageContext,
-) -> Shown {
+) -> PageResult {
     let hosts = context.fleets.hosts().await?;
     let host = hosts.iter().find(|host| host.name == name);
     let host = host.ok_or_else(|| {

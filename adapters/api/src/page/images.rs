@@ -3,11 +3,11 @@
 use maud::html;
 
 use super::{
-    context::{PageContext, Shown},
+    context::{PageContext, PageResult},
     tables,
 };
 
-pub(super) async fn page(context: PageContext) -> Shown {
+pub(super) async fn page(context: PageContext) -> PageResult {
     let images = context.fleets.images().await?;
     let main = html! {
         h1 { "Images" }

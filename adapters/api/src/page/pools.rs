@@ -6,7 +6,7 @@ use vsiflow_workflows::fleet::PoolObject;
 
 use super::{
     address, approvals,
-    context::{PageContext, Shown},
+    context::{PageContext, PageResult},
     state::state,
     tables, text,
 };
@@ -15,7 +15,7 @@ use crate::v1::ObjectPath;
 /// Events that are shown.
 const EVENTS: usize = 50;
 
-pub(super) async fn list(context: PageContext) -> Shown {
+pub(super) async fn list(context: PageContext) -> PageResult {
     let pools = context.fleets.pools(false).await?;
     let main = html! {
         h1 { "Pools" }
@@ -47,7 +47,7 @@ fn table(pools: &[PoolObject], context: &PageContext) -> Markup {
     }
 }
 
-pub(super) async fn page(Path(target): Path<ObjectPath>, context: PageContext) -> Shown {
+pub(super) async fn page(Path(target): Path<ObjectPath>, context: PageContext) -> PageResult {
     let ObjectPath { namespace, name } = &target;
     let pool = Box::pin(context.fleets.pool(namespace, name)).await?;
     let own = format!("pool/{name}");

@@ -7,7 +7,7 @@ use vsiflow_workflows::fleet::VsiObject;
 
 use super::{
     address, approvals,
-    context::{PageContext, Shown},
+    context::{PageContext, PageResult},
     layout, runs,
     state::state,
     tables, text,
@@ -29,7 +29,7 @@ pub(super) async fn page(
     Path(target): Path<ObjectPath>,
     context: PageContext,
     Query(drawn): Query<DrawnRun>,
-) -> Shown {
+) -> PageResult {
     let ObjectPath { namespace, name } = &target;
     let fleet = context.fleets.that_has(namespace, name).await?;
     let vsi = fleet.vsis().get(namespace, name).await?;

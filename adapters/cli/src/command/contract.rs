@@ -8,7 +8,8 @@ use std::{path::Path, time::SystemTime};
 use serde::Serialize;
 use vsiflow_steps::{
     contract::{
-        self, ContractSigningKey, Finding, Given, Key, KeyFault, Report, Severity, SignatureState,
+        self, CheckInputs, ContractSigningKey, Finding, Key, KeyFault, Report, Severity,
+        SignatureState,
     },
     error,
 };
@@ -48,7 +49,7 @@ fn check(args: &ContractCheckArgs) -> CommandOutcome {
         (None, Some(path)) => Some(key(path, Key::read_certificate)?),
         (None, None) => None,
     };
-    let given = Given {
+    let given = CheckInputs {
         key,
         now: Some(now),
     };
@@ -71,7 +72,7 @@ fn check(args: &ContractCheckArgs) -> CommandOutcome {
     })
 }
 
-fn checked(source: &ContractSource, given: &Given, now: SystemTime) -> Checked {
+fn checked(source: &ContractSource, given: &CheckInputs, now: SystemTime) -> Checked {
     let report = contract::inspect(&source.contract, given);
     let lifetime = report.certificate;
     Checked {

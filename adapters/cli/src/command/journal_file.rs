@@ -7,7 +7,7 @@ use tokio::{
     io::{AsyncBufRead, AsyncReadExt as _, BufReader},
 };
 use vsiflow_engine::{
-    audit::{AuditError, Lacks, Violation},
+    audit::{AuditError, Omissions, Violation},
     journal::{JournalError, MissingCause},
     state_dir::StateDirError,
 };
@@ -90,7 +90,7 @@ pub(super) fn unwritable(path: &Path, error: &std::io::Error) -> ExitProblem {
 
 /// Says what a copy of the journal lacks, since the journal does. What was removed on purpose with its archive is no
 /// news.
-pub(super) fn warn_of(lacks: &Lacks) {
+pub(super) fn warn_of(lacks: &Omissions) {
     let lost = lacks.missing.iter();
     let lost = lost.filter(|range| range.cause != MissingCause::Removed);
     let lost = lost.map(|range| format!("{range} (lost)"));

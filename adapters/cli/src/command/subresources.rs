@@ -19,7 +19,7 @@ use vsiflow_api::{
 };
 use vsiflow_image::{
     UploadRelay,
-    relay::{NotTaken, SentFile, SentPiece},
+    relay::{RejectedPiece, SentFile, SentPiece},
 };
 use vsiflow_kube::subresources::{
     self, AnnouncedUpload, Authorities, ConsoleRequest, Consoles, NotUploaded, ServiceName,
@@ -136,14 +136,15 @@ fn sent(file: &UploadedFile) -> SentFile {
     }
 }
 
-fn not_uploaded(why: NotTaken) -> NotUploaded {
+fn not_uploaded(why: RejectedPiece) -> NotUploaded {
     match why {
-        NotTaken::Busy => NotUploaded::Busy,
-        NotTaken::Another => NotUploaded::Another,
-        NotTaken::TooLong => NotUploaded::TooLong,
-        NotTaken::Unknown | NotTaken::NoReader | NotTaken::Elsewhere(_) | NotTaken::Slow(_) => {
-            NotUploaded::Elsewhere
-        }
+        RejectedPiece::Busy => NotUploaded::Busy,
+        RejectedPiece::Another => NotUploaded::Another,
+        RejectedPiece::TooLong => NotUploaded::TooLong,
+        RejectedPiece::Unknown
+        | RejectedPiece::NoReader
+        | RejectedPiece::Elsewhere(_)
+        | RejectedPiece::Slow(_) => NotUploaded::Elsewhere,
     }
 }
 

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use vsiflow_engine::journal::Offset;
 use vsiflow_otlp::{
     Collector, CollectorAccess, CollectorAddress, OtlpError,
-    follow::{self, ExportError, ExportedSpans, Told},
+    follow::{self, ExportError, ExportNotice, ExportedSpans},
 };
 use vsiflow_workflows::fleet::Fleet;
 
@@ -161,16 +161,16 @@ async fn first(app: &App) -> Result<Offset, ExitProblem> {
 
 async fn sent(fleet: &Fleet, collector: &Collector, position: (&Path, Offset)) -> Infallible {
     follow::follow(fleet, collector, position, |told| match told {
-        Told::Away(why) => output::warning(&format!(
+        ExportNotice::Away(why) => output::warning(&format!(
             "traces wait, since {} takes none now: {why}",
             collector.endpoint()
         )),
-        Told::Back => output::note(&format!(
+        ExportNotice::Back => output::note(&format!(
             "traces are sent to {} again",
             collector.endpoint()
         )),
-        Told::Refused(why) => output::warning(&format!("traces are left out: {why}")),
-        Told::Trouble(why) => output::warning(&format!("traces wait: {why}")),
+        ExportNotice::Refused(why) => output::warning(&format!("traces are left out: {why}")),
+        ExportNotice::Trouble(why) => output::warning(&format!("traces wait: {why}")),
     })
     .await;
     // The engine ended; so does whoever waits here, by itself.

@@ -33,14 +33,14 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// By the host.
 pub(super) async fn here(access: &ConsoleAccess, args: &VncArgs) -> CommandOutcome {
     let listener = listen(args.port).await?;
-    let way = WayToScreen::Here(access);
+    let way = ScreenRoute::Here(access);
     let first = way.open().await?;
     show(listener, args, &way, first).await
 }
 
 /// By a daemon, which answers there; none where nobody does.
 pub(super) async fn through(place: &Place, args: &VncArgs) -> Option<CommandOutcome> {
-    let way = WayToScreen::There(place, args);
+    let way = ScreenRoute::There(place, args);
     match way.open().await {
         // It may not stay: then somebody else holds the directory next.
         Err(problem) if problem.code == SILENT => None,
@@ -56,7 +56,7 @@ pub(super) async fn through(place: &Place, args: &VncArgs) -> Option<CommandOutc
 const SILENT: &str = "VSI0025";
 
 /// By which a screen is reached.
-enum WayToScreen<'a> {
+enum ScreenRoute<'a> {
     /// The host.
     Here(&'a ConsoleAccess),
     /// A daemon.
@@ -73,7 +73,7 @@ trait ViewerConnection: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ViewerConnection for T {}
 
-impl WayToScreen<'_> {
+impl ScreenRoute<'_> {
     async fn open(&self) -> Result<OpenScreen, ExitProblem> {
         match self {
             Self::Here(access) => Ok(OpenScreen::Here(access.open(false).await?)),
@@ -118,7 +118,7 @@ async fn listen(port: u16) -> Result<TcpListener, ExitProblem> {
 async fn show(
     listener: TcpListener,
     args: &VncArgs,
-    way: &WayToScreen<'_>,
+    way: &ScreenRoute<'_>,
     first: OpenScreen,
 ) -> CommandOutcome {
     let address = listener.local_addr().map_err(ExitProblem::defect)?;
@@ -147,7 +147,7 @@ async fn show(
 }
 
 async fn serve(
-    way: &WayToScreen<'_>,
+    way: &ScreenRoute<'_>,
     first: Option<OpenScreen>,
     viewer: TcpStream,
 ) -> Result<(), ExitProblem> {

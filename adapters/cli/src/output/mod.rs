@@ -19,7 +19,7 @@ pub(crate) mod times;
 pub(crate) mod wrap;
 
 use serde::Serialize;
-use vsiflow_engine::room::{Level, Seen};
+use vsiflow_engine::room::{DiskReading, Level};
 use vsiflow_file::Diagnostic;
 use vsiflow_steps::hpl;
 
@@ -64,7 +64,7 @@ pub(crate) fn raw_note(bytes: &[u8]) {
 }
 
 /// How much room the state directory's disk has now.
-pub(crate) fn room(seen: Seen) {
+pub(crate) fn room(seen: DiskReading) {
     match seen.level {
         Level::Plenty => note("the state directory has space again: all work continues"),
         Level::Low => warning(&format!(

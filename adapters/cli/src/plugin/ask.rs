@@ -33,14 +33,14 @@ const MOST: u64 = 64 * 1024 * 1024;
 
 /// What kubectl itself said went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Said {
+enum KubectlFailure {
     Nothing,
     Forbidden,
     NotFound,
 }
 
 /// What a command in the pod is given to read.
-enum AskInput {
+enum PodInput {
     /// Nothing.
     Nothing,
     /// That, and then the end.
@@ -56,7 +56,7 @@ pub(super) async fn get(there: &ClusterAccess<'_>, rest: Vec<String>) -> Command
     }
     words.extend(["get".to_owned(), "onprem-hpcrs".to_owned()]);
     words.extend(rest);
-    run(words, AskInput::Nothing).await
+    run(words, PodInput::Nothing).await
 }
 
 pub(super) async fn history(there: &ClusterAccess<'_>, args: PluginHistoryArgs) -> CommandOutcome {
@@ -95,9 +95,9 @@ async fn follow(
 ) -> CommandOutcome {
     words.extend(on.then(|| "--follow".to_owned()));
     let input = if on {
-        AskInput::Open
+        PodInput::Open
     } else {
-        AskInput::Nothing
+        PodInput::Nothing
     };
     ask(there, name, words, input).await
 }
@@ -108,12 +108,12 @@ pub(super) async fn retry(there: &ClusterAccess<'_>, args: PluginRetryArgs) -> C
     words.extend(args.wait.then(|| "--wait".to_owned()));
     words.push(reason(&args.reason));
     let first = args.names.first().cloned().unwrap_or_default();
-    ask(there, &first, words, AskInput::Nothing).await
+    ask(there, &first, words, PodInput::Nothing).await
 }
 
 pub(super) async fn cancel(there: &ClusterAccess<'_>, name: &str, why: &str) -> CommandOutcome {
     let words = vec!["cancel".to_owned(), name.to_owned(), reason(why)];
-    ask(there, name, words, AskInput::Nothing).await
+    ask(there, name, words, PodInput::Nothing).await
 }
 
 /// The actor is the process's user in the pod: that it was asked by way of kubectl is said here.
@@ -133,7 +133,7 @@ pub(super) async fn plan(there: &ClusterAccess<'_>, args: PluginPlanArgs) -> Com
     words.extend(format.map(|format| format!("--output={format}")));
     let pod = pod_of(there, None).await?;
     let words = in_pod(there, &pod, words, None);
-    run(words, AskInput::Bytes(documents)).await
+    run(words, PodInput::Bytes(documents)).await
 }
 
 async fn dry_run(there: &ClusterAccess<'_>, args: &PluginPlanArgs) -> Result<Vec<u8>, ExitProblem> {
@@ -164,10 +164,10 @@ async fn ask(
     there: &ClusterAccess<'_>,
     name: &str,
     words: Vec<String>,
-    input: AskInput,
+    input: PodInput,
 ) -> CommandOutcome {
     let pod = pod_of(there, Some(name)).await?;
-    let interactive = matches!(input, AskInput::Open).then_some("-i");
+    let interactive = matches!(input, PodInput::Open).then_some("-i");
     let mut words = words;
     words.push(format!("--namespace={}", there.cluster.namespace()));
     run(in_pod(there, &pod, words, interactive), input).await
@@ -259,38 +259,41 @@ fn unserved() -> ExitProblem {
 }
 
 /// Runs kubectl, prints what it prints, and ends as it does.
-async fn run(words: Vec<String>, input: AskInput) -> CommandOutcome {
+async fn run(words: Vec<String>, input: PodInput) -> CommandOutcome {
     let mut command = Command::new("kubectl");
     command.args(words).kill_on_drop(true);
     command.stdin(match input {
-        AskInput::Nothing => Stdio::null(),
+        PodInput::Nothing => Stdio::null(),
         _ => Stdio::piped(),
     });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(unrunnable)?;
     let (exit, said) = tokio::select! {
         ended = converse(&mut child, input) => ended?,
-        () = work::interrupted() => (Exit::Interrupted, Said::Nothing),
+        () = work::interrupted() => (Exit::Interrupted, KubectlFailure::Nothing),
     };
     match said {
-        Said::Forbidden if exit != Exit::Done => Err(ExitProblem::new(
+        KubectlFailure::Forbidden if exit != Exit::Done => Err(ExitProblem::new(
             Exit::Failed,
             "VSI1023",
             "this user may not run commands in the pod that serves the VSIs",
             "ask for `create` and `get` on pods/exec in its namespace; `kubectl vsi describe` \
              needs neither",
         )),
-        Said::NotFound if exit != Exit::Done => Ok(Exit::NotFound),
+        KubectlFailure::NotFound if exit != Exit::Done => Ok(Exit::NotFound),
         _ => Ok(exit),
     }
 }
 
-async fn converse(child: &mut Child, input: AskInput) -> Result<(Exit, Said), ExitProblem> {
+async fn converse(
+    child: &mut Child,
+    input: PodInput,
+) -> Result<(Exit, KubectlFailure), ExitProblem> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     // As long as it is held, whatever is run in the pod has somebody to run for.
     let held = async {
         let mut stdin = stdin?;
-        let AskInput::Bytes(bytes) = input else {
+        let PodInput::Bytes(bytes) = input else {
             return Some(stdin);
         };
         // Whoever does not read it says why on standard error.
@@ -320,17 +323,17 @@ async fn print(from: Option<impl AsyncRead + Unpin>) -> Result<(), ExitProblem> 
 }
 
 /// Passes on what is said, and tells what kubectl said of itself.
-async fn forward_errors(from: Option<impl AsyncRead + Unpin>) -> Said {
+async fn forward_errors(from: Option<impl AsyncRead + Unpin>) -> KubectlFailure {
     let Some(from) = from else {
-        return Said::Nothing;
+        return KubectlFailure::Nothing;
     };
     let mut lines = BufReader::new(from).lines();
-    let mut said = Said::Nothing;
+    let mut said = KubectlFailure::Nothing;
     while let Ok(Some(text)) = lines.next_line().await {
         if text.starts_with(FORBIDDEN) && text.contains("pods") {
-            said = Said::Forbidden;
+            said = KubectlFailure::Forbidden;
         } else if text.starts_with(NOT_FOUND) {
-            said = Said::NotFound;
+            said = KubectlFailure::NotFound;
         }
         if !text.starts_with(ADDED) {
             output::note(&text);

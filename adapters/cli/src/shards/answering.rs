@@ -15,7 +15,7 @@ use vsiflow_postgres::shards::requests::{JournalRequest, Lane};
 
 use super::{
     api,
-    ask::{CommandAnswer, CommandAsked, CommandPart, unreadable},
+    ask::{CommandAnswer, CommandPart, ForwardedCommand, unreadable},
     choose, consoles, decided, front,
     held::JournalHolder,
     members, networks, own, report,
@@ -101,7 +101,7 @@ async fn carry_out(holder: Arc<JournalHolder>, asked: JournalRequest) {
 
 /// What is said to it: by what is asked, as who asked reads it.
 async fn answer_to(holder: &Arc<JournalHolder>, asked: JournalRequest) -> Secret {
-    let read = serde_json::from_slice::<CommandAsked>(asked.request.expose());
+    let read = serde_json::from_slice::<ForwardedCommand>(asked.request.expose());
     let Ok(read) = read.inspect_err(|error| tracing::warn!(%error, "a request cannot be read"))
     else {
         return text(&Box::pin(command(holder, asked)).await);
@@ -159,7 +159,7 @@ async fn command(holder: &Arc<JournalHolder>, asked: JournalRequest) -> CommandA
         if begun {
             return refused(unknown());
         }
-        let read = serde_json::from_slice::<CommandAsked>(request.expose());
+        let read = serde_json::from_slice::<ForwardedCommand>(request.expose());
         let Ok(command) = read else {
             return refused(unreadable());
         };

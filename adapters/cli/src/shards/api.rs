@@ -8,7 +8,7 @@ use vsiflow_postgres::{seal::Sealer, shards::ShardSet};
 
 use super::{
     answering::unknown,
-    ask::{self, CommandAsked, CommandPart, SaidProblem},
+    ask::{self, CommandPart, ForwardedCommand, RemoteProblem},
     held::JournalHolder,
 };
 use crate::{daemon, exit::ExitProblem};
@@ -19,7 +19,7 @@ const BEGIN: Duration = Duration::from_secs(20);
 /// What was answered, or why not.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ApiAnswer {
-    said: Result<ForwardedAnswer, SaidProblem>,
+    said: Result<ForwardedAnswer, RemoteProblem>,
 }
 
 /// Has the holder of a journal answer. Nobody does it again: what was begun by one that died is told as not known.
@@ -32,15 +32,15 @@ pub(super) async fn ask(
     journal: u16,
     request: ForwardedRequest,
 ) -> Result<ForwardedAnswer, ExitProblem> {
-    let asked = CommandAsked {
+    let asked = ForwardedCommand {
         actor: request.actor.clone(),
-        ..CommandAsked::of_engine(CommandPart::Answer(request))
+        ..ForwardedCommand::of_engine(CommandPart::Answer(request))
     };
     let id = ask::id();
     let to = (id.as_str(), journal);
     ask::send(set, sealer, to, &asked, false, None).await?;
     let answer: ApiAnswer = ask::answer_quietly(set, sealer, to, BEGIN).await?;
-    answer.said.map_err(SaidProblem::problem)
+    answer.said.map_err(RemoteProblem::problem)
 }
 
 /// Answers what concerns this journal.
@@ -50,7 +50,7 @@ pub(super) async fn answer(
     begun: bool,
 ) -> ApiAnswer {
     if begun {
-        let said = Err(SaidProblem::of(&unknown()));
+        let said = Err(RemoteProblem::of(&unknown()));
         return ApiAnswer { said };
     }
     let answer = daemon::api(&holder.app).answer(request).await;

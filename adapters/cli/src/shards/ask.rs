@@ -20,7 +20,7 @@ use vsiflow_workflows::fleet::{
     NetworkQuestion, ReportQuestions,
 };
 
-use super::{decided::stored::DecidedResource, members::stored::StoredAsk, problem};
+use super::{decided::stored::DecidedResource, members::stored::StoredRequest, problem};
 use crate::{
     daemon,
     exit::{Exit, ExitProblem},
@@ -38,14 +38,14 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// What is asked.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct CommandAsked {
+pub(super) struct ForwardedCommand {
     pub(super) request: CommandRequest,
     pub(super) actor: Actor,
     #[serde(default)]
     pub(super) part: CommandPart,
 }
 
-impl CommandAsked {
+impl ForwardedCommand {
     /// What no command line says.
     pub(super) fn of_engine(part: CommandPart) -> Self {
         Self {
@@ -73,11 +73,11 @@ pub(super) enum CommandPart {
     /// To say what it has of a pool, and to do nothing.
     ReportMembers(MemberQuestions),
     /// Journal 0: what a pool asks for, decided over all journals as documents are.
-    DecideMembers(StoredAsk),
+    DecideMembers(StoredRequest),
     /// What of that concerns its own objects.
-    MembersHandedOver(StoredAsk),
+    MembersHandedOver(StoredRequest),
     /// Journal 0: a host, and the quotas' permission, for the custom resource with that UID, decided over all journals.
-    DecideResource(uuid::Uuid, StoredAsk),
+    DecideResource(uuid::Uuid, StoredRequest),
     /// To have the operator record that resource, on a host of its own.
     ResourceDecided(DecidedResource),
     /// To ask guests of members, and to record nothing.
@@ -116,21 +116,21 @@ impl CommandPart {
 #[derive(Serialize, Deserialize)]
 pub(super) struct ReportAnswer {
     /// What it says, or why it does not.
-    pub(super) said: Result<JournalReport, SaidProblem>,
+    pub(super) said: Result<JournalReport, RemoteProblem>,
     /// Whether it leaves its hosts alone for now.
     pub(super) is_quiet: bool,
 }
 
 /// A problem as it goes from one process to another.
 #[derive(Serialize, Deserialize)]
-pub(super) struct SaidProblem {
+pub(super) struct RemoteProblem {
     exit: u8,
     code: String,
     message: String,
     remedy: String,
 }
 
-impl SaidProblem {
+impl RemoteProblem {
     pub(super) fn of(problem: &ExitProblem) -> Self {
         Self {
             exit: problem.exit as u8,
@@ -176,7 +176,7 @@ pub(super) async fn ask(
     set: &ShardSet,
     sealer: &Sealer,
     journal: u16,
-    asked: &CommandAsked,
+    asked: &ForwardedCommand,
     repeatable: bool,
 ) -> Result<Exit, ExitProblem> {
     let said = answer_of(set, sealer, journal, asked, repeatable).await?;
@@ -187,7 +187,7 @@ pub(super) async fn ask(
 pub(super) async fn ask_all(
     set: &ShardSet,
     sealer: &Sealer,
-    asked: &CommandAsked,
+    asked: &ForwardedCommand,
     repeatable: bool,
 ) -> Exit {
     let journals = 0..set.journals();
@@ -210,7 +210,7 @@ async fn answer_of(
     set: &ShardSet,
     sealer: &Sealer,
     journal: u16,
-    asked: &CommandAsked,
+    asked: &ForwardedCommand,
     repeatable: bool,
 ) -> Result<Option<CommandAnswer>, ExitProblem> {
     let id = id();
@@ -239,7 +239,7 @@ pub(super) async fn send(
     set: &ShardSet,
     sealer: &Sealer,
     (id, journal): (&str, u16),
-    asked: &CommandAsked,
+    asked: &ForwardedCommand,
     repeatable: bool,
     by: Option<&Held>,
 ) -> Result<(), ExitProblem> {

@@ -23,12 +23,12 @@ use vsiflow_engine::{
 use vsiflow_kube::{
     Operator, OperatorEnd, WatchedCluster,
     share::{
-        AskedNetwork, HeardNetwork, JournalShare, NetworkName, PoolPermits, ResourceDecision,
-        StillAsked,
+        JournalShare, NetworkInquiry, NetworkName, NetworkSummary, PoolPermits, ResourceDecision,
+        StillRequested,
     },
 };
 use vsiflow_workflows::{
-    fleet::{Adopting, AskStanding, EntityPresence, FleetError, QuotaObject},
+    fleet::{Adopting, EntityPresence, FleetError, QuotaObject, RequestStatus},
     spec::Resolved,
 };
 
@@ -39,7 +39,7 @@ use super::{
     held::JournalHolder,
     members::Journals,
     networks::ClusterNetworks,
-    object_asks::{AskingJournal, ObjectAsks},
+    object_asks::{ObjectRequests, RequestingJournal},
     own,
 };
 use crate::{
@@ -103,7 +103,7 @@ impl SharedCluster {
             holder: holder.clone(),
             hosts: Mutex::default(),
             elsewhere: Mutex::default(),
-            asks: ObjectAsks::of("vsi"),
+            asks: ObjectRequests::of("vsi"),
             networks: ClusterNetworks::default(),
         });
         let operator = self
@@ -172,7 +172,7 @@ struct ClusterShare {
     hosts: Mutex<BTreeMap<String, u16>>,
     /// What other journals know: that never changes either.
     elsewhere: Mutex<BTreeSet<EntityId>>,
-    asks: ObjectAsks,
+    asks: ObjectRequests,
     networks: ClusterNetworks,
 }
 
@@ -209,8 +209,8 @@ impl ClusterShare {
         elsewhere.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn asking(&self) -> AskingJournal<'_> {
-        AskingJournal {
+    fn asking(&self) -> RequestingJournal<'_> {
+        RequestingJournal {
             set: self.holder.shard.set(),
             sealer: &self.holder.sealer,
             held: &self.holder.held,
@@ -282,7 +282,7 @@ impl JournalShare for ClusterShare {
         &self,
         resolved: Resolved,
         by: By,
-        still: &dyn StillAsked,
+        still: &dyn StillRequested,
         admitted: &BTreeSet<String>,
     ) -> Result<(), FleetError> {
         let mut others = own::namespaces(&resolved);
@@ -300,7 +300,7 @@ impl JournalShare for ClusterShare {
         &self,
         what: Adopting,
         by: By,
-        still: &dyn StillAsked,
+        still: &dyn StillRequested,
     ) -> Result<(), FleetError> {
         let check = async { still.check().await.map_err(ExitProblem::from) };
         let JournalHolder { app, common, .. } = &*self.holder;
@@ -314,7 +314,7 @@ impl JournalShare for ClusterShare {
         self.asks.ask(self.asking(), uid, part).await
     }
 
-    async fn deciding(&self, uid: Uuid) -> Result<AskStanding, FleetError> {
+    async fn deciding(&self, uid: Uuid) -> Result<RequestStatus, FleetError> {
         self.asks.status_of(self.asking(), uid).await
     }
 
@@ -360,11 +360,11 @@ impl JournalShare for ClusterShare {
         quotas.list_beside(&taken).await
     }
 
-    fn watch_networks(&self, networks: BTreeMap<NetworkName, AskedNetwork>) {
+    fn watch_networks(&self, networks: BTreeMap<NetworkName, NetworkInquiry>) {
         self.networks.ask(networks);
     }
 
-    fn network_report(&self, network: &NetworkName) -> Option<HeardNetwork> {
+    fn network_report(&self, network: &NetworkName) -> Option<NetworkSummary> {
         self.networks.last_report(network)
     }
 }

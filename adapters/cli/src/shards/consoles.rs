@@ -14,7 +14,7 @@ use vsiflow_workflows::fleet::ConsoleNote;
 
 use super::{
     SetPlace,
-    ask::{self, CommandAsked, CommandPart, SaidProblem},
+    ask::{self, CommandPart, ForwardedCommand, RemoteProblem},
     front::{self, ObjectCounts},
     held::JournalHolder,
 };
@@ -26,7 +26,7 @@ const BEGIN: Duration = Duration::from_secs(10);
 /// What came of recording something of a console.
 #[derive(Serialize, Deserialize)]
 pub(super) struct NotedAnswer {
-    said: Result<(), SaidProblem>,
+    said: Result<(), RemoteProblem>,
 }
 
 /// The journal of a VSI.
@@ -66,16 +66,16 @@ pub(super) async fn note_by(
     note: ConsoleNote,
     by: By,
 ) -> Result<(), ExitProblem> {
-    let asked = CommandAsked {
+    let asked = ForwardedCommand {
         actor: by.actor,
-        ..CommandAsked::of_engine(CommandPart::NoteConsole(note))
+        ..ForwardedCommand::of_engine(CommandPart::NoteConsole(note))
     };
     let id = ask::id();
     let request = (id.as_str(), journal);
     // Noted twice, it would be open twice.
     ask::send(set, sealer, request, &asked, false, None).await?;
     let answer: NotedAnswer = ask::answer(set, sealer, request, BEGIN).await?;
-    answer.said.map_err(SaidProblem::problem)
+    answer.said.map_err(RemoteProblem::problem)
 }
 
 /// Records it.
@@ -86,7 +86,7 @@ pub(super) async fn record(
     begun: bool,
 ) -> NotedAnswer {
     if begun {
-        let said = Err(SaidProblem::of(&super::answering::unknown()));
+        let said = Err(RemoteProblem::of(&super::answering::unknown()));
         return NotedAnswer { said };
     }
     let by = By {
@@ -95,6 +95,6 @@ pub(super) async fn record(
     };
     let noted = holder.app.fleet.vsis().note_console(note, by).await;
     NotedAnswer {
-        said: noted.map_err(|error| SaidProblem::of(&error.into())),
+        said: noted.map_err(|error| RemoteProblem::of(&error.into())),
     }
 }

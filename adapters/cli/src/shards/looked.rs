@@ -8,13 +8,13 @@ use super::SetPlace;
 use crate::{args::Common, compose::App, exit::ExitProblem};
 
 /// Journals that are open to be looked at.
-pub(super) struct LookedJournals<'a> {
+pub(super) struct ReadJournals<'a> {
     pub(super) place: &'a SetPlace,
     common: &'a Common,
     pub(super) open: BTreeMap<u16, App>,
 }
 
-impl<'a> LookedJournals<'a> {
+impl<'a> ReadJournals<'a> {
     pub(super) fn none(place: &'a SetPlace, common: &'a Common) -> Self {
         let open = BTreeMap::new();
         Self {

@@ -18,14 +18,14 @@ use vsiflow_engine::{
     executor::By,
     model::{Actor, Text},
 };
-use vsiflow_kube::share::{AskedNetwork, HeardNetwork, NetworkName};
+use vsiflow_kube::share::{NetworkInquiry, NetworkName, NetworkSummary};
 use vsiflow_workflows::fleet::{
     EndedGroup, ErrorKind, Fleet, FleetError, NetworkEnd, NetworkQuestion, NetworkReport,
     network_in_use,
 };
 
 use super::{
-    SetPlace, ask::SaidProblem, failure::failure_of, held::JournalHolder, looked::LookedJournals,
+    SetPlace, ask::RemoteProblem, failure::failure_of, held::JournalHolder, looked::ReadJournals,
     members::Journals,
 };
 use crate::{args::Common, exit::ExitProblem};
@@ -38,13 +38,13 @@ const SOON: Duration = Duration::from_secs(1);
 /// How networks are in a journal, or why it does not say so.
 #[derive(Serialize, Deserialize)]
 pub(super) struct NetworksAnswer {
-    pub(super) said: Result<Vec<NetworkReport>, SaidProblem>,
+    pub(super) said: Result<Vec<NetworkReport>, RemoteProblem>,
 }
 
 /// Whether networks of a group are on their way, or why it is not known.
 #[derive(Serialize, Deserialize)]
 pub(super) struct EndedAnswer {
-    pub(super) said: Result<bool, SaidProblem>,
+    pub(super) said: Result<bool, RemoteProblem>,
 }
 
 /// Says how networks are here, once those that are to end were asked to.
@@ -56,7 +56,7 @@ pub(super) async fn report(
     let networks = holder.app.fleet.networks();
     let reports = Box::pin(networks.reports(questions, by())).await;
     NetworksAnswer {
-        said: reports.map_err(|error| SaidProblem::of(&error.into())),
+        said: reports.map_err(|error| RemoteProblem::of(&error.into())),
     }
 }
 
@@ -73,7 +73,7 @@ pub(super) async fn end_of_group(holder: &JournalHolder, group: &EndedGroup) -> 
     let networks = holder.app.fleet.networks();
     let ended = Box::pin(networks.end_of_group(group)).await;
     EndedAnswer {
-        said: ended.map_err(|error| SaidProblem::of(&error.into())),
+        said: ended.map_err(|error| RemoteProblem::of(&error.into())),
     }
 }
 
@@ -87,14 +87,14 @@ pub(super) async fn journals_of(
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let mut looked = LookedJournals::none(place, common);
+    let mut looked = ReadJournals::none(place, common);
     let found = Box::pin(journals_among(&mut looked, names, gone)).await;
     looked.close().await;
     found
 }
 
 async fn journals_among(
-    looked: &mut LookedJournals<'_>,
+    looked: &mut ReadJournals<'_>,
     names: &[NetworkName],
     gone: bool,
 ) -> Result<Vec<BTreeSet<u16>>, ExitProblem> {
@@ -142,7 +142,7 @@ pub(super) async fn refuse_in_use(
     if names.is_empty() {
         return Ok(());
     }
-    let mut looked = LookedJournals::none(place, common);
+    let mut looked = ReadJournals::none(place, common);
     let found = async {
         looked.open_all().await?;
         for (namespace, name) in names {
@@ -166,15 +166,15 @@ pub(super) async fn refuse_in_use(
 /// The networks of a cluster, as journal 0 asks about them and hears of them.
 #[derive(Default)]
 pub(super) struct ClusterNetworks {
-    asked: Mutex<BTreeMap<NetworkName, AskedNetwork>>,
-    heard: Mutex<BTreeMap<NetworkName, HeardNetwork>>,
+    asked: Mutex<BTreeMap<NetworkName, NetworkInquiry>>,
+    heard: Mutex<BTreeMap<NetworkName, NetworkSummary>>,
     /// That something else is asked.
     news: Notify,
 }
 
 impl ClusterNetworks {
     /// From now on these are asked about.
-    pub(super) fn ask(&self, networks: BTreeMap<NetworkName, AskedNetwork>) {
+    pub(super) fn ask(&self, networks: BTreeMap<NetworkName, NetworkInquiry>) {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if *asked != networks {
             self.reports().retain(|name, heard| {
@@ -187,15 +187,15 @@ impl ClusterNetworks {
     }
 
     /// What was heard of one last.
-    pub(super) fn last_report(&self, network: &NetworkName) -> Option<HeardNetwork> {
+    pub(super) fn last_report(&self, network: &NetworkName) -> Option<NetworkSummary> {
         self.reports().get(network).cloned()
     }
 
-    fn reports(&self) -> MutexGuard<'_, BTreeMap<NetworkName, HeardNetwork>> {
+    fn reports(&self) -> MutexGuard<'_, BTreeMap<NetworkName, NetworkSummary>> {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn asked(&self) -> BTreeMap<NetworkName, AskedNetwork> {
+    fn asked(&self) -> BTreeMap<NetworkName, NetworkInquiry> {
         let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.clone()
     }
@@ -224,7 +224,7 @@ impl ClusterNetworks {
     async fn poll_once(
         &self,
         journals: &Journals,
-        asked: &BTreeMap<NetworkName, AskedNetwork>,
+        asked: &BTreeMap<NetworkName, NetworkInquiry>,
     ) -> bool {
         let said = Box::pin(collect_reports(journals, asked)).await;
         let mut heard = self.reports();
@@ -236,7 +236,7 @@ impl ClusterNetworks {
                 let all = asked.keys().map(|name| {
                     let silent = silent.clone();
                     let before = known(name);
-                    (name.clone(), HeardNetwork { silent, ..before })
+                    (name.clone(), NetworkSummary { silent, ..before })
                 });
                 all.collect()
             }
@@ -250,8 +250,8 @@ impl ClusterNetworks {
 /// What all journals say of these networks, once those that nothing is on were asked to end.
 async fn collect_reports(
     journals: &Journals,
-    asked: &BTreeMap<NetworkName, AskedNetwork>,
-) -> Result<BTreeMap<NetworkName, HeardNetwork>, ExitProblem> {
+    asked: &BTreeMap<NetworkName, NetworkInquiry>,
+) -> Result<BTreeMap<NetworkName, NetworkSummary>, ExitProblem> {
     let first = asked
         .iter()
         .map(|(name, one)| question(name, one.end.is_some(), None));
@@ -289,12 +289,12 @@ fn question(
 
 fn last_report(
     (namespace, name): &NetworkName,
-    asked: AskedNetwork,
+    asked: NetworkInquiry,
     report: NetworkReport,
-) -> HeardNetwork {
+) -> NetworkSummary {
     let is_held = asked.end == Some(NetworkEnd::Delete) && !report.users.is_empty();
     let in_use = is_held.then(|| network_in_use(namespace, name, &report.users));
-    HeardNetwork {
+    NetworkSummary {
         asked,
         states: report.states,
         refused: in_use.or(report.refused),
@@ -306,8 +306,8 @@ fn last_report(
 mod tests {
     use super::*;
 
-    fn asked(uid: u128, end: Option<NetworkEnd>) -> AskedNetwork {
-        AskedNetwork {
+    fn asked(uid: u128, end: Option<NetworkEnd>) -> NetworkInquiry {
+        NetworkInquiry {
             uid: uuid::Uuid::from_u128(uid),
             end,
         }

@@ -16,11 +16,11 @@ use vsiflow_postgres::{
     seal::Sealer,
     shards::{ShardSet, requests::Progress},
 };
-use vsiflow_workflows::fleet::{AskStanding, FleetError};
+use vsiflow_workflows::fleet::{FleetError, RequestStatus};
 
 use super::{
     DECIDES,
-    ask::{self, CommandAsked, CommandPart},
+    ask::{self, CommandPart, ForwardedCommand},
     failure::{failed, unanswered},
     members::stored::MembersAnswer,
     problem,
@@ -29,20 +29,20 @@ use crate::exit::ExitProblem;
 
 /// A journal, as it asks.
 #[derive(Clone, Copy)]
-pub(super) struct AskingJournal<'a> {
+pub(super) struct RequestingJournal<'a> {
     pub(super) set: &'a ShardSet,
     pub(super) sealer: &'a Sealer,
     pub(super) held: &'a Held,
 }
 
 /// What this process asked for objects of one kind.
-pub(super) struct ObjectAsks {
+pub(super) struct ObjectRequests {
     kind: &'static str,
     /// What was asked last for each, and whose answer was not told.
     asked: Mutex<BTreeMap<Uuid, String>>,
 }
 
-impl ObjectAsks {
+impl ObjectRequests {
     pub(super) fn of(kind: &'static str) -> Self {
         Self {
             kind,
@@ -53,13 +53,13 @@ impl ObjectAsks {
     /// What became of what was asked for an object. An answer is told once.
     pub(super) async fn status_of(
         &self,
-        by: AskingJournal<'_>,
+        by: RequestingJournal<'_>,
         of: Uuid,
-    ) -> Result<AskStanding, FleetError> {
+    ) -> Result<RequestStatus, FleetError> {
         if let Some(id) = self.last(of) {
             let progress = by.set.progress(by.sealer, &id).await;
             match progress.map_err(|error| failed(&problem(&error)))? {
-                Progress::Waiting | Progress::Begun => return Ok(AskStanding::Open),
+                Progress::Waiting | Progress::Begun => return Ok(RequestStatus::Open),
                 Progress::Answered(answer) => {
                     self.remember(of, None);
                     if by.set.withdraw(&id).await.is_err() {
@@ -67,7 +67,7 @@ impl ObjectAsks {
                     }
                     let answer: MembersAnswer = serde_json::from_slice(answer.expose())
                         .map_err(|error| failed(&ExitProblem::defect(error)))?;
-                    return Ok(AskStanding::Answered(answer.refused));
+                    return Ok(RequestStatus::Answered(answer.refused));
                 }
                 Progress::Gone => self.remember(of, None),
             }
@@ -75,23 +75,23 @@ impl ObjectAsks {
         // What another process asked, that had journal 0 before.
         let open = by.set.has_open(&self.beginning(of)).await;
         Ok(if open.map_err(unanswered)? {
-            AskStanding::Open
+            RequestStatus::Open
         } else {
-            AskStanding::Nothing
+            RequestStatus::Nothing
         })
     }
 
     /// Asks journal 0, as a decision.
     pub(super) async fn ask(
         &self,
-        by: AskingJournal<'_>,
+        by: RequestingJournal<'_>,
         of: Uuid,
         part: CommandPart,
     ) -> Result<(), FleetError> {
         let id = format!("{}{}", self.beginning(of), ask::id());
         // Before: what is sent and not remembered would be found by its beginning, but not its answer.
         self.remember(of, Some(id.clone()));
-        let (request, asked) = ((id.as_str(), DECIDES), CommandAsked::of_engine(part));
+        let (request, asked) = ((id.as_str(), DECIDES), ForwardedCommand::of_engine(part));
         let sent = ask::send(by.set, by.sealer, request, &asked, true, Some(by.held)).await;
         sent.map_err(|problem| failed(&problem))
     }

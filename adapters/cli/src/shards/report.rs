@@ -9,7 +9,7 @@ use vsiflow_workflows::{
 };
 
 use super::{
-    ask::{CommandAsked, CommandPart, ReportAnswer, SaidProblem, unreadable},
+    ask::{CommandPart, ForwardedCommand, RemoteProblem, ReportAnswer, unreadable},
     front,
     held::JournalHolder,
 };
@@ -22,10 +22,10 @@ use crate::{
 };
 
 /// Answers the question of journal 0.
-pub(super) async fn report(holder: &JournalHolder, asked: CommandAsked) -> ReportAnswer {
+pub(super) async fn report(holder: &JournalHolder, asked: ForwardedCommand) -> ReportAnswer {
     let quiet = holder.is_quiet_for();
     let saying = async {
-        let CommandAsked { request, part, .. } = asked;
+        let ForwardedCommand { request, part, .. } = asked;
         // What is asked for pools has no documents with hosts.
         let arguments = (!request.args.is_empty()).then_some(&request.args);
         let cli = arguments.map(|args| daemon::command_line(args).ok_or_else(unreadable));
@@ -46,7 +46,7 @@ pub(super) async fn report(holder: &JournalHolder, asked: CommandAsked) -> Repor
     // What documents may be warned of is said where they are applied.
     let said = Box::pin(sink::with(Arc::default(), saying)).await;
     ReportAnswer {
-        said: said.map_err(|problem| SaidProblem::of(&problem)),
+        said: said.map_err(|problem| RemoteProblem::of(&problem)),
         is_quiet: quiet.is_some(),
     }
 }

@@ -19,7 +19,7 @@ use super::{
     SetPlace,
     claims::{self, Claimed, SNAPSHOT, VSI, is_there},
     front,
-    looked::LookedJournals,
+    looked::ReadJournals,
     problem,
 };
 use crate::{
@@ -158,7 +158,7 @@ async fn refuse_scheduled(
     (namespace, name): (&str, &str),
 ) -> Result<(), ExitProblem> {
     let shard = claimed.shard;
-    let mut looked = LookedJournals::none(&shard.place, common);
+    let mut looked = ReadJournals::none(&shard.place, common);
     let all = 0..shard.set().journals();
     let others: Vec<_> = all.filter(|number| *number != shard.number).collect();
     let found = async {
@@ -186,7 +186,7 @@ pub(super) async fn journals_of(
     wanted: &[(String, String)],
     gone: bool,
 ) -> Result<Vec<Option<u16>>, ExitProblem> {
-    let mut looked = LookedJournals::none(place, common);
+    let mut looked = ReadJournals::none(place, common);
     let found = async {
         let mut found = Vec::new();
         for (namespace, name) in wanted {
@@ -199,7 +199,7 @@ pub(super) async fn journals_of(
     found
 }
 
-impl LookedJournals<'_> {
+impl ReadJournals<'_> {
     /// The journal that the name is claimed for, if it has the snapshot; else any that has it.
     async fn journal_of(
         &mut self,

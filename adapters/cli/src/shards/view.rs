@@ -69,12 +69,12 @@ impl Drop for HeldJournalGuard {
 }
 
 /// A journal of another process, as it was.
-struct LookedAt {
+struct ViewedJournal {
     app: App,
     end: u64,
 }
 
-impl Drop for LookedAt {
+impl Drop for ViewedJournal {
     fn drop(&mut self) {
         let app = self.app.clone();
         // Outside of a runtime the process ends anyway.
@@ -85,9 +85,9 @@ impl Drop for LookedAt {
 }
 
 /// What was looked at last.
-struct Seen {
+struct ShownFleets {
     fleets: Arc<Fleets>,
-    others: BTreeMap<u16, Arc<LookedAt>>,
+    others: BTreeMap<u16, Arc<ViewedJournal>>,
     /// Which journals were this process's.
     own: Vec<u16>,
     extents: Vec<JournalExtent>,
@@ -107,7 +107,7 @@ pub(super) struct SetView {
     common: Common,
     own: HeldJournals,
     sealer: Sealer,
-    seen: AsyncMutex<Option<Seen>>,
+    seen: AsyncMutex<Option<ShownFleets>>,
 }
 
 impl SetView {
@@ -172,8 +172,8 @@ impl SetView {
         &self,
         own: Vec<u16>,
         extents: Vec<JournalExtent>,
-        before: BTreeMap<u16, Arc<LookedAt>>,
-    ) -> Result<Seen, ExitProblem> {
+        before: BTreeMap<u16, Arc<ViewedJournal>>,
+    ) -> Result<ShownFleets, ExitProblem> {
         let begun = Instant::now();
         let (mut others, mut fleets) = (BTreeMap::new(), Vec::new());
         for (number, extent) in (0..).zip(&extents) {
@@ -196,7 +196,7 @@ impl SetView {
             .with_unheld(unheld.map(|(number, _)| number))
             .read_from(Arc::new(source));
         let now = Instant::now();
-        Ok(Seen {
+        Ok(ShownFleets {
             fleets: Arc::new(fleets),
             others,
             own,
@@ -209,15 +209,15 @@ impl SetView {
         })
     }
 
-    async fn open(&self, number: u16) -> Result<LookedAt, ExitProblem> {
+    async fn open(&self, number: u16) -> Result<ViewedJournal, ExitProblem> {
         let member = self.place.member(&self.common, number, None);
         let app = Box::pin(App::open_to_read_at(&member)).await?;
         let end = app.fleet.history().end();
-        Ok(LookedAt { app, end })
+        Ok(ViewedJournal { app, end })
     }
 }
 
-impl Seen {
+impl ShownFleets {
     /// Whether nothing has come since: this process's own journals are always as they are.
     fn is_as_new_as(&self, extents: &[JournalExtent]) -> bool {
         let all = (0..).zip(self.extents.iter().zip(extents));

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::access::ServerAccess;
 use crate::error::{ShownError, error, invalid};
-use crate::http::{Ask, Credentials, HttpSource};
+use crate::http::{Credentials, HttpSource, RequestHeaders};
 
 /// A token server's answer is no longer, in bytes; and so many tokens are kept.
 const LONGEST: usize = 256 << 10;
@@ -112,7 +112,7 @@ impl RegistryCall<'_> {
                 _ => Credentials::None,
             };
             let rest = from.map(|from| (from, None));
-            let ask = Ask {
+            let ask = RequestHeaders {
                 credentials,
                 accept,
                 rest,
@@ -167,7 +167,7 @@ impl RegistryCall<'_> {
             .filter(|access| access.is_password() && permitted);
         self.minimal_scope(&mut url, service.as_deref());
         let server = url.host_str().unwrap_or_default().to_owned();
-        let ask = Ask {
+        let ask = RequestHeaders {
             credentials: access.map_or(Credentials::None, Credentials::Access),
             accept: None,
             rest: None,

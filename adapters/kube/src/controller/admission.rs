@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
-use vsiflow_workflows::fleet::{FleetError, RecordedUsage, TakenUsage};
+use vsiflow_workflows::fleet::{FleetError, ObjectUsage, RecordedUsage};
 
 use super::{Controller, decisions::DecisionRequest};
 use crate::{
@@ -18,7 +18,7 @@ pub(super) struct AdmissionPass {
     /// The namespaces with quotas.
     limited: BTreeSet<String>,
     recorded: RecordedUsage,
-    admitted: BTreeMap<Uuid, Vec<TakenUsage>>,
+    admitted: BTreeMap<Uuid, Vec<ObjectUsage>>,
     /// What is not recorded in this pass.
     lacking: BTreeSet<Uuid>,
 }

@@ -16,7 +16,7 @@ use vsiflow_engine::{
     secret::Secret,
 };
 use vsiflow_workflows::{
-    fleet::{AskStanding, ChosenHost, EntityPresence, FleetError, is_open, put_hosts},
+    fleet::{ChosenHost, EntityPresence, FleetError, RequestStatus, is_open, put_hosts},
     record::{disk_entity, vsi_entity},
     spec::{DesiredDataDisk, Problem, Resolved, ResolvedVsi},
 };
@@ -202,16 +202,16 @@ impl Controller {
             return Ok(false);
         }
         match share.deciding(uid).await? {
-            AskStanding::Open => {
+            RequestStatus::Open => {
                 self.decisions.open.insert(uid, namespace.to_owned());
                 return Ok(true);
             }
-            AskStanding::Answered(refused) => {
+            RequestStatus::Answered(refused) => {
                 if let Some(failure) = refused.into_iter().next() {
                     self.note_refusal(uid, print, failure);
                 }
             }
-            AskStanding::Nothing => {}
+            RequestStatus::Nothing => {}
         }
         self.decisions.open.remove(&uid);
         self.decisions.idle.insert(uid);

@@ -11,7 +11,7 @@ use vsiflow_workflows::fleet::{ErrorKind, FleetError};
 use crate::{
     api::{self, CallError},
     resource::Resource,
-    share::StillAsked,
+    share::StillRequested,
 };
 
 /// Calls to the API server at one time.
@@ -41,7 +41,7 @@ impl LiveResources {
 }
 
 #[async_trait]
-impl StillAsked for LiveResources {
+impl StillRequested for LiveResources {
     async fn check(&self) -> Result<(), FleetError> {
         let all = stream::iter(self.resources.iter().map(Ok));
         let asked = all.try_for_each_concurrent(AT_ONCE, |resource| self.is_there(resource));

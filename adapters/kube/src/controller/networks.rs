@@ -16,7 +16,7 @@ use crate::{
     kind::ResourceKind,
     resource::Resource,
     resource_cache::Snapshot,
-    share::{AskedNetwork, DECIDES, HeardNetwork, JournalShare, NetworkName},
+    share::{DECIDES, JournalShare, NetworkInquiry, NetworkName, NetworkSummary},
 };
 
 impl Controller {
@@ -128,18 +128,18 @@ fn name_of(resource: &Resource) -> NetworkName {
     (key.namespace.clone(), key.name.clone())
 }
 
-fn asked_of(resource: &Resource) -> AskedNetwork {
+fn asked_of(resource: &Resource) -> NetworkInquiry {
     let end = if resource.is_orphaned() {
         NetworkEnd::Orphan
     } else {
         NetworkEnd::Delete
     };
     let ends = resource.is_deleting() && resource.has_finalizer();
-    AskedNetwork {
+    NetworkInquiry {
         uid: resource.uid,
         end: ends.then_some(end),
     }
 }
 
 /// What was heard of networks, by their names.
-pub(super) type HeardNetworks = BTreeMap<NetworkName, HeardNetwork>;
+pub(super) type NetworkSummaries = BTreeMap<NetworkName, NetworkSummary>;

@@ -10,7 +10,7 @@ use crate::{resource_cache::Snapshot, share::PoolPermits, translate::Translation
 
 /// What the cluster asks for of pools.
 #[derive(Default)]
-pub(super) struct AskedPools {
+pub(super) struct DesiredPools {
     /// Namespace, name and hosts of each.
     pools: Vec<(String, String, BTreeSet<String>)>,
     /// Namespace and name of those that cannot be, and why.
@@ -19,8 +19,12 @@ pub(super) struct AskedPools {
 
 impl Controller {
     /// The pools that the cluster asks for, before those of other journals are left out.
-    pub(super) fn desired_pools(&self, world: &Snapshot, translation: &Translation) -> AskedPools {
-        let mut asked = AskedPools::default();
+    pub(super) fn desired_pools(
+        &self,
+        world: &Snapshot,
+        translation: &Translation,
+    ) -> DesiredPools {
+        let mut asked = DesiredPools::default();
         if self.share.is_none() {
             return asked;
         }
@@ -50,7 +54,7 @@ impl Controller {
     }
 
     /// Tells which of them may have members on which hosts of this journal, once it has their settings.
-    pub(super) fn permit(&self, asked: AskedPools) {
+    pub(super) fn permit(&self, asked: DesiredPools) {
         let Some(share) = &self.share else { return };
         let mut permits = PoolPermits::default();
         for (namespace, name, hosts) in &asked.pools {

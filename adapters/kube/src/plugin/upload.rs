@@ -57,7 +57,7 @@ pub struct UploadedImage {
 
 /// What came of a piece.
 #[derive(Deserialize)]
-struct TakenPiece {
+struct PieceReply {
     next: Option<u64>,
 }
 
@@ -123,7 +123,7 @@ impl Cluster {
         let request = Request::put(path)
             .header(http::header::CONTENT_TYPE, "application/octet-stream")
             .body(body);
-        let taken: TakenPiece = self.answer_of(file, request).await?;
+        let taken: PieceReply = self.answer_of(file, request).await?;
         Ok(taken.next)
     }
 

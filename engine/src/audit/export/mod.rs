@@ -40,14 +40,14 @@ pub struct Exported {
     /// How many payloads beside them.
     pub blobs: u64,
     /// What it lacks of what the journal once held.
-    pub lacks: Lacks,
+    pub lacks: Omissions,
     /// The head it ends with.
     pub head: AuditAnchor,
 }
 
 /// What an export, and a journal made of it, lacks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lacks {
+pub struct Omissions {
     /// Ranges of events that the journal misses.
     pub missing: Vec<Missing>,
     /// Payloads that are lost, by their SHA-256.
@@ -56,7 +56,7 @@ pub struct Lacks {
     pub undecodable: Vec<Offset>,
 }
 
-impl Lacks {
+impl Omissions {
     /// Whether it lacks nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 
 use super::{
     super::{AuditAnchor, AuditError, Flaw, Violation},
-    Lacks,
+    Omissions,
     lines::{ExportLines, LineInput},
     validate::{ExportPart, ExportValidator},
 };
@@ -26,7 +26,7 @@ pub struct Rebuilt {
     /// How many payloads beside them.
     pub blobs: u64,
     /// What the journal lacks of what the one it is made from once held.
-    pub lacks: Lacks,
+    pub lacks: Omissions,
     /// The head that the export ended with.
     pub head: AuditAnchor,
 }

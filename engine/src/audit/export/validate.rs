@@ -9,7 +9,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use self::omissions::Announced;
 use super::{
     super::{AuditAnchor, AuditError, Flaw, InvalidHead, Violation, payloads},
-    Lacks,
+    Omissions,
     line::{BLOB_MAX, BatchLine, BlobLine, EventLine, HeadLine},
     lines::{ExportLine, parse},
     omissions::UndecodableLine,
@@ -53,7 +53,7 @@ pub(super) struct ExportValidator {
     announced: Option<Announced>,
     /// Bases that no event has committed to yet.
     uncommitted: HashMap<Offset, Hash>,
-    lacks: Lacks,
+    lacks: Omissions,
 }
 
 impl ExportValidator {
@@ -69,7 +69,7 @@ impl ExportValidator {
             link: None,
             announced: None,
             uncommitted: HashMap::new(),
-            lacks: Lacks::default(),
+            lacks: Omissions::default(),
         }
     }
 
@@ -90,7 +90,7 @@ impl ExportValidator {
     }
 
     /// What the export says that it lacks.
-    pub(super) fn omissions(&self) -> Lacks {
+    pub(super) fn omissions(&self) -> Omissions {
         self.lacks.clone()
     }
 

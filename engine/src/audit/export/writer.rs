@@ -7,7 +7,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::{
     super::{Audit, AuditAnchor, AuditError, payloads, payloads_of},
-    Exported, Lacks,
+    Exported, Omissions,
     gaps::After,
     line::{BLOB_MAX, BatchLine, BlobLine, EventLine},
     omissions::{BaseLine, LostBlobLine, MissingLine, StateLine, StreamLine, UndecodableLine},
@@ -23,7 +23,7 @@ pub(super) struct ExportWriter<'a> {
     out: &'a mut (dyn AsyncWrite + Unpin + Send),
     blobs: HashSet<Hash>,
     events: u64,
-    lacks: Lacks,
+    lacks: Omissions,
 }
 
 impl<'a> ExportWriter<'a> {
@@ -33,7 +33,7 @@ impl<'a> ExportWriter<'a> {
             out,
             blobs: HashSet::new(),
             events: 0,
-            lacks: Lacks::default(),
+            lacks: Omissions::default(),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The records of a range of offsets, as far as they are sound.
-pub(super) struct TakenRecords {
+pub(super) struct RecordRange {
     pub(super) records: Vec<Stored>,
     /// Whether every record of the range is there.
     pub(super) whole: bool,
@@ -22,8 +22,8 @@ pub(super) struct TakenRecords {
 
 impl Verifier<'_> {
     /// The records up to an offset; what is not sound is named.
-    pub(super) async fn take(&mut self, last: Offset) -> Result<TakenRecords, JournalError> {
-        let mut taken = TakenRecords {
+    pub(super) async fn take(&mut self, last: Offset) -> Result<RecordRange, JournalError> {
+        let mut taken = RecordRange {
             records: Vec::new(),
             whole: true,
             ended: false,

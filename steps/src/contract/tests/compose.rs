@@ -42,7 +42,7 @@ fn a_folder_becomes_a_contract_that_has_nothing_wrong_and_is_the_same_twice() {
     turned.reverse();
     let again = compose(&turned, None, None, None).unwrap();
     assert_eq!(contract, *again.contract);
-    let report = inspect(contract.as_bytes(), &Given::default());
+    let report = inspect(contract.as_bytes(), &CheckInputs::default());
     assert_eq!(report.findings, []);
 }
 
@@ -135,7 +135,7 @@ fn a_signer_signs_the_plain_contract_the_same_twice_and_the_encrypted_one() {
             true,
         ),
     ] {
-        let given = Given {
+        let given = CheckInputs {
             key: Some(key.clone()),
             now: None,
         };

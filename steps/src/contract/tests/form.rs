@@ -25,7 +25,7 @@ fn plain_and_encrypted_contracts_pass() {
 fn an_encrypted_contract_has_nothing_to_complain_of() {
     let token = good_token("contract-basic.");
     let contract = format!("env: {token}\nworkload: {token}\n");
-    let report = inspect(contract.as_bytes(), &Given::default());
+    let report = inspect(contract.as_bytes(), &CheckInputs::default());
     assert_eq!(report.findings, []);
     assert!(report.sections.iter().all(|section| section.encrypted));
     assert_eq!(report.signature, SignatureState::None);
@@ -145,7 +145,7 @@ proptest! {
     #[test]
     fn no_contract_is_too_odd(text in contracts(), bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         for contract in [text.as_bytes(), &bytes] {
-            let report = inspect(contract, &Given { key: None, now: Some(SystemTime::UNIX_EPOCH) });
+            let report = inspect(contract, &CheckInputs { key: None, now: Some(SystemTime::UNIX_EPOCH) });
             prop_assert_eq!(check(contract).is_err(), report.has_errors());
             for finding in &report.findings {
                 prop_assert!(!finding.message.chars().any(char::is_control));

@@ -8,7 +8,7 @@ mod plain;
 use super::*;
 
 fn codes(contract: &str) -> Vec<(Severity, &'static str, Option<u64>)> {
-    let report = inspect(contract.as_bytes(), &Given::default());
+    let report = inspect(contract.as_bytes(), &CheckInputs::default());
     let found = report.findings.iter();
     found.map(|f| (f.severity, f.code, f.line)).collect()
 }

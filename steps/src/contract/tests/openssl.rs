@@ -97,9 +97,9 @@ impl Desk {
         BASE64.encode(self.run("dgst -sha256 -sign private.pem", text.as_bytes()))
     }
 
-    fn given(&self, name: &str) -> Given {
+    fn given(&self, name: &str) -> CheckInputs {
         let key = Some(Key::read(&self.read(name)).unwrap());
-        Given {
+        CheckInputs {
             key,
             now: Some(SystemTime::now()),
         }
@@ -164,7 +164,7 @@ fn what_ibms_scripts_make_is_accepted() {
         (report.findings.len(), report.signature),
         (0, SignatureState::Valid)
     );
-    let unchecked = inspect(contract.as_bytes(), &Given::default());
+    let unchecked = inspect(contract.as_bytes(), &CheckInputs::default());
     assert_eq!(unchecked.signature, SignatureState::Unchecked);
     assert!(!unchecked.has_errors());
     let changed = contract
@@ -202,7 +202,7 @@ fn a_signed_contract_is_verified_by_openssl_and_by_its_own_key() {
         "workload: w\nenv: |\n  {}",
         env.trim_end().replace('\n', "\n  ")
     );
-    let report = inspect(inner.as_bytes(), &Given::default());
+    let report = inspect(inner.as_bytes(), &CheckInputs::default());
     assert!(!report.has_errors(), "{report:?}");
     assert!(
         env.contains("signingKey") && env.contains("PUBLIC KEY"),
@@ -228,7 +228,7 @@ fn signing_keys_of_a_plain_env_are_used_in_every_form_they_come_in() {
         let indented = env.trim_end().replace('\n', "\n  ");
         let contract =
             format!("workload: w\nenv: |\n  {indented}\nenvWorkloadSignature: {signature}\n");
-        let report = inspect(contract.as_bytes(), &Given::default());
+        let report = inspect(contract.as_bytes(), &CheckInputs::default());
         assert_eq!(
             report.signature,
             SignatureState::Valid,

@@ -159,7 +159,7 @@ env: |
             (Severity::Warning, "VSI0410", Some(8)),
         ]
     );
-    let report = inspect(contract.as_bytes(), &Given::default());
+    let report = inspect(contract.as_bytes(), &CheckInputs::default());
     let text = format!("{report:?}");
     assert!(
         text.contains("`other`") && !text.contains("hunter2"),

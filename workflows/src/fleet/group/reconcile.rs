@@ -8,7 +8,7 @@ use crate::fleet::{
     Fleet, FleetError, GroupHandle, OtherJournal, Verdict,
     group::{controller, known::record_group, over_journals::is_unheard},
     known::{KnownGroup, KnownPool},
-    pool::NextLook,
+    pool::NextObservation,
     store::DesiredUpdates,
 };
 use crate::{
@@ -57,15 +57,15 @@ impl Fleet {
     pub(in crate::fleet) async fn reconcile_group(
         &self,
         entity: &EntityId,
-    ) -> Result<NextLook, FleetError> {
+    ) -> Result<NextObservation, FleetError> {
         let _one_look = self.pools.looking.lock().await;
         let Some(group) = self.known_record::<GroupRecord>(entity).await? else {
-            return Ok(NextLook::default());
+            return Ok(NextObservation::default());
         };
         let generation = group.generation();
         if group.is_deleted() {
             self.pools.found(entity, generation, Some(Verdict::Reached));
-            return Ok(NextLook::default());
+            return Ok(NextObservation::default());
         }
         let found = Box::pin(self.group_pools(&group, &[])).await?;
         let own = found.pools.values().map(|pool| pool.entity.clone());
@@ -91,7 +91,7 @@ impl Fleet {
         };
         self.pools.found(entity, generation, verdict);
         let open = Vec::new();
-        Ok(NextLook { asks, more, open })
+        Ok(NextObservation { asks, more, open })
     }
 
     /// The pools of a group, where each is, and what that comes to. Somebody who only looks is given the other journals of

@@ -7,8 +7,8 @@ use serde::Serialize;
 use vsiflow_engine::model::{EntityId, Failure, RunId, RunPhase, RunResult, RunState, Timestamp};
 
 use crate::fleet::{
-    FleetError, HistoryHandle, HostHandle, host::maintenance, placement, unreadable::WantedReading,
-    vsi::object::rfc3339,
+    FleetError, HistoryHandle, HostHandle, host::maintenance, placement,
+    unreadable::DesiredReading, vsi::object::rfc3339,
 };
 use crate::placement::{CapacityRecord, Promised};
 use crate::record::{HostRecord, kind};
@@ -137,11 +137,11 @@ impl HostHandle<'_> {
         let mut promises = placement::host_promises(self.fleet).await?;
         let mut hosts = Vec::new();
         for (entity, state) in self.fleet.entities_of(kind::HOST) {
-            let read: WantedReading<HostRecord> = self.fleet.read_desired(&entity, &state).await?;
+            let read: DesiredReading<HostRecord> = self.fleet.read_desired(&entity, &state).await?;
             let host = match read {
-                WantedReading::Wanted(host) => host,
-                WantedReading::Nothing => continue,
-                WantedReading::Lost(why) => {
+                DesiredReading::Wanted(host) => host,
+                DesiredReading::Nothing => continue,
+                DesiredReading::Lost(why) => {
                     hosts.push(lost(&entity, &why));
                     continue;
                 }

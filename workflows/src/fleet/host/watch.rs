@@ -23,7 +23,7 @@ use crate::fleet::{
     DriftReport, Fleet, FleetError, HostHandle,
     host::scan::{ScanMode, is_watched},
     index::Known,
-    unreadable::WantedReading,
+    unreadable::DesiredReading,
 };
 use crate::record::vsi_entity;
 
@@ -200,7 +200,7 @@ impl Fleet {
             else {
                 continue;
             };
-            if let WantedReading::Wanted(wanted) = self.read_desired(&entity, &state).await? {
+            if let DesiredReading::Wanted(wanted) = self.read_desired(&entity, &state).await? {
                 all.push(self.known_as(entity, state, Arc::new(wanted)).await?);
             }
         }

@@ -12,7 +12,7 @@ use vsiflow_steps::{
 };
 
 use crate::fleet::{
-    Fleet, FleetError, ImageHandle, ImageObject, store::DesiredUpdates, unreadable::WantedReading,
+    Fleet, FleetError, ImageHandle, ImageObject, store::DesiredUpdates, unreadable::DesiredReading,
 };
 use crate::{
     ensure_base_image,
@@ -73,7 +73,7 @@ impl ImageHandle<'_> {
             let begun = newest.is_some_and(|newest| newest == state.attempted);
             if self.fleet.engine.unreadable(&id).is_none()
                 && (state.active.is_some() || !state.is_settled() && !begun)
-                && let WantedReading::Wanted(wanted) =
+                && let DesiredReading::Wanted(wanted) =
                     self.fleet.read_desired::<ImageRecord>(&id, &state).await?
             {
                 open.push((id, wanted.file_name));

@@ -11,7 +11,7 @@ use crate::{
     fleet::{
         Fleet, FleetError,
         placement::requests::{evicted, needs_with_disks},
-        unreadable::WantedReading,
+        unreadable::DesiredReading,
     },
     phase::{self, Phase},
     placement::{Needs, PlacedVsi, Promised},
@@ -110,7 +110,7 @@ impl Fleet {
             return Ok(None);
         }
         Ok(match self.read_known(entity, state).await? {
-            WantedReading::Wanted(known) if !known.is_deleted() => {
+            DesiredReading::Wanted(known) if !known.is_deleted() => {
                 Some(known.wanted.vsi.host.clone())
             }
             _ => None,
@@ -192,16 +192,16 @@ impl Fleet {
     ) -> Result<Option<Footprint>, FleetError> {
         let made = state.reached > 0;
         if entity.kind().as_str() == kind::DISK {
-            let read: WantedReading<DiskRecord> = self.read_desired(entity, state).await?;
+            let read: DesiredReading<DiskRecord> = self.read_desired(entity, state).await?;
             return Ok(match read {
-                WantedReading::Wanted(wanted) => Some(of_disk(wanted, made)),
-                WantedReading::Nothing | WantedReading::Lost(_) => None,
+                DesiredReading::Wanted(wanted) => Some(of_disk(wanted, made)),
+                DesiredReading::Nothing | DesiredReading::Lost(_) => None,
             });
         }
-        let read: WantedReading<VsiRecord> = self.read_desired(entity, state).await?;
+        let read: DesiredReading<VsiRecord> = self.read_desired(entity, state).await?;
         Ok(match read {
-            WantedReading::Wanted(wanted) => Some(of_vsi(&wanted, made)),
-            WantedReading::Nothing | WantedReading::Lost(_) => None,
+            DesiredReading::Wanted(wanted) => Some(of_vsi(&wanted, made)),
+            DesiredReading::Nothing | DesiredReading::Lost(_) => None,
         })
     }
 }

@@ -15,7 +15,7 @@ use vsiflow_engine::{
 use vsiflow_steps::ports::{HostPorts, PortResult};
 
 use crate::{
-    fleet::{Fleet, FleetError, store::DesiredUpdates, unreadable::WantedReading},
+    fleet::{Fleet, FleetError, store::DesiredUpdates, unreadable::DesiredReading},
     placement::{CapacityRecord, PoolCapacity},
     record::{capacity_entity, kind},
 };
@@ -118,8 +118,8 @@ impl Fleet {
             return Ok(None);
         };
         Ok(match self.read_desired(&entity, &state).await? {
-            WantedReading::Wanted(wanted) => Some(wanted),
-            WantedReading::Nothing | WantedReading::Lost(_) => None,
+            DesiredReading::Wanted(wanted) => Some(wanted),
+            DesiredReading::Nothing | DesiredReading::Lost(_) => None,
         })
     }
 

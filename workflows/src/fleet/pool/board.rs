@@ -16,7 +16,7 @@ use vsiflow_engine::model::{EntityId, Failure};
 use crate::fleet::{
     Verdict,
     index::Known,
-    pool::over_journals::{HeardPool, MemberJournals},
+    pool::over_journals::{MemberJournals, PoolReport},
 };
 
 /// A journal that is taken by another process is silent for less.
@@ -56,7 +56,7 @@ struct State {
     /// What was read of the members of each pool.
     read: BTreeMap<Uuid, ReadMembers>,
     /// What was heard of members in several journals.
-    heard: BTreeMap<EntityId, HeardPool>,
+    heard: BTreeMap<EntityId, PoolReport>,
 }
 
 /// Members of a pool as they were read.
@@ -107,7 +107,7 @@ impl Board {
     }
 
     /// Remembers what was heard of a pool.
-    pub(super) fn set_report(&self, pool: &EntityId, heard: HeardPool) {
+    pub(super) fn set_report(&self, pool: &EntityId, heard: PoolReport) {
         let before = self.state().heard.insert(pool.clone(), heard.clone());
         if !before.is_some_and(|before| before.shows_the_same(&heard)) {
             self.heard.send_replace(());
@@ -127,7 +127,7 @@ impl Board {
     }
 
     /// What was heard of a pool when it was looked at last.
-    pub(super) fn report(&self, pool: &EntityId) -> Option<HeardPool> {
+    pub(super) fn report(&self, pool: &EntityId) -> Option<PoolReport> {
         self.state().heard.get(pool).cloned()
     }
 

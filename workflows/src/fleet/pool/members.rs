@@ -34,13 +34,13 @@ pub(in crate::fleet) struct PoolMembers {
 
 /// How members are to be.
 #[derive(Clone, Copy)]
-pub(in crate::fleet) struct Wanted<'a> {
+pub(in crate::fleet) struct MemberTarget<'a> {
     /// The revision of their template.
     pub(in crate::fleet) revision: &'a str,
     pub(in crate::fleet) power_state: PowerState,
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> MemberTarget<'a> {
     pub(super) fn of(record: &'a PoolRecord) -> Self {
         Self {
             revision: &record.template.revision,
@@ -78,8 +78,8 @@ impl Fleet {
             }
         }
         let views = members.iter();
-        let views =
-            views.map(|(number, known)| (*number, self.member_view(Wanted::of(record), known)));
+        let views = views
+            .map(|(number, known)| (*number, self.member_view(MemberTarget::of(record), known)));
         let mut view = PoolView {
             replicas: record.replicas,
             strategy: record.strategy,
@@ -139,7 +139,11 @@ impl Fleet {
         Ok(numbered.collect())
     }
 
-    pub(in crate::fleet) fn member_view(&self, wanted: Wanted<'_>, known: &Known) -> MemberView {
+    pub(in crate::fleet) fn member_view(
+        &self,
+        wanted: MemberTarget<'_>,
+        known: &Known,
+    ) -> MemberView {
         let of = known.wanted.vsi.member_of.as_ref();
         let phase = known.phase();
         let serves_not = [
@@ -157,7 +161,7 @@ impl Fleet {
         }
     }
 
-    fn member_state(&self, wanted: Wanted<'_>, known: &Known) -> MemberState {
+    fn member_state(&self, wanted: MemberTarget<'_>, known: &Known) -> MemberState {
         // It is asked for where it matters alone: pools are looked at often, and have many members.
         let failed = || {
             let verdict = self.verdict(&known.entity);

@@ -44,7 +44,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 const SOON: Duration = Duration::from_millis(500);
 /// What comes after a look at a pool or a group.
 #[derive(Clone, Debug, Default)]
-pub(in crate::fleet) struct NextLook {
+pub(in crate::fleet) struct NextObservation {
     /// It asks a gate, of which nothing is recorded when it opens.
     pub(in crate::fleet) asks: bool,
     /// It has more to record than one look does.
@@ -114,7 +114,7 @@ impl Fleet {
         loop {
             asked.mark_unchanged();
             let begun = Instant::now();
-            let mut next = NextLook::default();
+            let mut next = NextObservation::default();
             for entity in self.pools_to_control() {
                 let looked = Box::pin(self.reconcile(&entity)).await;
                 next.asks |= looked.asks;
@@ -148,7 +148,7 @@ impl Fleet {
     }
 
     /// Looks at a pool or a group.
-    async fn reconcile(&self, entity: &EntityId) -> NextLook {
+    async fn reconcile(&self, entity: &EntityId) -> NextObservation {
         let looked = match entity.kind().as_str() {
             kind::GROUP => Box::pin(self.reconcile_group(entity)).await,
             _ => match self.pools.journals() {
@@ -163,7 +163,7 @@ impl Fleet {
             tracing::warn!(%entity, %error, "it could not be looked at");
             let verdict = Some(Verdict::Blocked(*error.failure));
             self.pools.found(entity, self.generation(entity), verdict);
-            NextLook::default()
+            NextObservation::default()
         })
     }
 

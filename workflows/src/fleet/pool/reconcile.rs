@@ -16,7 +16,7 @@ use crate::fleet::{
     host::scan::{ScanMode, is_watched},
     index::Known,
     known::KnownPool,
-    pool::{NextLook, controller, members::PoolMembers},
+    pool::{NextObservation, controller, members::PoolMembers},
 };
 use crate::{
     phase::Phase,
@@ -63,19 +63,22 @@ impl PoolHandle<'_> {
 
 impl Fleet {
     /// Looks at a pool and records what follows for its members.
-    pub(super) async fn reconcile_pool(&self, entity: &EntityId) -> Result<NextLook, FleetError> {
+    pub(super) async fn reconcile_pool(
+        &self,
+        entity: &EntityId,
+    ) -> Result<NextObservation, FleetError> {
         let _one_look = self.pools.looking.lock().await;
         let Some(pool) = self.known_record::<PoolRecord>(entity).await? else {
-            return Ok(NextLook::default());
+            return Ok(NextObservation::default());
         };
         let generation = pool.generation();
         if pool.is_deleted() {
             self.pools.found(entity, generation, Some(Verdict::Reached));
-            return Ok(NextLook::default());
+            return Ok(NextObservation::default());
         }
         let mut found = Box::pin(self.members(&pool)).await?;
         if Box::pin(self.end_evictions(&pool, &found)).await? {
-            return Ok(NextLook::default());
+            return Ok(NextObservation::default());
         }
         let mut decision = decide(&found.view);
         if replaces(&found.view, &decision) {
@@ -96,7 +99,7 @@ impl Fleet {
             None => Box::pin(self.outcome(&pool, &found, &decision, open)).await?,
         };
         self.pools.found(entity, generation, verdict);
-        Ok(NextLook {
+        Ok(NextObservation {
             asks: false,
             more,
             open: unsettled,

@@ -12,7 +12,7 @@ use super::cache::CountedUsage;
 use crate::{
     fleet::{
         Fleet, FleetError,
-        unreadable::{LostState, WantedReading},
+        unreadable::{DesiredReading, LostState},
     },
     group::{self, GroupRecord},
     phase,
@@ -141,9 +141,9 @@ impl Fleet {
                     continue;
                 }
                 match self.counted(&entity, &state).await? {
-                    WantedReading::Wanted(counted) => there.add(counted),
-                    WantedReading::Nothing => {}
-                    WantedReading::Lost(failure) => lost.push((entity, state, failure)),
+                    DesiredReading::Wanted(counted) => there.add(counted),
+                    DesiredReading::Nothing => {}
+                    DesiredReading::Lost(failure) => lost.push((entity, state, failure)),
                 }
             }
         }
@@ -165,21 +165,21 @@ impl Fleet {
         &self,
         entity: &EntityId,
         state: &EntityState,
-    ) -> Result<WantedReading<CountedUsage>, FleetError> {
+    ) -> Result<DesiredReading<CountedUsage>, FleetError> {
         if let Some(known) = self.quotas.counts.get(entity, state) {
-            return Ok(WantedReading::Wanted(known));
+            return Ok(DesiredReading::Wanted(known));
         }
         let found = match entity.kind().as_str() {
             kind::DISK => {
-                let read: WantedReading<DiskRecord> = self.read_desired(entity, state).await?;
+                let read: DesiredReading<DiskRecord> = self.read_desired(entity, state).await?;
                 read.map(|record| CountedUsage::of_disk(&record))
             }
             _ => {
-                let read: WantedReading<VsiRecord> = self.read_desired(entity, state).await?;
+                let read: DesiredReading<VsiRecord> = self.read_desired(entity, state).await?;
                 read.map(|record| CountedUsage::of_vsi(&record))
             }
         };
-        if let WantedReading::Wanted(counted) = &found {
+        if let DesiredReading::Wanted(counted) = &found {
             self.quotas.counts.put(entity, state, counted);
         }
         Ok(found)

@@ -25,7 +25,7 @@ use crate::{
 
 /// What one object takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TakenUsage {
+pub struct ObjectUsage {
     /// Its namespace.
     pub namespace: String,
     /// It, such as `vsi/default/web`.
@@ -38,7 +38,7 @@ pub struct TakenUsage {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AdmissionRecord {
     /// What may be taken.
-    pub taken: TakenUsage,
+    pub taken: ObjectUsage,
     /// The host; empty of what has none of its own.
     #[serde(default)]
     pub host: String,
@@ -79,7 +79,7 @@ pub struct RecordedUsage(BTreeMap<String, Usage>);
 
 impl RecordedUsage {
     /// Whether all that documents ask for takes no more than is recorded of it, or was admitted for it.
-    pub fn covers(&self, resolved: &Resolved, admitted: &[TakenUsage]) -> bool {
+    pub fn covers(&self, resolved: &Resolved, admitted: &[ObjectUsage]) -> bool {
         let mut vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
         // Nor may one that said it become one that nobody can count.
         let is_sized = vsis.all(|vsi| {
@@ -100,7 +100,7 @@ impl RecordedUsage {
 }
 
 /// What the VSIs and data disks of documents take.
-pub fn usage_of(resolved: &Resolved) -> Vec<TakenUsage> {
+pub fn usage_of(resolved: &Resolved) -> Vec<ObjectUsage> {
     asked(resolved).map(|(usage, _)| usage).collect()
 }
 
@@ -135,7 +135,7 @@ impl QuotaHandle<'_> {
     ///
     /// # Errors
     /// When the journal cannot be read, or a journal names what nobody can count.
-    pub async fn list_beside(self, others: &[TakenUsage]) -> Result<Vec<QuotaObject>, FleetError> {
+    pub async fn list_beside(self, others: &[ObjectUsage]) -> Result<Vec<QuotaObject>, FleetError> {
         let quotas = self.fleet.quotas_with(&[]).await?.read;
         let mut taken = self.fleet.count().await?.taken;
         for one in others {
@@ -164,7 +164,7 @@ impl Fleet {
     pub(in crate::fleet) async fn taken_in(
         &self,
         namespaces: &BTreeSet<String>,
-    ) -> Result<Vec<TakenUsage>, FleetError> {
+    ) -> Result<Vec<ObjectUsage>, FleetError> {
         if namespaces.is_empty() {
             return Ok(Vec::new());
         }
@@ -186,7 +186,7 @@ impl Fleet {
     pub(in crate::fleet) async fn admit(
         &self,
         resolved: &Resolved,
-        taken: &[TakenUsage],
+        taken: &[ObjectUsage],
         open: Vec<AdmissionRecord>,
         of: Option<&ForDecision<'_>>,
     ) -> Result<Admissions, FleetError> {
@@ -214,7 +214,7 @@ impl Fleet {
             };
             let mut record = match open.remove(&usage.object) {
                 Some(before) => AdmissionRecord {
-                    taken: TakenUsage {
+                    taken: ObjectUsage {
                         usage: before.taken.usage.max(usage.usage),
                         ..usage
                     },
@@ -238,10 +238,10 @@ impl Fleet {
 fn taken_of<'a>(
     count: &'a Count,
     namespaces: &'a BTreeSet<String>,
-) -> impl Iterator<Item = TakenUsage> + 'a {
+) -> impl Iterator<Item = ObjectUsage> + 'a {
     namespaces.iter().flat_map(|namespace| {
         let all = count.taken.in_namespace(namespace);
-        all.map(|(taker, usage)| TakenUsage {
+        all.map(|(taker, usage)| ObjectUsage {
             namespace: namespace.clone(),
             object: match taker {
                 Taker::Vsi(name) => object(kind::VSI, namespace, name),
@@ -255,9 +255,9 @@ fn taken_of<'a>(
 }
 
 /// What documents ask for, and on which hosts.
-fn asked(resolved: &Resolved) -> impl Iterator<Item = (TakenUsage, String)> {
+fn asked(resolved: &Resolved) -> impl Iterator<Item = (ObjectUsage, String)> {
     let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired).map(|vsi| {
-        let taken = TakenUsage {
+        let taken = ObjectUsage {
             namespace: vsi.namespace.clone(),
             object: object(kind::VSI, &vsi.namespace, &vsi.name),
             usage: of_vsi(vsi),
@@ -265,7 +265,7 @@ fn asked(resolved: &Resolved) -> impl Iterator<Item = (TakenUsage, String)> {
         (taken, vsi.host.clone())
     });
     let disks = resolved.data_disks.iter().map(|disk| {
-        let taken = TakenUsage {
+        let taken = ObjectUsage {
             namespace: disk.namespace.clone(),
             object: object(kind::DISK, &disk.namespace, &disk.name),
             usage: of_disk(disk),
@@ -276,7 +276,7 @@ fn asked(resolved: &Resolved) -> impl Iterator<Item = (TakenUsage, String)> {
 }
 
 /// The more of what it takes and what it may take.
-fn count_in(all: &mut UsageByTaker, one: &TakenUsage) -> Result<(), FleetError> {
+fn count_in(all: &mut UsageByTaker, one: &ObjectUsage) -> Result<(), FleetError> {
     let mut parts = one.object.splitn(3, '/');
     let (kind, name) = (parts.next(), parts.nth(1));
     let (Some(kind), Some(name)) = (kind, name) else {

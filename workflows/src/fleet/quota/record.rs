@@ -11,7 +11,7 @@ use vsiflow_engine::{
 use crate::{
     fleet::{
         Applied, Change, Fleet, FleetError, QuotaHandle, store::DesiredUpdates,
-        unreadable::WantedReading,
+        unreadable::DesiredReading,
     },
     plan::{self, How},
     record::kind,
@@ -86,14 +86,14 @@ impl Fleet {
         let Some(state) = self.engine.entity(&entity) else {
             return Ok(KnownQuota::None);
         };
-        let read: WantedReading<QuotaRecord> = self.read_desired(&entity, &state).await?;
+        let read: DesiredReading<QuotaRecord> = self.read_desired(&entity, &state).await?;
         Ok(match read {
-            WantedReading::Wanted(record) => match record.hard {
+            DesiredReading::Wanted(record) => match record.hard {
                 Some(hard) => KnownQuota::Limits(hard),
                 None => KnownQuota::None,
             },
-            WantedReading::Nothing => KnownQuota::None,
-            WantedReading::Lost(_) => KnownQuota::Lost,
+            DesiredReading::Nothing => KnownQuota::None,
+            DesiredReading::Lost(_) => KnownQuota::Lost,
         })
     }
 

@@ -11,7 +11,7 @@ use vsiflow_engine::{
     workflow::DesiredUpdate,
 };
 
-use super::{Fleet, FleetError, disk::apply::DiskIds, host::ownership, unreadable::WantedReading};
+use super::{Fleet, FleetError, disk::apply::DiskIds, host::ownership, unreadable::DesiredReading};
 use crate::{
     record::{HostRecord, JumpSecretNames, VsiRecord, host_entity, kind},
     spec::{HostSettings, ResolvedVsi, host::JumpSecrets},
@@ -169,9 +169,9 @@ impl Fleet {
             host_entity(&host.id()).map_err(|error| FleetError::defect(error.to_string()))?;
         let earlier: Option<HostRecord> = match self.engine.entity(&entity) {
             Some(state) => match self.read_desired(&entity, &state).await? {
-                WantedReading::Wanted(wanted) => Some(wanted),
+                DesiredReading::Wanted(wanted) => Some(wanted),
                 // It is recorded anew.
-                WantedReading::Nothing | WantedReading::Lost(_) => None,
+                DesiredReading::Nothing | DesiredReading::Lost(_) => None,
             },
             None => None,
         };

@@ -19,7 +19,7 @@ use super::object::{VsiObject, current_step, metadata, steps_done};
 use crate::{
     fleet::{
         Fleet, FleetError, Metadata, VsiHandle, history::outputs::texts, index::Known,
-        unreadable::WantedReading, vsi::conditions,
+        unreadable::DesiredReading, vsi::conditions,
     },
     phase::Phase,
     record::kind,
@@ -169,9 +169,9 @@ impl Fleet {
     async fn summarised(&self, changed: Changed) -> Result<Summarised, FleetError> {
         let Changed { entity, state, run } = changed;
         let known = match self.read_known(entity, state).await? {
-            WantedReading::Wanted(known) => known,
-            WantedReading::Nothing => return Ok(Summarised::Nothing),
-            WantedReading::Lost(_) => return Ok(Summarised::Unreadable),
+            DesiredReading::Wanted(known) => known,
+            DesiredReading::Nothing => return Ok(Summarised::Nothing),
+            DesiredReading::Lost(_) => return Ok(Summarised::Unreadable),
         };
         if known.unreadable.is_some() {
             return Ok(Summarised::Unreadable);

@@ -19,7 +19,7 @@ use super::{hand_over_id, journal_of_host, reports};
 use crate::{
     compose::elsewhere,
     exit::{Exit, ExitProblem},
-    shards::{ask::CommandAsked, held::JournalHolder, own},
+    shards::{ask::ForwardedCommand, held::JournalHolder, own},
 };
 
 /// So long a choice waits for journals without a holder, and for those that leave their hosts alone.
@@ -34,7 +34,7 @@ pub(in crate::shards) struct Choice<'a> {
     pub(in crate::shards) holder: &'a Arc<JournalHolder>,
     pub(in crate::shards) id: &'a str,
     /// What it is about, as journals are asked to report for it.
-    pub(in crate::shards) asked: &'a CommandAsked,
+    pub(in crate::shards) asked: &'a ForwardedCommand,
     pub(in crate::shards) by: By,
     pub(in crate::shards) resolved: &'a Resolved,
     /// Whether it is recorded, or only shown.
@@ -43,7 +43,7 @@ pub(in crate::shards) struct Choice<'a> {
 
 /// What several journals said.
 #[derive(Default)]
-struct Heard {
+struct JournalReports {
     report: JournalReport,
     /// Those that said nothing, and why.
     silent: BTreeMap<u16, ExitProblem>,
@@ -195,7 +195,7 @@ impl Choice<'_> {
     }
 
     /// Asks all of them at the same time.
-    async fn collect_reports(&self, asked: &BTreeMap<u16, ReportQuestions>) -> Heard {
+    async fn collect_reports(&self, asked: &BTreeMap<u16, ReportQuestions>) -> JournalReports {
         let asking = asked.iter().map(|(journal, questions)| async move {
             (
                 *journal,
@@ -203,7 +203,7 @@ impl Choice<'_> {
                 Box::pin(reports::ask(self.holder, *journal, self.asked, questions)).await,
             )
         });
-        let mut heard = Heard::default();
+        let mut heard = JournalReports::default();
         for (journal, questions, answer) in futures::future::join_all(asking).await {
             let said = answer.and_then(|answer| {
                 heard.is_quiet |= answer.is_quiet;
@@ -234,7 +234,7 @@ impl Choice<'_> {
         &self,
         questions: &ReportQuestions,
         whose: &BTreeMap<String, u16>,
-        heard: &Heard,
+        heard: &JournalReports,
     ) -> Result<(), NotChosen> {
         if let (false, Some((journal, problem))) = (
             questions.namespaces.is_empty(),

@@ -21,7 +21,7 @@ use vsiflow_workflows::{fleet::put_hosts, spec::Resolved};
 pub(super) use self::{attempt::Choice, reports::used_elsewhere};
 use super::{
     DECIDES,
-    ask::{self, CommandAnswer, CommandAsked, CommandPart, unreadable},
+    ask::{self, CommandAnswer, CommandPart, ForwardedCommand, unreadable},
     front,
     held::JournalHolder,
     networks, own, report, snapshots,
@@ -41,7 +41,7 @@ use crate::{
 pub(super) async fn decide(
     holder: &Arc<JournalHolder>,
     id: &str,
-    asked: &CommandAsked,
+    asked: &ForwardedCommand,
     cli: &Cli,
 ) -> Result<Exit, ExitProblem> {
     let sources = report::sources(&cli.command).ok_or_else(unreadable)?;
@@ -77,7 +77,7 @@ pub(super) async fn decide(
     } else if !resolved.quotas.is_empty() || !resolved.types.is_empty() {
         journals.insert(DECIDES);
     }
-    let asked = CommandAsked {
+    let asked = ForwardedCommand {
         part: CommandPart::HandedOver(chosen),
         ..asked.clone()
     };
@@ -95,7 +95,7 @@ async fn hand_over_to(
     holder: &JournalHolder,
     id: &str,
     journals: BTreeSet<u16>,
-    asked: &CommandAsked,
+    asked: &ForwardedCommand,
 ) -> Exit {
     let handing = journals
         .into_iter()
@@ -147,7 +147,7 @@ pub(super) async fn hand_over<A: DeserializeOwned>(
     holder: &JournalHolder,
     decision: &str,
     journal: u16,
-    asked: &CommandAsked,
+    asked: &ForwardedCommand,
 ) -> Result<A, ExitProblem> {
     let (set, sealer) = (holder.shard.set(), &holder.sealer);
     let id = hand_over_id(decision, journal);

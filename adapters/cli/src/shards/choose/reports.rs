@@ -3,13 +3,13 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use tokio::time::timeout;
-use vsiflow_workflows::fleet::{ReportQuestions, TakenUsage};
+use vsiflow_workflows::fleet::{ObjectUsage, ReportQuestions};
 
 use crate::{
     exit::ExitProblem,
     shards::{
         DECIDES,
-        ask::{self, CommandAsked, CommandPart, ReportAnswer},
+        ask::{self, CommandPart, ForwardedCommand, ReportAnswer},
         held::JournalHolder,
     },
 };
@@ -23,11 +23,11 @@ const REPORT: Duration = Duration::from_secs(60);
 pub(super) async fn ask(
     holder: &JournalHolder,
     journal: u16,
-    asked: &CommandAsked,
+    asked: &ForwardedCommand,
     questions: &ReportQuestions,
 ) -> Result<ReportAnswer, ExitProblem> {
     let (set, sealer) = (holder.shard.set(), &holder.sealer);
-    let asked = CommandAsked {
+    let asked = ForwardedCommand {
         part: CommandPart::Report(questions.clone()),
         ..asked.clone()
     };
@@ -48,12 +48,12 @@ pub(super) async fn ask(
 pub(in crate::shards) async fn used_elsewhere(
     holder: &JournalHolder,
     namespaces: &BTreeSet<String>,
-) -> Result<Vec<TakenUsage>, ExitProblem> {
+) -> Result<Vec<ObjectUsage>, ExitProblem> {
     let questions = ReportQuestions {
         namespaces: namespaces.clone(),
         ..ReportQuestions::default()
     };
-    let asked = CommandAsked::of_engine(CommandPart::Own);
+    let asked = ForwardedCommand::of_engine(CommandPart::Own);
     let others = (0..holder.shard.set().journals()).filter(|journal| *journal != DECIDES);
     let reports = others.map(|journal| ask(holder, journal, &asked, &questions));
     let mut taken = Vec::new();

@@ -16,34 +16,34 @@ use vsiflow_engine::{
     model::{Actor, Failure, Text},
 };
 use vsiflow_workflows::{
-    fleet::{ChosenHost, MembersAsk, usage_of},
+    fleet::{ChosenHost, MembersRequest, usage_of},
     spec::Resolved,
 };
 
 use self::{stored::DecidedResource, waiting::not_recorded};
 use super::{
-    ask::{CommandAsked, CommandPart},
+    ask::{CommandPart, ForwardedCommand},
     choose::{self, Choice},
     failure::failure_of,
     held::JournalHolder,
-    members::stored::{MembersAnswer, StoredAsk},
+    members::stored::{MembersAnswer, StoredRequest},
 };
 use crate::exit::ExitProblem;
 
 /// What is asked of journal 0 for a resource.
 pub(super) fn question(uid: Uuid, apply: Resolved) -> CommandPart {
-    let ask = MembersAsk {
+    let ask = MembersRequest {
         apply,
-        ..MembersAsk::default()
+        ..MembersRequest::default()
     };
-    CommandPart::DecideResource(uid, StoredAsk::of(ask))
+    CommandPart::DecideResource(uid, StoredRequest::of(ask))
 }
 
 /// Chooses a host where there is none, admits what quotas permit, and has the operator of the host's journal record it.
 pub(super) async fn decide(
     holder: &Arc<JournalHolder>,
     id: &str,
-    (uid, asked_for): (Uuid, &StoredAsk),
+    (uid, asked_for): (Uuid, &StoredRequest),
 ) -> MembersAnswer {
     match Box::pin(decided(holder, id, uid, asked_for)).await {
         Ok(answer) => answer,
@@ -57,10 +57,10 @@ async fn decided(
     holder: &Arc<JournalHolder>,
     id: &str,
     uid: Uuid,
-    asked_for: &StoredAsk,
+    asked_for: &StoredRequest,
 ) -> Result<MembersAnswer, ExitProblem> {
     let resolved = asked_for.resolved().map_err(ExitProblem::defect)?;
-    let question = CommandAsked::of_engine(CommandPart::Own);
+    let question = ForwardedCommand::of_engine(CommandPart::Own);
     let by = By {
         actor: Actor::Engine,
         reason: Text::new("a custom resource asks for it"),
@@ -77,7 +77,7 @@ async fn decided(
     let chosen = chosen.or_else(|| host_of(&resolved));
     let host = chosen.ok_or_else(|| ExitProblem::defect("no host was chosen"))?;
     let journal = choose::journal_of_host(holder, &host.host).await?;
-    let part = CommandAsked::of_engine(CommandPart::ResourceDecided(DecidedResource {
+    let part = ForwardedCommand::of_engine(CommandPart::ResourceDecided(DecidedResource {
         uid,
         host,
         admitted: usage_of(&resolved),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use vsiflow_workflows::fleet::{ChosenHost, TakenUsage};
+use vsiflow_workflows::fleet::{ChosenHost, ObjectUsage};
 
 /// What was decided of a resource.
 #[derive(Clone, Serialize, Deserialize)]
@@ -11,5 +11,5 @@ pub(in crate::shards) struct DecidedResource {
     /// Where it is to be.
     pub(super) host: ChosenHost,
     /// What it may take.
-    pub(super) admitted: Vec<TakenUsage>,
+    pub(super) admitted: Vec<ObjectUsage>,
 }

@@ -25,7 +25,7 @@ use vsiflow_postgres::{
 
 use super::{
     DECIDES, SetPlace,
-    ask::{self, CommandAsked, CommandPart},
+    ask::{self, CommandPart, ForwardedCommand},
     networks, retry,
 };
 use crate::{
@@ -261,7 +261,7 @@ async fn with_viewed(
 
 /// Has each journal do what concerns its objects, of what is asked.
 async fn acts(
-    (cli, asked): (&Cli, CommandAsked),
+    (cli, asked): (&Cli, ForwardedCommand),
     place: &SetPlace,
     objects: &Objects<'_>,
     repeatable: bool,
@@ -282,7 +282,7 @@ async fn acts(
     let found = objects::concerned(place, &cli.common, objects, counts).await?;
     let asking = found.into_iter().map(|(journal, names)| {
         let part = CommandPart::Named(names);
-        let asked = CommandAsked {
+        let asked = ForwardedCommand {
             part,
             ..asked.clone()
         };

@@ -22,7 +22,7 @@ use crate::{
     exit::{Exit, ExitProblem},
     shards::{
         DECIDES, SetPlace,
-        ask::{CommandAsked, CommandPart},
+        ask::{CommandPart, ForwardedCommand},
         claims, networks, snapshots,
     },
     work::{self, DISK, SNAPSHOT, Target},
@@ -238,8 +238,12 @@ async fn among(
 }
 
 /// A command as it is asked of a journal.
-pub(in crate::shards) fn asked(cli: &Cli, files: &[InputText], part: CommandPart) -> CommandAsked {
-    CommandAsked {
+pub(in crate::shards) fn asked(
+    cli: &Cli,
+    files: &[InputText],
+    part: CommandPart,
+) -> ForwardedCommand {
+    ForwardedCommand {
         request: CommandRequest {
             args: daemon::words(cli),
             files: files.iter().map(daemon::file).collect(),

@@ -7,15 +7,15 @@ use vsiflow_engine::{
     model::{Actor, Text},
 };
 use vsiflow_workflows::{
-    fleet::{ErrorKind, MemberDeletion, MembersAsk, put_hosts},
+    fleet::{ErrorKind, MemberDeletion, MembersRequest, put_hosts},
     spec::Resolved,
 };
 
-use super::stored::{GuestsAnswer, MembersAnswer, MembersReportAnswer, StoredAsk};
+use super::stored::{GuestsAnswer, MembersAnswer, MembersReportAnswer, StoredRequest};
 use crate::{
     exit::ExitProblem,
     shards::{
-        ask::{self, CommandAsked, CommandPart, SaidProblem, unreadable},
+        ask::{self, CommandPart, ForwardedCommand, RemoteProblem, unreadable},
         choose::{self, Choice},
         decided,
         failure::failure_of,
@@ -28,12 +28,13 @@ use crate::{
 pub(in crate::shards) async fn decide(
     holder: &Arc<JournalHolder>,
     id: &str,
-    asked_for: &StoredAsk,
+    asked_for: &StoredRequest,
 ) -> MembersAnswer {
     let mut answer = MembersAnswer::default();
     let parts = Box::pin(parts(holder, id, asked_for, &mut answer)).await;
     let handing = parts.into_iter().map(|(journal, part)| async move {
-        let asked = CommandAsked::of_engine(CommandPart::MembersHandedOver(StoredAsk::of(part)));
+        let asked =
+            ForwardedCommand::of_engine(CommandPart::MembersHandedOver(StoredRequest::of(part)));
         let handed = choose::hand_over::<MembersAnswer>(holder, id, journal, &asked);
         Box::pin(handed).await
     });
@@ -50,15 +51,15 @@ pub(in crate::shards) async fn decide(
 async fn parts(
     holder: &Arc<JournalHolder>,
     id: &str,
-    asked_for: &StoredAsk,
+    asked_for: &StoredRequest,
     answer: &mut MembersAnswer,
-) -> BTreeMap<u16, MembersAsk> {
-    let empty = || MembersAsk {
+) -> BTreeMap<u16, MembersRequest> {
+    let empty = || MembersRequest {
         pool: asked_for.pool.clone(),
         of_shared_cluster: asked_for.of_shared_cluster,
-        ..MembersAsk::default()
+        ..MembersRequest::default()
     };
-    let mut parts = BTreeMap::<u16, MembersAsk>::new();
+    let mut parts = BTreeMap::<u16, MembersRequest>::new();
     for (journal, deletions) in &asked_for.delete {
         let part = parts.entry(*journal).or_insert_with(empty);
         part.delete.insert(*journal, deletions.clone());
@@ -91,13 +92,13 @@ async fn parts(
 async fn chosen(
     holder: &Arc<JournalHolder>,
     id: &str,
-    asked_for: &StoredAsk,
+    asked_for: &StoredRequest,
 ) -> Result<Resolved, ExitProblem> {
     let mut resolved = asked_for.resolved().map_err(ExitProblem::defect)?;
     if resolved.vsis.is_empty() {
         return Ok(resolved);
     }
-    let question = CommandAsked::of_engine(CommandPart::Own);
+    let question = ForwardedCommand::of_engine(CommandPart::Own);
     let choice = Choice {
         holder,
         id,
@@ -121,7 +122,7 @@ fn by(pool: &str) -> By {
 /// Does what was handed over to this journal. What is refused for one member keeps no other from it.
 pub(in crate::shards) async fn take_over(
     holder: &JournalHolder,
-    handed: &StoredAsk,
+    handed: &StoredRequest,
 ) -> MembersAnswer {
     let mut answer = MembersAnswer::default();
     for deletion in handed
@@ -234,7 +235,7 @@ async fn delete(
 /// What guests of this journal's members show and say.
 pub(in crate::shards) async fn ask_guests(
     holder: &JournalHolder,
-    asked: ask::CommandAsked,
+    asked: ask::ForwardedCommand,
 ) -> GuestsAnswer {
     let said = match asked.part {
         CommandPart::AskGuests(mut questions) => {
@@ -250,7 +251,7 @@ pub(in crate::shards) async fn ask_guests(
 /// What this journal has of a pool.
 pub(in crate::shards) async fn report(
     holder: &JournalHolder,
-    asked: ask::CommandAsked,
+    asked: ask::ForwardedCommand,
 ) -> MembersReportAnswer {
     let said = match asked.part {
         CommandPart::ReportMembers(mut questions) => {
@@ -261,6 +262,6 @@ pub(in crate::shards) async fn report(
         _ => Err(unreadable()),
     };
     MembersReportAnswer {
-        said: said.map_err(|problem| SaidProblem::of(&problem)),
+        said: said.map_err(|problem| RemoteProblem::of(&problem)),
     }
 }

@@ -28,19 +28,19 @@ use vsiflow_engine::model::{Failure, FailureClass};
 use vsiflow_kube::share::NetworkName;
 use vsiflow_postgres::{Held, seal::Sealer, shards::ShardSet};
 use vsiflow_workflows::fleet::{
-    AskStanding, EndedGroup, ErrorKind, FleetError, GuestAnswer, GuestQuestion, GuestQuestions,
-    HeardGuests, HeardMembers, MemberJournals, MemberQuestions, MembersAsk, MembersReport,
-    NetworkQuestion, NetworkReport,
+    EndedGroup, ErrorKind, FleetError, GuestAnswer, GuestQuestion, GuestQuestions, GuestReports,
+    MemberJournals, MemberQuestions, MemberReports, MembersReport, MembersRequest, NetworkQuestion,
+    NetworkReport, RequestStatus,
 };
 
-use self::stored::{GuestsAnswer, MembersReportAnswer, StoredAsk};
+use self::stored::{GuestsAnswer, MembersReportAnswer, StoredRequest};
 use super::{
     DECIDES,
-    ask::{self, CommandAsked, CommandPart},
+    ask::{self, CommandPart, ForwardedCommand},
     claims,
     failure::unanswered,
     networks::{EndedAnswer, NetworksAnswer},
-    object_asks::{AskingJournal, ObjectAsks},
+    object_asks::{ObjectRequests, RequestingJournal},
 };
 use crate::exit::ExitProblem;
 
@@ -54,7 +54,7 @@ pub(super) struct Journals {
     set: Arc<ShardSet>,
     sealer: Sealer,
     held: Arc<Held>,
-    asks: ObjectAsks,
+    asks: ObjectRequests,
 }
 
 impl Journals {
@@ -64,12 +64,12 @@ impl Journals {
             set,
             sealer,
             held,
-            asks: ObjectAsks::of("pool"),
+            asks: ObjectRequests::of("pool"),
         }
     }
 
-    fn asking(&self) -> AskingJournal<'_> {
-        AskingJournal {
+    fn asking(&self) -> RequestingJournal<'_> {
+        RequestingJournal {
             set: &self.set,
             sealer: &self.sealer,
             held: &self.held,
@@ -85,7 +85,7 @@ impl Journals {
         let id = ask::id();
         let (set, sealer) = (&self.set, &self.sealer);
         let request = (id.as_str(), journal);
-        let asked = CommandAsked::of_engine(part);
+        let asked = ForwardedCommand::of_engine(part);
         ask::send(set, sealer, request, &asked, true, Some(&self.held)).await?;
         let answer = ask::answer_quietly::<A>(set, sealer, request, BEGIN);
         let answer = timeout(REPORT, answer).await;
@@ -102,7 +102,7 @@ impl Journals {
     ) -> Result<MembersReport, ExitProblem> {
         let part = CommandPart::ReportMembers(questions.clone());
         let answer: MembersReportAnswer = self.answer_of(journal, part).await?;
-        answer.said.map_err(ask::SaidProblem::problem)
+        answer.said.map_err(ask::RemoteProblem::problem)
     }
 
     async fn guests(
@@ -135,7 +135,7 @@ impl Journals {
         });
         let mut all: BTreeMap<_, NetworkReport> = BTreeMap::new();
         for answer in futures::future::try_join_all(asking).await? {
-            let reports = answer.said.map_err(ask::SaidProblem::problem)?;
+            let reports = answer.said.map_err(ask::RemoteProblem::problem)?;
             for (question, report) in questions.iter().zip(reports) {
                 let name = (question.namespace.clone(), question.name.clone());
                 all.entry(name).or_default().add(report);
@@ -157,7 +157,7 @@ impl Journals {
     async fn ended(&self, journal: u16, group: &EndedGroup) -> Result<bool, FleetError> {
         let part = CommandPart::EndNetworks(group.clone());
         let answer = self.answer_of::<EndedAnswer>(journal, part).await;
-        let said = answer.and_then(|answer| answer.said.map_err(ask::SaidProblem::problem));
+        let said = answer.and_then(|answer| answer.said.map_err(ask::RemoteProblem::problem));
         said.map_err(|problem| {
             let why = "does not say whether the group's networks are gone";
             FleetError {
@@ -170,18 +170,18 @@ impl Journals {
 
 #[async_trait]
 impl MemberJournals for Journals {
-    async fn status_of(&self, pool: Uuid) -> Result<AskStanding, FleetError> {
+    async fn status_of(&self, pool: Uuid) -> Result<RequestStatus, FleetError> {
         self.asks.status_of(self.asking(), pool).await
     }
 
-    async fn report(&self, questions: &MemberQuestions) -> Result<HeardMembers, FleetError> {
+    async fn report(&self, questions: &MemberQuestions) -> Result<MemberReports, FleetError> {
         let asking = (0..self.set.journals()).map(|journal| async move {
             (
                 journal,
                 Box::pin(self.members_report(journal, questions)).await,
             )
         });
-        let mut heard = HeardMembers::default();
+        let mut heard = MemberReports::default();
         for (journal, said) in futures::future::join_all(asking).await {
             match said {
                 Ok(report) => _ = heard.reports.insert(journal, report),
@@ -198,14 +198,14 @@ impl MemberJournals for Journals {
         &self,
         of: Option<u16>,
         question: GuestQuestion,
-    ) -> Result<HeardGuests, FleetError> {
+    ) -> Result<GuestReports, FleetError> {
         let all = 0..self.set.journals();
         let journals = all.filter(|journal| of.is_none_or(|of| of == *journal));
         let question = &question;
         let asking = journals.map(|journal| async move {
             (journal, Box::pin(self.guests(journal, question)).await)
         });
-        let mut heard = HeardGuests::default();
+        let mut heard = GuestReports::default();
         for (journal, said) in futures::future::join_all(asking).await {
             match said {
                 Ok(answer) => _ = heard.answers.insert(journal, answer),
@@ -236,8 +236,8 @@ impl MemberJournals for Journals {
         Ok(ended.contains(&true))
     }
 
-    async fn ask(&self, pool: Uuid, ask: MembersAsk) -> Result<(), FleetError> {
-        let part = CommandPart::DecideMembers(StoredAsk::of(ask));
+    async fn ask(&self, pool: Uuid, ask: MembersRequest) -> Result<(), FleetError> {
+        let part = CommandPart::DecideMembers(StoredRequest::of(ask));
         self.asks.ask(self.asking(), pool, part).await
     }
 }

@@ -6,23 +6,23 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 use vsiflow_engine::{model::Failure, secret::Secret};
 use vsiflow_workflows::{
-    fleet::{GuestAnswer, GuestGate, MemberDeletion, MembersAsk, MembersReport},
+    fleet::{GuestAnswer, GuestGate, MemberDeletion, MembersReport, MembersRequest},
     placement::Decision,
     spec::{DesiredDataDisk, DesiredVsi, Resolved, ResolvedVsi},
 };
 
-use crate::{exit::ExitProblem, shards::ask::SaidProblem};
+use crate::{exit::ExitProblem, shards::ask::RemoteProblem};
 
 /// What a journal says of a pool's members, or why it does not.
 #[derive(Serialize, Deserialize)]
 pub(in crate::shards) struct MembersReportAnswer {
-    pub(in crate::shards) said: Result<MembersReport, SaidProblem>,
+    pub(in crate::shards) said: Result<MembersReport, RemoteProblem>,
 }
 
 /// What guests of a journal's members said, or why they were not asked.
 #[derive(Serialize, Deserialize)]
 pub(in crate::shards) struct GuestsAnswer {
-    said: Result<StoredGuests, SaidProblem>,
+    said: Result<StoredGuests, RemoteProblem>,
 }
 
 /// What was read of a guest is secret in a sealed answer alone.
@@ -45,12 +45,12 @@ impl GuestsAnswer {
         };
         let said = said.map(stored);
         Self {
-            said: said.map_err(|problem| SaidProblem::of(&problem)),
+            said: said.map_err(|problem| RemoteProblem::of(&problem)),
         }
     }
 
     pub(super) fn said(self) -> Result<GuestAnswer, ExitProblem> {
-        Ok(match self.said.map_err(SaidProblem::problem)? {
+        Ok(match self.said.map_err(RemoteProblem::problem)? {
             StoredGuests::Gate(gate) => GuestAnswer::Gate(gate),
             StoredGuests::Read(Ok(text)) => {
                 let text = decoded(text).map_err(ExitProblem::defect)?;
@@ -80,10 +80,10 @@ pub(in crate::shards) struct MembersAnswer {
 
 /// What is to be done for a pool.
 #[derive(Clone, Default, Serialize, Deserialize)]
-pub(in crate::shards) struct StoredAsk {
+pub(in crate::shards) struct StoredRequest {
     /// The pool, for people.
     pub(super) pool: String,
-    /// See [`MembersAsk`].
+    /// See [`MembersRequest`].
     #[serde(default)]
     pub(super) of_shared_cluster: bool,
     vsis: Vec<StoredVsi>,
@@ -125,8 +125,8 @@ impl StoredVsi {
     }
 }
 
-impl StoredAsk {
-    pub(in crate::shards) fn of(ask: MembersAsk) -> Self {
+impl StoredRequest {
+    pub(in crate::shards) fn of(ask: MembersRequest) -> Self {
         Self {
             pool: ask.pool,
             of_shared_cluster: ask.of_shared_cluster,

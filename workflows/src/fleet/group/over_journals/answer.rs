@@ -17,7 +17,7 @@ use super::{GuestQuestion, GuestQuestions};
 use crate::{
     fleet::{
         Fleet, FleetError, GroupHandle, MemberQuestions, group::gate::guest, index::Known,
-        pool::members::Wanted,
+        pool::members::MemberTarget,
     },
     pool::MemberState,
     spec::group::Gate,
@@ -62,7 +62,7 @@ pub struct GuestGate {
 
 /// What the journals said, and why the others said nothing.
 #[derive(Clone, Debug, Default)]
-pub struct HeardGuests {
+pub struct GuestReports {
     /// What they said, by their numbers.
     pub answers: BTreeMap<u16, GuestAnswer>,
     /// Those that said nothing, and why.
@@ -115,7 +115,7 @@ impl Fleet {
         let mut found = GuestGate::default();
         let mut ready = Vec::new();
         for asked in pools {
-            let wanted = Wanted {
+            let wanted = MemberTarget {
                 revision: &asked.revision,
                 power_state: asked.power_state,
             };

@@ -15,7 +15,7 @@
 mod answer;
 mod question;
 
-pub use answer::{GuestAnswer, GuestGate, HeardGuests};
+pub use answer::{GuestAnswer, GuestGate, GuestReports};
 pub(in crate::fleet::group) use question::is_unheard;
 pub use question::{GuestQuestion, GuestQuestions};
 

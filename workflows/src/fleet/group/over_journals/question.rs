@@ -12,7 +12,7 @@ use vsiflow_engine::{
     secret::Secret,
 };
 
-use super::{GuestAnswer, HeardGuests};
+use super::{GuestAnswer, GuestReports};
 use crate::{
     fleet::{Fleet, FleetError, MemberJournals, MemberQuestions, known::KnownPool},
     group::WaveRecord,
@@ -175,7 +175,7 @@ fn odd() -> FleetError {
 }
 
 /// Why a gate stays closed, by what was said; none where it opens.
-fn closed(quorum: Quorum, expected: &Expected, heard: &HeardGuests) -> Option<String> {
+fn closed(quorum: Quorum, expected: &Expected, heard: &GuestReports) -> Option<String> {
     let gates = || {
         heard.answers.values().filter_map(|answer| match answer {
             GuestAnswer::Gate(gate) => Some(gate),
@@ -225,15 +225,15 @@ mod tests {
         })
     }
 
-    fn guests_of(answers: Vec<GuestAnswer>, silent: bool) -> HeardGuests {
+    fn guests_of(answers: Vec<GuestAnswer>, silent: bool) -> GuestReports {
         let failure = Failure::new(FailureClass::Blocked, "VSI0766", "journal 9 is silent");
-        HeardGuests {
+        GuestReports {
             answers: (0..).zip(answers).collect(),
             silent: silent.then_some((9, failure)).into_iter().collect(),
         }
     }
 
-    fn why(quorum: Quorum, replicas: u32, heard: &HeardGuests) -> Option<String> {
+    fn why(quorum: Quorum, replicas: u32, heard: &GuestReports) -> Option<String> {
         let expected = Expected::from([(POOL, ("web".to_owned(), replicas))]);
         closed(quorum, &expected, heard)
     }

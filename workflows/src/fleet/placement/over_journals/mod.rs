@@ -21,7 +21,7 @@ use vsiflow_engine::executor::By;
 pub use self::turn::ChoiceTurn;
 use super::settle;
 use crate::{
-    fleet::quota::over_journals::TakenUsage,
+    fleet::quota::over_journals::ObjectUsage,
     placement::{Decision, OpenRequest, PlacementHost, PromiseRecord, PromiseState},
     record::kind,
     spec::{Resolved, ResolvedVsi},
@@ -53,7 +53,7 @@ pub struct JournalReport {
     /// Which of the objects are there and not gone, and on which hosts.
     pub objects: BTreeMap<String, String>,
     /// What is taken in the namespaces.
-    pub taken: Vec<TakenUsage>,
+    pub taken: Vec<ObjectUsage>,
     /// Whether hosts were not asked again that were asked a moment ago.
     pub is_stale: bool,
 }

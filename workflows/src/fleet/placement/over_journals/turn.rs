@@ -18,7 +18,7 @@ use crate::{
         },
         quota::over_journals::{AdmissionRecord, Admissions, admission_entity},
         store::DesiredUpdates,
-        unreadable::WantedReading,
+        unreadable::DesiredReading,
     },
     placement::{
         Decision, PlacementBoard, PlacementHost, PlacementRequest, PromiseRecord, PromiseState,
@@ -70,14 +70,14 @@ impl ChoiceTurn<'_> {
             if fleet.capacities.is_ended(&entity, generation) {
                 continue;
             }
-            let read: WantedReading<R> = fleet.read_desired(&entity, &state).await?;
+            let read: DesiredReading<R> = fleet.read_desired(&entity, &state).await?;
             match read {
-                WantedReading::Wanted(record) if record.state() == PromiseState::Open => {
+                DesiredReading::Wanted(record) if record.state() == PromiseState::Open => {
                     open.push(record);
                 }
-                WantedReading::Wanted(_) => fleet.capacities.note_end(entity, generation),
-                WantedReading::Nothing => {}
-                WantedReading::Lost(failure) => {
+                DesiredReading::Wanted(_) => fleet.capacities.note_end(entity, generation),
+                DesiredReading::Nothing => {}
+                DesiredReading::Lost(failure) => {
                     let failure = failure.of_object(entity.to_string());
                     return Err(FleetError::new(ErrorKind::Blocked, failure));
                 }

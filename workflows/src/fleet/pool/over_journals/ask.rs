@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
-use super::{HeardMembers, MemberDeletion, MembersAsk, ReportedMember};
+use super::{MemberDeletion, MemberReports, MembersRequest, ReportedMember};
 use crate::{
     fleet::{Fleet, FleetError, known::KnownPool},
     pool::{self, MemberState, PoolAction, PoolDecision},
@@ -15,7 +15,7 @@ const MOST: usize = 100;
 /// The members that were heard of, with their journals.
 pub(super) type FoundMembers = BTreeMap<u32, (u16, ReportedMember)>;
 
-impl MembersAsk {
+impl MembersRequest {
     pub(super) fn is_empty(&self) -> bool {
         self.apply.vsis.is_empty() && self.delete.is_empty()
     }
@@ -38,7 +38,7 @@ pub(super) struct LeavingDisks {
 /// The data disks that go with members that are not to come back.
 pub(super) fn leaving_disks(
     pool: &KnownPool,
-    heard: &HeardMembers,
+    heard: &MemberReports,
     found: &FoundMembers,
 ) -> LeavingDisks {
     let mut leaving = LeavingDisks {
@@ -75,11 +75,11 @@ impl Fleet {
         found: &FoundMembers,
         decision: &PoolDecision,
         disks: &LeavingDisks,
-    ) -> Result<MembersAsk, FleetError> {
-        let mut ask = MembersAsk {
+    ) -> Result<MembersRequest, FleetError> {
+        let mut ask = MembersRequest {
             pool: pool.label(),
             of_shared_cluster: pool.wanted.of_shared_cluster,
-            ..MembersAsk::default()
+            ..MembersRequest::default()
         };
         let orphan = pool.workflow() == pool::FORGET;
         let deletion = |is_disk, uid| MemberDeletion {

@@ -11,12 +11,12 @@ use crate::{
 
 /// What was heard of a pool.
 #[derive(Clone)]
-pub(in crate::fleet) struct HeardPool {
+pub(in crate::fleet) struct PoolReport {
     view: PoolView,
     found: FoundMembers,
 }
 
-impl HeardPool {
+impl PoolReport {
     pub(super) fn of(view: PoolView, found: FoundMembers) -> Self {
         Self { view, found }
     }

@@ -2,7 +2,7 @@
 //!
 //! The journal that has the pool decides, as with one journal, by the same pure function. What it looks at are reports
 //! of all journals ([`PoolHandle::report`](crate::fleet::PoolHandle::report)); what carries a decision out is an ask
-//! ([`MembersAsk`]), which goes through [`MemberJournals`]. By what these travel is not known here.
+//! ([`MembersRequest`]), which goes through [`MemberJournals`]. By what these travel is not known here.
 //!
 //! Guarantees, as long as a [`MemberJournals`] keeps its own:
 //! - A pool has at most one ask at a time, and is looked at only while none is open. So a report tells what became of
@@ -24,12 +24,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::model::Failure;
 
-pub(in crate::fleet) use heard::HeardPool;
+pub(in crate::fleet) use heard::PoolReport;
 pub use shown::OtherJournal;
 
 use crate::{
     fleet::{
-        EndedGroup, Fleet, FleetError, GuestQuestion, HeardGuests, PoolHandle, ShownMember, Verdict,
+        EndedGroup, Fleet, FleetError, GuestQuestion, GuestReports, PoolHandle, ShownMember,
+        Verdict,
     },
     phase::Phase,
     pool::{MemberState, PoolRecord},
@@ -149,7 +150,7 @@ pub struct ReportedDisk {
 
 /// What the journals said, by their numbers.
 #[derive(Clone, Debug, Default)]
-pub struct HeardMembers {
+pub struct MemberReports {
     /// What they said.
     pub reports: BTreeMap<u16, MembersReport>,
     /// Those that said nothing, and why.
@@ -158,7 +159,7 @@ pub struct HeardMembers {
 
 /// What is to be done for a pool. Nothing of it does anything a second time.
 #[derive(Clone, Debug, Default)]
-pub struct MembersAsk {
+pub struct MembersRequest {
     /// The pool, for people.
     pub pool: String,
     /// Whether a cluster that the journals of a set share asks for the pool: a journal then makes only those members whose
@@ -185,7 +186,7 @@ pub struct MemberDeletion {
 
 /// How the newest ask of a pool stands.
 #[derive(Clone, Debug)]
-pub enum AskStanding {
+pub enum RequestStatus {
     /// It is not answered.
     Open,
     /// This process asked it, and it is answered; what was refused of it.
@@ -202,10 +203,10 @@ pub enum AskStanding {
 #[async_trait]
 pub trait MemberJournals: Send + Sync {
     /// How the newest ask of a pool stands. Whoever is told that it is answered is told so once.
-    async fn status_of(&self, pool: Uuid) -> Result<AskStanding, FleetError>;
+    async fn status_of(&self, pool: Uuid) -> Result<RequestStatus, FleetError>;
 
     /// What all journals say of a pool.
-    async fn report(&self, questions: &MemberQuestions) -> Result<HeardMembers, FleetError>;
+    async fn report(&self, questions: &MemberQuestions) -> Result<MemberReports, FleetError>;
 
     /// The journal that has the name of a VSI, or had it last.
     async fn journal_of(&self, namespace: &str, name: &str) -> Result<Option<u16>, FleetError>;
@@ -215,7 +216,7 @@ pub trait MemberJournals: Send + Sync {
         &self,
         of: Option<u16>,
         question: GuestQuestion,
-    ) -> Result<HeardGuests, FleetError>;
+    ) -> Result<GuestReports, FleetError>;
 
     /// Has the journals of the templates' hosts, but the pools' own, delete networks that nothing else is on. Whether some
     /// are on their way.
@@ -225,7 +226,7 @@ pub trait MemberJournals: Send + Sync {
     async fn end_networks(&self, group: &EndedGroup) -> Result<bool, FleetError>;
 
     /// Has something done, and does not wait for it.
-    async fn ask(&self, pool: Uuid, ask: MembersAsk) -> Result<(), FleetError>;
+    async fn ask(&self, pool: Uuid, ask: MembersRequest) -> Result<(), FleetError>;
 }
 
 impl PoolHandle<'_> {

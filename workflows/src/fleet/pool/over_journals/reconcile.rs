@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use vsiflow_engine::model::{EntityId, Failure};
 
 use super::{
-    AskStanding, HeardMembers, HeardPool, MemberJournals, MemberQuestions, Obstacle,
+    MemberJournals, MemberQuestions, MemberReports, Obstacle, PoolReport, RequestStatus,
     ask::{FoundMembers, LeavingDisks, leaving_disks},
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         Fleet, FleetError, Verdict,
         known::KnownPool,
         pool::{
-            NextLook,
+            NextObservation,
             reconcile::{foreign, is_passing, off, replaces, unwell},
         },
     },
@@ -24,8 +24,8 @@ use crate::{
 };
 
 /// What one look heard.
-struct Look {
-    heard: HeardMembers,
+struct Observation {
+    heard: MemberReports,
     found: FoundMembers,
     view: PoolView,
     decision: PoolDecision,
@@ -37,41 +37,41 @@ impl Fleet {
         &self,
         journals: &dyn MemberJournals,
         entity: &EntityId,
-    ) -> Result<NextLook, FleetError> {
+    ) -> Result<NextObservation, FleetError> {
         let _one_look = self.pools.looking.lock().await;
         let Some(pool) = self.known_record::<PoolRecord>(entity).await? else {
-            return Ok(NextLook::default());
+            return Ok(NextObservation::default());
         };
         let generation = pool.generation();
         if pool.is_deleted() {
             self.pools.forget(entity);
             self.pools.found(entity, generation, Some(Verdict::Reached));
-            return Ok(NextLook::default());
+            return Ok(NextObservation::default());
         }
-        let soon = NextLook {
+        let soon = NextObservation {
             asks: true,
-            ..NextLook::default()
+            ..NextObservation::default()
         };
         let mut refused = match journals.status_of(pool.wanted.uid).await? {
-            AskStanding::Open => {
+            RequestStatus::Open => {
                 self.pools.not_reached(entity, generation);
                 return Ok(soon);
             }
-            AskStanding::Answered(refused) => refused,
-            AskStanding::Nothing => Vec::new(),
+            RequestStatus::Answered(refused) => refused,
+            RequestStatus::Nothing => Vec::new(),
         };
         // What came in between is looked at again.
         refused.retain(|failure| !is_passing(failure));
         if let Some(failure) = refused.into_iter().next() {
             let verdict = Some(Verdict::Blocked(failure));
             self.pools.found(entity, generation, verdict);
-            return Ok(NextLook::default());
+            return Ok(NextObservation::default());
         }
         let mut look = Box::pin(self.observe_all(journals, &pool, false)).await?;
         if replaces(&look.view, &look.decision) {
             look = Box::pin(self.observe_all(journals, &pool, true)).await?;
         }
-        let heard = HeardPool::of(look.view.clone(), look.found.clone());
+        let heard = PoolReport::of(look.view.clone(), look.found.clone());
         self.pools.set_report(entity, heard);
         let disks = leaving_disks(&pool, &look.heard, &look.found);
         let ask = self.ask_of(&pool, &look.found, &look.decision, &disks);
@@ -84,7 +84,11 @@ impl Fleet {
         let verdict = Box::pin(self.outcome_over(&pool, &look, &disks)).await?;
         let settled = matches!(verdict, Some(Verdict::Reached));
         self.pools.found(entity, generation, verdict);
-        Ok(if settled { NextLook::default() } else { soon })
+        Ok(if settled {
+            NextObservation::default()
+        } else {
+            soon
+        })
     }
 
     /// Hears all journals, and decides by what they say.
@@ -93,7 +97,7 @@ impl Fleet {
         journals: &dyn MemberJournals,
         pool: &KnownPool,
         look: bool,
-    ) -> Result<Look, FleetError> {
+    ) -> Result<Observation, FleetError> {
         let questions = MemberQuestions::of(&pool.wanted, look);
         let heard = journals.report(&questions).await?;
         let mut found = FoundMembers::new();
@@ -112,7 +116,7 @@ impl Fleet {
             view.members.extend(unknown);
         }
         let decision = decide(&view);
-        Ok(Look {
+        Ok(Observation {
             heard,
             found,
             view,
@@ -124,7 +128,7 @@ impl Fleet {
     async fn outcome_over(
         &self,
         pool: &KnownPool,
-        look: &Look,
+        look: &Observation,
         disks: &LeavingDisks,
     ) -> Result<Option<Verdict>, FleetError> {
         let name = |number: u32| member_name(&pool.wanted.name, number);
@@ -158,7 +162,7 @@ impl Fleet {
     }
 }
 
-fn view_of(pool: &KnownPool, heard: &HeardMembers, found: &FoundMembers) -> PoolView {
+fn view_of(pool: &KnownPool, heard: &MemberReports, found: &FoundMembers) -> PoolView {
     let record = &pool.wanted;
     let views = found.iter().map(|(number, (_, member))| {
         let view = MemberView {
@@ -190,7 +194,7 @@ fn view_of(pool: &KnownPool, heard: &HeardMembers, found: &FoundMembers) -> Pool
 async fn unknown(
     journals: &dyn MemberJournals,
     record: &PoolRecord,
-    heard: &HeardMembers,
+    heard: &MemberReports,
     found: &FoundMembers,
 ) -> Result<BTreeMap<u32, MemberView>, FleetError> {
     let mut unknown = BTreeMap::new();

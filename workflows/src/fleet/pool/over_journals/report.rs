@@ -4,7 +4,7 @@ use super::{MemberQuestions, MembersReport, Obstacle, ReportedDisk, ReportedMemb
 use crate::{
     fleet::{
         Fleet, FleetError, PoolHandle, ShownMember, disk::apply::KnownDisk, index::Known,
-        pool::members::Wanted,
+        pool::members::MemberTarget,
     },
     pool::MemberState,
     spec::DeletionPolicy,
@@ -45,7 +45,7 @@ impl PoolHandle<'_> {
 impl Fleet {
     fn reported(&self, asked: &MemberQuestions, known: &Known) -> Option<ReportedMember> {
         let number = known.wanted.vsi.member_of.as_ref()?.number;
-        let wanted = Wanted {
+        let wanted = MemberTarget {
             revision: &asked.revision,
             power_state: asked.power_state,
         };

@@ -6,7 +6,7 @@ use crate::{
     fleet::{
         Fleet, FleetError, PoolHandle, PoolObject,
         known::KnownPool,
-        pool::members::{PoolMembers, Wanted},
+        pool::members::{MemberTarget, PoolMembers},
     },
     pool::{MemberState, PoolRecord},
 };
@@ -96,7 +96,7 @@ impl OtherJournal<'_> {
         for known in self.fleet.known_of_pool(record.uid).await? {
             let number = known.wanted.vsi.member_of.as_ref().map(|of| of.number);
             let Some(number) = number else { continue };
-            let mut view = self.fleet.member_view(Wanted::of(record), &known);
+            let mut view = self.fleet.member_view(MemberTarget::of(record), &known);
             if !self.is_held {
                 view.state = MemberState::Unknown;
             }

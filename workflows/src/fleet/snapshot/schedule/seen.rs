@@ -13,7 +13,7 @@ use vsiflow_engine::{
 };
 
 use crate::{
-    fleet::{Fleet, FleetError, apply::is_deleting, unreadable::WantedReading},
+    fleet::{Fleet, FleetError, apply::is_deleting, unreadable::DesiredReading},
     phase::{Phase, is_gone},
     record::{ScheduleRecord, SnapshotRecord, VsiRecord, kind, schedule_entity, snapshot_entity},
     spec::DesiredSnapshotPolicy,
@@ -201,12 +201,12 @@ impl<T> Latest<T> {
             let one = match same {
                 Some(one) => LatestOne { state, ..one },
                 None => {
-                    let read: WantedReading<R> = fleet.read_desired(&entity, &state).await?;
-                    let is_lost = matches!(read, WantedReading::Lost(_));
+                    let read: DesiredReading<R> = fleet.read_desired(&entity, &state).await?;
+                    let is_lost = matches!(read, DesiredReading::Lost(_));
                     let (generation, value) = match read {
-                        WantedReading::Wanted(wanted) => (generation, of(wanted)),
-                        WantedReading::Nothing => (generation, None),
-                        WantedReading::Lost(_) => (None, None),
+                        DesiredReading::Wanted(wanted) => (generation, of(wanted)),
+                        DesiredReading::Nothing => (generation, None),
+                        DesiredReading::Lost(_) => (None, None),
                     };
                     LatestOne {
                         generation,

@@ -8,7 +8,7 @@ use crate::fleet::{
     Condition, Fleet, FleetError,
     index::Known,
     snapshot::known::READY,
-    unreadable::WantedReading,
+    unreadable::DesiredReading,
     vsi::{conditions::condition, object::rfc3339},
 };
 use crate::{
@@ -37,15 +37,15 @@ pub struct SnapshotScheduleStatus {
 }
 
 /// What the schedule is found to be.
-struct Found {
+struct ScheduleState {
     holds: bool,
     reason: String,
     message: String,
 }
 
-fn found(holds: bool, reason: &str, message: String) -> Found {
+fn found(holds: bool, reason: &str, message: String) -> ScheduleState {
     let reason = reason.to_owned();
-    Found {
+    ScheduleState {
         holds,
         reason,
         message,
@@ -66,8 +66,8 @@ impl Fleet {
         let state = self.engine.entity(&entity);
         let record: Option<ScheduleRecord> = match &state {
             Some(state) => match self.read_desired(&entity, state).await? {
-                WantedReading::Wanted(record) => Some(record),
-                WantedReading::Nothing | WantedReading::Lost(_) => None,
+                DesiredReading::Wanted(record) => Some(record),
+                DesiredReading::Nothing | DesiredReading::Lost(_) => None,
             },
             None => None,
         };
@@ -102,7 +102,7 @@ impl Fleet {
             let so_far = format!("{missed} due times passed without a snapshot");
             found.message = [found.message, so_far].join("; ");
         }
-        let Found {
+        let ScheduleState {
             holds,
             reason,
             message,
@@ -111,7 +111,12 @@ impl Fleet {
         Ok(Some((status, condition)))
     }
 
-    fn judge(&self, record: &ScheduleRecord, due: Option<Timestamp>, now: Timestamp) -> Found {
+    fn judge(
+        &self,
+        record: &ScheduleRecord,
+        due: Option<Timestamp>,
+        now: Timestamp,
+    ) -> ScheduleState {
         let newest = due.map(|due| due.0).or(record.due_ms);
         if let Some(failed) = record.failed.as_ref().filter(|f| Some(f.due_ms) == newest) {
             let at = rfc3339(Timestamp(failed.due_ms));

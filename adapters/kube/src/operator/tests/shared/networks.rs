@@ -8,7 +8,7 @@ use vsiflow_workflows::fleet::{NetworkEnd, NetworkState};
 use super::{NETWORKS, SERVERS, SharedRig, pools::GROUPS};
 use crate::{
     sample::uid,
-    share::{AskedNetwork, HeardNetwork},
+    share::{NetworkInquiry, NetworkSummary},
 };
 
 impl SharedRig {
@@ -122,12 +122,12 @@ async fn what_was_heard_of_another_network_of_its_name_lets_none_go() {
     .await;
     rig.settle().await;
     rig.set.is_silent.store(true, Ordering::Relaxed);
-    let before = HeardNetwork {
-        asked: AskedNetwork {
+    let before = NetworkSummary {
+        asked: NetworkInquiry {
             uid: uid(4),
             end: Some(NetworkEnd::Delete),
         },
-        ..HeardNetwork::default()
+        ..NetworkSummary::default()
     };
     let name = ("default".to_owned(), "inner".to_owned());
     rig.set.networks.lock().unwrap().insert(name, before);

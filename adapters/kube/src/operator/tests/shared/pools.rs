@@ -12,8 +12,8 @@ use vsiflow_engine::{
 };
 use vsiflow_workflows::{
     fleet::{
-        AskStanding, ChosenHost, EndedGroup, FleetError, GuestQuestion, GuestQuestions,
-        HeardGuests, HeardMembers, MemberJournals, MemberQuestions, MembersAsk, put_hosts,
+        ChosenHost, EndedGroup, FleetError, GuestQuestion, GuestQuestions, GuestReports,
+        MemberJournals, MemberQuestions, MemberReports, MembersRequest, RequestStatus, put_hosts,
     },
     pool,
     spec::Resolved,
@@ -71,17 +71,17 @@ impl Set {
 
 #[async_trait]
 impl MemberJournals for Set {
-    async fn status_of(&self, pool: Uuid) -> Result<AskStanding, FleetError> {
+    async fn status_of(&self, pool: Uuid) -> Result<RequestStatus, FleetError> {
         let asked = self.asked.lock().unwrap().remove(&pool);
-        Ok(asked.map_or(AskStanding::Nothing, AskStanding::Answered))
+        Ok(asked.map_or(RequestStatus::Nothing, RequestStatus::Answered))
     }
 
-    async fn report(&self, questions: &MemberQuestions) -> Result<HeardMembers, FleetError> {
+    async fn report(&self, questions: &MemberQuestions) -> Result<MemberReports, FleetError> {
         if self.is_slow.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_secs(3)).await;
         }
         let fleets = self.fleets.lock().unwrap().clone();
-        let mut heard = HeardMembers::default();
+        let mut heard = MemberReports::default();
         for (number, fleet) in (0..).zip(fleets) {
             let report = fleet.pools().report(questions).await?;
             heard.reports.insert(number, report);
@@ -99,13 +99,13 @@ impl MemberJournals for Set {
         &self,
         of: Option<u16>,
         question: GuestQuestion,
-    ) -> Result<HeardGuests, FleetError> {
+    ) -> Result<GuestReports, FleetError> {
         let fleets = self.fleets.lock().unwrap().clone();
         let questions = GuestQuestions {
             question,
             left_alone: false,
         };
-        let mut heard = HeardGuests::default();
+        let mut heard = GuestReports::default();
         for (number, fleet) in (0_u16..).zip(fleets) {
             if of.is_none_or(|of| of == number) {
                 let answer = fleet.groups().ask_guests(&questions).await?;
@@ -124,7 +124,7 @@ impl MemberJournals for Set {
         Ok(are_going)
     }
 
-    async fn ask(&self, pool: Uuid, ask: MembersAsk) -> Result<(), FleetError> {
+    async fn ask(&self, pool: Uuid, ask: MembersRequest) -> Result<(), FleetError> {
         assert!(ask.of_shared_cluster, "nobody would judge its hosts");
         let mut refused = Vec::new();
         for (journal, deletions) in ask.delete {

@@ -16,8 +16,8 @@ use vsiflow_engine::{
 };
 use vsiflow_workflows::{
     fleet::{
-        Adopting, AskStanding, ChosenHost, EntityPresence, ErrorKind, Fleet, FleetError,
-        NetworkEnd, NetworkQuestion, NetworkReport, QuotaObject, ReportQuestions, TakenUsage,
+        Adopting, ChosenHost, EntityPresence, ErrorKind, Fleet, FleetError, NetworkEnd,
+        NetworkQuestion, NetworkReport, ObjectUsage, QuotaObject, ReportQuestions, RequestStatus,
         is_open, network_in_use, usage_of,
     },
     placement::Decision,
@@ -29,8 +29,8 @@ use super::pools;
 use crate::{
     WatchedCluster,
     share::{
-        AskedNetwork, HeardNetwork, JournalShare, NetworkName, PoolPermits, ResourceDecision,
-        StillAsked,
+        JournalShare, NetworkInquiry, NetworkName, NetworkSummary, PoolPermits, ResourceDecision,
+        StillRequested,
     },
 };
 
@@ -62,7 +62,7 @@ pub(super) struct Set {
     /// What was refused of what was asked for a pool, until somebody hears of it.
     pub(super) asked: Mutex<BTreeMap<Uuid, Vec<Failure>>>,
     /// What was heard of networks.
-    pub(super) networks: Mutex<BTreeMap<NetworkName, HeardNetwork>>,
+    pub(super) networks: Mutex<BTreeMap<NetworkName, NetworkSummary>>,
     /// Done once names are claimed, before it is asked whether something is still there.
     pub(super) before_check: Mutex<Option<BeforeCheck>>,
 }
@@ -81,8 +81,8 @@ impl Set {
     /// What all journals have of networks, once those that nothing is on were asked to end.
     async fn hear(
         &self,
-        networks: BTreeMap<NetworkName, AskedNetwork>,
-    ) -> BTreeMap<NetworkName, HeardNetwork> {
+        networks: BTreeMap<NetworkName, NetworkInquiry>,
+    ) -> BTreeMap<NetworkName, NetworkSummary> {
         let fleets = self.fleets.lock().unwrap().clone();
         let mut heard = BTreeMap::new();
         for ((namespace, name), asked) in networks {
@@ -97,9 +97,9 @@ impl Set {
             for fleet in &fleets {
                 all.add(reported(fleet, &ask).await);
             }
-            let mut now = HeardNetwork {
+            let mut now = NetworkSummary {
                 asked,
-                ..HeardNetwork::default()
+                ..NetworkSummary::default()
             };
             if end == Some(NetworkEnd::Delete) && !all.users.is_empty() {
                 now.refused = Some(network_in_use(&namespace, &name, &all.users));
@@ -116,7 +116,7 @@ impl Set {
     }
 
     /// Whether quotas permit these beside all that was admitted.
-    async fn admits(&self, asked: &[TakenUsage]) -> bool {
+    async fn admits(&self, asked: &[ObjectUsage]) -> bool {
         let quotas = self.decides().quotas().list().await.unwrap();
         let mut admitted = self.admitted.lock().unwrap();
         let mut then = admitted.clone();
@@ -177,7 +177,7 @@ impl Share {
         &self,
         resolved: Resolved,
         by: By,
-        still: &dyn StillAsked,
+        still: &dyn StillRequested,
     ) -> Result<(), FleetError> {
         if !resolved.vsis.is_empty() {
             let before_check = self.set.before_check.lock().unwrap().take();
@@ -226,7 +226,7 @@ impl JournalShare for Share {
         &self,
         resolved: Resolved,
         by: By,
-        still: &dyn StillAsked,
+        still: &dyn StillRequested,
         admitted: &BTreeSet<String>,
     ) -> Result<(), FleetError> {
         let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
@@ -256,7 +256,7 @@ impl JournalShare for Share {
         &self,
         what: Adopting,
         by: By,
-        still: &dyn StillAsked,
+        still: &dyn StillRequested,
     ) -> Result<(), FleetError> {
         let vsis = self.fleet.vsis();
         let (namespace, name) = vsis.adoption_name(&what, by.clone()).await?;
@@ -307,14 +307,14 @@ impl JournalShare for Share {
         Ok(())
     }
 
-    async fn deciding(&self, uid: Uuid) -> Result<AskStanding, FleetError> {
+    async fn deciding(&self, uid: Uuid) -> Result<RequestStatus, FleetError> {
         if self.set.decided.lock().unwrap().contains_key(&uid) {
-            return Ok(AskStanding::Open);
+            return Ok(RequestStatus::Open);
         }
         let outcome = self.set.outcomes.lock().unwrap().remove(&uid);
         Ok(match outcome {
-            Some(outcome) => AskStanding::Answered(outcome.err().into_iter().collect()),
-            None => AskStanding::Nothing,
+            Some(outcome) => RequestStatus::Answered(outcome.err().into_iter().collect()),
+            None => RequestStatus::Nothing,
         })
     }
 
@@ -370,7 +370,7 @@ impl JournalShare for Share {
         self.fleet.quotas().list_beside(&taken).await
     }
 
-    fn watch_networks(&self, networks: BTreeMap<NetworkName, AskedNetwork>) {
+    fn watch_networks(&self, networks: BTreeMap<NetworkName, NetworkInquiry>) {
         assert_eq!(self.number, 0);
         if self.set.is_silent.load(Ordering::Relaxed) {
             return;
@@ -385,7 +385,7 @@ impl JournalShare for Share {
         });
     }
 
-    fn network_report(&self, network: &NetworkName) -> Option<HeardNetwork> {
+    fn network_report(&self, network: &NetworkName) -> Option<NetworkSummary> {
         assert_eq!(self.number, 0);
         self.set.networks.lock().unwrap().get(network).cloned()
     }
