@@ -37,7 +37,7 @@ use vsiflow_steps::ports::{ImageSource, ImageStream, SourceError, SourceErrorKin
 
 use crate::error::{error, parse};
 use pauses::Pauses;
-pub use sent::{RejectedPiece, RelayReader, SentFile, SentPiece};
+pub use sent::{RelayReader, RelayRefusal, SentFile, SentPiece};
 use stream::{PATIENCE, RelayStream};
 
 /// The scheme of such files.
@@ -133,20 +133,20 @@ impl UploadRelay {
     /// From now on the file is sent under this URL, or still is.
     ///
     /// # Errors
-    /// [`RejectedPiece::Another`] and [`RejectedPiece::Busy`].
-    pub fn begin(&self, url: &str, file: &SentFile) -> Result<(), RejectedPiece> {
+    /// [`RelayRefusal::Another`] and [`RelayRefusal::Busy`].
+    pub fn begin(&self, url: &str, file: &SentFile) -> Result<(), RelayRefusal> {
         let mut uploads = self.uploads();
         uploads.retain(|_, upload| !upload.is_over());
         if let Some(upload) = uploads.get_mut(url) {
             if upload.file != *file {
-                return Err(RejectedPiece::Another);
+                return Err(RelayRefusal::Another);
             }
             upload.seen = Instant::now();
             return Ok(());
         }
         let own = uploads.keys().filter(|other| place(other) == place(url));
         if uploads.len() >= MOST_UPLOADS.all || own.count() >= MOST_UPLOADS.own {
-            return Err(RejectedPiece::Busy);
+            return Err(RelayRefusal::Busy);
         }
         let upload = RelayedUpload {
             file: file.clone(),
@@ -198,13 +198,13 @@ impl UploadRelay {
         id: u64,
         from: u64,
         mut sent: SentPiece,
-    ) -> Result<u64, RejectedPiece> {
+    ) -> Result<u64, RelayRefusal> {
         let mut at = from;
         while sent.len() > 0 {
             let give = self.reader((url, file), id, at, sent.len())?;
             let room = timeout(FULL, give.reserve_owned()).await;
-            let room = room.map_err(|_| RejectedPiece::Slow(at))?;
-            let room = room.map_err(|_| RejectedPiece::NoReader)?;
+            let room = room.map_err(|_| RelayRefusal::Slow(at))?;
+            let room = room.map_err(|_| RelayRefusal::NoReader)?;
             // Somebody else may have been faster.
             let mut uploads = self.uploads();
             let (upload, index) = found(&mut uploads, (url, file), id, at, sent.len())?;
@@ -231,13 +231,13 @@ impl UploadRelay {
         id: u64,
         from: u64,
         length: u64,
-    ) -> Result<mpsc::Sender<SentPiece>, RejectedPiece> {
+    ) -> Result<mpsc::Sender<SentPiece>, RelayRefusal> {
         let mut uploads = self.uploads();
         let (upload, index) = found(&mut uploads, sent, id, from, length)?;
         upload.seen = Instant::now();
         let reader = upload.readers.get(index);
         let give = reader.map(|reader| reader.give.clone());
-        give.ok_or(RejectedPiece::NoReader)
+        give.ok_or(RelayRefusal::NoReader)
     }
 
     fn join(
@@ -296,22 +296,22 @@ fn found<'a>(
     id: u64,
     from: u64,
     length: u64,
-) -> Result<(&'a mut RelayedUpload, usize), RejectedPiece> {
+) -> Result<(&'a mut RelayedUpload, usize), RelayRefusal> {
     let upload = uploads.get_mut(url).filter(|upload| !upload.is_over());
-    let upload = upload.ok_or(RejectedPiece::Unknown)?;
+    let upload = upload.ok_or(RelayRefusal::Unknown)?;
     if upload.file != *file {
-        return Err(RejectedPiece::Another);
+        return Err(RelayRefusal::Another);
     }
     upload.gone();
     let index = upload.readers.iter().position(|reader| reader.id == id);
-    let index = index.ok_or(RejectedPiece::NoReader)?;
+    let index = index.ok_or(RelayRefusal::NoReader)?;
     match upload.readers.get(index) {
-        Some(reader) if reader.from != from => Err(RejectedPiece::Elsewhere(reader.from)),
+        Some(reader) if reader.from != from => Err(RelayRefusal::Elsewhere(reader.from)),
         _ if from
             .checked_add(length)
             .is_none_or(|end| end > upload.file.length) =>
         {
-            Err(RejectedPiece::TooLong)
+            Err(RelayRefusal::TooLong)
         }
         _ => Ok((upload, index)),
     }

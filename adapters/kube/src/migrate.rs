@@ -59,7 +59,7 @@ pub enum MigrateError {
     },
     /// A resource was not taken over; those before it were.
     #[error("{kind} {namespace}/{name} was not migrated: {why}")]
-    RejectedPiece {
+    TakeOverFailed {
         /// The kind.
         kind: &'static str,
         /// Its namespace.
@@ -131,7 +131,7 @@ impl Migration {
         let patched = within(api.patch(&one.name, &params, &patch)).await;
         patched
             .map(drop)
-            .map_err(|error| MigrateError::RejectedPiece {
+            .map_err(|error| MigrateError::TakeOverFailed {
                 kind: one.kind,
                 namespace: one.namespace.clone(),
                 name: one.name.clone(),

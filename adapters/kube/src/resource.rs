@@ -269,10 +269,10 @@ impl Settings {
         let data = data.map(|(key, value)| (key, Secret::new(value)));
         let (known, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
             data.partition(|(key, _)| names_host(key));
-        let check_kept_name = |value: &Secret| value.expose().len() <= OTHER_MAX;
+        let is_kept = |value: &Secret| value.expose().len() <= OTHER_MAX;
         let others = others
             .into_iter()
-            .filter(|(_, value)| known.is_empty() && check_kept_name(value));
+            .filter(|(_, value)| known.is_empty() && is_kept(value));
         Some(Self {
             others: KeyValues(others.collect()),
             namespace: meta.namespace?,

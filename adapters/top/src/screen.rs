@@ -38,9 +38,9 @@ const PAUSE: u32 = 4;
 /// Whether a terminal is in use by [`show`]: a panic gives it back.
 static IN_USE: AtomicBool = AtomicBool::new(false);
 
-/// What is asked of the fleet. Returns at once; what it comes to is sent as a [`WorkerReply`].
+/// What is asked of the fleet. Returns at once; what it comes to is sent as a [`WorkerOutcome`].
 pub trait Worker {
-    /// RefreshTimer at the fleet; steps are counted from that offset on.
+    /// Looks at the fleet; steps are counted from that offset on.
     fn refresh(&mut self, from: Option<u64>);
     /// Has a command that only looks print its text.
     fn read(&mut self, words: Vec<String>);
@@ -50,7 +50,7 @@ pub trait Worker {
 
 /// What came of what was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WorkerReply {
+pub enum WorkerOutcome {
     /// Of a look.
     Look(Result<Box<FleetSnapshot>, String>),
     /// Of a command.
@@ -68,7 +68,7 @@ pub fn is_terminal() -> bool {
 /// When the terminal cannot be set, read or written. It is as it was before then, too.
 pub fn show(
     asked: &mut impl Worker,
-    came: &Receiver<WorkerReply>,
+    came: &Receiver<WorkerOutcome>,
     stop: &AtomicBool,
 ) -> io::Result<()> {
     let in_full = FullScreen::begin()?;
@@ -81,7 +81,7 @@ pub fn show(
 fn until_ended(
     terminal: &mut Terminal<CrosstermBackend<Stdout>>,
     asked: &mut impl Worker,
-    came: &Receiver<WorkerReply>,
+    came: &Receiver<WorkerOutcome>,
     stop: &AtomicBool,
 ) -> io::Result<()> {
     let (mut top, mut looks) = (Top::default(), RefreshTimer::default());
@@ -97,8 +97,8 @@ fn until_ended(
         for next in came.try_iter() {
             stale = true;
             top.take(match next {
-                WorkerReply::Look(look) => looks.end(look),
-                WorkerReply::Text(words, text) => WorkerAnswer::Text(words, text),
+                WorkerOutcome::Look(look) => looks.end(look),
+                WorkerOutcome::Text(words, text) => WorkerAnswer::Text(words, text),
             });
         }
         if std::mem::take(&mut stale) {

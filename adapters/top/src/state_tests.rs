@@ -18,11 +18,11 @@ fn top(vsis: &[&str]) -> Top {
         page: 3,
         ..Top::default()
     };
-    top.take(refresh(vsis));
+    top.take(looked_at(vsis));
     top
 }
 
-fn refresh(vsis: &[&str]) -> WorkerAnswer {
+fn looked_at(vsis: &[&str]) -> WorkerAnswer {
     let vsis = vsis.iter().map(|name| vsi("default", name, "Running"));
     let snapshot = FleetSnapshot {
         vsis: vsis.collect(),
@@ -127,12 +127,12 @@ fn nothing_is_asked_of_an_empty_list_or_of_a_name_like_an_option() {
 fn the_chosen_object_stays_chosen_while_others_come_and_go() {
     let mut top = top(&["b", "c", "d"]);
     press(&mut top, "j");
-    top.take(refresh(&["a", "b", "c", "d"]));
+    top.take(looked_at(&["a", "b", "c", "d"]));
     assert_eq!(top.words, words("-n default c"));
     assert_eq!(top.chosen, 2);
-    top.take(refresh(&["a", "b"]));
+    top.take(looked_at(&["a", "b"]));
     assert_eq!(top.words, words("-n default b"));
-    top.take(refresh(&[]));
+    top.take(looked_at(&[]));
     assert_eq!(top.words, Vec::<String>::new());
 }
 
@@ -187,6 +187,6 @@ fn a_silent_fleet_leaves_the_last_look_and_says_so() {
     top.take(WorkerAnswer::NoLook("nobody\x1b[2J answers".into()));
     assert_eq!(top.rows().len(), 1);
     assert_eq!(top.silent.as_deref(), Some("nobody·[2J answers"));
-    top.take(refresh(&["a"]));
+    top.take(looked_at(&["a"]));
     assert_eq!(top.silent, None);
 }

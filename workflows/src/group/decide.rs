@@ -224,8 +224,8 @@ impl WaveView {
             }
             _ => GroupOutcome::Progressing(number),
         });
-        let may_request = open.is_none() || self.any && stays().all(|(_, item)| item.current);
-        if !self.open && stays().next().is_some() && may_request {
+        let may_ask = open.is_none() || self.any && stays().all(|(_, item)| item.current);
+        if !self.open && stays().next().is_some() && may_ask {
             return (
                 vec![GroupAction::Ask(number)],
                 open.unwrap_or(GroupOutcome::Gate(number)),

@@ -140,7 +140,7 @@ impl PlacementHost {
         let there = has.available.saturating_sub(sum(&self.promised.unmade));
         let free = left.min(there);
         if size > free {
-            Err(PlacementObstacle::Omissions {
+            Err(PlacementObstacle::Insufficient {
                 of: HostResource::Pool(pool.to_owned()),
                 needs: size,
                 free,
@@ -163,7 +163,7 @@ fn share(
     };
     let free = limit.saturating_sub(promised);
     if needs > free {
-        return Err(PlacementObstacle::Omissions { of, needs, free });
+        return Err(PlacementObstacle::Insufficient { of, needs, free });
     }
     let all = u128::from(promised.saturating_add(needs)).saturating_mul(WHOLE);
     let share = all.checked_div(u128::from(limit)).unwrap_or(WHOLE);

@@ -62,7 +62,7 @@ pub enum PlacementObstacle {
     /// It has no such pool.
     NoPool(String),
     /// It has not enough free.
-    Omissions {
+    Insufficient {
         /// Of what.
         of: HostResource,
         /// What is needed.
@@ -98,7 +98,7 @@ impl std::fmt::Display for PlacementObstacle {
             Self::Affinity(name) => write!(f, "antiAffinity: {name} is there"),
             Self::Unknown(of) => write!(f, "it does not say {}", of.name()),
             Self::NoPool(pool) => write!(f, "it has no active pool {pool}"),
-            Self::Omissions { of, needs, free } => {
+            Self::Insufficient { of, needs, free } => {
                 write!(
                     f,
                     "it lacks {}: {} are free",

@@ -434,7 +434,7 @@ fn gate_probe(
         spec.tcp.is_some(),
         spec.http.is_some(),
     ];
-    let of_guest = of_guest.iter().filter(|is_applied| **is_applied).count();
+    let of_guest = of_guest.iter().filter(|is_given| **is_given).count();
     let one = "write one of ready, console, agent, tcp, http and agentCommand in each";
     match given.saturating_add(of_guest) {
         0 => return Err(("", "this probe is empty".to_owned(), one)),

@@ -198,7 +198,7 @@ fn fields(document: &Document<VsiSpec>, spec: &GuestSpec, guest_type: GuestType)
     ];
     let wrong = given
         .into_iter()
-        .filter(|(_, is_applied, types)| *is_applied && !types.contains(&guest_type));
+        .filter(|(_, is_given, types)| *is_given && !types.contains(&guest_type));
     let wrong = wrong.map(|(field, _, types)| {
         let names: Vec<_> = types
             .iter()

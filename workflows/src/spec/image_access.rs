@@ -10,7 +10,7 @@ use super::documents::KeyValues;
 #[serde(rename_all = "camelCase")]
 pub struct ImageAccess {
     /// The one server that the password or token is sent to: a name, with a port where it is not
-    /// the usual one. An image's URL is another's desired state, and must not lead a secret elsewhere.
+    /// the usual one. Somebody else chooses an image's URL, and it must not lead a secret elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
     /// The user of a password; without one the secret is a bearer token.

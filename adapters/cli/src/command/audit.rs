@@ -123,9 +123,9 @@ async fn verify(common: &Common, args: AuditVerifyArgs) -> CommandOutcome {
     looked.close().await;
     let report = report.map_err(|error| of_error(&error.into()))?;
     if !report.is_sound() {
-        return Err(violations_text(&report));
+        return Err(violations_problem(&report));
     }
-    sound_text(
+    print_sound(
         common,
         &id,
         &report,
@@ -135,7 +135,7 @@ async fn verify(common: &Common, args: AuditVerifyArgs) -> CommandOutcome {
     Ok(Exit::Done)
 }
 
-fn violations_text(report: &VerifyReport) -> ExitProblem {
+fn violations_problem(report: &VerifyReport) -> ExitProblem {
     for violation in &report.violations {
         output::problem(&of_violation(violation));
     }
@@ -146,7 +146,7 @@ fn violations_text(report: &VerifyReport) -> ExitProblem {
     ExitProblem::new(Exit::Failed, "", "", "")
 }
 
-fn sound_text(
+fn print_sound(
     common: &Common,
     id: &str,
     report: &VerifyReport,

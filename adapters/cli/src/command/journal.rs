@@ -36,7 +36,7 @@ pub(super) async fn repair(common: &Common, args: RepairArgs) -> CommandOutcome 
         .survey(from.as_deref_mut().map(|input| input as _))
         .await
         .map_err(|error| of_error(&error))?;
-    let report = report_survey(&state, &survey, &args);
+    let report = printed_survey(&state, &survey, &args);
     if survey.is_whole() {
         return print(&args, report, None);
     }
@@ -74,10 +74,10 @@ fn unconfirmed() -> ExitProblem {
 }
 
 /// Tells what was found: in words, or as the object that is printed in the end.
-fn report_survey(state: &StateDir, survey: &Survey, args: &RepairArgs) -> Value {
+fn printed_survey(state: &StateDir, survey: &Survey, args: &RepairArgs) -> Value {
     if args.output.is_none() {
-        survey.findings().iter().for_each(finding_text);
-        sum_text(survey);
+        survey.findings().iter().for_each(print_finding);
+        print_sum(survey);
     }
     let items: Vec<_> = survey.findings().iter().map(object).collect();
     let untold: Vec<_> = survey.untold().iter().map(range).collect();
@@ -95,7 +95,7 @@ fn report_survey(state: &StateDir, survey: &Survey, args: &RepairArgs) -> Value 
     })
 }
 
-fn finding_text(finding: &DamagedRange) {
+fn print_finding(finding: &DamagedRange) {
     let DamagedRange { file, why, .. } = finding;
     output::line(&format!("{file}: {why}"));
     if finding.regained.is_empty() && finding.lost.is_empty() {
@@ -132,7 +132,7 @@ fn finding_text(finding: &DamagedRange) {
     }
 }
 
-fn sum_text(survey: &Survey) {
+fn print_sum(survey: &Survey) {
     if survey.is_whole() {
         return output::line("nothing is damaged");
     }

@@ -112,7 +112,7 @@ fn problem(error: MigrateError) -> ExitProblem {
             "VSI1011",
             "check that the definitions exist and that this user may list them".to_owned(),
         ),
-        MigrateError::RejectedPiece { .. } => (
+        MigrateError::TakeOverFailed { .. } => (
             Exit::Failed,
             "VSI1011",
             "run the command again: it continues with the rest".to_owned(),

@@ -19,7 +19,7 @@ use vsiflow_api::{
 };
 use vsiflow_image::{
     UploadRelay,
-    relay::{RejectedPiece, SentFile, SentPiece},
+    relay::{RelayRefusal, SentFile, SentPiece},
 };
 use vsiflow_kube::subresources::{
     self, AnnouncedUpload, Authorities, ConsoleRequest, Consoles, NotUploaded, ServiceName,
@@ -136,15 +136,15 @@ fn sent(file: &UploadedFile) -> SentFile {
     }
 }
 
-fn not_uploaded(why: RejectedPiece) -> NotUploaded {
+fn not_uploaded(why: RelayRefusal) -> NotUploaded {
     match why {
-        RejectedPiece::Busy => NotUploaded::Busy,
-        RejectedPiece::Another => NotUploaded::Another,
-        RejectedPiece::TooLong => NotUploaded::TooLong,
-        RejectedPiece::Unknown
-        | RejectedPiece::NoReader
-        | RejectedPiece::Elsewhere(_)
-        | RejectedPiece::Slow(_) => NotUploaded::Elsewhere,
+        RelayRefusal::Busy => NotUploaded::Busy,
+        RelayRefusal::Another => NotUploaded::Another,
+        RelayRefusal::TooLong => NotUploaded::TooLong,
+        RelayRefusal::Unknown
+        | RelayRefusal::NoReader
+        | RelayRefusal::Elsewhere(_)
+        | RelayRefusal::Slow(_) => NotUploaded::Elsewhere,
     }
 }
 

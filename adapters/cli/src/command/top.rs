@@ -16,7 +16,7 @@ use std::{
 use tokio::runtime::Handle;
 use vsiflow_top::{
     FleetSnapshot,
-    screen::{self, FullScreen, Worker, WorkerReply},
+    screen::{self, FullScreen, Worker, WorkerOutcome},
 };
 
 use crate::{
@@ -96,7 +96,7 @@ fn quiet(common: &Common) -> Common {
 /// Asks the fleet, in tasks of its own.
 struct FleetClient {
     common: Common,
-    came: mpsc::Sender<WorkerReply>,
+    came: mpsc::Sender<WorkerOutcome>,
     runtime: Handle,
 }
 
@@ -105,7 +105,7 @@ impl Worker for FleetClient {
         let (common, came) = (self.common.clone(), self.came.clone());
         self.runtime.spawn(async move {
             // Whoever it was for may be gone.
-            let _ = came.send(WorkerReply::Look(snapshot_now(&common, from).await));
+            let _ = came.send(WorkerOutcome::Look(snapshot_now(&common, from).await));
         });
     }
 
@@ -116,7 +116,7 @@ impl Worker for FleetClient {
             let text = ask::ask(&common, &asked)
                 .await
                 .map_err(|why| problem_text(&why));
-            let _ = came.send(WorkerReply::Text(words, text));
+            let _ = came.send(WorkerOutcome::Text(words, text));
         });
     }
 

@@ -44,8 +44,8 @@ impl ApiAccess {
             CliCommand::Top(_) => Self::Looks,
             CliCommand::Wait(_) | CliCommand::Ssh(_) | CliCommand::SshConfig(_) => Self::Here,
             CliCommand::Get(args) => {
-                let host_routes = args.refresh || args.shows(ObjectKind::Network);
-                looks_if(!host_routes)
+                let asks_hosts = args.refresh || args.shows(ObjectKind::Network);
+                looks_if(!asks_hosts)
             }
             // With documents it is a plan.
             CliCommand::Diff(args) => looks_if(args.files.is_empty()),

@@ -46,7 +46,7 @@ pub(super) fn problem(error: PluginError) -> ExitProblem {
             "VSI0703",
             "`kubectl get vsi -A` lists what there is; name the namespace with -n".to_owned(),
         ),
-        PluginError::Owned { owners, .. } => (Exit::Blocked, "VSI1021", review_managers(owners)),
+        PluginError::Owned { owners, .. } => (Exit::Blocked, "VSI1021", owner_hint(owners)),
         PluginError::Changed(_) => (
             Exit::Failed,
             "VSI1020",
@@ -69,7 +69,7 @@ pub(super) fn problem(error: PluginError) -> ExitProblem {
 }
 
 /// Where what a field manager says is changed.
-fn review_managers(owners: &[String]) -> String {
+fn owner_hint(owners: &[String]) -> String {
     let any = |words: &[&str]| {
         let has = |owner: &String| words.iter().any(|word| owner.to_lowercase().contains(word));
         owners.iter().any(has)
@@ -91,11 +91,11 @@ fn review_managers(owners: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::review_managers;
+    use super::owner_hint;
 
     #[test]
     pub(super) fn whoever_owns_the_field_is_where_it_is_changed() {
-        let said = |owner: &str| review_managers(&[owner.to_owned()]);
+        let said = |owner: &str| owner_hint(&[owner.to_owned()]);
         assert!(said("argocd-controller").contains("repository"));
         assert!(said("helm").contains("chart"));
         assert!(said("kubectl-client-side-apply").contains("file"));

@@ -68,9 +68,8 @@ fn reached(app: &App, target: &Target, done: &str) {
 }
 
 fn cancelled(target: &Target) {
-    let check_kept_name =
-        target.is_vsi() || target.is_disk() || target.is_pool() || target.is_group();
-    let next = if check_kept_name {
+    let is_kept = target.is_vsi() || target.is_disk() || target.is_pool() || target.is_group();
+    let next = if is_kept {
         format!("retry {}", target.word())
     } else {
         "image upload".to_owned()

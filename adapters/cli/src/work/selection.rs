@@ -54,7 +54,7 @@ pub(crate) fn vsis_among(
         }
         targets.push(target(kind::VSI, &object.metadata)?);
     }
-    Ok(or_report_none(targets, "VSIs", namespace))
+    Ok(noting_none(targets, "VSIs", namespace))
 }
 
 /// The data disks that a selection means; those that VSIs only refer to are nobody's to work on.
@@ -70,7 +70,7 @@ pub(crate) fn disks_among(
             targets.push(target(kind::DISK, &object.metadata)?);
         }
     }
-    Ok(or_report_none(targets, "data disks", namespace))
+    Ok(noting_none(targets, "data disks", namespace))
 }
 
 /// The pools that a selection means.
@@ -85,7 +85,7 @@ pub(crate) fn pools_among(
             targets.push(target(kind::POOL, &object.metadata)?);
         }
     }
-    Ok(or_report_none(targets, "pools", namespace))
+    Ok(noting_none(targets, "pools", namespace))
 }
 
 /// The groups that a selection means.
@@ -100,7 +100,7 @@ pub(crate) fn groups_among(
             targets.push(target(kind::GROUP, &object.metadata)?);
         }
     }
-    Ok(or_report_none(targets, "groups", namespace))
+    Ok(noting_none(targets, "groups", namespace))
 }
 
 /// Asks before selected pools are destroyed; the limit counts their members.
@@ -178,7 +178,7 @@ fn target(kind: &str, meta: &Metadata) -> Result<Target, ExitProblem> {
     })
 }
 
-fn or_report_none(targets: Vec<Target>, what: &str, namespace: &str) -> Vec<Target> {
+fn noting_none(targets: Vec<Target>, what: &str, namespace: &str) -> Vec<Target> {
     if targets.is_empty() {
         output::note(&format!("No {what} found in namespace {namespace}."));
     }

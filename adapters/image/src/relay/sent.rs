@@ -34,7 +34,7 @@ pub struct RelayReader {
 
 /// Why nothing was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RejectedPiece {
+pub enum RelayRefusal {
     /// Nobody began that upload here, or it is over.
     #[error("no such upload was begun, or it is over")]
     Unknown,

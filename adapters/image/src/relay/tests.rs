@@ -46,19 +46,19 @@ async fn a_reader_is_given_the_file_from_where_it_needs_it() {
     let whole = file(1_000_000);
     let feed = |from, sent| relay.feed((URL, &whole), id, from, sent);
     assert_eq!(feed(300, data(&[7; 400_000])).await, Ok(400_300));
-    let elsewhere = RejectedPiece::Elsewhere(400_300);
+    let elsewhere = RelayRefusal::Elsewhere(400_300);
     assert_eq!(feed(300, data(&[7; 10])).await, Err(elsewhere));
     assert_eq!(feed(400_300, SentPiece::Zeros(599_600)).await, Ok(999_900));
     assert_eq!(
         feed(999_900, data(&[8; 101])).await,
-        Err(RejectedPiece::TooLong)
+        Err(RelayRefusal::TooLong)
     );
     assert_eq!(feed(999_900, data(&[8; 100])).await, Ok(1_000_000));
     let read = reading.await.unwrap().unwrap();
     assert!(read == [vec![7; 400_000], vec![0; 599_600], vec![8; 100]].concat());
     drop(other);
     assert_eq!(relay.readers(URL), Some(Vec::new()));
-    assert_eq!(feed(0, data(&[7])).await, Err(RejectedPiece::NoReader));
+    assert_eq!(feed(0, data(&[7])).await, Err(RelayRefusal::NoReader));
 }
 
 #[tokio::test]
@@ -78,8 +78,8 @@ async fn bytes_of_two_who_send_at_once_go_once_and_in_order() {
                 .feed((URL, &whole), id, from, SentPiece::Data(next.into()))
                 .await
             {
-                Ok(_) | Err(RejectedPiece::Elsewhere(_)) => {}
-                Err(RejectedPiece::NoReader | RejectedPiece::TooLong) => return,
+                Ok(_) | Err(RelayRefusal::Elsewhere(_)) => {}
+                Err(RelayRefusal::NoReader | RelayRefusal::TooLong) => return,
                 Err(other) => panic!("{other}"),
             }
         }
@@ -132,16 +132,16 @@ async fn another_file_under_the_name_is_never_mixed_with_the_former() {
     feed(&first, 0, data(&[1; 10])).await.unwrap();
     relay.begin(URL, &first).unwrap();
     assert_eq!(relay.readers(URL).unwrap().len(), 1, "the same file");
-    assert_eq!(relay.begin(URL, &second), Err(RejectedPiece::Another));
+    assert_eq!(relay.begin(URL, &second), Err(RelayRefusal::Another));
     let mixed = feed(&second, 10, data(&[1; 10])).await;
-    assert_eq!(mixed, Err(RejectedPiece::Another));
+    assert_eq!(mixed, Err(RelayRefusal::Another));
     // Once nobody sends the first, it is over, also for who reads it.
     tokio::time::advance(QUIET * 2).await;
     relay.begin(URL, &second).unwrap();
     let error = rest(stream).await.unwrap_err();
     assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
     let late = feed(&first, 10, data(&[1; 10])).await;
-    assert_eq!(late, Err(RejectedPiece::Another));
+    assert_eq!(late, Err(RelayRefusal::Another));
 }
 
 #[tokio::test]
@@ -152,11 +152,11 @@ async fn uploads_and_readers_at_a_time_are_bounded() {
         relay.begin(&url(0, number), &file(1)).unwrap();
     }
     let one_more = url(0, MOST_UPLOADS.own);
-    assert_eq!(relay.begin(&one_more, &file(1)), Err(RejectedPiece::Busy));
+    assert_eq!(relay.begin(&one_more, &file(1)), Err(RelayRefusal::Busy));
     for number in MOST_UPLOADS.own..MOST_UPLOADS.all {
         relay.begin(&url(number, 0), &file(1)).unwrap();
     }
-    assert_eq!(relay.begin(&url(99, 0), &file(1)), Err(RejectedPiece::Busy));
+    assert_eq!(relay.begin(&url(99, 0), &file(1)), Err(RelayRefusal::Busy));
     let mut held = Vec::new();
     for _ in 0..MOST_READERS.own {
         held.push(relay.open(&url(0, 0)).await.unwrap());
@@ -263,7 +263,7 @@ async fn who_sends_to_a_reader_that_takes_nothing_is_told_so() {
     let id = relay.readers(URL).unwrap()[0].id;
     let full = (WAITING * PIECE) as u64;
     let sent = relay.feed((URL, &whole), id, 0, data(&vec![1; 4 << 20]));
-    assert_eq!(sent.await, Err(RejectedPiece::Slow(full)));
+    assert_eq!(sent.await, Err(RelayRefusal::Slow(full)));
     stream.next().await.unwrap();
     let resumed = relay.feed((URL, &whole), id, full, data(&[1; 10])).await;
     assert_eq!(resumed, Ok(full + 10));
@@ -281,7 +281,7 @@ async fn a_file_that_is_shorter_than_announced_is_never_whole() {
     let more = relay
         .feed((URL, &announced), id, 900, data(&[1; 101]))
         .await;
-    assert_eq!(more, Err(RejectedPiece::TooLong));
+    assert_eq!(more, Err(RelayRefusal::TooLong));
     let error = reading.await.unwrap().unwrap_err();
     assert_eq!(error.kind, SourceErrorKind::Awaited, "{error}");
     assert!(error.message.contains("900 of 1000 bytes"), "{error}");
@@ -296,12 +296,12 @@ async fn a_file_that_arrived_leaves_its_name_to_another() {
     relay.end(URL, &first);
     assert_eq!(
         relay.begin(URL, &second),
-        Err(RejectedPiece::Another),
+        Err(RelayRefusal::Another),
         "it is read"
     );
     drop(stream);
     relay.end(URL, &second);
-    assert_eq!(relay.begin(URL, &second), Err(RejectedPiece::Another));
+    assert_eq!(relay.begin(URL, &second), Err(RelayRefusal::Another));
     relay.end(URL, &first);
     // Whoever wants another file under the name waits for that one, and not for bytes of the former.
     let error = relay.open(URL).await.err().unwrap();

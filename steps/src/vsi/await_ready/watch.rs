@@ -41,7 +41,7 @@ pub(super) struct ReadyWatch<'a> {
     /// The line by which the guest said that it is ready, while its probes are not met yet.
     pub(super) said_ready: Option<String>,
     pub(super) probes: Probes,
-    missing_text: String,
+    reported_missing: String,
     deadline: Instant,
     saved: Instant,
 }
@@ -80,7 +80,7 @@ impl<'a> ReadyWatch<'a> {
             decision: None,
             said_ready: place.said_ready,
             probes: Probes::resume(uuid, cards, &params.probes, place.found),
-            missing_text: String::new(),
+            reported_missing: String::new(),
             deadline: now.checked_add(left).unwrap_or(now),
             saved: now,
         })
@@ -245,10 +245,10 @@ impl<'a> ReadyWatch<'a> {
     /// Says what it waits for whenever that changes.
     fn report_missing(&mut self) {
         let missing = self.probes.missing();
-        if !missing.is_empty() && missing != self.missing_text {
+        if !missing.is_empty() && missing != self.reported_missing {
             self.cx
                 .report(&format!("booting: waits for {missing}"), 0, None);
-            self.missing_text = missing;
+            self.reported_missing = missing;
         }
     }
 

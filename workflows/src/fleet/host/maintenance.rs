@@ -121,8 +121,8 @@ impl HostHandle<'_> {
 }
 
 impl Fleet {
-    /// Pauses everything: no step is begun on any host, over restarts, until it is
-    /// let go. What is under way ends; desired states are recorded.
+    /// Pauses everything: no step is begun on any host, over restarts, until that is
+    /// lifted. What is under way ends; desired states are recorded.
     ///
     /// # Errors
     /// When the journal cannot be written.

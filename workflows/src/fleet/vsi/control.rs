@@ -195,7 +195,7 @@ impl Fleet {
             .collect())
     }
 
-    /// The VSIs with an open run, with a update that no run was opened for, or with a failed boot
+    /// The VSIs with an open run, with a desired state that no run was opened for, or with a failed boot
     /// that is to be tried again.
     ///
     /// # Errors

@@ -199,8 +199,8 @@ impl SharedRig {
     /// Why something is not accepted.
     async fn until_refused(&self, resource: &str, name: &str, code: &str) {
         let what = format!("{resource} {name} is told {code}");
-        let tells_drift = || self.condition(resource, name, "Accepted")["reason"] == code;
-        self.until(&what, tells_drift).await;
+        let is_told = || self.condition(resource, name, "Accepted")["reason"] == code;
+        self.until(&what, is_told).await;
     }
 
     async fn settle(&self) {

@@ -197,7 +197,7 @@ pub enum RequestStatus {
 
 /// The journals that have members.
 ///
-/// What it guarantees: what [`standing`](Self::status_of) calls open may still be carried out, by whichever process, and of
+/// What it guarantees: what [`Self::status_of`] calls open may still be carried out, by whichever process, and of
 /// every other ask nothing is done any more. A report that was asked for afterwards shows everything that was. An ask of a
 /// process that lost the journal of the pool is never carried out.
 #[async_trait]

@@ -364,8 +364,8 @@ async fn a_pool_is_made_once_its_hosts_are_described() {
     rig.server.lose("configmaps", "lpar0");
     rig.server.lose("configmaps", "lpar1");
     rig.pool(2);
-    let tells_drift = || rig.condition(POOLS, "web", "Accepted")["reason"] != Value::Null;
-    rig.until("it is told what is missing", tells_drift).await;
+    let is_told = || rig.condition(POOLS, "web", "Accepted")["reason"] != Value::Null;
+    rig.until("it is told what is missing", is_told).await;
     rig.host(0);
     rig.host(1);
     rig.until_pool_has(2).await;

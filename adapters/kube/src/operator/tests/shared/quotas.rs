@@ -23,8 +23,8 @@ impl SharedRig {
     }
 
     async fn until_recorded(&self, quota: &str) {
-        let tells_drift = || !self.quota_status(quota)["used"].is_null();
-        self.until("the quota is recorded", tells_drift).await;
+        let is_told = || !self.quota_status(quota)["used"].is_null();
+        self.until("the quota is recorded", is_told).await;
     }
 
     fn quota_status(&self, name: &str) -> Value {
