@@ -47,12 +47,12 @@ pub struct Adopted {
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
-pub fn graph(wanted: &VsiRecord) -> Result<Graph, Failure> {
-    let host = &wanted.vsi.host;
+pub fn graph(record: &VsiRecord) -> Result<Graph, Failure> {
+    let host = &record.vsi.host;
     let params = adopt_domain::Params {
         host: host.clone(),
-        uuid: wanted.uid,
-        previous_owner: wanted.previous_owner.clone(),
+        uuid: record.uid,
+        previous_owner: record.previous_owner.clone(),
     };
     let mut nodes = Nodes::new(NAME, host);
     nodes.step::<AdoptDomain>(&[], &params)?;

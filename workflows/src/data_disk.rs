@@ -53,8 +53,8 @@ pub fn image(disk: &DesiredDataDisk) -> Option<ImageRecord> {
 }
 
 /// Whether this journal recorded the intent to make the volume.
-pub fn is_recorded(wanted: &DiskRecord, state: &EntityState) -> bool {
-    wanted.recorded || state.intents.contains(&Name::of(CreateVolume::NAME)) || was_filled(state)
+pub fn is_recorded(record: &DiskRecord, state: &EntityState) -> bool {
+    record.recorded || state.intents.contains(&Name::of(CreateVolume::NAME)) || was_filled(state)
 }
 
 /// Whether this journal recorded the intent to fill it.
@@ -68,20 +68,20 @@ fn was_filled(state: &EntityState) -> bool {
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
-pub fn graph(wanted: &DiskRecord, id: &EntityId) -> Result<Graph, Failure> {
-    let (host, size) = (wanted.disk.host.clone(), wanted.disk.size);
-    let volume = volume(&wanted.disk, id);
+pub fn graph(record: &DiskRecord, id: &EntityId) -> Result<Graph, Failure> {
+    let (host, size) = (record.disk.host.clone(), record.disk.size);
+    let volume = volume(&record.disk, id);
     let mut nodes = Nodes::new(NAME, &host);
-    if !wanted.unresolved_refs.is_empty() {
-        nodes.require(&wanted.unresolved_refs)?;
+    if !record.unresolved_refs.is_empty() {
+        nodes.require(&record.unresolved_refs)?;
         return Ok(nodes.build());
     }
-    let made = match (&wanted.disk.copy_of, &wanted.disk.source) {
-        (Some(source), _) => copied(&mut nodes, wanted, &volume, source)?,
+    let made = match (&record.disk.copy_of, &record.disk.source) {
+        (Some(source), _) => copied(&mut nodes, record, &volume, source)?,
         (None, Some(DataDiskSource::Image { image })) => {
-            from_image(&mut nodes, wanted, &volume, image)?
+            from_image(&mut nodes, record, &volume, image)?
         }
-        (None, _) => empty(&mut nodes, wanted, &volume)?,
+        (None, _) => empty(&mut nodes, record, &volume)?,
     };
     let grow = grow_volume::Params { host, volume, size };
     nodes.step::<GrowVolume>(&[made], &grow)?;
@@ -90,16 +90,16 @@ pub fn graph(wanted: &DiskRecord, id: &EntityId) -> Result<Graph, Failure> {
 
 fn empty(
     nodes: &mut Nodes,
-    wanted: &DiskRecord,
+    record: &DiskRecord,
     volume: &VolumeKey,
 ) -> Result<&'static str, Failure> {
     let params = create_volume::Params {
-        host: wanted.disk.host.clone(),
+        host: record.disk.host.clone(),
         volume: volume.clone(),
-        size: wanted.disk.size,
+        size: record.disk.size,
         format: VolumeFormat::Qcow2,
-        recorded: wanted.recorded,
-        made: wanted.made,
+        recorded: record.recorded,
+        made: record.made,
     };
     nodes.step::<CreateVolume>(&[], &params)?;
     Ok(CreateVolume::NAME)
@@ -108,17 +108,17 @@ fn empty(
 /// await_data_disks where it is a copy of another disk → fill_volume.
 fn copied(
     nodes: &mut Nodes,
-    wanted: &DiskRecord,
+    record: &DiskRecord,
     volume: &VolumeKey,
     source: &VolumeKey,
 ) -> Result<&'static str, Failure> {
     let mut after = Vec::new();
-    let of_disk = match &wanted.disk.source {
+    let of_disk = match &record.disk.source {
         Some(DataDiskSource::Disk { name }) => Some(name),
         _ => None,
     };
     if let Some((name, uid)) = of_disk.zip(source.name.parse().ok())
-        && !wanted.made
+        && !record.made
     {
         let awaited = Awaited {
             entity: disk_entity(uid).map_err(unnameable)?.to_string(),
@@ -131,11 +131,11 @@ fn copied(
         after.push(AwaitDataDisks::NAME);
     }
     let params = fill_volume::Params {
-        host: wanted.disk.host.clone(),
+        host: record.disk.host.clone(),
         volume: volume.clone(),
         source: source.clone(),
-        made: wanted.made,
-        size: wanted.disk.size,
+        made: record.made,
+        size: record.disk.size,
         shared: of_disk.is_some(),
     };
     nodes.step::<FillVolume>(&after, &params)?;
@@ -145,13 +145,13 @@ fn copied(
 /// check_source → ensure_base_image → fill_from_image. Once it was made nobody asks for the image.
 fn from_image(
     nodes: &mut Nodes,
-    wanted: &DiskRecord,
+    record: &DiskRecord,
     volume: &VolumeKey,
     image: &DesiredImage,
 ) -> Result<&'static str, Failure> {
-    let disk = &wanted.disk;
+    let disk = &record.disk;
     let mut after = Vec::new();
-    if !wanted.made {
+    if !record.made {
         let image = image_on(&disk.host, &disk.pool, image);
         let check = check_source::Params {
             host: disk.host.clone(),
@@ -175,7 +175,7 @@ fn from_image(
         host: disk.host.clone(),
         volume: volume.clone(),
         size: disk.size,
-        made: wanted.made,
+        made: record.made,
     };
     nodes.step::<FillFromImage>(&after, &params)?;
     Ok(FillFromImage::NAME)
@@ -187,13 +187,13 @@ fn from_image(
 /// # Errors
 /// When what is wanted cannot be made into parameters.
 pub fn delete_graph(
-    wanted: &DiskRecord,
+    record: &DiskRecord,
     id: &EntityId,
     state: &EntityState,
 ) -> Result<Graph, Failure> {
-    let mut nodes = Nodes::new(DELETE, &wanted.disk.host);
+    let mut nodes = Nodes::new(DELETE, &record.disk.host);
     let mut first = Vec::new();
-    if let Some(turn) = &wanted.turn {
+    if let Some(turn) = &record.turn {
         let params = await_turn::Params {
             after: turn.after.clone(),
             name: turn.name.clone(),
@@ -204,9 +204,9 @@ pub fn delete_graph(
         first.push(AwaitTurn::NAME);
     }
     let params = delete_volume::Params {
-        host: wanted.disk.host.clone(),
-        volume: volume(&wanted.disk, id),
-        recorded: is_recorded(wanted, state),
+        host: record.disk.host.clone(),
+        volume: volume(&record.disk, id),
+        recorded: is_recorded(record, state),
         filled: was_filled(state),
     };
     let node = nodes.step::<DeleteVolume>(&first, &params)?;
@@ -221,8 +221,8 @@ pub fn delete_graph(
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
-pub fn forget_graph(wanted: &DiskRecord) -> Result<Graph, Failure> {
-    let mut nodes = Nodes::new(FORGET, &wanted.disk.host);
+pub fn forget_graph(record: &DiskRecord) -> Result<Graph, Failure> {
+    let mut nodes = Nodes::new(FORGET, &record.disk.host);
     let secrets = Vec::new();
     let node = nodes.step::<ReleaseSecrets>(&[], &release::Params { secrets })?;
     node.lane = Text::default();

@@ -36,8 +36,8 @@ const GRACE_S: u64 = 30;
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
-pub fn graph(wanted: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> {
-    let taken = wanted.adopted.as_ref();
+pub fn graph(record: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> {
+    let taken = record.adopted.as_ref();
     let taken_whole = taken.is_some_and(|adopted| adopted.own_volumes);
     let made = |step: &str| taken_whole || state.intents.contains(&Name::of(step));
     let makers = [
@@ -47,20 +47,20 @@ pub fn graph(wanted: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
     ];
     let others = [DefineDomain::NAME, ReserveAddresses::NAME];
     if taken.is_none() && !makers.iter().chain(&others).any(|step| made(step)) {
-        return forget_graph(wanted).map(|graph| Graph {
+        return forget_graph(record).map(|graph| Graph {
             workflow: Name::of(NAME),
             ..graph
         });
     }
-    let (host, uuid, pool) = (wanted.vsi.host.clone(), wanted.uid, &wanted.vsi.pool);
+    let (host, uuid, pool) = (record.vsi.host.clone(), record.uid, &record.vsi.pool);
     let mut nodes = Nodes::new(NAME, &host);
     let first = if vsi_graph::boot_failed(state) {
-        vec![add_store_evidence(&mut nodes, wanted)?]
+        vec![add_store_evidence(&mut nodes, record)?]
     } else {
         Vec::new()
     };
-    let first = match begun(wanted) {
-        Some((uid, record)) => vsi_graph::drop_snapshot(&mut nodes, &first, uid, record)?,
+    let first = match begun(record) {
+        Some((uid, snapshot)) => vsi_graph::drop_snapshot(&mut nodes, &first, uid, snapshot)?,
         None => first,
     };
     let stop = stop_domain::Params {
@@ -77,7 +77,7 @@ pub fn graph(wanted: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
     nodes.step::<UndefineDomain>(&[StopDomain::NAME], &undefine)?;
     let keys = [
         Some(names::boot_disk(pool, uuid)),
-        names::seed(pool, uuid, wanted.vsi.seed()),
+        names::seed(pool, uuid, record.vsi.seed()),
         Some(names::console_log(pool, uuid)),
     ];
     let volumes = keys.into_iter().zip(makers);
@@ -95,35 +95,40 @@ pub fn graph(wanted: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> 
     };
     nodes.step::<DeleteVolumes>(&[UndefineDomain::NAME], &params)?;
     let mut last = vec![DeleteVolumes::NAME];
-    let cards = network::reservations(wanted);
+    let cards = network::reservations(record);
     if !cards.is_empty() {
         let address_params = release_addresses::Params {
-            host: wanted.vsi.host.clone(),
+            host: record.vsi.host.clone(),
             cards,
             recorded: made(ReserveAddresses::NAME),
         };
         nodes.step::<ReleaseAddresses>(&[UndefineDomain::NAME], &address_params)?;
         last.push(ReleaseAddresses::NAME);
     }
-    release(&mut nodes, wanted, &last)?;
+    release(&mut nodes, record, &last)?;
     Ok(nodes.build())
 }
 
 /// The snapshot that may be being taken: a deletion gives it up, and data disks stay whole.
-fn begun(wanted: &VsiRecord) -> Option<(Uuid, &SnapshotRecord)> {
-    match &wanted.snapshot.as_ref()?.action {
-        SnapshotAction::Take { snapshot, record } | SnapshotAction::Drop { snapshot, record } => {
-            Some((*snapshot, record))
+fn begun(record: &VsiRecord) -> Option<(Uuid, &SnapshotRecord)> {
+    match &record.snapshot.as_ref()?.action {
+        SnapshotAction::Take {
+            snapshot,
+            record: taken,
         }
+        | SnapshotAction::Drop {
+            snapshot,
+            record: taken,
+        } => Some((*snapshot, taken)),
         SnapshotAction::Restore { .. } => None,
     }
 }
 
-fn add_store_evidence(nodes: &mut Nodes, wanted: &VsiRecord) -> Result<&'static str, Failure> {
+fn add_store_evidence(nodes: &mut Nodes, record: &VsiRecord) -> Result<&'static str, Failure> {
     let params = keep_evidence::Params {
-        host: wanted.vsi.host.clone(),
-        uuid: wanted.uid,
-        console: names::console_log(&wanted.vsi.pool, wanted.uid),
+        host: record.vsi.host.clone(),
+        uuid: record.uid,
+        console: names::console_log(&record.vsi.pool, record.uid),
     };
     nodes.step::<KeepEvidence>(&[], &params)?;
     Ok(KeepEvidence::NAME)
@@ -133,14 +138,14 @@ fn add_store_evidence(nodes: &mut Nodes, wanted: &VsiRecord) -> Result<&'static 
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
-pub fn forget_graph(wanted: &VsiRecord) -> Result<Graph, Failure> {
-    let mut nodes = Nodes::new(FORGET, &wanted.vsi.host);
-    release(&mut nodes, wanted, &[])?;
+pub fn forget_graph(record: &VsiRecord) -> Result<Graph, Failure> {
+    let mut nodes = Nodes::new(FORGET, &record.vsi.host);
+    release(&mut nodes, record, &[])?;
     Ok(nodes.build())
 }
 
-fn release(nodes: &mut Nodes, wanted: &VsiRecord, after: &[&str]) -> Result<(), Failure> {
-    let secrets = wanted.secrets();
+fn release(nodes: &mut Nodes, record: &VsiRecord, after: &[&str]) -> Result<(), Failure> {
+    let secrets = record.secrets();
     nodes
         .step::<ReleaseSecrets>(after, &release::Params { secrets })
         .map(drop)

@@ -180,13 +180,13 @@ pub fn findings(expected: &Expected, domain: Option<&DomainInfo>) -> Vec<DriftFi
 }
 
 fn of_power(power: PowerState, domain: &DomainInfo) -> Option<DriftFinding> {
-    let (wanted, found) = (state_of(power), domain.state);
-    let differs = found != wanted && !is_passing(found) && !both_off(found, wanted);
+    let (desired, found) = (state_of(power), domain.state);
+    let differs = found != desired && !is_passing(found) && !both_off(found, desired);
     let state = match &domain.reason {
         Some(reason) => format!("{} ({reason})", words(found)),
         None => words(found).to_owned(),
     };
-    differs.then(|| finding("power", words(wanted), state))
+    differs.then(|| finding("power", words(desired), state))
 }
 
 /// Whether all that differs is that a guest is not up which should be, or is suspended.
@@ -217,8 +217,8 @@ fn is_passing(state: DomainState) -> bool {
     )
 }
 
-fn both_off(found: DomainState, wanted: DomainState) -> bool {
-    !found.is_active() && !wanted.is_active()
+fn both_off(found: DomainState, desired: DomainState) -> bool {
+    !found.is_active() && !desired.is_active()
 }
 
 fn words(state: DomainState) -> &'static str {

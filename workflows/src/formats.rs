@@ -29,10 +29,10 @@ pub(crate) fn add(formats: &mut Vec<DiskFormat>, more: impl IntoIterator<Item = 
 }
 
 /// What the desired state carries along, and what the entity's runs found since.
-pub(crate) fn known(wanted: &VsiRecord, at: &Situation<'_>) -> Vec<DiskFormat> {
-    let mut formats = wanted.formats.clone();
+pub(crate) fn known(record: &VsiRecord, at: &Situation<'_>) -> Vec<DiskFormat> {
+    let mut formats = record.formats.clone();
     for run in at.entity.runs.iter().filter_map(|run| (at.runs)(*run)) {
-        let found = output(&run).and_then(|output| read(wanted, output.inline()?));
+        let found = output(&run).and_then(|output| read(record, output.inline()?));
         add(&mut formats, found.unwrap_or_default());
     }
     formats
@@ -48,9 +48,9 @@ pub(crate) fn output(run: &RunState) -> Option<&Payload> {
 
 /// The formats in such an output. Older versions recorded paths alone: a volume's name is the last
 /// part of its path.
-pub(crate) fn read(wanted: &VsiRecord, output: &[u8]) -> Option<Vec<DiskFormat>> {
+pub(crate) fn read(record: &VsiRecord, output: &[u8]) -> Option<Vec<DiskFormat>> {
     let output: attach_data_disks::Output = serde_json::from_slice(output).ok()?;
-    let volumes = wanted.volumes();
+    let volumes = record.volumes();
     let by_path = |path: &str| {
         let name = path.rsplit('/').next();
         volumes.iter().find(|key| Some(key.name.as_str()) == name)

@@ -59,9 +59,9 @@ pub fn is_recorded(state: &EntityState) -> bool {
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
-pub fn graph(wanted: &NetworkRecord) -> Result<Graph, Failure> {
-    let params = wanted.network.params(&wanted.host);
-    let mut nodes = Nodes::new(NAME, &wanted.host);
+pub fn graph(record: &NetworkRecord) -> Result<Graph, Failure> {
+    let params = record.network.params(&record.host);
+    let mut nodes = Nodes::new(NAME, &record.host);
     nodes.step::<CheckNetwork>(&[], &params)?;
     nodes.step::<DefineNetwork>(&[CheckNetwork::NAME], &params)?;
     nodes.step::<StartNetwork>(&[DefineNetwork::NAME], &params)?;
@@ -72,13 +72,13 @@ pub fn graph(wanted: &NetworkRecord) -> Result<Graph, Failure> {
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
-pub fn delete_graph(wanted: &NetworkRecord, state: &EntityState) -> Result<Graph, Failure> {
+pub fn delete_graph(record: &NetworkRecord, state: &EntityState) -> Result<Graph, Failure> {
     let params = delete_network::Params {
-        host: wanted.host.clone(),
-        name: wanted.network.on_host(),
+        host: record.host.clone(),
+        name: record.network.on_host(),
         recorded: is_recorded(state),
     };
-    let mut nodes = Nodes::new(DELETE, &wanted.host);
+    let mut nodes = Nodes::new(DELETE, &record.host);
     let node = nodes.step::<DeleteNetwork>(&[], &params)?;
     if !params.recorded {
         // It asks no host.
@@ -91,8 +91,8 @@ pub fn delete_graph(wanted: &NetworkRecord, state: &EntityState) -> Result<Graph
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
-pub fn forget_graph(wanted: &NetworkRecord) -> Result<Graph, Failure> {
-    let mut nodes = Nodes::new(FORGET, &wanted.host);
+pub fn forget_graph(record: &NetworkRecord) -> Result<Graph, Failure> {
+    let mut nodes = Nodes::new(FORGET, &record.host);
     let secrets = Vec::new();
     let node = nodes.step::<ReleaseSecrets>(&[], &release::Params { secrets })?;
     node.lane = Text::default();
@@ -100,9 +100,9 @@ pub fn forget_graph(wanted: &NetworkRecord) -> Result<Graph, Failure> {
 }
 
 /// The addresses that the networks of a VSI hold for its cards.
-pub(crate) fn reservations(wanted: &VsiRecord) -> Vec<Reservation> {
-    let vsi = &wanted.vsi;
-    let cards = vsi_graph::cards(wanted).into_iter();
+pub(crate) fn reservations(record: &VsiRecord) -> Vec<Reservation> {
+    let vsi = &record.vsi;
+    let cards = vsi_graph::cards(record).into_iter();
     let cards = cards.filter_map(|card| {
         let made = vsi.made_networks.get(&card.network)?;
         let reservation = reservation(vsi, &card.network, card.mac)?;
@@ -137,12 +137,12 @@ fn reservation(vsi: &DesiredVsi, network: &str, mac: String) -> Option<Reservati
 }
 
 /// The network configuration of a guest whose addresses no DHCP gives; none where it needs none.
-pub(crate) fn static_config(wanted: &VsiRecord) -> Option<String> {
-    let vsi = &wanted.vsi;
+pub(crate) fn static_config(record: &VsiRecord) -> Option<String> {
+    let vsi = &record.vsi;
     let is_static = |network: &DesiredNetwork| !network.dhcp;
     let mut named = vsi.made_networks.iter();
     named.find(|(name, made)| is_static(made) && vsi.addresses.contains_key(*name))?;
-    let cards = vsi_graph::cards(wanted).into_iter().enumerate();
+    let cards = vsi_graph::cards(record).into_iter().enumerate();
     let cards = cards.map(|(place, card)| {
         let made = vsi.made_networks.get(&card.network);
         let made = made.filter(|made| is_static(made));

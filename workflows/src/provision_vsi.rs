@@ -34,17 +34,17 @@ pub const NAME: &str = "provision_vsi";
 ///
 /// # Errors
 /// When the VSI was ready once, or what is wanted cannot be made into parameters.
-pub fn graph(wanted: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
+pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
     let state = at.entity;
     if state.reached > 0 {
-        return Err(never_again(wanted));
+        return Err(never_again(record));
     }
-    let mut parts = VsiGraphBuilder::new(NAME, wanted, at);
-    if !wanted.unresolved_refs.is_empty() {
-        parts.nodes.require(&wanted.unresolved_refs)?;
+    let mut parts = VsiGraphBuilder::new(NAME, record, at);
+    if !record.unresolved_refs.is_empty() {
+        parts.nodes.require(&record.unresolved_refs)?;
         return Ok(parts.nodes.build());
     }
-    if vsi_graph::was_too_slow(state, NAME) && wanted.power_state() != PowerState::Stopped {
+    if vsi_graph::was_too_slow(state, NAME) && record.power_state() != PowerState::Stopped {
         parts.resolve_host(&[])?;
         boot(&mut parts, ResolveHost::NAME)?;
         return Ok(parts.nodes.build());
@@ -64,7 +64,7 @@ pub fn graph(wanted: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
 }
 
 fn boot(parts: &mut VsiGraphBuilder<'_>, after: &'static str) -> Result<(), Failure> {
-    let power = parts.wanted.power_state();
+    let power = parts.record.power_state();
     if power != PowerState::Stopped {
         let after = parts.fresh_boot_disk(&[after])?;
         parts.start(&after)?;
@@ -77,7 +77,7 @@ fn boot(parts: &mut VsiGraphBuilder<'_>, after: &'static str) -> Result<(), Fail
 
 /// The console's log goes too: what an earlier guest said there must not decide a later boot.
 fn take_down(parts: &mut VsiGraphBuilder<'_>, state: &EntityState) -> Result<(), Failure> {
-    let (host, uuid) = (parts.wanted.vsi.host.clone(), parts.wanted.uid);
+    let (host, uuid) = (parts.record.vsi.host.clone(), parts.record.uid);
     parts.keep_evidence(&[ResolveHost::NAME])?;
     parts.stop(&[KeepEvidence::NAME], vsi_graph::FAILED_GRACE_S)?;
     let undefine = undefine_domain::Params {
@@ -87,7 +87,7 @@ fn take_down(parts: &mut VsiGraphBuilder<'_>, state: &EntityState) -> Result<(),
     let nodes = &mut parts.nodes;
     nodes.step::<UndefineDomain>(&[StopDomain::NAME], &undefine)?;
     let log = delete_volumes::VolumeToDelete {
-        volume: vsi_graph::console(parts.wanted),
+        volume: vsi_graph::console(parts.record),
         recorded: state.intents.contains(&Name::of(CreateConsoleLog::NAME)),
     };
     let delete = delete_volumes::Params {
@@ -120,12 +120,12 @@ fn make_parts(
 }
 
 /// A VSI that was ready once is never made anew without a plan that says so.
-fn never_again(wanted: &VsiRecord) -> Failure {
+fn never_again(record: &VsiRecord) -> Failure {
     Failure::new(
         FailureClass::Blocked,
         "VSI0701",
         "the change would rebuild it; nothing was changed",
     )
-    .of_object(format!("vsi/{}", wanted.vsi.full_name()))
+    .of_object(format!("vsi/{}", record.vsi.full_name()))
     .with_remedy("undo the change, or delete the VSI and apply again; data disks remain")
 }

@@ -31,27 +31,27 @@ pub fn is_recorded(state: &EntityState) -> bool {
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
-pub fn graph(wanted: &SnapshotRecord) -> Result<Graph, Failure> {
-    let mut nodes = Nodes::new(NAME, &wanted.host);
+pub fn graph(record: &SnapshotRecord) -> Result<Graph, Failure> {
+    let mut nodes = Nodes::new(NAME, &record.host);
     let params = copy_disks::Params {
-        host: wanted.host.clone(),
-        uuid: wanted.vsi,
-        disks: wanted.disks.clone(),
-        quiesce: wanted.quiesce,
-        off_because: wanted.off_because.clone(),
-        memory: wanted.memory.clone(),
+        host: record.host.clone(),
+        uuid: record.vsi,
+        disks: record.disks.clone(),
+        quiesce: record.quiesce,
+        off_because: record.off_because.clone(),
+        memory: record.memory.clone(),
     };
     nodes.step::<CopyDisks>(&[], &params)?;
-    nodes.step::<MergeLayers>(&[CopyDisks::NAME], &layers(wanted))?;
+    nodes.step::<MergeLayers>(&[CopyDisks::NAME], &layers(record))?;
     Ok(nodes.build())
 }
 
 /// What is to be known to merge the layers of a snapshot.
-pub(crate) fn layers(wanted: &SnapshotRecord) -> merge_layers::Params {
+pub(crate) fn layers(record: &SnapshotRecord) -> merge_layers::Params {
     merge_layers::Params {
-        host: wanted.host.clone(),
-        uuid: wanted.vsi,
-        disks: wanted.disks.clone(),
+        host: record.host.clone(),
+        uuid: record.vsi,
+        disks: record.disks.clone(),
     }
 }
 
@@ -61,22 +61,22 @@ pub(crate) fn layers(wanted: &SnapshotRecord) -> merge_layers::Params {
 /// # Errors
 /// When what is wanted cannot be made into parameters.
 pub fn delete_graph(
-    wanted: &SnapshotRecord,
+    record: &SnapshotRecord,
     id: &EntityId,
     state: &EntityState,
 ) -> Result<Graph, Failure> {
     if !is_recorded(state) {
-        let graph = forget_graph(wanted)?;
+        let graph = forget_graph(record)?;
         let workflow = Name::of(DELETE);
         return Ok(Graph { workflow, ..graph });
     }
-    let mut nodes = Nodes::new(DELETE, &wanted.host);
-    let copies = wanted.disks.iter().map(|disk| disk.copy.clone());
+    let mut nodes = Nodes::new(DELETE, &record.host);
+    let copies = record.disks.iter().map(|disk| disk.copy.clone());
     let params = delete_volumes::Params {
-        host: wanted.host.clone(),
+        host: record.host.clone(),
         uuid: id.id().parse().unwrap_or_default(),
         volumes: copies
-            .chain(wanted.memory.clone())
+            .chain(record.memory.clone())
             .map(|volume| delete_volumes::VolumeToDelete {
                 volume,
                 recorded: true,
@@ -85,7 +85,7 @@ pub fn delete_graph(
     };
     let mut first = Vec::new();
     if state.reached == 0 {
-        nodes.step::<MergeLayers>(&[], &layers(wanted))?;
+        nodes.step::<MergeLayers>(&[], &layers(record))?;
         first.push(MergeLayers::NAME);
     }
     nodes.step::<DeleteVolumes>(&first, &params)?;
@@ -96,8 +96,8 @@ pub fn delete_graph(
 ///
 /// # Errors
 /// When what is wanted cannot be made into parameters.
-pub fn forget_graph(wanted: &SnapshotRecord) -> Result<Graph, Failure> {
-    let mut nodes = Nodes::new(FORGET, &wanted.host);
+pub fn forget_graph(record: &SnapshotRecord) -> Result<Graph, Failure> {
+    let mut nodes = Nodes::new(FORGET, &record.host);
     let secrets = Vec::new();
     let node = nodes.step::<ReleaseSecrets>(&[], &release::Params { secrets })?;
     node.lane = Text::default();

@@ -34,11 +34,11 @@ pub const NAME: &str = "update_vsi";
 ///
 /// # Errors
 /// When a change cannot be made, or what is wanted cannot be made into parameters.
-pub fn graph(wanted: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
-    let before = plan::base(wanted, at.entity.reached).ok_or_else(|| unknown_base(wanted))?;
-    let plan = plan::of(before, wanted, &Touched::of(at));
+pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
+    let before = plan::base(record, at.entity.reached).ok_or_else(|| unknown_base(record))?;
+    let plan = plan::of(before, record, &Touched::of(at));
     if let Some(change) = plan.refused().next() {
-        return Err(refused(wanted, &change.path, &change.why));
+        return Err(refused(record, &change.path, &change.why));
     }
     let update = Update {
         before,
@@ -46,9 +46,9 @@ pub fn graph(wanted: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
         boot_failed: vsi_graph::boot_failed(at.entity),
         too_slow: vsi_graph::was_too_slow(at.entity, NAME),
     };
-    let mut parts = VsiGraphBuilder::new(NAME, wanted, at);
+    let mut parts = VsiGraphBuilder::new(NAME, record, at);
     parts.last_boot = vsi_graph::last_boot(at);
-    let first = match &wanted.turn {
+    let first = match &record.turn {
         Some(turn) => {
             parts.await_turn(turn)?;
             vec![AwaitTurn::NAME]
@@ -56,34 +56,34 @@ pub fn graph(wanted: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
         None => Vec::new(),
     };
     let last = update.nodes(&mut parts, &first)?;
-    parts.release(&last, &wanted.retired)?;
+    parts.release(&last, &record.retired)?;
     Ok(parts.nodes.build())
 }
 
 /// The failure of a change that is never made.
-pub fn refused(wanted: &VsiRecord, path: &str, why: &str) -> Failure {
+pub fn refused(record: &VsiRecord, path: &str, why: &str) -> Failure {
     let message = format!("{path} cannot be changed: {why}; nothing was changed");
     Failure::new(FailureClass::Blocked, "VSI0701", message)
-        .of_object(format!("vsi/{}", wanted.vsi.full_name()))
-        .on_host(&wanted.vsi.host)
+        .of_object(format!("vsi/{}", record.vsi.full_name()))
+        .on_host(&record.vsi.host)
         .with_remedy("undo the change, or delete the VSI and apply again; data disks remain")
 }
 
 /// The failure of a restoration with memory where the machine changes, too.
-fn unfit(wanted: &VsiRecord) -> Failure {
+fn unfit(record: &VsiRecord) -> Failure {
     error::MEMORY_UNFIT
         .failure("its memory is to be put back, and other changes of it need a restart")
-        .of_object(format!("vsi/{}", wanted.vsi.full_name()))
-        .on_host(&wanted.vsi.host)
+        .of_object(format!("vsi/{}", record.vsi.full_name()))
+        .on_host(&record.vsi.host)
 }
 
-fn unknown_base(wanted: &VsiRecord) -> Failure {
+fn unknown_base(record: &VsiRecord) -> Failure {
     Failure::new(
         FailureClass::Blocked,
         "VSI0005",
         "its present value was not recorded",
     )
-    .of_object(format!("vsi/{}", wanted.vsi.full_name()))
+    .of_object(format!("vsi/{}", record.vsi.full_name()))
     .with_remedy("run the vsiflow that recorded it, or apply the document again")
 }
 
@@ -104,7 +104,7 @@ impl Update<'_> {
         first: &[&'static str],
     ) -> Result<Last, Failure> {
         let first = &self.disks(parts, first)?;
-        let is_up = parts.wanted.power_state() != PowerState::Stopped;
+        let is_up = parts.record.power_state() != PowerState::Stopped;
         if self.too_slow && is_up && !self.has(plan::SNAPSHOT) {
             parts.resolve_host(first)?;
             return boot(parts, &[ResolveHost::NAME]);
@@ -113,7 +113,7 @@ impl Update<'_> {
         let last = match self.plan.how() {
             Some(How::Rebuild) => self.rebuild(parts, &grown)?,
             // What is made anew for every start is not looked for.
-            Some(How::Restart) if vsi_graph::is_ephemeral(&parts.wanted.vsi) => {
+            Some(How::Restart) if vsi_graph::is_ephemeral(&parts.record.vsi) => {
                 self.rebuild(parts, &grown)?
             }
             Some(How::Restart) if self.only_restores() => boot(parts, &grown)?,
@@ -136,7 +136,7 @@ impl Update<'_> {
         parts: &mut VsiGraphBuilder<'_>,
         first: &[&'static str],
     ) -> Result<Last, Failure> {
-        let order = parts.wanted.snapshot.as_ref();
+        let order = parts.record.snapshot.as_ref();
         let Some(order) = order.filter(|_| self.has(plan::SNAPSHOT)) else {
             return Ok(first.to_vec());
         };
@@ -155,7 +155,7 @@ impl Update<'_> {
                 ..
             } => {
                 let ready = match memory {
-                    Some(_) if !self.only_restores() => return Err(unfit(parts.wanted)),
+                    Some(_) if !self.only_restores() => return Err(unfit(parts.record)),
                     Some(memory) => parts.check_memory(first, memory, disks)?,
                     None => first.to_vec(),
                 };
@@ -234,7 +234,7 @@ impl Update<'_> {
         let has_moved = has_moved.map(|change| change.path.split(['.', '[']).next());
         let mut has_moved = has_moved.filter(|path| matches!(path, Some("addresses" | "networks")));
         let configures = self.plan.configures()
-            || has_moved.next().is_some() && network::static_config(parts.wanted).is_some();
+            || has_moved.next().is_some() && network::static_config(parts.record).is_some();
         if configures && parts.cidata(&after)? {
             after = vec![WriteCidata::NAME];
         }
@@ -280,7 +280,7 @@ impl Update<'_> {
             return Ok(vec![StopDomain::NAME]);
         }
         let how = StopOptions {
-            grace_s: grace_s(parts.wanted),
+            grace_s: grace_s(parts.record),
             boots_anew: true,
         };
         parts.stop_with(after, how)?;
@@ -292,14 +292,14 @@ impl Update<'_> {
         parts: &mut VsiGraphBuilder<'_>,
         first: &[&'static str],
     ) -> Result<Last, Failure> {
-        let wanted = parts.wanted;
-        let action = wanted.power.and_then(|power| power.action);
-        let power = wanted.power_state();
-        parts.autostart(first, vsi_graph::autostarts(&wanted.vsi, power))?;
+        let record = parts.record;
+        let action = record.power.and_then(|power| power.action);
+        let power = record.power_state();
+        parts.autostart(first, vsi_graph::autostarts(&record.vsi, power))?;
         let mut ready = vec![SetAutostart::NAME];
         match power {
             PowerState::Stopped => {
-                parts.stop(&ready, grace_s(wanted))?;
+                parts.stop(&ready, grace_s(record))?;
                 Ok(vec![StopDomain::NAME])
             }
             PowerState::Paused if self.before.power != PowerState::Stopped && !self.boot_failed => {
@@ -307,7 +307,7 @@ impl Update<'_> {
                 Ok(vec![SuspendDomain::NAME])
             }
             _ if self.boot_failed || action == Some(PowerAction::Restart) => {
-                if vsi_graph::is_ephemeral(&wanted.vsi) {
+                if vsi_graph::is_ephemeral(&record.vsi) {
                     parts.base_image(first)?;
                     ready.push(BASE_IMAGE_NODE);
                 }
@@ -339,7 +339,7 @@ fn found(
 /// start_domain → await_ready, and suspend_domain where it is to be paused; nothing where it
 /// is to be off.
 fn boot(parts: &mut VsiGraphBuilder<'_>, after: &[&'static str]) -> Result<Last, Failure> {
-    let power = parts.wanted.power_state();
+    let power = parts.record.power_state();
     if power == PowerState::Stopped {
         return Ok(after.to_vec());
     }
@@ -352,8 +352,8 @@ fn boot(parts: &mut VsiGraphBuilder<'_>, after: &[&'static str]) -> Result<Last,
     Ok(vec![AwaitReady::NAME])
 }
 
-fn grace_s(wanted: &VsiRecord) -> u64 {
-    wanted
+fn grace_s(record: &VsiRecord) -> u64 {
+    record
         .power
         .map_or(vsi_graph::GRACE_S, |power| power.grace_s)
 }

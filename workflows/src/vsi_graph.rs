@@ -66,7 +66,7 @@ pub(crate) struct DefineOptions {
 /// A graph of one VSI, being put together.
 pub(crate) struct VsiGraphBuilder<'a> {
     pub(crate) nodes: Nodes,
-    pub(crate) wanted: &'a VsiRecord,
+    pub(crate) record: &'a VsiRecord,
     /// Where the console of the last boot on record begins.
     pub(crate) last_boot: ConsolePosition,
     /// The memory that the guest is started with, in place of a boot.
@@ -76,18 +76,18 @@ pub(crate) struct VsiGraphBuilder<'a> {
 }
 
 impl<'a> VsiGraphBuilder<'a> {
-    pub(crate) fn new(workflow: &'static str, wanted: &'a VsiRecord, at: &Situation<'_>) -> Self {
+    pub(crate) fn new(workflow: &'static str, record: &'a VsiRecord, at: &Situation<'_>) -> Self {
         Self {
-            nodes: Nodes::new(workflow, &wanted.vsi.host),
-            wanted,
+            nodes: Nodes::new(workflow, &record.vsi.host),
+            record,
             last_boot: ConsolePosition::default(),
             memory: None,
-            formats: formats::known(wanted, at),
+            formats: formats::known(record, at),
         }
     }
 
     fn host(&self) -> String {
-        self.wanted.vsi.host.clone()
+        self.record.vsi.host.clone()
     }
 
     fn step<S: Step>(&mut self, after: &[&str], params: &S::Params) -> Result<(), Failure> {
@@ -113,11 +113,11 @@ impl<'a> VsiGraphBuilder<'a> {
         &mut self,
         after: &[&'b str],
     ) -> Result<Vec<&'b str>, Failure> {
-        if !self.wanted.vsi.guest_type().is_hyper_protect() {
+        if !self.record.vsi.guest_type().is_hyper_protect() {
             return Ok(after.to_vec());
         }
         let params = check_contract::Params {
-            contract: self.wanted.contract.clone(),
+            contract: self.record.contract.clone(),
         };
         // It asks no host.
         self.nodes.step::<CheckContract>(after, &params)?.lane = Text::default();
@@ -136,10 +136,10 @@ impl<'a> VsiGraphBuilder<'a> {
     fn resolve(&mut self, after: &[&str], new: bool) -> Result<(), Failure> {
         let params = resolve_host::Params {
             host: self.host(),
-            arch: self.wanted.vsi.machine.arch.clone(),
-            pool: self.wanted.vsi.pool.clone(),
+            arch: self.record.vsi.machine.arch.clone(),
+            pool: self.record.vsi.pool.clone(),
             new,
-            secure: self.wanted.vsi.machine.secure_execution,
+            secure: self.record.vsi.machine.secure_execution,
         };
         self.step::<ResolveHost>(after, &params)
     }
@@ -147,8 +147,8 @@ impl<'a> VsiGraphBuilder<'a> {
     pub(crate) fn keep_evidence(&mut self, after: &[&str]) -> Result<(), Failure> {
         let params = keep_evidence::Params {
             host: self.host(),
-            uuid: self.wanted.uid,
-            console: console(self.wanted),
+            uuid: self.record.uid,
+            console: console(self.record),
         };
         self.step::<KeepEvidence>(after, &params)
     }
@@ -170,7 +170,7 @@ impl<'a> VsiGraphBuilder<'a> {
         } = how;
         let params = stop_domain::Params {
             host: self.host(),
-            uuid: self.wanted.uid,
+            uuid: self.record.uid,
             grace_s,
             boots_anew,
         };
@@ -180,7 +180,7 @@ impl<'a> VsiGraphBuilder<'a> {
     pub(crate) fn autostart(&mut self, after: &[&str], on: bool) -> Result<(), Failure> {
         let params = set_autostart::Params {
             host: self.host(),
-            uuid: self.wanted.uid,
+            uuid: self.record.uid,
             on,
         };
         self.step::<SetAutostart>(after, &params)
@@ -189,7 +189,7 @@ impl<'a> VsiGraphBuilder<'a> {
     pub(crate) fn suspend(&mut self, after: &[&str]) -> Result<(), Failure> {
         let params = suspend_domain::Params {
             host: self.host(),
-            uuid: self.wanted.uid,
+            uuid: self.record.uid,
         };
         self.step::<SuspendDomain>(after, &params)
     }
@@ -197,14 +197,14 @@ impl<'a> VsiGraphBuilder<'a> {
     pub(crate) fn resume(&mut self, after: &[&str]) -> Result<(), Failure> {
         let params = resume_domain::Params {
             host: self.host(),
-            uuid: self.wanted.uid,
+            uuid: self.record.uid,
         };
         self.step::<ResumeDomain>(after, &params)
     }
 
     /// The run of the base image that the VSI boots from.
     pub(crate) fn base_image(&mut self, after: &[&str]) -> Result<(), Failure> {
-        let image = image(self.wanted);
+        let image = image(self.record);
         let entity = image.entity().map_err(unnameable)?;
         let (node, workflow) = (clone_boot_disk::BASE_IMAGE_NODE, ensure_base_image::NAME);
         let made = self.nodes.entity(node, after, entity, workflow, &image);
@@ -222,7 +222,7 @@ impl<'a> VsiGraphBuilder<'a> {
         after: &[&'b str],
     ) -> Result<Vec<&'b str>, Failure> {
         let mut after = after.to_vec();
-        if !is_ephemeral(&self.wanted.vsi) || self.nodes.has::<CloneBootDisk>() {
+        if !is_ephemeral(&self.record.vsi) || self.nodes.has::<CloneBootDisk>() {
             return Ok(after);
         }
         let image = clone_boot_disk::BASE_IMAGE_NODE;
@@ -235,7 +235,7 @@ impl<'a> VsiGraphBuilder<'a> {
     }
 
     fn clone_for(&mut self, after: &[&str], for_start: bool) -> Result<(), Failure> {
-        let (vsi, uuid) = (&self.wanted.vsi, self.wanted.uid);
+        let (vsi, uuid) = (&self.record.vsi, self.record.uid);
         let params = clone_boot_disk::Params {
             host: self.host(),
             uuid,
@@ -252,7 +252,7 @@ impl<'a> VsiGraphBuilder<'a> {
 
     /// Writes what the guest gets its configuration by. Whether there is any.
     pub(crate) fn cidata(&mut self, after: &[&str]) -> Result<bool, Failure> {
-        let (vsi, uuid) = (&self.wanted.vsi, self.wanted.uid);
+        let (vsi, uuid) = (&self.record.vsi, self.record.uid);
         let Some(volume) = names::seed(&vsi.pool, uuid, vsi.seed()) else {
             return Ok(false);
         };
@@ -261,8 +261,8 @@ impl<'a> VsiGraphBuilder<'a> {
             uuid,
             volume,
             hostname: uuid.to_string(),
-            contract: self.wanted.contract.clone(),
-            network_config: network_config(self.wanted),
+            contract: self.record.contract.clone(),
+            network_config: network_config(self.record),
             instance: instance(vsi),
             seed: vsi.seed(),
         };
@@ -273,7 +273,7 @@ impl<'a> VsiGraphBuilder<'a> {
     pub(crate) fn console_log(&mut self, after: &[&str]) -> Result<(), Failure> {
         let params = create_console_log::Params {
             host: self.host(),
-            volume: console(self.wanted),
+            volume: console(self.record),
         };
         self.step::<CreateConsoleLog>(after, &params)
     }
@@ -281,10 +281,10 @@ impl<'a> VsiGraphBuilder<'a> {
     pub(crate) fn find(&mut self, after: &[&str]) -> Result<(), Failure> {
         let params = find_parts::Params {
             host: self.host(),
-            uuid: self.wanted.uid,
-            pool: self.wanted.vsi.pool.clone(),
-            overlay: self.wanted.vsi.boot_disk.mode != BootDiskMode::Copy,
-            seed: self.wanted.vsi.seed(),
+            uuid: self.record.uid,
+            pool: self.record.vsi.pool.clone(),
+            overlay: self.record.vsi.boot_disk.mode != BootDiskMode::Copy,
+            seed: self.record.vsi.seed(),
         };
         self.step::<FindParts>(after, &params)
     }
@@ -300,22 +300,22 @@ impl<'a> VsiGraphBuilder<'a> {
     ) -> Result<(), Failure> {
         let params = define_domain::Params {
             host: self.host(),
-            uuid: self.wanted.uid,
-            title: self.wanted.vsi.full_name(),
-            cpus: self.wanted.vsi.machine.cpus,
-            memory_mib: self.wanted.vsi.machine.memory_mib,
-            secure: self.wanted.vsi.machine.secure_execution,
-            macs: cards::macs(self.wanted),
-            autostart: autostarts(&self.wanted.vsi, self.wanted.power_state()),
+            uuid: self.record.uid,
+            title: self.record.vsi.full_name(),
+            cpus: self.record.vsi.machine.cpus,
+            memory_mib: self.record.vsi.machine.memory_mib,
+            secure: self.record.vsi.machine.secure_execution,
+            macs: cards::macs(self.record),
+            autostart: autostarts(&self.record.vsi, self.record.power_state()),
             while_running: how.while_running,
-            platform: platform(&self.wanted.vsi),
+            platform: platform(&self.record.vsi),
         };
         self.step::<DefineDomain>(after, &params)
     }
 
     /// start_domain → await_ready.
     pub(crate) fn start(&mut self, after: &[&str]) -> Result<(), Failure> {
-        let (host, uuid, console) = (self.host(), self.wanted.uid, console(self.wanted));
+        let (host, uuid, console) = (self.host(), self.record.uid, console(self.record));
         let start = start_domain::Params {
             host: host.clone(),
             uuid,
@@ -328,10 +328,10 @@ impl<'a> VsiGraphBuilder<'a> {
             host,
             uuid,
             console,
-            deadline_s: deadline_s(&self.wanted.vsi),
-            cards: cards(self.wanted),
-            guest: self.wanted.vsi.guest_type(),
-            probes: probes(&self.wanted.vsi),
+            deadline_s: deadline_s(&self.record.vsi),
+            cards: cards(self.record),
+            guest: self.record.vsi.guest_type(),
+            probes: probes(&self.record.vsi),
         };
         let nodes = &mut self.nodes;
         let node = nodes.step::<AwaitReady>(&[StartDomain::NAME], &watch)?;
@@ -375,9 +375,9 @@ fn instance(vsi: &DesiredVsi) -> Option<Instance> {
 }
 
 /// What a document says itself comes first.
-fn network_config(wanted: &VsiRecord) -> Option<String> {
-    let own = wanted.vsi.network_config.clone();
-    own.or_else(|| network::static_config(wanted))
+fn network_config(record: &VsiRecord) -> Option<String> {
+    let own = record.vsi.network_config.clone();
+    own.or_else(|| network::static_config(record))
 }
 
 /// The machine of a virtual server; none of the kind whose definitions stay as they were.
@@ -403,8 +403,8 @@ pub(crate) fn probes(vsi: &DesiredVsi) -> Vec<Probe> {
     ready.map(|ready| ready.probes.clone()).unwrap_or_default()
 }
 
-pub(crate) fn console(wanted: &VsiRecord) -> VolumeKey {
-    names::console_log(&wanted.vsi.pool, wanted.uid)
+pub(crate) fn console(record: &VsiRecord) -> VolumeKey {
+    names::console_log(&record.vsi.pool, record.uid)
 }
 
 pub(crate) fn unnameable(error: InvalidId) -> Failure {

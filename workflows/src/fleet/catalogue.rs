@@ -48,8 +48,8 @@ impl Fleet {
         let mut before = self.entities_with(kind::VSI, signs.clone()).await;
         before.extend(own.clone());
         for known in self.all_known(before).await? {
-            let proposed = known.wanted.proposed.as_deref().map(of_vsi);
-            let had = of_vsi(&known.wanted)
+            let proposed = known.record.proposed.as_deref().map(of_vsi);
+            let had = of_vsi(&known.record)
                 .into_iter()
                 .chain(proposed.into_iter().flatten());
             signs.extend(had.filter(|sign| matches!(sign, Sign::Has(_))));
@@ -83,13 +83,13 @@ impl Fleet {
                     all.push(known);
                 }
                 Some(known) if has_equal_desired(&known.state, &state) => {
-                    let wanted = known.wanted.clone();
-                    all.push(Arc::new(self.known_as(entity, state, wanted).await?));
+                    let record = known.record.clone();
+                    all.push(Arc::new(self.known_as(entity, state, record).await?));
                 }
                 _ => match self.read_desired(&entity, &state).await? {
-                    DesiredReading::Wanted(wanted) => {
-                        let wanted = Arc::new(wanted);
-                        all.push(Arc::new(self.known_as(entity, state, wanted).await?));
+                    DesiredReading::Record(record) => {
+                        let record = Arc::new(record);
+                        all.push(Arc::new(self.known_as(entity, state, record).await?));
                     }
                     // What cannot be read is judged by its name, see `refuse_lost`.
                     DesiredReading::Nothing | DesiredReading::Lost(_) => {}
@@ -97,7 +97,7 @@ impl Fleet {
             }
         }
         all.retain(|known| {
-            let of = known.wanted.vsi.member_of.as_ref();
+            let of = known.record.vsi.member_of.as_ref();
             of.is_some_and(|of| of.uid == pool) && !known.is_deleted()
         });
         self.pools.put_read(pool, &all);
@@ -125,7 +125,7 @@ impl Fleet {
             }
         }
         all.retain(|known| {
-            let of = known.wanted.disk.member_of.as_ref();
+            let of = known.record.disk.member_of.as_ref();
             of.is_some_and(|of| of.uid == pool)
         });
         Ok(all)
@@ -143,7 +143,7 @@ impl Fleet {
         let found = self.entities_with(kind::VSI, signs).await;
         let mut known = self.all_known(found).await?;
         known.retain(|known| {
-            let vsi = &known.wanted.vsi;
+            let vsi = &known.record.vsi;
             vsi.namespace == namespace && names.contains(&vsi.name)
         });
         Ok(known)
@@ -192,12 +192,12 @@ impl Fleet {
                 continue;
             }
             // What cannot be read is judged by its name, see `refuse_lost`.
-            if let DesiredReading::Wanted(wanted) = self.read_desired(&entity, &state).await? {
-                all.push(self.known_as(entity, state, Arc::new(wanted)).await?);
+            if let DesiredReading::Record(record) = self.read_desired(&entity, &state).await? {
+                all.push(self.known_as(entity, state, Arc::new(record)).await?);
             }
         }
         let place = |known: &Known| {
-            let vsi = &known.wanted.vsi;
+            let vsi = &known.record.vsi;
             (vsi.namespace.clone(), vsi.name.clone())
         };
         all.sort_by_cached_key(place);
@@ -229,7 +229,7 @@ impl Fleet {
             all.extend(self.known_disk(entity).await?);
         }
         all.sort_by_cached_key(|known| {
-            let disk = &known.wanted.disk;
+            let disk = &known.record.disk;
             (disk.namespace.clone(), disk.name.clone())
         });
         Ok(all)
@@ -243,8 +243,8 @@ impl Fleet {
         vsis.extend(vsi.uid.and_then(|uid| vsi_entity(uid).ok()));
         let mut all = Vec::new();
         for known in self.all_known(vsis).await? {
-            let proposed = known.wanted.proposed.iter().flat_map(|one| &one.vsi.disks);
-            let disks = known.wanted.vsi.disks.iter().chain(proposed);
+            let proposed = known.record.proposed.iter().flat_map(|one| &one.vsi.disks);
+            let disks = known.record.vsi.disks.iter().chain(proposed);
             all.extend(disks.map(|disk| Sign::Named(namespace.clone(), disk.name.clone())));
         }
         Ok(all)
@@ -256,14 +256,14 @@ impl Fleet {
             return Ok(None);
         };
         let read: DesiredReading<DiskRecord> = self.read_desired(&entity, &state).await?;
-        let DesiredReading::Wanted(wanted) = read else {
+        let DesiredReading::Record(record) = read else {
             return Ok(None);
         };
         Ok(Some(KnownDisk {
             entity,
             uid,
             state,
-            wanted,
+            record,
         }))
     }
 
@@ -271,7 +271,7 @@ impl Fleet {
     async fn entities_with(
         &self,
         kind: &'static str,
-        wanted: impl IntoIterator<Item = Sign>,
+        any_of: impl IntoIterator<Item = Sign>,
     ) -> BTreeSet<EntityId> {
         // Held while it is brought in step: what another one took and has not read yet is missing.
         let mut signs = self.catalogue.0.lock().await;
@@ -282,7 +282,7 @@ impl Fleet {
                 signs.unread.remove(&entity);
             }
         }
-        signs.find(kind, wanted)
+        signs.find(kind, any_of)
     }
 
     /// Whether it is in the catalogue now, or does not belong there.
@@ -314,13 +314,13 @@ impl Fleet {
     }
 
     async fn signs_of_vsi(&self, entity: &EntityId) -> Result<BTreeSet<Sign>, FleetError> {
-        let wanted = self.readable_desired::<VsiRecord>(entity).await?;
-        Ok(wanted.iter().flat_map(of_vsi).collect())
+        let record = self.readable_desired::<VsiRecord>(entity).await?;
+        Ok(record.iter().flat_map(of_vsi).collect())
     }
 
     async fn signs_of_disk(&self, entity: &EntityId) -> Result<BTreeSet<Sign>, FleetError> {
-        let wanted = self.readable_desired::<DiskRecord>(entity).await?;
-        let disks = wanted.into_iter().map(|wanted| wanted.disk);
+        let record = self.readable_desired::<DiskRecord>(entity).await?;
+        let disks = record.into_iter().map(|record| record.disk);
         Ok(disks
             .flat_map(|disk| {
                 let of = disk.member_of.map(|of| Sign::Of(of.uid.to_string()));
@@ -339,7 +339,7 @@ impl Fleet {
             return Ok(None);
         };
         match self.read_desired(entity, &state).await? {
-            DesiredReading::Wanted(wanted) => Ok(Some(wanted)),
+            DesiredReading::Record(record) => Ok(Some(record)),
             DesiredReading::Nothing => Ok(None),
             DesiredReading::Lost(failure) => Err(FleetError::new(ErrorKind::Blocked, failure)),
         }
@@ -379,7 +379,7 @@ impl Fleet {
     ) -> Result<Option<Failure>, FleetError> {
         match self.read_desired::<T>(entity, state).await? {
             DesiredReading::Lost(failure) => Ok(Some(failure)),
-            DesiredReading::Wanted(_) | DesiredReading::Nothing => Ok(None),
+            DesiredReading::Record(_) | DesiredReading::Nothing => Ok(None),
         }
     }
 

@@ -28,7 +28,7 @@ pub(crate) struct Known {
     pub(crate) entity: EntityId,
     pub(crate) state: Arc<EntityState>,
     /// On the heap: lists of them are sorted.
-    pub(crate) wanted: Arc<VsiRecord>,
+    pub(crate) record: Arc<VsiRecord>,
     /// Why not all of it can be read: what is known may be older than what is.
     pub(crate) unreadable: Option<Box<Failure>>,
 }
@@ -44,9 +44,9 @@ impl Known {
 
     /// `NAME`, or `NAMESPACE/NAME` outside the default namespace.
     pub(crate) fn label(&self) -> String {
-        match self.wanted.vsi.namespace.as_str() {
-            "default" => self.wanted.vsi.name.clone(),
-            _ => self.wanted.vsi.full_name(),
+        match self.record.vsi.namespace.as_str() {
+            "default" => self.record.vsi.name.clone(),
+            _ => self.record.vsi.full_name(),
         }
     }
 
@@ -64,7 +64,7 @@ impl Known {
 
     /// Where it stands in a list that people read.
     fn place(&self) -> (&str, &str) {
-        let vsi = &self.wanted.vsi;
+        let vsi = &self.record.vsi;
         (&vsi.namespace, &vsi.name)
     }
 }
@@ -98,7 +98,7 @@ pub(super) fn qualified<'a>(namespace: &'a str, name: &'a str) -> (&'a str, &'a 
 
 impl Fleet {
     /// What is wanted of an entity, read from the journal or its blob.
-    pub(crate) async fn wanted<T: DeserializeOwned>(
+    pub(crate) async fn read_record<T: DeserializeOwned>(
         &self,
         state: &EntityState,
     ) -> Result<Option<T>, FleetError> {
@@ -122,7 +122,7 @@ impl Fleet {
             for (entity, state) in some {
                 let lost = (entity.clone(), state.clone());
                 match fleet.read_known(entity, state).await? {
-                    DesiredReading::Wanted(known) => read.push(Ok(known)),
+                    DesiredReading::Record(known) => read.push(Ok(known)),
                     DesiredReading::Nothing => {}
                     DesiredReading::Lost(failure) => read.push(Err((lost.0, lost.1, failure))),
                 }
@@ -147,11 +147,11 @@ impl Fleet {
         state: Arc<EntityState>,
     ) -> Result<DesiredReading<Known>, FleetError> {
         if let Some(known) = self.read.take(&entity, &state) {
-            return Ok(DesiredReading::Wanted(known));
+            return Ok(DesiredReading::Record(known));
         }
         Ok(match self.read_desired(&entity, &state).await? {
-            DesiredReading::Wanted(wanted) => {
-                DesiredReading::Wanted(self.known_as(entity, state, Arc::new(wanted)).await?)
+            DesiredReading::Record(record) => {
+                DesiredReading::Record(self.known_as(entity, state, Arc::new(record)).await?)
             }
             DesiredReading::Nothing => DesiredReading::Nothing,
             DesiredReading::Lost(failure) => DesiredReading::Lost(failure),
@@ -163,7 +163,7 @@ impl Fleet {
         &self,
         entity: EntityId,
         state: Arc<EntityState>,
-        wanted: Arc<VsiRecord>,
+        record: Arc<VsiRecord>,
     ) -> Result<Known, FleetError> {
         // Of one that is gone no blob is needed any more.
         let poison = if phase::is_gone(&entity, &state) {
@@ -175,7 +175,7 @@ impl Fleet {
             unreadable: poison.map(Box::new),
             entity,
             state,
-            wanted,
+            record,
         })
     }
 
@@ -192,7 +192,7 @@ impl Fleet {
         };
         let read: DesiredReading<VsiRecord> = self.read_desired(entity, &state).await?;
         Ok(match read {
-            DesiredReading::Wanted(wanted) => Some((wanted.vsi.namespace, wanted.vsi.name)),
+            DesiredReading::Record(record) => Some((record.vsi.namespace, record.vsi.name)),
             DesiredReading::Nothing | DesiredReading::Lost(_) => None,
         })
     }
@@ -224,7 +224,7 @@ impl Fleet {
         let (namespace, name) = qualified(namespace, name);
         let known = self.known_named(namespace, name).await?;
         let named = known.into_iter().filter(|known| {
-            let vsi = &known.wanted.vsi;
+            let vsi = &known.record.vsi;
             vsi.namespace == namespace && (vsi.name == name || known.entity.id() == name)
         });
         let (gone, alive): (Vec<_>, Vec<_>) = named.partition(Known::is_deleted);
@@ -250,8 +250,8 @@ impl Fleet {
     /// Remembers which secret belongs to which image URL.
     pub(super) fn register_credentials(&self, known: &[Known]) {
         for vsi in known.iter().filter(|known| !known.is_deleted()) {
-            if let Some(secret) = &vsi.wanted.image_credentials {
-                let vsi = &vsi.wanted.vsi;
+            if let Some(secret) = &vsi.record.image_credentials {
+                let vsi = &vsi.record.vsi;
                 self.credentials
                     .put(&vsi.host, &vsi.image.url, secret.clone());
             }
@@ -335,7 +335,7 @@ fn first_there(known: &[Known]) -> BTreeMap<String, String> {
     alive.sort_by_key(|vsi| vsi.state.runs.first().copied());
     let mut first = BTreeMap::new();
     for vsi in alive {
-        let vsi = &vsi.wanted.vsi;
+        let vsi = &vsi.record.vsi;
         first
             .entry(vsi.host.clone())
             .or_insert_with(|| vsi.namespace.clone());

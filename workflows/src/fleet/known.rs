@@ -63,7 +63,7 @@ impl NamedRecord for GroupRecord {
 pub(in crate::fleet) struct KnownRecord<R> {
     pub(in crate::fleet) entity: EntityId,
     pub(in crate::fleet) state: Arc<EntityState>,
-    pub(in crate::fleet) wanted: R,
+    pub(in crate::fleet) record: R,
 }
 
 /// A pool of the journal.
@@ -92,15 +92,15 @@ impl<R: NamedRecord> KnownRecord<R> {
 
     /// `NAME`, or `NAMESPACE/NAME` outside the default namespace.
     pub(in crate::fleet) fn label(&self) -> String {
-        match self.wanted.namespace() {
-            "default" => self.wanted.name().to_owned(),
-            namespace => format!("{namespace}/{}", self.wanted.name()),
+        match self.record.namespace() {
+            "default" => self.record.name().to_owned(),
+            namespace => format!("{namespace}/{}", self.record.name()),
         }
     }
 
     fn is_named(&self, namespace: &str, name: &str) -> bool {
-        let named = self.wanted.name() == name || self.entity.id() == name;
-        named && self.wanted.namespace() == namespace
+        let named = self.record.name() == name || self.entity.id() == name;
+        named && self.record.namespace() == namespace
     }
 }
 
@@ -111,16 +111,16 @@ impl Fleet {
     ) -> Result<(Vec<KnownRecord<R>>, Vec<LostState>), FleetError> {
         let all = self.read_all::<R>(R::KIND).await?;
         let read = all.read.into_iter();
-        let known = read.map(|(entity, state, wanted)| KnownRecord {
+        let known = read.map(|(entity, state, record)| KnownRecord {
             entity,
             state,
-            wanted,
+            record,
         });
         let mut known: Vec<KnownRecord<R>> = known.collect();
         known.sort_by(|a, b| {
             let place = |one: &KnownRecord<R>| {
-                let wanted = &one.wanted;
-                (wanted.namespace().to_owned(), wanted.name().to_owned())
+                let record = &one.record;
+                (record.namespace().to_owned(), record.name().to_owned())
             };
             place(a).cmp(&place(b))
         });
@@ -147,10 +147,10 @@ impl Fleet {
             return Ok(None);
         };
         match self.read_desired(entity, &state).await? {
-            DesiredReading::Wanted(wanted) => Ok(Some(KnownRecord {
+            DesiredReading::Record(record) => Ok(Some(KnownRecord {
                 entity: entity.clone(),
                 state,
-                wanted,
+                record,
             })),
             DesiredReading::Nothing => Ok(None),
             DesiredReading::Lost(failure) => Err(FleetError::new(ErrorKind::Blocked, failure)),

@@ -51,9 +51,9 @@ impl VsiHandle<'_> {
         let Some(known) = self.fleet.known_of(entity).await? else {
             return Ok(None);
         };
-        let ports = self.fleet.hosts.host(&known.wanted.vsi.host).await;
+        let ports = self.fleet.hosts.host(&known.record.vsi.host).await;
         let ports = ports.map_err(Failure::from)?;
-        let domain = ports.domains.domain(known.wanted.uid).await;
+        let domain = ports.domains.domain(known.record.uid).await;
         Ok(domain.map_err(Failure::from)?.map(|domain| domain.xml))
     }
 
@@ -68,15 +68,15 @@ impl VsiHandle<'_> {
             if known.is_deleted() {
                 continue;
             }
-            if !known.wanted.vsi.guest_type().is_hyper_protect() {
+            if !known.record.vsi.guest_type().is_hyper_protect() {
                 continue;
             }
-            let Ok(contract) = self.fleet.secrets.get(&known.wanted.contract).await else {
+            let Ok(contract) = self.fleet.secrets.get(&known.record.contract).await else {
                 continue;
             };
             let report = contract::inspect(contract.expose(), &CheckInputs::default());
             if let Some(lifetime) = report.certificate {
-                let vsi = &known.wanted.vsi;
+                let vsi = &known.record.vsi;
                 ends.push((vsi.namespace.clone(), vsi.name.clone(), lifetime.not_after));
             }
         }
@@ -94,12 +94,12 @@ impl DiskHandle<'_> {
         let volume = uid.to_string();
         let has = |vsi: &Known, disk: &DesiredDisk| {
             // What came with a VSI that was adopted is known by its volume alone.
-            vsi_graph::volume(&vsi.wanted, disk).name == volume
+            vsi_graph::volume(&vsi.record, disk).name == volume
                 || matches!(disk.source, DiskOrigin::Made { uid: own, .. } if own == Some(uid))
         };
         let uses = |vsi: &&Known| {
-            let now = vsi.wanted.vsi.disks.iter();
-            let before = vsi.wanted.before.iter();
+            let now = vsi.record.vsi.disks.iter();
+            let before = vsi.record.before.iter();
             let before = before.flat_map(|asked| &asked.vsi.disks);
             let before = before.filter(|_| !vsi.state.is_settled());
             !vsi.is_deleted() && now.chain(before).any(|disk| has(vsi, disk))
@@ -174,11 +174,11 @@ impl Fleet {
         let Some(state) = self.engine.entity(entity) else {
             return Ok(None);
         };
-        let wanted = self.wanted::<VsiRecord>(&state).await?;
-        match wanted {
-            Some(wanted) => {
+        let record = self.read_record::<VsiRecord>(&state).await?;
+        match record {
+            Some(record) => {
                 let known = self
-                    .known_as(entity.clone(), state, Arc::new(wanted))
+                    .known_as(entity.clone(), state, Arc::new(record))
                     .await?;
                 Ok(Some(known))
             }

@@ -44,7 +44,7 @@ impl SeenBlobs {
 /// What is wanted of an entity, or why that cannot be told.
 pub(super) enum DesiredReading<T> {
     /// That is wanted.
-    Wanted(T),
+    Record(T),
     /// Nothing was ever wanted.
     Nothing,
     /// Something was, and nobody can read it any more.
@@ -55,7 +55,7 @@ impl<T> DesiredReading<T> {
     /// Made into something else, where it can be read.
     pub(super) fn map<U>(self, to: impl FnOnce(T) -> U) -> DesiredReading<U> {
         match self {
-            Self::Wanted(wanted) => DesiredReading::Wanted(to(wanted)),
+            Self::Record(record) => DesiredReading::Record(to(record)),
             Self::Nothing => DesiredReading::Nothing,
             Self::Lost(failure) => DesiredReading::Lost(failure),
         }
@@ -113,7 +113,7 @@ impl HostHandle<'_> {
     pub async fn unreadable(self, host: &str) -> Result<Vec<Failure>, FleetError> {
         let (known, lost) = self.fleet.known_and_lost().await?;
         let known = known.into_iter();
-        let known = known.filter(|known| known.wanted.vsi.host == host);
+        let known = known.filter(|known| known.record.vsi.host == host);
         let known = known.filter_map(|known| known.unreadable.map(|why| *why));
         let lost = self
             .fleet
@@ -141,7 +141,7 @@ impl Fleet {
         let lost = |what: String| Ok(DesiredReading::Lost(UnreadableEntity::lost(entity, &what)));
         match self.blobs.get(&desired.desired).await {
             Ok(bytes) => match record::read(&bytes) {
-                Ok(wanted) => Ok(DesiredReading::Wanted(wanted)),
+                Ok(record) => Ok(DesiredReading::Record(record)),
                 Err(failure) => Ok(DesiredReading::Lost(failure.of_object(entity.to_string()))),
             },
             Err(error @ JournalError::Damaged { .. }) => lost(error.to_string()),
@@ -157,7 +157,7 @@ impl Fleet {
         let (mut read, mut lost) = (Vec::new(), Vec::new());
         for (entity, state) in self.entities_of(kind) {
             match self.read_desired(&entity, &state).await? {
-                DesiredReading::Wanted(wanted) => read.push((entity, state, wanted)),
+                DesiredReading::Record(record) => read.push((entity, state, record)),
                 DesiredReading::Nothing => {}
                 DesiredReading::Lost(failure) => lost.push((entity, state, failure)),
             }
@@ -342,9 +342,9 @@ impl Fleet {
                 continue;
             };
             if let Ok(bytes) = self.blobs.get(desired).await
-                && let Ok(wanted) = record::read(&bytes)
+                && let Ok(vsi) = record::read(&bytes)
             {
-                return Some(wanted);
+                return Some(vsi);
             }
         }
         None

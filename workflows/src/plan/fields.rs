@@ -10,9 +10,9 @@ use crate::{
     spec::FieldChange,
 };
 
-/// The fields in which `wanted` differs.
-pub(super) fn changes(before: &PreviousInputs, wanted: &VsiRecord) -> Vec<PlannedChange> {
-    let mut newer = wanted.vsi.clone();
+/// The fields in which `record` differs.
+pub(super) fn changes(before: &PreviousInputs, record: &VsiRecord) -> Vec<PlannedChange> {
+    let mut newer = record.vsi.clone();
     newer.uid = before.vsi.uid;
     // Whether it runs is decided by power commands as well.
     newer.power_state = before.vsi.power_state;
@@ -20,16 +20,16 @@ pub(super) fn changes(before: &PreviousInputs, wanted: &VsiRecord) -> Vec<Planne
         .vsi
         .changes(&newer)
         .into_iter()
-        .filter(|field| !is_derived(&field.path) && is_known(before, wanted, &field.path))
+        .filter(|field| !is_derived(&field.path) && is_known(before, record, &field.path))
         .map(change)
-        .map(|change| of_guest(change, wanted))
+        .map(|change| of_guest(change, record))
         .collect();
-    let guest = wanted.vsi.guest_type();
+    let guest = record.vsi.guest_type();
     for change in changes.iter_mut().filter(|change| configures(&change.path)) {
         (change.how, change.why) = configured(guest);
     }
-    if wanted.contract != before.contract && !before.unknown.contains("contract") {
-        let path = match wanted.vsi.guest {
+    if record.contract != before.contract && !before.unknown.contains("contract") {
+        let path = match record.vsi.guest {
             Some(_) if !guest.is_hyper_protect() => USER_DATA,
             Some(_) => "guest.contract",
             None => "contract",
@@ -40,18 +40,18 @@ pub(super) fn changes(before: &PreviousInputs, wanted: &VsiRecord) -> Vec<Planne
         };
         changes.push(secret(path, how, &why));
     }
-    if wanted.rebuilt.is_some() && wanted.rebuilt != before.rebuilt {
+    if record.rebuilt.is_some() && record.rebuilt != before.rebuilt {
         let why = "somebody asked for it with `vsiflow rebuild`";
         changes.push(secret("bootDisk", How::Rebuild, why));
     }
-    let order = wanted.snapshot.as_ref();
+    let order = record.snapshot.as_ref();
     changes.extend(
         order
             .filter(|order| before.snapshot != Some(order.id))
             .map(of_order),
     );
-    let (from, to) = (before.power, wanted.power_state());
-    let action = wanted.power.and_then(|power| power.action);
+    let (from, to) = (before.power, record.power_state());
+    let action = record.power.and_then(|power| power.action);
     if from != to || action.is_some() {
         changes.push(PlannedChange {
             path: "powerState".to_owned(),
@@ -152,12 +152,12 @@ pub(super) fn restored() -> PlannedChange {
 pub(crate) const DEFINITION: &str = "definition";
 
 /// Whether it can be told that a field differs: of what was adopted not all can.
-fn is_known(before: &PreviousInputs, wanted: &VsiRecord, path: &str) -> bool {
+fn is_known(before: &PreviousInputs, record: &VsiRecord, path: &str) -> bool {
     let head = path.split(['.', '[']).next().unwrap_or_default();
     match head {
         _ if !before.unknown.contains(head) => true,
         // Nobody can tell in which order they were meant to be.
-        "disks" => sorted(before.volumes()) != sorted(wanted.volumes()),
+        "disks" => sorted(before.volumes()) != sorted(record.volumes()),
         _ => false,
     }
 }
@@ -236,8 +236,8 @@ fn disk(field: &FieldChange) -> (How, &'static str) {
 }
 
 /// A virtual server's network configuration is its guest's.
-fn of_guest(mut change: PlannedChange, wanted: &VsiRecord) -> PlannedChange {
-    if change.path == "networkConfig" && wanted.vsi.guest.is_some() {
+fn of_guest(mut change: PlannedChange, record: &VsiRecord) -> PlannedChange {
+    if change.path == "networkConfig" && record.vsi.guest.is_some() {
         change.path = "guest.networkConfig".to_owned();
     }
     change

@@ -125,21 +125,21 @@ impl Plan {
     }
 }
 
-/// What it takes to make `wanted` of what was made from `before`. What earlier, unfinished runs
+/// What it takes to make `record` of what was made from `before`. What earlier, unfinished runs
 /// may have changed is brought to what is wanted, too.
-pub fn of(before: &PreviousInputs, wanted: &VsiRecord, touched: &Touched) -> Plan {
-    let mut changes = fields::changes(before, wanted);
+pub fn of(before: &PreviousInputs, record: &VsiRecord, touched: &Touched) -> Plan {
+    let mut changes = fields::changes(before, record);
     let most = changes.iter().map(|change| change.how).max();
-    changes.extend(touched.unfinished(most, &wanted.vsi));
+    changes.extend(touched.unfinished(most, &record.vsi));
     if touched.configured()
         && !changes
             .iter()
             .any(|change| fields::configures(&change.path))
     {
-        changes.extend(fields::configured_before(wanted.vsi.guest_type()));
+        changes.extend(fields::configured_before(record.vsi.guest_type()));
     }
-    changes.extend(wanted.restore.then(fields::restored));
-    if wanted.adopted.as_ref().is_some_and(|a| !a.own_volumes) {
+    changes.extend(record.restore.then(fields::restored));
+    if record.adopted.as_ref().is_some_and(|a| !a.own_volumes) {
         changes.iter_mut().for_each(refuse);
     }
     let mut plan = Plan {
@@ -147,23 +147,23 @@ pub fn of(before: &PreviousInputs, wanted: &VsiRecord, touched: &Touched) -> Pla
         ..Plan::default()
     };
     if plan.how() == Some(How::Rebuild) {
-        plan.destroys = destroys(wanted, &plan.changes);
-        plan.keeps = keeps(wanted);
+        plan.destroys = destroys(record, &plan.changes);
+        plan.keeps = keeps(record);
     }
     if plan.changes.iter().any(|change| change.path == SNAPSHOT) {
-        plan.destroys.extend(overwritten(wanted));
+        plan.destroys.extend(overwritten(record));
     }
     plan
 }
 
 /// What is lost where disks are put back as a snapshot has them.
-fn overwritten(wanted: &VsiRecord) -> Vec<Destroyed> {
+fn overwritten(record: &VsiRecord) -> Vec<Destroyed> {
     let Some(SnapshotAction::Restore {
         name,
         disks,
         memory,
         ..
-    }) = wanted.snapshot.as_ref().map(|order| &order.action)
+    }) = record.snapshot.as_ref().map(|order| &order.action)
     else {
         return Vec::new();
     };
@@ -187,26 +187,26 @@ fn refuse(change: &mut PlannedChange) {
 }
 
 /// The generation's inputs that the VSI is now made from.
-pub fn base(wanted: &VsiRecord, reached: u64) -> Option<&PreviousInputs> {
+pub fn base(record: &VsiRecord, reached: u64) -> Option<&PreviousInputs> {
     let made = |asked: &&PreviousInputs| asked.reached || asked.generation <= reached;
-    wanted.before.iter().rev().find(made)
+    record.before.iter().rev().find(made)
 }
 
-fn destroys(wanted: &VsiRecord, changes: &[PlannedChange]) -> Vec<Destroyed> {
+fn destroys(record: &VsiRecord, changes: &[PlannedChange]) -> Vec<Destroyed> {
     let causes = changes.iter().filter(|change| change.how == How::Rebuild);
     let causes: Vec<_> = causes.map(|change| change.path.as_str()).collect();
-    let boot = names::boot_disk(&wanted.vsi.pool, wanted.uid);
+    let boot = names::boot_disk(&record.vsi.pool, record.uid);
     vec![Destroyed {
         object: format!("boot disk {boot}"),
         why: format!("it is rebuilt because of {}", causes.join(", ")),
     }]
 }
 
-fn keeps(wanted: &VsiRecord) -> Vec<String> {
-    let mut keeps = vec![format!("UUID {}", wanted.uid)];
-    let cards = vsi_graph::cards(wanted).into_iter();
+fn keeps(record: &VsiRecord) -> Vec<String> {
+    let mut keeps = vec![format!("UUID {}", record.uid)];
+    let cards = vsi_graph::cards(record).into_iter();
     keeps.extend(cards.map(|card| format!("MAC address {}", card.mac)));
-    let disks = wanted.vsi.disks.iter();
+    let disks = record.vsi.disks.iter();
     keeps.extend(disks.map(|disk| format!("data disk {}", disk.name)));
     keeps
 }

@@ -23,7 +23,7 @@ fn desired() -> DesiredVsi {
     .unwrap()
 }
 
-fn wanted() -> VsiRecord {
+fn record() -> VsiRecord {
     serde_json::from_value(json!({
         "uid": "01020304-0506-4708-890a-0b0c0d0e0f10", "contract": "c1", "vsi": desired(),
     }))
@@ -32,7 +32,7 @@ fn wanted() -> VsiRecord {
 
 /// The plan of a change of what was asked for.
 fn plan(change: impl FnOnce(&mut VsiRecord)) -> Plan {
-    let (before, mut after) = (wanted().asked(1, true), wanted());
+    let (before, mut after) = (record().asked(1, true), record());
     change(&mut after);
     of(&before, &after, &Touched::default())
 }
@@ -49,7 +49,7 @@ fn what_is_asked_for_again_changes_nothing() {
 
 #[test]
 fn each_field_has_its_price() {
-    let one = |change: fn(&mut DesiredVsi)| plan(|wanted| change(&mut wanted.vsi));
+    let one = |change: fn(&mut DesiredVsi)| plan(|record| change(&mut record.vsi));
     let of_one = |change| one(change).changes.first().map(|c| (c.path.clone(), c.how));
     type Case = (fn(&mut DesiredVsi), &'static str, How);
     let cases: [Case; 11] = [
@@ -99,10 +99,10 @@ fn each_field_has_its_price() {
 #[test]
 fn a_data_disk_grows_in_place_and_never_shrinks() {
     let sized = |to: u64| {
-        plan(|wanted| {
-            let mut vsi = serde_json::to_value(&wanted.vsi).unwrap();
+        plan(|record| {
+            let mut vsi = serde_json::to_value(&record.vsi).unwrap();
             vsi["disks"][0]["source"]["size"] = json!(to);
-            wanted.vsi = serde_json::from_value(vsi).unwrap();
+            record.vsi = serde_json::from_value(vsi).unwrap();
         })
     };
     assert_eq!(paths(&sized(11)), [("disks[d1].size", How::InPlace)]);
@@ -120,14 +120,14 @@ fn a_data_disk_grows_in_place_and_never_shrinks() {
 
 #[test]
 fn a_rebuild_says_what_is_lost_and_what_stays() {
-    let plan = plan(|wanted| wanted.contract = Name::of("c2"));
+    let plan = plan(|record| record.contract = Name::of("c2"));
     assert_eq!(paths(&plan), [("contract", How::Rebuild)]);
     // A contract is a secret: neither side is shown.
     assert_eq!(
         (&plan.changes[0].before, &plan.changes[0].after),
         (&None, &None)
     );
-    let uid = wanted().uid;
+    let uid = record().uid;
     assert!(
         plan.destroys[0]
             .object
@@ -135,7 +135,7 @@ fn a_rebuild_says_what_is_lost_and_what_stays() {
     );
     assert!(plan.keeps.contains(&format!("UUID {uid}")));
     assert!(plan.keeps.contains(&"data disk d1".to_owned()));
-    let restart = super::tests::plan(|wanted| wanted.vsi.machine.cpus = 4);
+    let restart = super::tests::plan(|record| record.vsi.machine.cpus = 4);
     assert!(restart.destroys.is_empty());
 }
 
@@ -157,10 +157,10 @@ fn a_power_command_counts_although_the_document_says_the_same() {
 
 #[test]
 fn the_newest_inputs_that_were_reached_are_what_a_vsi_is_made_from() {
-    let mut wanted = wanted();
-    wanted.before = vec![wanted.asked(3, true), wanted.asked(5, false)];
-    assert_eq!(base(&wanted, 3).map(|asked| asked.generation), Some(3));
-    assert_eq!(base(&wanted, 5).map(|asked| asked.generation), Some(5));
-    wanted.before.clear();
-    assert_eq!(base(&wanted, 5), None);
+    let mut record = record();
+    record.before = vec![record.asked(3, true), record.asked(5, false)];
+    assert_eq!(base(&record, 3).map(|asked| asked.generation), Some(3));
+    assert_eq!(base(&record, 5).map(|asked| asked.generation), Some(5));
+    record.before.clear();
+    assert_eq!(base(&record, 5), None);
 }

@@ -109,13 +109,13 @@ pub struct PoolDecision {
 
 /// Says what a pool calls for.
 pub fn decide(view: &PoolView) -> PoolDecision {
-    let wanted = view.desired_members();
-    let mut actions = view.deletions(wanted);
+    let desired = view.desired_members();
+    let mut actions = view.deletions(desired);
     if !view.deleting {
-        actions.extend(view.makes(wanted));
-        actions.extend(view.updates(wanted));
+        actions.extend(view.makes(desired));
+        actions.extend(view.updates(desired));
     }
-    let outcome = view.outcome(wanted, &actions);
+    let outcome = view.outcome(desired, &actions);
     PoolDecision { actions, outcome }
 }
 
@@ -172,9 +172,9 @@ impl PoolView {
 
     /// The members that are too many, highest first, a few at a time: a lower one goes only when
     /// those above are gone.
-    fn deletions(&self, wanted: u32) -> Vec<PoolAction> {
+    fn deletions(&self, desired: u32) -> Vec<PoolAction> {
         let together = usize::try_from(self.strategy.max_unavailable.max(1)).unwrap_or(usize::MAX);
-        let highest = self.members.range(wanted..).rev().take(together);
+        let highest = self.members.range(desired..).rev().take(together);
         let stays = highest.filter(|(_, member)| !member.state.leaves());
         stays
             .map(|(number, _)| PoolAction::Delete(*number))
@@ -182,8 +182,8 @@ impl PoolView {
     }
 
     /// The members that are missing, all at once.
-    fn makes(&self, wanted: u32) -> impl Iterator<Item = PoolAction> {
-        let missing = (0..wanted).filter(|number| {
+    fn makes(&self, desired: u32) -> impl Iterator<Item = PoolAction> {
+        let missing = (0..desired).filter(|number| {
             let taken = self.members.contains_key(number) || self.foreign.contains(number);
             let waits = self.cordoned.contains(number) || self.emptying.contains(number);
             !taken && !waits
@@ -193,21 +193,21 @@ impl PoolView {
 
     /// A member of the current template that is stuck: nothing else is replaced meanwhile. One that is to leave
     /// its host may be stuck because of it.
-    fn halted(&self, wanted: u32) -> bool {
-        let mut members = self.members.range(..wanted);
+    fn halted(&self, desired: u32) -> bool {
+        let mut members = self.members.range(..desired);
         members.any(|(number, member)| {
             let stuck = member.current && member.state == MemberState::Stuck;
             stuck && !self.evicts(*number, *member)
         })
     }
 
-    fn updates(&self, wanted: u32) -> Vec<PoolAction> {
-        if self.halted(wanted) {
+    fn updates(&self, desired: u32) -> Vec<PoolAction> {
+        if self.halted(desired) {
             return Vec::new();
         }
         let most = i64::from(self.strategy.max_unavailable);
         // Below 0 while a surge is ready.
-        let ready = i64::from(self.ready(wanted));
+        let ready = i64::from(self.ready(desired));
         let mut away = i64::from(self.replicas).saturating_sub(ready);
         // What serves nobody goes first: that takes nothing away.
         let (serving, idle): (Vec<_>, Vec<_>) = self
@@ -239,7 +239,7 @@ impl PoolView {
         updates.into_iter().map(action).collect()
     }
 
-    fn outcome(&self, wanted: u32, actions: &[PoolAction]) -> PoolOutcome {
+    fn outcome(&self, desired: u32, actions: &[PoolAction]) -> PoolOutcome {
         if self.deleting {
             return if self.members.is_empty() {
                 PoolOutcome::Gone
@@ -247,14 +247,14 @@ impl PoolView {
                 self.stuck().unwrap_or(PoolOutcome::Progressing)
             };
         }
-        let foreign = self.foreign.range(..wanted).next();
+        let foreign = self.foreign.range(..desired).next();
         if let Some(number) = foreign {
             return PoolOutcome::Foreign(*number);
         }
         if let Some(stuck) = self.stuck().filter(|_| actions.is_empty()) {
             return stuck;
         }
-        if !actions.is_empty() || self.members.range(wanted..).next().is_some() {
+        if !actions.is_empty() || self.members.range(desired..).next().is_some() {
             return PoolOutcome::Progressing;
         }
         let is = |number: u32, state| self.members.get(&number).map(|m| m.state) == Some(state);

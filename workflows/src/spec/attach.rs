@@ -101,13 +101,13 @@ impl AttachedRefs {
         let Some(selector) = &vsi.spec.disk_selector else {
             return Vec::new();
         };
-        let wanted = RequestedAttachment {
+        let request = RequestedAttachment {
             vsi,
             host,
             field: "diskSelector",
             what: "data disk",
         };
-        wanted.select(selector, &self.disks, problems)
+        request.select(selector, &self.disks, problems)
     }
 
     /// The networks of a VSI, in the order of its cards.
@@ -128,13 +128,13 @@ impl AttachedRefs {
                 address: None,
             }];
         };
-        let wanted = RequestedAttachment {
+        let request = RequestedAttachment {
             vsi,
             host,
             field: "networkSelector",
             what: "network reference",
         };
-        wanted.select(selector, &self.networks, problems)
+        request.select(selector, &self.networks, problems)
     }
 
     /// Of these hosts those that have every data disk and every network that the VSI selects, and why the others
@@ -219,13 +219,13 @@ impl AttachedRefs {
                 problems.push(self.no_network(vsi, path().key("network"), &interface.network));
                 continue;
             };
-            let wanted = RequestedAttachment {
+            let request = RequestedAttachment {
                 vsi,
                 host,
                 field: "interfaces",
                 what: "network",
             };
-            problems.extend(wanted.elsewhere(candidate));
+            problems.extend(request.elsewhere(candidate));
             let mut network = candidate.item.clone();
             if found.iter().any(|other| other.name == network.name) {
                 problems.push(vsi.problem(

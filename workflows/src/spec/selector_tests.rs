@@ -149,11 +149,11 @@ proptest! {
     }
 
     #[test]
-    fn match_labels_are_short_for_in_one_value(wanted in some_labels(), labels in some_labels()) {
-        let short = LabelSelector { match_labels: wanted.clone(), match_expressions: Vec::new() };
+    fn match_labels_are_short_for_in_one_value(required in some_labels(), labels in some_labels()) {
+        let short = LabelSelector { match_labels: required.clone(), match_expressions: Vec::new() };
         let long = LabelSelector {
             match_labels: Labels::new(),
-            match_expressions: wanted
+            match_expressions: required
                 .into_iter()
                 .map(|(key, value)| Expression { key, operator: SelectorOperator::In, values: vec![value] })
                 .collect(),

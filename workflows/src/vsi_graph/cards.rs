@@ -8,27 +8,27 @@ use vsiflow_steps::{names, vsi::Card};
 use crate::record::VsiRecord;
 
 /// The MAC addresses of the guest's cards; none where they follow from its UID and their places.
-pub(super) fn macs(wanted: &VsiRecord) -> Vec<String> {
-    if wanted.vsi.addresses.is_empty() {
-        recorded(wanted)
+pub(super) fn macs(record: &VsiRecord) -> Vec<String> {
+    if record.vsi.addresses.is_empty() {
+        recorded(record)
     } else {
-        cards(wanted).into_iter().map(|card| card.mac).collect()
+        cards(record).into_iter().map(|card| card.mac).collect()
     }
 }
 
-fn recorded(wanted: &VsiRecord) -> Vec<String> {
-    let came_with = wanted.adopted.as_ref().map(|adopted| &adopted.macs);
-    match came_with.filter(|_| wanted.macs.is_empty()) {
+fn recorded(record: &VsiRecord) -> Vec<String> {
+    let came_with = record.adopted.as_ref().map(|adopted| &adopted.macs);
+    match came_with.filter(|_| record.macs.is_empty()) {
         Some(macs) => macs.clone(),
-        None => wanted.macs.clone(),
+        None => record.macs.clone(),
     }
 }
 
 /// The MAC address of a card whose address stays. It belongs to the address: whoever gets that next is
 /// the same client to the network's DHCP, which keeps a lease for its time.
-fn of_address(wanted: &VsiRecord, network: &str) -> Option<String> {
-    let address = wanted.vsi.addresses.get(network)?;
-    let of = format!("{}\0{network}\0{address}", wanted.vsi.host);
+fn of_address(record: &VsiRecord, network: &str) -> Option<String> {
+    let address = record.vsi.addresses.get(network)?;
+    let of = format!("{}\0{network}\0{address}", record.vsi.host);
     let hash = Hash::of(of.as_bytes()).0;
     let bytes = hash.iter().take(6).enumerate();
     // Of local make, and of one card.
@@ -41,22 +41,22 @@ fn of_address(wanted: &VsiRecord, network: &str) -> Option<String> {
 }
 
 /// The guest's cards, by the same MAC addresses that its definition gets.
-pub(crate) fn cards(wanted: &VsiRecord) -> Vec<Card> {
-    let macs = recorded(wanted);
-    let networks = wanted.vsi.networks.iter().enumerate();
+pub(crate) fn cards(record: &VsiRecord) -> Vec<Card> {
+    let macs = recorded(record);
+    let networks = record.vsi.networks.iter().enumerate();
     let card = |(place, network): (usize, &String)| Card {
         network: network.clone(),
-        mac: of_address(wanted, network)
+        mac: of_address(record, network)
             .or_else(|| macs.get(place).cloned())
-            .unwrap_or_else(|| names::mac(wanted.uid, number(place))),
+            .unwrap_or_else(|| names::mac(record.uid, number(place))),
     };
     networks.map(card).collect()
 }
 
 /// The MAC addresses of its cards once the VSI is on these networks: a card that stays keeps its
 /// own, a new one gets the first that none has. None where they follow from UID and places.
-pub(crate) fn macs_of(wanted: &VsiRecord, networks: &[String]) -> Vec<String> {
-    let mut had = cards(wanted);
+pub(crate) fn macs_of(record: &VsiRecord, networks: &[String]) -> Vec<String> {
+    let mut had = cards(record);
     let mut kept = |network: &String| {
         let at = had.iter().position(|card| card.network == *network)?;
         Some(had.remove(at).mac)
@@ -64,7 +64,7 @@ pub(crate) fn macs_of(wanted: &VsiRecord, networks: &[String]) -> Vec<String> {
     let kept: Vec<_> = networks.iter().map(&mut kept).collect();
     let mut used: BTreeSet<String> = kept.iter().flatten().cloned().collect();
     let mut free = || {
-        let mut all = (0..=u8::MAX).map(|card| names::mac(wanted.uid, card));
+        let mut all = (0..=u8::MAX).map(|card| names::mac(record.uid, card));
         let mac = all.find(|mac| !used.contains(mac)).unwrap_or_default();
         used.insert(mac.clone());
         mac
@@ -73,8 +73,8 @@ pub(crate) fn macs_of(wanted: &VsiRecord, networks: &[String]) -> Vec<String> {
         .into_iter()
         .map(|mac| mac.unwrap_or_else(&mut free))
         .collect();
-    let follows = |(place, mac): (usize, &String)| *mac == names::mac(wanted.uid, number(place));
-    if wanted.adopted.is_none() && macs.iter().enumerate().all(follows) {
+    let follows = |(place, mac): (usize, &String)| *mac == names::mac(record.uid, number(place));
+    if record.adopted.is_none() && macs.iter().enumerate().all(follows) {
         Vec::new()
     } else {
         macs

@@ -25,17 +25,17 @@ impl VsiGraphBuilder<'_> {
         if self.await_disks(&after)? {
             after.push(AwaitDataDisks::NAME);
         }
-        let disks = self.wanted.vsi.disks.iter();
+        let disks = self.record.vsi.disks.iter();
         let params = attach_data_disks::Params {
             host: self.host(),
-            uuid: self.wanted.uid,
+            uuid: self.record.uid,
             disks: disks.map(|disk| self.attached(disk)).collect(),
         };
         self.step::<AttachDataDisks>(&after, &params)
     }
 
     fn attached(&self, disk: &DesiredDisk) -> attach_data_disks::Disk {
-        let volume = volume(self.wanted, disk);
+        let volume = volume(self.record, disk);
         attach_data_disks::Disk {
             name: disk.name.clone(),
             format: formats::of(&self.formats, &volume),
@@ -51,9 +51,9 @@ impl VsiGraphBuilder<'_> {
         if self.nodes.has::<AwaitDataDisks>() {
             return Ok(true);
         }
-        let wanted = self.wanted;
-        let made = wanted.vsi.disks.iter().filter_map(|disk| {
-            let uid = disk_uid(wanted, disk)?;
+        let record = self.record;
+        let made = record.vsi.disks.iter().filter_map(|disk| {
+            let uid = disk_uid(record, disk)?;
             Some(Awaited {
                 entity: disk_entity(uid).ok()?.to_string(),
                 name: disk.name.clone(),
@@ -73,19 +73,19 @@ impl VsiGraphBuilder<'_> {
 }
 
 /// The volume of a data disk.
-pub(crate) fn volume(wanted: &VsiRecord, disk: &DesiredDisk) -> VolumeKey {
+pub(crate) fn volume(record: &VsiRecord, disk: &DesiredDisk) -> VolumeKey {
     let name = match &disk.source {
         DiskOrigin::Existing { volume } => volume.clone(),
-        DiskOrigin::Made { .. } => disk_uid(wanted, disk).unwrap_or_default().to_string(),
+        DiskOrigin::Made { .. } => disk_uid(record, disk).unwrap_or_default().to_string(),
     };
     let pool = disk.pool.clone();
     VolumeKey { pool, name }
 }
 
 /// The UID of a disk that is made.
-pub(crate) fn disk_uid(wanted: &VsiRecord, disk: &DesiredDisk) -> Option<Uuid> {
+pub(crate) fn disk_uid(record: &VsiRecord, disk: &DesiredDisk) -> Option<Uuid> {
     match &disk.source {
         DiskOrigin::Existing { .. } => None,
-        DiskOrigin::Made { uid, .. } => wanted.disks.get(&disk.name).copied().or(*uid),
+        DiskOrigin::Made { uid, .. } => record.disks.get(&disk.name).copied().or(*uid),
     }
 }

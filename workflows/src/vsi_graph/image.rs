@@ -9,8 +9,8 @@ use crate::{
 pub const SIMULATED: &str = "sim+";
 
 /// The base image that the VSI boots from.
-pub(crate) fn image(wanted: &VsiRecord) -> ImageRecord {
-    let vsi = &wanted.vsi;
+pub(crate) fn image(record: &VsiRecord) -> ImageRecord {
+    let vsi = &record.vsi;
     image_on(&vsi.host, &vsi.pool, &vsi.image)
 }
 

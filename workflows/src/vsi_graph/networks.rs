@@ -20,7 +20,7 @@ impl VsiGraphBuilder<'_> {
     /// Networks are made by runs of their own. Gives back what comes next: nothing of a VSI is made
     /// before its networks are.
     pub(crate) fn await_networks(&mut self, after: &'static str) -> Result<&'static str, Failure> {
-        let vsi = &self.wanted.vsi;
+        let vsi = &self.record.vsi;
         let networks = vsi.made_networks.iter().filter_map(|(name, made)| {
             Some(Awaited {
                 entity: network_entity(&vsi.host, name).ok()?.to_string(),
@@ -45,10 +45,10 @@ impl VsiGraphBuilder<'_> {
         let after = self.await_networks(after)?;
         let params = resolve_networks::Params {
             host: self.host(),
-            networks: self.wanted.vsi.networks.clone(),
+            networks: self.record.vsi.networks.clone(),
         };
         self.step::<ResolveNetworks>(&[after], &params)?;
-        let cards = network::reservations(self.wanted);
+        let cards = network::reservations(self.record);
         if cards.is_empty() {
             return Ok(ResolveNetworks::NAME);
         }
@@ -64,7 +64,7 @@ impl VsiGraphBuilder<'_> {
         after: &'static str,
         before: &DesiredVsi,
     ) -> Result<&'static str, Failure> {
-        let cards = network::given_up(before, &self.wanted.vsi);
+        let cards = network::given_up(before, &self.record.vsi);
         if cards.is_empty() {
             return Ok(after);
         }

@@ -47,7 +47,7 @@ impl VsiGraphBuilder<'_> {
 
     /// What the first boot disk is made from: the copy in a snapshot where it is one, else the image.
     pub(crate) fn first_image(&mut self, after: &[&str]) -> Result<(), Failure> {
-        let Some(volume) = self.wanted.vsi.boot_disk.copy_of.clone() else {
+        let Some(volume) = self.record.vsi.boot_disk.copy_of.clone() else {
             return self.base_image(after);
         };
         let host = self.host();
@@ -67,7 +67,7 @@ impl VsiGraphBuilder<'_> {
         let volumes = disks.iter().map(|disk| disk.of.volume.clone());
         let params = check_memory::Params {
             host: self.host(),
-            uuid: self.wanted.uid,
+            uuid: self.record.uid,
             memory: memory.clone(),
             disks: volumes.collect(),
         };
@@ -85,7 +85,7 @@ impl VsiGraphBuilder<'_> {
         let for_memory = self.memory.is_some();
         let params = restore_disks::Params {
             host: self.host(),
-            uuid: self.wanted.uid,
+            uuid: self.record.uid,
             snapshot: snapshot.to_owned(),
             disks: disks.to_vec(),
             for_memory,

@@ -102,16 +102,16 @@ impl<'a> ApplyBatch<'a> {
         kept: Option<VsiRecord>,
     ) -> Result<Applied, FleetError> {
         let mut applied = Applied::of(&vsi, None, Change::Created);
-        let Some(mut wanted) = kept else {
+        let Some(mut record) = kept else {
             return Ok(applied);
         };
-        let entity = vsi_entity(wanted.uid);
+        let entity = vsi_entity(record.uid);
         let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
         applied.entity = Some(entity.clone());
-        wanted.formats = self.fleet.formats_of_others(&wanted, &self.known).await?;
+        record.formats = self.fleet.formats_of_others(&record, &self.known).await?;
         let (workflow, precedence) = (provision_vsi::NAME, Precedence::Supersede);
         self.updates
-            .add(entity, workflow, precedence, &wanted, None)?;
+            .add(entity, workflow, precedence, &record, None)?;
         Ok(applied)
     }
 
@@ -123,7 +123,7 @@ impl<'a> ApplyBatch<'a> {
             self.fleet.secrets.put_back(name, contract).await?;
             applied.contract_put_back = true;
         }
-        let waiting = known.wanted.proposed.is_some();
+        let waiting = known.record.proposed.is_some();
         applied.fields = draft.asked.clone();
         applied.plan = draft.plan.clone();
         if draft.asked.is_empty() {
@@ -155,7 +155,7 @@ impl<'a> ApplyBatch<'a> {
         known: &Known,
         draft: &ChangeDraft,
     ) -> Result<(), FleetError> {
-        let mut wanted = self.merged(vsi, known, draft).await?;
+        let mut record = self.merged(vsi, known, draft).await?;
         let was_made = known.state.reached > 0;
         let settled = known.state.is_settled();
         let workflow = if was_made {
@@ -169,14 +169,14 @@ impl<'a> ApplyBatch<'a> {
             Precedence::Supersede
         };
         if was_made && draft.plan.is_disruptive() {
-            wanted.turn = self.before.replace(predecessor(known, false));
+            record.turn = self.before.replace(predecessor(known, false));
         }
-        self.retire(known, &mut wanted).await?;
+        self.retire(known, &mut record).await?;
         self.updates.add(
             known.entity.clone(),
             workflow,
             precedence,
-            &wanted,
+            &record,
             known.made_from(),
         )
     }
@@ -189,15 +189,15 @@ impl<'a> ApplyBatch<'a> {
         draft: &ChangeDraft,
     ) -> Result<(), FleetError> {
         let proposed = self.merged(vsi, known, draft).await?;
-        let mut wanted = VsiRecord {
+        let mut record = VsiRecord {
             power: known.power(),
             before: known.history(),
             formats: proposed.formats.clone(),
             proposed: Some(Box::new(proposed)),
             restore: false,
-            ..VsiRecord::clone(&known.wanted)
+            ..VsiRecord::clone(&known.record)
         };
-        self.retire(known, &mut wanted).await?;
+        self.retire(known, &mut record).await?;
         let precedence = if known.state.is_settled() {
             Precedence::Record
         } else {
@@ -206,7 +206,7 @@ impl<'a> ApplyBatch<'a> {
         let entity = known.entity.clone();
         let made_from = known.made_from();
         self.updates
-            .add(entity, update_vsi::NAME, precedence, &wanted, made_from)
+            .add(entity, update_vsi::NAME, precedence, &record, made_from)
     }
 
     /// What is wanted, with its secrets where secrets are kept.
@@ -217,42 +217,42 @@ impl<'a> ApplyBatch<'a> {
         draft: &ChangeDraft,
     ) -> Result<VsiRecord, FleetError> {
         let retained_refs = vsi.retained_refs.clone();
-        let uid = known.wanted.uid;
+        let uid = known.record.uid;
         let contract = draft.contract.name().cloned();
         let mut kept = self
             .fleet
             .store_secrets(vsi, uid, contract, &self.disks)
             .await?;
-        kept.adopted.clone_from(&known.wanted.adopted);
-        kept.vsi.uid = draft.wanted.vsi.uid;
+        kept.adopted.clone_from(&known.record.adopted);
+        kept.vsi.uid = draft.record.vsi.uid;
         // A disk whose document is away is known from before.
-        let mut disks = known.wanted.disks.clone();
+        let mut disks = known.record.disks.clone();
         disks.extend(std::mem::take(&mut kept.disks));
         disks.extend(known.own_disks());
         disks.retain(|name, _| kept.vsi.disks.iter().any(|disk| disk.name == *name));
         kept.disks = disks;
-        let mut formats = draft.wanted.formats.clone();
+        let mut formats = draft.record.formats.clone();
         let others = self.fleet.formats_of_others(&kept, &self.known).await?;
         formats::add(&mut formats, others);
         Ok(VsiRecord {
             formats,
-            macs: draft.wanted.macs.clone(),
-            rebuilt: draft.wanted.rebuilt,
-            snapshot: draft.wanted.snapshot.clone(),
-            power: draft.wanted.power,
-            before: draft.wanted.before.clone(),
+            macs: draft.record.macs.clone(),
+            rebuilt: draft.record.rebuilt,
+            snapshot: draft.record.snapshot.clone(),
+            power: draft.record.power,
+            before: draft.record.before.clone(),
             retained_refs,
-            placed: draft.wanted.placed.clone(),
+            placed: draft.record.placed.clone(),
             ..kept
         })
     }
 
     /// Secrets that nobody needs any more go at once; those of what the VSI is now made from go
     /// when it is made from something else.
-    async fn retire(&mut self, known: &Known, wanted: &mut VsiRecord) -> Result<(), FleetError> {
-        wanted.retired.clear();
-        let needed = wanted.secrets();
-        let mut retired = known.wanted.secrets();
+    async fn retire(&mut self, known: &Known, record: &mut VsiRecord) -> Result<(), FleetError> {
+        record.retired.clear();
+        let needed = record.secrets();
+        let mut retired = known.record.secrets();
         retired.retain(|secret| !needed.contains(secret));
         for secret in std::mem::take(&mut retired) {
             if self.fleet.secrets.has(&secret).await? {
@@ -261,11 +261,11 @@ impl<'a> ApplyBatch<'a> {
         }
         let was_made = known.state.reached > 0;
         let in_use = |secret: &&vsiflow_engine::model::Name| {
-            was_made && wanted.before.iter().any(|b| b.contract == **secret)
+            was_made && record.before.iter().any(|b| b.contract == **secret)
         };
         let now: Vec<_> = retired.iter().filter(|s| !in_use(s)).cloned().collect();
         self.updates.retire(&known.entity, &now);
-        wanted.retired = retired;
+        record.retired = retired;
         Ok(())
     }
 }

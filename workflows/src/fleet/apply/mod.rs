@@ -210,7 +210,7 @@ impl Fleet {
             let draft = self.draft(&merged, known).await?;
             let refused = draft.plan.refused().next();
             if let Some(change) = refused.filter(|_| known.state.reached > 0) {
-                let failure = update_vsi::refused(&draft.wanted, &change.path, &change.why);
+                let failure = update_vsi::refused(&draft.record, &change.path, &change.why);
                 return Err(FleetError::new(ErrorKind::Blocked, failure));
             }
         }
@@ -229,12 +229,12 @@ pub(super) fn predecessor(known: &Known, continue_on_failure: bool) -> RolloutPr
 
 pub(super) fn matching<'a>(vsi: &ResolvedVsi, known: &'a [Known]) -> Option<&'a Known> {
     known.iter().find(|known| {
-        let same = &known.wanted.vsi;
+        let same = &known.record.vsi;
         let named = same.namespace == vsi.desired.namespace && same.name == vsi.desired.name;
         // One that was adopted gets its name with its first document.
-        let adopted = known.wanted.unknown.contains("name") && vsi.desired.uid.is_some();
+        let adopted = known.record.unknown.contains("name") && vsi.desired.uid.is_some();
         (named || adopted)
-            && vsi.desired.uid.is_none_or(|uid| uid == known.wanted.uid)
+            && vsi.desired.uid.is_none_or(|uid| uid == known.record.uid)
             && !known.is_deleted()
     })
 }

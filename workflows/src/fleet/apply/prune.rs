@@ -35,7 +35,7 @@ pub struct LeftOut {
 struct KnownDirectory {
     entity: EntityId,
     generation: u64,
-    wanted: DirectoryRecord,
+    record: DirectoryRecord,
 }
 
 impl Fleet {
@@ -51,14 +51,14 @@ impl Fleet {
         };
         let all = self.known_directories().await?;
         let place = |one: &&KnownDirectory| {
-            let then = &one.wanted.directory;
+            let then = &one.record.directory;
             then.path == here.path && then.recursive == here.recursive
         };
         let mut left = Vec::new();
         for one in all.iter().filter(place) {
-            let found = self.left_out_of(&one.wanted, resolved).await?;
-            if one.wanted.directory.mount != here.mount && !found.is_empty() {
-                return Err(elsewhere(&one.wanted.directory, here));
+            let found = self.left_out_of(&one.record, resolved).await?;
+            if one.record.directory.mount != here.mount && !found.is_empty() {
+                return Err(elsewhere(&one.record.directory, here));
             }
             left.extend(found);
         }
@@ -82,8 +82,8 @@ impl Fleet {
         let vsis = vsis.filter(|vsi| !describes_vsi(resolved, vsi));
         let vsis = vsis.map(|known_vsi| LeftOut {
             kind: kind::VSI,
-            namespace: known_vsi.wanted.vsi.namespace.clone(),
-            name: known_vsi.wanted.vsi.name.clone(),
+            namespace: known_vsi.record.vsi.namespace.clone(),
+            name: known_vsi.record.vsi.name.clone(),
             keeps_volume: false,
             count: 1,
         });
@@ -93,10 +93,10 @@ impl Fleet {
         let disks = disks.filter(|disk| !staying.iter().any(|vsi| disk.is_used_by(vsi)));
         let disks = disks.map(|known_disk| LeftOut {
             kind: kind::DISK,
-            keeps_volume: known_disk.wanted.disk.deletion_policy == DeletionPolicy::Retain,
+            keeps_volume: known_disk.record.disk.deletion_policy == DeletionPolicy::Retain,
             count: 1,
-            namespace: known_disk.wanted.disk.namespace,
-            name: known_disk.wanted.disk.name,
+            namespace: known_disk.record.disk.namespace,
+            name: known_disk.record.disk.name,
         });
         let mut left: Vec<_> = vsis.chain(disks).collect();
         left.extend(self.pools_left_out(directory, resolved).await?);
@@ -111,7 +111,7 @@ impl Fleet {
     ) -> Result<Vec<LeftOut>, FleetError> {
         let mut left = Vec::new();
         for pool in self.living::<PoolRecord>().await? {
-            let its = &pool.wanted;
+            let its = &pool.record;
             let described = resolved.pools.iter().any(|document| {
                 let document = &document.desired;
                 document.namespace == its.namespace && document.name == its.name
@@ -138,7 +138,7 @@ impl Fleet {
     ) -> Result<Vec<LeftOut>, FleetError> {
         let mut left = Vec::new();
         for group in self.living::<GroupRecord>().await? {
-            let its = &group.wanted;
+            let its = &group.record;
             let mut documents = resolved.groups.iter();
             let described = documents.any(|document| {
                 (&document.namespace, &document.name) == (&its.namespace, &its.name)
@@ -168,7 +168,7 @@ impl Fleet {
         let applied: BTreeSet<_> = applied.iter().map(ToString::to_string).collect();
         let mut all = self.known_directories().await?;
         if let Some(here) = here
-            && !all.iter().any(|one| one.wanted.directory == *here)
+            && !all.iter().any(|one| one.record.directory == *here)
         {
             // One that is there and cannot be read begins anew: what it had is not pruned.
             let mut new = KnownDirectory::new(here)?;
@@ -177,20 +177,20 @@ impl Fleet {
             all.push(new);
         }
         for one in all {
-            let mut members = one.wanted.members.clone();
-            if Some(&one.wanted.directory) == here {
+            let mut members = one.record.members.clone();
+            if Some(&one.record.directory) == here {
                 members.extend(applied.iter().cloned())
             } else {
                 members.retain(|member| !applied.contains(member))
             }
             members.retain(|member| applied.contains(member) || self.is_there(member));
-            if members != one.wanted.members {
-                let wanted = DirectoryRecord {
+            if members != one.record.members {
+                let record = DirectoryRecord {
                     members,
-                    ..one.wanted
+                    ..one.record
                 };
-                let (record, newest) = (Precedence::Record, Some(one.generation));
-                updates.add(one.entity, kind::DIRECTORY, record, &wanted, newest)?;
+                let (precedence, newest) = (Precedence::Record, Some(one.generation));
+                updates.add(one.entity, kind::DIRECTORY, precedence, &record, newest)?;
             }
         }
         Ok(())
@@ -208,10 +208,10 @@ impl Fleet {
 
     async fn known_directories(&self) -> Result<Vec<KnownDirectory>, FleetError> {
         let all = self.all_desired(kind::DIRECTORY).await?.into_iter();
-        let all = all.map(|(entity, state, wanted)| KnownDirectory {
+        let all = all.map(|(entity, state, record)| KnownDirectory {
             entity,
             generation: generation(&state),
-            wanted,
+            record,
         });
         Ok(all.collect())
     }
@@ -224,7 +224,7 @@ impl KnownDirectory {
         Ok(Self {
             entity: entity.map_err(|error| FleetError::defect(error.to_string()))?,
             generation: 0,
-            wanted: DirectoryRecord {
+            record: DirectoryRecord {
                 directory: directory.clone(),
                 members: BTreeSet::new(),
             },
@@ -242,15 +242,15 @@ fn stays(vsi: &Known) -> bool {
 }
 
 fn describes_vsi(resolved: &Resolved, known: &Known) -> bool {
-    let its = &known.wanted.vsi;
+    let its = &known.record.vsi;
     resolved.vsis.iter().any(|vsi| {
         let named = vsi.desired.namespace == its.namespace && vsi.desired.name == its.name;
-        named || vsi.desired.uid == Some(known.wanted.uid)
+        named || vsi.desired.uid == Some(known.record.uid)
     })
 }
 
 fn describes_disk(resolved: &Resolved, known: &KnownDisk) -> bool {
-    let its = &known.wanted.disk;
+    let its = &known.record.disk;
     resolved.data_disks.iter().any(|disk| {
         let named = disk.namespace == its.namespace && disk.name == its.name;
         named || disk.uid == Some(known.uid)

@@ -69,15 +69,15 @@ impl Signs {
 }
 
 /// What a VSI is found by.
-pub(super) fn of_vsi(wanted: &VsiRecord) -> Vec<Sign> {
-    let vsi = &wanted.vsi;
+pub(super) fn of_vsi(record: &VsiRecord) -> Vec<Sign> {
+    let vsi = &record.vsi;
     let mut signs = vec![
         Sign::Named(vsi.namespace.clone(), vsi.name.clone()),
         Sign::On(vsi.host.clone()),
     ];
     signs.extend(vsi.member_of.iter().map(|of| Sign::Of(of.uid.to_string())));
     signs.extend(
-        wanted
+        record
             .volumes()
             .into_iter()
             .map(|volume| Sign::Has(volume.name)),
@@ -86,15 +86,15 @@ pub(super) fn of_vsi(wanted: &VsiRecord) -> Vec<Sign> {
     let made = vsi
         .disks
         .iter()
-        .filter_map(|disk| vsi_graph::disk_uid(wanted, disk));
+        .filter_map(|disk| vsi_graph::disk_uid(record, disk));
     signs.extend(made.map(|uid| Sign::Has(uid.to_string())));
-    let recorded = wanted.formats.iter().map(|one| one.volume.name.clone());
+    let recorded = record.formats.iter().map(|one| one.volume.name.clone());
     signs.extend(recorded.map(Sign::Has));
     // A run may still be about what was asked for before.
-    let earlier = wanted.before.iter().flat_map(|asked| &asked.vsi.disks);
+    let earlier = record.before.iter().flat_map(|asked| &asked.vsi.disks);
     let volumes = earlier
         .clone()
-        .map(|disk| vsi_graph::volume(wanted, disk).name);
+        .map(|disk| vsi_graph::volume(record, disk).name);
     signs.extend(volumes.map(Sign::Has));
     signs.extend(earlier.filter_map(of_disk));
     signs

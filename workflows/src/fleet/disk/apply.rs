@@ -34,7 +34,7 @@ pub(in crate::fleet) struct KnownDisk {
     pub(in crate::fleet) entity: EntityId,
     pub(in crate::fleet) uid: Uuid,
     pub(in crate::fleet) state: Arc<EntityState>,
-    pub(in crate::fleet) wanted: DiskRecord,
+    pub(in crate::fleet) record: DiskRecord,
 }
 
 impl KnownDisk {
@@ -52,7 +52,7 @@ impl KnownDisk {
     pub(in crate::fleet) fn is_made(&self) -> bool {
         let desired = self.state.desired.as_ref();
         let newest = desired.is_some_and(|desired| self.state.reached >= desired.generation);
-        self.wanted.made || newest
+        self.record.made || newest
     }
 
     fn workflow(&self) -> &str {
@@ -66,19 +66,19 @@ impl KnownDisk {
     }
 
     fn is_named(&self, namespace: &str, name: &str) -> bool {
-        let disk = &self.wanted.disk;
+        let disk = &self.record.disk;
         disk.namespace == namespace && (disk.name == name || self.entity.id() == name)
     }
 
     /// Where it stands in a list that people read.
     fn place(&self) -> (&str, &str) {
-        let disk = &self.wanted.disk;
+        let disk = &self.record.disk;
         (&disk.namespace, &disk.name)
     }
 
     pub(in crate::fleet) fn is_used_by(&self, vsi: &Known) -> bool {
-        let mut disks = vsi.wanted.vsi.disks.iter();
-        disks.any(|disk| vsi_graph::disk_uid(&vsi.wanted, disk) == Some(self.uid))
+        let mut disks = vsi.record.vsi.disks.iter();
+        disks.any(|disk| vsi_graph::disk_uid(&vsi.record, disk) == Some(self.uid))
     }
 }
 
@@ -106,7 +106,7 @@ impl DiskHandle<'_> {
         if let Some(host) = host {
             self.fleet.host_update(host, &mut updates).await?;
         }
-        let wanted = DiskRecord {
+        let record = DiskRecord {
             disk,
             recorded: true,
             made: true,
@@ -114,7 +114,7 @@ impl DiskHandle<'_> {
             unresolved_refs: Vec::new(),
         };
         let supersede = Precedence::Supersede;
-        updates.add(entity.clone(), data_disk::NAME, supersede, &wanted, None)?;
+        updates.add(entity.clone(), data_disk::NAME, supersede, &record, None)?;
         self.fleet.record(updates, by).await?;
         self.fleet
             .engine
@@ -146,7 +146,7 @@ impl DiskHandle<'_> {
         by: By,
     ) -> Result<EntityId, FleetError> {
         let known = self.fleet.find_disk(namespace, name, false).await?;
-        let workflow = if orphan || known.wanted.disk.deletion_policy == DeletionPolicy::Retain {
+        let workflow = if orphan || known.record.disk.deletion_policy == DeletionPolicy::Retain {
             data_disk::FORGET
         } else {
             data_disk::DELETE
@@ -165,17 +165,17 @@ impl DiskHandle<'_> {
         let users = users.filter(|vsi| known.is_used_by(vsi));
         let (leaving, staying): (Vec<_>, Vec<_>) = users.partition(|vsi| is_deleting(&vsi.state));
         if workflow == data_disk::FORGET && !orphan && !staying.is_empty() {
-            return Err(in_use(&known.wanted.disk, &staying));
+            return Err(in_use(&known.record.disk, &staying));
         }
-        let wanted = DiskRecord {
-            recorded: known.wanted.recorded || known.is_legacy(),
+        let record = DiskRecord {
+            recorded: known.record.recorded || known.is_legacy(),
             // That of a VSI that has it and is on its way out, too.
             turn: leaving.first().map(|vsi| predecessor(vsi, true)),
-            ..known.wanted.clone()
+            ..known.record.clone()
         };
         let mut updates = DesiredUpdates::default();
         let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
-        updates.add(entity, workflow, supreme, &wanted, None)?;
+        updates.add(entity, workflow, supreme, &record, None)?;
         self.fleet.record(updates, by).await?;
         Ok(known.entity)
     }
@@ -197,7 +197,7 @@ impl DiskHandle<'_> {
             is_open && self.fleet.engine.unreadable(&disk.entity).is_none()
         });
         let named = open.map(|disk| {
-            let DiskRecord { disk: named, .. } = disk.wanted;
+            let DiskRecord { disk: named, .. } = disk.record;
             (disk.entity, named.namespace, named.name)
         });
         Ok(named.collect())
@@ -208,13 +208,13 @@ impl Fleet {
     /// All data disks, deleted ones included, by namespace and name.
     pub(in crate::fleet) async fn known_disks(&self) -> Result<Vec<KnownDisk>, FleetError> {
         let mut disks = Vec::new();
-        for (entity, state, wanted) in self.all_desired::<DiskRecord>(kind::DISK).await? {
+        for (entity, state, record) in self.all_desired::<DiskRecord>(kind::DISK).await? {
             if let Ok(uid) = entity.id().parse() {
                 disks.push(KnownDisk {
                     entity,
                     uid,
                     state,
-                    wanted,
+                    record,
                 });
             }
         }
@@ -237,7 +237,7 @@ impl Fleet {
         let mut ids: DiskIds = alive
             .map(|k| {
                 (
-                    (k.wanted.disk.namespace.clone(), k.wanted.disk.name.clone()),
+                    (k.record.disk.namespace.clone(), k.record.disk.name.clone()),
                     k.uid,
                 )
             })
@@ -318,10 +318,10 @@ impl Fleet {
         if vsi.kind().as_str() != kind::VSI {
             return Ok(Vec::new());
         }
-        let wanted = self.wanted::<crate::record::VsiRecord>(&state).await?;
-        let uids = wanted.iter().flat_map(|wanted| {
-            let disks = wanted.vsi.disks.iter();
-            disks.filter_map(|disk| vsi_graph::disk_uid(wanted, disk))
+        let record = self.read_record::<crate::record::VsiRecord>(&state).await?;
+        let uids = record.iter().flat_map(|record| {
+            let disks = record.vsi.disks.iter();
+            disks.filter_map(|disk| vsi_graph::disk_uid(record, disk))
         });
         Ok(uids.filter_map(|uid| disk_entity(uid).ok()).collect())
     }

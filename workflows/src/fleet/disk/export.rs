@@ -61,7 +61,7 @@ impl Fleet {
     ) -> Result<(String, VolumeKey), FleetError> {
         let found = self.find_snapshot(namespace, snapshot, false).await?;
         let own = [disk.to_owned(), format!("{}/{disk}", kind::DISK)];
-        let copy = found.wanted.disks.iter().find(|d| own.contains(&d.disk));
+        let copy = found.record.disks.iter().find(|d| own.contains(&d.disk));
         let copy = copy.filter(|_| found.is_ready());
         let copy = copy.ok_or_else(|| {
             let phase = found.phase();
@@ -69,7 +69,7 @@ impl Fleet {
             refused(&message).of_object(format!("snapshot/{snapshot}"))
         });
         let copy = copy.map_err(|failure| FleetError::new(ErrorKind::Blocked, failure))?;
-        Ok((found.wanted.host.clone(), copy.copy.clone()))
+        Ok((found.record.host.clone(), copy.copy.clone()))
     }
 
     async fn data_disk_to_export(
@@ -84,7 +84,7 @@ impl Fleet {
             let failure = failure.of_object(format!("{}/{name}", kind::DISK));
             return Err(FleetError::new(ErrorKind::Blocked, failure));
         }
-        let disk = &known.wanted.disk;
+        let disk = &known.record.disk;
         Ok((disk.host.clone(), data_disk::volume(disk, &known.entity)))
     }
 }

@@ -16,14 +16,14 @@ impl Fleet {
         &self,
         known: &Known,
     ) -> Result<Vec<DiskFormat>, FleetError> {
-        let mut found = known.wanted.formats.clone();
+        let mut found = known.record.formats.clone();
         for run in &known.state.runs {
             let Some(run) = self.engine.run(*run) else {
                 continue;
             };
             if let Some(output) = formats::output(&run) {
                 let bytes = self.blobs.get(output).await?;
-                let more = formats::read(&known.wanted, &bytes);
+                let more = formats::read(&known.record, &bytes);
                 formats::add(&mut found, more.unwrap_or_default());
             }
         }
@@ -36,13 +36,13 @@ impl Fleet {
     /// As for [`Fleet::formats`].
     pub(in crate::fleet) async fn formats_of_others(
         &self,
-        wanted: &VsiRecord,
+        record: &VsiRecord,
         known: &[Known],
     ) -> Result<Vec<DiskFormat>, FleetError> {
-        let (volumes, mut found) = (wanted.volumes(), Vec::new());
+        let (volumes, mut found) = (record.volumes(), Vec::new());
         let others = known.iter().filter(|other| {
-            let same_host = other.wanted.vsi.host == wanted.vsi.host;
-            let (had, has) = (&other.wanted.formats, other.wanted.volumes());
+            let same_host = other.record.vsi.host == record.vsi.host;
+            let (had, has) = (&other.record.formats, other.record.volumes());
             let mut theirs = had.iter().map(|one| &one.volume).chain(&has);
             same_host && theirs.any(|volume| volumes.contains(volume))
         });

@@ -163,7 +163,7 @@ impl Fleet {
         known: &KnownDisk,
         vsis: &[Known],
     ) -> Result<DiskObject, FleetError> {
-        let (disk, state) = (&known.wanted.disk, &known.state);
+        let (disk, state) = (&known.record.disk, &known.state);
         let poison = self.poison(&known.entity).await?;
         let grown = match &poison {
             None => self.output_of(GrowVolume::NAME, state).await?,
@@ -242,13 +242,13 @@ fn spec(disk: &DesiredDataDisk) -> Value {
 fn references(vsis: &[Known]) -> Vec<DiskObject> {
     let mut found = BTreeMap::new();
     for vsi in vsis {
-        for disk in &vsi.wanted.vsi.disks {
+        for disk in &vsi.record.vsi.disks {
             let DiskOrigin::Existing { volume } = &disk.source else {
                 continue;
             };
-            let key = (vsi.wanted.vsi.namespace.clone(), disk.name.clone());
+            let key = (vsi.record.vsi.namespace.clone(), disk.name.clone());
             let users: &mut (_, _, _, Vec<_>) = found.entry(key).or_insert_with(|| {
-                let host = vsi.wanted.vsi.host.clone();
+                let host = vsi.record.vsi.host.clone();
                 (host, disk.pool.clone(), volume.clone(), Vec::new())
             });
             users.3.push(vsi.label());

@@ -43,8 +43,8 @@ impl Fleet {
         let Some(state) = entity.and_then(|entity| self.engine.entity(&entity)) else {
             return Ok(false);
         };
-        let wanted = self.wanted::<DiskRecord>(&state).await?;
-        Ok(wanted.is_some_and(|wanted| wanted.disk.namespace != namespace))
+        let record = self.read_record::<DiskRecord>(&state).await?;
+        Ok(record.is_some_and(|record| record.disk.namespace != namespace))
     }
 }
 

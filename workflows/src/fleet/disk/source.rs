@@ -93,9 +93,9 @@ impl Fleet {
             let phase = snapshot.phase();
             return Err(refused(disk, &format!("snapshot {name} is {phase}")));
         }
-        same_host(disk, &snapshot.wanted.host)?;
+        same_host(disk, &snapshot.record.host)?;
         let own = [which.to_owned(), format!("{}/{which}", kind::DISK)];
-        let disks = &snapshot.wanted.disks;
+        let disks = &snapshot.record.disks;
         let own_copy = disks.iter().find(|one| own.contains(&one.disk));
         own_copy.map(|one| one.copy.clone()).ok_or_else(|| {
             let all: Vec<_> = disks.iter().map(|one| one.disk.as_str()).collect();
@@ -127,7 +127,7 @@ impl Fleet {
                 if known.is_deleting() {
                     return Err(refused(disk, &format!("data disk {name} is being deleted")));
                 }
-                (known.uid, known.wanted.disk)
+                (known.uid, known.record.disk)
             }
         };
         same_host(disk, &source.host)?;

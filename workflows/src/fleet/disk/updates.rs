@@ -21,7 +21,7 @@ pub(in crate::fleet) fn matching<'a>(
 ) -> Option<&'a KnownDisk> {
     known.iter().find(|known| {
         let named =
-            known.wanted.disk.namespace == disk.namespace && known.wanted.disk.name == disk.name;
+            known.record.disk.namespace == disk.namespace && known.record.disk.name == disk.name;
         named && disk.uid.is_none_or(|uid| uid == known.uid) && !known.is_deleted()
     })
 }
@@ -41,7 +41,7 @@ impl DiskRequest {
     ) -> Self {
         let mut disk = disk.clone();
         if let Some(known) = known.filter(|_| disk.host.is_empty()) {
-            disk.host.clone_from(&known.wanted.disk.host);
+            disk.host.clone_from(&known.record.disk.host);
         }
         let unresolved_refs = if disk.host.is_empty() {
             resolved.unmatched_selectors(documents::DATA_DISK, &disk.namespace, &disk.name)
@@ -68,11 +68,11 @@ pub(in crate::fleet) fn create(
     };
     // What came with a VSI that was adopted is ours with it.
     let came = |vsi: &Known| {
-        let on_host = vsi.wanted.vsi.host == disk.host && !vsi.is_deleted();
-        on_host && vsi.wanted.adopted.is_some() && vsi.wanted.volumes().contains(&volume)
+        let on_host = vsi.record.vsi.host == disk.host && !vsi.is_deleted();
+        on_host && vsi.record.adopted.is_some() && vsi.record.volumes().contains(&volume)
     };
     let entity = disk_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
-    let wanted = DiskRecord {
+    let record = DiskRecord {
         disk: disk.clone(),
         recorded: vsis.iter().any(came),
         made: false,
@@ -80,7 +80,7 @@ pub(in crate::fleet) fn create(
         unresolved_refs: asked.unresolved_refs.clone(),
     };
     let supersede = Precedence::Supersede;
-    updates.add(entity.clone(), data_disk::NAME, supersede, &wanted, None)?;
+    updates.add(entity.clone(), data_disk::NAME, supersede, &record, None)?;
     let applied = Applied::of_disk(disk, entity, Change::Created);
     Ok((uid, applied))
 }
@@ -95,7 +95,7 @@ pub(in crate::fleet) fn change(
     let mut applied = Applied::of_disk(disk, known.entity.clone(), Change::Unchanged);
     applied.plan = plan_of(disk, known);
     applied.fields = applied.plan.changes.clone();
-    let found = known.wanted.unresolved_refs != asked.unresolved_refs;
+    let found = known.record.unresolved_refs != asked.unresolved_refs;
     if !applied.plan.is_empty() || found {
         applied.change = Change::Configured;
     }
@@ -110,17 +110,17 @@ pub(in crate::fleet) fn change(
     } else {
         Precedence::Supersede
     };
-    let wanted = DiskRecord {
+    let record = DiskRecord {
         disk: DesiredDataDisk {
-            uid: known.wanted.disk.uid,
+            uid: known.record.disk.uid,
             copy_of: if refills(disk, known) {
                 disk.copy_of.clone()
             } else {
-                known.wanted.disk.copy_of.clone()
+                known.record.disk.copy_of.clone()
             },
             ..disk.clone()
         },
-        recorded: known.wanted.recorded || known.is_legacy(),
+        recorded: known.record.recorded || known.is_legacy(),
         made: known.is_made(),
         turn: None,
         unresolved_refs: asked.unresolved_refs.clone(),
@@ -135,19 +135,19 @@ pub(in crate::fleet) fn change(
         .desired
         .as_ref()
         .map(|desired| desired.generation);
-    updates.add(known.entity.clone(), workflow, precedence, &wanted, newest)?;
+    updates.add(known.entity.clone(), workflow, precedence, &record, newest)?;
     Ok(applied)
 }
 
 /// Whether a disk that was never made is to be filled with something else, or at last on some host.
 pub(in crate::fleet) fn refills(disk: &DesiredDataDisk, known: &KnownDisk) -> bool {
-    let before = &known.wanted.disk;
+    let before = &known.record.disk;
     !known.is_made() && (before.source != disk.source || before.host != disk.host)
 }
 
 /// What it takes to make of a disk what its document asks for.
 pub(in crate::fleet) fn plan_of(disk: &DesiredDataDisk, known: &KnownDisk) -> Plan {
-    let before = &known.wanted.disk;
+    let before = &known.record.disk;
     let mut changes = Vec::new();
     let mut compare =
         |path: &str, from: serde_json::Value, to: serde_json::Value, how, why: &str| {

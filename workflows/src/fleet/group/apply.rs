@@ -54,10 +54,10 @@ impl Fleet {
             return Ok(applied);
         }
         let uid = group.uid.unwrap_or_else(Uuid::new_v4);
-        let wanted = self.group_record(group, uid, None, false).await?;
+        let record = self.group_record(group, uid, None, false).await?;
         let entity = group_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
         applied.entity = Some(entity.clone());
-        updates.add(entity, group::NAME, Precedence::Record, &wanted, Some(0))?;
+        updates.add(entity, group::NAME, Precedence::Record, &record, Some(0))?;
         Ok(applied)
     }
 
@@ -68,21 +68,21 @@ impl Fleet {
         updates: &mut DesiredUpdates,
         dry: bool,
     ) -> Result<Applied, FleetError> {
-        let before = &known.wanted;
-        let wanted = self
+        let before = &known.record;
+        let record = self
             .group_record(group, before.uid, Some(before), dry)
             .await?;
         let mut applied = applied(group, Change::Configured);
         applied.entity = Some(known.entity.clone());
-        applied.fields = fields(before, &wanted);
+        applied.fields = fields(before, &record);
         applied.plan = Plan {
             changes: applied.fields.clone(),
             ..Plan::default()
         };
-        if wanted == *before {
+        if record == *before {
             applied.change = Change::Unchanged;
         } else if !dry {
-            record_group(known, &wanted, updates)?;
+            record_group(known, &record, updates)?;
         }
         Ok(applied)
     }
@@ -175,7 +175,7 @@ impl Fleet {
             if known.is_deleting() {
                 return Err(FleetError::going_of(kind::GROUP, &full_name));
             }
-            if group.uid.is_some_and(|uid| uid != known.wanted.uid) {
+            if group.uid.is_some_and(|uid| uid != known.record.uid) {
                 return Err(refused(
                     "VSI0733",
                     &full_name,
@@ -187,7 +187,7 @@ impl Fleet {
         }
         let pools = self.living::<PoolRecord>().await?;
         for item in group.items() {
-            if known.is_some_and(|known| known.wanted.removed.contains(&item.name)) {
+            if known.is_some_and(|known| known.record.removed.contains(&item.name)) {
                 continue;
             }
             self.refuse_item(group, item, known, &pools, resolved)
@@ -203,7 +203,7 @@ impl Fleet {
         known: &KnownGroup,
         full_name: &str,
     ) -> Result<(), FleetError> {
-        let before = &known.wanted;
+        let before = &known.record;
         for item in before.items() {
             let stays = group.items().any(|other| other.name == item.name);
             if !stays && !before.removed.contains(&item.name) {
@@ -229,7 +229,7 @@ impl Fleet {
         known: &KnownGroup,
         full_name: &str,
     ) -> Result<(), FleetError> {
-        let before = &known.wanted;
+        let before = &known.record;
         for item in group.items() {
             let resolved = before.resolved.get(&item.name);
             for reference in address_references(&item.pool.template) {
@@ -260,17 +260,17 @@ impl Fleet {
     ) -> Result<(), FleetError> {
         let desired = &item.pool.desired;
         let named = pools.iter().find(|pool| {
-            pool.wanted.namespace == desired.namespace && pool.wanted.name == desired.name
+            pool.record.namespace == desired.namespace && pool.record.name == desired.name
         });
-        let own = known.map(|known| known.wanted.uid);
+        let own = known.map(|known| known.record.uid);
         if let Some(pool) = named {
-            let of = pool.wanted.of_group.as_ref().map(|of| of.uid);
+            let of = pool.record.of_group.as_ref().map(|of| of.uid);
             if of.is_none() || of != own {
                 return Err(others_pool(&group.name, &desired.name));
             }
         }
-        let uid = named.map_or_else(Uuid::nil, |pool| pool.wanted.uid);
-        let present = named.map(|pool| pool.wanted.replicas);
+        let uid = named.map_or_else(Uuid::nil, |pool| pool.record.uid);
+        let present = named.map(|pool| pool.record.replicas);
         let replicas = desired.replicas.or(present).unwrap_or(1);
         for number in 0..replicas {
             let name = member_name(&desired.name, number);
@@ -289,7 +289,7 @@ impl Fleet {
 
 fn matching<'a>(group: &ResolvedGroup, known: &'a [KnownGroup]) -> Option<&'a KnownGroup> {
     known.iter().find(|known| {
-        let same = &known.wanted;
+        let same = &known.record;
         same.namespace == group.namespace && same.name == group.name
     })
 }
@@ -331,7 +331,7 @@ fn refuse_members(resolved: &Resolved, groups: &[KnownGroup]) -> Result<(), Flee
             continue;
         }
         for group in groups.iter().filter(|group| !group.is_deleting()) {
-            let record = &group.wanted;
+            let record = &group.record;
             let makes = record.items().any(|item| {
                 let pool = group::pool_name(&record.name, &item.name);
                 let number = crate::pool::number_of(&pool, &vsi.name);

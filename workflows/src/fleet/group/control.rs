@@ -31,8 +31,8 @@ impl GroupHandle<'_> {
         if known.workflow() != workflow {
             let mut updates = DesiredUpdates::default();
             let (entity, newest) = (known.entity.clone(), Some(known.generation()));
-            let record = Precedence::Record;
-            updates.add(entity, workflow, record, &known.wanted, newest)?;
+            let precedence = Precedence::Record;
+            updates.add(entity, workflow, precedence, &known.record, newest)?;
             self.fleet.record(updates, by).await?;
         }
         self.fleet.work_on_pools([known.entity.clone()]);
@@ -55,8 +55,8 @@ impl GroupHandle<'_> {
             .fleet
             .find_record::<GroupRecord>(namespace, name, false)
             .await?;
-        let pool = group::pool_name(&known.wanted.name, pool);
-        let recorded_namespace = &known.wanted.namespace;
+        let pool = group::pool_name(&known.record.name, pool);
+        let recorded_namespace = &known.record.namespace;
         self.fleet
             .pools()
             .scale(recorded_namespace, &pool, replicas, by)
@@ -80,7 +80,7 @@ impl Fleet {
             return Ok(Vec::new());
         };
         let mut open = Vec::new();
-        for pool in self.pools_of_group(known.wanted.uid).await?.values() {
+        for pool in self.pools_of_group(known.record.uid).await?.values() {
             open.extend(Box::pin(self.retry_pool(&pool.entity, by)).await?);
         }
         self.work_on_pools([entity.clone()]);

@@ -80,8 +80,8 @@ impl Fleet {
 
     /// What a member does not show yet.
     async fn unmet(&self, known: &Known, probes: &[GateProbe]) -> Option<String> {
-        let name = &known.wanted.vsi.name;
-        let ports = match self.hosts.host(&known.wanted.vsi.host).await {
+        let name = &known.record.vsi.name;
+        let ports = match self.hosts.host(&known.record.vsi.host).await {
             Ok(ports) => ports,
             Err(error) => return Some(format!("{name}: {}", Failure::from(error))),
         };
@@ -106,12 +106,12 @@ impl Fleet {
 
 /// A member's guest, to be asked.
 pub(super) fn guest(known: &Known) -> ReadyGuest {
-    let wanted = &known.wanted;
+    let record = &known.record;
     ReadyGuest {
-        uuid: wanted.uid,
-        console: vsi_graph::console(wanted),
-        cards: vsi_graph::cards(wanted),
-        guest: wanted.vsi.guest_type(),
+        uuid: record.uid,
+        console: vsi_graph::console(record),
+        cards: vsi_graph::cards(record),
+        guest: record.vsi.guest_type(),
         probes: Vec::new(),
     }
 }

@@ -19,23 +19,23 @@ use crate::{
 impl KnownGroup {
     /// Whether a pool of that name is, or would be, one of its own.
     pub(in crate::fleet) fn has_pool_name(&self, namespace: &str, name: &str) -> bool {
-        let mut items = self.wanted.items();
-        self.wanted.namespace == namespace
-            && items.any(|item| group::pool_name(&self.wanted.name, &item.name) == name)
+        let mut items = self.record.items();
+        self.record.namespace == namespace
+            && items.any(|item| group::pool_name(&self.record.name, &item.name) == name)
     }
 }
 
 /// Records a group anew; what secrets nobody names any more are erased then.
 pub(in crate::fleet) fn record_group(
     known: &KnownGroup,
-    wanted: &GroupRecord,
+    record: &GroupRecord,
     updates: &mut DesiredUpdates,
 ) -> Result<(), FleetError> {
-    let needed = wanted.secrets();
-    let before = known.wanted.secrets();
+    let needed = record.secrets();
+    let before = known.record.secrets();
     updates.retire(&known.entity, before.difference(&needed));
     let (entity, newest) = (known.entity.clone(), Some(known.generation()));
-    updates.add(entity, group::NAME, Precedence::Record, wanted, newest)
+    updates.add(entity, group::NAME, Precedence::Record, record, newest)
 }
 
 impl GroupHandle<'_> {
@@ -45,7 +45,7 @@ impl GroupHandle<'_> {
     /// When there is none, or it cannot be read.
     pub async fn title(self, entity: &EntityId) -> Result<(String, String), FleetError> {
         match self.fleet.known_record::<GroupRecord>(entity).await? {
-            Some(group) => Ok((group.wanted.namespace, group.wanted.name)),
+            Some(group) => Ok((group.record.namespace, group.record.name)),
             None => Err(FleetError::not_found(kind::GROUP, entity.id())),
         }
     }
@@ -85,7 +85,7 @@ impl Fleet {
     ) -> Result<BTreeMap<String, KnownPool>, FleetError> {
         let pools = self.living::<PoolRecord>().await?.into_iter();
         let own = pools.filter_map(|pool| {
-            let of = pool.wanted.of_group.as_ref()?;
+            let of = pool.record.of_group.as_ref()?;
             let item = of.item.clone();
             (of.uid == group).then_some((item, pool))
         });
@@ -97,12 +97,12 @@ impl Fleet {
         &self,
         group: &KnownGroup,
     ) -> Result<usize, FleetError> {
-        let mut pools = self.pools_of_group(group.wanted.uid).await?;
+        let mut pools = self.pools_of_group(group.record.uid).await?;
         let mut count = 0_usize;
-        for item in group.wanted.items() {
+        for item in group.record.items() {
             let members = match pools.remove(&item.name) {
                 Some(pool) => self.count_members(&pool).await?,
-                None if group.wanted.removed.contains(&item.name) => 0,
+                None if group.record.removed.contains(&item.name) => 0,
                 None => usize::try_from(item.replicas.unwrap_or(1)).unwrap_or(usize::MAX),
             };
             count = count.saturating_add(members);

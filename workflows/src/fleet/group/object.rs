@@ -167,7 +167,7 @@ impl Fleet {
     ) -> Result<GroupObject, FleetError> {
         let found = Box::pin(self.group_pools(group, others)).await?;
         let (created, changed) = self.engine.times(&group.entity).unwrap_or_default();
-        let record = &group.wanted;
+        let record = &group.record;
         let outcome = decide(&found.view).outcome;
         let waves = Box::pin(self.group_waves(group, &found, others)).await?;
         let items = waves.iter().flat_map(|wave| &wave.items);
@@ -217,7 +217,7 @@ impl Fleet {
         others: &[OtherJournal<'_>],
     ) -> Result<Vec<GroupWave>, FleetError> {
         let mut waves = Vec::new();
-        for (wave, view) in group.wanted.waves.iter().zip(&found.view.waves) {
+        for (wave, view) in group.record.waves.iter().zip(&found.view.waves) {
             let mut items = Vec::new();
             for (item, item_view) in wave.items.iter().zip(&view.items) {
                 let pool = found.pools.get(&item.name);
@@ -225,10 +225,10 @@ impl Fleet {
                     Some(pool) => Box::pin(self.pool_members(pool, others)).await?,
                     None => Vec::new(),
                 };
-                let asked = pool.map_or(item.replicas.unwrap_or(1), |pool| pool.wanted.replicas);
+                let asked = pool.map_or(item.replicas.unwrap_or(1), |pool| pool.record.replicas);
                 items.push(GroupItem {
                     name: item.name.clone(),
-                    pool: group::pool_name(&group.wanted.name, &item.name),
+                    pool: group::pool_name(&group.record.name, &item.name),
                     phase: item_phase(item_view.state, item_view.removed),
                     updated: item_view.current,
                     replicas: if item_view.removed { 0 } else { asked },
@@ -317,7 +317,7 @@ fn wave_name(group: &KnownGroup, outcome: GroupOutcome) -> String {
         | GroupOutcome::Gate(wave)
         | GroupOutcome::Stuck(wave, _) => group.wave_name(wave).to_owned(),
         GroupOutcome::Available => {
-            let last = group.wanted.waves.last();
+            let last = group.record.waves.last();
             last.map(|wave| wave.name.clone()).unwrap_or_default()
         }
         GroupOutcome::Gone => String::new(),

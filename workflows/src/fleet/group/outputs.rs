@@ -50,14 +50,14 @@ impl GroupHandle<'_> {
             .fleet
             .find_record::<GroupRecord>(namespace, name, false)
             .await?;
-        let wanted = &group.wanted;
+        let record = &group.record;
         let refused = |message: String, remedy: String| {
             let failure = Failure::new(FailureClass::Blocked, "VSI0735", message)
-                .of_object(format!("group/{}", wanted.full_name()))
+                .of_object(format!("group/{}", record.full_name()))
                 .with_remedy(remedy);
             FleetError::new(ErrorKind::NotFound, failure)
         };
-        let known: Vec<_> = wanted.outputs.iter().map(|one| one.name.as_str()).collect();
+        let known: Vec<_> = record.outputs.iter().map(|one| one.name.as_str()).collect();
         if !known.contains(&key) {
             let remedy = match known.as_slice() {
                 [] => "the group's document has none below spec.outputs".to_owned(),
@@ -65,7 +65,7 @@ impl GroupHandle<'_> {
             };
             return Err(refused(format!("it has no output {key:?}"), remedy));
         }
-        match wanted.found.get(key) {
+        match record.found.get(key) {
             Some(OutputValue::Shown(text)) => {
                 Ok(FoundOutput(Secret::new(text.clone().into_bytes())))
             }
@@ -121,7 +121,7 @@ impl Fleet {
         known: &Known,
         output: &OutputSource,
     ) -> Result<Result<Secret, String>, FleetError> {
-        let host = self.hosts.host(&known.wanted.vsi.host).await;
+        let host = self.hosts.host(&known.record.vsi.host).await;
         let ports = host.map_err(Failure::from)?;
         let guest = guest(known);
         let read = match &output.from {
@@ -175,14 +175,14 @@ fn checked(bytes: &[u8]) -> Result<String, String> {
 impl KnownGroup {
     /// The outputs of a wave's members that were not read yet. What was removed is not read any more.
     pub(super) fn unread(&self, wave: usize) -> Vec<OutputSource> {
-        let wave = self.wanted.waves.get(wave);
+        let wave = self.record.waves.get(wave);
         let items = wave.map(|wave| wave.items.as_slice()).unwrap_or_default();
-        let removed = &self.wanted.removed;
+        let removed = &self.record.removed;
         let is_of = |output: &&OutputSource| {
             items.iter().any(|item| item.name == output.item) && !removed.contains(&output.item)
         };
-        let outputs = self.wanted.outputs.iter();
-        let unread = outputs.filter(|output| !self.wanted.found.contains_key(&output.name));
+        let outputs = self.record.outputs.iter();
+        let unread = outputs.filter(|output| !self.record.found.contains_key(&output.name));
         unread.filter(is_of).cloned().collect()
     }
 }

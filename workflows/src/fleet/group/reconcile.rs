@@ -44,7 +44,7 @@ impl GroupHandle<'_> {
                 decision.outcome,
                 GroupOutcome::Available | GroupOutcome::Stuck(..)
             ) {
-                let (namespace, name) = (group.wanted.namespace, group.wanted.name);
+                let (namespace, name) = (group.record.namespace, group.record.name);
                 open.push((group.entity, namespace, name));
             }
         }
@@ -101,7 +101,7 @@ impl Fleet {
         group: &KnownGroup,
         others: &[OtherJournal<'_>],
     ) -> Result<GroupPools, FleetError> {
-        let record = &group.wanted;
+        let record = &group.record;
         let pools = self.pools_of_group(record.uid).await?;
         let mut states = BTreeMap::new();
         for (item, pool) in &pools {
@@ -207,14 +207,14 @@ impl Fleet {
         match self.new_addresses(group, item, &found.pools).await? {
             Ok(new) if new.is_empty() => {}
             Ok(new) => {
-                let mut wanted = group.wanted.clone();
-                wanted
+                let mut record = group.record.clone();
+                record
                     .resolved
                     .entry(item.name.clone())
                     .or_default()
                     .extend(new);
                 let what = format!("the addresses for {}", item.name);
-                return self.record_progress(group, wanted, &what).await;
+                return self.record_progress(group, record, &what).await;
             }
             Err(why) => {
                 tracing::debug!(group = group.label(), item = item.name, why, "it waits");
@@ -239,7 +239,7 @@ impl Fleet {
     fn unresolved(&self, group: &KnownGroup, item: &ItemRecord, why: &str) -> FleetError {
         let message = format!("{} refers to what cannot be told: {why}", item.name);
         let failure = Failure::new(FailureClass::Recheck, "VSI0734", message)
-            .of_object(format!("group/{}", group.wanted.full_name()))
+            .of_object(format!("group/{}", group.record.full_name()))
             .with_remedy("it is looked at again; see that the member is there and has an address");
         failure.into()
     }
@@ -253,18 +253,18 @@ impl Fleet {
         let Some(item) = group.item_at(place.0, place.1) else {
             return Ok(false);
         };
-        let mut wanted = group.wanted.clone();
-        wanted.removed.insert(item.name.clone());
+        let mut record = group.record.clone();
+        record.removed.insert(item.name.clone());
         // What the wave was when it passed, without what is removed now.
-        for wave in &group.wanted.waves {
-            let before = wave.revision(&group.wanted.removed);
-            if wanted.opened.get(&wave.name) == Some(&before) {
-                let now = wave.revision(&wanted.removed);
-                wanted.opened.insert(wave.name.clone(), now);
+        for wave in &group.record.waves {
+            let before = wave.revision(&group.record.removed);
+            if record.opened.get(&wave.name) == Some(&before) {
+                let now = wave.revision(&record.removed);
+                record.opened.insert(wave.name.clone(), now);
             }
         }
         let what = format!("the removal of {}", item.name);
-        self.record_progress(group, wanted, &what).await
+        self.record_progress(group, record, &what).await
     }
 
     async fn delete_item(
@@ -285,7 +285,7 @@ impl Fleet {
         };
         let by = controller(&group.label(), what);
         // By its UID: nobody else can have got its name meanwhile.
-        let (namespace, uid) = (&group.wanted.namespace, pool.entity.id());
+        let (namespace, uid) = (&group.record.namespace, pool.entity.id());
         self.pools().delete(namespace, uid, orphan, by).await?;
         Ok(false)
     }
@@ -297,10 +297,10 @@ impl Fleet {
         found: &GroupPools,
         wave: usize,
     ) -> Result<bool, FleetError> {
-        let Some(record) = group.wanted.waves.get(wave) else {
+        let Some(current) = group.record.waves.get(wave) else {
             return Ok(false);
         };
-        let closed = match self.gate(record, &found.pools).await? {
+        let closed = match self.gate(current, &found.pools).await? {
             Some(why) => Some(why),
             None => self.read_outputs(group, found, wave).await?,
         };
@@ -312,11 +312,11 @@ impl Fleet {
         let Some(newest) = self.known_record::<GroupRecord>(&group.entity).await? else {
             return Ok(false);
         };
-        let mut wanted = newest.wanted.clone();
-        let revision = record.revision(&wanted.removed);
-        wanted.opened.insert(record.name.clone(), revision);
-        let what = format!("the gate of wave {}", record.name);
-        self.record_progress(&newest, wanted, &what).await
+        let mut record = newest.record.clone();
+        let revision = current.revision(&record.removed);
+        record.opened.insert(current.name.clone(), revision);
+        let what = format!("the gate of wave {}", current.name);
+        self.record_progress(&newest, record, &what).await
     }
 
     /// Reads the outputs of a wave's members; why one cannot be read yet.
@@ -340,10 +340,10 @@ impl Fleet {
             let Some(newest) = self.known_record::<GroupRecord>(&group.entity).await? else {
                 return Ok(None);
             };
-            let mut wanted = newest.wanted.clone();
-            wanted.found.insert(output.name.clone(), value);
+            let mut record = newest.record.clone();
+            record.found.insert(output.name.clone(), value);
             let what = format!("output {}", output.name);
-            self.record_progress(&newest, wanted, &what).await?;
+            self.record_progress(&newest, record, &what).await?;
         }
         Ok(None)
     }
@@ -372,11 +372,11 @@ impl Fleet {
     async fn record_progress(
         &self,
         group: &KnownGroup,
-        wanted: GroupRecord,
+        record: GroupRecord,
         what: &str,
     ) -> Result<bool, FleetError> {
         let mut updates = DesiredUpdates::default();
-        record_group(group, &wanted, &mut updates)?;
+        record_group(group, &record, &mut updates)?;
         self.record(updates, controller(&group.label(), what))
             .await?;
         Ok(true)
@@ -387,7 +387,7 @@ impl Fleet {
     async fn end_group(&self, group: &KnownGroup) -> Result<bool, FleetError> {
         let by = controller(&group.label(), "the last member");
         if group.workflow() == group::DELETE {
-            let items = group.wanted.waves.iter().flat_map(|wave| &wave.items);
+            let items = group.record.waves.iter().flat_map(|wave| &wave.items);
             let members: Vec<_> = items.map(|item| item.template.vsi.as_ref()).collect();
             let own = Box::pin(self.delete_networks_of(&members, by.clone())).await?;
             let elsewhere = Box::pin(self.end_networks_elsewhere(group, &members)).await?;
@@ -399,7 +399,7 @@ impl Fleet {
         self.engine
             .note_state(entity.clone(), phase, Text::default(), by.clone())
             .await?;
-        for secret in group.wanted.secrets() {
+        for secret in group.record.secrets() {
             self.secrets.erase(&secret).await?;
             self.engine
                 .erased(entity.clone(), secret, by.clone())
@@ -429,11 +429,11 @@ impl Fleet {
 
 impl KnownGroup {
     pub(super) fn item_at(&self, wave: usize, item: usize) -> Option<&ItemRecord> {
-        self.wanted.waves.get(wave)?.items.get(item)
+        self.record.waves.get(wave)?.items.get(item)
     }
 
     pub(super) fn wave_name(&self, wave: usize) -> &str {
-        let wave = self.wanted.waves.get(wave);
+        let wave = self.record.waves.get(wave);
         wave.map_or("", |wave| wave.name.as_str())
     }
 }
@@ -445,7 +445,7 @@ fn item_view(
     states: &BTreeMap<String, ItemState>,
 ) -> ItemView {
     let of = pools.get(&item.name);
-    let of = of.and_then(|pool| pool.wanted.of_group.as_ref());
+    let of = of.and_then(|pool| pool.record.of_group.as_ref());
     let remove_after = item.remove_after.as_ref();
     let mut waves = record.waves.iter();
     ItemView {

@@ -16,11 +16,11 @@ impl Fleet {
         found: &GroupPools,
     ) -> Result<(), FleetError> {
         self.restore_outputs(group, found).await?;
-        for item in group.wanted.items() {
+        for item in group.record.items() {
             let Some(pool) = found.pools.get(&item.name) else {
                 continue;
             };
-            let contract = &pool.wanted.template.contract;
+            let contract = &pool.record.template.contract;
             if self.secrets.has(contract).await? || !self.has_secrets(group, item).await? {
                 continue;
             }
@@ -41,7 +41,7 @@ impl Fleet {
         group: &KnownGroup,
         item: &crate::group::ItemRecord,
     ) -> Result<bool, FleetError> {
-        let outputs = group.wanted.found.values().filter_map(secret_of);
+        let outputs = group.record.found.values().filter_map(secret_of);
         let names: Vec<&Name> = item.template.secrets().chain(outputs).collect();
         for name in names {
             if !self.secrets.has(name).await? {
@@ -56,8 +56,8 @@ impl Fleet {
         group: &KnownGroup,
         found: &GroupPools,
     ) -> Result<(), FleetError> {
-        for output in &group.wanted.outputs {
-            let recorded = group.wanted.found.get(&output.name).and_then(secret_of);
+        for output in &group.record.outputs {
+            let recorded = group.record.found.get(&output.name).and_then(secret_of);
             let Some(recorded) = recorded else { continue };
             if self.secrets.has(recorded).await? {
                 continue;

@@ -36,7 +36,7 @@ impl Fleet {
         pools: &BTreeMap<String, KnownPool>,
     ) -> Result<Result<BTreeMap<String, String>, String>, FleetError> {
         let template = self.template_of(item).await?;
-        let resolved = group.wanted.resolved.get(&item.name);
+        let resolved = group.record.resolved.get(&item.name);
         let mut found = BTreeMap::new();
         for reference in address_references(&template) {
             if resolved.is_some_and(|resolved| resolved.contains_key(&reference)) {
@@ -95,7 +95,7 @@ impl Fleet {
         known: Option<&KnownPool>,
     ) -> Result<ResolvedPool, FleetError> {
         let mut template = self.template_of(item).await?;
-        let outputs = self.output_texts(&group.wanted).await?;
+        let outputs = self.output_texts(&group.record).await?;
         let fill = |text: &str, is_secret: bool| {
             let is_whole = substitute::whole(text).is_some();
             let filled = substitute::of_group(text, |reference| {
@@ -129,16 +129,16 @@ impl Fleet {
                 *text = fill(text, false)?;
             }
         }
-        let label = (group::LABEL.to_owned(), group.wanted.name.clone());
+        let label = (group::LABEL.to_owned(), group.record.name.clone());
         desired.labels.extend([label.clone()]);
-        let name = group::pool_name(&group.wanted.name, &item.name);
+        let name = group::pool_name(&group.record.name, &item.name);
         desired.name.clone_from(&name);
         let uid = match known {
-            Some(known) => Some(known.wanted.uid),
+            Some(known) => Some(known.record.uid),
             None => self.new_pool_uid(group, &name),
         };
         let pool = DesiredPool {
-            namespace: group.wanted.namespace.clone(),
+            namespace: group.record.namespace.clone(),
             name,
             uid,
             labels: BTreeMap::from([label]),
@@ -149,12 +149,12 @@ impl Fleet {
             names_guests: item.template.names_guests,
             evictable: item.template.evictable,
             of_group: Some(OfGroup {
-                uid: group.wanted.uid,
-                group: group.wanted.name.clone(),
+                uid: group.record.uid,
+                group: group.record.name.clone(),
                 item: item.name.clone(),
                 revision: item.revision(),
             }),
-            of_shared_cluster: group.wanted.of_shared_cluster,
+            of_shared_cluster: group.record.of_shared_cluster,
         };
         let at = template.at.clone();
         let pool_desired = pool;
@@ -168,7 +168,7 @@ impl Fleet {
     /// The UID of a pool that is not there: it follows from the group's, so that what is recorded again
     /// after a lost answer is the same entity.
     fn new_pool_uid(&self, group: &KnownGroup, name: &str) -> Option<uuid::Uuid> {
-        let mut all = (0..1_000_000).map(|before| member_uid(group.wanted.uid, name, before));
+        let mut all = (0..1_000_000).map(|before| member_uid(group.record.uid, name, before));
         all.find(|uid| {
             let entity = pool_entity(*uid).ok();
             entity.is_some_and(|entity| self.engine.entity(&entity).is_none())
@@ -198,13 +198,13 @@ fn value(
 ) -> Result<String, UnfitOutput> {
     let segments: Vec<_> = reference.split('.').collect();
     let found = match segments.as_slice() {
-        ["group", "name"] => Some(group.wanted.name.clone()),
-        ["group", "release", name, what] => of_release(&group.wanted.release, name, what).ok(),
+        ["group", "name"] => Some(group.record.name.clone()),
+        ["group", "release", name, what] => of_release(&group.record.release, name, what).ok(),
         ["group", "members", name, what @ ("name" | "index")] => {
-            let mut items = group.wanted.items();
+            let mut items = group.record.items();
             items.find_map(|group_item| {
                 let number = number_of(&group_item.name, name)?;
-                let pool = group::pool_name(&group.wanted.name, &group_item.name);
+                let pool = group::pool_name(&group.record.name, &group_item.name);
                 Some(match *what {
                     "name" => member_name(&pool, number),
                     _ => number.to_string(),
@@ -212,7 +212,7 @@ fn value(
             })
         }
         ["group", "members", _, "address"] => {
-            let resolved = group.wanted.resolved.get(&item.name);
+            let resolved = group.record.resolved.get(&item.name);
             resolved
                 .and_then(|resolved| resolved.get(reference))
                 .cloned()
@@ -225,7 +225,7 @@ fn value(
 
 fn is_secret_output(group: &KnownGroup, reference: &str) -> bool {
     let name = reference.strip_prefix("group.outputs.");
-    let value = name.and_then(|name| group.wanted.found.get(name));
+    let value = name.and_then(|name| group.record.found.get(name));
     matches!(value, Some(OutputValue::Secret(_)))
 }
 
@@ -242,7 +242,7 @@ fn unfit(group: &KnownGroup, item: &ItemRecord, reference: &str) -> FleetError {
         item.name
     );
     let failure = Failure::new(FailureClass::Blocked, "VSI0734", message)
-        .of_object(format!("group/{}", group.wanted.full_name()))
+        .of_object(format!("group/{}", group.record.full_name()))
         .with_remedy("have the guest give it in base64, or make it the whole of a field");
     FleetError::new(ErrorKind::Blocked, failure)
 }

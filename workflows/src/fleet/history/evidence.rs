@@ -74,7 +74,7 @@ impl HistoryHandle<'_> {
 impl Fleet {
     /// Where evidence of failed boots is, the newest first.
     pub(in crate::fleet) fn evidence_places(&self, known: &Known) -> Vec<EvidencePlace> {
-        let (uid, vsi) = (known.wanted.uid, &known.wanted.vsi);
+        let (uid, vsi) = (known.record.uid, &known.record.vsi);
         let on_host = boot_failed(known).then(|| EvidencePlace::Host {
             host: vsi.host.clone(),
             console: names::console_log(&vsi.pool, uid).to_string(),

@@ -139,7 +139,7 @@ impl HostHandle<'_> {
         for (entity, state) in self.fleet.entities_of(kind::HOST) {
             let read: DesiredReading<HostRecord> = self.fleet.read_desired(&entity, &state).await?;
             let host = match read {
-                DesiredReading::Wanted(host) => host,
+                DesiredReading::Record(host) => host,
                 DesiredReading::Nothing => continue,
                 DesiredReading::Lost(why) => {
                     hosts.push(lost(&entity, &why));

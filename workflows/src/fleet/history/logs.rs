@@ -33,7 +33,7 @@ impl HistoryHandle<'_> {
     /// When there is no such VSI, or its host's settings are not known.
     pub async fn console_log(self, namespace: &str, name: &str) -> Result<ConsoleLog, FleetError> {
         let known = self.fleet.find(namespace, name, false).await?;
-        let vsi = &known.wanted.vsi;
+        let vsi = &known.record.vsi;
         let ports = self
             .fleet
             .hosts
@@ -42,7 +42,7 @@ impl HistoryHandle<'_> {
             .map_err(Failure::from)?;
         Ok(ConsoleLog {
             ports,
-            log: names::console_log(&vsi.pool, known.wanted.uid),
+            log: names::console_log(&vsi.pool, known.record.uid),
         })
     }
 }

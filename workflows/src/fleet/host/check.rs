@@ -160,9 +160,9 @@ impl Fleet {
         let known = self.known().await?;
         let there = known
             .iter()
-            .filter(|known| !known.is_deleted() && known.wanted.vsi.host == host);
+            .filter(|known| !known.is_deleted() && known.record.vsi.host == host);
         let archs: BTreeSet<_> = there
-            .map(|vsi| vsi.wanted.vsi.machine.arch.clone())
+            .map(|vsi| vsi.record.vsi.machine.arch.clone())
             .collect();
         Ok(if archs.is_empty() {
             BTreeSet::from([SECURE_ARCH.to_owned()])

@@ -90,7 +90,7 @@ impl HostHandle<'_> {
             let (looks, pools) = Box::pin(self.fleet.check_drain(host)).await?;
             let mut updates = DesiredUpdates::default();
             for (uid, (pool, found)) in &pools {
-                let mut wanted = pool.wanted.clone();
+                let mut record = pool.record.clone();
                 for look in looks.iter().filter(|look| look.pool == Some(*uid)) {
                     let DrainOutcome::Moves(number, to) = &look.outcome else {
                         continue;
@@ -101,15 +101,15 @@ impl HostHandle<'_> {
                         to: Some(to.clone()),
                         disks: evict::disks_of(*number, &found.disks),
                     };
-                    wanted.evicting.retain(|_, other| other.number != *number);
-                    wanted.evicting.insert(look.known.wanted.uid, eviction);
+                    record.evicting.retain(|_, other| other.number != *number);
+                    record.evicting.insert(look.known.record.uid, eviction);
                 }
-                if wanted.evicting.values().any(|one| one.from == host) {
+                if record.evicting.values().any(|one| one.from == host) {
                     let entity = pool_entity(*uid);
                     entities.push(entity.map_err(|error| FleetError::defect(error.to_string()))?);
                 }
-                if wanted != pool.wanted {
-                    record_pool(pool, &wanted, &mut updates)?;
+                if record != pool.record {
+                    record_pool(pool, &record, &mut updates)?;
                 }
             }
             self.fleet.record(updates, by).await?;
@@ -127,7 +127,7 @@ impl Fleet {
         let (mut looks, mut open, mut requests) = (Vec::new(), Vec::new(), Vec::new());
         for known in self.on_host(host).await? {
             let pool = Box::pin(self.pool_of_member(&known, &mut pools)).await?;
-            let number = known.wanted.vsi.member_of.as_ref().map(|of| of.number);
+            let number = known.record.vsi.member_of.as_ref().map(|of| of.number);
             let found = pool.and_then(|uid| pools.get(&uid));
             let mut outcome = DrainOutcome::kept(&KeepReason::NoMember);
             if let (Some((own_pool, found)), Some(number)) = (found, number) {
@@ -141,7 +141,7 @@ impl Fleet {
                     (None, Some(to)) => outcome = DrainOutcome::Moves(number, to.clone()),
                     (None, None) => {
                         requests.push(
-                            self.eviction_request(&own_pool.wanted, number, host)
+                            self.eviction_request(&own_pool.record, number, host)
                                 .await?,
                         );
                         open.push((looks.len(), number));
@@ -175,7 +175,7 @@ impl Fleet {
         known: &Known,
         pools: &mut Pools,
     ) -> Result<Option<Uuid>, FleetError> {
-        let Some(of) = &known.wanted.vsi.member_of else {
+        let Some(of) = &known.record.vsi.member_of else {
             return Ok(None);
         };
         if pools.contains_key(&of.uid) {
@@ -200,7 +200,7 @@ impl DrainOutcome {
 
 impl DrainedVsi {
     fn of(look: &DrainChoice) -> Self {
-        let vsi = &look.known.wanted.vsi;
+        let vsi = &look.known.record.vsi;
         let (to, reason, code) = match &look.outcome {
             DrainOutcome::Moves(_, to) => (Some(to.host.clone()), to.why.clone(), None),
             DrainOutcome::Kept(reason, code) => (None, reason.clone(), code.clone()),
@@ -208,7 +208,7 @@ impl DrainedVsi {
         Self {
             namespace: vsi.namespace.clone(),
             name: vsi.name.clone(),
-            uid: look.known.wanted.uid.to_string(),
+            uid: look.known.record.uid.to_string(),
             pool: vsi.member_of.as_ref().map(|of| of.pool.clone()),
             moves: to.is_some(),
             to,

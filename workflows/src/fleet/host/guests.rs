@@ -70,7 +70,7 @@ fn newest(state: &EntityState) -> Option<RunId> {
 impl Fleet {
     /// What is wrong within the guest: by the newest look, else what is recorded.
     pub(in crate::fleet) fn of_guest(&self, known: &Known) -> Vec<DriftFinding> {
-        let found = self.health.found(known.wanted.uid, &known.state);
+        let found = self.health.found(known.record.uid, &known.state);
         found.unwrap_or_else(|| {
             let recorded = known.state.state.as_ref();
             recorded.map_or_else(Vec::new, |(_, detail)| drift::of_guest_in(detail))
@@ -146,7 +146,7 @@ impl Fleet {
         ports: &HostPorts,
         known: &Known,
     ) -> Result<Option<Uuid>, FleetError> {
-        let (uid, before) = (known.wanted.uid, self.of_guest(known));
+        let (uid, before) = (known.record.uid, self.of_guest(known));
         let Some(ready) = self.ready_at(ports, known).await? else {
             return Ok(None);
         };
@@ -168,7 +168,7 @@ impl Fleet {
         };
         let is_news = what(&found) != what(&before);
         let health = GuestRecord {
-            host: known.wanted.vsi.host.clone(),
+            host: known.record.vsi.host.clone(),
             run: newest(&known.state),
             ready,
             memory,
@@ -190,8 +190,8 @@ impl Fleet {
         if let Ok(position) = serde_json::from_value(position) {
             return Ok(Some(position));
         }
-        let seen = self.health.all().get(&known.wanted.uid).map(|r| r.ready);
-        let end = async { ports.console.end(&vsi_graph::console(&known.wanted)).await };
+        let seen = self.health.all().get(&known.record.uid).map(|r| r.ready);
+        let end = async { ports.console.end(&vsi_graph::console(&known.record)).await };
         Ok(match seen {
             Some(seen) => Some(seen),
             None => end.await.ok(),
@@ -200,19 +200,19 @@ impl Fleet {
 
     /// What is gone needs no memory.
     fn forget_others(&self, host: &str, known: &[Known]) {
-        let there: BTreeSet<_> = known.iter().map(|known| known.wanted.uid).collect();
+        let there: BTreeSet<_> = known.iter().map(|known| known.record.uid).collect();
         let mut all = self.health.all();
-        all.retain(|uid, record| there.contains(uid) || record.host != host);
+        all.retain(|uid, health| there.contains(uid) || health.host != host);
     }
 }
 
 fn guest(known: &Known) -> ReadyGuest {
-    let wanted = &known.wanted;
+    let record = &known.record;
     ReadyGuest {
-        uuid: wanted.uid,
-        console: vsi_graph::console(wanted),
-        cards: vsi_graph::cards(wanted),
-        guest: wanted.vsi.guest_type(),
-        probes: vsi_graph::probes(&wanted.vsi),
+        uuid: record.uid,
+        console: vsi_graph::console(record),
+        cards: vsi_graph::cards(record),
+        guest: record.vsi.guest_type(),
+        probes: vsi_graph::probes(&record.vsi),
     }
 }

@@ -45,7 +45,7 @@ impl HostHandle<'_> {
         ports.host.pin(machine.as_deref());
         let mut going_on = Vec::new();
         let known = self.fleet.known().await?.into_iter();
-        for vsi in known.filter(|known| known.wanted.vsi.host == host) {
+        for vsi in known.filter(|known| known.record.vsi.host == host) {
             if self.fleet.waits_for(&vsi, error::OTHER_MACHINE) {
                 self.fleet
                     .engine
@@ -92,13 +92,13 @@ impl Fleet {
         Ok(())
     }
 
-    async fn record_machine(&self, wanted: MachineRecord, by: By) -> Result<(), FleetError> {
-        let entity = machine_entity(&wanted.host);
+    async fn record_machine(&self, record: MachineRecord, by: By) -> Result<(), FleetError> {
+        let entity = machine_entity(&record.host);
         let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
         let mut updates = DesiredUpdates::default();
-        updates.add(entity, kind::MACHINE, Precedence::Record, &wanted, None)?;
+        updates.add(entity, kind::MACHINE, Precedence::Record, &record, None)?;
         self.record(updates, by).await?;
-        self.reach.is_machine(&wanted);
+        self.reach.is_machine(&record);
         Ok(())
     }
 }

@@ -70,10 +70,10 @@ fn with_snapshots(
     snapshots: &[KnownSnapshot],
 ) -> BTreeMap<VolumeKey, String> {
     for one in snapshots {
-        let label = format!("snapshot/{}", one.wanted.name);
-        let volumes = one.wanted.disks.iter();
+        let label = format!("snapshot/{}", one.record.name);
+        let volumes = one.record.disks.iter();
         let volumes = volumes.flat_map(|disk| std::iter::once(&disk.copy).chain(&disk.layer));
-        let volumes = volumes.chain(&one.wanted.memory);
+        let volumes = volumes.chain(&one.record.memory);
         disks.extend(volumes.map(|key| (key.clone(), label.clone())));
     }
     disks
@@ -117,7 +117,7 @@ impl HostHandle<'_> {
         let volumes = volumes(&ports).await?;
         let (vsis, disks) = (self.fleet.known().await?, self.fleet.known_disks().await?);
         let mut snapshots = self.fleet.known_snapshots().await?;
-        snapshots.retain(|one| one.wanted.host == id && !one.is_deleted());
+        snapshots.retain(|one| one.record.host == id && !one.is_deleted());
         let lost = self.fleet.lost(kind::VSI).await?.into_iter();
         let lost = lost.map(|lost| lost.entity.id().to_owned()).collect();
         let images = self
@@ -133,13 +133,13 @@ impl HostHandle<'_> {
                 name: image.volume?,
             })
         });
-        let here = |vsi: &&Known| vsi.wanted.vsi.host == id && !vsi.is_deleted();
+        let here = |vsi: &&Known| vsi.record.vsi.host == id && !vsi.is_deleted();
         let book = InventoryBook {
             journal: &self.fleet.journal_id,
             vsis: vsis
                 .iter()
                 .filter(here)
-                .map(|v| (v.wanted.uid, v))
+                .map(|v| (v.record.uid, v))
                 .collect(),
             lost,
             disks: with_snapshots(named(&disks, &id), &snapshots),
@@ -164,12 +164,12 @@ async fn volumes(ports: &HostPorts) -> Result<Vec<VolumeInfo>, FleetError> {
 }
 
 fn named(disks: &[KnownDisk], host: &str) -> BTreeMap<VolumeKey, String> {
-    let here = disks.iter().filter(|disk| disk.wanted.disk.host == host);
+    let here = disks.iter().filter(|disk| disk.record.disk.host == host);
     let alive = here.filter(|disk| !disk.is_deleted());
     alive
         .map(|disk| {
-            let key = crate::data_disk::volume(&disk.wanted.disk, &disk.entity);
-            (key, format!("disk/{}", disk.wanted.disk.name))
+            let key = crate::data_disk::volume(&disk.record.disk, &disk.entity);
+            (key, format!("disk/{}", disk.record.disk.name))
         })
         // What is said beside one that was filled.
         .flat_map(|(key, label)| [(sidecar::key(&key), label.clone()), (key, label)])
@@ -232,7 +232,7 @@ impl InventoryBook<'_> {
         }
         let by_name = part_of(&key.name);
         let known = by_name.and_then(|uid| self.vsis.get(&uid));
-        if let Some(vsi) = known.filter(|vsi| vsi.wanted.vsi.pool == key.pool) {
+        if let Some(vsi) = known.filter(|vsi| vsi.record.vsi.pool == key.pool) {
             return (Owner::Owned, format!("vsi/{}", vsi.label()));
         }
         if self.vsis.values().any(|vsi| refers(vsi, key)) {
@@ -252,8 +252,8 @@ impl InventoryBook<'_> {
 }
 
 fn refers(vsi: &Known, key: &VolumeKey) -> bool {
-    let disks = vsi.wanted.vsi.disks.iter();
-    let mut volumes = disks.map(|disk| vsi_graph::volume(&vsi.wanted, disk));
+    let disks = vsi.record.vsi.disks.iter();
+    let mut volumes = disks.map(|disk| vsi_graph::volume(&vsi.record, disk));
     volumes.any(|volume| volume == *key)
 }
 

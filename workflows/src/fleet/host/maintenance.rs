@@ -89,10 +89,10 @@ impl HostHandle<'_> {
         let leaving = self.fleet.leaving(host).await?;
         let (mut updates, mut stopped) = (DesiredUpdates::default(), Vec::new());
         for known in self.fleet.on_host(host).await? {
-            if leaving.contains(&known.wanted.uid) {
+            if leaving.contains(&known.record.uid) {
                 continue;
             }
-            let before = known.wanted.power_state();
+            let before = known.record.power_state();
             if before == PowerState::Stopped && !known.state.is_settled() {
                 self.fleet
                     .engine
@@ -150,14 +150,14 @@ impl Fleet {
         action: PowerAction,
     ) -> Result<(), FleetError> {
         use vsiflow_steps::ports::Hosts as _;
-        let off = known.wanted.power_state() == PowerState::Stopped;
-        let host = &known.wanted.vsi.host;
+        let off = known.record.power_state() == PowerState::Stopped;
+        let host = &known.record.vsi.host;
         let rises = matches!(action, PowerAction::Start | PowerAction::Restart) && off;
         let Some(why) = self.reach.cordoned(host).filter(|_| rises) else {
             return Ok(());
         };
         let failure = resolve_host::cordoned(host, &why)
-            .of_object(format!("vsi/{}", known.wanted.vsi.full_name()));
+            .of_object(format!("vsi/{}", known.record.vsi.full_name()));
         Err(FleetError::new(ErrorKind::Blocked, failure))
     }
 
@@ -179,7 +179,7 @@ impl Fleet {
         let mut all = self.known().await?;
         all.retain(|known| {
             let going = crate::fleet::apply::is_deleting(&known.state) || known.is_deleted();
-            known.wanted.vsi.host == host && !going && known.unreadable.is_none()
+            known.record.vsi.host == host && !going && known.unreadable.is_none()
         });
         Ok(all)
     }
@@ -187,7 +187,7 @@ impl Fleet {
     /// The members of pools that are to be made elsewhere.
     async fn leaving(&self, host: &str) -> Result<BTreeSet<Uuid>, FleetError> {
         let pools = self.living::<PoolRecord>().await?;
-        let all = pools.iter().flat_map(|pool| &pool.wanted.evicting);
+        let all = pools.iter().flat_map(|pool| &pool.record.evicting);
         let from = all.filter(|(_, eviction)| eviction.from == host);
         Ok(from.map(|(uid, _)| *uid).collect())
     }
@@ -218,7 +218,7 @@ impl Fleet {
 
 /// How a guest that a drain brought down stands again.
 fn undrained(known: &Known) -> Option<Power> {
-    let power = known.wanted.power?;
+    let power = known.record.power?;
     let state = power.drained?;
     Some(Power {
         state,

@@ -47,8 +47,8 @@ impl HostHandle<'_> {
         let mut vsis = vsis.iter().filter(|one| !one.is_deleted());
         let disks = self.fleet.known_disks().await?;
         let mut disks = disks.iter().filter(|one| !one.is_deleted());
-        let used = vsis.any(|one| is_its(&one.wanted.vsi.host, &one.wanted.vsi.namespace))
-            || disks.any(|one| is_its(&one.wanted.disk.host, &one.wanted.disk.namespace));
+        let used = vsis.any(|one| is_its(&one.record.vsi.host, &one.record.vsi.namespace))
+            || disks.any(|one| is_its(&one.record.disk.host, &one.record.disk.namespace));
         if used || self.fleet.directory.owner(id).as_deref() != Some(namespace) {
             return Ok(false);
         }

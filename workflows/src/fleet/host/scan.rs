@@ -107,7 +107,7 @@ impl HostHandle<'_> {
     pub async fn scan(self, act: bool) -> Result<DriftReport, FleetError> {
         let mut by_host = BTreeMap::<String, Vec<Known>>::new();
         for known in self.fleet.known().await?.into_iter().filter(is_watched) {
-            let host = known.wanted.vsi.host.clone();
+            let host = known.record.vsi.host.clone();
             by_host.entry(host).or_default().push(known);
         }
         let looks = by_host.into_iter();
@@ -172,20 +172,20 @@ impl Fleet {
         let mut all = Vec::new();
         for vsi in known {
             let mut seen = self.see(&ports, &facts, &domains, vsi).await?;
-            let wanted = &seen.known.wanted;
-            let domain = domains.get(&wanted.uid);
+            let record = &seen.known.record;
+            let domain = domains.get(&record.uid);
             let runs = domain.is_some_and(|domain| domain.state.is_active());
             if runs {
-                let found = addresses.of(wanted.uid, &vsi_graph::cards(wanted)).await;
-                self.addresses.put(wanted.uid, found);
-                let own = wanted.vsi.networks.iter();
+                let found = addresses.of(record.uid, &vsi_graph::cards(record)).await;
+                self.addresses.put(record.uid, found);
+                let own = record.vsi.networks.iter();
                 let broken = own.filter_map(|name| networks.get(name));
                 seen.findings.extend(broken.cloned());
                 seen.findings.extend(self.of_guest(&seen.known));
             }
             all.push(seen);
         }
-        all.sort_by_cached_key(|seen| seen.known.wanted.vsi.full_name());
+        all.sort_by_cached_key(|seen| seen.known.record.vsi.full_name());
         Ok(all)
     }
 
@@ -196,11 +196,11 @@ impl Fleet {
         domains: &HashMap<Uuid, &DomainInfo>,
         known: Known,
     ) -> Result<SeenHost, FleetError> {
-        let (uid, power) = (known.wanted.uid, known.wanted.power_state());
+        let (uid, power) = (known.record.uid, known.record.power_state());
         let written = self.written(&known.state).await?;
         let booted = [StartDomain::NAME, AdoptDomain::NAME];
         let started: StartOutput = self.output_of_newest(&booted, &known.state).await?;
-        let autostart = vsi_graph::autostarts(&known.wanted.vsi, power);
+        let autostart = vsi_graph::autostarts(&known.record.vsi, power);
         let expected = Expected {
             power,
             autostart,
@@ -299,14 +299,14 @@ impl Fleet {
         let recent =
             |run: &&vsiflow_engine::model::RunId| now.saturating_sub(run.0.timestamp_ms()) < within;
         let runs = known.state.runs.iter().filter(recent).count();
-        known.wanted.vsi.on_drift == OnDrift::Restore && runs <= most
+        known.record.vsi.on_drift == OnDrift::Restore && runs <= most
     }
 
     /// What was written is written again, and the guest brought to where it should be; nothing is
     /// made anew.
     async fn restore(&self, known: &Known, updates: &mut DesiredUpdates) -> Result<(), FleetError> {
         let mut restored = known.clone();
-        Arc::make_mut(&mut restored.wanted).restore = true;
+        Arc::make_mut(&mut restored.record).restore = true;
         self.power_update(&restored, power(known), false, None, updates)
             .await
     }
@@ -335,7 +335,7 @@ pub(in crate::fleet) fn is_watched(known: &Known) -> bool {
 }
 
 fn settled(known: &Known) -> Phase {
-    match known.wanted.power_state() {
+    match known.record.power_state() {
         PowerState::Running => Phase::Running,
         PowerState::Stopped => Phase::Stopped,
         PowerState::Paused => Phase::Paused,
@@ -344,36 +344,36 @@ fn settled(known: &Known) -> Phase {
 
 /// It is brought to where it should be, even if that is what is recorded of it.
 fn power(known: &Known) -> Power {
-    let state = known.wanted.power_state();
+    let state = known.record.power_state();
     Power {
         state,
         action: Some(PowerAction::to(state)),
         grace_s: vsi_graph::GRACE_S,
-        drained: known.wanted.power.and_then(|power| power.drained),
+        drained: known.record.power.and_then(|power| power.drained),
     }
 }
 
 /// The volumes that its definition names, as people call them. A boot disk that lasts for one
 /// start may be gone while its guest is off.
 fn volumes(known: &Known, runs: bool) -> Vec<(String, VolumeKey)> {
-    let (wanted, pool) = (&known.wanted, &known.wanted.vsi.pool);
-    let seed = names::seed(pool, wanted.uid, wanted.vsi.seed());
-    let what = match wanted.vsi.seed() {
+    let (record, pool) = (&known.record, &known.record.vsi.pool);
+    let seed = names::seed(pool, record.uid, record.vsi.seed());
+    let what = match record.vsi.seed() {
         Seed::Cidata => "cidata",
         _ => "Ignition's configuration",
     };
-    let boot = (runs || !vsi_graph::is_ephemeral(&wanted.vsi))
-        .then(|| ("boot disk".to_owned(), names::boot_disk(pool, wanted.uid)));
+    let boot = (runs || !vsi_graph::is_ephemeral(&record.vsi))
+        .then(|| ("boot disk".to_owned(), names::boot_disk(pool, record.uid)));
     let own = boot
         .into_iter()
         .chain(seed.map(|seed| (what.to_owned(), seed)));
-    let named = wanted.adopted.as_ref().is_none_or(|a| a.own_volumes);
+    let named = record.adopted.as_ref().is_none_or(|a| a.own_volumes);
     let own = own.filter(move |_| named);
-    let disks = wanted.vsi.disks.iter();
+    let disks = record.vsi.disks.iter();
     let disks = disks.map(|disk| {
         (
             format!("data disk {}", disk.name),
-            vsi_graph::volume(wanted, disk),
+            vsi_graph::volume(record, disk),
         )
     });
     own.chain(disks).collect()

@@ -182,7 +182,7 @@ impl Fleet {
         read: &ReadOfHost,
     ) -> Result<Vec<Known>, FleetError> {
         let mut known = self.known_on_since(host, &read.take()).await?;
-        known.retain(|known| known.wanted.vsi.host == host && is_watched(known));
+        known.retain(|known| known.record.vsi.host == host && is_watched(known));
         read.put(&known);
         Ok(known)
     }
@@ -200,8 +200,8 @@ impl Fleet {
             else {
                 continue;
             };
-            if let DesiredReading::Wanted(wanted) = self.read_desired(&entity, &state).await? {
-                all.push(self.known_as(entity, state, Arc::new(wanted)).await?);
+            if let DesiredReading::Record(record) = self.read_desired(&entity, &state).await? {
+                all.push(self.known_as(entity, state, Arc::new(record)).await?);
             }
         }
         all.retain(is_watched);

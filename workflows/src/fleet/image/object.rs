@@ -123,22 +123,22 @@ impl ImageHandle<'_> {
         }
         users.extend(self.fleet.known_disks().await?.iter().filter_map(waiting));
         let mut images = Vec::new();
-        for (id, state, wanted) in self.fleet.all_desired::<ImageRecord>(kind::IMAGE).await? {
+        for (id, state, record) in self.fleet.all_desired::<ImageRecord>(kind::IMAGE).await? {
             if let Some(why) = self.fleet.poison(&id).await? {
                 let message = format!("{why}. {}", why.remedy);
-                let name = wanted.file_name.clone();
-                images.push(object(&id, &wanted, name, "Unreadable", message));
+                let name = record.file_name.clone();
+                images.push(object(&id, &record, name, "Unreadable", message));
             } else {
                 let whole = self.fleet.whole(&state).await?;
                 let under_way = self
                     .fleet
-                    .under_way(&id, &state, &wanted, &whole, &users)
+                    .under_way(&id, &state, &record, &whole, &users)
                     .await?;
                 let doomed = self.fleet.doomed(&state).await?;
                 images.extend(settled(
                     &id,
                     &state,
-                    &wanted,
+                    &record,
                     whole,
                     &users,
                     doomed.as_ref(),
@@ -163,11 +163,11 @@ impl Fleet {
                 break;
             }
         }
-        let wants = vsi_graph::image(&known.wanted).entity().ok();
+        let wants = vsi_graph::image(&known.record).entity().ok();
         Ok(User {
             wants: wants.filter(|_| from.is_none() || !known.state.is_settled()),
             from,
-            is_overlay: known.wanted.vsi.boot_disk.mode != BootDiskMode::Copy,
+            is_overlay: known.record.vsi.boot_disk.mode != BootDiskMode::Copy,
         })
     }
 
@@ -210,7 +210,7 @@ impl Fleet {
         if !is_leaving(state) || state.is_settled() {
             return Ok(None);
         }
-        let unwanted: Option<UnwantedImage> = self.wanted(state).await?;
+        let unwanted: Option<UnwantedImage> = self.read_record(state).await?;
         Ok(unwanted.map(|unwanted| unwanted.volume.name))
     }
 
@@ -239,7 +239,7 @@ impl Fleet {
         &self,
         id: &EntityId,
         state: &EntityState,
-        wanted: &ImageRecord,
+        record: &ImageRecord,
         whole: &[Whole],
         users: &[User],
     ) -> Result<Option<ImageObject>, FleetError> {
@@ -264,7 +264,7 @@ impl Fleet {
             // It was given up before anything of it was there.
             return Ok(None);
         }
-        let name = volume.clone().unwrap_or_else(|| wanted.file_name.clone());
+        let name = volume.clone().unwrap_or_else(|| record.file_name.clone());
         Ok(Some(ImageObject {
             volume,
             users,
@@ -273,7 +273,7 @@ impl Fleet {
                 None => self.recorded_progress(id, state).await?,
                 seen => seen,
             },
-            ..object(id, wanted, name, &phase, message)
+            ..object(id, record, name, &phase, message)
         }))
     }
 }
@@ -281,7 +281,7 @@ impl Fleet {
 /// A data disk that is not made yet needs what it is filled with, and nothing of it afterwards.
 pub(super) fn waiting(disk: &KnownDisk) -> Option<User> {
     let goes = disk.is_deleted() || disk.is_deleting();
-    let image = data_disk::image(&disk.wanted.disk).filter(|_| !goes && !disk.is_made())?;
+    let image = data_disk::image(&disk.record.disk).filter(|_| !goes && !disk.is_made())?;
     Some(User {
         wants: image.entity().ok(),
         from: None,
@@ -293,7 +293,7 @@ pub(super) fn waiting(disk: &KnownDisk) -> Option<User> {
 fn settled(
     id: &EntityId,
     state: &EntityState,
-    wanted: &ImageRecord,
+    record: &ImageRecord,
     whole: Vec<Whole>,
     users: &[User],
     doomed: Option<&String>,
@@ -322,7 +322,7 @@ fn settled(
             needed: users.iter().any(|user| is_newest || user.is_overlay),
             users: users.len(),
             removal,
-            ..object(id, wanted, image.key.name, phase, String::new())
+            ..object(id, record, image.key.name, phase, String::new())
         }
     });
     objects.collect()
@@ -330,7 +330,7 @@ fn settled(
 
 fn object(
     id: &EntityId,
-    wanted: &ImageRecord,
+    record: &ImageRecord,
     name: String,
     phase: &str,
     message: String,
@@ -338,9 +338,9 @@ fn object(
     ImageObject {
         name,
         uid: id.id().to_owned(),
-        host: wanted.host.clone(),
-        pool: wanted.pool.clone(),
-        url: crate::spec::image::shown(&wanted.url),
+        host: record.host.clone(),
+        pool: record.pool.clone(),
+        url: crate::spec::image::shown(&record.url),
         phase: phase.to_owned(),
         message,
         volume: None,

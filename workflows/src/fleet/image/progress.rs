@@ -119,7 +119,7 @@ impl ImageProgress {
 impl Fleet {
     /// How far the upload is that the VSI waits for, if this process sees to it.
     pub(in crate::fleet) fn upload_of(&self, known: &Known) -> Option<UploadProgress> {
-        let image = vsi_graph::image(&known.wanted).entity().ok()?;
+        let image = vsi_graph::image(&known.record).entity().ok()?;
         self.progress_of(&image)
     }
 

@@ -37,17 +37,17 @@ impl ImageHandle<'_> {
     pub async fn of_source(self, url: &str) -> Result<Vec<SourcedImage>, FleetError> {
         let fleet: &Fleet = self.fleet;
         let mut found = Vec::new();
-        for (entity, state, wanted) in fleet.all_desired::<ImageRecord>(kind::IMAGE).await? {
-            if wanted.url != url || is_leaving(&state) {
+        for (entity, state, record) in fleet.all_desired::<ImageRecord>(kind::IMAGE).await? {
+            if record.url != url || is_leaving(&state) {
                 continue;
             }
             let whole = fleet.whole(&state).await?;
             found.push(SourcedImage {
                 verdict: fleet.verdict(&entity),
                 sha256: whole.last().map(|whole| whole.image.sha256.clone()),
-                host: wanted.host,
-                pool: wanted.pool,
-                checksum: wanted.checksum,
+                host: record.host,
+                pool: record.pool,
+                checksum: record.checksum,
                 entity,
             });
         }
@@ -66,7 +66,7 @@ impl ImageHandle<'_> {
         let fleet: &Fleet = self.fleet;
         let mut named = BTreeSet::new();
         for known in fleet.known().await?.iter().filter(|k| !k.is_deleted()) {
-            named.extend(vsi_graph::image(&known.wanted).entity().ok());
+            named.extend(vsi_graph::image(&known.record).entity().ok());
         }
         let disks = fleet.known_disks().await?;
         let waiting = disks.iter().filter_map(waiting);

@@ -73,10 +73,10 @@ impl ImageHandle<'_> {
             let begun = newest.is_some_and(|newest| newest == state.attempted);
             if self.fleet.engine.unreadable(&id).is_none()
                 && (state.active.is_some() || !state.is_settled() && !begun)
-                && let DesiredReading::Wanted(wanted) =
+                && let DesiredReading::Record(record) =
                     self.fleet.read_desired::<ImageRecord>(&id, &state).await?
             {
-                open.push((id, wanted.file_name));
+                open.push((id, record.file_name));
             }
         }
         Ok(open)
@@ -211,9 +211,9 @@ impl Fleet {
         let mut listed = self.images().list().await?;
         listed.retain(|image| image.name == name);
         let mut named = Vec::new();
-        for (id, state, wanted) in self.all_desired::<ImageRecord>(kind::IMAGE).await? {
+        for (id, state, record) in self.all_desired::<ImageRecord>(kind::IMAGE).await? {
             let is_listed = listed.iter().any(|image| image.uid == id.id());
-            if is_listed || wanted.file_name == name {
+            if is_listed || record.file_name == name {
                 named.push((id, state));
             }
         }
@@ -238,8 +238,8 @@ impl Fleet {
         image: &ImageObject,
         state: &EntityState,
     ) -> Result<Option<UnwantedImage>, FleetError> {
-        let wanted: Option<ImageRecord> = self.wanted(state).await?;
-        let found = wanted.zip(image.volume.clone());
+        let record: Option<ImageRecord> = self.read_record(state).await?;
+        let found = record.zip(image.volume.clone());
         Ok(found.map(|(unwanted, name)| UnwantedImage {
             volume: VolumeKey {
                 pool: unwanted.pool.clone(),

@@ -66,10 +66,10 @@ impl Fleet {
 }
 
 fn remember(ledgers: &mut BTreeMap<String, Ledger>, known: &Known) {
-    let proposed = known.wanted.proposed.iter().map(|proposed| &proposed.vsi);
-    let all = std::iter::once(&known.wanted.vsi).chain(proposed);
+    let proposed = known.record.proposed.iter().map(|proposed| &proposed.vsi);
+    let all = std::iter::once(&known.record.vsi).chain(proposed);
     // What an earlier generation has on the host until a change is through.
-    let before = known.wanted.before.iter().map(|before| &before.vsi);
+    let before = known.record.before.iter().map(|before| &before.vsi);
     for vsi in before.chain(all) {
         for (network, address) in &vsi.addresses {
             let ledger = ledgers.entry(network.clone()).or_default();

@@ -30,7 +30,7 @@ use crate::{
 pub(in crate::fleet) struct KnownNetwork {
     pub(in crate::fleet) entity: EntityId,
     pub(in crate::fleet) state: Arc<EntityState>,
-    pub(in crate::fleet) wanted: NetworkRecord,
+    pub(in crate::fleet) record: NetworkRecord,
 }
 
 impl KnownNetwork {
@@ -50,20 +50,20 @@ impl KnownNetwork {
     }
 
     pub(super) fn is_named(&self, namespace: &str, name: &str) -> bool {
-        let network = &self.wanted.network;
+        let network = &self.record.network;
         (network.namespace.as_str(), network.name.as_str()) == (namespace, name)
     }
 
     /// Whether a VSI is on it.
     pub(in crate::fleet) fn is_used_by(&self, vsi: &DesiredVsi) -> bool {
-        vsi.host == self.wanted.host && vsi.networks.contains(&self.wanted.network.on_host())
+        vsi.host == self.record.host && vsi.networks.contains(&self.record.network.on_host())
     }
 
     /// Whether what is made from a template is on it, or would be where it is placed on this host.
     fn may_be_used_by(&self, template: &DesiredVsi) -> bool {
         let mut hosts = template.possible_hosts();
-        hosts.any(|host| host == self.wanted.host)
-            && template.networks.contains(&self.wanted.network.on_host())
+        hosts.any(|host| host == self.record.host)
+            && template.networks.contains(&self.record.network.on_host())
     }
 }
 
@@ -80,7 +80,7 @@ impl NetworkHandle<'_> {
         let named = open.map(|named_network| {
             let DesiredNetwork {
                 namespace, name, ..
-            } = named_network.wanted.network;
+            } = named_network.record.network;
             (named_network.entity, namespace, name)
         });
         Ok(named.collect())
@@ -134,11 +134,11 @@ impl NetworkHandle<'_> {
             }
             let users = self.fleet.users_of(known).await?;
             if !users.is_empty() && !orphan {
-                let failure = in_use(namespace, name, &users).on_host(&known.wanted.host);
+                let failure = in_use(namespace, name, &users).on_host(&known.record.host);
                 return Err(FleetError::new(ErrorKind::Blocked, failure));
             }
             let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
-            updates.add(entity, workflow, supreme, &known.wanted, None)?;
+            updates.add(entity, workflow, supreme, &known.record, None)?;
         }
         self.fleet.record(updates, by).await?;
         Ok(found.into_iter().map(|known| known.entity).collect())
@@ -149,13 +149,13 @@ impl Fleet {
     /// All networks that vsiflow makes, deleted ones included, by namespace, name and host.
     pub(in crate::fleet) async fn known_networks(&self) -> Result<Vec<KnownNetwork>, FleetError> {
         let all = self.all_desired::<NetworkRecord>(kind::NETWORK).await?;
-        let all = all.into_iter().map(|(entity, state, wanted)| KnownNetwork {
+        let all = all.into_iter().map(|(entity, state, record)| KnownNetwork {
             entity,
             state,
-            wanted,
+            record,
         });
         let mut all: Vec<_> = all.collect();
-        all.sort_by_key(|known| (known.wanted.network.full_name(), known.wanted.host.clone()));
+        all.sort_by_key(|known| (known.record.network.full_name(), known.record.host.clone()));
         Ok(all)
     }
 
@@ -175,18 +175,18 @@ impl Fleet {
         }
         let known = self.known_networks().await?;
         // A document changes the network wherever it is, whoever is on it there.
-        for (entity, wanted) in on_their_hosts(&resolved.networks, &known) {
+        for (entity, record) in on_their_hosts(&resolved.networks, &known) {
             let by = AskedBy::Template;
-            asked.entry(entity).or_insert(NetworkRequest { wanted, by });
+            asked.entry(entity).or_insert(NetworkRequest { record, by });
         }
         let alive = known.iter().filter(|known| !known.is_deleted());
         let mut there: BTreeMap<_, _> = alive
-            .map(|network| (network.entity.clone(), network.wanted.clone()))
+            .map(|network| (network.entity.clone(), network.record.clone()))
             .collect();
         let mut all = Vec::new();
         for (entity, request) in asked {
             let known_one = known.iter().find(|known| known.entity == entity);
-            let wanted = &request.wanted;
+            let record = &request.record;
             let change = match (
                 known_one.filter(|network| !network.is_deleted()),
                 request.by,
@@ -194,27 +194,27 @@ impl Fleet {
                 // Its members wait until it is gone.
                 (Some(deleting), AskedBy::Template) if deleting.is_deleting() => continue,
                 (Some(deleting), _) if deleting.is_deleting() => {
-                    let name = wanted.network.full_name();
+                    let name = record.network.full_name();
                     return Err(FleetError::going_of(kind::NETWORK, &name));
                 }
                 // What a pool remembers may be older than the network; its members are on the one that is there.
                 (Some(present), AskedBy::Member) => {
-                    refuse_other(present, &wanted.network)?;
+                    refuse_other(present, &record.network)?;
                     continue;
                 }
-                (Some(present), _) => changed(present, wanted, updates)?,
+                (Some(present), _) => changed(present, record, updates)?,
                 // It is made with the first member.
                 (None, AskedBy::Template) => continue,
                 (None, _) => {
-                    free_of(wanted, there.values())?;
+                    free_of(record, there.values())?;
                     let generation = known_one.and_then(KnownNetwork::generation);
                     let supersede = Precedence::Supersede;
-                    updates.add(entity.clone(), network::NAME, supersede, wanted, generation)?;
-                    there.insert(entity.clone(), wanted.clone());
+                    updates.add(entity.clone(), network::NAME, supersede, record, generation)?;
+                    there.insert(entity.clone(), record.clone());
                     Change::Created
                 }
             };
-            let (namespace, name) = (&wanted.network.namespace, &wanted.network.name);
+            let (namespace, name) = (&record.network.namespace, &record.network.name);
             let (kind, entity) = (kind::NETWORK, Some(entity));
             all.push(Applied::unplanned(kind, namespace, name, entity, change));
         }
@@ -233,8 +233,8 @@ impl Fleet {
         if vsi.kind().as_str() != kind::VSI {
             return Ok(all);
         }
-        let wanted = self.wanted::<VsiRecord>(&state).await?;
-        if let Some(VsiRecord { vsi: used, .. }) = wanted {
+        let record = self.read_record::<VsiRecord>(&state).await?;
+        if let Some(VsiRecord { vsi: used, .. }) = record {
             let networks = used.made_networks.keys();
             let networks = networks.filter_map(|name| network_entity(&used.host, name).ok());
             all.extend(networks.filter(|network| self.engine.entity(network).is_some()));
@@ -288,7 +288,7 @@ impl Fleet {
         let mut updates = DesiredUpdates::default();
         let mut going = Vec::new();
         for known in self.known_networks().await? {
-            let goes = known.wanted.network.deletion_policy == DeletionPolicy::Delete;
+            let goes = known.record.network.deletion_policy == DeletionPolicy::Delete;
             let was_used = templates.iter().any(|vsi| known.may_be_used_by(vsi));
             if known.is_deleted() || !goes || !was_used {
                 continue;
@@ -303,7 +303,7 @@ impl Fleet {
             }
             let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
             going.push(entity.clone());
-            updates.add(entity, network::DELETE, supreme, &known.wanted, None)?;
+            updates.add(entity, network::DELETE, supreme, &known.record, None)?;
         }
         self.record(updates, by).await?;
         let are_open = !going.is_empty();
@@ -316,17 +316,17 @@ impl Fleet {
         &self,
         network: &KnownNetwork,
     ) -> Result<Vec<String>, FleetError> {
-        let on_host = self.known_on(&network.wanted.host).await?;
+        let on_host = self.known_on(&network.record.host).await?;
         let stays = |vsi: &&Known| !vsi.is_deleted() && !is_deleting(&vsi.state);
         let uses = |vsi: &&Known| {
-            let proposed = vsi.wanted.proposed.iter().map(|proposed| &proposed.vsi);
-            let mut all = std::iter::once(&vsi.wanted.vsi).chain(proposed);
+            let proposed = vsi.record.proposed.iter().map(|proposed| &proposed.vsi);
+            let mut all = std::iter::once(&vsi.record.vsi).chain(proposed);
             all.any(|other| network.is_used_by(other))
         };
         let vsis = on_host.iter().filter(stays).filter(uses);
         let mut users: Vec<_> = vsis.map(Known::label).collect();
         for pool in self.living::<PoolRecord>().await? {
-            let record = &pool.wanted;
+            let record = &pool.record;
             let templates = std::iter::once(&record.template).chain(&record.proposed);
             let mut templates = templates.map(|template| &template.vsi);
             if !pool.is_deleting() && templates.any(|vsi| network.may_be_used_by(vsi)) {
@@ -351,7 +351,7 @@ impl KnownNetwork {
 
     /// The workflow that ends it, by its `deletionPolicy`, or leaves it where it is in any case.
     pub(super) fn ended_by(&self, orphan: bool) -> &'static str {
-        if orphan || self.wanted.network.deletion_policy == DeletionPolicy::Retain {
+        if orphan || self.record.network.deletion_policy == DeletionPolicy::Retain {
             network::FORGET
         } else {
             network::DELETE
@@ -361,7 +361,7 @@ impl KnownNetwork {
 
 /// What is asked of a network on a host.
 struct NetworkRequest {
-    wanted: NetworkRecord,
+    record: NetworkRecord,
     by: AskedBy,
 }
 
@@ -394,15 +394,15 @@ fn asked(resolved: &Resolved) -> Result<BTreeMap<EntityId, NetworkRequest>, Flee
         // Nothing is made before its documents say where.
         for host in hosts.into_iter().filter(|host| !host.is_empty()) {
             for network in vsi.made_networks.values() {
-                let wanted = NetworkRecord {
+                let record = NetworkRecord {
                     host: host.to_owned(),
                     network: network.clone(),
                 };
-                let entity = wanted.entity();
+                let entity = record.entity();
                 let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
                 match all.get(&entity) {
                     Some(there) if there.by <= by => {}
-                    _ => _ = all.insert(entity, NetworkRequest { wanted, by }),
+                    _ => _ = all.insert(entity, NetworkRequest { record, by }),
                 }
             }
         }
@@ -419,7 +419,7 @@ fn on_their_hosts(
     let said = alive.filter_map(|recorded| {
         let its = |network: &&DesiredNetwork| recorded.is_named(&network.namespace, &network.name);
         let network = documents.iter().find(its)?.clone();
-        let host = recorded.wanted.host.clone();
+        let host = recorded.record.host.clone();
         Some((recorded.entity.clone(), NetworkRecord { host, network }))
     });
     said.collect()
@@ -428,10 +428,10 @@ fn on_their_hosts(
 /// What a document changes of a network that is there.
 fn changed(
     known: &KnownNetwork,
-    wanted: &NetworkRecord,
+    record: &NetworkRecord,
     updates: &mut DesiredUpdates,
 ) -> Result<Change, FleetError> {
-    let (before, after) = (&known.wanted.network, &wanted.network);
+    let (before, after) = (&known.record.network, &record.network);
     let same = before.lasting() == after.lasting();
     if before == after && known.workflow() == network::NAME {
         return Ok(Change::Unchanged);
@@ -443,13 +443,13 @@ fn changed(
         Precedence::Supersede
     };
     let (entity, generation) = (known.entity.clone(), known.generation());
-    updates.add(entity, network::NAME, precedence, wanted, generation)?;
+    updates.add(entity, network::NAME, precedence, record, generation)?;
     Ok(Change::Configured)
 }
 
 /// Refuses what is not the network that was made.
-fn refuse_other(known: &KnownNetwork, wanted: &DesiredNetwork) -> Result<(), FleetError> {
-    let is_same = known.wanted.network.lasting() == wanted.lasting();
+fn refuse_other(known: &KnownNetwork, desired: &DesiredNetwork) -> Result<(), FleetError> {
+    let is_same = known.record.network.lasting() == desired.lasting();
     if is_same || !network::is_recorded(&known.state) {
         return Ok(());
     }
@@ -459,25 +459,25 @@ fn refuse_other(known: &KnownNetwork, wanted: &DesiredNetwork) -> Result<(), Fle
         "a network that is made cannot be changed but for its deletionPolicy; nothing was changed",
     );
     let failure = failure
-        .of_object(format!("network/{}", wanted.full_name()))
-        .on_host(&known.wanted.host)
+        .of_object(format!("network/{}", desired.full_name()))
+        .on_host(&known.record.host)
         .with_remedy("undo the change, or give the new network another name");
     Err(FleetError::new(ErrorKind::Blocked, failure))
 }
 
 /// Holds that no other network that vsiflow makes on the host has any of the addresses.
 pub(super) fn free_of<'a>(
-    wanted: &NetworkRecord,
+    record: &NetworkRecord,
     there: impl Iterator<Item = &'a NetworkRecord>,
 ) -> Result<(), FleetError> {
-    let served = |record: &NetworkRecord| {
-        let is_served = record.network.mode != NetworkMode::Bridge;
-        record.network.cidr.filter(|_| is_served)
+    let served = |one: &NetworkRecord| {
+        let is_served = one.network.mode != NetworkMode::Bridge;
+        one.network.cidr.filter(|_| is_served)
     };
-    let Some(own) = served(wanted) else {
+    let Some(own) = served(record) else {
         return Ok(());
     };
-    let mut others = there.filter(|other| other.host == wanted.host);
+    let mut others = there.filter(|other| other.host == record.host);
     let overlaps = |other: &&NetworkRecord| {
         served(other)
             .is_some_and(|cidr| cidr.contains(&own.network()) || own.contains(&cidr.network()))
@@ -492,8 +492,8 @@ pub(super) fn free_of<'a>(
         other.network.full_name()
     );
     let failure = Failure::new(FailureClass::Blocked, "VSI0747", message)
-        .of_object(format!("network/{}", wanted.network.full_name()))
-        .on_host(&wanted.host)
+        .of_object(format!("network/{}", record.network.full_name()))
+        .on_host(&record.host)
         .with_remedy("choose another cidr, or let the VSIs share the network that is there");
     Err(FleetError::new(ErrorKind::Blocked, failure))
 }

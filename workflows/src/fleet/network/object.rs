@@ -121,19 +121,19 @@ impl NetworkHandle<'_> {
             if known.is_deleted() {
                 continue;
             }
-            let key = (known.wanted.host.clone(), known.wanted.network.on_host());
+            let key = (known.record.host.clone(), known.record.network.on_host());
             users.entry(key.clone()).or_default();
             made.insert(key, known);
         }
         let mut addresses = BTreeMap::<(String, String), BTreeMap<String, String>>::new();
         for known in self.fleet.known().await?.iter().filter(|k| !k.is_deleted()) {
-            for (network, address) in &known.wanted.vsi.addresses {
-                let key = (known.wanted.vsi.host.clone(), network.clone());
+            for (network, address) in &known.record.vsi.addresses {
+                let key = (known.record.vsi.host.clone(), network.clone());
                 let of = addresses.entry(key).or_default();
                 of.insert(known.label(), address.to_string());
             }
-            let host = &known.wanted.vsi.host;
-            let networks: BTreeSet<_> = known.wanted.vsi.networks.iter().collect();
+            let host = &known.record.vsi.host;
+            let networks: BTreeSet<_> = known.record.vsi.networks.iter().collect();
             for network in networks {
                 let key = (host.clone(), network.clone());
                 users.entry(key).or_default().push(known.label());
@@ -199,7 +199,7 @@ impl Fleet {
         let failure = self.obstacle(&known.entity);
         let why = failure.map(|failure| format!("{failure}. {}", failure.remedy));
         NetworkState {
-            host: known.wanted.host.clone(),
+            host: known.record.host.clone(),
             phase: recorded.map_or("Pending".to_owned(), |(phase, _)| phase.to_string()),
             message: why
                 .or_else(|| recorded.map(|(_, detail)| detail.to_string()))
@@ -214,7 +214,7 @@ impl Fleet {
         addresses: BTreeMap<String, String>,
         object: &mut NetworkObject,
     ) {
-        let network = &known.wanted.network;
+        let network = &known.record.network;
         let recorded = known.state.state.as_ref();
         let recorded = recorded.map(|(name, detail)| (name.as_str(), detail.as_str()));
         let phases = ["Pending", "Creating", "Blocked", "Deleting"];
@@ -272,7 +272,7 @@ pub(in crate::fleet) async fn broken(
     ports: &HostPorts,
     known: &[Known],
 ) -> Result<BTreeMap<String, DriftFinding>, FleetError> {
-    let names = known.iter().flat_map(|known| &known.wanted.vsi.networks);
+    let names = known.iter().flat_map(|known| &known.record.vsi.networks);
     let names: BTreeSet<_> = names.collect();
     let mut broken = BTreeMap::new();
     for name in names {

@@ -157,7 +157,7 @@ impl NetworkHandle<'_> {
         for known in self.fleet.known_networks().await? {
             if !known.is_deleted() {
                 let state = self.fleet.network_state(&known);
-                let network = known.wanted.network;
+                let network = known.record.network;
                 let its = states.entry((network.namespace, network.name));
                 its.or_default().push(state);
             }
@@ -235,7 +235,7 @@ impl Fleet {
             if pool.is_deleting() {
                 continue;
             }
-            let record = &pool.wanted;
+            let record = &pool.record;
             let templates = std::iter::once(&record.template).chain(&record.proposed);
             let networks = templates.flat_map(|template| template.vsi.made_networks.values());
             let names = networks.map(|one| (one.namespace.clone(), one.name.clone()));

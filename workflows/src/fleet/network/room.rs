@@ -72,14 +72,14 @@ impl Fleet {
             return Ok(());
         }
         let known = self.known_networks().await?;
-        asked.retain(|wanted| !is_there(wanted, &known));
+        asked.retain(|record| !is_there(record, &known));
         let alive = known.iter().filter(|known| !known.is_deleted());
-        let alive: Vec<_> = alive.map(|network| &network.wanted).collect();
-        for wanted in &asked {
+        let alive: Vec<_> = alive.map(|network| &network.record).collect();
+        for record in &asked {
             let others = alive.iter().copied().chain(&asked);
-            free_of(wanted, others.filter(|other| !is_same(other, wanted)))?;
+            free_of(record, others.filter(|other| !is_same(other, record)))?;
         }
-        let looks = asked.iter().map(|wanted| self.in_the_way(wanted));
+        let looks = asked.iter().map(|record| self.in_the_way(record));
         let looks: Vec<_> = looks.collect();
         let mut looks = stream::iter(looks).buffered(TOGETHER);
         while let Some(found) = looks.next().await {
@@ -93,9 +93,9 @@ impl Fleet {
     }
 
     /// What keeps a host from having the network, by the host's own word.
-    async fn in_the_way(&self, wanted: &NetworkRecord) -> Result<Option<Failure>, FleetError> {
-        let (host, params) = (&wanted.host, wanted.network.params(&wanted.host));
-        let uuid = uuid_of(&self.journal_id, &entity(wanted)?.to_string());
+    async fn in_the_way(&self, record: &NetworkRecord) -> Result<Option<Failure>, FleetError> {
+        let (host, params) = (&record.host, record.network.params(&record.host));
+        let uuid = uuid_of(&self.journal_id, &entity(record)?.to_string());
         let look = async {
             let ports = self.hosts.host(host).await.map_err(Failure::from)?;
             check_network::obstacle(&ports, &params, uuid).await
@@ -147,12 +147,12 @@ fn of_template<'a>(
 }
 
 /// Whether the network is there, or on its way as it is wanted: its own run looks at the host.
-fn is_there(wanted: &NetworkRecord, known: &[KnownNetwork]) -> bool {
+fn is_there(record: &NetworkRecord, known: &[KnownNetwork]) -> bool {
     let mut alive = known.iter().filter(|known| !known.is_deleted());
     alive.any(|network| {
-        is_same(&network.wanted, wanted)
+        is_same(&network.record, record)
             && (network::is_recorded(&network.state)
-                || network.wanted.network.lasting() == wanted.network.lasting())
+                || network.record.network.lasting() == record.network.lasting())
     })
 }
 
@@ -160,7 +160,7 @@ fn is_same(one: &NetworkRecord, other: &NetworkRecord) -> bool {
     one.host == other.host && one.network.on_host() == other.network.on_host()
 }
 
-fn entity(wanted: &NetworkRecord) -> Result<EntityId, FleetError> {
-    let entity = wanted.entity();
+fn entity(record: &NetworkRecord) -> Result<EntityId, FleetError> {
+    let entity = record.entity();
     entity.map_err(|error| FleetError::defect(error.to_string()))
 }

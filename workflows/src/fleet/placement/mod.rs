@@ -322,7 +322,7 @@ fn stay(resolved: &mut Resolved, known: &[Known]) {
         let Some(known) = matching(vsi, known) else {
             continue;
         };
-        let host = &known.wanted.vsi.host;
+        let host = &known.record.vsi.host;
         if !host.is_empty() {
             vsi.desired.host.clone_from(host);
             vsi.unresolved_refs

@@ -110,8 +110,8 @@ impl Fleet {
             return Ok(None);
         }
         Ok(match self.read_known(entity, state).await? {
-            DesiredReading::Wanted(known) if !known.is_deleted() => {
-                Some(known.wanted.vsi.host.clone())
+            DesiredReading::Record(known) if !known.is_deleted() => {
+                Some(known.record.vsi.host.clone())
             }
             _ => None,
         })
@@ -121,19 +121,19 @@ impl Fleet {
     async fn reserved(&self) -> Result<Vec<(String, DesiredVsi)>, FleetError> {
         let mut all = Vec::new();
         for pool in self.living::<PoolRecord>().await? {
-            let evicting = &pool.wanted.evicting;
+            let evicting = &pool.record.evicting;
             if evicting.is_empty() || pool.is_deleting() {
                 continue;
             }
-            let members = self.known_of_pool(pool.wanted.uid).await?;
+            let members = self.known_of_pool(pool.record.uid).await?;
             for (uid, eviction) in evicting {
                 let made = members.iter().any(|known| {
-                    let of = known.wanted.vsi.member_of.as_ref();
+                    let of = known.record.vsi.member_of.as_ref();
                     let same = of.is_some_and(|of| of.number == eviction.number);
-                    same && !known.is_deleted() && known.wanted.uid != *uid
+                    same && !known.is_deleted() && known.record.uid != *uid
                 });
                 if let (Some(to), false) = (&eviction.to, made) {
-                    let vsi = evicted(&pool.wanted, eviction.number);
+                    let vsi = evicted(&pool.record, eviction.number);
                     all.push((to.host.clone(), vsi));
                 }
             }
@@ -194,13 +194,13 @@ impl Fleet {
         if entity.kind().as_str() == kind::DISK {
             let read: DesiredReading<DiskRecord> = self.read_desired(entity, state).await?;
             return Ok(match read {
-                DesiredReading::Wanted(wanted) => Some(of_disk(wanted, made)),
+                DesiredReading::Record(record) => Some(of_disk(record, made)),
                 DesiredReading::Nothing | DesiredReading::Lost(_) => None,
             });
         }
         let read: DesiredReading<VsiRecord> = self.read_desired(entity, state).await?;
         Ok(match read {
-            DesiredReading::Wanted(wanted) => Some(of_vsi(&wanted, made)),
+            DesiredReading::Record(record) => Some(of_vsi(&record, made)),
             DesiredReading::Nothing | DesiredReading::Lost(_) => None,
         })
     }
@@ -243,8 +243,8 @@ impl Footprints {
     }
 }
 
-fn of_disk(wanted: DiskRecord, made: bool) -> Footprint {
-    let disk = wanted.disk;
+fn of_disk(record: DiskRecord, made: bool) -> Footprint {
+    let disk = record.disk;
     Footprint {
         host: disk.host,
         vsi: None,
@@ -257,16 +257,16 @@ fn of_disk(wanted: DiskRecord, made: bool) -> Footprint {
 }
 
 /// The most of what is wanted of it and what it waits to be.
-fn of_vsi(wanted: &VsiRecord, made: bool) -> Footprint {
-    let mut needs = needs(&wanted.vsi);
-    if let Some(proposed) = &wanted.proposed {
+fn of_vsi(record: &VsiRecord, made: bool) -> Footprint {
+    let mut needs = needs(&record.vsi);
+    if let Some(proposed) = &record.proposed {
         let machine = self::needs(&proposed.vsi);
         needs.cpus = needs.cpus.max(machine.cpus);
         needs.memory = needs.memory.max(machine.memory);
     }
     Footprint {
-        host: wanted.vsi.host.clone(),
-        vsi: Some(placed(&wanted.vsi)),
+        host: record.vsi.host.clone(),
+        vsi: Some(placed(&record.vsi)),
         needs,
         made,
     }

@@ -61,10 +61,10 @@ impl Fleet {
     ) -> Result<Option<String>, FleetError> {
         let known = self.disks_named(&vsi.namespace, &disk.name).await?;
         let mut known = known.into_iter().filter(|known| {
-            let its = &known.wanted.disk;
+            let its = &known.record.disk;
             !known.is_deleted() && its.namespace == vsi.namespace && its.name == disk.name
         });
-        let of_journal = known.next().map(|known| known.wanted.disk.host);
+        let of_journal = known.next().map(|known| known.record.disk.host);
         let found = of_journal.or_else(|| host_in_documents(vsi, disk, documents));
         Ok(found.filter(|host| !host.is_empty()))
     }
@@ -84,10 +84,10 @@ impl Fleet {
         for pool in pools(resolved) {
             let desired = &pool.desired;
             let same = known.iter().find(|known| {
-                let its = &known.wanted;
+                let its = &known.record;
                 its.namespace == desired.namespace && its.name == desired.name
             });
-            let present = same.map_or(1, |same_pool| same_pool.wanted.replicas);
+            let present = same.map_or(1, |same_pool| same_pool.record.replicas);
             let members = MembersToPlace {
                 pool: &desired.name,
                 template: &pool.template.desired,
@@ -143,7 +143,7 @@ impl Fleet {
         let names = names.map(|number| member_name(members.pool, number));
         let known = self.known_of_names(&template.namespace, names).await?;
         let there = known.into_iter().filter(|known| !known.is_deleted());
-        let there: BTreeSet<_> = there.map(|member| member.wanted.vsi.name.clone()).collect();
+        let there: BTreeSet<_> = there.map(|member| member.record.vsi.name.clone()).collect();
         let mut all = Vec::new();
         for number in members.numbers.clone() {
             let vsi = member(members, number);

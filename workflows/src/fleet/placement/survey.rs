@@ -118,7 +118,7 @@ impl Fleet {
             return Ok(None);
         };
         Ok(match self.read_desired(&entity, &state).await? {
-            DesiredReading::Wanted(wanted) => Some(wanted),
+            DesiredReading::Record(record) => Some(record),
             DesiredReading::Nothing | DesiredReading::Lost(_) => None,
         })
     }

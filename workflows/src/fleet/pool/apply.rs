@@ -25,7 +25,7 @@ use crate::{
 
 /// What a pool's document comes to.
 struct PoolDraft {
-    wanted: PoolRecord,
+    record: PoolRecord,
     fields: Vec<PlannedChange>,
     plan: Plan,
     awaits_approval: bool,
@@ -65,7 +65,7 @@ impl Fleet {
         }
         let desired = &pool.desired;
         let uid = desired.uid.unwrap_or_else(Uuid::new_v4);
-        let wanted = PoolRecord {
+        let record = PoolRecord {
             uid,
             namespace: desired.namespace.clone(),
             name: desired.name.clone(),
@@ -83,7 +83,7 @@ impl Fleet {
         };
         let entity = pool_entity(uid).map_err(|error| FleetError::defect(error.to_string()))?;
         applied.entity = Some(entity.clone());
-        updates.add(entity, pool::NAME, Precedence::Record, &wanted, Some(0))?;
+        updates.add(entity, pool::NAME, Precedence::Record, &record, Some(0))?;
         Ok(applied)
     }
 
@@ -100,10 +100,10 @@ impl Fleet {
         applied.awaits_approval = draft.awaits_approval;
         applied.plan = draft.plan;
         applied.fields = draft.fields;
-        if draft.wanted == known.wanted {
+        if draft.record == known.record {
             applied.change = Change::Unchanged;
         } else if !dry {
-            record_pool(known, &draft.wanted, updates)?;
+            record_pool(known, &draft.record, updates)?;
         }
         Ok(applied)
     }
@@ -114,10 +114,10 @@ impl Fleet {
         known: &KnownPool,
         dry: bool,
     ) -> Result<PoolDraft, FleetError> {
-        let (desired, before) = (&pool.desired, &known.wanted);
+        let (desired, before) = (&pool.desired, &known.record);
         let asked = self.template(pool, Some(before), dry).await?;
         let plan = template::plan(&before.template, &asked);
-        let mut wanted = PoolRecord {
+        let mut record = PoolRecord {
             labels: desired.labels.clone(),
             replicas: desired.replicas.unwrap_or(before.replicas),
             strategy: desired.strategy,
@@ -131,11 +131,11 @@ impl Fleet {
         let waits = desired.update_policy == UpdatePolicy::Manual && plan.has_effect();
         let awaits_approval = is_new && has_members && waits;
         if awaits_approval {
-            wanted.proposed = Some(asked);
+            record.proposed = Some(asked);
         } else {
-            wanted.replace_template(asked);
+            record.replace_template(asked);
         }
-        let mut fields = own_fields(before, &wanted);
+        let mut fields = own_fields(before, &record);
         let within = plan.changes.iter().cloned();
         fields.extend(within.map(|change| PlannedChange {
             path: format!("template.spec.{}", change.path),
@@ -146,7 +146,7 @@ impl Fleet {
             ..plan
         };
         Ok(PoolDraft {
-            wanted,
+            record,
             fields,
             plan,
             awaits_approval,
@@ -161,7 +161,7 @@ impl Fleet {
     ) -> Result<(), FleetError> {
         let is_member = |vsi: &DesiredVsi| vsi.member_of.is_some();
         let made = resolved.vsis.iter().map(|vsi| &vsi.desired);
-        let there = known.iter().map(|known| &known.wanted.vsi);
+        let there = known.iter().map(|known| &known.record.vsi);
         // Of a set, their pools may be in another journal.
         let concerns_members = made.chain(there).any(is_member);
         if resolved.pools.is_empty() && !concerns_members && self.entities_of(kind::POOL).is_empty()
@@ -192,17 +192,17 @@ impl Fleet {
     ) -> Result<(), FleetError> {
         let desired = &pool.desired;
         let full_name = format!("{}/{}", desired.namespace, desired.name);
-        let present = known.map_or(1, |known| known.wanted.replicas);
+        let present = known.map_or(1, |known| known.record.replicas);
         let replicas = desired.replicas.unwrap_or(present);
         if let Some(known) = known {
             if known.is_deleting() {
                 return Err(FleetError::going_of(kind::POOL, &full_name));
             }
-            if desired.uid.is_some_and(|uid| uid != known.wanted.uid) {
+            if desired.uid.is_some_and(|uid| uid != known.record.uid) {
                 return Err(another(&full_name));
             }
-            let asked = self.template(pool, Some(&known.wanted), true).await?;
-            refuse_change(&known.wanted.template, &asked, &full_name)?;
+            let asked = self.template(pool, Some(&known.record), true).await?;
+            refuse_change(&known.record.template, &asked, &full_name)?;
         }
         let names = (0..replicas).map(|number| member_name(&desired.name, number));
         for name in names {
@@ -212,7 +212,7 @@ impl Fleet {
                 return Err(FleetError::new(ErrorKind::Blocked, failure));
             }
         }
-        let own = known.map_or_else(Uuid::nil, |known| known.wanted.uid);
+        let own = known.map_or_else(Uuid::nil, |known| known.record.uid);
         self.refuse_foreign(own, &desired.namespace, &desired.name, 0..replicas)
             .await?;
         self.refuse_foreign_disks(own, desired, replicas).await
@@ -229,12 +229,12 @@ impl Fleet {
         let names = numbers.map(|number| member_name(pool, number));
         let found = self.known_of_names(namespace, names).await?;
         let foreign = found.into_iter().find(|known| {
-            let of = known.wanted.vsi.member_of.as_ref();
+            let of = known.record.vsi.member_of.as_ref();
             !known.is_deleted() && of.is_none_or(|of| of.uid != own)
         });
         match foreign {
             Some(known) => {
-                let failure = taken(pool, &known.wanted.vsi.name);
+                let failure = taken(pool, &known.record.vsi.name);
                 Err(FleetError::new(ErrorKind::Blocked, failure))
             }
             None => Ok(()),
@@ -273,14 +273,14 @@ impl Fleet {
         pools: &[KnownPool],
     ) -> Result<(), FleetError> {
         let known = self.concerned_disks(resolved).await?;
-        let lives = |uid: Uuid| pools.iter().any(|pool| pool.wanted.uid == uid);
+        let lives = |uid: Uuid| pools.iter().any(|pool| pool.record.uid == uid);
         for disk in &resolved.data_disks {
             let named = known.iter().find(|known| {
-                let its = &known.wanted.disk;
+                let its = &known.record.disk;
                 !known.is_deleted() && its.namespace == disk.namespace && its.name == disk.name
             });
             let Some(known_disk) = named else { continue };
-            let allowed = match (&disk.member_of, &known_disk.wanted.disk.member_of) {
+            let allowed = match (&disk.member_of, &known_disk.record.disk.member_of) {
                 (None, None) => true,
                 (None, Some(of)) => !lives(of.uid),
                 (Some(_), None) => false,
@@ -314,19 +314,19 @@ impl PoolRecord {
 /// Records a pool anew; what secrets nobody names any more are erased then.
 pub(in crate::fleet) fn record_pool(
     known: &KnownPool,
-    wanted: &PoolRecord,
+    record: &PoolRecord,
     updates: &mut DesiredUpdates,
 ) -> Result<(), FleetError> {
-    let needed = wanted.secrets();
-    let before = known.wanted.secrets();
+    let needed = record.secrets();
+    let before = known.record.secrets();
     updates.retire(&known.entity, before.difference(&needed));
     let (entity, newest) = (known.entity.clone(), Some(known.generation()));
-    updates.add(entity, pool::NAME, Precedence::Record, wanted, newest)
+    updates.add(entity, pool::NAME, Precedence::Record, record, newest)
 }
 
 fn matching<'a>(pool: &ResolvedPool, known: &'a [KnownPool]) -> Option<&'a KnownPool> {
     known.iter().find(|known| {
-        let same = &known.wanted;
+        let same = &known.record;
         same.namespace == pool.desired.namespace && same.name == pool.desired.name
     })
 }
@@ -368,11 +368,11 @@ fn own_fields(before: &PoolRecord, after: &PoolRecord) -> Vec<PlannedChange> {
 /// A document of what a pool has made, or makes, is not taken.
 fn refuse_member(vsi: &DesiredVsi, known: &[Known], pools: &[KnownPool]) -> Result<(), FleetError> {
     let same = |candidate: &&Known| {
-        let its = &candidate.wanted.vsi;
+        let its = &candidate.record.vsi;
         !candidate.is_deleted() && its.namespace == vsi.namespace && its.name == vsi.name
     };
     let known = known.iter().find(same);
-    let of = known.and_then(|known| known.wanted.vsi.member_of.as_ref());
+    let of = known.and_then(|known| known.record.vsi.member_of.as_ref());
     let failure = match (&vsi.member_of, of) {
         (Some(now), Some(then)) if now.uid == then.uid => return Ok(()),
         (Some(_), None) if known.is_none() => return Ok(()),
@@ -384,7 +384,7 @@ fn refuse_member(vsi: &DesiredVsi, known: &[Known], pools: &[KnownPool]) -> Resu
                 !pool.is_deleting() && pool.has_member_name(&vsi.namespace, &vsi.name)
             });
             match pool {
-                Some(pool) => members(&pool.wanted.name, vsi),
+                Some(pool) => members(&pool.record.name, vsi),
                 None => return Ok(()),
             }
         }

@@ -39,25 +39,25 @@ impl PoolHandle<'_> {
         self.fleet.refuse_owned_elsewhere(&known)?;
         let replicas = check_replicas(i128::from(replicas)).map_err(|message| {
             let failure = Failure::new(FailureClass::Blocked, "VSI0727", message)
-                .of_object(format!("pool/{}", known.wanted.full_name()))
+                .of_object(format!("pool/{}", known.record.full_name()))
                 .with_remedy("choose a number within these bounds; nothing was changed");
             FleetError::new(ErrorKind::Blocked, failure)
         })?;
-        let (uid, recorded_namespace) = (known.wanted.uid, &known.wanted.namespace);
-        let (more, pool) = (known.wanted.replicas..replicas, &known.wanted.name);
+        let (uid, recorded_namespace) = (known.record.uid, &known.record.namespace);
+        let (more, pool) = (known.record.replicas..replicas, &known.record.name);
         self.fleet
             .refuse_foreign(uid, recorded_namespace, pool, more)
             .await?;
-        let mut wanted = PoolRecord {
+        let mut record = PoolRecord {
             replicas,
-            ..known.wanted.clone()
+            ..known.record.clone()
         };
-        Box::pin(self.fleet.refuse_unplaceable(&wanted, 0..replicas)).await?;
+        Box::pin(self.fleet.refuse_unplaceable(&record, 0..replicas)).await?;
         let of_group = self
             .fleet
-            .scaled_group(&known, replicas, &mut wanted)
+            .scaled_group(&known, replicas, &mut record)
             .await?;
-        self.fleet.record_with(known, &wanted, of_group, by).await
+        self.fleet.record_with(known, &record, of_group, by).await
     }
 
     /// Records that members are made from the template before this one again, and begins to work on it.
@@ -73,20 +73,20 @@ impl PoolHandle<'_> {
     ) -> Result<(EntityId, Plan), FleetError> {
         let known = self.fleet.pool_to_change(namespace, name).await?;
         self.fleet.refuse_owned_elsewhere(&known)?;
-        if let Some(of) = &known.wanted.of_group {
-            return Err(groups_pool(&of.group, &known.wanted.full_name()));
+        if let Some(of) = &known.record.of_group {
+            return Err(groups_pool(&of.group, &known.record.full_name()));
         }
-        let Some(previous) = known.wanted.previous.clone() else {
+        let Some(previous) = known.record.previous.clone() else {
             let failure =
                 Failure::new(FailureClass::Blocked, "VSI0722", "it had no other template")
-                    .of_object(format!("pool/{}", known.wanted.full_name()))
+                    .of_object(format!("pool/{}", known.record.full_name()))
                     .with_remedy("apply a document with the template that you need");
             return Err(FleetError::new(ErrorKind::Blocked, failure));
         };
-        let plan = template::plan(&known.wanted.template, &previous);
-        let mut wanted = known.wanted.clone();
-        wanted.replace_template(previous);
-        let entity = self.fleet.record_change(known, &wanted, by).await?;
+        let plan = template::plan(&known.record.template, &previous);
+        let mut record = known.record.clone();
+        record.replace_template(previous);
+        let entity = self.fleet.record_change(known, &record, by).await?;
         Ok((entity, plan))
     }
 
@@ -101,16 +101,16 @@ impl PoolHandle<'_> {
         by: By,
     ) -> Result<EntityId, FleetError> {
         let known = self.fleet.pool_to_change(namespace, name).await?;
-        let Some(proposed) = known.wanted.proposed.clone() else {
+        let Some(proposed) = known.record.proposed.clone() else {
             let message = "no change of it waits for approval";
             let failure = Failure::new(FailureClass::Blocked, "VSI0704", message)
-                .of_object(format!("pool/{}", known.wanted.full_name()))
+                .of_object(format!("pool/{}", known.record.full_name()))
                 .with_remedy("apply a document that changes its template");
             return Err(FleetError::new(ErrorKind::Blocked, failure));
         };
-        let mut wanted = known.wanted.clone();
-        wanted.replace_template(proposed);
-        self.fleet.record_change(known, &wanted, by).await
+        let mut record = known.record.clone();
+        record.replace_template(proposed);
+        self.fleet.record_change(known, &record, by).await
     }
 
     /// Leaves a member out of rollouts, and of being made again; or no longer. Its pool comes back.
@@ -128,7 +128,7 @@ impl PoolHandle<'_> {
         let mut pools = self.fleet.living::<PoolRecord>().await?.into_iter();
         let found = pools.find(|pool| pool.has_member_name(namespace, name));
         let number = found.as_ref();
-        let number = number.and_then(|pool| pool::number_of(&pool.wanted.name, name));
+        let number = number.and_then(|pool| pool::number_of(&pool.record.name, name));
         let (Some(known), Some(number)) = (found, number) else {
             let failure = Failure::new(
                 FailureClass::Blocked,
@@ -141,17 +141,17 @@ impl PoolHandle<'_> {
             );
             return Err(FleetError::new(ErrorKind::NotFound, failure));
         };
-        let mut cordoned: BTreeSet<u32> = known.wanted.cordoned.clone();
+        let mut cordoned: BTreeSet<u32> = known.record.cordoned.clone();
         if on {
             cordoned.insert(number)
         } else {
             cordoned.remove(&number)
         };
-        let wanted = PoolRecord {
+        let record = PoolRecord {
             cordoned,
-            ..known.wanted.clone()
+            ..known.record.clone()
         };
-        self.fleet.record_change(known, &wanted, by).await
+        self.fleet.record_change(known, &record, by).await
     }
 
     /// Records that a pool is to go with its members, the highest first, and begins with it. Data disks go
@@ -174,8 +174,8 @@ impl PoolHandle<'_> {
         if known.workflow() != workflow {
             let mut updates = DesiredUpdates::default();
             let (entity, newest) = (known.entity.clone(), Some(known.generation()));
-            let record = Precedence::Record;
-            updates.add(entity, workflow, record, &known.wanted, newest)?;
+            let precedence = Precedence::Record;
+            updates.add(entity, workflow, precedence, &known.record, newest)?;
             self.fleet.record(updates, by).await?;
         }
         self.fleet.work_on_pools([known.entity.clone()]);
@@ -213,7 +213,7 @@ impl Fleet {
             .find_record::<PoolRecord>(namespace, name, false)
             .await?;
         if known.is_deleting() {
-            Err(FleetError::going_of(kind::POOL, &known.wanted.full_name()))
+            Err(FleetError::going_of(kind::POOL, &known.record.full_name()))
         } else {
             Ok(known)
         }
@@ -224,10 +224,10 @@ impl Fleet {
         &self,
         known: &KnownPool,
         replicas: u32,
-        wanted: &mut PoolRecord,
+        record: &mut PoolRecord,
     ) -> Result<DesiredUpdates, FleetError> {
         let mut updates = DesiredUpdates::default();
-        let Some(of) = &mut wanted.of_group else {
+        let Some(of) = &mut record.of_group else {
             return Ok(updates);
         };
         let entity = group_entity(of.uid).map_err(|error| FleetError::defect(error.to_string()))?;
@@ -235,13 +235,16 @@ impl Fleet {
             return Ok(updates);
         };
         if group.is_deleting() {
-            return Err(FleetError::going_of(kind::GROUP, &group.wanted.full_name()));
+            return Err(FleetError::going_of(kind::GROUP, &group.record.full_name()));
         }
-        let mut record = group.wanted.clone();
-        let items = record.waves.iter_mut().flat_map(|wave| &mut wave.items);
+        let mut group_record = group.record.clone();
+        let items = group_record
+            .waves
+            .iter_mut()
+            .flat_map(|wave| &mut wave.items);
         for item in items.filter(|item| item.name == of.item) {
             if item.single {
-                return Err(groups_pool(&of.group, &known.wanted.full_name()));
+                return Err(groups_pool(&of.group, &known.record.full_name()));
             }
             let is_current = of.revision == item.revision();
             item.replicas = Some(replicas);
@@ -249,8 +252,8 @@ impl Fleet {
                 of.revision = item.revision();
             }
         }
-        if record != group.wanted {
-            record_group(&group, &record, &mut updates)?;
+        if group_record != group.record {
+            record_group(&group, &group_record, &mut updates)?;
         }
         Ok(updates)
     }
@@ -258,24 +261,24 @@ impl Fleet {
     async fn record_change(
         &self,
         known: KnownPool,
-        wanted: &PoolRecord,
+        record: &PoolRecord,
         by: By,
     ) -> Result<EntityId, FleetError> {
         let nothing = DesiredUpdates::default();
-        self.record_with(known, wanted, nothing, by).await
+        self.record_with(known, record, nothing, by).await
     }
 
     async fn record_with(
         &self,
         known: KnownPool,
-        wanted: &PoolRecord,
+        record: &PoolRecord,
         mut updates: DesiredUpdates,
         by: By,
     ) -> Result<EntityId, FleetError> {
-        if *wanted != known.wanted {
+        if *record != known.record {
             let _turn = self.quota_turn_of_pool().await;
-            Box::pin(self.refuse_pool_over_quota(wanted)).await?;
-            record_pool(&known, wanted, &mut updates)?;
+            Box::pin(self.refuse_pool_over_quota(record)).await?;
+            record_pool(&known, record, &mut updates)?;
             self.record(updates, by).await?;
         }
         self.work_on_pools([known.entity.clone()]);

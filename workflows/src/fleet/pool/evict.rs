@@ -38,10 +38,10 @@ impl Fleet {
         disks: &[KnownDisk],
         view: &mut PoolView,
     ) {
-        for (uid, eviction) in &pool.wanted.evicting {
+        for (uid, eviction) in &pool.record.evicting {
             let number = eviction.number;
             match members.get(&number) {
-                Some(known) if known.wanted.uid == *uid => {
+                Some(known) if known.record.uid == *uid => {
                     let state = view.members.get(&number).map(|member| member.state);
                     let stays = state.and_then(|state| keeps(pool, known, state, disks));
                     if stays.is_none() && self.reach.cordoned(&eviction.from).is_some() {
@@ -66,23 +66,23 @@ impl Fleet {
         if pool.is_deleting() {
             return Ok(false);
         }
-        let mut wanted = pool.wanted.clone();
-        wanted.evicting.retain(|uid, eviction| {
+        let mut record = pool.record.clone();
+        record.evicting.retain(|uid, eviction| {
             let member = found.members.get(&eviction.number);
-            let replaced = member.is_some_and(|member| member.wanted.uid != *uid);
+            let replaced = member.is_some_and(|member| member.record.uid != *uid);
             let begun = member.is_none_or(|member| is_deleting(&member.state));
             let holds = begun || self.reach.cordoned(&eviction.from).is_some();
             // A number beyond those that are wanted is not made again.
             let empties = found.disks.iter().any(|disk| goes(eviction, disk));
-            let comes_back = eviction.number < pool.wanted.replicas;
+            let comes_back = eviction.number < pool.record.replicas;
             !replaced && holds && (comes_back || member.is_some() || empties)
         });
-        if wanted.evicting == pool.wanted.evicting {
+        if record.evicting == pool.record.evicting {
             return Ok(false);
         }
         let by = controller(&pool.label(), "the end of an eviction");
         let mut updates = DesiredUpdates::default();
-        record_pool(pool, &wanted, &mut updates)?;
+        record_pool(pool, &record, &mut updates)?;
         self.record(updates, by).await?;
         Ok(true)
     }
@@ -106,7 +106,7 @@ impl Fleet {
             }
             let what = format!("the drain of {}", eviction.from);
             let by = controller(&pool.label(), &what);
-            let namespace = &pool.wanted.namespace;
+            let namespace = &pool.record.namespace;
             // By its UID: nobody else can have got its name meanwhile.
             let deleted =
                 Box::pin(self.vsis().delete(namespace, member.entity.id(), false, by)).await;
@@ -128,20 +128,20 @@ impl Fleet {
     ) -> Result<Vec<Failure>, FleetError> {
         // Of two that choose at the same time, one would not see what the other promised.
         let _chooses = self.capacities.choosing().await;
-        let mut wanted = pool.wanted.clone();
+        let mut record = pool.record.clone();
         let (mut asked, mut requests) = (Vec::new(), Vec::new());
         for number in numbers {
             let Some((member, eviction)) = eviction_of(pool, found, *number) else {
                 continue;
             };
             let from = eviction.from.as_str();
-            requests.push(self.eviction_request(&pool.wanted, *number, from).await?);
-            asked.push((member.wanted.uid, *number));
+            requests.push(self.eviction_request(&pool.record, *number, from).await?);
+            asked.push((member.record.uid, *number));
         }
         let mut trouble = Vec::new();
         let chosen = Box::pin(self.choose_each(&requests)).await?;
         for ((uid, number), decision) in asked.into_iter().zip(chosen) {
-            match (decision, wanted.evicting.get_mut(&uid)) {
+            match (decision, record.evicting.get_mut(&uid)) {
                 (Ok(decision), Some(eviction)) => {
                     eviction.to = Some(decision);
                     eviction.disks = disks_of(number, &found.disks);
@@ -150,10 +150,10 @@ impl Fleet {
                 (Err(failure), _) => trouble.push(failure),
             }
         }
-        if wanted != pool.wanted {
+        if record != pool.record {
             let by = controller(&pool.label(), "another host for a member");
             let mut updates = DesiredUpdates::default();
-            record_pool(pool, &wanted, &mut updates)?;
+            record_pool(pool, &record, &mut updates)?;
             self.record(updates, by).await?;
         }
         Ok(trouble)
@@ -166,9 +166,9 @@ impl Fleet {
         member: &Known,
         disks: &[KnownDisk],
     ) -> Option<&'a Decision> {
-        let eviction = pool.wanted.evicting.get(&member.wanted.uid)?;
+        let eviction = pool.record.evicting.get(&member.record.uid)?;
         let same_disks = eviction.disks == disks_of(eviction.number, disks);
-        let same_host = eviction.from == member.wanted.vsi.host;
+        let same_host = eviction.from == member.record.vsi.host;
         self.chosen(eviction).filter(|_| same_disks && same_host)
     }
 
@@ -214,11 +214,11 @@ impl Fleet {
         trouble: &mut Vec<Failure>,
     ) -> bool {
         let mut open = false;
-        for (uid, eviction) in &pool.wanted.evicting {
+        for (uid, eviction) in &pool.record.evicting {
             let member = found.members.get(&eviction.number);
             // Those of the member that is there now have other UIDs; that one's are left alone in any case.
             let leaves =
-                member.is_none_or(|known| known.wanted.uid == *uid && is_deleting(&known.state));
+                member.is_none_or(|known| known.record.uid == *uid && is_deleting(&known.state));
             if !leaves {
                 continue;
             }
@@ -232,7 +232,7 @@ impl Fleet {
                     continue;
                 }
                 let by = controller(&pool.label(), "a member that left its host");
-                let (namespace, id) = (&pool.wanted.namespace, disk.entity.id());
+                let (namespace, id) = (&pool.record.namespace, disk.entity.id());
                 let deleted = Box::pin(self.disks().delete(namespace, id, false, by)).await;
                 trouble.extend(deleted.err().map(|error| *error.failure));
             }
@@ -269,20 +269,20 @@ impl Fleet {
         let mut updates = DesiredUpdates::default();
         let mut pools = Vec::new();
         for pool in self.living::<PoolRecord>().await? {
-            let concerned = pool.wanted.evicting.values().any(|one| one.from == host);
+            let concerned = pool.record.evicting.values().any(|one| one.from == host);
             if !concerned || pool.is_deleting() {
                 continue;
             }
             let found = self.members(&pool).await?;
-            let mut wanted = pool.wanted.clone();
-            wanted.evicting.retain(|uid, eviction| {
+            let mut record = pool.record.clone();
+            record.evicting.retain(|uid, eviction| {
                 let member = found.members.get(&eviction.number);
                 let waits = member
-                    .is_some_and(|known| known.wanted.uid == *uid && !is_deleting(&known.state));
+                    .is_some_and(|known| known.record.uid == *uid && !is_deleting(&known.state));
                 eviction.from != host || !waits
             });
-            if wanted.evicting != pool.wanted.evicting {
-                record_pool(&pool, &wanted, &mut updates)?;
+            if record.evicting != pool.record.evicting {
+                record_pool(&pool, &record, &mut updates)?;
                 pools.push(pool.entity);
             }
         }
@@ -299,8 +299,8 @@ pub(in crate::fleet) fn keeps(
     state: MemberState,
     disks: &[KnownDisk],
 ) -> Option<KeepReason> {
-    let record = &pool.wanted;
-    let of = known.wanted.vsi.member_of.as_ref();
+    let record = &pool.record;
+    let of = known.record.vsi.member_of.as_ref();
     let number = of.map(|of| of.number).unwrap_or_default();
     let template = record.template_of(number);
     let placement = template.vsi.placement.as_ref();
@@ -316,12 +316,12 @@ pub(in crate::fleet) fn keeps(
     };
     let disks = living(number, disks);
     let disks = disks.map(|disk| {
-        let disk = &disk.wanted.disk;
+        let disk = &disk.record.disk;
         (disk.name.clone(), disk.deletion_policy)
     });
     let view = EvictionView {
         member: Some(member),
-        boot_disk: known.wanted.vsi.boot_disk.mode,
+        boot_disk: known.record.vsi.boot_disk.mode,
         disks: disks.collect(),
     };
     view.keeps()
@@ -334,14 +334,14 @@ pub(in crate::fleet) fn disks_of(number: u32, disks: &[KnownDisk]) -> BTreeSet<U
 
 fn living(number: u32, disks: &[KnownDisk]) -> impl Iterator<Item = &KnownDisk> {
     disks.iter().filter(move |known| {
-        let of = known.wanted.disk.member_of.as_ref();
+        let of = known.record.disk.member_of.as_ref();
         !known.is_deleted() && of.is_some_and(|of| of.number == number)
     })
 }
 
 /// Whether a disk is there that goes with a member. Its policy may have been changed since that was recorded.
 fn goes(eviction: &Eviction, disk: &KnownDisk) -> bool {
-    let policy = disk.wanted.disk.deletion_policy;
+    let policy = disk.record.disk.deletion_policy;
     let permitted = disk.is_deleting() || policy == DeletionPolicy::Delete;
     !disk.is_deleted() && permitted && eviction.disks.contains(&disk.uid)
 }
@@ -353,6 +353,6 @@ fn eviction_of<'a>(
     number: u32,
 ) -> Option<(&'a Known, &'a Eviction)> {
     let member = found.members.get(&number)?;
-    let eviction = pool.wanted.evicting.get(&member.wanted.uid)?;
+    let eviction = pool.record.evicting.get(&member.record.uid)?;
     Some((member, eviction))
 }

@@ -11,9 +11,9 @@ use crate::{
 impl KnownPool {
     /// Whether a VSI of that name is, or would be, one of its members.
     pub(in crate::fleet) fn has_member_name(&self, namespace: &str, name: &str) -> bool {
-        let number = pool::number_of(&self.wanted.name, name);
-        self.wanted.namespace == namespace
-            && number.is_some_and(|number| number < self.wanted.replicas)
+        let number = pool::number_of(&self.record.name, name);
+        self.record.namespace == namespace
+            && number.is_some_and(|number| number < self.record.replicas)
     }
 }
 
@@ -24,7 +24,7 @@ impl PoolHandle<'_> {
     /// When there is none, or it cannot be read.
     pub async fn title(self, entity: &EntityId) -> Result<(String, String), FleetError> {
         match self.fleet.known_record::<PoolRecord>(entity).await? {
-            Some(pool) => Ok((pool.wanted.namespace, pool.wanted.name)),
+            Some(pool) => Ok((pool.record.namespace, pool.record.name)),
             None => Err(FleetError::not_found(kind::POOL, entity.id())),
         }
     }
@@ -40,18 +40,18 @@ impl PoolHandle<'_> {
         let mut found = std::collections::BTreeMap::new();
         for vsi in vsis {
             let known = self.fleet.known_of(vsi).await?;
-            let Some(of) = known.and_then(|known| known.wanted.vsi.member_of.clone()) else {
+            let Some(of) = known.and_then(|known| known.record.vsi.member_of.clone()) else {
                 continue;
             };
             let entity = pool_entity(of.uid).map_err(|e| FleetError::defect(e.to_string()))?;
             let pool = self.fleet.known_record::<PoolRecord>(&entity).await?;
             let makes = |maker: &KnownPool| {
                 let stays = !maker.is_deleted() && !maker.is_deleting();
-                let left_out = maker.wanted.cordoned.contains(&of.number);
-                stays && !left_out && of.number < maker.wanted.replicas
+                let left_out = maker.record.cordoned.contains(&of.number);
+                stays && !left_out && of.number < maker.record.replicas
             };
             if let Some(pool) = pool.filter(makes) {
-                found.insert(entity, (pool.wanted.namespace, pool.wanted.name));
+                found.insert(entity, (pool.record.namespace, pool.record.name));
             }
         }
         let found = found.into_iter();

@@ -69,10 +69,10 @@ impl Fleet {
         &self,
         pool: &KnownPool,
     ) -> Result<PoolMembers, FleetError> {
-        let record = &pool.wanted;
+        let record = &pool.record;
         let mut members = BTreeMap::new();
         for known in self.known_of_pool(record.uid).await? {
-            let number = known.wanted.vsi.member_of.as_ref().map(|of| of.number);
+            let number = known.record.vsi.member_of.as_ref().map(|of| of.number);
             if let Some(number) = number {
                 members.insert(number, known);
             }
@@ -111,10 +111,10 @@ impl Fleet {
         &self,
         pool: &KnownPool,
     ) -> Result<usize, FleetError> {
-        let members = self.known_of_pool(pool.wanted.uid).await?;
+        let members = self.known_of_pool(pool.record.uid).await?;
         let there = members.len();
-        let wanted = usize::try_from(pool.wanted.replicas).unwrap_or(usize::MAX);
-        Ok(there.max(wanted).max(1))
+        let desired = usize::try_from(pool.record.replicas).unwrap_or(usize::MAX);
+        Ok(there.max(desired).max(1))
     }
 
     /// The VSIs that have a member's name and were not made by the pool.
@@ -126,25 +126,25 @@ impl Fleet {
         let names = numbers.map(|number| member_name(pool_name, number));
         let found = self.known_of_names(namespace, names).await?;
         let own = |known: &Known| {
-            let of = known.wanted.vsi.member_of.as_ref();
+            let of = known.record.vsi.member_of.as_ref();
             of.is_some_and(|of| of.uid == pool)
         };
         let foreign = found
             .into_iter()
             .filter(|known| !known.is_deleted() && !own(known));
         let numbered = foreign.filter_map(|known| {
-            let number = number_of(pool_name, &known.wanted.vsi.name)?;
-            (known.wanted.vsi.namespace == namespace).then_some((number, known))
+            let number = number_of(pool_name, &known.record.vsi.name)?;
+            (known.record.vsi.namespace == namespace).then_some((number, known))
         });
         Ok(numbered.collect())
     }
 
     pub(in crate::fleet) fn member_view(
         &self,
-        wanted: MemberTarget<'_>,
+        target: MemberTarget<'_>,
         known: &Known,
     ) -> MemberView {
-        let of = known.wanted.vsi.member_of.as_ref();
+        let of = known.record.vsi.member_of.as_ref();
         let phase = known.phase();
         let serves_not = [
             Phase::Provisioning,
@@ -154,14 +154,14 @@ impl Fleet {
             Phase::Deleted,
         ];
         MemberView {
-            state: self.member_state(wanted, known),
+            state: self.member_state(target, known),
             may_serve: known.unreadable.is_some()
                 || known.state.reached > 0 && !serves_not.contains(&phase),
-            current: of.is_some_and(|of| of.revision == wanted.revision),
+            current: of.is_some_and(|of| of.revision == target.revision),
         }
     }
 
-    fn member_state(&self, wanted: MemberTarget<'_>, known: &Known) -> MemberState {
+    fn member_state(&self, target: MemberTarget<'_>, known: &Known) -> MemberState {
         // It is asked for where it matters alone: pools are looked at often, and have many members.
         let failed = || {
             let verdict = self.verdict(&known.entity);
@@ -180,15 +180,15 @@ impl Fleet {
                 MemberState::Busy
             };
         }
-        let silent = matches!(self.reach.answers(&known.wanted.vsi.host), Some(Err(_)));
-        let as_wanted = match wanted.power_state {
+        let silent = matches!(self.reach.answers(&known.record.vsi.host), Some(Err(_)));
+        let expected = match target.power_state {
             PowerState::Running => Phase::Running,
             PowerState::Stopped => Phase::Stopped,
             PowerState::Paused => Phase::Paused,
         };
         match known.phase() {
             Phase::Running | Phase::Degraded if silent => MemberState::Unknown,
-            phase if phase == as_wanted => MemberState::Ready,
+            phase if phase == expected => MemberState::Ready,
             Phase::Degraded if is_well(known) => MemberState::Ready,
             Phase::Degraded | Phase::Failed | Phase::Blocked => MemberState::Stuck,
             Phase::Running | Phase::Stopped | Phase::Paused => MemberState::Off,
@@ -271,7 +271,7 @@ impl Fleet {
     ) -> Result<Option<Uuid>, FleetError> {
         let known = self.disks_named(&disk.namespace, &disk.name).await?;
         let is_it = |candidate: &&KnownDisk| {
-            let its = &candidate.wanted.disk;
+            let its = &candidate.record.disk;
             (&its.namespace, &its.name) == (&disk.namespace, &disk.name)
         };
         if known.iter().filter(is_it).any(|known| !known.is_deleted()) {

@@ -151,13 +151,13 @@ impl Fleet {
         found: &PoolMembers,
         obstacles: &BTreeMap<u32, String>,
     ) -> PoolObject {
-        let counted = self.counted_members(&pool.wanted, found, obstacles);
+        let counted = self.counted_members(&pool.record, found, obstacles);
         self.pool_object_with(pool, &counted)
     }
 
     fn pool_object_with(&self, pool: &KnownPool, counted: &CountedMembers) -> PoolObject {
         let (created, changed) = self.engine.times(&pool.entity).unwrap_or_default();
-        let record = &pool.wanted;
+        let record = &pool.record;
         PoolObject {
             api_version: documents::VSIFLOW_API_VERSION,
             kind: documents::POOL,
@@ -187,7 +187,7 @@ impl Fleet {
             return Ok(heard.counted(pool, None).members);
         }
         let (found, _) = Box::pin(self.members_over(pool, others)).await?;
-        Ok(member_objects(&pool.wanted, &found))
+        Ok(member_objects(&pool.record, &found))
     }
 
     fn counted_members(
@@ -228,12 +228,12 @@ pub(in crate::fleet::pool) struct CountedMembers {
 }
 
 fn pool_status(pool: &KnownPool, found: &CountedMembers, changed: Timestamp) -> PoolStatus {
-    let record = &pool.wanted;
+    let record = &pool.record;
     let outcome = decide(&found.view).outcome;
     let count = |which: &dyn Fn(&PoolMember) -> bool| {
-        let wanted = found.members.iter();
-        let wanted = wanted.filter(|member| member.number < record.replicas && which(member));
-        u32::try_from(wanted.count()).unwrap_or(u32::MAX)
+        let counted = found.members.iter();
+        let counted = counted.filter(|member| member.number < record.replicas && which(member));
+        u32::try_from(counted.count()).unwrap_or(u32::MAX)
     };
     let (ready, updated) = (count(&|one| one.ready), count(&|one| one.updated));
     let phase = phase(pool, outcome);
@@ -286,16 +286,16 @@ fn pool_message(
     outcome: PoolOutcome,
     (ready, updated): (u32, u32),
 ) -> String {
-    let name = |number: u32| member_name(&pool.wanted.name, number);
-    let wanted = pool.wanted.replicas;
+    let name = |number: u32| member_name(&pool.record.name, number);
+    let desired = pool.record.replicas;
     match outcome {
         PoolOutcome::Available | PoolOutcome::Gone => String::new(),
         PoolOutcome::Progressing => {
-            let moving = match pool.wanted.evicting.len() {
+            let moving = match pool.record.evicting.len() {
                 0 => String::new(),
                 some => format!(", {some} on the way to other hosts"),
             };
-            format!("{ready} of {wanted} ready, {updated} of {wanted} updated{moving}")
+            format!("{ready} of {desired} ready, {updated} of {desired} updated{moving}")
         }
         PoolOutcome::Off(number) => {
             format!("{} is off or suspended, as somebody asked", name(number))
@@ -321,7 +321,7 @@ fn member_objects(record: &PoolRecord, found: &PoolMembers) -> Vec<PoolMember> {
     let members = found.members.iter().map(|(number, known)| {
         let view = found.view.members.get(number);
         PoolMember {
-            name: known.wanted.vsi.name.clone(),
+            name: known.record.vsi.name.clone(),
             number: *number,
             uid: known.entity.id().to_owned(),
             phase: known.phase(),
@@ -330,7 +330,7 @@ fn member_objects(record: &PoolRecord, found: &PoolMembers) -> Vec<PoolMember> {
             cordoned: record.cordoned.contains(number),
             leaves: record
                 .evicting
-                .get(&known.wanted.uid)
+                .get(&known.record.uid)
                 .map(|eviction| eviction.from.clone()),
         }
     });

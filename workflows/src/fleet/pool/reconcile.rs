@@ -53,7 +53,7 @@ impl PoolHandle<'_> {
                 PoolOutcome::Progressing | PoolOutcome::Gone
             );
             if continues || !decision.actions.is_empty() || pool.is_deleting() {
-                let (namespace, name) = (pool.wanted.namespace, pool.wanted.name);
+                let (namespace, name) = (pool.record.namespace, pool.record.name);
                 open.push((pool.entity, namespace, name));
             }
         }
@@ -114,7 +114,7 @@ impl Fleet {
         decision: &PoolDecision,
         disks_are_open: bool,
     ) -> Result<Option<Verdict>, FleetError> {
-        let name = |number: u32| member_name(&pool.wanted.name, number);
+        let name = |number: u32| member_name(&pool.record.name, number);
         Ok(match decision.outcome {
             PoolOutcome::Available | PoolOutcome::Gone if disks_are_open => None,
             PoolOutcome::Available => Some(Verdict::Reached),
@@ -131,7 +131,7 @@ impl Fleet {
 
     /// What keeps a member from being ready.
     fn stuck(&self, pool: &KnownPool, found: &PoolMembers, number: u32) -> Verdict {
-        let name = member_name(&pool.wanted.name, number);
+        let name = member_name(&pool.record.name, number);
         let member = found.members.get(&number).map(AsRef::as_ref);
         let verdict = member.and_then(|member| self.verdict(&member.entity));
         let of_member = |failure: Failure| failure.of_object(format!("vsi/{name}"));
@@ -163,7 +163,7 @@ impl Fleet {
     ) -> Result<(), FleetError> {
         let mut hosts = BTreeMap::<String, Vec<Known>>::new();
         for known in members.filter(|known| is_watched(known)) {
-            let host = known.wanted.vsi.host.clone();
+            let host = known.record.vsi.host.clone();
             hosts.entry(host).or_default().push((**known).clone());
         }
         let looks = hosts.into_iter().map(|(host, known)| async move {
@@ -230,14 +230,14 @@ impl Fleet {
         // A rollout has two templates at most.
         let mut secrets = BTreeMap::new();
         for number in numbers {
-            let template = pool.wanted.template_of(*number);
+            let template = pool.record.template_of(*number);
             let read = match secrets.entry(template.revision.as_str()) {
                 Entry::Occupied(read) => read.into_mut(),
                 Entry::Vacant(new) => new.insert(self.template_secrets(template).await?),
             };
-            let made = self.member(&pool.wanted, template, read, *number).await?;
+            let made = self.member(&pool.record, template, read, *number).await?;
             let (mut vsi, mut disks) = made;
-            self.place_evicted(&pool.wanted, *number, (&mut vsi, &mut disks));
+            self.place_evicted(&pool.record, *number, (&mut vsi, &mut disks));
             resolved.vsis.push(vsi);
             resolved.data_disks.extend(disks);
         }
@@ -246,10 +246,10 @@ impl Fleet {
     }
 
     async fn update_member(&self, pool: &KnownPool, number: u32) -> Result<(), FleetError> {
-        let template = &pool.wanted.template;
+        let template = &pool.record.template;
         let secrets = self.template_secrets(template).await?;
         let (vsi, data_disks) = self
-            .member(&pool.wanted, template, &secrets, number)
+            .member(&pool.record, template, &secrets, number)
             .await?;
         let resolved = Resolved {
             vsis: vec![vsi],
@@ -276,7 +276,7 @@ impl Fleet {
         };
         let orphan = pool.workflow() == pool::FORGET;
         let by = controller(&pool.label(), what);
-        let namespace = &pool.wanted.namespace;
+        let namespace = &pool.record.namespace;
         // By its UID: nobody else can have got its name meanwhile.
         let uid = member.entity.id();
         Box::pin(self.vsis().delete(namespace, uid, orphan, by))
@@ -295,11 +295,11 @@ impl Fleet {
         let orphan = pool.workflow() == pool::FORGET;
         let mut open = false;
         for disk in &found.disks {
-            let number = disk.wanted.disk.member_of.as_ref().map(|of| of.number);
+            let number = disk.record.disk.member_of.as_ref().map(|of| of.number);
             let Some(number) = number.filter(|number| pool.is_too_many(*number)) else {
                 continue;
             };
-            let goes = disk.wanted.disk.deletion_policy == DeletionPolicy::Delete;
+            let goes = disk.record.disk.deletion_policy == DeletionPolicy::Delete;
             let member = found.view.members.get(&number);
             if !goes || disk.is_deleted() {
                 continue;
@@ -315,7 +315,7 @@ impl Fleet {
                 continue;
             }
             let by = controller(&pool.label(), "a member that is gone");
-            let (namespace, uid) = (&pool.wanted.namespace, disk.entity.id());
+            let (namespace, uid) = (&pool.record.namespace, disk.entity.id());
             let deleted = self.disks().delete(namespace, uid, orphan, by).await;
             trouble.extend(deleted.err().map(|error| *error.failure));
         }
@@ -329,7 +329,7 @@ impl Fleet {
         self.engine
             .note_state(entity.clone(), phase, Text::default(), by.clone())
             .await?;
-        for secret in pool.wanted.secrets() {
+        for secret in pool.record.secrets() {
             self.secrets.erase(&secret).await?;
             self.engine
                 .erased(entity.clone(), secret, by.clone())
@@ -342,8 +342,8 @@ impl Fleet {
 impl KnownPool {
     /// Whether a member of that number is not to be there.
     pub(super) fn is_too_many(&self, number: u32) -> bool {
-        let strategy = &self.wanted.strategy;
-        let end = self.wanted.replicas.saturating_add(strategy.max_surge);
+        let strategy = &self.record.strategy;
+        let end = self.record.replicas.saturating_add(strategy.max_surge);
         self.is_deleting() || number >= end
     }
 }

@@ -87,20 +87,20 @@ impl PoolHandle<'_> {
         let mut all = Vec::new();
         let groups = self.fleet.living::<GroupRecord>().await?;
         let leaves = |pool: &KnownPool| {
-            let of = pool.wanted.of_group.as_ref();
+            let of = pool.record.of_group.as_ref();
             let mut groups = groups.iter();
-            let group = of.and_then(|of| groups.find(|group| group.wanted.uid == of.uid));
+            let group = of.and_then(|of| groups.find(|group| group.record.uid == of.uid));
             pool.is_deleting() || group.is_some_and(KnownGroup::is_deleting)
         };
         for pool in self.fleet.living::<PoolRecord>().await? {
             let members = self.shown_members(&pool).await?;
             all.push(ShownPool {
-                uid: pool.wanted.uid,
+                uid: pool.record.uid,
                 deleting: leaves(&pool),
-                namespace: pool.wanted.namespace,
-                name: pool.wanted.name,
-                of_group: pool.wanted.of_group,
-                replicas: pool.wanted.replicas,
+                namespace: pool.record.namespace,
+                name: pool.record.name,
+                of_group: pool.record.of_group,
+                replicas: pool.record.replicas,
                 members,
             });
         }
@@ -121,11 +121,11 @@ impl PoolHandle<'_> {
                 .map(|heard| heard.shown().collect())
                 .unwrap_or_default()
         } else {
-            let known = self.fleet.known_of_pool(pool.wanted.uid).await?;
+            let known = self.fleet.known_of_pool(pool.record.uid).await?;
             let members = known.iter();
             members.filter_map(|vsi| ShownMember::of(vsi)).collect()
         };
-        let group = pool.wanted.of_group.as_ref().map(|of| of.uid);
+        let group = pool.record.of_group.as_ref().map(|of| of.uid);
         members.iter_mut().for_each(|member| member.group = group);
         members.sort_by_key(|member| member.of.number);
         Ok(members)
@@ -139,7 +139,7 @@ impl PoolHandle<'_> {
         let entity = vsi_entity(vsi).map_err(|error| FleetError::defect(error.to_string()))?;
         let known = self.fleet.known_of(&entity).await?;
         Ok(known.and_then(|known| {
-            let found = &known.wanted.vsi;
+            let found = &known.record.vsi;
             Some(PoolMembership {
                 namespace: found.namespace.clone(),
                 name: found.name.clone(),
@@ -157,8 +157,8 @@ impl PoolHandle<'_> {
     pub async fn uid(self, namespace: &str, name: &str) -> Result<Option<Uuid>, FleetError> {
         let mut pools = self.fleet.living::<PoolRecord>().await?.into_iter();
         let found =
-            pools.find(|pool| pool.wanted.namespace == namespace && pool.wanted.name == name);
-        Ok(found.map(|pool| pool.wanted.uid))
+            pools.find(|pool| pool.record.namespace == namespace && pool.record.name == name);
+        Ok(found.map(|pool| pool.record.uid))
     }
 
     /// Approves the template that a pool waits with, if that is the one of this revision; whether it was.
@@ -175,11 +175,11 @@ impl PoolHandle<'_> {
         let Some(pool) = self.fleet.known_record::<PoolRecord>(&entity).await? else {
             return Ok(false);
         };
-        let waits = pool.wanted.proposed.as_ref();
+        let waits = pool.record.proposed.as_ref();
         if waits.is_none_or(|proposed| proposed.revision != revision) {
             return Ok(false);
         }
-        let (namespace, uid) = (&pool.wanted.namespace, uid.to_string());
+        let (namespace, uid) = (&pool.record.namespace, uid.to_string());
         Box::pin(self.approve(namespace, &uid, by))
             .await
             .map(|_| true)
@@ -235,8 +235,8 @@ impl GroupHandle<'_> {
     pub async fn uid(self, namespace: &str, name: &str) -> Result<Option<Uuid>, FleetError> {
         let mut groups = self.fleet.living::<GroupRecord>().await?.into_iter();
         let found =
-            groups.find(|group| group.wanted.namespace == namespace && group.wanted.name == name);
-        Ok(found.map(|group| group.wanted.uid))
+            groups.find(|group| group.record.namespace == namespace && group.record.name == name);
+        Ok(found.map(|group| group.record.uid))
     }
 }
 
@@ -246,7 +246,7 @@ impl Fleet {
         &self,
         known: &KnownPool,
     ) -> Result<(), FleetError> {
-        let of_group = known.wanted.of_group.as_ref();
+        let of_group = known.record.of_group.as_ref();
         let group = of_group.and_then(|of| group_entity(of.uid).ok());
         let mut owners: Vec<&EntityId> = vec![&known.entity];
         owners.extend(&group);
@@ -255,7 +255,7 @@ impl Fleet {
         }
         let message = "an object of the cluster says what it is, and would undo this";
         let failure = Failure::new(FailureClass::Blocked, "VSI0736", message)
-            .of_object(format!("{}/{}", kind::POOL, known.wanted.full_name()))
+            .of_object(format!("{}/{}", kind::POOL, known.record.full_name()))
             .with_remedy("change that object: `kubectl scale`, `kubectl apply` or `kubectl edit`");
         Err(FleetError::new(ErrorKind::Blocked, failure))
     }
@@ -272,8 +272,8 @@ impl Fleet {
         &self,
         pool: &KnownPool,
     ) -> Result<(), FleetError> {
-        for known in self.known_of_pool(pool.wanted.uid).await? {
-            let missing = !self.secrets.has(&known.wanted.contract).await?;
+        for known in self.known_of_pool(pool.record.uid).await? {
+            let missing = !self.secrets.has(&known.record.contract).await?;
             if missing {
                 self.deliver_member(pool, &known).await?;
             }
@@ -282,7 +282,7 @@ impl Fleet {
     }
 
     async fn deliver_member(&self, pool: &KnownPool, member: &Known) -> Result<(), FleetError> {
-        let Some(of) = &member.wanted.vsi.member_of else {
+        let Some(of) = &member.record.vsi.member_of else {
             return Ok(());
         };
         for template in templates(pool) {
@@ -290,10 +290,10 @@ impl Fleet {
                 continue;
             };
             let filled =
-                filled_contract(&pool.wanted, of.number, &member.wanted.vsi.name, contract);
+                filled_contract(&pool.record, of.number, &member.record.vsi.name, contract);
             match self
                 .secrets
-                .recognise(&member.wanted.contract, &filled)
+                .recognise(&member.record.contract, &filled)
                 .await
             {
                 Ok(true) => return Ok(()),
@@ -314,7 +314,7 @@ impl Fleet {
 }
 
 fn templates(pool: &KnownPool) -> impl Iterator<Item = &TemplateRecord> {
-    let record = &pool.wanted;
+    let record = &pool.record;
     let others = [record.previous.as_ref(), record.proposed.as_ref()];
     std::iter::once(&record.template).chain(others.into_iter().flatten())
 }
@@ -322,9 +322,9 @@ fn templates(pool: &KnownPool) -> impl Iterator<Item = &TemplateRecord> {
 impl ShownMember {
     /// A member as its own record has it: that does not know its group.
     pub(super) fn of(known: &Known) -> Option<Self> {
-        let vsi = &known.wanted.vsi;
+        let vsi = &known.record.vsi;
         Some(Self {
-            uid: known.wanted.uid,
+            uid: known.record.uid,
             name: vsi.name.clone(),
             of: vsi.member_of.clone()?,
             group: None,

@@ -141,7 +141,7 @@ impl Fleet {
                     continue;
                 }
                 match self.counted(&entity, &state).await? {
-                    DesiredReading::Wanted(counted) => there.add(counted),
+                    DesiredReading::Record(counted) => there.add(counted),
                     DesiredReading::Nothing => {}
                     DesiredReading::Lost(failure) => lost.push((entity, state, failure)),
                 }
@@ -167,7 +167,7 @@ impl Fleet {
         state: &EntityState,
     ) -> Result<DesiredReading<CountedUsage>, FleetError> {
         if let Some(known) = self.quotas.counts.get(entity, state) {
-            return Ok(DesiredReading::Wanted(known));
+            return Ok(DesiredReading::Record(known));
         }
         let found = match entity.kind().as_str() {
             kind::DISK => {
@@ -179,7 +179,7 @@ impl Fleet {
                 read.map(|record| CountedUsage::of_vsi(&record))
             }
         };
-        if let DesiredReading::Wanted(counted) = &found {
+        if let DesiredReading::Record(counted) = &found {
             self.quotas.counts.put(entity, state, counted);
         }
         Ok(found)
@@ -217,9 +217,9 @@ impl Fleet {
             taken.add(&record.namespace, Taker::Pool(record.name.clone()), usage);
         };
         for pool in &pools {
-            add(&pool.wanted, !pool.is_deleting() && !pool.is_deleted());
+            add(&pool.record, !pool.is_deleting() && !pool.is_deleted());
             if !pool.is_deleted() {
-                made.insert((pool.wanted.namespace.clone(), pool.wanted.name.clone()));
+                made.insert((pool.record.namespace.clone(), pool.record.name.clone()));
             }
         }
         let mut unread = Vec::new();
@@ -249,7 +249,7 @@ impl Fleet {
         let (groups, lost) = self.known_records::<GroupRecord>().await?;
         for group in groups {
             if !group.is_deleting() && !group.is_deleted() {
-                add_group(&group.wanted, made, taken);
+                add_group(&group.record, made, taken);
             }
         }
         for (entity, _, failure) in lost as Vec<LostState> {

@@ -132,12 +132,12 @@ impl Fleet {
         for pool in own.chain(items) {
             let desired = &pool.desired;
             let same = known.iter().find(|known| {
-                let its = &known.wanted;
+                let its = &known.record;
                 its.namespace == desired.namespace && its.name == desired.name
             });
             add_pool(
                 pool,
-                same.map(|same_pool| &same_pool.wanted),
+                same.map(|same_pool| &same_pool.record),
                 count,
                 &mut demand,
             );

@@ -88,7 +88,7 @@ impl Fleet {
         };
         let read: DesiredReading<QuotaRecord> = self.read_desired(&entity, &state).await?;
         Ok(match read {
-            DesiredReading::Wanted(record) => match record.hard {
+            DesiredReading::Record(record) => match record.hard {
                 Some(hard) => KnownQuota::Limits(hard),
                 None => KnownQuota::None,
             },

@@ -119,7 +119,7 @@ impl Fleet {
         let entity = EntityId::new(Name::of(kind::TYPE), name).ok();
         match entity.and_then(|entity| self.engine.entity(&entity)) {
             Some(state) => {
-                let record: Option<TypeRecord> = self.wanted(&state).await?;
+                let record: Option<TypeRecord> = self.read_record(&state).await?;
                 Ok(record.and_then(|record| record.spec))
             }
             None => Ok(None),

@@ -30,17 +30,17 @@ impl SnapshotHandle<'_> {
         name: &str,
     ) -> Result<Resolved, FleetError> {
         let snapshot = self.fleet.find_snapshot(namespace, snapshot, false).await?;
-        let object = format!("snapshot/{}", snapshot.wanted.name);
+        let object = format!("snapshot/{}", snapshot.record.name);
         if !snapshot.is_ready() {
             let message = format!("it is {}: its copies are not whole", snapshot.phase());
             let remedy = "wait until it is Ready (`vsiflow get snapshots`), or choose another";
             return Err(refused(&object, &message, remedy));
         }
-        let its_namespace = snapshot.wanted.namespace.clone();
+        let its_namespace = snapshot.record.namespace.clone();
         self.is_free(&its_namespace, name).await?;
-        let uid = snapshot.wanted.vsi.to_string();
+        let uid = snapshot.record.vsi.to_string();
         let original = match self.fleet.find(&its_namespace, &uid, false).await {
-            Ok(known) => known.wanted,
+            Ok(known) => known.record,
             Err(_) => {
                 let message = "its VSI is gone, and its contract or user-data with it";
                 let remedy =
@@ -85,9 +85,9 @@ fn renamed(
     original: &VsiRecord,
     name: &str,
 ) -> (DesiredVsi, Vec<DesiredDataDisk>) {
-    let inputs = &snapshot.wanted.inputs;
+    let inputs = &snapshot.record.inputs;
     let copy = |disk: &str| -> Option<VolumeKey> {
-        let mut disks = snapshot.wanted.disks.iter();
+        let mut disks = snapshot.record.disks.iter();
         Some(disks.find(|one| one.disk == disk)?.copy.clone())
     };
     let mut vsi = DesiredVsi {

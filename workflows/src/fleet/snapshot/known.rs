@@ -26,7 +26,7 @@ pub(in crate::fleet) struct KnownSnapshot {
     pub(in crate::fleet) entity: EntityId,
     pub(in crate::fleet) uid: Uuid,
     pub(in crate::fleet) state: Arc<EntityState>,
-    pub(in crate::fleet) wanted: SnapshotRecord,
+    pub(in crate::fleet) record: SnapshotRecord,
 }
 
 impl KnownSnapshot {
@@ -44,13 +44,13 @@ impl KnownSnapshot {
     }
 
     pub(in crate::fleet) fn is_named(&self, namespace: &str, name: &str) -> bool {
-        let own = &self.wanted;
+        let own = &self.record;
         own.namespace == namespace && (own.name == name || self.entity.id() == name)
     }
 
     /// Where it stands in a list that people read.
     fn place(&self) -> (&str, &str) {
-        (&self.wanted.namespace, &self.wanted.name)
+        (&self.record.namespace, &self.record.name)
     }
 
     fn workflow(&self) -> &str {
@@ -121,7 +121,7 @@ impl SnapshotHandle<'_> {
         let mut updates = DesiredUpdates::default();
         self.fleet.give_up(&known, &mut updates).await?;
         let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
-        updates.add(entity, workflow, supreme, &known.wanted, None)?;
+        updates.add(entity, workflow, supreme, &known.record, None)?;
         self.fleet.record(updates, by).await?;
         Ok(known.entity)
     }
@@ -139,7 +139,7 @@ impl SnapshotHandle<'_> {
             let begun = newest.is_some_and(|newest| newest == one.state.attempted);
             one.state.active.is_some() || leaving && !one.state.is_settled() && !begun
         });
-        let named = open.map(|one| (one.entity, one.wanted.namespace, one.wanted.name));
+        let named = open.map(|one| (one.entity, one.record.namespace, one.record.name));
         Ok(named.collect())
     }
 }
@@ -148,13 +148,13 @@ impl Fleet {
     /// All snapshots, deleted ones included, by namespace and name.
     pub(in crate::fleet) async fn known_snapshots(&self) -> Result<Vec<KnownSnapshot>, FleetError> {
         let mut all = Vec::new();
-        for (entity, state, wanted) in self.all_desired::<SnapshotRecord>(kind::SNAPSHOT).await? {
+        for (entity, state, record) in self.all_desired::<SnapshotRecord>(kind::SNAPSHOT).await? {
             if let Ok(uid) = entity.id().parse() {
                 all.push(KnownSnapshot {
                     entity,
                     uid,
                     state,
-                    wanted,
+                    record,
                 });
             }
         }
@@ -196,7 +196,7 @@ impl Fleet {
                 }
                 Some((true, SnapshotAction::Restore { .. })) => {
                     let message = format!("VSI {} is being put back to it", vsi.label());
-                    let object = format!("snapshot/{}", snapshot.wanted.name);
+                    let object = format!("snapshot/{}", snapshot.record.name);
                     let remedy = "wait for that, or `vsiflow retry` the VSI, then delete it";
                     return Err(refused(&object, &message, remedy));
                 }
@@ -209,11 +209,11 @@ impl Fleet {
 
 /// What is still to be done with the disks of a VSI.
 pub(in crate::fleet) fn pending(vsi: &Known) -> Option<&crate::record::SnapshotOrder> {
-    let order = vsi.wanted.snapshot.as_ref()?;
+    let order = vsi.record.snapshot.as_ref()?;
     if vsi.state.is_settled() {
         return None;
     }
-    let base = plan::base(&vsi.wanted, vsi.state.reached);
+    let base = plan::base(&vsi.record, vsi.state.reached);
     let done = base.is_some_and(|base| base.snapshot == Some(order.id));
     (!done).then_some(order)
 }

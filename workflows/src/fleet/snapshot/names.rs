@@ -26,7 +26,7 @@ impl SnapshotHandle<'_> {
     ) -> Result<(String, String), FleetError> {
         let known = self.fleet.find(namespace, vsi, false).await?;
         let name = self.fleet.snapshot_name(&known, request, others).await?;
-        Ok((known.wanted.vsi.namespace.clone(), name))
+        Ok((known.record.vsi.namespace.clone(), name))
     }
 }
 
@@ -37,13 +37,13 @@ impl Fleet {
         request: &SnapshotRequest,
         others: &BTreeSet<String>,
     ) -> Result<String, FleetError> {
-        let vsi = &known.wanted.vsi;
+        let vsi = &known.record.vsi;
         let all = self.known_snapshots().await?;
         let of_namespace = all
             .iter()
-            .filter(|one| one.wanted.namespace == vsi.namespace);
+            .filter(|one| one.record.namespace == vsi.namespace);
         let Some(name) = &request.name else {
-            let own = of_namespace.map(|one| one.wanted.name.as_str());
+            let own = of_namespace.map(|one| one.record.name.as_str());
             let taken = own.chain(others.iter().map(String::as_str));
             return Ok(next(&vsi.name, taken));
         };
@@ -53,7 +53,7 @@ impl Fleet {
             return Err(refused(&object, message, "choose another name"));
         }
         let mut present = of_namespace.filter(|one| !one.is_deleted());
-        if !present.any(|one| one.wanted.name == *name) {
+        if !present.any(|one| one.record.name == *name) {
             Ok(name.clone())
         } else {
             let object = format!("snapshot/{name}");

@@ -120,12 +120,12 @@ impl SnapshotHandle<'_> {
 
 impl Fleet {
     async fn snapshot_object(&self, known: &KnownSnapshot) -> Result<SnapshotObject, FleetError> {
-        let (wanted, state) = (&known.wanted, &known.state);
+        let (record, state) = (&known.record, &known.state);
         let made = self.output_of(CopyDisks::NAME, state).await?;
         let copies = made.get("copies").and_then(Value::as_array);
         let copies: Vec<Value> = copies.cloned().unwrap_or_default();
         let number = |index: usize, key: &str| copies.get(index)?.get(key)?.as_u64();
-        let disks = wanted.disks.iter().enumerate();
+        let disks = record.disks.iter().enumerate();
         let disks: Vec<_> = disks
             .map(|(index, disk)| SnapshotDisk {
                 name: disk.disk.clone(),
@@ -143,14 +143,14 @@ impl Fleet {
         let reason = failure.map_or_else(|| phase.clone(), |failure| failure.code.to_string());
         let (created, changed) = self.engine.times(&known.entity).unwrap_or_default();
         let ready = condition("Ready", phase == READY, &reason, &description, changed);
-        let memory = memory(wanted, &made);
+        let memory = memory(record, &made);
         let sizes = disks.iter().filter_map(|disk| disk.allocation);
         let sizes: Vec<u64> = sizes.chain(memory.as_ref().and_then(|m| m.size)).collect();
         let status = SnapshotStatus {
             phase,
             description,
-            host: wanted.host.clone(),
-            virtual_server_uid: wanted.vsi.to_string(),
+            host: record.host.clone(),
+            virtual_server_uid: record.vsi.to_string(),
             size: (!sizes.is_empty()).then(|| {
                 sizes
                     .iter()
@@ -158,7 +158,7 @@ impl Fleet {
             }),
             disks,
             memory,
-            scheduled_time: wanted.due_ms.map(|ms| rfc3339(Timestamp(ms))),
+            scheduled_time: record.due_ms.map(|ms| rfc3339(Timestamp(ms))),
             run_id: state.runs.last().map(ToString::to_string),
             conditions: vec![ready],
         };
@@ -167,8 +167,8 @@ impl Fleet {
             api_version: documents::VSIFLOW_API_VERSION,
             kind: documents::SNAPSHOT,
             metadata: Metadata {
-                name: wanted.name.clone(),
-                namespace: wanted.namespace.clone(),
+                name: record.name.clone(),
+                namespace: record.namespace.clone(),
                 uid: known.uid.to_string(),
                 generation: desired.map_or(0, |desired| desired.generation),
                 creation_timestamp: rfc3339(created),
@@ -176,18 +176,18 @@ impl Fleet {
                 annotations: BTreeMap::new(),
             },
             spec: json!({
-                "virtualServer": wanted.vsi_name,
-                "quiesce": wanted.quiesce,
-                "memory": wanted.memory.is_some(),
+                "virtualServer": record.vsi_name,
+                "quiesce": record.quiesce,
+                "memory": record.memory.is_some(),
             }),
             status,
         })
     }
 }
 
-fn memory(wanted: &SnapshotRecord, made: &Value) -> Option<SnapshotMemory> {
+fn memory(record: &SnapshotRecord, made: &Value) -> Option<SnapshotMemory> {
     let whole = |key: &str| made.get("memory")?.get(key);
-    wanted.memory.as_ref().map(|volume| SnapshotMemory {
+    record.memory.as_ref().map(|volume| SnapshotMemory {
         volume: volume.to_string(),
         size: whole("length").and_then(Value::as_u64),
         sha256: whole("sha256").and_then(Value::as_str).map(str::to_owned),

@@ -48,8 +48,8 @@ impl SnapshotHandle<'_> {
         name: &str,
         scope: RestoreScope,
     ) -> Result<(EntityId, Plan), FleetError> {
-        let (known, wanted) = self.fleet.restored(namespace, name, scope).await?;
-        Ok((known.entity.clone(), self.fleet.plan_of(&wanted, &known)))
+        let (known, record) = self.fleet.restored(namespace, name, scope).await?;
+        Ok((known.entity.clone(), self.fleet.plan_of(&record, &known)))
     }
 
     /// Records that the disks of a VSI are to be put back as a snapshot has them, and begins with it:
@@ -69,15 +69,15 @@ impl SnapshotHandle<'_> {
         self.fleet
             .refuse_while_unreadable("the restoration of a snapshot")
             .await?;
-        let (known, wanted) = self.fleet.restored(namespace, name, scope).await?;
-        let plan = self.fleet.plan_of(&wanted, &known);
+        let (known, record) = self.fleet.restored(namespace, name, scope).await?;
+        let plan = self.fleet.plan_of(&record, &known);
         if let Some(change) = plan.refused().next() {
-            return Err(update_vsi::refused(&wanted, &change.path, &change.why).into());
+            return Err(update_vsi::refused(&record, &change.path, &change.why).into());
         }
         let mut updates = DesiredUpdates::default();
         let (entity, made_from) = (known.entity.clone(), known.made_from());
         let supersede = vsiflow_engine::model::Precedence::Supersede;
-        updates.add(entity, update_vsi::NAME, supersede, &wanted, made_from)?;
+        updates.add(entity, update_vsi::NAME, supersede, &record, made_from)?;
         self.fleet.record(updates, by).await?;
         Ok((known.entity, plan))
     }
@@ -91,16 +91,16 @@ impl Fleet {
         scope: RestoreScope,
     ) -> Result<(Known, VsiRecord), FleetError> {
         let snapshot = self.find_snapshot(namespace, name, false).await?;
-        let object = format!("snapshot/{}", snapshot.wanted.name);
+        let object = format!("snapshot/{}", snapshot.record.name);
         if !snapshot.is_ready() {
             let message = format!("it is {}: its copies are not whole", snapshot.phase());
             let remedy = "wait until it is Ready (`vsiflow get snapshots`), or choose another";
             return Err(refused(&object, &message, remedy));
         }
-        let uid = snapshot.wanted.vsi.to_string();
-        let known = self.find(&snapshot.wanted.namespace, &uid, false).await?;
+        let uid = snapshot.record.vsi.to_string();
+        let known = self.find(&snapshot.record.namespace, &uid, false).await?;
         if is_deleting(&known.state) {
-            return Err(FleetError::going(&known.wanted.vsi.full_name()));
+            return Err(FleetError::going(&known.record.vsi.full_name()));
         }
         // Memory that cannot be put back must not stand in the way of the disks.
         if scope == RestoreScope::All || !awaits_memory(&known) {
@@ -115,19 +115,19 @@ impl Fleet {
             RestoreScope::All => self.memory_of(&known, &snapshot).await?,
             RestoreScope::DisksOnly => None,
         };
-        let rises = memory.is_some() && known.wanted.power_state() == PowerState::Stopped;
+        let rises = memory.is_some() && known.record.power_state() == PowerState::Stopped;
         let action = SnapshotAction::Restore {
             snapshot: snapshot.uid,
-            name: snapshot.wanted.name.clone(),
+            name: snapshot.record.name.clone(),
             disks,
             memory,
         };
-        let mut wanted = self.ordered(&known, action).await?;
+        let mut record = self.ordered(&known, action).await?;
         if rises {
             self.refuse_cordoned(&known, PowerAction::Start)?;
-            wanted.power = Some(started());
+            record.power = Some(started());
         }
-        Ok((known, wanted))
+        Ok((known, record))
     }
 
     /// The memory of the snapshot, if it fits what the VSI is now.
@@ -136,12 +136,12 @@ impl Fleet {
         known: &Known,
         snapshot: &KnownSnapshot,
     ) -> Result<Option<SavedMemory>, FleetError> {
-        if snapshot.wanted.memory.is_none() {
+        if snapshot.record.memory.is_none() {
             return Ok(None);
         }
         let unfit = |why: &str| {
             let failure = error::MEMORY_UNFIT.failure(why);
-            let object = format!("snapshot/{}", snapshot.wanted.name);
+            let object = format!("snapshot/{}", snapshot.record.name);
             FleetError::new(ErrorKind::Blocked, failure.of_object(object))
         };
         if let Some(what) = difference(snapshot, known) {
@@ -164,7 +164,7 @@ impl Fleet {
         snapshot: &KnownSnapshot,
     ) -> Result<Vec<DiskToRestore>, FleetError> {
         let mut disks = Vec::new();
-        for of in &snapshot.wanted.disks {
+        for of in &snapshot.record.disks {
             match of.disk.as_str() {
                 BOOT => disks.extend(boot(known, of)),
                 _ => disks.extend(self.data_disk(known, of).await?),
@@ -178,10 +178,10 @@ impl Fleet {
         known: &Known,
         of: &DiskCopy,
     ) -> Result<Option<DiskToRestore>, FleetError> {
-        let wanted = &known.wanted;
-        let its = |disk: &&crate::spec::DesiredDisk| vsi_graph::volume(wanted, disk) == of.volume;
-        let uid = wanted.vsi.disks.iter().find(its);
-        let uid = uid.and_then(|disk| vsi_graph::disk_uid(wanted, disk));
+        let record = &known.record;
+        let its = |disk: &&crate::spec::DesiredDisk| vsi_graph::volume(record, disk) == of.volume;
+        let uid = record.vsi.disks.iter().find(its);
+        let uid = uid.and_then(|disk| vsi_graph::disk_uid(record, disk));
         let entity = uid.and_then(|uid| disk_entity(uid).ok());
         let Some(state) = entity
             .as_ref()
@@ -189,7 +189,7 @@ impl Fleet {
         else {
             return Ok(None);
         };
-        let disk = self.wanted::<DiskRecord>(&state).await?;
+        let disk = self.read_record::<DiskRecord>(&state).await?;
         Ok(disk.map(|disk| DiskToRestore {
             of: of.clone(),
             size: Some(disk.disk.size),
@@ -200,7 +200,7 @@ impl Fleet {
 
 /// What of a VSI is not as it was when its memory was saved.
 fn difference(snapshot: &KnownSnapshot, known: &Known) -> Option<&'static str> {
-    let (then, now) = (&snapshot.wanted.inputs, &known.wanted.vsi);
+    let (then, now) = (&snapshot.record.inputs, &known.record.vsi);
     let differs = [
         (then.machine != now.machine, "the machine"),
         (then.guest_type() != now.guest_type(), "the guest"),
@@ -209,7 +209,7 @@ fn difference(snapshot: &KnownSnapshot, known: &Known) -> Option<&'static str> {
         (then.boot_disk.mode != now.boot_disk.mode, "the boot disk"),
         (then.boot_disk.size != now.boot_disk.size, "the boot disk"),
         (then.disks != now.disks, "a data disk"),
-        (left_out(&known.wanted).is_some(), "a disk"),
+        (left_out(&known.record).is_some(), "a disk"),
     ];
     let mut differs = differs.into_iter();
     differs.find_map(|(differs, what)| differs.then_some(what))
@@ -238,13 +238,13 @@ fn started() -> Power {
 }
 
 fn boot(known: &Known, of: &DiskCopy) -> Option<DiskToRestore> {
-    let (wanted, intents) = (&known.wanted, &known.state.intents);
-    let own = wanted.adopted.as_ref().is_some_and(|a| a.own_volumes);
+    let (record, intents) = (&known.record, &known.state.intents);
+    let own = record.adopted.as_ref().is_some_and(|a| a.own_volumes);
     let made = [CloneBootDisk::NAME, RestoreDisks::NAME].map(Name::of);
     let is_own = own || made.iter().any(|step| intents.contains(step));
-    (!vsi_graph::is_ephemeral(&wanted.vsi)).then(|| DiskToRestore {
+    (!vsi_graph::is_ephemeral(&record.vsi)).then(|| DiskToRestore {
         of: of.clone(),
-        size: wanted.vsi.boot_disk.size,
+        size: record.vsi.boot_disk.size,
         recorded: is_own,
     })
 }

@@ -92,11 +92,11 @@ impl Fleet {
                         "choose another name, or delete that one: `vsiflow snapshot delete`";
                     return Err(refused(&object, message, remedy));
                 }
-                Ok(known) if known.wanted.vsi_name == snapshot.spec.virtual_server => {
+                Ok(known) if known.record.vsi_name == snapshot.spec.virtual_server => {
                     Change::Unchanged
                 }
                 Ok(known) => {
-                    let message = format!("it is a snapshot of VSI {}", known.wanted.vsi_name);
+                    let message = format!("it is a snapshot of VSI {}", known.record.vsi_name);
                     let object = format!("snapshot/{name}");
                     return Err(refused(&object, &message, "choose another name"));
                 }
@@ -168,14 +168,14 @@ impl Fleet {
         let name = self
             .snapshot_name(&known, &request, &BTreeSet::new())
             .await?;
-        let desired = &known.wanted.vsi;
+        let desired = &known.record.vsi;
         let record = SnapshotRecord {
             namespace: desired.namespace.clone(),
             name: name.clone(),
-            vsi: known.wanted.uid,
+            vsi: known.record.uid,
             vsi_name: desired.name.clone(),
             host: desired.host.clone(),
-            disks: disks(&known.wanted, uid),
+            disks: disks(&known.record, uid),
             memory: request
                 .memory
                 .then(|| names::snapshot_memory(&desired.pool, uid)),
@@ -206,11 +206,11 @@ impl Fleet {
         action: SnapshotAction,
         updates: &mut DesiredUpdates,
     ) -> Result<VsiRecord, FleetError> {
-        let wanted = self.ordered(known, action).await?;
+        let record = self.ordered(known, action).await?;
         let (entity, made_from) = (known.entity.clone(), known.made_from());
         let supersede = Precedence::Supersede;
-        updates.add(entity, update_vsi::NAME, supersede, &wanted, made_from)?;
-        Ok(wanted)
+        updates.add(entity, update_vsi::NAME, supersede, &record, made_from)?;
+        Ok(record)
     }
 
     pub(in crate::fleet) async fn ordered(
@@ -220,28 +220,28 @@ impl Fleet {
     ) -> Result<VsiRecord, FleetError> {
         let ids = self.secrets.ids().await?;
         let id = Uuid::new_v4();
-        let mut wanted = VsiRecord {
+        let mut record = VsiRecord {
             snapshot: Some(SnapshotOrder { id, action }),
             restore: false,
             power: known.power(),
             before: known.history(),
             turn: None,
             formats: self.formats(known).await?,
-            ..VsiRecord::clone(&known.wanted)
+            ..VsiRecord::clone(&known.record)
         };
-        wanted.retired.retain(|secret| ids.contains(secret));
-        Ok(wanted)
+        record.retired.retain(|secret| ids.contains(secret));
+        Ok(record)
     }
 
     /// Refuses where another VSI of this journal has one of the disks: it may write to it at any time.
     async fn refuse_shared(&self, known: &Known) -> Result<(), FleetError> {
-        let disks = known.wanted.vsi.disks.iter();
-        let own = disks.filter_map(|disk| vsi_graph::disk_uid(&known.wanted, disk));
+        let disks = known.record.vsi.disks.iter();
+        let own = disks.filter_map(|disk| vsi_graph::disk_uid(&known.record, disk));
         for uid in own {
             let users = self.known_with(uid).await?;
             let has = |vsi: &&Known| {
-                let mut its_disks = vsi.wanted.vsi.disks.iter();
-                let its = its_disks.any(|d| vsi_graph::disk_uid(&vsi.wanted, d) == Some(uid));
+                let mut its_disks = vsi.record.vsi.disks.iter();
+                let its = its_disks.any(|d| vsi_graph::disk_uid(&vsi.record, d) == Some(uid));
                 its && !vsi.is_deleted() && vsi.entity != known.entity
             };
             if let Some(other) = users.iter().find(has) {
@@ -255,17 +255,17 @@ impl Fleet {
 }
 
 fn object(known: &Known) -> String {
-    format!("vsi/{}", known.wanted.vsi.full_name())
+    format!("vsi/{}", known.record.vsi.full_name())
 }
 
 fn refuse(known: &Known, request: &SnapshotRequest) -> Result<(), FleetError> {
-    let vsi = &known.wanted.vsi;
+    let vsi = &known.record.vsi;
     if is_deleting(&known.state) {
         return Err(FleetError::going(&vsi.full_name()));
     }
     settled(known)?;
     if known
-        .wanted
+        .record
         .adopted
         .as_ref()
         .is_some_and(|a| !a.own_volumes)
@@ -305,7 +305,7 @@ fn no_memory(known: &Known, is_off: bool, request: &SnapshotRequest) -> Option<S
         let why = "the guest is off: it has no memory; take the snapshot without it";
         return Some(why.to_owned());
     }
-    if known.wanted.power_state() == PowerState::Paused {
+    if known.record.power_state() == PowerState::Paused {
         let why = "the guest is paused: let it go on with `vsiflow unpause` first";
         return Some(why.to_owned());
     }
@@ -315,17 +315,17 @@ fn no_memory(known: &Known, is_off: bool, request: &SnapshotRequest) -> Option<S
         return Some(why.to_owned());
     }
     let why = "its memory would not fit";
-    left_out(&known.wanted)
+    left_out(&known.record)
         .map(|disk| format!("{disk} is in no snapshot: {why} what is on it then"))
 }
 
 /// A disk that the guest writes to and that no snapshot has.
-pub(in crate::fleet) fn left_out(wanted: &VsiRecord) -> Option<String> {
-    if vsi_graph::is_ephemeral(&wanted.vsi) {
+pub(in crate::fleet) fn left_out(record: &VsiRecord) -> Option<String> {
+    if vsi_graph::is_ephemeral(&record.vsi) {
         return Some("the boot disk, which lasts for one start,".to_owned());
     }
     let made = |disk: &DesiredDisk| matches!(disk.source, DiskOrigin::Made { .. });
-    let mut disks = wanted.vsi.disks.iter();
+    let mut disks = record.vsi.disks.iter();
     let other = disks.find(|disk| !made(disk))?;
     Some(format!("disk {}, which vsiflow did not make,", other.name))
 }
@@ -346,23 +346,23 @@ pub(in crate::fleet) fn settled(known: &Known) -> Result<(), FleetError> {
 
 /// Whether the host cannot read the guest's memory.
 pub(in crate::fleet) fn is_protected(known: &Known) -> bool {
-    let vsi = &known.wanted.vsi;
+    let vsi = &known.record.vsi;
     vsi.guest_type().is_hyper_protect() || vsi.machine.secure_execution == Secure::Required
 }
 
 /// The boot disk, unless it lasts for one start, and the data disks that vsiflow made.
-fn disks(wanted: &VsiRecord, snapshot: Uuid) -> Vec<DiskCopy> {
-    let boot = (!vsi_graph::is_ephemeral(&wanted.vsi)).then(|| {
+fn disks(record: &VsiRecord, snapshot: Uuid) -> Vec<DiskCopy> {
+    let boot = (!vsi_graph::is_ephemeral(&record.vsi)).then(|| {
         (
             BOOT.to_owned(),
-            names::boot_disk(&wanted.vsi.pool, wanted.uid),
+            names::boot_disk(&record.vsi.pool, record.uid),
         )
     });
     let made = |disk: &&DesiredDisk| matches!(disk.source, DiskOrigin::Made { .. });
-    let data = wanted.vsi.disks.iter().filter(made);
+    let data = record.vsi.disks.iter().filter(made);
     let data = data.map(|disk| {
         let name = format!("{}/{}", kind::DISK, disk.name);
-        (name, vsi_graph::volume(wanted, disk))
+        (name, vsi_graph::volume(record, disk))
     });
     let all = boot.into_iter().chain(data).enumerate();
     all.map(|(index, (disk, volume))| DiskCopy {

@@ -30,11 +30,11 @@ impl DesiredUpdates {
         entity: EntityId,
         workflow: &str,
         precedence: Precedence,
-        wanted: &impl Serialize,
+        record: &impl Serialize,
         made_from: Option<u64>,
     ) -> Result<(), FleetError> {
         let desired =
-            serde_json::to_vec(wanted).map_err(|error| FleetError::defect(error.to_string()))?;
+            serde_json::to_vec(record).map_err(|error| FleetError::defect(error.to_string()))?;
         self.updates.push(DesiredUpdate {
             entity,
             workflow: Name::of(workflow),
@@ -169,7 +169,7 @@ impl Fleet {
             host_entity(&host.id()).map_err(|error| FleetError::defect(error.to_string()))?;
         let earlier: Option<HostRecord> = match self.engine.entity(&entity) {
             Some(state) => match self.read_desired(&entity, &state).await? {
-                DesiredReading::Wanted(wanted) => Some(wanted),
+                DesiredReading::Record(record) => Some(record),
                 // It is recorded anew.
                 DesiredReading::Nothing | DesiredReading::Lost(_) => None,
             },
@@ -225,7 +225,7 @@ impl Fleet {
         let all = retired.iter().chain(&retired_key_passphrase);
         let all = all.chain(&retired_image_secret);
         updates.retire(&entity, all.chain(&retired_jump_secrets));
-        let wanted = HostRecord {
+        let record = HostRecord {
             record: host.record,
             key,
             retired,
@@ -239,7 +239,7 @@ impl Fleet {
             labels,
             limits,
         };
-        updates.add(entity, kind::HOST, Precedence::Record, &wanted, None)
+        updates.add(entity, kind::HOST, Precedence::Record, &record, None)
     }
 
     async fn put_jump_secrets(

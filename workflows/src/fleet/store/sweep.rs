@@ -35,7 +35,7 @@ impl Fleet {
             tracing::warn!("no secret is erased: something cannot be read, which may name it");
             return Ok(());
         };
-        let of_vsis = known.iter().flat_map(|known| known.wanted.secrets());
+        let of_vsis = known.iter().flat_map(|known| known.record.secrets());
         let named = of_vsis.chain(host_secrets).chain(pool_secrets);
         let named: BTreeSet<_> = named.chain(group_secrets).collect();
         for id in kept.iter().filter(|id| !named.contains(id)) {

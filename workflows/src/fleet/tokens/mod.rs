@@ -193,7 +193,7 @@ impl Fleet {
     async fn token(&self, name: &str) -> Result<Option<TokenRecord>, FleetError> {
         let entity = EntityId::new(Name::of(kind::TOKEN), name).ok();
         match entity.and_then(|entity| self.engine.entity(&entity)) {
-            Some(state) => self.wanted(&state).await,
+            Some(state) => self.read_record(&state).await,
             None => Ok(None),
         }
     }

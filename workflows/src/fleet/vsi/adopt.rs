@@ -79,9 +79,9 @@ impl VsiHandle<'_> {
         let domain = named(&self.fleet.host_to_adopt_on(what, by).await?, &what.domain).await?;
         let all = self.fleet.known().await?;
         let mut known = all.iter().filter(|known| !known.is_deleted());
-        Ok(match known.find(|known| known.wanted.uid == domain.uuid) {
+        Ok(match known.find(|known| known.record.uid == domain.uuid) {
             Some(known) => {
-                let vsi = &known.wanted.vsi;
+                let vsi = &known.record.vsi;
                 (vsi.namespace.clone(), vsi.name.clone())
             }
             None => naming::of(what, &domain),
@@ -125,11 +125,11 @@ impl VsiHandle<'_> {
             return Ok(Adoption::Managed(entity));
         }
         let found = self.fleet.found(&ports, domain).await?;
-        let wanted = self.fleet.adopted(&what, &host, found, known).await?;
+        let record = self.fleet.adopted(&what, &host, found, known).await?;
         let mut takeover = DesiredUpdates::default();
         let (workflow, precedence) = (adopt_vsi::NAME, Precedence::Supersede);
         let made_from = known.and_then(Known::made_from);
-        takeover.add(entity.clone(), workflow, precedence, &wanted, made_from)?;
+        takeover.add(entity.clone(), workflow, precedence, &record, made_from)?;
         self.fleet.record(takeover, by).await?;
         Ok(Adoption::Begun(entity))
     }
@@ -211,7 +211,7 @@ impl Fleet {
         let contract = found.cidata.as_ref().map(|cidata| cidata.user_data.clone());
         let contract = match (contract, known) {
             (Some(contract), _) => self.secrets.put(Secret::new(contract)).await?,
-            (None, Some(known)) => known.wanted.contract.clone(),
+            (None, Some(known)) => known.record.contract.clone(),
             (None, None) => self.secrets.put(Secret::new(Vec::new())).await?,
         };
         let adopted = Adopted {
@@ -226,7 +226,7 @@ impl Fleet {
         };
         let retired = known.map_or_else(Vec::new, |known| retired(known, &contract));
         let disks = known
-            .map(|known| known.wanted.disks.clone())
+            .map(|known| known.record.disks.clone())
             .unwrap_or_default();
         let formats = match known {
             Some(known) => self.formats(known).await?,
@@ -234,11 +234,11 @@ impl Fleet {
         };
         let previous_owner = found.domain.mark.clone();
         let vsi = match known {
-            Some(known) => stands(known.wanted.vsi.clone(), &found, known),
+            Some(known) => stands(known.record.vsi.clone(), &found, known),
             None => desired(what, host, &found),
         };
         Ok(VsiRecord {
-            image_credentials: known.and_then(|known| known.wanted.image_credentials.clone()),
+            image_credentials: known.and_then(|known| known.record.image_credentials.clone()),
             retired,
             disks,
             adopted: Some(adopted),
@@ -252,9 +252,9 @@ impl Fleet {
 
 /// Secrets that nothing of what stands needs.
 fn retired(known: &Known, contract: &Name) -> Vec<Name> {
-    let mut retired = known.wanted.retired.clone();
-    if known.wanted.contract != *contract {
-        retired.push(known.wanted.contract.clone());
+    let mut retired = known.record.retired.clone();
+    if known.record.contract != *contract {
+        retired.push(known.record.contract.clone());
     }
     retired
 }
@@ -345,7 +345,7 @@ fn power(state: DomainState) -> PowerState {
 
 /// What this journal knew, as it stands now.
 fn stands(vsi: DesiredVsi, found: &FoundDomain, known: &Known) -> DesiredVsi {
-    let volume = |disk: &DesiredDisk| crate::vsi_graph::volume(&known.wanted, disk);
+    let volume = |disk: &DesiredDisk| crate::vsi_graph::volume(&known.record, disk);
     let before: Vec<_> = vsi.disks.iter().map(volume).collect();
     let now: Vec<_> = found.disks.iter().map(volume).collect();
     let same = before == now;

@@ -84,8 +84,8 @@ impl VsiHandle<'_> {
         let Some(state) = self.fleet.engine.entity(entity) else {
             return Ok(false);
         };
-        let wanted = self.fleet.wanted::<VsiRecord>(&state).await?;
-        Ok(wanted.is_some_and(|wanted| wanted.proposed.is_some()))
+        let record = self.fleet.read_record::<VsiRecord>(&state).await?;
+        Ok(record.is_some_and(|record| record.proposed.is_some()))
     }
 }
 
@@ -94,21 +94,21 @@ impl Fleet {
         let (mut updates, mut before, mut entities) = (DesiredUpdates::default(), None, Vec::new());
         for known in all {
             if is_deleting(&known.state) {
-                return Err(FleetError::going(&known.wanted.vsi.full_name()));
+                return Err(FleetError::going(&known.record.vsi.full_name()));
             }
-            let mut wanted = approved(&known)?;
-            formats::add(&mut wanted.formats, self.formats(&known).await?);
-            let plan = self.plan_of(&wanted, &known);
+            let mut record = approved(&known)?;
+            formats::add(&mut record.formats, self.formats(&known).await?);
+            let plan = self.plan_of(&record, &known);
             if let Some(change) = plan.refused().next() {
-                let failure = update_vsi::refused(&wanted, &change.path, &change.why);
+                let failure = update_vsi::refused(&record, &change.path, &change.why);
                 return Err(FleetError::new(ErrorKind::Blocked, failure));
             }
             if plan.is_disruptive() {
-                wanted.turn = before.replace(predecessor(&known, false));
+                record.turn = before.replace(predecessor(&known, false));
             }
             let (entity, made_from) = (known.entity.clone(), known.made_from());
             let precedence = Precedence::Supersede;
-            updates.add(entity, update_vsi::NAME, precedence, &wanted, made_from)?;
+            updates.add(entity, update_vsi::NAME, precedence, &record, made_from)?;
             entities.push(known.entity);
         }
         self.record(updates, by).await?;
@@ -117,39 +117,39 @@ impl Fleet {
 
     /// What waits for approval, and what it takes; none where nothing does.
     pub(in crate::fleet) fn proposal(&self, known: &Known) -> Option<Proposal> {
-        let wanted = approved(known).ok()?;
-        let plan = self.plan_of(&wanted, known);
-        let id = id(known, &wanted, &plan);
+        let record = approved(known).ok()?;
+        let plan = self.plan_of(&record, known);
+        let id = id(known, &record, &plan);
         Some(Proposal { id, plan })
     }
 }
 
 /// Names a change together with what it was proposed of. Nobody learns a secret from it: of those
 /// only their random ids go in.
-fn id(known: &Known, wanted: &VsiRecord, plan: &Plan) -> String {
+fn id(known: &Known, record: &VsiRecord, plan: &Plan) -> String {
     let generation = known.state.desired.as_ref().map(|made| made.generation);
-    let secrets = (&wanted.contract, &wanted.image_credentials);
-    let all = (known.entity.id(), generation, secrets, &wanted.vsi, plan);
+    let secrets = (&record.contract, &record.image_credentials);
+    let all = (known.entity.id(), generation, secrets, &record.vsi, plan);
     let bytes = serde_json::to_vec(&all).unwrap_or_default();
     Hash::of(&bytes).to_string().chars().take(DIGITS).collect()
 }
 
 /// What is wanted once the proposal is approved.
 fn approved(known: &Known) -> Result<VsiRecord, FleetError> {
-    let Some(proposed) = &known.wanted.proposed else {
+    let Some(proposed) = &known.record.proposed else {
         let message = "no change of it waits for approval";
         let failure = Failure::new(FailureClass::Blocked, "VSI0704", message)
-            .of_object(format!("vsi/{}", known.wanted.vsi.full_name()))
+            .of_object(format!("vsi/{}", known.record.vsi.full_name()))
             .with_remedy(
                 "apply a document that changes it; `vsiflow plan -f FILE` says what it would do",
             );
         return Err(FleetError::new(ErrorKind::Blocked, failure));
     };
     let needed = proposed.secrets();
-    let mut retired = known.wanted.secrets();
+    let mut retired = known.record.secrets();
     retired.retain(|secret| !needed.contains(secret));
     // A power command that came after the proposal still counts.
-    let powered = proposed.vsi.power_state != known.wanted.vsi.power_state;
+    let powered = proposed.vsi.power_state != known.record.vsi.power_state;
     let restart = proposed.power.filter(|power| power.action.is_some());
     let power = known.power().filter(|_| !powered);
     let goes_on = |going_power: &Power| going_power.state == PowerState::Running;
@@ -160,8 +160,8 @@ fn approved(known: &Known) -> Result<VsiRecord, FleetError> {
             earlier => restart.or(earlier),
         },
         before: known.history(),
-        rebuilt: known.wanted.rebuilt,
-        snapshot: known.wanted.snapshot.clone(),
+        rebuilt: known.record.rebuilt,
+        snapshot: known.record.snapshot.clone(),
         ..(**proposed).clone()
     })
 }

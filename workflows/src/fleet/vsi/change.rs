@@ -33,7 +33,7 @@ const REFERENCES: &str = "references";
 /// A known VSI, and what its documents now ask for.
 pub(in crate::fleet) struct ChangeDraft {
     /// As it would be recorded; a secret that is not kept yet is only stood for.
-    pub(in crate::fleet) wanted: VsiRecord,
+    pub(in crate::fleet) record: VsiRecord,
     /// What differs from what documents asked for last.
     pub(in crate::fleet) asked: Vec<PlannedChange>,
     /// What it takes.
@@ -82,13 +82,13 @@ impl Fleet {
         let powered = desired.power_state != last.vsi.power_state;
         let power = known.power().filter(|_| !powered);
         let restart = restart(&desired, known, power);
-        let macs = vsi_graph::macs_of(&known.wanted, &desired.networks);
-        let wanted = VsiRecord {
-            uid: known.wanted.uid,
+        let macs = vsi_graph::macs_of(&known.record, &desired.networks);
+        let record = VsiRecord {
+            uid: known.record.uid,
             contract: contract.name().cloned().unwrap_or_else(|| Name::of(NEW)),
             image_credentials: last.image_credentials.clone(),
             retired: Vec::new(),
-            disks: known.wanted.disks.clone(),
+            disks: known.record.disks.clone(),
             vsi: desired,
             power: restart.or(power),
             before: known.history(),
@@ -97,25 +97,25 @@ impl Fleet {
             retained_refs: vsi.retained_refs.clone(),
             unresolved_refs: vsi.unresolved_refs.clone(),
             restore: false,
-            rebuilt: known.wanted.rebuilt,
+            rebuilt: known.record.rebuilt,
             macs,
-            adopted: known.wanted.adopted.clone(),
+            adopted: known.record.adopted.clone(),
             previous_owner: None,
             unknown: BTreeSet::new(),
             formats: self.formats(known).await?,
-            snapshot: known.wanted.snapshot.clone(),
-            placed: vsi.placed.clone().or_else(|| known.wanted.placed.clone()),
+            snapshot: known.record.snapshot.clone(),
+            placed: vsi.placed.clone().or_else(|| known.record.placed.clone()),
         };
-        let mut asked = document_changes(last, &wanted);
+        let mut asked = document_changes(last, &record);
         if !self.same_credentials(vsi, last).await {
             asked.push(recorded(CREDENTIALS));
         }
         if !last.unknown.is_empty() {
             asked.push(recorded(ADOPTION));
         }
-        let plan = self.plan_of(&wanted, known);
+        let plan = self.plan_of(&record, known);
         Ok(ChangeDraft {
-            wanted,
+            record,
             asked,
             plan,
             contract,
@@ -123,15 +123,15 @@ impl Fleet {
     }
 
     /// What it takes to bring a known VSI there.
-    pub(in crate::fleet) fn plan_of(&self, wanted: &VsiRecord, known: &Known) -> Plan {
+    pub(in crate::fleet) fn plan_of(&self, record: &VsiRecord, known: &Known) -> Plan {
         let runs = |run: RunId| self.engine.run(run);
         let at = Situation {
             id: &known.entity,
             entity: &known.state,
             runs: &runs,
         };
-        let base = plan::base(wanted, known.state.reached);
-        base.map(|base| plan::of(base, wanted, &Touched::of(&at)))
+        let base = plan::base(record, known.state.reached);
+        base.map(|base| plan::of(base, record, &Touched::of(&at)))
             .unwrap_or_default()
     }
 
@@ -151,10 +151,10 @@ impl Fleet {
             Ok(false) => {}
             Err(error) => return Err(error.into()),
         }
-        let earlier = known.wanted.before.iter().map(|asked| &asked.contract);
+        let earlier = known.record.before.iter().map(|asked| &asked.contract);
         // A run that is open may erase what is retired at any moment, whoever names it anew.
-        let stays = |name: &&Name| !known.wanted.retired.contains(name);
-        for name in earlier.chain([&known.wanted.contract]).filter(stays) {
+        let stays = |name: &&Name| !known.record.retired.contains(name);
+        for name in earlier.chain([&known.record.contract]).filter(stays) {
             let same = self.secrets.recognise(name, &vsi.contract).await;
             if same.unwrap_or(false) {
                 return Ok(ContractChange::Kept(name.clone()));
@@ -193,7 +193,7 @@ fn restart(desired: &DesiredVsi, known: &Known, power: Option<Power>) -> Option<
 impl Known {
     /// What documents asked for last, approved or not.
     pub(in crate::fleet) fn last_requested(&self) -> &VsiRecord {
-        self.wanted.proposed.as_deref().unwrap_or(&self.wanted)
+        self.record.proposed.as_deref().unwrap_or(&self.record)
     }
 
     fn generation(&self) -> u64 {
@@ -210,13 +210,13 @@ impl Known {
     /// which of them are by the time the next desired state is worked on, only that time can tell.
     pub(in crate::fleet) fn history(&self) -> Vec<PreviousInputs> {
         let settled = self.state.is_settled();
-        let newest = self.wanted.asked(self.generation(), settled);
+        let newest = self.record.asked(self.generation(), settled);
         if settled {
             return vec![newest];
         }
-        let base = plan::base(&self.wanted, self.state.reached).map(|base| base.generation);
+        let base = plan::base(&self.record, self.state.reached).map(|base| base.generation);
         let open = |asked: &&PreviousInputs| base.is_none_or(|base| asked.generation >= base);
-        let mut history: Vec<_> = self.wanted.before.iter().filter(open).cloned().collect();
+        let mut history: Vec<_> = self.record.before.iter().filter(open).cloned().collect();
         history.push(newest);
         while history.len() > HISTORY {
             // Not the first: that is what it is made from as far as anybody knows.
@@ -228,15 +228,15 @@ impl Known {
     /// The data disks of what it is now made from, by name: which ones these are never changes
     /// under it.
     pub(in crate::fleet) fn own_disks(&self) -> BTreeMap<String, Uuid> {
-        let base = plan::base(&self.wanted, self.state.reached).map(|base| &base.vsi);
+        let base = plan::base(&self.record, self.state.reached).map(|base| &base.vsi);
         let made = if self.state.is_settled() {
-            Some(&self.wanted.vsi)
+            Some(&self.record.vsi)
         } else {
             base
         };
         let names = made.into_iter().flat_map(|vsi| &vsi.disks);
         let own = names.filter_map(|disk| {
-            let uid = self.wanted.disks.get(&disk.name)?;
+            let uid = self.record.disks.get(&disk.name)?;
             Some((disk.name.clone(), *uid))
         });
         own.collect()
@@ -245,25 +245,25 @@ impl Known {
     /// What its power commands asked for; what they did is not done again.
     pub(in crate::fleet) fn power(&self) -> Option<Power> {
         let settled = self.state.is_settled();
-        self.wanted.power.map(|power| Power {
+        self.record.power.map(|power| Power {
             action: power.action.filter(|_| !settled),
             ..power
         })
     }
 }
 
-fn document_changes(last: &VsiRecord, wanted: &VsiRecord) -> Vec<PlannedChange> {
+fn document_changes(last: &VsiRecord, record: &VsiRecord) -> Vec<PlannedChange> {
     let mut last_asked = last.asked(0, true);
     // Here documents are compared with documents alone.
     last_asked.power = last.vsi.power_state;
     let document = VsiRecord {
         power: None,
         snapshot: None,
-        ..wanted.clone()
+        ..record.clone()
     };
     let mut changes = plan::of(&last_asked, &document, &Touched::default()).changes;
     if (&last.retained_refs, &last.unresolved_refs)
-        != (&wanted.retained_refs, &wanted.unresolved_refs)
+        != (&record.retained_refs, &record.unresolved_refs)
     {
         changes.push(recorded(REFERENCES));
     }

@@ -86,11 +86,11 @@ pub(in crate::fleet) fn of(
         );
         conditions.push(make("UpdateApproved", false, "AwaitingApproval", &message));
     }
-    if !known.wanted.retained_refs.is_empty() {
-        let message = retained_refs::words(&known.wanted.retained_refs.join(", "));
+    if !known.record.retained_refs.is_empty() {
+        let message = retained_refs::words(&known.record.retained_refs.join(", "));
         conditions.push(make("ReferencesResolved", false, "Missing", &message));
     }
-    let has_contract = known.wanted.vsi.guest_type().is_hyper_protect();
+    let has_contract = known.record.vsi.guest_type().is_hyper_protect();
     let nodes = NODES.iter();
     for (name, step_nodes) in nodes.filter(|(name, _)| has_contract || *name != CONTRACT_ACCEPTED) {
         conditions.push(by_node(name, step_nodes, run, done, since));

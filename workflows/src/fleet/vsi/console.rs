@@ -107,10 +107,10 @@ impl VsiHandle<'_> {
         let holder = holder(&self.fleet.records(&stream).await?);
         Ok(ConsoleAccess {
             way,
-            has_screen: !known.wanted.vsi.machine.graphics.is_none(),
+            has_screen: !known.record.vsi.machine.graphics.is_none(),
             log,
-            uuid: known.wanted.uid,
-            label: format!("vsi/{}", known.wanted.vsi.full_name()),
+            uuid: known.record.uid,
+            label: format!("vsi/{}", known.record.vsi.full_name()),
             holder,
         })
     }

@@ -49,12 +49,12 @@ impl VsiHandle<'_> {
             self.fleet.engine.retry(known.entity.clone(), by).await?;
             return Ok(known.entity);
         }
-        let wanted = VsiRecord {
+        let record = VsiRecord {
             formats: self.fleet.formats(&known).await?,
-            ..VsiRecord::clone(&known.wanted)
+            ..VsiRecord::clone(&known.record)
         };
         let desired =
-            serde_json::to_vec(&wanted).map_err(|error| FleetError::defect(error.to_string()))?;
+            serde_json::to_vec(&record).map_err(|error| FleetError::defect(error.to_string()))?;
         let update = DesiredUpdate {
             entity: known.entity.clone(),
             workflow: Name::of(workflow),
@@ -185,7 +185,7 @@ impl Fleet {
             known.unreadable.is_none()
                 && !known.state.is_settled()
                 && !known.is_deleted()
-                && host.is_none_or(|host| known.wanted.vsi.host == host)
+                && host.is_none_or(|host| known.record.vsi.host == host)
         };
         let known = self.known().await?;
         Ok(known

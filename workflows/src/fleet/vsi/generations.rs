@@ -70,7 +70,7 @@ impl VsiHandle<'_> {
                 reason: record.event.reason.to_string(),
                 spec: match self.fleet.blobs.get(desired).await {
                     Ok(bytes) => record::read::<VsiRecord>(&bytes)
-                        .map_or(Value::Null, |wanted| spec_of(&wanted)),
+                        .map_or(Value::Null, |vsi| spec_of(&vsi)),
                     Err(error) => {
                         tracing::debug!(%error, "a generation cannot be read");
                         Value::Null

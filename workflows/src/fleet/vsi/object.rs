@@ -209,8 +209,8 @@ impl Fleet {
             metadata: metadata(known, created),
             spec: spec(known),
             status: VsiStatus {
-                host: known.wanted.vsi.host.clone(),
-                host_jumps: self.vsis().jumps_to(&known.wanted.vsi.host),
+                host: known.record.vsi.host.clone(),
+                host_jumps: self.vsis().jumps_to(&known.record.vsi.host),
                 ..unreadable(failure, &known.state, changed)
             },
         }
@@ -280,15 +280,15 @@ impl Fleet {
                 // What a look of this process found is newer than what the boot did.
                 _ => self
                     .addresses
-                    .get(known.wanted.uid)
+                    .get(known.record.uid)
                     .unwrap_or_else(|| texts(&ready, "addresses")),
             },
             warnings,
             run_id: newest.map(|id| id.to_string()),
             proposal,
-            host: known.wanted.vsi.host.clone(),
-            placement: known.wanted.placed.clone(),
-            host_jumps: self.vsis().jumps_to(&known.wanted.vsi.host),
+            host: known.record.vsi.host.clone(),
+            placement: known.record.placed.clone(),
+            host_jumps: self.vsis().jumps_to(&known.record.vsi.host),
             host_last_seen: seen.map(rfc3339),
             failed_boots: state.failures,
             next_try: state.next_try.map(|wait| rfc3339(wait.due)),
@@ -297,11 +297,11 @@ impl Fleet {
             conditions,
         };
         Ok(VsiObject {
-            api_version: match known.wanted.vsi.guest {
+            api_version: match known.record.vsi.guest {
                 Some(_) => documents::VSIFLOW_API_VERSION,
                 None => documents::API_VERSION,
             },
-            kind: match known.wanted.vsi.guest {
+            kind: match known.record.vsi.guest {
                 Some(_) => documents::VIRTUAL_SERVER,
                 None => documents::VSI,
             },
@@ -318,11 +318,11 @@ fn is_zero(number: &u32) -> bool {
 }
 
 pub(super) fn metadata(known: &Known, created: Timestamp) -> Metadata {
-    let vsi = &known.wanted.vsi;
+    let vsi = &known.record.vsi;
     Metadata {
         name: vsi.name.clone(),
         namespace: vsi.namespace.clone(),
-        uid: known.wanted.uid.to_string(),
+        uid: known.record.uid.to_string(),
         generation: known
             .state
             .desired
@@ -344,13 +344,13 @@ pub(in crate::fleet) fn annotations(of: Option<&MemberOf>) -> BTreeMap<String, S
 }
 
 fn spec(known: &Known) -> Value {
-    spec_of(&known.wanted)
+    spec_of(&known.record)
 }
 
 /// What is wanted of a VSI, as it is shown.
-pub(in crate::fleet) fn spec_of(wanted: &VsiRecord) -> Value {
-    let vsi = &wanted.vsi;
-    let mut spec = common(wanted);
+pub(in crate::fleet) fn spec_of(record: &VsiRecord) -> Value {
+    let vsi = &record.vsi;
+    let mut spec = common(record);
     if let Some(ready) = &vsi.ready {
         let within = ready.within_s.map(|seconds| format!("{seconds}s"));
         let ready = json!({"within": within, "all": ready.probes});
@@ -392,8 +392,8 @@ pub(in crate::fleet) fn spec_of(wanted: &VsiRecord) -> Value {
 }
 
 /// What both kinds have.
-fn common(wanted: &VsiRecord) -> serde_json::Map<String, Value> {
-    let vsi = &wanted.vsi;
+fn common(record: &VsiRecord) -> serde_json::Map<String, Value> {
+    let vsi = &record.vsi;
     let common = json!({
         "imageURL": vsi.image.url,
         "imageChecksum": vsi.image.checksum,
@@ -406,7 +406,7 @@ fn common(wanted: &VsiRecord) -> serde_json::Map<String, Value> {
         },
         "networks": vsi.networks,
         "disks": vsi.disks,
-        "powerState": wanted.power_state(),
+        "powerState": record.power_state(),
         "onDrift": vsi.on_drift,
         "updatePolicy": vsi.update_policy,
         "deletionPolicy": vsi.deletion_policy,
@@ -480,11 +480,11 @@ pub(in crate::fleet) fn current_step(run: &RunState) -> Option<String> {
     if run.result().is_some() {
         return None;
     }
-    let at = |wanted: fn(&NodeState) -> bool| {
+    let at = |matches: fn(&NodeState) -> bool| {
         let nodes = run.graph.iter().flat_map(|graph| &graph.nodes);
         let mut names = nodes.map(|node| &node.name);
         names
-            .find(|name| run.nodes.get(*name).is_some_and(wanted))
+            .find(|name| run.nodes.get(*name).is_some_and(matches))
             .map(ToString::to_string)
     };
     at(|node| node.failure().is_some())

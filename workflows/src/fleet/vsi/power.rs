@@ -56,7 +56,7 @@ impl VsiHandle<'_> {
         let mut known = self.fleet.find(namespace, name, false).await?;
         refuse(&known, action)?;
         self.fleet.refuse_cordoned(&known, action)?;
-        Arc::make_mut(&mut known.wanted).restore = false;
+        Arc::make_mut(&mut known.record).restore = false;
         let mut updates = DesiredUpdates::default();
         let power = Power {
             state: action.state(),
@@ -83,14 +83,14 @@ impl Fleet {
         updates: &mut DesiredUpdates,
     ) -> Result<(), FleetError> {
         let ids = self.secrets.ids().await?;
-        let mut wanted = VsiRecord {
+        let mut record = VsiRecord {
             power: Some(power),
             before: known.history(),
             turn,
             formats: self.formats(known).await?,
-            ..VsiRecord::clone(&known.wanted)
+            ..VsiRecord::clone(&known.record)
         };
-        wanted.retired.retain(|secret| ids.contains(secret));
+        record.retired.retain(|secret| ids.contains(secret));
         let stands = !matches!(
             self.own_verdict(&known.entity),
             None | Some(Verdict::Reached)
@@ -105,12 +105,12 @@ impl Fleet {
             _ => update_vsi::NAME,
         };
         let entity = known.entity.clone();
-        updates.add(entity, workflow, precedence, &wanted, known.made_from())
+        updates.add(entity, workflow, precedence, &record, known.made_from())
     }
 }
 
 fn refuse(known: &Known, action: PowerAction) -> Result<(), FleetError> {
-    let name = &known.wanted.vsi.full_name();
+    let name = &known.record.vsi.full_name();
     let blocked = |code: &str, message: &str, remedy: &str| {
         let failure = Failure::new(FailureClass::Blocked, code, message)
             .of_object(format!("vsi/{name}"))
@@ -120,7 +120,7 @@ fn refuse(known: &Known, action: PowerAction) -> Result<(), FleetError> {
     if is_deleting(&known.state) {
         return Err(FleetError::going(name));
     }
-    let state = known.wanted.power_state();
+    let state = known.record.power_state();
     match (action, state) {
         (PowerAction::Pause | PowerAction::Unpause, PowerState::Stopped) => {
             let remedy = "start it first: `vsiflow start`";

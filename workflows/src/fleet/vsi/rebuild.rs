@@ -23,7 +23,7 @@ impl VsiHandle<'_> {
         by: By,
     ) -> Result<(EntityId, Plan), FleetError> {
         let known = self.fleet.find(namespace, name, false).await?;
-        let full_name = known.wanted.vsi.full_name();
+        let full_name = known.record.vsi.full_name();
         if is_deleting(&known.state) {
             return Err(FleetError::going(&full_name));
         }
@@ -34,25 +34,25 @@ impl VsiHandle<'_> {
             return Err(FleetError::new(ErrorKind::Blocked, failure));
         }
         let ids = self.fleet.secrets.ids().await?;
-        let mut wanted = VsiRecord {
+        let mut record = VsiRecord {
             rebuilt: Some(Uuid::new_v4()),
             restore: false,
             power: known.power(),
             before: known.history(),
             turn: None,
             formats: self.fleet.formats(&known).await?,
-            ..VsiRecord::clone(&known.wanted)
+            ..VsiRecord::clone(&known.record)
         };
-        wanted.retired.retain(|secret| ids.contains(secret));
-        let plan = self.fleet.plan_of(&wanted, &known);
+        record.retired.retain(|secret| ids.contains(secret));
+        let plan = self.fleet.plan_of(&record, &known);
         if let Some(change) = plan.refused().next() {
-            let failure = update_vsi::refused(&wanted, &change.path, &change.why);
+            let failure = update_vsi::refused(&record, &change.path, &change.why);
             return Err(FleetError::new(ErrorKind::Blocked, failure));
         }
         let (entity, made_from) = (known.entity.clone(), known.made_from());
         let mut updates = DesiredUpdates::default();
         let precedence = Precedence::Supersede;
-        updates.add(entity, update_vsi::NAME, precedence, &wanted, made_from)?;
+        updates.add(entity, update_vsi::NAME, precedence, &record, made_from)?;
         self.fleet.record(updates, by).await?;
         Ok((known.entity, plan))
     }

@@ -134,14 +134,14 @@ fn sources_of<'a>(had: &'a DesiredVsi, network: &str) -> impl Iterator<Item = &'
 
 /// What is wanted, first of all what there was, in its order: a guest's disks and cards stay where
 /// they are, whatever the names of those that come later.
-fn in_order<T>(had: &[T], mut wanted: Vec<T>, same: impl Fn(&T, &T) -> bool) -> Vec<T> {
-    let mut ordered = Vec::with_capacity(wanted.len());
+fn in_order<T>(had: &[T], mut desired: Vec<T>, same: impl Fn(&T, &T) -> bool) -> Vec<T> {
+    let mut ordered = Vec::with_capacity(desired.len());
     for before in had {
-        if let Some(at) = wanted.iter().position(|one| same(before, one)) {
-            ordered.push(wanted.remove(at));
+        if let Some(at) = desired.iter().position(|one| same(before, one)) {
+            ordered.push(desired.remove(at));
         }
     }
-    ordered.extend(wanted);
+    ordered.extend(desired);
     ordered
 }
 

@@ -39,7 +39,7 @@ impl VsiHandle<'_> {
         generation: Option<u64>,
     ) -> Result<EarlierVsi, FleetError> {
         let known = self.fleet.find(namespace, name, false).await?;
-        if let Some(of) = &known.wanted.vsi.member_of {
+        if let Some(of) = &known.record.vsi.member_of {
             let why = format!("it is a member of pool/{}", of.pool);
             let next = format!("go back with `vsiflow rollback pool/{}`", of.pool);
             return Err(refused(&known, &why, &next));
@@ -82,12 +82,12 @@ impl Fleet {
             else {
                 continue;
             };
-            if generation.is_some_and(|wanted| wanted != *found) {
+            if generation.is_some_and(|asked| asked != *found) {
                 continue;
             }
-            let wanted: VsiRecord = record::read(&self.blobs.get(desired).await?)?;
-            if generation.is_some() || is_other(&wanted, &known.wanted) {
-                return Ok((*found, wanted));
+            let record: VsiRecord = record::read(&self.blobs.get(desired).await?)?;
+            if generation.is_some() || is_other(&record, &known.record) {
+                return Ok((*found, record));
             }
         }
         let why = match generation {
@@ -96,7 +96,7 @@ impl Fleet {
         };
         let next = format!(
             "`vsiflow history {} --events` shows its generations",
-            known.wanted.vsi.name
+            known.record.vsi.name
         );
         Err(refused(known, &why, &next))
     }
@@ -130,7 +130,7 @@ fn refused(known: &Known, why: &str, next: &str) -> FleetError {
         "VSI0728",
         format!("it cannot go back: {why}"),
     )
-    .of_object(format!("vsi/{}", known.wanted.vsi.name))
+    .of_object(format!("vsi/{}", known.record.vsi.name))
     .with_remedy(next);
     FleetError::new(ErrorKind::Blocked, failure)
 }

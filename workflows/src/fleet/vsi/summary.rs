@@ -169,14 +169,14 @@ impl Fleet {
     async fn summarised(&self, changed: Changed) -> Result<Summarised, FleetError> {
         let Changed { entity, state, run } = changed;
         let known = match self.read_known(entity, state).await? {
-            DesiredReading::Wanted(known) => known,
+            DesiredReading::Record(known) => known,
             DesiredReading::Nothing => return Ok(Summarised::Nothing),
             DesiredReading::Lost(_) => return Ok(Summarised::Unreadable),
         };
         if known.unreadable.is_some() {
             return Ok(Summarised::Unreadable);
         }
-        let addresses = self.addresses.get(known.wanted.uid);
+        let addresses = self.addresses.get(known.record.uid);
         let summary = self.summary(&known, run.as_deref(), addresses.as_ref());
         let summary = Arc::new(summary.await?);
         let remembered = Remembered {
@@ -219,20 +219,20 @@ impl Fleet {
             } else {
                 "False"
             },
-            host: known.wanted.vsi.host.clone(),
+            host: known.record.vsi.host.clone(),
             ip_addresses,
             current_step: run.and_then(current_step),
             progress: run
                 .filter(|run| run.result().is_none())
                 .map(|run| (steps_done(run), run.nodes.len())),
-            image: known.wanted.vsi.image.url.clone(),
+            image: known.record.vsi.image.url.clone(),
             pool: known
-                .wanted
+                .record
                 .vsi
                 .member_of
                 .as_ref()
                 .map(|of| of.pool.clone()),
-            awaits_approval: known.wanted.proposed.is_some(),
+            awaits_approval: known.record.proposed.is_some(),
         })
     }
 }

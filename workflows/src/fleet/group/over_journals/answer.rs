@@ -115,15 +115,15 @@ impl Fleet {
         let mut found = GuestGate::default();
         let mut ready = Vec::new();
         for asked in pools {
-            let wanted = MemberTarget {
+            let target = MemberTarget {
                 revision: &asked.revision,
                 power_state: asked.power_state,
             };
             for known in self.known_of_pool(asked.pool).await? {
-                let Some(of) = &known.wanted.vsi.member_of else {
+                let Some(of) = &known.record.vsi.member_of else {
                     continue;
                 };
-                if self.member_view(wanted, &known).state == MemberState::Ready {
+                if self.member_view(target, &known).state == MemberState::Ready {
                     found.ready.entry(asked.pool).or_default().insert(of.number);
                     ready.push(known);
                 }
@@ -143,7 +143,7 @@ impl Fleet {
     async fn member_here(&self, pool: Uuid, number: u32) -> Result<Option<Arc<Known>>, FleetError> {
         let members = self.known_of_pool(pool).await?;
         let is_it = |known: &Arc<Known>| {
-            let of = known.wanted.vsi.member_of.as_ref();
+            let of = known.record.vsi.member_of.as_ref();
             of.is_some_and(|of| of.number == number)
         };
         Ok(members.into_iter().find(is_it))
@@ -154,10 +154,10 @@ impl Fleet {
         &self,
         known: &Known,
     ) -> Result<Result<String, String>, FleetError> {
-        let host = self.hosts.host(&known.wanted.vsi.host).await;
+        let host = self.hosts.host(&known.record.vsi.host).await;
         let ports = host.map_err(Failure::from)?;
         let addresses = guest(known).addresses(&ports).await;
-        let none = || format!("{} has no address yet", known.wanted.vsi.name);
+        let none = || format!("{} has no address yet", known.record.vsi.name);
         Ok(addresses.into_iter().next().ok_or_else(none))
     }
 }

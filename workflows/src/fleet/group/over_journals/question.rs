@@ -74,12 +74,12 @@ impl Fleet {
         let question = GuestQuestion::Gate {
             pools: pools
                 .iter()
-                .map(|pool| MemberQuestions::of(&pool.wanted, false))
+                .map(|pool| MemberQuestions::of(&pool.record, false))
                 .collect(),
             gate: wave.gate.clone(),
         };
         let expected = pools.iter().map(|pool| {
-            let record = &pool.wanted;
+            let record = &pool.record;
             (record.uid, (record.name.clone(), record.replicas))
         });
         let expected = expected.collect();
@@ -95,7 +95,7 @@ impl Fleet {
         output: &OutputSource,
     ) -> Result<Result<Secret, String>, FleetError> {
         let question = GuestQuestion::Output {
-            pool: pool.wanted.uid,
+            pool: pool.record.uid,
             number: output.number,
             output: output.clone(),
         };
@@ -117,13 +117,13 @@ impl Fleet {
         number: u32,
     ) -> Result<Result<String, String>, FleetError> {
         let question = GuestQuestion::Address {
-            pool: pool.wanted.uid,
+            pool: pool.record.uid,
             number,
         };
         match one(journals, pool, number, question).await? {
             GuestAnswer::Address(address) => Ok(address),
             GuestAnswer::NotHere => {
-                let name = member_name(&pool.wanted.name, number);
+                let name = member_name(&pool.record.name, number);
                 Ok(Err(format!("member {name} is not there")))
             }
             GuestAnswer::Gate(_) | GuestAnswer::Read(_) => Err(odd()),
@@ -138,7 +138,7 @@ async fn one(
     number: u32,
     question: GuestQuestion,
 ) -> Result<GuestAnswer, FleetError> {
-    let record = &pool.wanted;
+    let record = &pool.record;
     let name = member_name(&record.name, number);
     let Some(journal) = journals.journal_of(&record.namespace, &name).await? else {
         return Ok(GuestAnswer::NotHere);

@@ -81,11 +81,11 @@ impl Fleet {
         let found = match kind {
             kind::DISK => {
                 let found = self.find_disk(namespace, name, false).await;
-                found.map(|known| known.wanted.disk.host)
+                found.map(|known| known.record.disk.host)
             }
             _ => {
                 let found = self.find(namespace, name, false).await;
-                found.map(|known| known.wanted.vsi.host.clone())
+                found.map(|known| known.record.vsi.host.clone())
             }
         };
         match found {

@@ -72,10 +72,10 @@ impl ChoiceTurn<'_> {
             }
             let read: DesiredReading<R> = fleet.read_desired(&entity, &state).await?;
             match read {
-                DesiredReading::Wanted(record) if record.state() == PromiseState::Open => {
+                DesiredReading::Record(record) if record.state() == PromiseState::Open => {
                     open.push(record);
                 }
-                DesiredReading::Wanted(_) => fleet.capacities.note_end(entity, generation),
+                DesiredReading::Record(_) => fleet.capacities.note_end(entity, generation),
                 DesiredReading::Nothing => {}
                 DesiredReading::Lost(failure) => {
                     let failure = failure.of_object(entity.to_string());

@@ -78,21 +78,21 @@ impl Fleet {
     ) -> Result<MembersRequest, FleetError> {
         let mut ask = MembersRequest {
             pool: pool.label(),
-            of_shared_cluster: pool.wanted.of_shared_cluster,
+            of_shared_cluster: pool.record.of_shared_cluster,
             ..MembersRequest::default()
         };
         let orphan = pool.workflow() == pool::FORGET;
         let deletion = |is_disk, uid| MemberDeletion {
             is_disk,
-            namespace: pool.wanted.namespace.clone(),
+            namespace: pool.record.namespace.clone(),
             uid,
             orphan,
         };
-        let mut wanted = Vec::new();
+        let mut members = Vec::new();
         for action in &decision.actions {
             match action {
-                PoolAction::Make(number) => wanted.push((*number, true)),
-                PoolAction::Update(number) => wanted.push((*number, false)),
+                PoolAction::Make(number) => members.push((*number, true)),
+                PoolAction::Update(number) => members.push((*number, false)),
                 PoolAction::Delete(number) | PoolAction::Evict(number) => {
                     if let Some((journal, member)) = found.get(number) {
                         ask.delete(*journal, deletion(false, member.uid));
@@ -103,8 +103,8 @@ impl Fleet {
         for (journal, uid) in &disks.now {
             ask.delete(*journal, deletion(true, *uid));
         }
-        wanted.truncate(MOST);
-        ask.apply = Box::pin(self.members_to_apply(pool, &wanted)).await?;
+        members.truncate(MOST);
+        ask.apply = Box::pin(self.members_to_apply(pool, &members)).await?;
         Ok(ask)
     }
 
@@ -119,14 +119,14 @@ impl Fleet {
         let mut secrets = BTreeMap::new();
         for (number, is_new) in members {
             let template = match is_new {
-                true => pool.wanted.template_of(*number),
-                false => &pool.wanted.template,
+                true => pool.record.template_of(*number),
+                false => &pool.record.template,
             };
             let read = match secrets.entry(template.revision.as_str()) {
                 Entry::Occupied(read) => read.into_mut(),
                 Entry::Vacant(new) => new.insert(self.template_secrets(template).await?),
             };
-            let (vsi, disks) = Self::member_anywhere(&pool.wanted, template, read, *number);
+            let (vsi, disks) = Self::member_anywhere(&pool.record, template, read, *number);
             resolved.vsis.push(vsi);
             resolved.data_disks.extend(disks);
         }

@@ -42,7 +42,7 @@ impl PoolReport {
         pool: &KnownPool,
         blocked: Option<String>,
     ) -> CountedMembers {
-        let record = &pool.wanted;
+        let record = &pool.record;
         let members = self.found.iter().map(|(number, (_, member))| PoolMember {
             name: member_name(&record.name, *number),
             number: *number,
@@ -63,7 +63,7 @@ impl PoolReport {
 
     /// What was heard, beside what is asked of the pool by now: that may be newer.
     fn view_of(&self, pool: &KnownPool) -> PoolView {
-        let record = &pool.wanted;
+        let record = &pool.record;
         let mut view = PoolView {
             replicas: record.replicas,
             strategy: record.strategy,

@@ -52,7 +52,7 @@ impl Fleet {
             asks: true,
             ..NextObservation::default()
         };
-        let mut refused = match journals.status_of(pool.wanted.uid).await? {
+        let mut refused = match journals.status_of(pool.record.uid).await? {
             RequestStatus::Open => {
                 self.pools.not_reached(entity, generation);
                 return Ok(soon);
@@ -77,7 +77,7 @@ impl Fleet {
         let ask = self.ask_of(&pool, &look.found, &look.decision, &disks);
         let ask = Box::pin(ask).await?;
         if !ask.is_empty() {
-            journals.ask(pool.wanted.uid, ask).await?;
+            journals.ask(pool.record.uid, ask).await?;
             self.pools.not_reached(entity, generation);
             return Ok(soon);
         }
@@ -98,21 +98,21 @@ impl Fleet {
         pool: &KnownPool,
         look: bool,
     ) -> Result<Observation, FleetError> {
-        let questions = MemberQuestions::of(&pool.wanted, look);
+        let questions = MemberQuestions::of(&pool.record, look);
         let heard = journals.report(&questions).await?;
         let mut found = FoundMembers::new();
         for (journal, report) in &heard.reports {
             for member in &report.members {
                 let before = found.insert(member.number, (*journal, member.clone()));
                 if before.is_some() {
-                    let name = member_name(&pool.wanted.name, member.number);
+                    let name = member_name(&pool.record.name, member.number);
                     tracing::error!(%name, "a member is in two journals");
                 }
             }
         }
         let mut view = view_of(pool, &heard, &found);
         if !heard.silent.is_empty() {
-            let unknown = unknown(journals, &pool.wanted, &heard, &found).await?;
+            let unknown = unknown(journals, &pool.record, &heard, &found).await?;
             view.members.extend(unknown);
         }
         let decision = decide(&view);
@@ -131,7 +131,7 @@ impl Fleet {
         look: &Observation,
         disks: &LeavingDisks,
     ) -> Result<Option<Verdict>, FleetError> {
-        let name = |number: u32| member_name(&pool.wanted.name, number);
+        let name = |number: u32| member_name(&pool.record.name, number);
         if let Some(failure) = self.pools.long_silent(&pool.entity, &look.heard.silent) {
             return Ok(Some(Verdict::Blocked(failure)));
         }
@@ -163,7 +163,7 @@ impl Fleet {
 }
 
 fn view_of(pool: &KnownPool, heard: &MemberReports, found: &FoundMembers) -> PoolView {
-    let record = &pool.wanted;
+    let record = &pool.record;
     let views = found.iter().map(|(number, (_, member))| {
         let view = MemberView {
             state: member.state,

@@ -44,12 +44,12 @@ impl PoolHandle<'_> {
 
 impl Fleet {
     fn reported(&self, asked: &MemberQuestions, known: &Known) -> Option<ReportedMember> {
-        let number = known.wanted.vsi.member_of.as_ref()?.number;
-        let wanted = MemberTarget {
+        let number = known.record.vsi.member_of.as_ref()?.number;
+        let target = MemberTarget {
             revision: &asked.revision,
             power_state: asked.power_state,
         };
-        let view = self.member_view(wanted, known);
+        let view = self.member_view(target, known);
         let state = match view.state {
             // Whether it still is, nobody looks.
             MemberState::Ready if asked.look && asked.left_alone => MemberState::Unknown,
@@ -61,7 +61,7 @@ impl Fleet {
         );
         Some(ReportedMember {
             number,
-            uid: known.wanted.uid,
+            uid: known.record.uid,
             phase: known.phase(),
             state,
             may_serve: view.may_serve,
@@ -79,14 +79,14 @@ impl Fleet {
     }
 
     fn reported_disk(&self, known: &KnownDisk) -> Option<ReportedDisk> {
-        let of = known.wanted.disk.member_of.as_ref()?;
+        let of = known.record.disk.member_of.as_ref()?;
         if known.is_deleted() {
             return None;
         }
         Some(ReportedDisk {
             number: of.number,
             uid: known.uid,
-            goes: known.wanted.disk.deletion_policy == DeletionPolicy::Delete,
+            goes: known.record.disk.deletion_policy == DeletionPolicy::Delete,
             deleting: known.is_deleting(),
             obstacle: Obstacle::of(self.own_verdict(&known.entity)),
         })

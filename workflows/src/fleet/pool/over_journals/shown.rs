@@ -92,9 +92,9 @@ impl OtherJournal<'_> {
         found: &mut PoolMembers,
         obstacles: &mut BTreeMap<u32, String>,
     ) -> Result<(), FleetError> {
-        let record = &pool.wanted;
+        let record = &pool.record;
         for known in self.fleet.known_of_pool(record.uid).await? {
-            let number = known.wanted.vsi.member_of.as_ref().map(|of| of.number);
+            let number = known.record.vsi.member_of.as_ref().map(|of| of.number);
             let Some(number) = number else { continue };
             let mut view = self.fleet.member_view(MemberTarget::of(record), &known);
             if !self.is_held {

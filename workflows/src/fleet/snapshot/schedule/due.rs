@@ -197,7 +197,7 @@ impl Fleet {
         let known = known.await?;
         self.give_up(&known, &mut updates).await?;
         let (entity, supreme) = (known.entity.clone(), Precedence::Supreme);
-        updates.add(entity, snapshot::DELETE, supreme, &known.wanted, None)?;
+        updates.add(entity, snapshot::DELETE, supreme, &known.record, None)?;
         let record = ScheduleRecord {
             failed: Some(FailedDueTime::of(stuck.due_ms, &failure)),
             missed: record.missed.saturating_add(1),

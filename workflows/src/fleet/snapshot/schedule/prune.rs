@@ -63,7 +63,7 @@ impl Fleet {
         let mut used = BTreeSet::new();
         for vsi in self.known().await? {
             if vsi.state.reached == 0 && !vsi.is_deleted() {
-                used.extend(vsi.wanted.vsi.boot_disk.copy_of.clone());
+                used.extend(vsi.record.vsi.boot_disk.copy_of.clone());
             }
         }
         for (_, state, disk) in self.all_desired::<DiskRecord>(kind::DISK).await? {

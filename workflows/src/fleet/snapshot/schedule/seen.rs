@@ -204,7 +204,7 @@ impl<T> Latest<T> {
                     let read: DesiredReading<R> = fleet.read_desired(&entity, &state).await?;
                     let is_lost = matches!(read, DesiredReading::Lost(_));
                     let (generation, value) = match read {
-                        DesiredReading::Wanted(wanted) => (generation, of(wanted)),
+                        DesiredReading::Record(record) => (generation, of(record)),
                         DesiredReading::Nothing => (generation, None),
                         DesiredReading::Lost(_) => (None, None),
                     };

@@ -58,15 +58,15 @@ impl Fleet {
         &self,
         known: &Known,
     ) -> Result<Option<(SnapshotScheduleStatus, Condition)>, FleetError> {
-        let Some(policy) = &known.wanted.vsi.snapshot_policy else {
+        let Some(policy) = &known.record.vsi.snapshot_policy else {
             return Ok(None);
         };
-        let entity = schedule_entity(known.wanted.uid);
+        let entity = schedule_entity(known.record.uid);
         let entity = entity.map_err(|error| FleetError::defect(error.to_string()))?;
         let state = self.engine.entity(&entity);
         let record: Option<ScheduleRecord> = match &state {
             Some(state) => match self.read_desired(&entity, state).await? {
-                DesiredReading::Wanted(record) => Some(record),
+                DesiredReading::Record(record) => Some(record),
                 DesiredReading::Nothing | DesiredReading::Lost(_) => None,
             },
             None => None,

@@ -31,7 +31,7 @@ pub(super) fn of(what: &Adopting, domain: &DomainInfo) -> (String, String) {
 /// # Errors
 /// `VSI0710`, when another one was asked for.
 pub(super) fn check_kept_name(what: &Adopting, known: &Known) -> Result<(), FleetError> {
-    let vsi = &known.wanted.vsi;
+    let vsi = &known.record.vsi;
     let other = |asked: &Option<String>, own: &str| asked.as_deref().is_some_and(|a| a != own);
     if !other(&what.name, &vsi.name) && !other(&what.namespace, &vsi.namespace) {
         return Ok(());
@@ -42,7 +42,7 @@ pub(super) fn check_kept_name(what: &Adopting, known: &Known) -> Result<(), Flee
         "leave --as and --namespace out; for another name forget it first, with `vsiflow delete \
          {label} --orphan`"
     );
-    Err(refused(what, known.wanted.uid, &message, &remedy))
+    Err(refused(what, known.record.uid, &message, &remedy))
 }
 
 /// No two VSIs have one name.
@@ -56,11 +56,11 @@ pub(super) fn is_free(
 ) -> Result<(), FleetError> {
     let (namespace, name) = of(what, domain);
     let has = |known: &&Known| {
-        let vsi = &known.wanted.vsi;
+        let vsi = &known.record.vsi;
         !known.is_deleted() && (&vsi.namespace, &vsi.name) == (&namespace, &name)
     };
     let other = all.iter().filter(has);
-    match other.clone().find(|known| known.wanted.uid != domain.uuid) {
+    match other.clone().find(|known| known.record.uid != domain.uuid) {
         None => Ok(()),
         Some(other) => {
             let message = format!("another VSI is vsi/{}", other.label());
