@@ -237,9 +237,9 @@ fn watcher(way: &str, readers: u32, socket: &Path) -> Result<Option<Child>> {
         .args(["--watch", way, &readers.to_string()])
         .arg(socket);
     let mut child = command.stdout(Stdio::piped()).spawn()?;
-    let mut said = String::new();
+    let mut line = String::new();
     let said_by = child.stdout.take().ok_or("its output is not there")?;
-    BufReader::new(said_by).read_line(&mut said)?;
+    BufReader::new(said_by).read_line(&mut line)?;
     Ok(Some(child))
 }
 

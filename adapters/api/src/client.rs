@@ -39,7 +39,7 @@ pub async fn run(
     let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(io::Error::other)?;
-    let asked = async {
+    let answered = async {
         let answer = sender.send_request(asking(place, request)?).await;
         let mut answer = answer.map_err(io::Error::other)?;
         match answer.status() {
@@ -49,14 +49,14 @@ pub async fn run(
             status => refused(status, answer.into_body()).await,
         }
     };
-    let mut asked = std::pin::pin!(asked);
+    let mut answered = std::pin::pin!(answered);
     tokio::select! {
         biased;
-        answer = &mut asked => answer,
+        answer = &mut answered => answer,
         ended = connection => {
             ended.map_err(io::Error::other)?;
             // What came before the end is still read.
-            asked.await
+            answered.await
         }
     }
 }
@@ -162,10 +162,10 @@ async fn refused(status: StatusCode, mut body: Incoming) -> io::Result<ClientAns
         }
     }
     let problem = serde_json::from_slice::<Problem>(&held).map_err(|_| {
-        let said = String::from_utf8_lossy(&held);
+        let text = String::from_utf8_lossy(&held);
         io::Error::other(format!(
             "{status}: {}",
-            said.chars().take(200).collect::<String>()
+            text.chars().take(200).collect::<String>()
         ))
     })?;
     Ok(ClientAnswer::Refused(Box::new(problem)))

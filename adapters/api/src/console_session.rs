@@ -105,7 +105,7 @@ pub(crate) async fn begin(
     let (opened, answer) = oneshot::channel();
     api.tasks().spawn(session.run(force, line, opened));
     match answer.await {
-        Ok(asked) => asked.map_err(NoConsole::Failed),
+        Ok(begun) => begun.map_err(NoConsole::Failed),
         Err(_) => Err(NoConsole::Ends),
     }
 }

@@ -169,7 +169,7 @@ struct Strangers {
     tasks: JoinSet<Admitted>,
     /// The oldest first; some may be through by now.
     order: VecDeque<AbortHandle>,
-    told: Option<Instant>,
+    reported: Option<Instant>,
 }
 
 impl Strangers {
@@ -186,9 +186,9 @@ impl Strangers {
     /// Now and then: strangers are not to fill a log.
     fn warn_now_and_then(&mut self, why: &str) {
         let now = Instant::now();
-        let again = |told: Instant| now.saturating_duration_since(told) >= TELL;
-        if self.told.is_none_or(again) {
-            self.told = Some(now);
+        let again = |reported: Instant| now.saturating_duration_since(reported) >= TELL;
+        if self.reported.is_none_or(again) {
+            self.reported = Some(now);
             tracing::warn!("a client is not let in: {why}");
         }
     }

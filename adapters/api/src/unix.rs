@@ -95,13 +95,13 @@ pub async fn serve_unix<S, B>(
             Some(ended) = held.tasks.join_next_with_id() => held.forget(ended),
             (stream, peer) = accept(&listener) => match held.has_room(peer, limits) {
                 true => {
-                    let asked = Arc::new(AtomicBool::new(false));
+                    let has_asked = Arc::new(AtomicBool::new(false));
                     let service = Noticed {
                         service: service.clone(),
                         peer,
-                        asked: asked.clone(),
+                        has_asked: has_asked.clone(),
                     };
-                    held.take(peer, asked, converse(stream, service, limits, stop.clone()));
+                    held.take(peer, has_asked, converse(stream, service, limits, stop.clone()));
                 }
                 false if held.all.len() < limits.connections.saturating_add(REFUSED) => {
                     held.take(peer, Arc::default(), refuse(stream));
@@ -145,7 +145,7 @@ struct SocketConnection {
     task: AbortHandle,
     uid: u32,
     /// Whether it ever asked anything.
-    asked: Arc<AtomicBool>,
+    has_asked: Arc<AtomicBool>,
 }
 
 impl SocketConnections {
@@ -158,7 +158,7 @@ impl SocketConnections {
         }
         let idle = self.all.iter().position(|one| {
             let is_in_the_way = one.uid == peer.uid || !too_many;
-            is_in_the_way && !one.asked.load(Ordering::Relaxed)
+            is_in_the_way && !one.has_asked.load(Ordering::Relaxed)
         });
         let idle = idle.and_then(|at| self.all.remove(at));
         idle.inspect(|one| one.task.abort()).is_some()
@@ -167,12 +167,16 @@ impl SocketConnections {
     fn take(
         &mut self,
         peer: UnixPeer,
-        asked: Arc<AtomicBool>,
+        has_asked: Arc<AtomicBool>,
         task: impl Future<Output = ()> + Send + 'static,
     ) {
         let task = self.tasks.spawn(task);
         let uid = peer.uid;
-        self.all.push_back(SocketConnection { task, uid, asked });
+        self.all.push_back(SocketConnection {
+            task,
+            uid,
+            has_asked,
+        });
     }
 
     fn forget(&mut self, ended: Ended) {
@@ -193,7 +197,7 @@ impl SocketConnections {
 struct Noticed<S> {
     service: S,
     peer: UnixPeer,
-    asked: Arc<AtomicBool>,
+    has_asked: Arc<AtomicBool>,
 }
 
 impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Noticed<S> {
@@ -202,7 +206,7 @@ impl<S: Service<Request<Incoming>>> Service<Request<Incoming>> for Noticed<S> {
     type Future = S::Future;
 
     fn call(&self, mut request: Request<Incoming>) -> S::Future {
-        self.asked.store(true, Ordering::Relaxed);
+        self.has_asked.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(self.peer);
         self.service.call(request)
     }

@@ -105,14 +105,14 @@ impl ExitProblem {
                 problem = Self::new(exit, code, message, "");
                 continue;
             }
-            let (what, said) = line.trim_start().split_once(' ').unwrap_or_default();
+            let (what, value) = line.trim_start().split_once(' ').unwrap_or_default();
             let field = match what {
                 "host" => &mut problem.host,
                 "object" => &mut problem.object,
                 "next" => &mut problem.remedy,
                 _ => continue,
             };
-            *field = said.trim_start().to_owned();
+            *field = value.trim_start().to_owned();
         }
         problem
     }
@@ -167,7 +167,7 @@ pub(crate) fn database_problem(error: PostgresError) -> ExitProblem {
 }
 
 /// Says what the command line is told, and how that ends.
-pub(crate) fn told(error: clap::Error) -> ExitCode {
+pub(crate) fn usage_error(error: clap::Error) -> ExitCode {
     let usage = error.use_stderr();
     let _ = error.print();
     if usage {

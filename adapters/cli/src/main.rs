@@ -79,7 +79,7 @@ fn vsiflow() -> ExitCode {
                 exit
             })
         }
-        Err(error) => exit::told(error),
+        Err(error) => exit::usage_error(error),
     }
 }
 

@@ -17,21 +17,22 @@ static GIVEN: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
 /// Takes the sockets that this process was started with, before it has any other thread: they are
 /// named by the environment, and no child is to take them for its own.
 pub(crate) fn take_sockets() {
-    let mut given = ListenFd::from_env();
-    let all = (0..given.len()).filter_map(|number| given.take_unix_listener(number).ok().flatten());
+    let mut sockets = ListenFd::from_env();
+    let all =
+        (0..sockets.len()).filter_map(|number| sockets.take_unix_listener(number).ok().flatten());
     let mut taken = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     taken.extend(all);
 }
 
 /// The socket that was opened at that path, if one was. It stays when the daemon ends.
 pub(crate) fn socket_at(path: &Path) -> Option<UnixListener> {
-    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut sockets = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     let is_there = |socket: &UnixListener| {
         let address = socket.local_addr().ok();
         address.is_some_and(|address| address.as_pathname() == Some(path))
     };
-    let number = given.iter().position(is_there)?;
-    Some(given.swap_remove(number))
+    let number = sockets.iter().position(is_there)?;
+    Some(sockets.swap_remove(number))
 }
 
 /// It answers, and works on what is open.

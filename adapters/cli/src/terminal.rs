@@ -79,8 +79,8 @@ pub(crate) fn keys(to: mpsc::Sender<Bytes>) {
 }
 
 /// Writes what the guest says, as it is, to its end or until nobody reads it.
-pub(crate) async fn show(mut said: mpsc::Receiver<Bytes>) {
-    while let Some(bytes) = said.recv().await {
+pub(crate) async fn show(mut output: mpsc::Receiver<Bytes>) {
+    while let Some(bytes) = output.recv().await {
         let write = move || {
             let mut out = io::stdout().lock();
             out.write_all(&bytes).and_then(|()| out.flush())

@@ -175,7 +175,7 @@ pub struct NetworkInquiry {
 pub struct NetworkSummary {
     /// What was to be asked when they were. Nothing that is recorded later is missing in what they said of one that ends: what is on a
     /// network that goes is not recorded.
-    pub asked: NetworkInquiry,
+    pub inquiry: NetworkInquiry,
     /// Where it is on each host.
     pub states: Vec<NetworkState>,
     /// Why it does not end.

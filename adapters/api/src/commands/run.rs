@@ -70,8 +70,8 @@ impl Printed {
         if self.end.exit == 0 {
             return None;
         }
-        let said = String::from_utf8_lossy(&self.err);
-        Some(self.end.problem.unwrap_or_else(|| refused(said.trim_end())))
+        let text = String::from_utf8_lossy(&self.err);
+        Some(self.end.problem.unwrap_or_else(|| refused(text.trim_end())))
     }
 }
 
@@ -103,17 +103,17 @@ pub(crate) async fn collect(
 }
 
 /// What another process of a set said, which tells no more than its words.
-fn refused(said: &str) -> Problem {
-    let code = code(said).unwrap_or(Problem::WRONG);
+fn refused(message: &str) -> Problem {
+    let code = code(message).unwrap_or(Problem::WRONG);
     let remedy = "see what was said, and `vsiflow history` of the object";
-    Problem::new(StatusCode::CONFLICT, code, said, remedy)
+    Problem::new(StatusCode::CONFLICT, code, message, remedy)
 }
 
 /// The first code that is named.
-pub(crate) fn code(said: &str) -> Option<&str> {
-    let mut places = said.match_indices("VSI").map(|(at, _)| at);
+pub(crate) fn code(message: &str) -> Option<&str> {
+    let mut places = message.match_indices("VSI").map(|(at, _)| at);
     places.find_map(|at| {
-        let code = said.get(at..at.checked_add(7)?)?;
+        let code = message.get(at..at.checked_add(7)?)?;
         let digits = code.get(3..)?;
         digits
             .bytes()

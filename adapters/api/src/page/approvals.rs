@@ -110,7 +110,7 @@ fn shown(plan: &Plan, action: &str, whose: &str, context: &PageContext) -> Marku
                 form method="post" action=(action) {
                     button.main type="submit" { "Approve the change of " (whose) }
                 }
-            } @else if context.at.asked.is_some() {
+            } @else if context.at.requested.is_some() {
                 p { "The past cannot be approved. "
                     a href=(link("/approvals", None)) { "Show what waits now" } }
             } @else {

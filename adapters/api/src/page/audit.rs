@@ -52,7 +52,7 @@ async fn command(api: &Api, caller: Option<&Caller>, word: &str) -> Result<Print
 fn shown(context: &PageContext, anchor: &Printed, verified: Option<&Printed>) -> Page {
     let main = html! {
         h1 { "Audit" }
-        @if context.at.asked.is_some() { p { "The audit is of the whole journal, up to now." } }
+        @if context.at.requested.is_some() { p { "The audit is of the whole journal, up to now." } }
         @if let Some(verified) = verified { (report(verified)) }
         form method="post" action="/audit" {
             button.main type="submit" { "Verify the journal" }

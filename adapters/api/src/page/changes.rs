@@ -44,7 +44,7 @@ pub(super) async fn page(
     let main = html! {
         h1 { "Generations of " a href=(address::vsi(namespace, name, &context)) { (text::visible(name)) } }
         form.filter method="get" role="search" aria-label="Compare" {
-            @if let Some(at) = context.at.asked { input type="hidden" name="at" value=(at); }
+            @if let Some(at) = context.at.requested { input type="hidden" name="at" value=(at); }
             label { "From " (choice("from", &all, from)) }
             label { "To " (choice("to", &all, to)) }
             button { "Compare" }

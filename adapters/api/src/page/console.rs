@@ -58,7 +58,7 @@ pub(super) async fn page(Path(target): Path<ObjectPath>, context: PageContext) -
     let main = html! {
         h1 { "Console of "
             a href=(address::vsi(&vsi.metadata.namespace, &vsi.metadata.name, &context)) { (text::visible(&vsi.metadata.name)) } }
-        @if context.at.asked.is_some() {
+        @if context.at.requested.is_some() {
             p { "The journal does not hold what guests wrote. "
                 a href={ "/vsi/" (text::segment(namespace)) "/" (text::segment(name)) "/console" } { "The console now" } }
         } @else {
@@ -69,8 +69,8 @@ pub(super) async fn page(Path(target): Path<ObjectPath>, context: PageContext) -
 }
 
 async fn live(ObjectPath { namespace, name }: &ObjectPath, context: &PageContext) -> Markup {
-    let (from, said, why) = match end(context, namespace, name).await {
-        Ok((from, said)) => (from, said, String::new()),
+    let (from, output, why) = match end(context, namespace, name).await {
+        Ok((from, output)) => (from, output, String::new()),
         Err(error) => (0, Vec::new(), error.to_string()),
     };
     let (namespace, name) = (text::segment(namespace), text::segment(name));
@@ -78,7 +78,7 @@ async fn live(ObjectPath { namespace, name }: &ObjectPath, context: &PageContext
     html! {
         p #console-state role="status" { (text::visible(&why)) }
         pre.console #console tabindex="0" role="region" aria-label="Console" data-logs=(logs) data-from=(from)
-            { (text::visible(&String::from_utf8_lossy(&said))) }
+            { (text::visible(&String::from_utf8_lossy(&output))) }
         @if context.may_operate() {
             div.filter #console-opens hidden data-opens={ "/vsi/" (namespace) "/" (name) "/console" } {
                 button #console-open type="button" { "Type at the console" }
@@ -110,10 +110,10 @@ async fn end(
     let log = fleet.history().console_log(namespace, name).await?;
     let end = log.end().await?.offset;
     let from = end.saturating_sub(SHOWN);
-    let said = log.read(ConsolePosition { offset: from }).await?;
+    let output = log.read(ConsolePosition { offset: from }).await?;
     let most = usize::try_from(SHOWN).unwrap_or(usize::MAX);
-    let said = said.bytes.into_iter().take(most).collect();
-    Ok((from, said))
+    let output = output.bytes.into_iter().take(most).collect();
+    Ok((from, output))
 }
 
 /// How it is opened.

@@ -78,14 +78,14 @@ struct PageQuery {
 impl PageQuery {
     /// The moment that is asked for. A form sends what nobody filled in, too.
     fn moment(self) -> Result<Option<Moment>, String> {
-        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-        if let Some(second) = given(self.time) {
+        let text_of = |text: Option<String>| text.filter(|text| !text.is_empty());
+        if let Some(second) = text_of(self.time) {
             let second = second
                 .parse::<u64>()
                 .map_err(|error| format!("time: {error}"))?;
             return Ok(Some(end_of_second(second, SystemClock.now())));
         }
-        let at = given(self.at).map(|text| text.parse::<Moment>());
+        let at = text_of(self.at).map(|text| text.parse::<Moment>());
         at.transpose().map_err(|error| error.to_string())
     }
 }
@@ -98,15 +98,16 @@ impl FromRequestParts<Api> for PageContext {
             .await
             .unwrap_or_else(|never| match never {});
         let query = Query::<PageQuery>::try_from_uri(&parts.uri).unwrap_or_default();
-        let asked = query.0.moment();
-        let asked = asked.map_err(|why| refused(&Problem::wrong(StatusCode::BAD_REQUEST, why)))?;
+        let requested = query.0.moment();
+        let requested =
+            requested.map_err(|why| refused(&Problem::wrong(StatusCode::BAD_REQUEST, why)))?;
         let others = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).unwrap_or_default();
         let others = others.0.into_iter();
         let others =
             others.filter(|(key, value)| !OWN.contains(&key.as_str()) && !value.is_empty());
         let rights = parts.extensions.get::<Caller>();
         let rights = rights.map_or(Rights::Look, |caller| caller.rights);
-        let mut context = Self::of(&api, asked, rights)
+        let mut context = Self::of(&api, requested, rights)
             .await
             .map_err(|problem| refused(&problem))?;
         context.at.others = others.take(OTHERS).collect();
@@ -115,15 +116,15 @@ impl FromRequestParts<Api> for PageContext {
 }
 
 impl PageContext {
-    async fn of(api: &Api, asked: Option<Moment>, rights: Rights) -> Result<Self, Problem> {
-        let fleets = api.fleets_at(asked).await?;
-        let at = At::of(api, &fleets, asked).await?;
+    async fn of(api: &Api, requested: Option<Moment>, rights: Rights) -> Result<Self, Problem> {
+        let fleets = api.fleets_at(requested).await?;
+        let at = At::of(api, &fleets, requested).await?;
         Ok(Self { fleets, at, rights })
     }
 
     /// Whether who asks may change something of what is shown: the past is as it is.
     pub(super) fn may_operate(&self) -> bool {
-        self.at.asked.is_none() && self.rights >= Rights::Operate
+        self.at.requested.is_none() && self.rights >= Rights::Operate
     }
 
     /// A whole page of it.

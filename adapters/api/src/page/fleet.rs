@@ -129,7 +129,7 @@ fn chips(phases: &BTreeMap<&'static str, usize>, context: &PageContext) -> Marku
 fn form(filter: &Filter, phases: &BTreeMap<&'static str, usize>, context: &PageContext) -> Markup {
     html! {
         form.filter method="get" role="search" aria-label="Filter" {
-            @if let Some(at) = context.at.asked { input type="hidden" name="at" value=(at); }
+            @if let Some(at) = context.at.requested { input type="hidden" name="at" value=(at); }
             label { "Filter " input type="search" name="q" value=(filter.q)
                 placeholder="name, host, image or label"; }
             label { "Phase " select name="phase" {

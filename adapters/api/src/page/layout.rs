@@ -20,7 +20,7 @@ const PAGES: [(&str, &str); 8] = [
 
 /// A whole page; `path` is that of the page.
 pub(super) fn whole(title: &str, path: &str, at: Option<&At>, main: &Markup) -> Markup {
-    let live = at.is_some_and(|at| at.asked.is_none());
+    let live = at.is_some_and(|at| at.requested.is_none());
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -51,7 +51,7 @@ pub(super) fn whole(title: &str, path: &str, at: Option<&At>, main: &Markup) -> 
 
 /// The address of another page of the same moment.
 pub(super) fn link(path: &str, at: Option<&At>) -> String {
-    match at.and_then(|at| at.asked) {
+    match at.and_then(|at| at.requested) {
         Some(moment) => format!("{path}?at={moment}"),
         None => path.to_owned(),
     }
@@ -70,7 +70,7 @@ fn moment(at: &At) -> Markup {
             (slider(at.slider))
             button { "Show" }
             span #when {
-                @match at.asked {
+                @match at.requested {
                     Some(_) => {
                         strong #shown { "As of " @if let Slider::Offsets { shown, .. } = at.slider { "offset " (shown) ", " }
                             time { (at.time) } }

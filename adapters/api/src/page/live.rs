@@ -48,13 +48,13 @@ pub(super) async fn follow(
     Query(query): Query<LiveQuery>,
 ) -> Result<Streamed<Events, ()>, Problem> {
     let place = api.watchers().place()?;
-    let told = match query.from {
+    let position = match query.from {
         Some(from) => from,
         None => api.end().await?,
     };
     let live = LivePage {
         notices: api.fleet().ok().map(Fleet::notices),
-        told,
+        position,
         rests: false,
         api,
         _place: place,
@@ -62,8 +62,8 @@ pub(super) async fn follow(
     // Something at once: whoever asks knows that it is answered.
     let begin = stream::iter([Ok(Bytes::from_static(b": live\n\n"))]);
     let newest = stream::unfold(live, |mut live| async move {
-        let said = live.newest().await?;
-        Some((Ok::<_, Infallible>(said), live))
+        let event = live.newest().await?;
+        Some((Ok::<_, Infallible>(event), live))
     });
     Ok(Streamed::of(Body::from_stream(begin.chain(newest))))
 }
@@ -74,7 +74,7 @@ struct LivePage {
     /// What tells of something new; nothing does of the journals of a set, which are checked instead.
     notices: Option<Receiver<Notice>>,
     /// The offset behind the event that it was told of last.
-    told: Offset,
+    position: Offset,
     /// Whether it was told just now.
     rests: bool,
     _place: OwnedSemaphorePermit,
@@ -91,8 +91,8 @@ impl LivePage {
         let quiet = Instant::now();
         loop {
             let end = self.api.end().await.ok()?;
-            if end > self.told {
-                (self.told, self.rests) = (end, true);
+            if end > self.position {
+                (self.position, self.rests) = (end, true);
                 let newest = end.saturating_sub(1);
                 return Some(format!("id: {newest}\ndata:\n\n").into());
             }

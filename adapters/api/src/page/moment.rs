@@ -9,7 +9,7 @@ use crate::{Problem, api::Api};
 #[derive(Clone, Debug, Default)]
 pub(super) struct At {
     /// What the address says; none for now.
-    pub(super) asked: Option<Moment>,
+    pub(super) requested: Option<Moment>,
     /// How many events there are now: it grows with each.
     pub(super) end: u64,
     /// What the slider goes over.
@@ -43,12 +43,12 @@ impl At {
     pub(super) async fn of(
         api: &Api,
         fleets: &Fleets,
-        asked: Option<Moment>,
+        requested: Option<Moment>,
     ) -> Result<Self, Problem> {
         let (offset, time) = fleets.newest_event().await?.unwrap_or_default();
         let end = api.end().await?;
         let slider = if fleets.are_several() {
-            seconds(api, asked, &time).await?
+            seconds(api, requested, &time).await?
         } else {
             Slider::Offsets {
                 newest: end.saturating_sub(1),
@@ -56,7 +56,7 @@ impl At {
             }
         };
         Ok(Self {
-            asked,
+            requested,
             end,
             slider,
             time,
@@ -66,13 +66,15 @@ impl At {
 
     /// The moment for the end of an address that has a query already.
     pub(super) fn more(&self) -> String {
-        self.asked.map(|at| format!("&at={at}")).unwrap_or_default()
+        self.requested
+            .map(|at| format!("&at={at}"))
+            .unwrap_or_default()
     }
 }
 
-async fn seconds(api: &Api, asked: Option<Moment>, shown: &str) -> Result<Slider, Problem> {
+async fn seconds(api: &Api, requested: Option<Moment>, shown: &str) -> Result<Slider, Problem> {
     let (now, shown) = (api.fleets().await?, second_of(shown));
-    let newest = match asked {
+    let newest = match requested {
         None => shown,
         Some(_) => now
             .newest_event()

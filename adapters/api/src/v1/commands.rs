@@ -74,9 +74,9 @@ impl OperationInput for CommandBody {
 async fn run(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
-    CommandBody(asked): CommandBody,
+    CommandBody(body): CommandBody,
 ) -> Result<Streamed<Lines, CommandLine>, Problem> {
-    let (request, held) = read(&api, caller.rights, asked).await?;
+    let (request, held) = read(&api, caller.rights, body).await?;
     let about = api.commands().about(&request.args);
     let about = match caller.rights {
         Rights::Everything => about?,

@@ -86,7 +86,7 @@ async fn open(
     Changing(upgrade, _): Changing<Serial>,
 ) -> Result<ChangesOver<Serial>, Problem> {
     let how = (ConsoleWay::Serial, query.force, caller.by(""));
-    asked(&api, &target, how, upgrade).await?;
+    answer_when_open(&api, &target, how, upgrade).await?;
     Ok(ChangesOver(PhantomData))
 }
 
@@ -97,11 +97,11 @@ async fn open_screen(
     Changing(upgrade, _): Changing<Vnc>,
 ) -> Result<ChangesOver<Vnc>, Problem> {
     let how = (ConsoleWay::Vnc, false, caller.by(""));
-    asked(&api, &target, how, upgrade).await?;
+    answer_when_open(&api, &target, how, upgrade).await?;
     Ok(ChangesOver(PhantomData))
 }
 
-async fn asked(
+async fn answer_when_open(
     api: &Api,
     target: &ObjectPath,
     how: (ConsoleWay, bool, By),
@@ -121,9 +121,9 @@ impl<S: Sync, P: ChangedTo> FromRequestParts<S> for Changing<P> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let asked = parts.headers.get(UPGRADE);
+        let protocol = parts.headers.get(UPGRADE);
         let is_asked =
-            asked.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(P::NAME.as_bytes()));
+            protocol.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(P::NAME.as_bytes()));
         let upgrade = parts.extensions.remove::<OnUpgrade>().filter(|_| is_asked);
         let upgrade = upgrade.ok_or_else(|| not_changing(P::NAME))?;
         Ok(Self(upgrade, PhantomData))

@@ -154,9 +154,9 @@ fn answer(printed: Printed) -> Answer<Value> {
 }
 
 /// Documents that are wrong; all that is said of it.
-fn wrong(said: &str) -> Problem {
+fn wrong(message: &str) -> Problem {
     let remedy = "correct the documents; each line names one mistake and its remedy";
     let status = StatusCode::UNPROCESSABLE_ENTITY;
-    let code = run::code(said).unwrap_or("VSI0201");
-    Problem::new(status, code, said.trim_end(), remedy)
+    let code = run::code(message).unwrap_or("VSI0201");
+    Problem::new(status, code, message.trim_end(), remedy)
 }

@@ -171,13 +171,16 @@ async fn take(
     let request = request.map(|Json(request)| request).unwrap_or_default();
     let by = caller.by(&request.reason);
     let wait = Duration::from_secs(request.wait_seconds);
-    let asked = SnapshotRequest {
+    let request = SnapshotRequest {
         name: request.name,
         uid: None,
         memory: request.memory,
         quiesce: request.quiesce,
     };
-    let taken = api.fleet()?.snapshots().take(&namespace, &name, asked, by);
+    let taken = api
+        .fleet()?
+        .snapshots()
+        .take(&namespace, &name, request, by);
     let taken = taken.await?;
     let result = ActionResult::of(ActionEffect::Recorded);
     Ok(Json(Taken {

@@ -61,13 +61,13 @@ impl Report {
                 figures.most_mib
             );
         }
-        let said = |ratio: Option<f64>| {
+        let figure = |ratio: Option<f64>| {
             ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
         };
         println!(
             "an event with the most VSIs costs {} times what it does with the fewest (aim: 1), the server {} times",
-            said(self.ratio(|figures| Some(figures.us_per_event))),
-            said(self.ratio(|figures| figures.server_us_per_event)),
+            figure(self.ratio(|figures| Some(figures.us_per_event))),
+            figure(self.ratio(|figures| figures.server_us_per_event)),
         );
     }
 

@@ -50,11 +50,11 @@ fn commands(page: &mut String, of: &Command) {
 fn options<'a>(
     page: &mut String,
     all: impl Iterator<Item = &'a Arg>,
-    wanted: impl Fn(&Arg) -> bool,
+    matches: impl Fn(&Arg) -> bool,
 ) {
     let shown = |option: &&Arg| {
         !option.is_hide_set()
-            && wanted(option)
+            && matches(option)
             && !["help", "version"].contains(&option.get_id().as_str())
     };
     let all: Vec<_> = all.filter(shown).collect();

@@ -96,9 +96,9 @@ impl WaitGoal {
                 let conditions = object
                     .pointer("/status/conditions")
                     .and_then(Value::as_array);
-                let is = |condition: &Value, key: &str, wanted: &str| {
+                let is = |condition: &Value, key: &str, expected: &str| {
                     let found = condition.get(key).and_then(Value::as_str);
-                    found.is_some_and(|found| found.eq_ignore_ascii_case(wanted))
+                    found.is_some_and(|found| found.eq_ignore_ascii_case(expected))
                 };
                 conditions
                     .into_iter()

@@ -117,10 +117,10 @@ async fn verify(common: &Common, args: AuditVerifyArgs) -> CommandOutcome {
         kept.check(key)
             .map_err(|violation| of_violation(&violation))?;
     }
-    let looked = Inspection::at(common).await?;
-    let report = looked.audit().verify(kept.as_ref(), key.as_ref()).await;
-    let id = looked.audit().journal_id.to_owned();
-    looked.close().await;
+    let inspection = Inspection::at(common).await?;
+    let report = inspection.audit().verify(kept.as_ref(), key.as_ref()).await;
+    let id = inspection.audit().journal_id.to_owned();
+    inspection.close().await;
     let report = report.map_err(|error| of_error(&error.into()))?;
     if !report.is_sound() {
         return Err(violations_problem(&report));
@@ -205,9 +205,9 @@ async fn stored_head(text: &str) -> Result<AuditAnchor, ExitProblem> {
 
 async fn head(common: &Common, args: AuditHeadArgs) -> CommandOutcome {
     let key = signing_key(args.sign_key.as_deref()).await?;
-    let looked = Inspection::at(common).await?;
-    let head = looked.audit().head(SystemClock.now()).await;
-    looked.close().await;
+    let inspection = Inspection::at(common).await?;
+    let head = inspection.audit().head(SystemClock.now()).await;
+    inspection.close().await;
     let mut head = head.map_err(|error| of_error(&error.into()))?;
     if let Some(key) = &key {
         head.sign(key);
@@ -226,30 +226,33 @@ pub(super) async fn signing_key(path: Option<&Path>) -> Result<Option<SigningKey
 // ---- export and rebuild ----
 
 async fn export(common: &Common, args: AuditExportArgs) -> CommandOutcome {
-    let looked = Inspection::at(common).await?;
-    let exported = write_export(&looked, &args.file).await;
-    looked.close().await;
+    let inspection = Inspection::at(common).await?;
+    let exported = write_export(&inspection, &args.file).await;
+    inspection.close().await;
     exported?;
     Ok(Exit::Done)
 }
 
 /// To a caller it goes over the socket.
-async fn print_export(looked: &Inspection) -> Result<(), ExitProblem> {
+async fn print_export(inspection: &Inspection) -> Result<(), ExitProblem> {
     let (mut made, mut printed) = tokio::io::duplex(64 << 10);
     let export = async {
-        let exported = looked.audit().export(&mut made, SystemClock.now()).await;
+        let exported = inspection
+            .audit()
+            .export(&mut made, SystemClock.now())
+            .await;
         drop(made);
         exported.map_err(|error| of_error(&error))
     };
-    let (exported, told) = tokio::join!(export, output::sink::out_all(&mut printed));
+    let (exported, printed_out) = tokio::join!(export, output::sink::out_all(&mut printed));
     exported?;
-    told.map_err(|error| unwritable(Path::new("-"), &error))
+    printed_out.map_err(|error| unwritable(Path::new("-"), &error))
 }
 
-async fn write_export(looked: &Inspection, path: &Path) -> Result<(), ExitProblem> {
-    let (audit, now) = (looked.audit(), SystemClock.now());
+async fn write_export(inspection: &Inspection, path: &Path) -> Result<(), ExitProblem> {
+    let (audit, now) = (inspection.audit(), SystemClock.now());
     if path == Path::new("-") && output::sink::is_for_caller() {
-        return print_export(looked).await;
+        return print_export(inspection).await;
     }
     if path == Path::new("-") {
         let mut out = BufWriter::new(standard(std::io::stdout())?);

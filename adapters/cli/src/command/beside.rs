@@ -20,13 +20,13 @@ pub(super) async fn forward(
     place: &Place,
     cli: &Cli,
     words: Vec<String>,
-    given: &GivenDocuments,
+    documents: &GivenDocuments,
 ) -> Forwarded {
     let graphs = || LiveGraphs::where_drawn(&cli.common, true);
     let Some(mut graphs) = waits(&cli.command).then(graphs).flatten() else {
-        return forward_asking(place, cli, words, given, &daemon::show).await;
+        return forward_asking(place, cli, words, documents, &daemon::show).await;
     };
-    let named = NamedObjects::of(&words, given);
+    let named = NamedObjects::of(&words, documents);
     let above = graphs.above();
     let print = |to_err: bool, bytes: &[u8]| above.print(|| daemon::show(to_err, bytes));
     let done = {
@@ -38,7 +38,7 @@ pub(super) async fn forward(
         };
         tokio::select! {
             biased;
-            done = forward_asking(place, cli, words, given, &print) => done,
+            done = forward_asking(place, cli, words, documents, &print) => done,
             never = drawing => never,
         }
     };
@@ -64,8 +64,8 @@ fn waits(command: &CliCommand) -> bool {
 struct NamedObjects(BTreeSet<String>);
 
 impl NamedObjects {
-    fn of(words: &[String], given: &GivenDocuments) -> Self {
-        let texts = given
+    fn of(words: &[String], documents: &GivenDocuments) -> Self {
+        let texts = documents
             .files
             .iter()
             .map(|file| String::from_utf8_lossy(&file.bytes));

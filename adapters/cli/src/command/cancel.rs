@@ -15,13 +15,13 @@ pub(super) async fn run(common: &Common, args: CancelArgs) -> CommandOutcome {
     let app = App::open_to_record(common).await?;
     // Names are looked up first: a slip of the pen touches nothing.
     let targets = vsis(&app, args.targets).await?;
-    let mut asked = Vec::new();
+    let mut requested = Vec::new();
     for target in targets {
         let by = actor::by(&common.reason);
         let cancelled = app.fleet.cancel(target.entity.clone(), by).await?;
-        asked.push((target, cancelled));
+        requested.push((target, cancelled));
     }
-    for (target, cancelled) in asked {
+    for (target, cancelled) in requested {
         let (shown, label) = (target.shown(), target.label());
         match cancelled {
             Cancelled::NothingToDo => output::line(&format!("{shown}: no run is open")),

@@ -22,8 +22,8 @@ pub(super) async fn through(place: &Place, args: &ConsoleArgs) -> Option<Command
         Ok(stream) => stream,
         Err(problem) => return Some(Err(problem)),
     };
-    let carry = async |keys, said| {
-        wire::both_ways(stream, said, keys).await;
+    let carry = async |keys, output| {
+        wire::both_ways(stream, output, keys).await;
         Ok(())
     };
     Some(converse(&name, carry).await)
@@ -32,7 +32,7 @@ pub(super) async fn through(place: &Place, args: &ConsoleArgs) -> Option<Command
 /// By the host.
 pub(super) async fn here(access: &ConsoleAccess, args: &ConsoleArgs) -> CommandOutcome {
     let console = access.open(args.force).await?;
-    let carry = async |keys, said| console.carry(keys, said).await.map_err(ExitProblem::from);
+    let carry = async |keys, output| console.carry(keys, output).await.map_err(ExitProblem::from);
     converse(&args.target.name(), carry).await
 }
 
@@ -42,14 +42,14 @@ pub(crate) async fn converse(
     carry: impl AsyncFnOnce(mpsc::Receiver<Bytes>, mpsc::Sender<Bytes>) -> Result<(), ExitProblem>,
 ) -> CommandOutcome {
     let (typed, keys) = wire::queue();
-    let (said, show) = wire::queue();
+    let (output, show) = wire::queue();
     let raw = RawTerminal::begin().map_err(ExitProblem::defect)?;
     if raw.is_some() {
         output::raw_note(format!("console of {name}: ^] leaves it\r\n").as_bytes());
     }
     terminal::keys(typed);
     let talk = async {
-        let (carried, ()) = tokio::join!(carry(keys, said), terminal::show(show));
+        let (carried, ()) = tokio::join!(carry(keys, output), terminal::show(show));
         carried
     };
     let done = tokio::select! {

@@ -49,12 +49,12 @@ fn check(args: &ContractCheckArgs) -> CommandOutcome {
         (None, Some(path)) => Some(key(path, Key::read_certificate)?),
         (None, None) => None,
     };
-    let given = CheckInputs {
+    let inputs = CheckInputs {
         key,
         now: Some(now),
     };
     let sources = source::contracts(&args.file)?;
-    let checked = sources.iter().map(|source| checked(source, &given, now));
+    let checked = sources.iter().map(|source| checked(source, &inputs, now));
     let checked: Vec<_> = checked.collect();
     match args.output {
         Some(format @ (OutputFormat::Json | OutputFormat::Yaml)) => match checked.as_slice() {
@@ -72,8 +72,8 @@ fn check(args: &ContractCheckArgs) -> CommandOutcome {
     })
 }
 
-fn checked(source: &ContractSource, given: &CheckInputs, now: SystemTime) -> Checked {
-    let report = contract::inspect(&source.contract, given);
+fn checked(source: &ContractSource, inputs: &CheckInputs, now: SystemTime) -> Checked {
+    let report = contract::inspect(&source.contract, inputs);
     let lifetime = report.certificate;
     Checked {
         file: source.name.clone(),

@@ -34,13 +34,13 @@ pub(crate) async fn documents(
     args: &CreateArgs,
 ) -> Result<GivenDocuments, ExitProblem> {
     if App::held().is_some() {
-        let given = work::gather(&[], false).await?;
-        if given.files.iter().any(|file| file.name == SOURCE) {
-            return Ok(given);
+        let documents = work::gather(&[], false).await?;
+        if documents.files.iter().any(|file| file.name == SOURCE) {
+            return Ok(documents);
         }
         refuse_files(args)?;
     }
-    let mut given = if args.files.is_empty() {
+    let mut documents = if args.files.is_empty() {
         GivenDocuments::default()
     } else {
         work::gather(&args.files, false).await?
@@ -49,13 +49,15 @@ pub(crate) async fn documents(
     let guest = guest(args, &size.guest).await?;
     for name in &args.names {
         let vsi = document(args, name, (&size, &guest));
-        given.files.push(input(&vsi)?);
+        documents.files.push(input(&vsi)?);
     }
     if let Some(network) = &args.network {
-        given.files.push(input(&network_reference(args, network))?);
+        documents
+            .files
+            .push(input(&network_reference(args, network))?);
     }
-    given.directory = None;
-    Ok(given)
+    documents.directory = None;
+    Ok(documents)
 }
 
 /// Here the files that a caller names may be other ones.
@@ -281,8 +283,8 @@ pub(super) async fn run(common: &Common, args: CreateArgs) -> CommandOutcome {
 }
 
 /// Prints the documents, without those of hosts: they may hold secrets.
-fn print(given: &GivenDocuments, format: Option<OutputFormat>) -> CommandOutcome {
-    let own = given.files.iter().filter(|file| file.name == SOURCE);
+fn print(documents: &GivenDocuments, format: Option<OutputFormat>) -> CommandOutcome {
+    let own = documents.files.iter().filter(|file| file.name == SOURCE);
     let own: Result<Vec<Value>, _> = own
         .map(|file| serde_json::from_slice(&file.bytes))
         .collect();
@@ -433,7 +435,9 @@ async fn resolve(inputs: Vec<Input>, host: Option<HostSettings>) -> Result<Resol
         let resolved = loaded.resolve(host.as_ref())?;
         Ok((loaded.warn_of(&resolved.unresolved_refs), resolved))
     };
-    let (warnings, resolved) = work::off_runtime(read).await?.map_err(work::said)?;
+    let (warnings, resolved) = work::off_runtime(read)
+        .await?
+        .map_err(work::diagnostics_problem)?;
     output::diagnostics(&warnings);
     Ok(resolved)
 }

@@ -79,8 +79,8 @@ async fn one(fleet: &Fleet, args: &DescribeArgs, name: &str) -> Result<(), ExitP
     if let Some(snapshot) = name.strip_prefix(SNAPSHOT) {
         return describe_snapshot(fleet, args, snapshot).await;
     }
-    if let Some(wanted) = name.strip_prefix(TYPE) {
-        return describe_type(fleet, args, wanted).await;
+    if let Some(type_name) = name.strip_prefix(TYPE) {
+        return describe_type(fleet, args, type_name).await;
     }
     if let Some(quota) = name.strip_prefix(QUOTA) {
         return describe_quota(&fleet.quotas().list().await?, args, quota);

@@ -40,12 +40,12 @@ async fn ask(cli: &Cli) -> CommandOutcome {
     if matches!(place, Place::Remote { .. }) && !cli.command.files().is_empty() {
         return Err(not_there());
     }
-    let given = match (&cli.command, cli.command.documents()) {
+    let documents = match (&cli.command, cli.command.documents()) {
         (CliCommand::Create(args), _) => create::documents(&cli.common, args).await?,
         (_, Some((files, recursive))) => work::gather(files, recursive).await?,
         (_, None) => GivenDocuments::default(),
     };
-    match Box::pin(beside::forward(&place, cli, words(cli), &given)).await {
+    match Box::pin(beside::forward(&place, cli, words(cli), &documents)).await {
         Forwarded::Answered(exit) => Ok(exit),
         Forwarded::Nobody => Err(silent(&place)),
     }

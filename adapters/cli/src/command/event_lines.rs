@@ -279,7 +279,7 @@ pub(super) async fn follow(
                 let next = behind(&lines);
                 (lines, next)
             }
-            looked => looked?,
+            read => read?,
         };
         print(output, &lines, first && !lines.is_empty())?;
         first &= lines.is_empty();
@@ -343,8 +343,8 @@ fn words(source: Source<'_>, filter: &EventFilter, from: u64) -> Vec<String> {
 /// now.
 async fn others(common: &Common, words: Vec<String>) -> Result<Vec<HistoryLine>, ExitProblem> {
     let state = compose::state_path(common)?;
-    let told = daemon::ask(&state, words).await?.unwrap_or_default();
-    let lines = told
+    let answered = daemon::ask(&state, words).await?.unwrap_or_default();
+    let lines = answered
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty());
     Ok(lines

@@ -82,30 +82,30 @@ impl<'a> GuestChannel<'a> {
 }
 
 /// Opens something of a guest here, or by whoever holds the state directory.
-async fn open(common: &Common, wanted: GuestChannel<'_>) -> CommandOutcome {
+async fn open(common: &Common, channel: GuestChannel<'_>) -> CommandOutcome {
     if App::held().is_some() {
-        let (message, word) = ("it needs a connection of its own", wanted.way().as_str());
+        let (message, word) = ("it needs a connection of its own", channel.way().as_str());
         let remedy =
             format!("ask for `POST …/virtualservers/NAME/{word}`; see docs/reference/daemon.md");
         return Err(ExitProblem::new(Exit::Usage, "VSI0022", message, &remedy));
     }
     if let Some(place) = &common.set {
-        return of_set(common, place, wanted).await;
+        return of_set(common, place, channel).await;
     }
     if let Some(place) = daemon::place(common)? {
-        return match wanted.through(&place).await {
+        return match channel.through(&place).await {
             Some(done) => done,
-            None => Err(console::silent(&place, wanted.way())),
+            None => Err(console::silent(&place, channel.way())),
         };
     }
     let until = Instant::now() + PATIENCE;
     loop {
-        let problem = match here(common, wanted).await {
+        let problem = match here(common, channel).await {
             Err(problem) if problem.code == IN_USE => problem,
             done => return done,
         };
         let place = Place::Socket(daemon::socket(&compose::state_path(common)?));
-        match wanted.through(&place).await {
+        match channel.through(&place).await {
             Some(done) => return done,
             None if Instant::now() < until => sleep(AGAIN).await,
             None => return Err(problem),
@@ -113,25 +113,25 @@ async fn open(common: &Common, wanted: GuestChannel<'_>) -> CommandOutcome {
     }
 }
 
-async fn here(common: &Common, wanted: GuestChannel<'_>) -> CommandOutcome {
+async fn here(common: &Common, channel: GuestChannel<'_>) -> CommandOutcome {
     let app = App::open_to_record(common).await?;
-    let noted = note_opened(&app, wanted).await;
+    let noted = note_opened(&app, channel).await;
     // Whoever has a console open keeps nobody from the state directory.
     app.close().await;
     let (access, mark) = noted?;
-    let done = wanted.with(&access).await;
+    let done = channel.with(&access).await;
     let why = done.as_ref().err().map_or("", |problem| &problem.message);
-    note_closed(common, (&access, mark), wanted.way(), why).await;
+    note_closed(common, (&access, mark), channel.way(), why).await;
     done
 }
 
 /// In a set the journal of the VSI records it, and the host is asked from here.
-async fn of_set(common: &Common, place: &SetPlace, wanted: GuestChannel<'_>) -> CommandOutcome {
-    let target = wanted.target();
+async fn of_set(common: &Common, place: &SetPlace, channel: GuestChannel<'_>) -> CommandOutcome {
+    let target = channel.target();
     let (namespace, name) = (&target.namespace, target.name());
     let journal = consoles::journal(place, common, (namespace, &name)).await?;
     let app = App::open_to_read_at(&place.member(common, journal, None)).await?;
-    let access = app.fleet.vsis().console(namespace, &name, wanted.way());
+    let access = app.fleet.vsis().console(namespace, &name, channel.way());
     let access = access.await;
     app.close().await;
     let access = access?;
@@ -139,24 +139,24 @@ async fn of_set(common: &Common, place: &SetPlace, wanted: GuestChannel<'_>) -> 
     consoles::note(
         &place.set,
         journal,
-        access.opened(wanted.force()),
+        access.opened(channel.force()),
         by.clone(),
     )
     .await?;
-    let done = wanted.with(&access).await;
+    let done = channel.with(&access).await;
     let why = done.as_ref().err().map_or("", |problem| &problem.message);
     let closed = consoles::note(&place.set, journal, access.closed(why), by);
     if let Err(problem) = closed.await {
-        unrecorded(wanted.way(), &problem);
+        unrecorded(channel.way(), &problem);
     }
     done
 }
 
 async fn note_opened(
     app: &App,
-    wanted: GuestChannel<'_>,
+    channel: GuestChannel<'_>,
 ) -> Result<(ConsoleAccess, OpenMark), ExitProblem> {
-    let (fleet, target, way) = (&app.fleet, wanted.target(), wanted.way());
+    let (fleet, target, way) = (&app.fleet, channel.target(), channel.way());
     let name = target.name();
     let access = fleet.vsis().console(&target.namespace, &name, way).await?;
     let (state, vsi) = (app.state_path().to_owned(), access.uuid());
@@ -164,7 +164,7 @@ async fn note_opened(
     let mark = work::off_runtime(move || OpenMark::make(&state, vsi, way)).await?;
     let mark = mark.map_err(|error| unwritable(app.state_path(), &error))?;
     let by = actor::by("");
-    let note = access.opened(wanted.force());
+    let note = access.opened(channel.force());
     match fleet.vsis().note_console(&note, by).await {
         Ok(()) => Ok((access, mark)),
         Err(error) => {

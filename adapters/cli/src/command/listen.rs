@@ -66,9 +66,9 @@ async fn serve_at(
 /// The certificate (DER) that a daemon of this directory shows: the given one, or its own.
 pub(super) async fn certificate_shown(
     state: &Path,
-    given: Option<&Path>,
+    path: Option<&Path>,
 ) -> Result<Vec<u8>, ExitProblem> {
-    match given {
+    match path {
         None => Ok(made(state).await?.leaf().to_vec()),
         Some(file) => {
             let file = file.to_owned();

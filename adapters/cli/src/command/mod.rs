@@ -187,25 +187,25 @@ async fn here_or_there(cli: &Cli, state: &Path) -> CommandOutcome {
     if let CliCommand::Create(args) = &cli.command
         && !args.dry_run
     {
-        let given = create::documents(&cli.common, args).await?;
-        return work::with_files(given.clone(), try_both(cli, state, &given)).await;
+        let documents = create::documents(&cli.common, args).await?;
+        return work::with_files(documents.clone(), try_both(cli, state, &documents)).await;
     }
     let Some((files, recursive)) = cli.command.documents() else {
         return try_both(cli, state, &GivenDocuments::default()).await;
     };
     // Standard input can be read once only, and who will need it is not known yet.
-    let given = work::gather(files, recursive).await?;
-    work::with_files(given.clone(), try_both(cli, state, &given)).await
+    let documents = work::gather(files, recursive).await?;
+    work::with_files(documents.clone(), try_both(cli, state, &documents)).await
 }
 
-async fn try_both(cli: &Cli, state: &Path, given: &GivenDocuments) -> CommandOutcome {
+async fn try_both(cli: &Cli, state: &Path, documents: &GivenDocuments) -> CommandOutcome {
     let until = Instant::now() + PATIENCE;
     let holder = Place::Socket(daemon::socket(state));
     loop {
         let done = Box::pin(dispatch(cli.clone())).await;
         match done {
             Err(problem) if problem.code == IN_USE => {
-                match Box::pin(beside::forward(&holder, cli, words(cli), given)).await {
+                match Box::pin(beside::forward(&holder, cli, words(cli), documents)).await {
                     Forwarded::Answered(exit) => return Ok(exit),
                     Forwarded::Nobody if Instant::now() < until => tokio::time::sleep(AGAIN).await,
                     Forwarded::Nobody => return Err(problem),

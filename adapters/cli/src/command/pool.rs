@@ -23,8 +23,8 @@ pub(super) async fn scale(common: &Common, args: ScaleArgs) -> CommandOutcome {
         .scale(namespace, &name, args.replicas, by)
         .await?;
     let targets = [work::pool_named(&app, namespace, &name).await?];
-    let said = format!("is to have {} members", args.replicas);
-    work::report_recorded(&app, &args.wait, &targets, &said);
+    let outcome = format!("is to have {} members", args.replicas);
+    work::report_recorded(&app, &args.wait, &targets, &outcome);
     work::see_through(app, common, &args.wait, &targets).await
 }
 
@@ -40,8 +40,8 @@ async fn scale_group(app: App, common: &Common, args: &ScaleArgs, by: By) -> Com
         .scale(namespace, &name, pool, args.replicas, by)
         .await?;
     let targets = [work::group_named(&app, namespace, &name).await?];
-    let said = format!("is to have {} members in pool {pool}", args.replicas);
-    work::report_recorded(&app, &args.wait, &targets, &said);
+    let outcome = format!("is to have {} members in pool {pool}", args.replicas);
+    work::report_recorded(&app, &args.wait, &targets, &outcome);
     work::see_through(app, common, &args.wait, &targets).await
 }
 

@@ -10,9 +10,9 @@ use crate::{
 };
 
 pub(super) async fn run(common: &Common, args: ReplayArgs) -> CommandOutcome {
-    let looked = Inspection::at(common).await?;
-    let replayed = replay(looked.audit().journal, args.verify).await;
-    looked.close().await;
+    let inspection = Inspection::at(common).await?;
+    let replayed = replay(inspection.audit().journal, args.verify).await;
+    inspection.close().await;
     match replayed {
         Ok(summary) => {
             print_summary(&summary, args.verify);

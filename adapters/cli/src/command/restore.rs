@@ -85,9 +85,9 @@ async fn confirm(common: &Common) -> CommandOutcome {
     let journal = state.journal().await?;
     let by = actor::by(&common.reason);
     let id = state.journal_id().to_owned();
-    let told = backup::confirmed(&journal, &id, by.actor, by.reason, SystemClock.now()).await;
+    let recorded = backup::confirmed(&journal, &id, by.actor, by.reason, SystemClock.now()).await;
     journal.close().await;
-    told.map_err(|error| of_error(&error))?;
+    recorded.map_err(|error| of_error(&error))?;
     let confirmed = tokio::task::spawn_blocking(move || state.confirm()).await;
     confirmed.map_err(ExitProblem::defect)??;
     output::line("confirmed: it may act now; run `vsiflow resume --all` to resume its work");

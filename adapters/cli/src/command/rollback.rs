@@ -50,8 +50,8 @@ async fn pool(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcom
     let (_, plan) = app.fleet.pools().rollback(namespace, name, by).await?;
     output::plan::changes(&plan);
     let targets = [work::pool_named(&app, namespace, name).await?];
-    let said = "goes back to the template before";
-    work::report_recorded(&app, &args.wait, &targets, said);
+    let outcome = "goes back to the template before";
+    work::report_recorded(&app, &args.wait, &targets, outcome);
     work::see_through(app, common, &args.wait, &targets).await
 }
 

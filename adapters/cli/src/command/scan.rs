@@ -13,8 +13,8 @@ use crate::{
 
 /// Looks once and records what differs; nothing is acted on.
 pub(super) async fn refresh(app: &App) -> Result<(), ExitProblem> {
-    let looked = app.fleet.hosts().scan(false).await?;
-    report_unreachable(&looked);
+    let report = app.fleet.hosts().scan(false).await?;
+    report_unreachable(&report);
     Ok(())
 }
 

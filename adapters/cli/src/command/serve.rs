@@ -118,9 +118,9 @@ async fn win(common: &Common, args: &ServeArgs) -> Result<Option<Option<Arc<Held
         return Ok(Some(None));
     };
     let lasts = args.lease.unwrap_or(hold::LASTS);
-    let mut told = false;
+    let mut reported = false;
     let waits = |error: &PostgresError| {
-        if !std::mem::replace(&mut told, true) {
+        if !std::mem::replace(&mut reported, true) {
             output::note(&format!("waiting, since {error}"));
         }
     };
@@ -163,11 +163,11 @@ where
     Opening: Future<Output = Result<App, ExitProblem>>,
 {
     let until = Instant::now() + SOON;
-    let mut told = false;
+    let mut reported = false;
     loop {
         match open().await {
             Err(problem) if problem.code == IN_USE && (leads || Instant::now() < until) => {
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut reported, true) {
                     output::note(&format!("waiting, since {}", problem.message));
                 }
                 tokio::select! {

@@ -82,8 +82,8 @@ async fn restore(common: &Common, args: SnapshotRestoreArgs) -> CommandOutcome {
     let by = actor::by(&common.reason);
     let restored = app.fleet.snapshots().restore(namespace, name, scope, by);
     restored.await?;
-    let said = format!("is put back to snapshot/{name}");
-    work::report_recorded(&app, &args.wait, &targets, &said);
+    let outcome = format!("is put back to snapshot/{name}");
+    work::report_recorded(&app, &args.wait, &targets, &outcome);
     work::see_through(app, common, &args.wait, &targets).await
 }
 

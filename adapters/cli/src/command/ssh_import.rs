@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub(super) async fn run(args: &SshImportArgs) -> CommandOutcome {
-    let settings = asked(Command::new("ssh").args(["-G", "--", &args.host])).await?;
+    let settings = output_of(Command::new("ssh").args(["-G", "--", &args.host])).await?;
     let login = Login::of(&settings, &args.host).await?;
     let (mut data, mut secret) = (Map::new(), Map::new());
     for (name, value) in [
@@ -96,7 +96,7 @@ async fn way(
         } else {
             format!("ssh://{jump}")
         };
-        let jump_settings = asked(Command::new("ssh").args(["-G", "--", &uri])).await?;
+        let jump_settings = output_of(Command::new("ssh").args(["-G", "--", &uri])).await?;
         if values(&jump_settings, "proxyjump").any(|further| further != "none") {
             output::warning(&format!("the ProxyJump of {jump} itself is not taken over"));
         }
@@ -190,7 +190,7 @@ fn at_home(file: &str) -> PathBuf {
     }
 }
 
-async fn asked(command: &mut Command) -> Result<String, ExitProblem> {
+async fn output_of(command: &mut Command) -> Result<String, ExitProblem> {
     let problem = |why: String| {
         let message = format!("ssh's configuration cannot be read: {why}");
         let remedy = "see what `ssh -G HOST` says";

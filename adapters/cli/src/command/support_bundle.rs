@@ -217,10 +217,13 @@ async fn journal(common: &Common, state: &Path) -> Result<Vec<u8>, String> {
 }
 
 async fn export(common: &Common) -> Result<Vec<u8>, ExitProblem> {
-    let looked = Inspection::at(common).await?;
+    let inspection = Inspection::at(common).await?;
     let mut export = Vec::new();
-    let exported = looked.audit().export(&mut export, SystemClock.now()).await;
-    looked.close().await;
+    let exported = inspection
+        .audit()
+        .export(&mut export, SystemClock.now())
+        .await;
+    inspection.close().await;
     exported.map_err(|error| of_error(&error))?;
     Ok(export)
 }

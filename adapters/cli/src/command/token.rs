@@ -42,8 +42,8 @@ async fn create(common: &Common, args: &TokenCreateArgs) -> CommandOutcome {
 }
 
 async fn created(app: &App, common: &Common, args: &TokenCreateArgs) -> Result<Token, ExitProblem> {
-    let given = args.tls_cert.as_deref();
-    let certificate = listen::certificate_shown(app.state_path(), given).await?;
+    let path = args.tls_cert.as_deref();
+    let certificate = listen::certificate_shown(app.state_path(), path).await?;
     let by = actor::by(&common.reason);
     let made = app.fleet.tokens().create(args.role, args.ttl, by).await?;
     output::note(&format!("token {} for a {}", made.name, args.role));

@@ -51,13 +51,14 @@ fn no_terminal() -> ExitProblem {
 async fn show(common: &Common) -> CommandOutcome {
     let (came, comes) = mpsc::channel();
     let stop = Arc::new(AtomicBool::new(false));
-    let mut asked = FleetClient {
+    let mut client = FleetClient {
         common: quiet(common),
         came,
         runtime: Handle::current(),
     };
     let stopped = stop.clone();
-    let mut shown = tokio::task::spawn_blocking(move || screen::show(&mut asked, &comes, &stopped));
+    let mut shown =
+        tokio::task::spawn_blocking(move || screen::show(&mut client, &comes, &stopped));
     let (ended, exit) = tokio::select! {
         ended = &mut shown => (ended, Exit::Done),
         () = terminal::ended() => {
@@ -112,8 +113,8 @@ impl Worker for FleetClient {
     fn read(&mut self, words: Vec<String>) {
         let (common, came) = (self.common.clone(), self.came.clone());
         self.runtime.spawn(async move {
-            let asked: Vec<_> = words.iter().map(String::as_str).collect();
-            let text = ask::ask(&common, &asked)
+            let arguments: Vec<_> = words.iter().map(String::as_str).collect();
+            let text = ask::ask(&common, &arguments)
                 .await
                 .map_err(|why| problem_text(&why));
             let _ = came.send(WorkerOutcome::Text(words, text));

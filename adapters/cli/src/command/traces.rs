@@ -160,7 +160,7 @@ async fn first(app: &App) -> Result<Offset, ExitProblem> {
 }
 
 async fn sent(fleet: &Fleet, collector: &Collector, position: (&Path, Offset)) -> Infallible {
-    follow::follow(fleet, collector, position, |told| match told {
+    follow::follow(fleet, collector, position, |progress| match progress {
         ExportNotice::Away(why) => output::warning(&format!(
             "traces wait, since {} takes none now: {why}",
             collector.endpoint()

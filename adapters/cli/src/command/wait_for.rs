@@ -45,13 +45,13 @@ struct WaitTarget {
 
 async fn wait(common: &Common, args: &WaitForArgs) -> CommandOutcome {
     let until = Instant::now().checked_add(args.timeout);
-    let looked = list_args(args);
+    let listing = list_args(args);
     let word = kind_and_names(&args.words).0.word();
-    let mut open = begin(args, &list_now(common, &looked).await?)?;
+    let mut open = begin(args, &list_now(common, &listing).await?)?;
     let is_vsi = kind_and_names(&args.words).0 == ObjectKind::Vsi;
     let mut graphs = LiveGraphs::where_drawn(common, is_vsi);
     loop {
-        let objects = list_now(common, &looked).await?;
+        let objects = list_now(common, &listing).await?;
         let mut rest = Vec::new();
         for awaited in open {
             let found = objects.iter().find(|object| is_it(object, &awaited));

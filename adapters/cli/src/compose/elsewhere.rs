@@ -86,7 +86,7 @@ async fn open_to_read(address: &JournalAddress) -> Result<PostgresJournal, Postg
 /// holder, or waits to be: the command is for it.
 async fn take(address: &JournalAddress, path: &Path) -> Result<Arc<Held>, ExitProblem> {
     let until = Instant::now() + PATIENCE;
-    let mut told = false;
+    let mut reported = false;
     loop {
         match Held::take(address, hold::LASTS).await {
             Err(PostgresError::InUse { .. }) if is_answering(path) => {
@@ -94,7 +94,7 @@ async fn take(address: &JournalAddress, path: &Path) -> Result<Arc<Held>, ExitPr
                 return Err(StateDirError::InUse { path, holder: None }.into());
             }
             Err(error @ PostgresError::InUse { .. }) if Instant::now() < until => {
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut reported, true) {
                     output::note(&format!("waiting, since {error}"));
                 }
             }

@@ -252,17 +252,17 @@ mod tests {
             ("yes hunter2", "it printed more than 64 KiB"),
         ];
         for (script, why) in scripts {
-            let said = run_command(&of_shell(script), DEADLINE).await;
-            assert!(said.starts_with("VSI0843: `/bin/sh` "), "{said}");
-            assert!(said.contains(why), "{said}");
-            assert!(!said.contains("hunter2"), "{said}");
+            let message = run_command(&of_shell(script), DEADLINE).await;
+            assert!(message.starts_with("VSI0843: `/bin/sh` "), "{message}");
+            assert!(message.contains(why), "{message}");
+            assert!(!message.contains("hunter2"), "{message}");
         }
-        let said = run_command("/nowhere/key --token hunter2", DEADLINE).await;
+        let message = run_command("/nowhere/key --token hunter2", DEADLINE).await;
         assert!(
-            said.contains("`/nowhere/key`") && said.contains("it cannot be run"),
-            "{said}"
+            message.contains("`/nowhere/key`") && message.contains("it cannot be run"),
+            "{message}"
         );
-        assert!(!said.contains("hunter2"), "{said}");
+        assert!(!message.contains("hunter2"), "{message}");
     }
 
     #[tokio::test]
@@ -271,8 +271,8 @@ mod tests {
         let (pid, path) = (folder.path().join("pid"), folder.path().display());
         let script = format!("sleep 600 & echo $! > {path}/new; mv {path}/new {path}/pid; wait");
         let begun = Instant::now();
-        let said = run_command(&of_shell(&script), Duration::from_secs(2)).await;
-        assert!(said.contains("it took longer than 2 s"), "{said}");
+        let message = run_command(&of_shell(&script), Duration::from_secs(2)).await;
+        assert!(message.contains("it took longer than 2 s"), "{message}");
         assert!(begun.elapsed() < Duration::from_secs(60));
         let pid = std::fs::read_to_string(pid).unwrap();
         let there = format!("/proc/{}/stat", pid.trim());

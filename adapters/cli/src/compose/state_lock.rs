@@ -48,7 +48,7 @@ type OpenLock = fn(PathBuf) -> Result<StateDir, StateDirError>;
 
 async fn once_free(path: &Path, open: OpenLock) -> Result<StateDir, ExitProblem> {
     let until = Instant::now() + PATIENCE;
-    let mut told = false;
+    let mut reported = false;
     loop {
         let at = path.to_owned();
         let opened = tokio::task::spawn_blocking(move || open(at)).await;
@@ -62,9 +62,9 @@ async fn once_free(path: &Path, open: OpenLock) -> Result<StateDir, ExitProblem>
             let path = path.to_owned();
             return Err(StateDirError::InUse { path, holder }.into());
         }
-        if let (Some(holder), Some(doing), false) = (&holder, doing, told) {
+        if let (Some(holder), Some(doing), false) = (&holder, doing, reported) {
             output::note(&format!("waiting: process {} {doing}", holder.pid));
-            told = true;
+            reported = true;
         }
         tokio::time::sleep(AGAIN).await;
     }

@@ -293,7 +293,7 @@ mod tests {
         for command in commands(&Cli::command(), "") {
             let mut rows = ROWS.iter().filter(|(line, _)| is_of(line, &command));
             let (_, access) = rows.next().unwrap_or_else(|| panic!("no row of {command}"));
-            let told = match access {
+            let written = match access {
                 ApiAccess::Looks => "yes",
                 ApiAccess::Changes | ApiAccess::Stays => "no",
                 ApiAccess::Here => "–",
@@ -304,8 +304,8 @@ mod tests {
             let row =
                 row.unwrap_or_else(|| panic!("docs/reference/daemon.md has no row of {command}"));
             assert!(
-                row.contains(&format!(" | {told}")),
-                "{command} is {told}: {row}"
+                row.contains(&format!(" | {written}")),
+                "{command} is {written}: {row}"
             );
         }
     }

@@ -37,9 +37,9 @@ pub(crate) enum Forwarded {
 pub(crate) async fn forward_to(
     place: &Place,
     args: Vec<String>,
-    given: &GivenDocuments,
+    documents: &GivenDocuments,
 ) -> Forwarded {
-    forward_printing(place, args, given, show).await
+    forward_printing(place, args, documents, show).await
 }
 
 /// Shows what the holder says, which does not know this terminal, and may send on what a guest wrote.
@@ -56,10 +56,10 @@ pub(crate) fn show(to_err: bool, bytes: &[u8]) -> io::Result<()> {
 pub(super) async fn forward_printing(
     place: &Place,
     args: Vec<String>,
-    given: &GivenDocuments,
+    documents: &GivenDocuments,
     print: impl FnMut(bool, &[u8]) -> io::Result<()>,
 ) -> Forwarded {
-    match converse(place, args, given, print).await {
+    match converse(place, args, documents, print).await {
         Ok(ClientAnswer::Done(code)) => Forwarded::Answered(Exit::of(code)),
         // One that does not stay takes nothing that would outlive its own work.
         Ok(ClientAnswer::Refused(problem)) if problem.code == IN_USE => Forwarded::Nobody,
@@ -132,13 +132,13 @@ pub(crate) async fn console(
 async fn converse(
     place: &Place,
     args: Vec<String>,
-    given: &GivenDocuments,
+    documents: &GivenDocuments,
     mut print: impl FnMut(bool, &[u8]) -> io::Result<()>,
 ) -> io::Result<ClientAnswer> {
     let request = CommandRequest {
         args,
-        files: given.files.iter().map(file).collect(),
-        directory: given.directory.clone(),
+        files: documents.files.iter().map(file).collect(),
+        directory: documents.directory.clone(),
     };
     let decoded = |text: &str| BASE64_STANDARD.decode(text).map_err(io::Error::other);
     let take = |line| match line {

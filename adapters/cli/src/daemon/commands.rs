@@ -86,7 +86,7 @@ impl Commands for CallersCommands {
         };
         let sink = Arc::new(OutputSink::default());
         let doing = self.done(cli, request.args.clone());
-        let work = work::with_files(given(request), doing);
+        let work = work::with_files(documents_of(request), doing);
         let work = actor::for_caller(actor, work);
         let work = sink::with(sink.clone(), work);
         let mut work = Box::pin(work);
@@ -116,7 +116,7 @@ pub(crate) fn command_line(args: &[String]) -> Option<Cli> {
     Some(cli)
 }
 
-pub(crate) fn given(request: CommandRequest) -> GivenDocuments {
+pub(crate) fn documents_of(request: CommandRequest) -> GivenDocuments {
     let files = request.files.into_iter().map(|file| InputText {
         name: file.name,
         bytes: file.content,
@@ -141,11 +141,11 @@ fn ended(exit: Exit, problem: Option<&ExitProblem>) -> CommandEnd {
         // What is wrong with documents is said where it is found.
         problem: problem
             .filter(|problem| !problem.message.is_empty())
-            .map(told),
+            .map(api_problem),
     }
 }
 
-pub(crate) fn told(problem: &ExitProblem) -> Problem {
+pub(crate) fn api_problem(problem: &ExitProblem) -> Problem {
     let status = match problem.exit {
         Exit::NotFound => StatusCode::NOT_FOUND,
         Exit::Blocked => StatusCode::CONFLICT,

@@ -27,13 +27,13 @@ pub(crate) async fn forward_asking(
     place: &Place,
     cli: &Cli,
     words: Vec<String>,
-    given: &GivenDocuments,
+    documents: &GivenDocuments,
     show: &Show<'_>,
 ) -> Forwarded {
     let drains = matches!(&cli.command, CliCommand::Host(HostCommand::Drain(args)) if args.asks());
     let asks = drains || destroys_selected(&cli.command).is_some_and(|args| !args.yes);
     if !asks || !work::is_somebody_there() {
-        return forward_printing(place, words, given, show).await;
+        return forward_printing(place, words, documents, show).await;
     }
     let mut agreed = String::new();
     loop {
@@ -46,14 +46,14 @@ pub(crate) async fn forward_asking(
                 show(to_err, bytes)
             }
         };
-        let done = forward_printing(place, agreeing(&words, &agreed), given, print).await;
-        let Some((_, asked)) = question.split_first() else {
+        let done = forward_printing(place, agreeing(&words, &agreed), documents, print).await;
+        let Some((_, text)) = question.split_first() else {
             return done;
         };
-        let asked = String::from_utf8_lossy(asked).into_owned();
-        match work::is_agreed(&format!("{asked}?")) {
-            Ok(true) => agreed = asked,
-            Ok(false) => return refused(&work::nobody_agreed(&asked)),
+        let text = String::from_utf8_lossy(text).into_owned();
+        match work::is_agreed(&format!("{text}?")) {
+            Ok(true) => agreed = text,
+            Ok(false) => return refused(&work::nobody_agreed(&text)),
             Err(problem) => return refused(&problem),
         }
     }

@@ -22,7 +22,7 @@ mod words;
 
 pub(crate) use access::{ApiAccess, refused};
 pub(crate) use client::{Forwarded, ask, ask_at, console, file, forward_to, may_forward, show};
-pub(crate) use commands::{command_line, given, told};
+pub(crate) use commands::{api_problem, command_line, documents_of};
 pub(crate) use consent::forward_asking;
 pub(crate) use place::{AGAIN, PATIENCE, SILENT, place, silent};
 pub(crate) use server::{DaemonServer, api, api_of_set};

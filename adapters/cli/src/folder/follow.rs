@@ -68,7 +68,7 @@ struct FolderKeeper<'a> {
     /// What each file described when it could be read.
     names: BTreeMap<String, BTreeSet<DocumentName>>,
     /// What was told already.
-    told: BTreeSet<String>,
+    reported: BTreeSet<String>,
 }
 
 /// Documents whose removal waits until it counts.
@@ -96,7 +96,7 @@ impl<'a> FolderKeeper<'a> {
             removal: Removal::default(),
             left_out: None,
             names: BTreeMap::new(),
-            told: BTreeSet::new(),
+            reported: BTreeSet::new(),
         })
     }
 
@@ -142,15 +142,15 @@ impl<'a> FolderKeeper<'a> {
             Err(problem) => return self.unreadable(problem.message),
         };
         self.taken = Some(version.clone());
-        let mut told: Vec<_> = made.told.iter().map(ToString::to_string).collect();
+        let mut problems: Vec<_> = made.problems.iter().map(ToString::to_string).collect();
         if made.resolved.is_none() && made.held.is_empty() {
             let folder = self.folder.path.display();
-            told.push(format!(
+            problems.push(format!(
                 "{folder} holds no document: nothing is deleted on its word"
             ));
         }
         let refused = self.apply(version, &made).await;
-        self.report_new_problems(told, refused);
+        self.report_new_problems(problems, refused);
         let SoundDocuments {
             resolved,
             names,
@@ -202,32 +202,32 @@ impl<'a> FolderKeeper<'a> {
     fn reason(&self, version: &FolderVersion) -> String {
         match self.common.reason.as_str() {
             "" => format!("{version} of {}", self.folder.path.display()),
-            given => given.to_owned(),
+            name => name.to_owned(),
         }
     }
 
     /// Tells what is new of what is wrong, and has what was refused tried again.
-    fn report_new_problems(&mut self, mut told: Vec<String>, refused: Vec<FleetError>) {
+    fn report_new_problems(&mut self, mut problems: Vec<String>, refused: Vec<FleetError>) {
         if !refused.is_empty() {
             self.again = Instant::now().checked_add(AGAIN);
         }
         let words = refused.into_iter().map(|error| words(&error.into()));
-        told.extend(words);
-        let now: BTreeSet<_> = told.iter().cloned().collect();
-        let gone = self.told.difference(&now).count();
-        self.report_once(told);
+        problems.extend(words);
+        let now: BTreeSet<_> = problems.iter().cloned().collect();
+        let gone = self.reported.difference(&now).count();
+        self.report_once(problems);
         if gone > 0 && now.is_empty() {
             output::note(&format!(
                 "{}: everything in it fits again",
                 self.folder.path.display()
             ));
         }
-        self.told = now;
+        self.reported = now;
     }
 
-    fn report_once(&mut self, told: impl IntoIterator<Item = String>) {
-        for words in told {
-            if self.told.insert(words.clone()) {
+    fn report_once(&mut self, problems: impl IntoIterator<Item = String>) {
+        for words in problems {
+            if self.reported.insert(words.clone()) {
                 output::warning(&words);
             }
         }
@@ -299,6 +299,6 @@ fn words(problem: &ExitProblem) -> String {
         ..
     } = problem;
     let parts = [object.as_str(), message.as_str(), remedy.as_str()];
-    let said: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-    format!("{code}: {}", said.join("; "))
+    let parts: Vec<_> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    format!("{code}: {}", parts.join("; "))
 }

@@ -107,8 +107,8 @@ fn file(line: &[u8]) -> Option<CommittedFile> {
         Component::Normal(name) => !name.to_string_lossy().starts_with('.'),
         _ => false,
     });
-    let wanted = plain && kind != "tree" && is_manifest(Path::new(path));
-    wanted.then(|| CommittedFile {
+    let is_document = plain && kind != "tree" && is_manifest(Path::new(path));
+    is_document.then(|| CommittedFile {
         path: path.to_owned(),
         id: id.to_owned(),
         size: size.unwrap_or_default(),
@@ -202,9 +202,9 @@ async fn git(folder: &Path, args: &[&str], input: Vec<u8>) -> Result<Vec<u8>, St
 }
 
 /// The first line that `git` said of a mistake.
-fn words(said: &[u8]) -> String {
-    let said = String::from_utf8_lossy(said);
-    let line = said.lines().next().unwrap_or_default();
+fn words(output: &[u8]) -> String {
+    let output = String::from_utf8_lossy(output);
+    let line = output.lines().next().unwrap_or_default();
     let plain = line.chars().filter(|c| !c.is_control());
     plain.take(WORDS).collect()
 }

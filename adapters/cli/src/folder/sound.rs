@@ -23,7 +23,7 @@ pub(super) struct SoundDocuments {
     /// The files that are held back.
     pub(super) held: BTreeSet<String>,
     /// What is wrong, and what is doubtful.
-    pub(super) told: Vec<Diagnostic>,
+    pub(super) problems: Vec<Diagnostic>,
 }
 
 /// Holds back each file that is wrong by itself or does not fit the others.
@@ -82,7 +82,7 @@ impl SoundDocuments {
             });
             let wrong = match tried {
                 Ok((resolved, doubtful)) => {
-                    self.told.extend(doubtful);
+                    self.problems.extend(doubtful);
                     return Some(resolved);
                 }
                 Err(Diagnostics(wrong)) => wrong,
@@ -103,7 +103,7 @@ impl SoundDocuments {
             if one.severity == DiagnosticSeverity::Error {
                 self.held.insert(one.file.clone());
             }
-            self.told.push(one);
+            self.problems.push(one);
         }
     }
 }

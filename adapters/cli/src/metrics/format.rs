@@ -126,7 +126,7 @@ mod tests {
                             application/openmetrics-text;version=0.0.1;q=0.4,\
                             text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
                             text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
-        for (accept, wanted) in [
+        for (accept, expected) in [
             (prometheus_3, MetricsFormat::OpenMetrics),
             ("Application/OpenMetrics-Text", MetricsFormat::OpenMetrics),
             (
@@ -145,7 +145,7 @@ mod tests {
             ("*/*", MetricsFormat::Prometheus),
             ("", MetricsFormat::Prometheus),
         ] {
-            assert_eq!(MetricsFormat::accepted(accept), wanted, "{accept}");
+            assert_eq!(MetricsFormat::accepted(accept), expected, "{accept}");
         }
     }
 }

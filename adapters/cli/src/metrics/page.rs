@@ -60,8 +60,8 @@ async fn ready(State(metrics): State<Arc<Metrics>>) -> (StatusCode, &'static str
     }
 }
 
-async fn measured(State(metrics): State<Arc<Metrics>>, asked: HeaderMap) -> impl IntoResponse {
-    let accept = asked.get_all(ACCEPT).iter();
+async fn measured(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get_all(ACCEPT).iter();
     let accept: Vec<_> = accept.filter_map(|value| value.to_str().ok()).collect();
     let format = MetricsFormat::accepted(&accept.join(","));
     let registry = metrics

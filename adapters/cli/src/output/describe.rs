@@ -74,10 +74,10 @@ pub(crate) fn vsi(object: &VsiObject, history: &[HistoryLine], times: Times) {
 }
 
 fn snapshots(schedule: &SnapshotScheduleStatus, times: Times) -> String {
-    let told = |at: &Option<String>| at.as_ref().map_or("none".to_owned(), |at| times.ago(at));
+    let ago = |at: &Option<String>| at.as_ref().map_or("none".to_owned(), |at| times.ago(at));
     let (last, next) = (
-        told(&schedule.last_schedule_time),
-        told(&schedule.next_schedule_time),
+        ago(&schedule.last_schedule_time),
+        ago(&schedule.next_schedule_time),
     );
     format!("last due {last}, next {next}, {} missed", schedule.missed)
 }

@@ -75,9 +75,9 @@ impl Folding {
 }
 
 fn bar(events: u64) -> ProgressBar {
-    let said = format!("the index is made again from {events} events of the log");
+    let note = format!("the index is made again from {events} events of the log");
     if super::log::is_asked() || !std::io::stderr().is_terminal() || super::sink::is_for_caller() {
-        super::note(&said);
+        super::note(&note);
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(Some(events), ProgressDrawTarget::stderr_with_hz(10));

@@ -153,13 +153,13 @@ fn waits_for(steps: &[GraphStep], step: &GraphStep, before: &GraphStep) -> bool 
 
 /// Whether `step` comes after `before`, over others too. Steps stand behind those they come after.
 fn reaches(steps: &[GraphStep], step: &GraphStep, before: &GraphStep) -> bool {
-    let mut asked = vec![step.name.as_str()];
+    let mut reached = vec![step.name.as_str()];
     for one in steps.iter().rev() {
-        if asked.contains(&one.name.as_str()) {
-            asked.extend(one.after.iter().map(String::as_str));
+        if reached.contains(&one.name.as_str()) {
+            reached.extend(one.after.iter().map(String::as_str));
         }
     }
-    asked.contains(&before.name.as_str())
+    reached.contains(&before.name.as_str())
 }
 
 fn glyph(state: &str) -> &'static str {

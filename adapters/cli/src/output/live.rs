@@ -25,7 +25,7 @@ const PLAIN_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct LiveOutput {
     shown: ShownLine,
     began: HashMap<(RunId, Name), u64>,
-    told: HashMap<(RunId, Name), (Instant, Meter)>,
+    reported: HashMap<(RunId, Name), (Instant, Meter)>,
     /// How long steps took, in milliseconds, by the run's text and the step's name.
     took: HashMap<String, BTreeMap<String, u64>>,
 }
@@ -82,7 +82,7 @@ impl LiveOutput {
         Self {
             shown,
             began: HashMap::new(),
-            told: HashMap::new(),
+            reported: HashMap::new(),
             took: HashMap::new(),
         }
     }
@@ -238,7 +238,7 @@ impl LiveOutput {
     }
 
     fn end(&mut self, at: &(RunId, Name)) {
-        self.told.remove(at);
+        self.reported.remove(at);
         if let ShownLine::Bars { of, .. } = &mut self.shown
             && let Some(bar) = of.remove(at)
         {
@@ -259,13 +259,13 @@ impl LiveOutput {
             return;
         }
         let now = Instant::now();
-        let (told, meter) = self
-            .told
+        let (reported, meter) = self
+            .reported
             .entry(at.clone())
             .or_insert_with(|| (now, Meter::default()));
         meter.note(now, progress);
-        if now.duration_since(*told) >= PLAIN_EVERY {
-            *told = now;
+        if now.duration_since(*reported) >= PLAIN_EVERY {
+            *reported = now;
             let text = UploadProgress::of(progress, meter).to_string();
             self.say(label, at.1.as_str(), &text);
         }

@@ -27,12 +27,12 @@ pub(crate) fn set_up(verbose: u8, remote_caller: bool) {
     if remote_caller {
         let _ = JSON.set(false);
     }
-    let asked = if remote_caller {
+    let set = if remote_caller {
         None
     } else {
         EnvFilter::try_from_env("VSIFLOW_LOG").ok()
     };
-    let filter = asked.unwrap_or_else(|| by_default(verbose));
+    let filter = set.unwrap_or_else(|| by_default(verbose));
     let layer = tracing_subscriber::fmt::layer().with_writer(io::stderr);
     let layer = if is_json() {
         layer.json().flatten_event(true).boxed()

@@ -33,9 +33,9 @@ pub(crate) fn terminal_width() -> Option<usize> {
     if super::sink::is_for_caller() || !std::io::stdout().is_terminal() {
         return None;
     }
-    let asked = std::env::var("COLUMNS").ok();
-    let asked = asked.and_then(|columns| columns.parse().ok());
-    asked.or_else(|| {
+    let set = std::env::var("COLUMNS").ok();
+    let set = set.and_then(|columns| columns.parse().ok());
+    set.or_else(|| {
         let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
         Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
     })

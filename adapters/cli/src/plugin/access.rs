@@ -95,10 +95,10 @@ mod tests {
 
     #[test]
     pub(super) fn whoever_owns_the_field_is_where_it_is_changed() {
-        let said = |owner: &str| owner_hint(&[owner.to_owned()]);
-        assert!(said("argocd-controller").contains("repository"));
-        assert!(said("helm").contains("chart"));
-        assert!(said("kubectl-client-side-apply").contains("file"));
-        assert!(said("something").contains("there"));
+        let hint = |owner: &str| owner_hint(&[owner.to_owned()]);
+        assert!(hint("argocd-controller").contains("repository"));
+        assert!(hint("helm").contains("chart"));
+        assert!(hint("kubectl-client-side-apply").contains("file"));
+        assert!(hint("something").contains("there"));
     }
 }

@@ -83,10 +83,11 @@ impl AccessArgs {
             ("--user", self.user.as_ref()),
             ("--as", self.act_as.as_ref()),
         ];
-        let said = all
+        let settings = all
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)));
-        said.map(|(name, value)| format!("{name}={value}"))
+        settings
+            .map(|(name, value)| format!("{name}={value}"))
             .collect()
     }
 }

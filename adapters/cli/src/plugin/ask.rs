@@ -81,8 +81,8 @@ pub(super) async fn logs(there: &ClusterAccess<'_>, args: PluginLogsArgs) -> Com
     if let Some(tail) = args.tail {
         words.push(format!("--tail={tail}"));
     }
-    for (said, word) in [(args.failed, "--failed"), (args.definition, "--definition")] {
-        words.extend(said.then(|| word.to_owned()));
+    for (is_set, word) in [(args.failed, "--failed"), (args.definition, "--definition")] {
+        words.extend(is_set.then(|| word.to_owned()));
     }
     follow(there, &args.name, words, args.follow).await
 }
@@ -268,11 +268,11 @@ async fn run(words: Vec<String>, input: PodInput) -> CommandOutcome {
     });
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(unrunnable)?;
-    let (exit, said) = tokio::select! {
+    let (exit, failure) = tokio::select! {
         ended = converse(&mut child, input) => ended?,
         () = work::interrupted() => (Exit::Interrupted, KubectlFailure::Nothing),
     };
-    match said {
+    match failure {
         KubectlFailure::Forbidden if exit != Exit::Done => Err(ExitProblem::new(
             Exit::Failed,
             "VSI1023",
@@ -300,13 +300,13 @@ async fn converse(
         let _ = stdin.write_all(&bytes).await;
         None
     };
-    let (held, printed, said) = tokio::join!(held, print(stdout), forward_errors(stderr));
+    let (held, printed, failure) = tokio::join!(held, print(stdout), forward_errors(stderr));
     printed?;
     let status = child.wait().await.map_err(unrunnable)?;
     drop(held);
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     let exit = code.map_or(Exit::Interrupted, Exit::of);
-    Ok((exit, said))
+    Ok((exit, failure))
 }
 
 /// What a guest wrote may be in it: nothing of that is obeyed by a terminal.
@@ -328,18 +328,18 @@ async fn forward_errors(from: Option<impl AsyncRead + Unpin>) -> KubectlFailure 
         return KubectlFailure::Nothing;
     };
     let mut lines = BufReader::new(from).lines();
-    let mut said = KubectlFailure::Nothing;
+    let mut failure = KubectlFailure::Nothing;
     while let Ok(Some(text)) = lines.next_line().await {
         if text.starts_with(FORBIDDEN) && text.contains("pods") {
-            said = KubectlFailure::Forbidden;
+            failure = KubectlFailure::Forbidden;
         } else if text.starts_with(NOT_FOUND) {
-            said = KubectlFailure::NotFound;
+            failure = KubectlFailure::NotFound;
         }
         if !text.starts_with(ADDED) {
             output::note(&text);
         }
     }
-    said
+    failure
 }
 
 fn unrunnable(error: io::Error) -> ExitProblem {

@@ -22,8 +22,8 @@ pub(super) async fn run(there: &ClusterAccess<'_>, args: PluginConsoleArgs) -> C
         let remedy = "see that no proxy in between keeps connections from changing over";
         ExitProblem::new(Exit::Failed, "VSI1020", message, remedy)
     })?;
-    let carry = async |keys, said| {
-        wire::both_ways(TokioIo::new(stream), said, keys).await;
+    let carry = async |keys, output| {
+        wire::both_ways(TokioIo::new(stream), output, keys).await;
         Ok(())
     };
     console::converse(&args.name, carry).await

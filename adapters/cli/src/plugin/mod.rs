@@ -67,7 +67,7 @@ pub(crate) fn called() -> Option<Called> {
 /// # Errors
 /// With the exit code where it only had to be told something.
 pub(crate) fn read() -> Result<PluginArgs, ExitCode> {
-    PluginArgs::try_parse().map_err(exit::told)
+    PluginArgs::try_parse().map_err(exit::usage_error)
 }
 
 /// Runs the command to its end, and says what went wrong.

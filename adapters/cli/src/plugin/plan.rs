@@ -50,8 +50,8 @@ pub(super) async fn approve(there: &ClusterAccess<'_>, args: PluginPowerArgs) ->
         let after = there.cluster.approve(&vsi, &id).await;
         approved.push((vsi, after.map_err(problem)?));
     }
-    let said = ("is approved", power::PowerField::Annotation);
-    power::finish(there, approved, &args, said).await
+    let outcome = ("is approved", power::PowerField::Annotation);
+    power::finish(there, approved, &args, outcome).await
 }
 
 fn proposal(vsi: &VsiResource) -> Result<&ProposedChange, ExitProblem> {

@@ -53,7 +53,7 @@ pub(super) async fn finish(
     there: &ClusterAccess<'_>,
     changed: Vec<(VsiResource, VsiResource)>,
     args: &PluginPowerArgs,
-    (said, by): (&str, PowerField),
+    (outcome, by): (&str, PowerField),
 ) -> CommandOutcome {
     let until = args
         .timeout
@@ -67,7 +67,7 @@ pub(super) async fn finish(
             (after, Exit::Done)
         };
         if args.output.is_none() {
-            print_result(&vsi, args.wait, came, said);
+            print_result(&vsi, args.wait, came, outcome);
         }
         exit = exit.max(came);
         objects.push(vsi);
@@ -92,10 +92,10 @@ fn print(all: &[VsiResource], format: OutputFormat) -> Result<(), ExitProblem> {
     }
 }
 
-fn print_result(vsi: &VsiResource, waited: bool, came: Exit, said: &str) {
+fn print_result(vsi: &VsiResource, waited: bool, came: Exit, outcome: &str) {
     let label = vsi.label();
     if !waited {
-        return output::line(&format!("{label} {said}"));
+        return output::line(&format!("{label} {outcome}"));
     }
     let phase = vsi.status.phase.clone().unwrap_or_default();
     match came {
@@ -164,12 +164,12 @@ async fn decided(
     by: PowerField,
     until: Option<Instant>,
 ) -> Result<(VsiResource, Exit), ExitProblem> {
-    let asked = now.generation;
+    let generation = now.generation;
     loop {
         let seen = now
             .status
             .observed_generation
-            .is_some_and(|seen| seen >= asked);
+            .is_some_and(|seen| seen >= generation);
         let begun = by == PowerField::Spec || now.status.run_id != before.status.run_id;
         if seen && waits_anew(before, &now) {
             return Ok((now, Exit::Blocked));
@@ -192,10 +192,14 @@ async fn decided(
 }
 
 /// Waits until the resource tells what came of something that was begun before.
-pub(super) async fn settled(there: &ClusterAccess<'_>, name: &str, said: &str) -> CommandOutcome {
+pub(super) async fn settled(
+    there: &ClusterAccess<'_>,
+    name: &str,
+    outcome: &str,
+) -> CommandOutcome {
     let vsi = there.cluster.vsi(name).await.map_err(problem)?;
     let (vsi, came) = decided(there, &vsi.clone(), vsi, PowerField::Spec, None).await?;
-    print_result(&vsi, true, came, said);
+    print_result(&vsi, true, came, outcome);
     Ok(came)
 }
 

@@ -221,8 +221,8 @@ pub(super) async fn retry(there: &ClusterAccess<'_>, args: PluginRetryArgs) -> C
     let wait = if args.wait { WAIT } else { 0 };
     let mut exit = Exit::Done;
     for name in &args.names {
-        let asked = act(there, name, Action::Retry, &args.reason, wait).await?;
-        let came = match (asked.done, args.wait) {
+        let answer = act(there, name, Action::Retry, &args.reason, wait).await?;
+        let came = match (answer.done, args.wait) {
             (ActionDone::NothingToDo, false) => {
                 output::line(&format!("vsi/{name}: nothing to try again"));
                 Exit::Done
@@ -231,7 +231,7 @@ pub(super) async fn retry(there: &ClusterAccess<'_>, args: PluginRetryArgs) -> C
                 output::line(&format!("vsi/{name} is tried again"));
                 Exit::Done
             }
-            (_, true) => outcome(there, name, asked).await?,
+            (_, true) => outcome(there, name, answer).await?,
         };
         exit = exit.max(came);
     }
@@ -239,7 +239,7 @@ pub(super) async fn retry(there: &ClusterAccess<'_>, args: PluginRetryArgs) -> C
 }
 
 /// How it came out; where that is not decided yet, the resource tells.
-async fn outcome(there: &ClusterAccess<'_>, name: &str, asked: ActionAnswer) -> CommandOutcome {
+async fn outcome(there: &ClusterAccess<'_>, name: &str, answer: ActionAnswer) -> CommandOutcome {
     let failure = |failure: Option<ActionFailure>, exit: Exit| {
         let failure = failure.unwrap_or_default();
         output::problem(&ExitProblem {
@@ -252,21 +252,21 @@ async fn outcome(there: &ClusterAccess<'_>, name: &str, asked: ActionAnswer) -> 
         });
         Ok(exit)
     };
-    match asked.verdict.as_deref() {
+    match answer.verdict.as_deref() {
         None => power::settled(there, name, "is tried again").await,
         Some("Reached") => {
             output::line(&format!("vsi/{name} is settled"));
             Ok(Exit::Done)
         }
-        Some("Failed") => failure(asked.failure, Exit::Failed),
-        Some(_) => failure(asked.failure, Exit::Blocked),
+        Some("Failed") => failure(answer.failure, Exit::Failed),
+        Some(_) => failure(answer.failure, Exit::Blocked),
     }
 }
 
 pub(super) async fn cancel(there: &ClusterAccess<'_>, name: &str, why: &str) -> CommandOutcome {
     // The step that acts just now ends first.
-    let asked = act(there, name, Action::Cancel, why, WAIT).await?;
-    output::line(&match (asked.done, asked.verdict) {
+    let answer = act(there, name, Action::Cancel, why, WAIT).await?;
+    output::line(&match (answer.done, answer.verdict) {
         (ActionDone::NothingToDo, _) => format!("vsi/{name}: no run is open"),
         (_, Some(_)) => format!("vsi/{name} cancelled; `kubectl vsi retry {name}` goes on"),
         (_, None) => format!("vsi/{name} is cancelled once the step ends that acts just now"),
@@ -283,7 +283,7 @@ async fn act(
 ) -> Result<ActionAnswer, ExitProblem> {
     let asking = there.cluster.act_on(name, action, reason, wait);
     tokio::select! {
-        asked = asking => asked.map_err(problem),
+        answer = asking => answer.map_err(problem),
         () = work::interrupted() => Err(ExitProblem::new(
             Exit::Interrupted,
             "",

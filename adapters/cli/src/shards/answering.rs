@@ -63,9 +63,9 @@ pub(super) async fn answer(holder: Arc<JournalHolder>) -> CommandOutcome {
         let begun = shard.set();
         let begun = begun.begin(sealer, held, shard.number, &open).await;
         match begun {
-            Ok(Some(asked)) => {
-                let lane = asked.lane;
-                let task = under_way.spawn(Box::pin(carry_out(holder.clone(), asked)));
+            Ok(Some(incoming)) => {
+                let lane = incoming.lane;
+                let task = under_way.spawn(Box::pin(carry_out(holder.clone(), incoming)));
                 lanes.insert(task.id(), lane);
             }
             Ok(None) => sleep(POLL).await,
@@ -85,9 +85,9 @@ fn task(ended: &Result<(task::Id, ()), task::JoinError>) -> task::Id {
 }
 
 /// Does what is asked, and stores the answer.
-async fn carry_out(holder: Arc<JournalHolder>, asked: JournalRequest) {
-    let (id, lane) = (asked.id.clone(), asked.lane);
-    let text = Box::pin(answer_to(&holder, asked)).await;
+async fn carry_out(holder: Arc<JournalHolder>, incoming: JournalRequest) {
+    let (id, lane) = (incoming.id.clone(), incoming.lane);
+    let text = Box::pin(answer_to(&holder, incoming)).await;
     let (set, sealer) = (holder.shard.set(), &holder.sealer);
     // Until it is stored: who asked waits for it, and the lease bounds it.
     while let Err(error) = set.answer(sealer, &holder.held, &id, &text).await {
@@ -100,11 +100,11 @@ async fn carry_out(holder: Arc<JournalHolder>, asked: JournalRequest) {
 }
 
 /// What is said to it: by what is asked, as who asked reads it.
-async fn answer_to(holder: &Arc<JournalHolder>, asked: JournalRequest) -> Secret {
-    let read = serde_json::from_slice::<ForwardedCommand>(asked.request.expose());
+async fn answer_to(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> Secret {
+    let read = serde_json::from_slice::<ForwardedCommand>(incoming.request.expose());
     let Ok(read) = read.inspect_err(|error| tracing::warn!(%error, "a request cannot be read"))
     else {
-        return text(&Box::pin(command(holder, asked)).await);
+        return text(&Box::pin(command(holder, incoming)).await);
     };
     match &read.part {
         CommandPart::Report(_) => text(&report::report(holder, read).await),
@@ -113,27 +113,27 @@ async fn answer_to(holder: &Arc<JournalHolder>, asked: JournalRequest) -> Secret
             text(&Box::pin(members::carry_out::ask_guests(holder, read)).await)
         }
         CommandPart::DecideMembers(ask) => {
-            text(&Box::pin(members::carry_out::decide(holder, &asked.id, ask)).await)
+            text(&Box::pin(members::carry_out::decide(holder, &incoming.id, ask)).await)
         }
         CommandPart::MembersHandedOver(ask) => {
             text(&Box::pin(members::carry_out::take_over(holder, ask)).await)
         }
         CommandPart::DecideResource(uid, ask) => {
-            text(&Box::pin(decided::decide(holder, &asked.id, (*uid, ask))).await)
+            text(&Box::pin(decided::decide(holder, &incoming.id, (*uid, ask))).await)
         }
         CommandPart::ResourceDecided(resource) => text(&decided::take_over(holder, resource).await),
         CommandPart::ReportNetworks(questions) => text(&networks::report(holder, questions).await),
         CommandPart::EndNetworks(group) => text(&networks::end_of_group(holder, group).await),
         CommandPart::Answer(request) => {
-            text(&Box::pin(api::answer(holder, request.clone(), asked.begun)).await)
+            text(&Box::pin(api::answer(holder, request.clone(), incoming.begun)).await)
         }
         CommandPart::NoteConsole(note) => {
-            text(&consoles::record(holder, note, read.actor.clone(), asked.begun).await)
+            text(&consoles::record(holder, note, read.actor.clone(), incoming.begun).await)
         }
         CommandPart::Own
         | CommandPart::Named(_)
         | CommandPart::Decide
-        | CommandPart::HandedOver(_) => text(&Box::pin(command(holder, asked)).await),
+        | CommandPart::HandedOver(_) => text(&Box::pin(command(holder, incoming)).await),
     }
 }
 
@@ -142,15 +142,15 @@ fn text(answer: &impl Serialize) -> Secret {
 }
 
 /// Does a command with what this process has open, as the socket's callers have it done.
-async fn command(holder: &Arc<JournalHolder>, asked: JournalRequest) -> CommandAnswer {
+async fn command(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> CommandAnswer {
     let JournalRequest {
         id,
         request,
         begun,
         again,
         ..
-    } = asked;
-    let said = Arc::new(sink::OutputSink::default());
+    } = incoming;
+    let sink = Arc::new(sink::OutputSink::default());
     let work = async {
         let refused = |problem: ExitProblem| {
             output::problem(&problem);
@@ -172,7 +172,7 @@ async fn command(holder: &Arc<JournalHolder>, asked: JournalRequest) -> CommandA
         }
         let (actor, given) = (
             command.actor.clone(),
-            daemon::given(command.request.clone()),
+            daemon::documents_of(command.request.clone()),
         );
         let work = async {
             match command.part.clone() {
@@ -206,8 +206,8 @@ async fn command(holder: &Arc<JournalHolder>, asked: JournalRequest) -> CommandA
         let done = Box::pin(holder.app.for_others().lend(work)).await;
         done.unwrap_or_else(|problem| problem.exit)
     };
-    let exit = Box::pin(sink::with(said.clone(), work)).await;
-    CommandAnswer::new(exit, said.take())
+    let exit = Box::pin(sink::with(sink.clone(), work)).await;
+    CommandAnswer::new(exit, sink.take())
 }
 
 /// What was begun before may be done.

@@ -19,7 +19,8 @@ const BEGIN: Duration = Duration::from_secs(20);
 /// What was answered, or why not.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ApiAnswer {
-    said: Result<ForwardedAnswer, RemoteProblem>,
+    #[serde(rename = "said")]
+    outcome: Result<ForwardedAnswer, RemoteProblem>,
 }
 
 /// Has the holder of a journal answer. Nobody does it again: what was begun by one that died is told as not known.
@@ -32,15 +33,15 @@ pub(super) async fn ask(
     journal: u16,
     request: ForwardedRequest,
 ) -> Result<ForwardedAnswer, ExitProblem> {
-    let asked = ForwardedCommand {
+    let command = ForwardedCommand {
         actor: request.actor.clone(),
         ..ForwardedCommand::of_engine(CommandPart::Answer(request))
     };
     let id = ask::id();
     let to = (id.as_str(), journal);
-    ask::send(set, sealer, to, &asked, false, None).await?;
+    ask::send(set, sealer, to, &command, false, None).await?;
     let answer: ApiAnswer = ask::answer_quietly(set, sealer, to, BEGIN).await?;
-    answer.said.map_err(RemoteProblem::problem)
+    answer.outcome.map_err(RemoteProblem::problem)
 }
 
 /// Answers what concerns this journal.
@@ -50,9 +51,11 @@ pub(super) async fn answer(
     begun: bool,
 ) -> ApiAnswer {
     if begun {
-        let said = Err(RemoteProblem::of(&unknown()));
-        return ApiAnswer { said };
+        let outcome = Err(RemoteProblem::of(&unknown()));
+        return ApiAnswer { outcome };
     }
     let answer = daemon::api(&holder.app).answer(request).await;
-    ApiAnswer { said: Ok(answer) }
+    ApiAnswer {
+        outcome: Ok(answer),
+    }
 }

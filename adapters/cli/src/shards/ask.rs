@@ -116,7 +116,8 @@ impl CommandPart {
 #[derive(Serialize, Deserialize)]
 pub(super) struct ReportAnswer {
     /// What it says, or why it does not.
-    pub(super) said: Result<JournalReport, RemoteProblem>,
+    #[serde(rename = "said")]
+    pub(super) outcome: Result<JournalReport, RemoteProblem>,
     /// Whether it leaves its hosts alone for now.
     pub(super) is_quiet: bool,
 }
@@ -176,25 +177,25 @@ pub(super) async fn ask(
     set: &ShardSet,
     sealer: &Sealer,
     journal: u16,
-    asked: &ForwardedCommand,
+    command: &ForwardedCommand,
     repeatable: bool,
 ) -> Result<Exit, ExitProblem> {
-    let said = answer_of(set, sealer, journal, asked, repeatable).await?;
-    said.map_or(Ok(Exit::Interrupted), |answer| answer.print())
+    let outcome = answer_of(set, sealer, journal, command, repeatable).await?;
+    outcome.map_or(Ok(Exit::Interrupted), |answer| answer.print())
 }
 
 /// Has the holders of all journals do a command, and prints what they say: what several say alike, once.
 pub(super) async fn ask_all(
     set: &ShardSet,
     sealer: &Sealer,
-    asked: &ForwardedCommand,
+    command: &ForwardedCommand,
     repeatable: bool,
 ) -> Exit {
     let journals = 0..set.journals();
-    let asking = journals.map(|journal| answer_of(set, sealer, journal, asked, repeatable));
+    let asking = journals.map(|journal| answer_of(set, sealer, journal, command, repeatable));
     let all = futures::future::join_all(asking).await;
     let mut printed: Vec<CommandAnswer> = Vec::new();
-    output::worst(all.into_iter().map(|said| match said? {
+    output::worst(all.into_iter().map(|outcome| match outcome? {
         None => Ok(Exit::Interrupted),
         Some(answer) if printed.contains(&answer) => Ok(Exit::of(answer.exit)),
         Some(answer) => {
@@ -210,12 +211,12 @@ async fn answer_of(
     set: &ShardSet,
     sealer: &Sealer,
     journal: u16,
-    asked: &ForwardedCommand,
+    command: &ForwardedCommand,
     repeatable: bool,
 ) -> Result<Option<CommandAnswer>, ExitProblem> {
     let id = id();
     let request = (id.as_str(), journal);
-    send(set, sealer, request, asked, repeatable, None).await?;
+    send(set, sealer, request, command, repeatable, None).await?;
     tokio::select! {
         answered = answer::<CommandAnswer>(set, sealer, request, PATIENCE) => {
             let answer = answered?;
@@ -239,16 +240,16 @@ pub(super) async fn send(
     set: &ShardSet,
     sealer: &Sealer,
     (id, journal): (&str, u16),
-    asked: &ForwardedCommand,
+    command: &ForwardedCommand,
     repeatable: bool,
     by: Option<&Held>,
 ) -> Result<(), ExitProblem> {
-    let text = serde_json::to_vec(asked).map_err(ExitProblem::defect)?;
+    let text = serde_json::to_vec(command).map_err(ExitProblem::defect)?;
     let text = Secret::new(text);
     let request = NewRequest {
         id,
         journal,
-        lane: asked.part.lane(),
+        lane: command.part.lane(),
         text: &text,
         repeatable,
     };
@@ -294,9 +295,9 @@ struct AwaitedAnswer<'a> {
     patience: Duration,
     /// Whether somebody is still to be told what is waited for.
     tells: bool,
-    asked: Instant,
+    since: Instant,
     /// When it was looked last whether somebody holds the journal.
-    looked: Instant,
+    checked: Instant,
     /// Since when nobody does.
     unheld: Option<Instant>,
 }
@@ -315,8 +316,8 @@ impl<'a> AwaitedAnswer<'a> {
             journal,
             patience,
             tells,
-            asked: now,
-            looked: now,
+            since: now,
+            checked: now,
             unheld: None,
         }
     }
@@ -339,8 +340,8 @@ impl<'a> AwaitedAnswer<'a> {
     /// Nobody has begun: it is taken back in time, and then nothing was done.
     async fn waits(&mut self) -> Result<(), ExitProblem> {
         self.check_holder().await?;
-        self.report_waiting(self.asked);
-        if self.asked.elapsed() <= self.patience {
+        self.report_waiting(self.since);
+        if self.since.elapsed() <= self.patience {
             return Ok(());
         }
         let withdrawn = self.set.withdraw(self.id).await;
@@ -372,16 +373,16 @@ impl<'a> AwaitedAnswer<'a> {
 
     /// Looks now and then whether somebody holds the journal.
     async fn check_holder(&mut self) -> Result<(), ExitProblem> {
-        if self.looked.elapsed() < LOOK {
+        if self.checked.elapsed() < LOOK {
             return Ok(());
         }
-        self.looked = Instant::now();
+        self.checked = Instant::now();
         let free = self.set.free().await;
         let free = free.map_err(|error| problem(&error.into()))?;
         if !free.contains(&self.journal) {
             self.unheld = None;
         } else if self.unheld.is_none() {
-            self.unheld = Some(self.looked);
+            self.unheld = Some(self.checked);
         }
         Ok(())
     }

@@ -135,7 +135,7 @@ async fn ended(end: OperatorEnd) -> ExitProblem {
 
 /// Refuses what is one process's, or has no meaning where secrets are in the database.
 fn refuse_options(args: &ClusterArgs) -> Result<(), ExitProblem> {
-    let given = [
+    let options = [
         (
             args.leader_elect,
             "--leader-elect",
@@ -157,7 +157,7 @@ fn refuse_options(args: &ClusterArgs) -> Result<(), ExitProblem> {
             "what a journal does not know may be another one's",
         ),
     ];
-    let Some((_, option, why)) = given.into_iter().find(|(given, ..)| *given) else {
+    let Some((_, option, why)) = options.into_iter().find(|(options, ..)| *options) else {
         return Ok(());
     };
     let message = format!("{option} is not for a set of journals: {why}");

@@ -26,7 +26,8 @@ const BEGIN: Duration = Duration::from_secs(10);
 /// What came of recording something of a console.
 #[derive(Serialize, Deserialize)]
 pub(super) struct NotedAnswer {
-    said: Result<(), RemoteProblem>,
+    #[serde(rename = "said")]
+    outcome: Result<(), RemoteProblem>,
 }
 
 /// The journal of a VSI.
@@ -66,16 +67,16 @@ pub(super) async fn note_by(
     note: ConsoleNote,
     by: By,
 ) -> Result<(), ExitProblem> {
-    let asked = ForwardedCommand {
+    let command = ForwardedCommand {
         actor: by.actor,
         ..ForwardedCommand::of_engine(CommandPart::NoteConsole(note))
     };
     let id = ask::id();
     let request = (id.as_str(), journal);
     // Noted twice, it would be open twice.
-    ask::send(set, sealer, request, &asked, false, None).await?;
+    ask::send(set, sealer, request, &command, false, None).await?;
     let answer: NotedAnswer = ask::answer(set, sealer, request, BEGIN).await?;
-    answer.said.map_err(RemoteProblem::problem)
+    answer.outcome.map_err(RemoteProblem::problem)
 }
 
 /// Records it.
@@ -86,8 +87,8 @@ pub(super) async fn record(
     begun: bool,
 ) -> NotedAnswer {
     if begun {
-        let said = Err(RemoteProblem::of(&super::answering::unknown()));
-        return NotedAnswer { said };
+        let outcome = Err(RemoteProblem::of(&super::answering::unknown()));
+        return NotedAnswer { outcome };
     }
     let by = By {
         actor,
@@ -95,6 +96,6 @@ pub(super) async fn record(
     };
     let noted = holder.app.fleet.vsis().note_console(note, by).await;
     NotedAnswer {
-        said: noted.map_err(|error| RemoteProblem::of(&error.into())),
+        outcome: noted.map_err(|error| RemoteProblem::of(&error.into())),
     }
 }

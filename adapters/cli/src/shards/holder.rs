@@ -148,7 +148,7 @@ async fn open(
     address: &vsiflow_postgres::JournalAddress,
     journals: Option<u16>,
 ) -> Result<ShardSet, ExitProblem> {
-    let mut told = false;
+    let mut reported = false;
     loop {
         let opened = match journals {
             Some(journals) => ShardSet::make(address, journals).await.map(Some),
@@ -162,7 +162,7 @@ async fn open(
                 return Err(ExitProblem::new(Exit::Usage, "VSI0760", message, remedy));
             }
             Err(error @ ShardError::Postgres(PostgresError::Unreachable { .. })) => {
-                if !std::mem::replace(&mut told, true) {
+                if !std::mem::replace(&mut reported, true) {
                     output::note(&format!("waiting, since {error}"));
                 }
             }
@@ -174,7 +174,7 @@ async fn open(
 
 /// Refuses what is a whole daemon's and not a part's.
 fn refuse_options(common: &Common, args: &ServeArgs) -> Result<(), ExitProblem> {
-    let given = [
+    let options = [
         (common.read_only.is_some(), "--read-only"),
         (args.sign_key.is_some(), "--sign-key"),
         (args.folder.dir.is_some(), "--dir"),
@@ -185,7 +185,7 @@ fn refuse_options(common: &Common, args: &ServeArgs) -> Result<(), ExitProblem> 
         let remedy = "give all processes one certificate and its key";
         return Err(ExitProblem::new(Exit::Usage, "VSI0762", message, remedy));
     }
-    let Some((_, option)) = given.into_iter().find(|(given, _)| *given) else {
+    let Some((_, option)) = options.into_iter().find(|(options, _)| *options) else {
         return Ok(());
     };
     let message =

@@ -25,8 +25,8 @@ use vsiflow_workflows::fleet::{
 };
 
 use super::{
-    SetPlace, ask::RemoteProblem, failure::failure_of, held::JournalHolder, looked::ReadJournals,
-    members::Journals,
+    SetPlace, ask::RemoteProblem, failure::failure_of, held::JournalHolder, members::Journals,
+    read_journals::ReadJournals,
 };
 use crate::{args::Common, exit::ExitProblem};
 
@@ -38,13 +38,15 @@ const SOON: Duration = Duration::from_secs(1);
 /// How networks are in a journal, or why it does not say so.
 #[derive(Serialize, Deserialize)]
 pub(super) struct NetworksAnswer {
-    pub(super) said: Result<Vec<NetworkReport>, RemoteProblem>,
+    #[serde(rename = "said")]
+    pub(super) outcome: Result<Vec<NetworkReport>, RemoteProblem>,
 }
 
 /// Whether networks of a group are on their way, or why it is not known.
 #[derive(Serialize, Deserialize)]
 pub(super) struct EndedAnswer {
-    pub(super) said: Result<bool, RemoteProblem>,
+    #[serde(rename = "said")]
+    pub(super) outcome: Result<bool, RemoteProblem>,
 }
 
 /// Says how networks are here, once those that are to end were asked to.
@@ -56,7 +58,7 @@ pub(super) async fn report(
     let networks = holder.app.fleet.networks();
     let reports = Box::pin(networks.reports(questions, by())).await;
     NetworksAnswer {
-        said: reports.map_err(|error| RemoteProblem::of(&error.into())),
+        outcome: reports.map_err(|error| RemoteProblem::of(&error.into())),
     }
 }
 
@@ -73,7 +75,7 @@ pub(super) async fn end_of_group(holder: &JournalHolder, group: &EndedGroup) -> 
     let networks = holder.app.fleet.networks();
     let ended = Box::pin(networks.end_of_group(group)).await;
     EndedAnswer {
-        said: ended.map_err(|error| RemoteProblem::of(&error.into())),
+        outcome: ended.map_err(|error| RemoteProblem::of(&error.into())),
     }
 }
 
@@ -87,22 +89,22 @@ pub(super) async fn journals_of(
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let mut looked = ReadJournals::none(place, common);
-    let found = Box::pin(journals_among(&mut looked, names, gone)).await;
-    looked.close().await;
+    let mut journals = ReadJournals::none(place, common);
+    let found = Box::pin(journals_among(&mut journals, names, gone)).await;
+    journals.close().await;
     found
 }
 
 async fn journals_among(
-    looked: &mut ReadJournals<'_>,
+    journals: &mut ReadJournals<'_>,
     names: &[NetworkName],
     gone: bool,
 ) -> Result<Vec<BTreeSet<u16>>, ExitProblem> {
-    looked.open_all().await?;
+    journals.open_all().await?;
     let mut all = Vec::new();
     for name in names {
         let mut found = BTreeSet::new();
-        for (journal, app) in &looked.open {
+        for (journal, app) in &journals.open {
             if is_there(&app.fleet, name, gone).await? {
                 found.insert(*journal);
             }
@@ -142,12 +144,12 @@ pub(super) async fn refuse_in_use(
     if names.is_empty() {
         return Ok(());
     }
-    let mut looked = ReadJournals::none(place, common);
+    let mut journals = ReadJournals::none(place, common);
     let found = async {
-        looked.open_all().await?;
+        journals.open_all().await?;
         for (namespace, name) in names {
             let mut users = Vec::new();
-            for app in looked.open.values() {
+            for app in journals.open.values() {
                 users.extend(app.fleet.networks().users(namespace, name).await?);
             }
             if !users.is_empty() {
@@ -159,15 +161,15 @@ pub(super) async fn refuse_in_use(
         Ok(())
     };
     let found = Box::pin(found).await;
-    looked.close().await;
+    journals.close().await;
     found
 }
 
 /// The networks of a cluster, as journal 0 asks about them and hears of them.
 #[derive(Default)]
 pub(super) struct ClusterNetworks {
-    asked: Mutex<BTreeMap<NetworkName, NetworkInquiry>>,
-    heard: Mutex<BTreeMap<NetworkName, NetworkSummary>>,
+    inquiries: Mutex<BTreeMap<NetworkName, NetworkInquiry>>,
+    summaries: Mutex<BTreeMap<NetworkName, NetworkSummary>>,
     /// That something else is asked.
     news: Notify,
 }
@@ -175,13 +177,16 @@ pub(super) struct ClusterNetworks {
 impl ClusterNetworks {
     /// From now on these are asked about.
     pub(super) fn ask(&self, networks: BTreeMap<NetworkName, NetworkInquiry>) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if *asked != networks {
-            self.reports().retain(|name, heard| {
+        let mut inquiries = self
+            .inquiries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *inquiries != networks {
+            self.reports().retain(|name, summary| {
                 let next = networks.get(name);
-                next.is_some_and(|next| next.uid == heard.asked.uid)
+                next.is_some_and(|next| next.uid == summary.inquiry.uid)
             });
-            *asked = networks;
+            *inquiries = networks;
             self.news.notify_one();
         }
     }
@@ -192,30 +197,35 @@ impl ClusterNetworks {
     }
 
     fn reports(&self) -> MutexGuard<'_, BTreeMap<NetworkName, NetworkSummary>> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner)
+        self.summaries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn asked(&self) -> BTreeMap<NetworkName, NetworkInquiry> {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.clone()
+    fn inquiries(&self) -> BTreeMap<NetworkName, NetworkInquiry> {
+        let inquiries = self
+            .inquiries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        inquiries.clone()
     }
 
     /// Asks all journals as long as it is polled, and calls `wake` when it hears something else than before.
     pub(super) async fn keep_polling(&self, journals: &Journals, wake: impl Fn()) -> Infallible {
         loop {
-            let asked = self.asked();
+            let inquiries = self.inquiries();
             let mut pause = EVERY;
-            if !asked.is_empty() {
-                if Box::pin(self.poll_once(journals, &asked)).await {
+            if !inquiries.is_empty() {
+                if Box::pin(self.poll_once(journals, &inquiries)).await {
                     wake();
                 }
-                if asked.values().any(|one| one.end.is_some()) {
+                if inquiries.values().any(|one| one.end.is_some()) {
                     pause = SOON;
                 }
             }
             tokio::select! {
                 () = self.news.notified() => {}
-                () = sleep(pause), if !asked.is_empty() => {}
+                () = sleep(pause), if !inquiries.is_empty() => {}
             }
         }
     }
@@ -224,16 +234,16 @@ impl ClusterNetworks {
     async fn poll_once(
         &self,
         journals: &Journals,
-        asked: &BTreeMap<NetworkName, NetworkInquiry>,
+        inquiries: &BTreeMap<NetworkName, NetworkInquiry>,
     ) -> bool {
-        let said = Box::pin(collect_reports(journals, asked)).await;
-        let mut heard = self.reports();
-        let now = match said {
+        let collected = Box::pin(collect_reports(journals, inquiries)).await;
+        let mut summaries = self.reports();
+        let now = match collected {
             Ok(now) => now,
             Err(problem) => {
                 let silent = Some(failure_of(&problem));
-                let known = |name: &NetworkName| heard.get(name).cloned().unwrap_or_default();
-                let all = asked.keys().map(|name| {
+                let known = |name: &NetworkName| summaries.get(name).cloned().unwrap_or_default();
+                let all = inquiries.keys().map(|name| {
                     let silent = silent.clone();
                     let before = known(name);
                     (name.clone(), NetworkSummary { silent, ..before })
@@ -241,8 +251,8 @@ impl ClusterNetworks {
                 all.collect()
             }
         };
-        let is_news = *heard != now;
-        *heard = now;
+        let is_news = *summaries != now;
+        *summaries = now;
         is_news
     }
 }
@@ -250,14 +260,16 @@ impl ClusterNetworks {
 /// What all journals say of these networks, once those that nothing is on were asked to end.
 async fn collect_reports(
     journals: &Journals,
-    asked: &BTreeMap<NetworkName, NetworkInquiry>,
+    inquiries: &BTreeMap<NetworkName, NetworkInquiry>,
 ) -> Result<BTreeMap<NetworkName, NetworkSummary>, ExitProblem> {
-    let first = asked
+    let first = inquiries
         .iter()
         .map(|(name, one)| question(name, one.end.is_some(), None));
     let mut reports = journals.networks(first).await?;
-    let ends = asked.iter().filter_map(|(name, one)| {
-        let is_used = reports.get(name).is_some_and(|said| !said.users.is_empty());
+    let ends = inquiries.iter().filter_map(|(name, one)| {
+        let is_used = reports
+            .get(name)
+            .is_some_and(|outcome| !outcome.users.is_empty());
         let end = one
             .end
             .filter(|end| *end == NetworkEnd::Orphan || !is_used)?;
@@ -267,11 +279,11 @@ async fn collect_reports(
     if !ends.is_empty() {
         reports.extend(journals.networks(ends).await?);
     }
-    let heard = asked.iter().map(|(name, one)| {
+    let summaries = inquiries.iter().map(|(name, one)| {
         let report = reports.remove(name).unwrap_or_default();
         (name.clone(), last_report(name, *one, report))
     });
-    Ok(heard.collect())
+    Ok(summaries.collect())
 }
 
 fn question(
@@ -289,13 +301,13 @@ fn question(
 
 fn last_report(
     (namespace, name): &NetworkName,
-    asked: NetworkInquiry,
+    inquiry: NetworkInquiry,
     report: NetworkReport,
 ) -> NetworkSummary {
-    let is_held = asked.end == Some(NetworkEnd::Delete) && !report.users.is_empty();
+    let is_held = inquiry.end == Some(NetworkEnd::Delete) && !report.users.is_empty();
     let in_use = is_held.then(|| network_in_use(namespace, name, &report.users));
     NetworkSummary {
-        asked,
+        inquiry,
         states: report.states,
         refused: in_use.or(report.refused),
         silent: None,
@@ -306,7 +318,7 @@ fn last_report(
 mod tests {
     use super::*;
 
-    fn asked(uid: u128, end: Option<NetworkEnd>) -> NetworkInquiry {
+    fn inquiry(uid: u128, end: Option<NetworkEnd>) -> NetworkInquiry {
         NetworkInquiry {
             uid: uuid::Uuid::from_u128(uid),
             end,
@@ -321,12 +333,12 @@ mod tests {
     fn what_was_heard_of_a_network_says_nothing_of_the_next_one_of_its_name() {
         let networks = ClusterNetworks::default();
         let ends = Some(NetworkEnd::Delete);
-        networks.ask([(name(), asked(1, ends))].into());
-        let heard = last_report(&name(), asked(1, ends), NetworkReport::default());
-        networks.reports().insert(name(), heard.clone());
-        networks.ask([(name(), asked(1, ends))].into());
-        assert_eq!(networks.last_report(&name()), Some(heard));
-        networks.ask([(name(), asked(2, ends))].into());
+        networks.ask([(name(), inquiry(1, ends))].into());
+        let summary = last_report(&name(), inquiry(1, ends), NetworkReport::default());
+        networks.reports().insert(name(), summary.clone());
+        networks.ask([(name(), inquiry(1, ends))].into());
+        assert_eq!(networks.last_report(&name()), Some(summary));
+        networks.ask([(name(), inquiry(2, ends))].into());
         assert_eq!(networks.last_report(&name()), None);
     }
 
@@ -336,10 +348,10 @@ mod tests {
             users: vec!["web".to_owned()],
             ..NetworkReport::default()
         };
-        let heard = |end| last_report(&name(), asked(1, end), report()).refused;
-        let code = heard(Some(NetworkEnd::Delete)).map(|failure| failure.code.to_string());
+        let refusal = |end| last_report(&name(), inquiry(1, end), report()).refused;
+        let code = refusal(Some(NetworkEnd::Delete)).map(|failure| failure.code.to_string());
         assert_eq!(code.as_deref(), Some("VSI0746"));
-        assert_eq!(heard(Some(NetworkEnd::Orphan)), None);
-        assert_eq!(heard(None), None);
+        assert_eq!(refusal(Some(NetworkEnd::Orphan)), None);
+        assert_eq!(refusal(None), None);
     }
 }

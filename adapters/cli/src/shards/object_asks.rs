@@ -39,14 +39,14 @@ pub(super) struct RequestingJournal<'a> {
 pub(super) struct ObjectRequests {
     kind: &'static str,
     /// What was asked last for each, and whose answer was not told.
-    asked: Mutex<BTreeMap<Uuid, String>>,
+    open: Mutex<BTreeMap<Uuid, String>>,
 }
 
 impl ObjectRequests {
     pub(super) fn of(kind: &'static str) -> Self {
         Self {
             kind,
-            asked: Mutex::default(),
+            open: Mutex::default(),
         }
     }
 
@@ -91,8 +91,8 @@ impl ObjectRequests {
         let id = format!("{}{}", self.beginning(of), ask::id());
         // Before: what is sent and not remembered would be found by its beginning, but not its answer.
         self.remember(of, Some(id.clone()));
-        let (request, asked) = ((id.as_str(), DECIDES), ForwardedCommand::of_engine(part));
-        let sent = ask::send(by.set, by.sealer, request, &asked, true, Some(by.held)).await;
+        let (request, command) = ((id.as_str(), DECIDES), ForwardedCommand::of_engine(part));
+        let sent = ask::send(by.set, by.sealer, request, &command, true, Some(by.held)).await;
         sent.map_err(|problem| failed(&problem))
     }
 
@@ -102,15 +102,15 @@ impl ObjectRequests {
     }
 
     fn last(&self, of: Uuid) -> Option<String> {
-        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        asked.get(&of).cloned()
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get(&of).cloned()
     }
 
     fn remember(&self, of: Uuid, id: Option<String>) {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         match id {
-            Some(id) => asked.insert(of, id),
-            None => asked.remove(&of),
+            Some(id) => open.insert(of, id),
+            None => open.remove(&of),
         };
     }
 }

@@ -22,10 +22,10 @@ use crate::{
 };
 
 /// Answers the question of journal 0.
-pub(super) async fn report(holder: &JournalHolder, asked: ForwardedCommand) -> ReportAnswer {
+pub(super) async fn report(holder: &JournalHolder, command: ForwardedCommand) -> ReportAnswer {
     let quiet = holder.is_quiet_for();
     let saying = async {
-        let ForwardedCommand { request, part, .. } = asked;
+        let ForwardedCommand { request, part, .. } = command;
         // What is asked for pools has no documents with hosts.
         let arguments = (!request.args.is_empty()).then_some(&request.args);
         let cli = arguments.map(|args| daemon::command_line(args).ok_or_else(unreadable));
@@ -38,15 +38,15 @@ pub(super) async fn report(holder: &JournalHolder, asked: ForwardedCommand) -> R
             format!("it is left alone for {left} s more, after the death of a process")
         });
         let saying = work::with_files(
-            daemon::given(request),
+            daemon::documents_of(request),
             report_of(holder, cli.as_ref(), &questions),
         );
         Box::pin(holder.app.for_others().lend(saying)).await
     };
     // What documents may be warned of is said where they are applied.
-    let said = Box::pin(sink::with(Arc::default(), saying)).await;
+    let outcome = Box::pin(sink::with(Arc::default(), saying)).await;
     ReportAnswer {
-        said: said.map_err(|problem| RemoteProblem::of(&problem)),
+        outcome: outcome.map_err(|problem| RemoteProblem::of(&problem)),
         is_quiet: quiet.is_some(),
     }
 }

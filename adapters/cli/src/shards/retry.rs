@@ -39,9 +39,9 @@ pub(super) async fn retry(
     )
     .await?;
     let asking = journals.into_iter().map(|(journal, own)| {
-        let asked = front::asked(cli, &[], CommandPart::Named(own));
+        let command = front::forwarded(cli, &[], CommandPart::Named(own));
         let sealer = &sealer;
-        async move { ask::ask(&place.set, sealer, journal, &asked, true).await }
+        async move { ask::ask(&place.set, sealer, journal, &command, true).await }
     });
     Ok(output::worst(futures::future::join_all(asking).await))
 }

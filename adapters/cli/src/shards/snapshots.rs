@@ -18,9 +18,8 @@ use vsiflow_workflows::{
 use super::{
     SetPlace,
     claims::{self, Claimed, SNAPSHOT, VSI, is_there},
-    front,
-    looked::ReadJournals,
-    problem,
+    front, problem,
+    read_journals::ReadJournals,
 };
 use crate::{
     args::Common,
@@ -158,12 +157,12 @@ async fn refuse_scheduled(
     (namespace, name): (&str, &str),
 ) -> Result<(), ExitProblem> {
     let shard = claimed.shard;
-    let mut looked = ReadJournals::none(&shard.place, common);
+    let mut journals = ReadJournals::none(&shard.place, common);
     let all = 0..shard.set().journals();
     let others: Vec<_> = all.filter(|number| *number != shard.number).collect();
     let found = async {
-        looked.open(&others).await?;
-        for (number, app) in &looked.open {
+        journals.open(&others).await?;
+        for (number, app) in &journals.open {
             if is_there(&app.fleet, SNAPSHOT, namespace, name).await? {
                 return Err(problem(&ShardError::Elsewhere {
                     what: claims::object(SNAPSHOT, namespace, name),
@@ -174,7 +173,7 @@ async fn refuse_scheduled(
         Ok(())
     };
     let found = Box::pin(found).await;
-    looked.close().await;
+    journals.close().await;
     found
 }
 
@@ -183,19 +182,19 @@ async fn refuse_scheduled(
 pub(super) async fn journals_of(
     place: &SetPlace,
     common: &Common,
-    wanted: &[(String, String)],
+    names: &[(String, String)],
     gone: bool,
 ) -> Result<Vec<Option<u16>>, ExitProblem> {
-    let mut looked = ReadJournals::none(place, common);
+    let mut journals = ReadJournals::none(place, common);
     let found = async {
         let mut found = Vec::new();
-        for (namespace, name) in wanted {
-            found.push(looked.journal_of((namespace, name), gone).await?);
+        for (namespace, name) in names {
+            found.push(journals.journal_of((namespace, name), gone).await?);
         }
         Ok(found)
     };
     let found = Box::pin(found).await;
-    looked.close().await;
+    journals.close().await;
     found
 }
 

@@ -96,7 +96,7 @@ struct ShownFleets {
     /// When journals of others were read, and how long that took.
     read: Instant,
     took: Duration,
-    asked: Instant,
+    used: Instant,
     /// Whether something was changed through this process since: who did sees it next.
     is_stale: bool,
 }
@@ -130,7 +130,7 @@ impl SetView {
     pub(super) fn tidy(&self) {
         // Somebody looks just now otherwise.
         if let Ok(mut seen) = self.seen.try_lock() {
-            seen.take_if(|seen| seen.asked.elapsed() > IDLE);
+            seen.take_if(|seen| seen.used.elapsed() > IDLE);
         }
     }
 
@@ -140,7 +140,7 @@ impl SetView {
         let now = Instant::now();
         let own = self.numbers_of_own();
         if let Some(seen) = &mut *seen {
-            seen.asked = now;
+            seen.used = now;
             let is_new = !seen.is_stale && now.duration_since(seen.checked) < SOON;
             if seen.own == own && is_new {
                 return Ok(seen.fleets.clone());
@@ -182,12 +182,12 @@ impl SetView {
                 continue;
             }
             let known = before.get(&number).filter(|known| known.end >= extent.end);
-            let looked = match known {
+            let viewed = match known {
                 Some(known) => known.clone(),
                 None => Arc::new(self.open(number).await?),
             };
-            fleets.push(looked.app.fleet.clone());
-            others.insert(number, looked);
+            fleets.push(viewed.app.fleet.clone());
+            others.insert(number, viewed);
         }
         let unheld = extents.iter().enumerate();
         let unheld = unheld.filter(|(_, extent)| !extent.is_held);
@@ -204,7 +204,7 @@ impl SetView {
             checked: now,
             read: now,
             took: now.duration_since(begun),
-            asked: now,
+            used: now,
             is_stale: false,
         })
     }
@@ -222,7 +222,7 @@ impl ShownFleets {
     fn is_as_new_as(&self, extents: &[JournalExtent]) -> bool {
         let all = (0..).zip(self.extents.iter().zip(extents));
         all.into_iter().all(|(number, (before, now))| {
-            let end = self.others.get(&number).map(|looked| looked.end);
+            let end = self.others.get(&number).map(|viewed| viewed.end);
             before.is_held == now.is_held && end.is_none_or(|end| end >= now.end)
         })
     }
@@ -231,8 +231,8 @@ impl ShownFleets {
 #[async_trait]
 impl JournalSet for SetView {
     async fn fleets(&self) -> Result<Arc<Fleets>, Problem> {
-        let looked = Box::pin(self.refresh()).await;
-        looked.map_err(|problem| daemon::told(&problem))
+        let refreshed = Box::pin(self.refresh()).await;
+        refreshed.map_err(|problem| daemon::api_problem(&problem))
     }
 
     async fn answer(
@@ -244,7 +244,7 @@ impl JournalSet for SetView {
         if let Some(seen) = &mut *self.seen.lock().await {
             seen.is_stale = true;
         }
-        answered.map_err(|problem| daemon::told(&problem))
+        answered.map_err(|problem| daemon::api_problem(&problem))
     }
 
     async fn note_console(

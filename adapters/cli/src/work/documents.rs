@@ -29,8 +29,8 @@ tokio::task_local! {
 }
 
 /// Does some work with documents that were read already.
-pub(crate) async fn with_files<T>(given: GivenDocuments, work: impl Future<Output = T>) -> T {
-    GIVEN.scope(given, work).await
+pub(crate) async fn with_files<T>(documents: GivenDocuments, work: impl Future<Output = T>) -> T {
+    GIVEN.scope(documents, work).await
 }
 
 /// Reads the files that a command names, so that it can be done here or elsewhere.
@@ -39,8 +39,8 @@ pub(crate) async fn gather(
     recursive: bool,
 ) -> Result<GivenDocuments, ExitProblem> {
     // A caller's were read by the caller: here the same names may be other files.
-    if let Ok(given) = GIVEN.try_with(GivenDocuments::clone) {
-        return Ok(given);
+    if let Ok(documents) = GIVEN.try_with(GivenDocuments::clone) {
+        return Ok(documents);
     }
     let inputs: Vec<_> = files.iter().map(|path| input(path)).collect();
     let read = move || {
@@ -52,21 +52,22 @@ pub(crate) async fn gather(
             directory,
         })
     };
-    off_runtime(read).await?.map_err(said)
+    off_runtime(read).await?.map_err(diagnostics_problem)
 }
 
 /// The directory that the documents were read from already.
 pub(crate) fn directory() -> Option<Directory> {
     GIVEN
-        .try_with(|given| given.directory.clone())
+        .try_with(|documents| documents.directory.clone())
         .ok()
         .flatten()
 }
 
 /// The inputs of a command: what was read already, else the files.
 pub(crate) fn inputs(files: &[PathBuf]) -> Vec<Input> {
-    let given = GIVEN.try_with(|given| given.files.iter().cloned().map(Input::Given).collect());
-    given.unwrap_or_else(|_| files.iter().map(|path| input(path)).collect())
+    let documents =
+        GIVEN.try_with(|documents| documents.files.iter().cloned().map(Input::Given).collect());
+    documents.unwrap_or_else(|_| files.iter().map(|path| input(path)).collect())
 }
 
 fn input(path: &Path) -> Input {
@@ -78,7 +79,9 @@ fn input(path: &Path) -> Input {
 }
 
 /// Says what is wrong with documents; nothing is left to be said then.
-pub(crate) fn said(vsiflow_file::Diagnostics(wrong): vsiflow_file::Diagnostics) -> ExitProblem {
+pub(crate) fn diagnostics_problem(
+    vsiflow_file::Diagnostics(wrong): vsiflow_file::Diagnostics,
+) -> ExitProblem {
     output::diagnostics(&wrong);
     ExitProblem::new(Exit::Usage, "", "", "")
 }
@@ -98,7 +101,7 @@ pub(crate) async fn documents(common: &Common, sources: &Sources) -> Result<Reso
         warnings.extend(loaded.warnings);
         Ok((resolved, warnings))
     };
-    let (resolved, warnings) = off_runtime(read).await?.map_err(said)?;
+    let (resolved, warnings) = off_runtime(read).await?.map_err(diagnostics_problem)?;
     output::diagnostics(&warnings);
     Ok(resolved)
 }
@@ -113,12 +116,12 @@ pub(crate) async fn in_cluster(
     let named = host(common)?;
     let (inputs, target) = (inputs(&sources.files), sources.kubevirt());
     let read = move || vsiflow_file::load_for(&inputs, false, &mut std::io::stdin(), target);
-    let mut loaded = off_runtime(read).await?.map_err(said)?;
+    let mut loaded = off_runtime(read).await?.map_err(diagnostics_problem)?;
     let disks = loaded.documents.data_disks.iter();
     let own: Vec<_> = disks.map(|disk| disk.meta.full_name()).collect();
     view.complete(&mut loaded.documents);
     let host = named.as_ref().or(view.host());
-    let mut resolved = loaded.resolve(host).map_err(said)?;
+    let mut resolved = loaded.resolve(host).map_err(diagnostics_problem)?;
     resolved.data_disks.retain(|disk| {
         let name = format!("{}/{}", disk.namespace, disk.name);
         own.contains(&name)

@@ -15,7 +15,8 @@ mod watch_hosts;
 
 pub(crate) use crate::off_runtime::off_runtime;
 pub(crate) use documents::{
-    GivenDocuments, directory, documents, gather, in_cluster, inputs, said, with_files,
+    GivenDocuments, diagnostics_problem, directory, documents, gather, in_cluster, inputs,
+    with_files,
 };
 pub(crate) use host::{host, limit_uploads};
 pub(crate) use one_host::one_host;

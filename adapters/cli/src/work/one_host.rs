@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use vsiflow_workflows::spec::HostSettings;
 
 use super::{
-    documents::{inputs, said},
+    documents::{diagnostics_problem, inputs},
     host::host,
 };
 use crate::{
@@ -29,7 +29,7 @@ pub(crate) async fn one_host(
     }
     let inputs = inputs(files);
     let read = move || vsiflow_file::load(&inputs, false, &mut std::io::stdin());
-    let loaded = off_runtime(read).await?.map_err(said)?;
+    let loaded = off_runtime(read).await?.map_err(diagnostics_problem)?;
     let (maps, secrets) = (&loaded.documents.config_maps, &loaded.documents.secrets);
     if maps.len() > 1 || secrets.len() > 1 || maps.is_empty() && secrets.is_empty() {
         let message = "the files describe no host, or several";

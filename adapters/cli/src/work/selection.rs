@@ -225,8 +225,8 @@ pub(crate) fn confirm(question: &str, agreed: Option<&str>) -> Result<(), ExitPr
     match agreed {
         Some(agreed) if agreed == question => return Ok(()),
         Some(_) => {
-            let asked = [&[QUESTION], question.as_bytes()].concat();
-            output::raw(&asked)?;
+            let line = [&[QUESTION], question.as_bytes()].concat();
+            output::raw(&line)?;
             return Err(ExitProblem::new(Exit::Blocked, "VSI0811", "", ""));
         }
         None => {}

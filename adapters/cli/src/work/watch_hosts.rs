@@ -24,25 +24,25 @@ pub(crate) async fn keep_current(app: &App, every: Duration) -> CommandOutcome {
 /// Looks at the hosts for good, and tells what is news; ends only with an error.
 pub(crate) async fn watch_hosts(app: &App, every: Duration) -> CommandOutcome {
     let (sender, mut looks) = mpsc::channel(WATCHERS);
-    let mut told = BTreeMap::new();
+    let mut reported = BTreeMap::new();
     let mut watching = pin!(app.fleet.hosts().watch(every, sender));
     loop {
         let look = tokio::select! {
             ended = &mut watching => match ended? {},
             Some(look) = looks.recv() => look,
         };
-        let news = !look.whole || told.get(&look.host) != Some(&look.looked);
+        let news = !look.whole || reported.get(&look.host) != Some(&look.looked);
         if news {
             report_news(&look.looked);
         }
         if look.whole {
-            told.insert(look.host, look.looked);
+            reported.insert(look.host, look.looked);
         }
     }
 }
 
-fn report_news(looked: &DriftReport) {
-    for (name, findings) in &looked.drifted {
+fn report_news(report: &DriftReport) {
+    for (name, findings) in &report.drifted {
         for finding in findings {
             let what = if finding.is_of_guest() {
                 "degraded"
@@ -52,20 +52,20 @@ fn report_news(looked: &DriftReport) {
             output::line(&format!("vsi/{name}: {what}: {finding}"));
         }
     }
-    for name in &looked.restored {
+    for name in &report.restored {
         output::line(&format!("vsi/{name} is restored"));
     }
-    for name in &looked.restarted {
+    for name in &report.restarted {
         output::line(&format!(
             "vsi/{name} is started again: its host was restarted"
         ));
     }
-    report_unreachable(looked);
+    report_unreachable(report);
 }
 
 /// Says which hosts do not answer.
-pub(crate) fn report_unreachable(looked: &DriftReport) {
-    for (host, failure) in &looked.unreachable {
+pub(crate) fn report_unreachable(report: &DriftReport) {
+    for (host, failure) in &report.unreachable {
         output::warning(&format!("host {host}: {failure}"));
     }
 }

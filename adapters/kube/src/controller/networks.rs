@@ -55,7 +55,7 @@ impl Controller {
         let Some(heard) = share.network_report(&name_of(resource)) else {
             return false;
         };
-        let is_asked = heard.asked == asked_of(resource);
+        let is_asked = heard.inquiry == asked_of(resource);
         if let Some(failure) = heard.silent.or(heard.refused) {
             self.refused.insert(resource.uid, failure);
             return false;

@@ -69,8 +69,9 @@ impl VsiHandle<'_> {
                 actor: record.event.actor.to_string(),
                 reason: record.event.reason.to_string(),
                 spec: match self.fleet.blobs.get(desired).await {
-                    Ok(bytes) => record::read::<VsiRecord>(&bytes)
-                        .map_or(Value::Null, |vsi| spec_of(&vsi)),
+                    Ok(bytes) => {
+                        record::read::<VsiRecord>(&bytes).map_or(Value::Null, |vsi| spec_of(&vsi))
+                    }
                     Err(error) => {
                         tracing::debug!(%error, "a generation cannot be read");
                         Value::Null

@@ -120,7 +120,7 @@ async fn load(args: &BundleApplyArgs, bundle: &Arc<Bundle<File>>) -> Result<Load
         let stdin = &mut std::io::stdin();
         vsiflow_file::load_for(&inputs, false, stdin, target)
     };
-    off_runtime(read).await?.map_err(work::said)
+    off_runtime(read).await?.map_err(work::diagnostics_problem)
 }
 
 /// What the names of a bundle's documents begin with.
@@ -197,7 +197,10 @@ impl BundleDocuments {
                 *image.checksum = checksums.get(&image.url).cloned();
             }
         });
-        let resolved = self.loaded.resolve(host.as_ref()).map_err(work::said);
+        let resolved = self
+            .loaded
+            .resolve(host.as_ref())
+            .map_err(work::diagnostics_problem);
         std::mem::swap(&mut self.loaded.documents, &mut documents);
         resolved
     }

@@ -88,9 +88,9 @@ fn report(path: &Path, manifest: &BundleManifest, seal: &Seal) {
 // ---- what is packed ----
 
 async fn content(common: &Common, args: &BundleCreateArgs) -> Result<BundleContent, ExitProblem> {
-    let given = work::gather(&args.sources.files, args.sources.recursive).await?;
-    let (documents, left_out) = packed(&given.files, args.include_secrets)?;
-    let (mut loaded, resolved) = resolved(common, args, given.files).await?;
+    let gathered = work::gather(&args.sources.files, args.sources.recursive).await?;
+    let (documents, left_out) = packed(&gathered.files, args.include_secrets)?;
+    let (mut loaded, resolved) = resolved(common, args, gathered.files).await?;
     let mut images = images(&mut loaded.documents, args.include_secrets)?;
     find_hosts(&mut images, &resolved);
     Ok(BundleContent {
@@ -179,7 +179,9 @@ async fn resolved(
         };
         Ok((loaded, resolved))
     };
-    let (loaded, resolved) = off_runtime(read).await?.map_err(work::said)?;
+    let (loaded, resolved) = off_runtime(read)
+        .await?
+        .map_err(work::diagnostics_problem)?;
     output::diagnostics(&loaded.warnings);
     Ok((loaded, resolved))
 }
@@ -198,19 +200,19 @@ fn images(
                           pack it with --include-secrets";
             wrong.get_or_insert(ExitProblem::new(Exit::Usage, "VSI0327", message, remedy));
         }
-        let wanted = images.entry(image.url.clone()).or_insert(ImageToPack {
+        let entry = images.entry(image.url.clone()).or_insert(ImageToPack {
             url: image.full.unwrap_or(&image.url).to_owned(),
             shown: image.url,
             host: String::new(),
             checksum: None,
         });
         let Some(checksum) = image.checksum else { return };
-        if wanted.checksum.as_ref().is_some_and(|other| other != checksum) {
-            let message = format!("{object} has another imageChecksum for {} than a document before", wanted.shown);
+        if entry.checksum.as_ref().is_some_and(|other| other != checksum) {
+            let message = format!("{object} has another imageChecksum for {} than a document before", entry.shown);
             let remedy = "name one checksum for one URL";
             wrong.get_or_insert(ExitProblem::new(Exit::Usage, "VSI0305", message, remedy));
         }
-        wanted.checksum = Some(checksum.clone());
+        entry.checksum = Some(checksum.clone());
     });
     match wrong {
         None => Ok(images),
@@ -269,12 +271,12 @@ async fn write(
     let (path, documents) = (part.to_owned(), content.documents);
     let begun = off_runtime(move || begin(&path, &documents));
     let mut writer = begun.await?.map_err(&failed)?;
-    for (url, wanted) in &content.images {
+    for (url, image) in &content.images {
         if !quiet {
             output::note(&format!("reading {url}"));
         }
-        let (mut with, image) = fetch(writer, &sources, wanted, &failed).await?;
-        with.name(&image.sha256, url);
+        let (mut with, packed) = fetch(writer, &sources, image, &failed).await?;
+        with.name(&packed.sha256, url);
         writer = with;
     }
     let left_out = content.left_out;

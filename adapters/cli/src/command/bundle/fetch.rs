@@ -46,11 +46,11 @@ struct Fetching {
 pub(super) async fn fetch(
     writer: BundleWriter,
     sources: &Arc<dyn ImageSource>,
-    wanted: &ImageToPack,
+    image: &ImageToPack,
     failed: &(dyn Fn(BundleError) -> ExitProblem + Send + Sync),
 ) -> Result<(BundleWriter, WrittenImage), ExitProblem> {
-    let checksum = wanted.checksum.as_ref().map(ToString::to_string);
-    let source = source_for(sources, &wanted.host, checksum.as_deref()).await;
+    let checksum = image.checksum.as_ref().map(ToString::to_string);
+    let source = source_for(sources, &image.host, checksum.as_deref()).await;
     let source = source.map_err(of_source)?;
     let mut fetching = Fetching {
         writer,
@@ -60,7 +60,7 @@ pub(super) async fn fetch(
     let mut tries = 0;
     loop {
         let before = fetching.writer.added();
-        match fetching.read(&*source, wanted, failed).await? {
+        match fetching.read(&*source, image, failed).await? {
             (ended, Ok(())) => {
                 fetching = ended;
                 break;
@@ -77,7 +77,7 @@ pub(super) async fn fetch(
             }
         }
     }
-    fetching.end(wanted, failed).await
+    fetching.end(image, failed).await
 }
 
 impl Fetching {
@@ -85,11 +85,11 @@ impl Fetching {
     async fn read(
         mut self,
         source: &dyn ImageSource,
-        wanted: &ImageToPack,
+        image: &ImageToPack,
         failed: &(dyn Fn(BundleError) -> ExitProblem + Send + Sync),
     ) -> Result<(Self, Result<(), SourceError>), ExitProblem> {
         let at = self.writer.added();
-        let opened = source.open_at(&wanted.url, at, self.validator.as_deref());
+        let opened = source.open_at(&image.url, at, self.validator.as_deref());
         let mut stream = match opened.await {
             Ok(stream) => stream,
             Err(error) => return Ok((self, Err(error))),
@@ -102,9 +102,7 @@ impl Fetching {
         loop {
             let (piece, ended) = next(&mut *stream).await;
             if !piece.is_empty() {
-                self = self
-                    .add(piece, stream.info().length, wanted, failed)
-                    .await?;
+                self = self.add(piece, stream.info().length, image, failed).await?;
             }
             if let Some(ended) = ended {
                 return Ok((self, ended));
@@ -116,7 +114,7 @@ impl Fetching {
         mut self,
         piece: Vec<u8>,
         announced: Option<u64>,
-        wanted: &ImageToPack,
+        image: &ImageToPack,
         failed: &(dyn Fn(BundleError) -> ExitProblem + Send + Sync),
     ) -> Result<Self, ExitProblem> {
         let most = usize::try_from(HEADER_MAX).unwrap_or(usize::MAX);
@@ -126,7 +124,7 @@ impl Fetching {
             if self.head.len() == most {
                 // Nothing of gigabytes is read that is refused at their end.
                 let judged = format::of_announced(&self.head, announced);
-                judged.map_err(|why| no_disk(wanted, &why))?;
+                judged.map_err(|why| no_disk(image, &why))?;
             }
         }
         let mut writer = self.writer;
@@ -137,19 +135,19 @@ impl Fetching {
 
     async fn end(
         self,
-        wanted: &ImageToPack,
+        image: &ImageToPack,
         failed: &(dyn Fn(BundleError) -> ExitProblem + Send + Sync),
     ) -> Result<(BundleWriter, WrittenImage), ExitProblem> {
         let mut writer = self.writer;
-        let ended = off_runtime(move || writer.end_image().map(|image| (writer, image)));
-        let (ended_writer, image) = ended.await?.map_err(failed)?;
-        let judged = format::of_whole(&self.head, image.length);
-        judged.map_err(|why| no_disk(wanted, &why))?;
+        let ended = off_runtime(move || writer.end_image().map(|written| (writer, written)));
+        let (ended_writer, written) = ended.await?.map_err(failed)?;
+        let judged = format::of_whole(&self.head, written.length);
+        judged.map_err(|why| no_disk(image, &why))?;
         let ImageToPack {
             shown, checksum, ..
-        } = wanted;
-        if let Some(checksum) = checksum.as_ref().filter(|one| one.hex() != image.sha256) {
-            let found = &image.sha256;
+        } = image;
+        if let Some(checksum) = checksum.as_ref().filter(|one| one.hex() != written.sha256) {
+            let found = &written.sha256;
             let message =
                 format!("{shown} has the checksum sha256:{found}, and {checksum} is asked for");
             let remedy =
@@ -160,13 +158,13 @@ impl Fetching {
             .validator
             .as_deref()
             .and_then(|one| one.strip_prefix("sha256:"));
-        if promised.is_some_and(|promised| promised.len() == 64 && promised != image.sha256) {
+        if promised.is_some_and(|promised| promised.len() == 64 && promised != written.sha256) {
             let message =
                 format!("{shown}: the source names the image by another SHA-256 than it has");
             let remedy = "find out who changes content at the source, then run the command again";
             return Err(ExitProblem::new(Exit::Failed, "VSI0312", message, remedy));
         }
-        Ok((ended_writer, image))
+        Ok((ended_writer, written))
     }
 }
 
@@ -187,8 +185,8 @@ fn of_source(error: SourceError) -> ExitProblem {
     ExitProblem::of(Exit::Failed, &Failure::from(error))
 }
 
-fn no_disk(wanted: &ImageToPack, why: &dyn std::fmt::Display) -> ExitProblem {
-    let message = format!("{}: {why}", wanted.shown);
+fn no_disk(image: &ImageToPack, why: &dyn std::fmt::Display) -> ExitProblem {
+    let message = format!("{}: {why}", image.shown);
     let remedy = "provide a raw image, or a qcow2 image without backing file or external data file";
     ExitProblem::new(Exit::Failed, "VSI0306", message, remedy)
 }

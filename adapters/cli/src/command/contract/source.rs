@@ -67,7 +67,7 @@ fn is_manifest(bytes: &[u8]) -> bool {
 }
 
 fn of_manifests(name: &str, bytes: &[u8]) -> Result<Vec<ContractSource>, ExitProblem> {
-    let loaded = vsiflow_file::load_text(name, bytes).map_err(work::said)?;
+    let loaded = vsiflow_file::load_text(name, bytes).map_err(work::diagnostics_problem)?;
     let has_one = |vsi: &&documents::Document<vsiflow_workflows::spec::VsiSpec>| {
         let guest = vsi.spec.guest.as_ref();
         guest.is_none_or(|guest| guest.contract.is_some())

@@ -58,8 +58,8 @@ pub(super) fn of_names<T: Serialize>(
         let name = row.name()?.to_owned();
         found.push((name, row));
     }
-    let is_there = |wanted: &&String| found.iter().any(|(name, _)| name == *wanted);
-    if let Some(missing) = names.iter().find(|wanted| !is_there(wanted)) {
+    let is_there = |name: &&String| found.iter().any(|(one, _)| one == *name);
+    if let Some(missing) = names.iter().find(|name| !is_there(name)) {
         let message = format!("{missing} is not known here");
         let remedy = "`vsiflow get` lists the names";
         return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));

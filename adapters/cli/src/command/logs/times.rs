@@ -29,8 +29,8 @@ impl LineClock {
 
     /// When a line was written; none where no line so far told.
     pub(super) fn time_of(&mut self, line: &str) -> Option<Timestamp> {
-        let told = date(line).or_else(|| self.kernel(line));
-        self.last = told.or(self.last);
+        let written = date(line).or_else(|| self.kernel(line));
+        self.last = written.or(self.last);
         self.last
     }
 
@@ -103,8 +103,8 @@ mod tests {
 
     #[test]
     fn after_a_reboot_time_does_not_go_back() {
-        let told = times(&["[  100.0] down", "[    1.0] up again"]);
-        assert_eq!(told.last(), Some(&Some("2026-01-02T03:01:41Z".to_owned())));
+        let found = times(&["[  100.0] down", "[    1.0] up again"]);
+        assert_eq!(found.last(), Some(&Some("2026-01-02T03:01:41Z".to_owned())));
     }
 
     #[test]

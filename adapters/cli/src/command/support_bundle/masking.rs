@@ -90,10 +90,10 @@ impl Masking {
     }
 }
 
-fn search(wanted: BTreeSet<Vec<u8>>) -> io::Result<AhoCorasick> {
+fn search(secrets: BTreeSet<Vec<u8>>) -> io::Result<AhoCorasick> {
     AhoCorasick::builder()
         .match_kind(MatchKind::LeftmostLongest)
-        .build(wanted)
+        .build(secrets)
         .map_err(io::Error::other)
 }
 

@@ -263,13 +263,13 @@ pub(crate) fn disks(disks: &[DiskObject], form: TableForm) -> Table {
     for disk in disks {
         let text = |key: &str| disk.spec.get(key).and_then(serde_json::Value::as_str);
         let (status, meta) = (&disk.status, &disk.metadata);
-        let wanted = disk.spec.get("size").and_then(serde_json::Value::as_u64);
+        let requested = disk.spec.get("size").and_then(serde_json::Value::as_u64);
         let mut row = vec![
             meta.name.clone(),
             status.phase.clone(),
             status.host.clone(),
             text("storagePool").unwrap_or_default().to_owned(),
-            or_none(status.capacity.or(wanted).map(mib).unwrap_or_default()),
+            or_none(status.capacity.or(requested).map(mib).unwrap_or_default()),
             text("deletionPolicy").unwrap_or("Reference").to_owned(),
             or_none(status.used_by.join(",")),
             match meta.creation_timestamp.as_str() {

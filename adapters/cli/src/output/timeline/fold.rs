@@ -15,7 +15,7 @@ struct TimelineFold {
     /// The runs that are not over, and whose they are.
     open: BTreeMap<String, String>,
     /// Who asked for what is wanted of an entity now, and why.
-    asked: BTreeMap<String, (String, String)>,
+    requests: BTreeMap<String, (String, String)>,
     /// Runs whose entity recorded their end; the run's own record says the same.
     closed: BTreeSet<String>,
 }
@@ -50,7 +50,7 @@ impl TimelineFold {
         let at = match self.runs.get(&run) {
             Some(at) => *at,
             None => {
-                let (actor, why) = self.asked.get(&line.entity).cloned().unwrap_or_default();
+                let (actor, why) = self.requests.get(&line.entity).cloned().unwrap_or_default();
                 let outcome = "Running".to_owned();
                 let head = TimelineEntry {
                     actor,
@@ -73,7 +73,7 @@ impl TimelineFold {
         if group.head.what.is_empty() {
             group.head.what = line.workflow.clone().unwrap_or_default();
         }
-        group.head.heard(line);
+        group.head.observe(line);
         Some(group)
     }
 
@@ -127,8 +127,8 @@ impl TimelineFold {
             _ => format!("{what}: {detail}"),
         };
         if line.kind == "desired" {
-            let asked = (line.actor.clone(), line.reason.clone());
-            self.asked.insert(line.entity.clone(), asked);
+            let request = (line.actor.clone(), line.reason.clone());
+            self.requests.insert(line.entity.clone(), request);
         }
         let head = TimelineEntry {
             what,
@@ -157,7 +157,7 @@ impl TimelineEntry {
         }
     }
 
-    fn heard(&mut self, line: &HistoryLine) {
+    fn observe(&mut self, line: &HistoryLine) {
         self.last.clone_from(&line.time);
         self.offset = line.offset;
     }
@@ -171,7 +171,7 @@ impl TimelineEntry {
 
     /// Takes in what was recorded of an attempt; whether it failed.
     fn attempted(&mut self, line: &HistoryLine) -> bool {
-        self.heard(line);
+        self.observe(line);
         self.tries = self.tries.max(line.attempt.unwrap_or_default());
         self.outcome = match line.kind.as_str() {
             "step_started" => "Running",

@@ -34,7 +34,7 @@ pub(in crate::shards) struct Choice<'a> {
     pub(in crate::shards) holder: &'a Arc<JournalHolder>,
     pub(in crate::shards) id: &'a str,
     /// What it is about, as journals are asked to report for it.
-    pub(in crate::shards) asked: &'a ForwardedCommand,
+    pub(in crate::shards) command: &'a ForwardedCommand,
     pub(in crate::shards) by: By,
     pub(in crate::shards) resolved: &'a Resolved,
     /// Whether it is recorded, or only shown.
@@ -95,16 +95,16 @@ impl Choice<'_> {
         let idle = self.idle(&under_way).await?;
         let questions = turn.questions(self.resolved).await;
         let questions = questions.map_err(ExitProblem::from)?;
-        let (asked, whose) = self.by_journal(&questions, &idle, now).await?;
-        let heard = Box::pin(self.collect_reports(&asked)).await;
-        self.refuse_silent(&questions, &whose, &heard)?;
+        let (by_journal, whose) = self.by_journal(&questions, &idle, now).await?;
+        let reports = Box::pin(self.collect_reports(&by_journal)).await;
+        self.refuse_silent(&questions, &whose, &reports)?;
         let over = idle.into_iter().filter(|object| {
             let journal = whose.get(object);
-            journal.is_none_or(|journal| !heard.silent.contains_key(journal))
+            journal.is_none_or(|journal| !reports.silent.contains_key(journal))
         });
         let over: BTreeSet<_> = over.collect();
         hosts.extend(questions.hosts);
-        hosts.extend(heard.report.objects.values().cloned());
+        hosts.extend(reports.report.objects.values().cloned());
         let journals = self.journals_of(&hosts).await?;
         let hand_over = |host: &str| {
             let journal = journals.get(host).copied().unwrap_or_default();
@@ -115,13 +115,13 @@ impl Choice<'_> {
             hand_over: &hand_over,
             by: self.by.clone(),
         });
-        let chosen = turn.choose(self.resolved, &heard.report, &over, of).await;
+        let chosen = turn.choose(self.resolved, &reports.report, &over, of).await;
         chosen.map_err(|error| {
             let is_room = error.failure.code.as_str() == NO_HOST;
             NotChosen {
                 problem: error.into(),
-                is_stale: is_room && heard.report.is_stale,
-                may_pass: is_room && (heard.is_quiet || !heard.silent.is_empty()),
+                is_stale: is_room && reports.report.is_stale,
+                may_pass: is_room && (reports.is_quiet || !reports.silent.is_empty()),
             }
         })
     }
@@ -166,16 +166,16 @@ impl Choice<'_> {
         idle: &BTreeSet<String>,
         now: bool,
     ) -> Result<(BTreeMap<u16, ReportQuestions>, BTreeMap<String, u16>), ExitProblem> {
-        let mut asked = BTreeMap::<u16, ReportQuestions>::new();
+        let mut by_journal = BTreeMap::<u16, ReportQuestions>::new();
         for (host, journal) in self.journals_of(&questions.hosts).await? {
-            asked.entry(journal).or_default().hosts.insert(host);
+            by_journal.entry(journal).or_default().hosts.insert(host);
         }
         let mut whose = BTreeMap::new();
         let objects = questions.objects.iter().cloned();
         for object in objects.chain(idle.iter().cloned()) {
             let journal = self.holder.shard.set().journal_of_name(&object).await;
             if let Some(journal) = journal.map_err(elsewhere::problem)? {
-                let its = asked.entry(journal).or_default();
+                let its = by_journal.entry(journal).or_default();
                 its.objects.insert(object.clone());
                 whose.insert(object, journal);
             }
@@ -183,34 +183,34 @@ impl Choice<'_> {
         if !questions.namespaces.is_empty() {
             // Any of them may have something there.
             for journal in 0..self.holder.shard.set().journals() {
-                let its = asked.entry(journal).or_default();
+                let its = by_journal.entry(journal).or_default();
                 its.namespaces.clone_from(&questions.namespaces);
             }
         }
-        for questions_of_one in asked.values_mut() {
+        for questions_of_one in by_journal.values_mut() {
             questions_of_one.archs.clone_from(&questions.archs);
             questions_of_one.now = now;
         }
-        Ok((asked, whose))
+        Ok((by_journal, whose))
     }
 
     /// Asks all of them at the same time.
-    async fn collect_reports(&self, asked: &BTreeMap<u16, ReportQuestions>) -> JournalReports {
-        let asking = asked.iter().map(|(journal, questions)| async move {
+    async fn collect_reports(&self, by_journal: &BTreeMap<u16, ReportQuestions>) -> JournalReports {
+        let asking = by_journal.iter().map(|(journal, questions)| async move {
             (
                 *journal,
                 questions,
-                Box::pin(reports::ask(self.holder, *journal, self.asked, questions)).await,
+                Box::pin(reports::ask(self.holder, *journal, self.command, questions)).await,
             )
         });
-        let mut heard = JournalReports::default();
+        let mut reports = JournalReports::default();
         for (journal, questions, answer) in futures::future::join_all(asking).await {
-            let said = answer.and_then(|answer| {
-                heard.is_quiet |= answer.is_quiet;
-                answer.said.map_err(|said| said.problem())
+            let outcome = answer.and_then(|answer| {
+                reports.is_quiet |= answer.is_quiet;
+                answer.outcome.map_err(|outcome| outcome.problem())
             });
-            match said {
-                Ok(report) => heard.report.add(report),
+            match outcome {
+                Ok(report) => reports.report.add(report),
                 Err(problem) => {
                     let why = format!(
                         "journal {journal} does not say what it has: {}",
@@ -221,12 +221,12 @@ impl Choice<'_> {
                         unreachable: Some(why.clone()),
                         ..PlacementHost::default()
                     });
-                    heard.report.hosts.extend(hosts);
-                    heard.silent.insert(journal, problem);
+                    reports.report.hosts.extend(hosts);
+                    reports.silent.insert(journal, problem);
                 }
             }
         }
-        heard
+        reports
     }
 
     /// Refuses to decide about what a journal has that does not answer: unknown is not absent.
@@ -234,11 +234,11 @@ impl Choice<'_> {
         &self,
         questions: &ReportQuestions,
         whose: &BTreeMap<String, u16>,
-        heard: &JournalReports,
+        reports: &JournalReports,
     ) -> Result<(), NotChosen> {
         if let (false, Some((journal, problem))) = (
             questions.namespaces.is_empty(),
-            heard.silent.first_key_value(),
+            reports.silent.first_key_value(),
         ) {
             let message = format!(
                 "journal {journal} does not say what is taken in namespaces that have quotas: {}",
@@ -253,7 +253,7 @@ impl Choice<'_> {
         let mut objects = questions.objects.iter();
         let silent = objects.find_map(|object| {
             let journal = whose.get(object)?;
-            Some((object, journal, heard.silent.get(journal)?))
+            Some((object, journal, reports.silent.get(journal)?))
         });
         let Some((object, journal, problem)) = silent else {
             return Ok(());

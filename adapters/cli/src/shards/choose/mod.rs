@@ -41,7 +41,7 @@ use crate::{
 pub(super) async fn decide(
     holder: &Arc<JournalHolder>,
     id: &str,
-    asked: &ForwardedCommand,
+    command: &ForwardedCommand,
     cli: &Cli,
 ) -> Result<Exit, ExitProblem> {
     let sources = report::sources(&cli.command).ok_or_else(unreadable)?;
@@ -54,7 +54,7 @@ pub(super) async fn decide(
     let choice = Choice {
         holder,
         id,
-        asked,
+        command,
         by: actor::by(&cli.common.reason),
         resolved: &resolved,
         records,
@@ -77,16 +77,22 @@ pub(super) async fn decide(
     } else if !resolved.quotas.is_empty() || !resolved.types.is_empty() {
         journals.insert(DECIDES);
     }
-    let asked = ForwardedCommand {
+    let command = ForwardedCommand {
         part: CommandPart::HandedOver(chosen),
-        ..asked.clone()
+        ..command.clone()
     };
-    let handed = Box::pin(hand_over_to(holder, id, journals, &asked)).await;
+    let handed = Box::pin(hand_over_to(holder, id, journals, &command)).await;
     if !makes_members || handed != Exit::Done {
         return Ok(handed);
     }
     // A pool or a group makes members as soon as it is recorded: their journals know the hosts by then.
-    let last = Box::pin(hand_over_to(holder, id, BTreeSet::from([DECIDES]), &asked)).await;
+    let last = Box::pin(hand_over_to(
+        holder,
+        id,
+        BTreeSet::from([DECIDES]),
+        &command,
+    ))
+    .await;
     Ok(handed.max(last))
 }
 
@@ -95,11 +101,11 @@ async fn hand_over_to(
     holder: &JournalHolder,
     id: &str,
     journals: BTreeSet<u16>,
-    asked: &ForwardedCommand,
+    command: &ForwardedCommand,
 ) -> Exit {
     let handing = journals
         .into_iter()
-        .map(|journal| hand_over::<CommandAnswer>(holder, id, journal, asked));
+        .map(|journal| hand_over::<CommandAnswer>(holder, id, journal, command));
     let all = futures::future::join_all(handing).await;
     let all = all.into_iter();
     output::worst(all.map(|answered| answered.and_then(|answer| answer.print())))
@@ -147,11 +153,11 @@ pub(super) async fn hand_over<A: DeserializeOwned>(
     holder: &JournalHolder,
     decision: &str,
     journal: u16,
-    asked: &ForwardedCommand,
+    command: &ForwardedCommand,
 ) -> Result<A, ExitProblem> {
     let (set, sealer) = (holder.shard.set(), &holder.sealer);
     let id = hand_over_id(decision, journal);
     let request = (id.as_str(), journal);
-    ask::send(set, sealer, request, asked, true, Some(&holder.held)).await?;
+    ask::send(set, sealer, request, command, true, Some(&holder.held)).await?;
     ask::answer(set, sealer, request, ask::PATIENCE).await
 }

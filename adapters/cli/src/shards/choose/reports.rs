@@ -23,17 +23,17 @@ const REPORT: Duration = Duration::from_secs(60);
 pub(super) async fn ask(
     holder: &JournalHolder,
     journal: u16,
-    asked: &ForwardedCommand,
+    command: &ForwardedCommand,
     questions: &ReportQuestions,
 ) -> Result<ReportAnswer, ExitProblem> {
     let (set, sealer) = (holder.shard.set(), &holder.sealer);
-    let asked = ForwardedCommand {
+    let command = ForwardedCommand {
         part: CommandPart::Report(questions.clone()),
-        ..asked.clone()
+        ..command.clone()
     };
     let id = ask::id();
     let request = (id.as_str(), journal);
-    ask::send(set, sealer, request, &asked, true, Some(&holder.held)).await?;
+    ask::send(set, sealer, request, &command, true, Some(&holder.held)).await?;
     let answer = timeout(REPORT, ask::answer(set, sealer, request, BEGIN)).await;
     if set.withdraw(&id).await.is_err() {
         tracing::debug!("a report is forgotten later");
@@ -53,12 +53,12 @@ pub(in crate::shards) async fn used_elsewhere(
         namespaces: namespaces.clone(),
         ..ReportQuestions::default()
     };
-    let asked = ForwardedCommand::of_engine(CommandPart::Own);
+    let command = ForwardedCommand::of_engine(CommandPart::Own);
     let others = (0..holder.shard.set().journals()).filter(|journal| *journal != DECIDES);
-    let reports = others.map(|journal| ask(holder, journal, &asked, &questions));
+    let reports = others.map(|journal| ask(holder, journal, &command, &questions));
     let mut taken = Vec::new();
     for answered in futures::future::try_join_all(reports).await? {
-        taken.extend(answered.said.map_err(|said| said.problem())?.taken);
+        taken.extend(answered.outcome.map_err(|outcome| outcome.problem())?.taken);
     }
     Ok(taken)
 }

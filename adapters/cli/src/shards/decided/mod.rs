@@ -68,7 +68,7 @@ async fn decided(
     let choice = Choice {
         holder,
         id,
-        asked: &question,
+        command: &question,
         by,
         resolved: &resolved,
         records: true,

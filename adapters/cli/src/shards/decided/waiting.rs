@@ -28,7 +28,7 @@ struct Waiting {
     decision: ResourceDecision,
     /// Whether a pass of the operator has it.
     is_taken: bool,
-    told: oneshot::Sender<Outcome>,
+    recorded_to: oneshot::Sender<Outcome>,
 }
 
 /// What was decided of resources and the operator of a journal is to take.
@@ -65,7 +65,7 @@ impl DecidedResources {
     /// What became of one, once the operator says it. Cancel safe: the operator may take it or not, and the request that
     /// asks for it is asked again.
     pub(super) async fn recorded(&self, decided: DecidedResource) -> Outcome {
-        let (told, mut outcome) = oneshot::channel();
+        let (recorded_to, mut outcome) = oneshot::channel();
         let uid = decided.uid;
         let waiting = Waiting {
             decision: ResourceDecision {
@@ -73,7 +73,7 @@ impl DecidedResources {
                 admitted: decided.admitted,
             },
             is_taken: false,
-            told,
+            recorded_to,
         };
         self.with(|all| all.insert(uid, waiting));
         (self.wake)();
@@ -117,7 +117,7 @@ impl DecidedResources {
             Some(outcome) => {
                 if let Some(one) = all.remove(&uid) {
                     // Who asked may be gone.
-                    let _ = one.told.send(outcome);
+                    let _ = one.recorded_to.send(outcome);
                 }
             }
             None => {
@@ -156,22 +156,22 @@ mod tests {
     }
 
     /// One that is asked for.
-    async fn asked() -> (Arc<DecidedResources>, JoinHandle<Outcome>) {
+    async fn awaited_decision() -> (Arc<DecidedResources>, JoinHandle<Outcome>) {
         let decisions = Arc::new(DecidedResources::new(|| {}));
         let asking = decisions.clone();
-        let asked = tokio::spawn(async move { asking.recorded(decided()).await });
+        let waiting = tokio::spawn(async move { asking.recorded(decided()).await });
         tokio::task::yield_now().await;
-        (decisions, asked)
+        (decisions, waiting)
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_the_operator_says_is_the_answer() {
-        let (decisions, asked) = asked().await;
+        let (decisions, waiting) = awaited_decision().await;
         assert_eq!(decisions.take().len(), 1);
         decisions.settle(Uuid::nil(), None);
         assert_eq!(decisions.take().len(), 1, "it is not known yet");
         decisions.settle(Uuid::nil(), Some(Ok(())));
-        assert_eq!(asked.await.unwrap(), Ok(()));
+        assert_eq!(waiting.await.unwrap(), Ok(()));
         assert!(decisions.take().is_empty());
     }
 
@@ -186,11 +186,11 @@ mod tests {
     /// Or a host's room would be given away that is being taken.
     #[tokio::test(start_paused = true)]
     async fn what_a_pass_has_is_waited_for() {
-        let (decisions, asked) = asked().await;
+        let (decisions, waiting) = awaited_decision().await;
         decisions.take();
         tokio::time::sleep(PATIENCE * 3).await;
-        assert!(!asked.is_finished());
+        assert!(!waiting.is_finished());
         decisions.settle(Uuid::nil(), Some(Ok(())));
-        assert_eq!(asked.await.unwrap(), Ok(()));
+        assert_eq!(waiting.await.unwrap(), Ok(()));
     }
 }

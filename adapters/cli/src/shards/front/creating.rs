@@ -2,7 +2,7 @@
 //!
 //! Where there is one already of that name, in whichever journal, nothing is done.
 
-use super::{hosts, needed_key, objects::asked};
+use super::{hosts, needed_key, objects::forwarded};
 use crate::{
     args::{Cli, Common, CreateArgs},
     command,
@@ -34,7 +34,7 @@ pub(super) async fn create(
         set: Some(place.clone()),
         ..cli.common.clone()
     };
-    let given = command::create::documents(&of_set, args).await?;
-    let asked = asked(cli, &given.files, CommandPart::Own);
-    ask::ask(&place.set, &sealer, journal, &asked, false).await
+    let documents = command::create::documents(&of_set, args).await?;
+    let command = forwarded(cli, &documents.files, CommandPart::Own);
+    ask::ask(&place.set, &sealer, journal, &command, false).await
 }

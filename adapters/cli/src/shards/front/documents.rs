@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use vsiflow_kube::share::NetworkName;
 use vsiflow_workflows::{fleet::is_open, spec::Resolved};
 
-use super::{GROUP, POOL, QUOTA, TYPE, needed_key, objects::asked};
+use super::{GROUP, POOL, QUOTA, TYPE, needed_key, objects::forwarded};
 use crate::{
     args::{Cli, Common, Sources},
     command::apply,
@@ -27,8 +27,8 @@ pub(super) async fn documents(
     sources: &Sources,
 ) -> Result<Exit, ExitProblem> {
     let sealer = needed_key().await?;
-    let given = work::gather(&sources.files, sources.recursive).await?;
-    let resolved = work::with_files(given.clone(), read(&cli.common, sources));
+    let documents = work::gather(&sources.files, sources.recursive).await?;
+    let resolved = work::with_files(documents.clone(), read(&cli.common, sources));
     let resolved = Box::pin(resolved).await?;
     own::refuse_shared(&resolved)?;
     let limited = place.set.limited_among(&own::namespaces(&resolved)).await;
@@ -58,13 +58,13 @@ pub(super) async fn documents(
     } else {
         CommandPart::Own
     };
-    let asked = asked(cli, &given.files, part);
+    let command = forwarded(cli, &documents.files, part);
     if is_decided {
-        return ask::ask(&place.set, &sealer, DECIDES, &asked, true).await;
+        return ask::ask(&place.set, &sealer, DECIDES, &command, true).await;
     }
     let asking = journals
         .iter()
-        .map(|journal| ask::ask(&place.set, &sealer, *journal, &asked, true));
+        .map(|journal| ask::ask(&place.set, &sealer, *journal, &command, true));
     Ok(output::worst(futures::future::join_all(asking).await))
 }
 

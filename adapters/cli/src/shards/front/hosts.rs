@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use vsiflow_workflows::spec::LabelSelector;
 
-use super::{meeting::NamedHost, needed_key, objects::asked};
+use super::{meeting::NamedHost, needed_key, objects::forwarded};
 use crate::{
     args::{Cli, Common},
     compose::{App, elsewhere},
@@ -25,18 +25,18 @@ pub(super) async fn of_host(
     place: &SetPlace,
 ) -> Result<Exit, ExitProblem> {
     let sealer = needed_key().await?;
-    let (given, journal) = if host.files.is_empty() && cli.common.host.is_none() {
+    let (documents, journal) = if host.files.is_empty() && cli.common.host.is_none() {
         let journal = known(&cli.common, place, None, host.name).await?;
         (GivenDocuments::default(), journal)
     } else {
-        let given = work::gather(host.files, false).await?;
+        let documents = work::gather(host.files, false).await?;
         let settings = work::one_host(&cli.common, host.files);
-        let settings = work::with_files(given.clone(), settings).await?;
+        let settings = work::with_files(documents.clone(), settings).await?;
         let journal = place.set.assign(&settings.id()).await;
-        (given, journal.map_err(elsewhere::problem)?)
+        (documents, journal.map_err(elsewhere::problem)?)
     };
-    let asked = asked(cli, &given.files, CommandPart::Own);
-    ask::ask(&place.set, &sealer, journal, &asked, repeatable).await
+    let command = forwarded(cli, &documents.files, CommandPart::Own);
+    ask::ask(&place.set, &sealer, journal, &command, repeatable).await
 }
 
 /// Has the journals do a command that have hosts with these labels.
@@ -55,10 +55,10 @@ pub(super) async fn of_hosts(
         let remedy = "`vsiflow get host` lists the labels";
         return Err(ExitProblem::new(Exit::NotFound, "VSI0703", message, remedy));
     }
-    let asked = asked(cli, &[], CommandPart::Own);
+    let command = forwarded(cli, &[], CommandPart::Own);
     let asking = found
         .iter()
-        .map(|journal| ask::ask(&place.set, &sealer, *journal, &asked, true));
+        .map(|journal| ask::ask(&place.set, &sealer, *journal, &command, true));
     Ok(output::worst(futures::future::join_all(asking).await))
 }
 

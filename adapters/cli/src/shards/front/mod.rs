@@ -37,7 +37,7 @@ use crate::{
 pub(super) use documents::read;
 pub(super) use meeting::is_asked;
 use meeting::{Meeting, Objects};
-pub(super) use objects::{ObjectCounts, asked, by_journal, leave};
+pub(super) use objects::{ObjectCounts, by_journal, forwarded, leave};
 
 /// How a quota is named among other things.
 const QUOTA: &str = "quota/";
@@ -184,18 +184,18 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
         Meeting::LooksAtEach => return Ok(Routed::Each(each(&cli, &place))),
         Meeting::LooksAt(objects) => return with_viewed(&cli, &place, &objects).await,
         Meeting::Acts(objects, repeatable) => {
-            let asked = asked(&cli, &[], CommandPart::Own);
-            Box::pin(acts((&cli, asked), &place, &objects, repeatable)).await?
+            let command = forwarded(&cli, &[], CommandPart::Own);
+            Box::pin(acts((&cli, command), &place, &objects, repeatable)).await?
         }
         Meeting::ActsEverywhere(repeatable) => {
             let sealer = needed_key().await?;
-            let asked = asked(&cli, &[], CommandPart::Own);
-            ask::ask_all(&place.set, &sealer, &asked, repeatable).await
+            let command = forwarded(&cli, &[], CommandPart::Own);
+            ask::ask_all(&place.set, &sealer, &command, repeatable).await
         }
         Meeting::Decides(repeatable) => {
             let sealer = needed_key().await?;
-            let asked = asked(&cli, &[], CommandPart::Own);
-            ask::ask(&place.set, &sealer, DECIDES, &asked, repeatable).await?
+            let command = forwarded(&cli, &[], CommandPart::Own);
+            ask::ask(&place.set, &sealer, DECIDES, &command, repeatable).await?
         }
         Meeting::Creates(args) => Box::pin(creating::create(&cli, args, &place)).await?,
         Meeting::OfHost(host, repeatable) => {
@@ -211,8 +211,8 @@ async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
             let sources = Sources::of(&args.files);
             let names = Box::pin(documents::named(&cli.common, &sources)).await?;
             let objects = Objects::Named(&args.namespace, names);
-            let asked = asked(&cli, &[], CommandPart::Own);
-            Box::pin(acts((&cli, asked), &place, &objects, true)).await?
+            let command = forwarded(&cli, &[], CommandPart::Own);
+            Box::pin(acts((&cli, command), &place, &objects, true)).await?
         }
         Meeting::Refused(why) => return Err(refused(&place, why)),
     };
@@ -261,7 +261,7 @@ async fn with_viewed(
 
 /// Has each journal do what concerns its objects, of what is asked.
 async fn acts(
-    (cli, asked): (&Cli, ForwardedCommand),
+    (cli, command): (&Cli, ForwardedCommand),
     place: &SetPlace,
     objects: &Objects<'_>,
     repeatable: bool,
@@ -282,12 +282,12 @@ async fn acts(
     let found = objects::concerned(place, &cli.common, objects, counts).await?;
     let asking = found.into_iter().map(|(journal, names)| {
         let part = CommandPart::Named(names);
-        let asked = ForwardedCommand {
+        let command = ForwardedCommand {
             part,
-            ..asked.clone()
+            ..command.clone()
         };
         let sealer = &sealer;
-        async move { ask::ask(&place.set, sealer, journal, &asked, repeatable).await }
+        async move { ask::ask(&place.set, sealer, journal, &command, repeatable).await }
     });
     Ok(output::worst(futures::future::join_all(asking).await))
 }

@@ -50,10 +50,10 @@ pub(super) async fn concerned(
         Objects::Named(namespace, names) => {
             by_journal(place, common, (namespace, names), counts).await
         }
-        Objects::Selected(wanted) => {
-            let targets = Box::pin(selected(place, common, wanted)).await?;
+        Objects::Selected(selection) => {
+            let targets = Box::pin(selected(place, common, selection)).await?;
             let names: Vec<_> = targets.iter().map(in_namespace).collect();
-            by_journal(place, common, (wanted.namespace, &names), counts).await
+            by_journal(place, common, (selection.namespace, &names), counts).await
         }
     }
 }
@@ -117,14 +117,14 @@ async fn snapshots_by_journal(
     (namespace, names): (&str, Vec<&String>),
     counts: ObjectCounts,
 ) -> Result<BTreeMap<u16, Vec<String>>, ExitProblem> {
-    let wanted = names.iter().map(|name| {
+    let keys = names.iter().map(|name| {
         let rest = name.strip_prefix(SNAPSHOT).unwrap_or(name);
         let (namespace, rest) = rest.split_once('/').unwrap_or((namespace, rest));
         (namespace.to_owned(), rest.to_owned())
     });
-    let wanted: Vec<_> = wanted.collect();
+    let keys: Vec<_> = keys.collect();
     let gone = counts == ObjectCounts::GoneToo;
-    let journals = Box::pin(snapshots::journals_of(place, common, &wanted, gone)).await?;
+    let journals = Box::pin(snapshots::journals_of(place, common, &keys, gone)).await?;
     let mut found: BTreeMap<u16, Vec<String>> = BTreeMap::new();
     for (name, journal) in names.into_iter().zip(journals) {
         match journal {
@@ -143,10 +143,10 @@ async fn networks_by_journal(
     (namespace, names): (&str, Vec<&String>),
     counts: ObjectCounts,
 ) -> Result<BTreeMap<u16, Vec<String>>, ExitProblem> {
-    let wanted = names.iter().map(|name| network_named(namespace, name));
-    let wanted: Vec<_> = wanted.collect();
+    let keys = names.iter().map(|name| network_named(namespace, name));
+    let keys: Vec<_> = keys.collect();
     let gone = counts == ObjectCounts::GoneToo;
-    let journals = networks::journals_of(place, common, &wanted, gone).await?;
+    let journals = networks::journals_of(place, common, &keys, gone).await?;
     let mut found: BTreeMap<u16, Vec<String>> = BTreeMap::new();
     for (name, its) in names.into_iter().zip(journals) {
         if its.is_empty() && counts != ObjectCounts::IfThere {
@@ -188,14 +188,14 @@ fn unknown_snapshot(name: &str) -> ExitProblem {
 async fn selected(
     place: &SetPlace,
     common: &Common,
-    wanted: &SelectedObjects<'_>,
+    selection: &SelectedObjects<'_>,
 ) -> Result<Vec<Target>, ExitProblem> {
     let apps = place.open_all_to_read(common).await?;
     let fleets = App::all_fleets(&apps)?;
-    let found = Box::pin(among(&fleets, wanted)).await;
+    let found = Box::pin(among(&fleets, selection)).await;
     App::end(apps, fleets).await;
     let (targets, count) = found?;
-    if let Some((destroy, verb)) = wanted.destroys {
+    if let Some((destroy, verb)) = selection.destroys {
         work::confirm_several(destroy, verb, &targets, count)?;
     }
     Ok(targets)
@@ -204,14 +204,14 @@ async fn selected(
 /// What a selection finds there, and how many machines or disks that is.
 async fn among(
     fleets: &Fleets,
-    wanted: &SelectedObjects<'_>,
+    selected: &SelectedObjects<'_>,
 ) -> Result<(Vec<Target>, usize), ExitProblem> {
     let SelectedObjects {
         namespace,
         selection,
         ..
-    } = wanted;
-    let targets = match wanted.kind {
+    } = selected;
+    let targets = match selected.kind {
         ObjectKind::Pool => {
             let pools = fleets.pools(false).await?;
             let targets = work::pools_among(&pools, namespace, selection)?;
@@ -238,7 +238,7 @@ async fn among(
 }
 
 /// A command as it is asked of a journal.
-pub(in crate::shards) fn asked(
+pub(in crate::shards) fn forwarded(
     cli: &Cli,
     files: &[InputText],
     part: CommandPart,

@@ -5,7 +5,7 @@
 use super::{
     acts,
     meeting::{Objects, snapshot_named},
-    objects::asked,
+    objects::forwarded,
 };
 use crate::{
     args::{Cli, SnapshotRestoreArgs},
@@ -45,9 +45,9 @@ async fn with_word(
     objects: &Objects<'_>,
     word: Option<&str>,
 ) -> Result<Exit, ExitProblem> {
-    let mut asked = asked(cli, &[], CommandPart::Own);
+    let mut command = forwarded(cli, &[], CommandPart::Own);
     if let Some(word) = word {
-        daemon::add_option(&mut asked.request.args, word.to_owned());
+        daemon::add_option(&mut command.request.args, word.to_owned());
     }
-    Box::pin(acts((cli, asked), place, objects, false)).await
+    Box::pin(acts((cli, command), place, objects, false)).await
 }

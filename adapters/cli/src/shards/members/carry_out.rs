@@ -33,9 +33,9 @@ pub(in crate::shards) async fn decide(
     let mut answer = MembersAnswer::default();
     let parts = Box::pin(parts(holder, id, asked_for, &mut answer)).await;
     let handing = parts.into_iter().map(|(journal, part)| async move {
-        let asked =
+        let command =
             ForwardedCommand::of_engine(CommandPart::MembersHandedOver(StoredRequest::of(part)));
-        let handed = choose::hand_over::<MembersAnswer>(holder, id, journal, &asked);
+        let handed = choose::hand_over::<MembersAnswer>(holder, id, journal, &command);
         Box::pin(handed).await
     });
     for handed in futures::future::join_all(handing).await {
@@ -102,7 +102,7 @@ async fn chosen(
     let choice = Choice {
         holder,
         id,
-        asked: &question,
+        command: &question,
         by: by(&asked_for.pool),
         resolved: &resolved,
         records: true,
@@ -235,9 +235,9 @@ async fn delete(
 /// What guests of this journal's members show and say.
 pub(in crate::shards) async fn ask_guests(
     holder: &JournalHolder,
-    asked: ask::ForwardedCommand,
+    command: ask::ForwardedCommand,
 ) -> GuestsAnswer {
-    let said = match asked.part {
+    let outcome = match command.part {
         CommandPart::AskGuests(mut questions) => {
             questions.left_alone = holder.is_quiet_for().is_some();
             let answer = holder.app.fleet.groups().ask_guests(&questions);
@@ -245,15 +245,15 @@ pub(in crate::shards) async fn ask_guests(
         }
         _ => Err(unreadable()),
     };
-    GuestsAnswer::of(said)
+    GuestsAnswer::of(outcome)
 }
 
 /// What this journal has of a pool.
 pub(in crate::shards) async fn report(
     holder: &JournalHolder,
-    asked: ask::ForwardedCommand,
+    command: ask::ForwardedCommand,
 ) -> MembersReportAnswer {
-    let said = match asked.part {
+    let outcome = match command.part {
         CommandPart::ReportMembers(mut questions) => {
             questions.left_alone = holder.is_quiet_for().is_some();
             let report = holder.app.fleet.pools().report(&questions);
@@ -262,6 +262,6 @@ pub(in crate::shards) async fn report(
         _ => Err(unreadable()),
     };
     MembersReportAnswer {
-        said: said.map_err(|problem| RemoteProblem::of(&problem)),
+        outcome: outcome.map_err(|problem| RemoteProblem::of(&problem)),
     }
 }

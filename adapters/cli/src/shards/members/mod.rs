@@ -85,8 +85,8 @@ impl Journals {
         let id = ask::id();
         let (set, sealer) = (&self.set, &self.sealer);
         let request = (id.as_str(), journal);
-        let asked = ForwardedCommand::of_engine(part);
-        ask::send(set, sealer, request, &asked, true, Some(&self.held)).await?;
+        let command = ForwardedCommand::of_engine(part);
+        ask::send(set, sealer, request, &command, true, Some(&self.held)).await?;
         let answer = ask::answer_quietly::<A>(set, sealer, request, BEGIN);
         let answer = timeout(REPORT, answer).await;
         if self.set.withdraw(&id).await.is_err() {
@@ -102,7 +102,7 @@ impl Journals {
     ) -> Result<MembersReport, ExitProblem> {
         let part = CommandPart::ReportMembers(questions.clone());
         let answer: MembersReportAnswer = self.answer_of(journal, part).await?;
-        answer.said.map_err(ask::RemoteProblem::problem)
+        answer.outcome.map_err(ask::RemoteProblem::problem)
     }
 
     async fn guests(
@@ -115,7 +115,7 @@ impl Journals {
             left_alone: false,
         });
         let answer: GuestsAnswer = self.answer_of(journal, part).await?;
-        answer.said()
+        answer.outcome()
     }
 }
 
@@ -135,7 +135,7 @@ impl Journals {
         });
         let mut all: BTreeMap<_, NetworkReport> = BTreeMap::new();
         for answer in futures::future::try_join_all(asking).await? {
-            let reports = answer.said.map_err(ask::RemoteProblem::problem)?;
+            let reports = answer.outcome.map_err(ask::RemoteProblem::problem)?;
             for (question, report) in questions.iter().zip(reports) {
                 let name = (question.namespace.clone(), question.name.clone());
                 all.entry(name).or_default().add(report);
@@ -157,8 +157,8 @@ impl Journals {
     async fn ended(&self, journal: u16, group: &EndedGroup) -> Result<bool, FleetError> {
         let part = CommandPart::EndNetworks(group.clone());
         let answer = self.answer_of::<EndedAnswer>(journal, part).await;
-        let said = answer.and_then(|answer| answer.said.map_err(ask::RemoteProblem::problem));
-        said.map_err(|problem| {
+        let outcome = answer.and_then(|answer| answer.outcome.map_err(ask::RemoteProblem::problem));
+        outcome.map_err(|problem| {
             let why = "does not say whether the group's networks are gone";
             FleetError {
                 kind: ErrorKind::Blocked,
@@ -181,17 +181,19 @@ impl MemberJournals for Journals {
                 Box::pin(self.members_report(journal, questions)).await,
             )
         });
-        let mut heard = MemberReports::default();
-        for (journal, said) in futures::future::join_all(asking).await {
-            match said {
-                Ok(report) => _ = heard.reports.insert(journal, report),
+        let mut reports = MemberReports::default();
+        for (journal, outcome) in futures::future::join_all(asking).await {
+            match outcome {
+                Ok(report) => _ = reports.reports.insert(journal, report),
                 Err(problem) => {
                     let why = "does not say what members it has";
-                    heard.silent.insert(journal, silent(journal, why, &problem));
+                    reports
+                        .silent
+                        .insert(journal, silent(journal, why, &problem));
                 }
             }
         }
-        Ok(heard)
+        Ok(reports)
     }
 
     async fn ask_guests(
@@ -205,17 +207,19 @@ impl MemberJournals for Journals {
         let asking = journals.map(|journal| async move {
             (journal, Box::pin(self.guests(journal, question)).await)
         });
-        let mut heard = GuestReports::default();
-        for (journal, said) in futures::future::join_all(asking).await {
-            match said {
-                Ok(answer) => _ = heard.answers.insert(journal, answer),
+        let mut reports = GuestReports::default();
+        for (journal, outcome) in futures::future::join_all(asking).await {
+            match outcome {
+                Ok(answer) => _ = reports.answers.insert(journal, answer),
                 Err(problem) => {
                     let why = "does not say what guests show";
-                    heard.silent.insert(journal, silent(journal, why, &problem));
+                    reports
+                        .silent
+                        .insert(journal, silent(journal, why, &problem));
                 }
             }
         }
-        Ok(heard)
+        Ok(reports)
     }
 
     async fn journal_of(&self, namespace: &str, name: &str) -> Result<Option<u16>, FleetError> {

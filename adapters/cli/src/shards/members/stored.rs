@@ -16,13 +16,15 @@ use crate::{exit::ExitProblem, shards::ask::RemoteProblem};
 /// What a journal says of a pool's members, or why it does not.
 #[derive(Serialize, Deserialize)]
 pub(in crate::shards) struct MembersReportAnswer {
-    pub(in crate::shards) said: Result<MembersReport, RemoteProblem>,
+    #[serde(rename = "said")]
+    pub(in crate::shards) outcome: Result<MembersReport, RemoteProblem>,
 }
 
 /// What guests of a journal's members said, or why they were not asked.
 #[derive(Serialize, Deserialize)]
 pub(in crate::shards) struct GuestsAnswer {
-    said: Result<StoredGuests, RemoteProblem>,
+    #[serde(rename = "said")]
+    outcome: Result<StoredGuests, RemoteProblem>,
 }
 
 /// What was read of a guest is secret in a sealed answer alone.
@@ -36,21 +38,21 @@ enum StoredGuests {
 }
 
 impl GuestsAnswer {
-    pub(super) fn of(said: Result<GuestAnswer, ExitProblem>) -> Self {
+    pub(super) fn of(outcome: Result<GuestAnswer, ExitProblem>) -> Self {
         let stored = |answer| match answer {
             GuestAnswer::Gate(gate) => StoredGuests::Gate(gate),
             GuestAnswer::Read(read) => StoredGuests::Read(read.map(|text| encoded(&text))),
             GuestAnswer::Address(address) => StoredGuests::Address(address),
             GuestAnswer::NotHere => StoredGuests::NotHere,
         };
-        let said = said.map(stored);
+        let outcome = outcome.map(stored);
         Self {
-            said: said.map_err(|problem| RemoteProblem::of(&problem)),
+            outcome: outcome.map_err(|problem| RemoteProblem::of(&problem)),
         }
     }
 
-    pub(super) fn said(self) -> Result<GuestAnswer, ExitProblem> {
-        Ok(match self.said.map_err(RemoteProblem::problem)? {
+    pub(super) fn outcome(self) -> Result<GuestAnswer, ExitProblem> {
+        Ok(match self.outcome.map_err(RemoteProblem::problem)? {
             StoredGuests::Gate(gate) => GuestAnswer::Gate(gate),
             StoredGuests::Read(Ok(text)) => {
                 let text = decoded(text).map_err(ExitProblem::defect)?;

@@ -10,12 +10,12 @@ fn met(line: &str) -> String {
     let cli = Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
     let objects = |objects: &Objects<'_>| match objects {
         Objects::Named(namespace, names) => format!("{namespace} {}", names.join(" ")),
-        Objects::Selected(wanted) => {
-            let asks = wanted.destroys.map(|(_, verb)| format!(" to {verb}"));
-            let kind = wanted.kind.word();
+        Objects::Selected(selection) => {
+            let asks = selection.destroys.map(|(_, verb)| format!(" to {verb}"));
+            let kind = selection.kind.word();
             format!(
                 "each {kind} of {}{}",
-                wanted.namespace,
+                selection.namespace,
                 asks.unwrap_or_default()
             )
         }

@@ -123,7 +123,7 @@ async fn what_was_heard_of_another_network_of_its_name_lets_none_go() {
     rig.settle().await;
     rig.set.is_silent.store(true, Ordering::Relaxed);
     let before = NetworkSummary {
-        asked: NetworkInquiry {
+        inquiry: NetworkInquiry {
             uid: uid(4),
             end: Some(NetworkEnd::Delete),
         },
