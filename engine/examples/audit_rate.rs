@@ -150,10 +150,10 @@ async fn main() -> Answer<()> {
         report.is_sound()
     );
     let replay_began = Instant::now();
-    let told = replay(&reader, true).await?;
+    let replayed = replay(&reader, true).await?;
     println!(
         "replay  {} events  {:?}",
-        told.events,
+        replayed.events,
         replay_began.elapsed()
     );
     let export_began = Instant::now();

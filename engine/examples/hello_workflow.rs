@@ -261,9 +261,9 @@ async fn main() -> Answer<()> {
             let name = format!("hello-workflow-{}", std::process::id());
             let dir = std::env::temp_dir().join(name);
             std::fs::create_dir(&dir)?;
-            let told = story(&dir).await;
+            let finished = story(&dir).await;
             std::fs::remove_dir_all(&dir)?;
-            told
+            finished
         }
     }
 }

@@ -68,8 +68,8 @@ impl Lease {
     }
 
     /// A lease that was asked for at `asked` and granted for `lasts`.
-    pub fn new(asked: BootInstant, lasts: Duration) -> Arc<Self> {
-        Self::with_clock(Some(asked.plus(lasts)), BootInstant::now)
+    pub fn new(requested: BootInstant, lasts: Duration) -> Arc<Self> {
+        Self::with_clock(Some(requested.plus(lasts)), BootInstant::now)
     }
 
     fn with_clock(until: Option<BootInstant>, now: fn() -> BootInstant) -> Arc<Self> {
@@ -84,10 +84,10 @@ impl Lease {
     ///
     /// # Errors
     /// When the lease was past by then: the grant counts for nothing, and the process has to end.
-    pub fn renew(&self, asked: BootInstant, lasts: Duration) -> Result<(), LeaseLost> {
+    pub fn renew(&self, requested: BootInstant, lasts: Duration) -> Result<(), LeaseLost> {
         self.check()?;
         // Stopped here, the new end is past as well: it is counted from before the look.
-        let until = Some(asked.plus(lasts));
+        let until = Some(requested.plus(lasts));
         self.until.send_if_modified(|held| {
             let later = held.is_some() && *held < until;
             if later {
@@ -165,8 +165,8 @@ mod tests {
         NOW.set(seconds);
     }
 
-    fn lease(asked: u64, lasts: u64) -> Arc<Lease> {
-        let until = at(asked).plus(Duration::from_secs(lasts));
+    fn lease(requested: u64, lasts: u64) -> Arc<Lease> {
+        let until = at(requested).plus(Duration::from_secs(lasts));
         Lease::with_clock(Some(until), || at(NOW.get()))
     }
 

@@ -77,13 +77,13 @@ pub struct DiskReading {
     /// Free bytes.
     pub free: u64,
     /// Free bytes from which on everything goes on.
-    pub wanted: u64,
+    pub required: u64,
 }
 
 impl std::fmt::Display for DiskReading {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (free, wanted) = (self.free / MIB, self.wanted.div_ceil(MIB));
-        write!(f, "{free} MiB are free where {wanted} MiB are wanted")
+        let (free, required) = (self.free / MIB, self.required.div_ceil(MIB));
+        write!(f, "{free} MiB are free where {required} MiB are wanted")
     }
 }
 
@@ -162,7 +162,7 @@ impl Room {
         let seen = DiskReading {
             level: Level::Plenty,
             free: u64::MAX,
-            wanted: 0,
+            required: 0,
         };
         Self {
             dir,
@@ -262,7 +262,7 @@ impl Room {
         }
         // Where there is room and none of it can be set aside, there is room all the same.
         let has_room = has_ballast || free >= to_refill;
-        let (level, wanted) = match has_room && !self.log_is_short.load(Ordering::Acquire) {
+        let (level, required) = match has_room && !self.log_is_short.load(Ordering::Acquire) {
             false => (Level::Full, to_refill),
             true if free < bounds.watermark => (Level::Low, bounds.watermark),
             true => (Level::Plenty, bounds.watermark),
@@ -270,7 +270,7 @@ impl Room {
         self.note(DiskReading {
             level,
             free,
-            wanted,
+            required,
         })
     }
 

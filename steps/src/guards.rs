@@ -138,11 +138,11 @@ pub async fn users<'a>(
     for domain in domains {
         named.push((*domain, paths(ports, domain, volume).await?));
     }
-    let mut asked: BTreeSet<String> = named.iter().flat_map(|(_, p)| p.clone()).collect();
+    let mut all_paths: BTreeSet<String> = named.iter().flat_map(|(_, p)| p.clone()).collect();
     let known: BTreeSet<String> = volumes.iter().map(|v| files::plain(&v.path)).collect();
     let outside: BTreeSet<String> = match volumes {
         [] => BTreeSet::new(),
-        _ => asked.difference(&known).cloned().collect(),
+        _ => all_paths.difference(&known).cloned().collect(),
     };
     let mut below: Vec<(String, String)> = Vec::new();
     for path in outside {
@@ -150,9 +150,9 @@ pub async fn users<'a>(
         let chain = chain.map_err(|why| in_use(ports, volume, &format!("perhaps: {why}")))?;
         below.extend(chain.into_iter().map(|under| (path.clone(), under)));
     }
-    asked.extend(below.iter().map(|(_, under)| under.clone()));
-    asked.insert(volume.path.clone());
-    let files = Files::at(ports, asked).await?;
+    all_paths.extend(below.iter().map(|(_, under)| under.clone()));
+    all_paths.insert(volume.path.clone());
+    let files = Files::at(ports, all_paths).await?;
     let is = |path: &str| {
         let same = files.same(path, &volume.path);
         same.map_err(|why| in_use(ports, volume, &format!("perhaps: {why}")))
@@ -291,9 +291,9 @@ async fn none_over(
     layers: Vec<DiskLayer>,
 ) -> Result<(), Failure> {
     let read = layers.iter().filter_map(|(_, below)| below.as_ref().ok());
-    let mut asked: BTreeSet<String> = read.flatten().cloned().collect();
-    asked.extend(volumes.iter().map(|volume| volume.path.clone()));
-    let files = Files::at(ports, asked).await?;
+    let mut all_paths: BTreeSet<String> = read.flatten().cloned().collect();
+    all_paths.extend(volumes.iter().map(|volume| volume.path.clone()));
+    let files = Files::at(ports, all_paths).await?;
     for (called, below) in layers {
         for volume in volumes {
             let is = below.as_ref().map_err(String::clone).and_then(|below| {

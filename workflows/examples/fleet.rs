@@ -34,7 +34,7 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::sim::{SimHosts, SimSource};
 use vsiflow_workflows::{
-    fleet::{Fleet, FleetConfig, Verdict, WATCHERS},
+    fleet::{Fleet, FleetConfig, SCAN_QUEUE, Verdict},
     hosts::HostDirectory,
     record::vsi_entity,
     spec::{DocumentRef, HostConnection, HostSettings, Resolved, ResolvedVsi},
@@ -232,7 +232,7 @@ async fn provision(fleet: &Fleet, options: &Options) -> Result<()> {
 /// whole host that were.
 async fn watch(fleet: &Fleet, options: &Options) -> Result<(f64, usize)> {
     const EVERY: Duration = Duration::from_secs(30);
-    let (sender, mut looks) = mpsc::channel(WATCHERS);
+    let (sender, mut looks) = mpsc::channel(SCAN_QUEUE);
     let watching = fleet.clone();
     let watcher =
         tokio::spawn(async move { watching.hosts().watch(EVERY, sender).await.map(drop) });
@@ -243,8 +243,8 @@ async fn watch(fleet: &Fleet, options: &Options) -> Result<(f64, usize)> {
     let until = begun + options.watch;
     while let Ok(Some(look)) = tokio::time::timeout_at(until, looks.recv()).await {
         whole += usize::from(look.whole);
-        if !look.looked.drifted.is_empty() || !look.looked.unreachable.is_empty() {
-            return Err(format!("{:?}", look.looked).into());
+        if !look.report.drifted.is_empty() || !look.report.unreachable.is_empty() {
+            return Err(format!("{:?}", look.report).into());
         }
     }
     let took = begun.elapsed().as_secs_f64();
@@ -327,18 +327,22 @@ fn all(options: &Options, dir: Option<PathBuf>) -> Result<()> {
         println!("{}", Value::from(figures));
         return Ok(());
     }
-    let told = |key: &str| {
+    let figure = |key: &str| {
         figures
             .get(key)
             .map(ToString::to_string)
             .unwrap_or_default()
     };
-    println!("{} VSIs on {} simulated hosts", told("vsis"), told("hosts"));
-    let (took, each) = (told("provision_s"), told("engine_ms_per_vsi"));
+    println!(
+        "{} VSIs on {} simulated hosts",
+        figure("vsis"),
+        figure("hosts")
+    );
+    let (took, each) = (figure("provision_s"), figure("engine_ms_per_vsi"));
     println!(
         "  provisioned in {took} s, {each} ms of processor time each, the simulation included"
     );
-    let (cpu, looks, rss) = (told("cpu_percent"), told("looks"), told("rss_mib"));
+    let (cpu, looks, rss) = (figure("cpu_percent"), figure("looks"), figure("rss_mib"));
     println!(
         "  watched: {cpu} % of one core (aim: 5; {looks} looks at whole hosts), {rss} MiB (aim: 150)"
     );

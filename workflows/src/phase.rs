@@ -269,11 +269,11 @@ fn settled(view: &EntityView<'_>) -> (Phase, Text) {
         .desired
         .as_ref()
         .is_some_and(|want| want.generation > entity.attempted);
-    let told = entity
+    let found = entity
         .state
         .as_ref()
         .filter(|(_, detail)| drift::tells_drift(detail));
-    if let Some((name, detail)) = told {
+    if let Some((name, detail)) = found {
         // What a look at the host found stays true until a run, or another look, finds otherwise.
         let phase = Phase::named(name.as_str()).unwrap_or(Phase::Degraded);
         return (phase, detail.clone());

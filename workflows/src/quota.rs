@@ -120,7 +120,7 @@ pub struct Excess {
     /// The limit, with what is taken now.
     pub limit: Limit,
     /// What is asked for beside it.
-    pub asked: u64,
+    pub requested: u64,
 }
 
 impl fmt::Display for Excess {
@@ -131,7 +131,7 @@ impl fmt::Display for Excess {
             "{}: {} used, {} more asked for, {} allowed",
             limit.name,
             limit.used(),
-            limit.text(self.asked),
+            limit.text(self.requested),
             limit.hard()
         )
     }
@@ -144,7 +144,7 @@ pub fn excesses(hard: &QuotaLimits, before: Usage, after: Usage) -> Vec<Excess> 
     let over = both.filter(|(is, would_be)| would_be.used > is.used && would_be.used > is.hard);
     over.map(|(is, would_be)| Excess {
         limit: is,
-        asked: would_be.used.saturating_sub(is.used),
+        requested: would_be.used.saturating_sub(is.used),
     })
     .collect()
 }
@@ -183,9 +183,9 @@ mod tests {
     fn growth_beyond_a_limit_says_what_is_used_asked_for_and_allowed() {
         assert_eq!(excesses(&hard(), usage(2, 2), usage(3, 8)), []);
         let over = excesses(&hard(), usage(2, 6), usage(4, 9));
-        let told: Vec<_> = over.iter().map(ToString::to_string).collect();
+        let texts: Vec<_> = over.iter().map(ToString::to_string).collect();
         assert_eq!(
-            told,
+            texts,
             [
                 "vsis: 2 used, 2 more asked for, 3 allowed",
                 "memory: 6Gi used, 3Gi more asked for, 8Gi allowed"

@@ -177,8 +177,8 @@ fn is_good(x509: &X509, names: &[String]) -> bool {
     let begun = validity.not_before.to_system_time() <= now;
     let own = tbs.get_extension::<SubjectAltName>().ok().flatten();
     let own = own.map(|(_, own)| own.0).unwrap_or_default();
-    let wanted = general(names).unwrap_or_default();
-    lasts && begun && own == wanted
+    let expected = general(names).unwrap_or_default();
+    lasts && begun && own == expected
 }
 
 fn general(names: &[String]) -> builder::Result<Vec<GeneralName>> {

@@ -122,9 +122,9 @@ pub async fn console(
     let answer = sender.send_request(changing(place, target, how)?).await;
     let answer = answer.map_err(io::Error::other)?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
-        let told = refused(answer.status(), answer.into_body()).await?;
+        let refusal = refused(answer.status(), answer.into_body()).await?;
         driven.abort();
-        return match told {
+        return match refusal {
             ClientAnswer::Refused(problem) => Ok(Err(problem)),
             ClientAnswer::Done(_) => Err(io::ErrorKind::InvalidData.into()),
         };

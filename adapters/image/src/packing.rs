@@ -249,7 +249,7 @@ type PackingSender = mpsc::Sender<io::Result<Bytes>>;
 /// Where unpacked pieces go.
 pub(crate) struct Outlet {
     give: PackingSender,
-    given: u64,
+    received: u64,
     taken: Arc<AtomicU64>,
     most: Most,
 }
@@ -258,7 +258,7 @@ impl Outlet {
     pub(crate) fn new(give: PackingSender, taken: Arc<AtomicU64>, most: Most) -> Self {
         Self {
             give,
-            given: 0,
+            received: 0,
             taken,
             most,
         }
@@ -276,10 +276,10 @@ impl Outlet {
 
     /// Whether somebody takes more.
     fn put(&mut self, piece: Vec<u8>) -> io::Result<bool> {
-        self.given = self.given.saturating_add(piece.len() as u64);
+        self.received = self.received.saturating_add(piece.len() as u64);
         let taken = self.taken.load(Ordering::Relaxed);
         let most = self.most.of(taken);
-        if self.given > most {
+        if self.received > most {
             Err(io::Error::other(TooMuch(most, self.most.times)))
         } else {
             Ok(self.give.blocking_send(Ok(piece.into())).is_ok())

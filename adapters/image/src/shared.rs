@@ -99,8 +99,8 @@ impl<S: ImageSource> SharedSource<S> {
     }
 
     /// A place in a read that has just begun, by what was asked for.
-    fn join(&self, asked: &str, url: &str) -> Option<SharedReader<S>> {
-        let read = locked(&self.reads).get(asked)?.upgrade()?;
+    fn join(&self, key: &str, url: &str) -> Option<SharedReader<S>> {
+        let read = locked(&self.reads).get(key)?.upgrade()?;
         let state = locked(&read.state);
         let first = state.first.clone()?.into();
         let pieces = state.pieces.as_ref()?.subscribe();
@@ -171,11 +171,11 @@ impl<S: ImageSource> SharedSource<S> {
         url: &str,
         validator: Option<&str>,
     ) -> Result<Box<dyn ImageStream>, SourceError> {
-        let asked = match validator {
+        let key = match validator {
             Some(validator) => format!("{url} {validator}"),
             None => url.to_owned(),
         };
-        if let Some(member) = self.join(&asked, url) {
+        if let Some(member) = self.join(&key, url) {
             return Ok(Box::new(member));
         }
         let stream = match validator {
@@ -183,7 +183,7 @@ impl<S: ImageSource> SharedSource<S> {
             None => self.source.open(url).await?,
         };
         // Somebody else may have been faster meanwhile.
-        if let Some(member) = self.join(&asked, url) {
+        if let Some(member) = self.join(&key, url) {
             return Ok(Box::new(member));
         }
         let (sender, pieces) = broadcast::channel(RING);
@@ -199,7 +199,7 @@ impl<S: ImageSource> SharedSource<S> {
         });
         let mut reads = locked(&self.reads);
         reads.retain(|_, other| other.strong_count() > 0);
-        reads.insert(asked, Arc::downgrade(&read));
+        reads.insert(key, Arc::downgrade(&read));
         drop(reads);
         let feeder = Feeder {
             read: Arc::downgrade(&read),

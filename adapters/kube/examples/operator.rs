@@ -29,7 +29,7 @@ use vsiflow_engine::{
 use vsiflow_kube::{Namespaces, Operator};
 use vsiflow_steps::sim::{SimHosts, SimSource};
 use vsiflow_workflows::{
-    fleet::{Fleet, FleetConfig, WATCHERS, WatchOptions},
+    fleet::{Fleet, FleetConfig, HostScan, SCAN_QUEUE},
     hosts::HostDirectory,
     spec::HostSettings,
 };
@@ -81,7 +81,7 @@ struct Serving {
     server: fake::FakeServer,
     fleet: Fleet,
     state: StateDir,
-    looks: mpsc::Receiver<WatchOptions>,
+    looks: mpsc::Receiver<HostScan>,
 }
 
 /// Serves what the API server holds, as `serve --kube` does.
@@ -116,7 +116,7 @@ async fn serve(
     tokio::spawn(operator.run());
     delivered.wait_for(|done| *done).await?;
     fleet.drive_all().await?;
-    let (sender, looks) = mpsc::channel(WATCHERS);
+    let (sender, looks) = mpsc::channel(SCAN_QUEUE);
     let watching = fleet.clone();
     tokio::spawn(async move { watching.hosts().watch(LOOK, sender).await.map(drop) });
     Ok(Serving {
@@ -150,8 +150,8 @@ async fn make(dir: &Path, resources: u32) -> Result<()> {
     let sim = hosts.sim(HOST).await?;
     let mut serving = serve(dir, server, hosts, Arc::new(Earlier)).await?;
     loop {
-        let looked = tokio::time::timeout(Duration::from_secs(1), serving.looks.recv());
-        let _ = looked.await;
+        let received = tokio::time::timeout(Duration::from_secs(1), serving.looks.recv());
+        let _ = received.await;
         let all = serving.server.all(VSIS);
         let phase = |object: &Value| object.pointer("/status/phase").cloned();
         let ready = all
@@ -188,15 +188,15 @@ async fn restart(dir: &Path) -> Result<Value> {
     let mut serving = serve(dir, server, hosts, Arc::new(SystemClock)).await?;
     let opened = begun.elapsed();
     let look = serving.looks.recv().await.ok_or("nobody looks")?;
-    if !look.looked.drifted.is_empty() || !look.looked.unreachable.is_empty() {
-        return Err(format!("{:?}", look.looked).into());
+    if !look.report.drifted.is_empty() || !look.report.unreachable.is_empty() {
+        return Err(format!("{:?}", look.report).into());
     }
-    let looked = begun.elapsed();
+    let took = begun.elapsed();
     let quiet = quiet_after(begun).await?;
     let writes = ["PATCH ", "PUT ", "POST "].map(|method| serving.server.requests(&[method]));
     let figures = json!({
         "restart_s": round(quiet.as_secs_f64()), "opened_s": round(opened.as_secs_f64()),
-        "looked_s": round(looked.as_secs_f64()), "processor_s": round(processor_s()?),
+        "looked_s": round(took.as_secs_f64()), "processor_s": round(processor_s()?),
         "rss_mib": round(rss_mib()?), "writes": writes.iter().sum::<usize>(),
     });
     serving.fleet.close().await;

@@ -71,11 +71,11 @@ fn api(client: &Client, key: &ResourceKey) -> Api<DynamicObject> {
 pub(crate) async fn set_finalizer(
     client: &Client,
     resource: &Resource,
-    wanted: bool,
+    present: bool,
 ) -> Result<Option<Resource>, CallError> {
     let mut finalizers = resource.finalizers.clone();
     finalizers.retain(|one| one != FINALIZER);
-    if wanted {
+    if present {
         finalizers.push(FINALIZER.to_owned());
     }
     let patch = json!({"metadata": {

@@ -73,7 +73,7 @@ type KnownHosts = Box<dyn Fn(&str) -> Option<HostSettings> + Send + Sync>;
 pub(crate) struct Controller {
     pub(crate) client: Client,
     pub(crate) fleet: Fleet,
-    pub(crate) world: Arc<ResourceCache>,
+    pub(crate) cache: Arc<ResourceCache>,
     pub(crate) desk: Arc<StatusQueue>,
     pub(crate) host: Option<HostSettings>,
     permits: Arc<dyn Permits>,
@@ -81,9 +81,9 @@ pub(crate) struct Controller {
     /// What the fleet knows of a host.
     known: KnownHosts,
     /// What was given to the fleet, by UID.
-    given: BTreeMap<Uuid, Hash>,
+    applied: BTreeMap<Uuid, Hash>,
     /// Deletions that were asked for: whether only to let go.
-    asked: BTreeMap<Uuid, bool>,
+    removals: BTreeMap<Uuid, bool>,
     /// VSIs that a quota refused, and in which pass that was.
     over_quota: BTreeMap<Uuid, u64>,
     passes: u64,
@@ -102,7 +102,7 @@ pub(crate) struct Controller {
     /// What quotas leave to journal 0 in this pass.
     admission: AdmissionPass,
     /// What other journals said of networks, as it was told of last.
-    heard_networks: NetworkSummaries,
+    network_summaries: NetworkSummaries,
     /// Whether the fleet was given every secret that was listed.
     delivered: Arc<watch::Sender<bool>>,
     begun: Instant,
@@ -114,7 +114,7 @@ impl Controller {
     pub(crate) fn new(
         client: Client,
         fleet: Fleet,
-        world: Arc<ResourceCache>,
+        cache: Arc<ResourceCache>,
         desk: Arc<StatusQueue>,
         host: Option<HostSettings>,
         lost: LostJournal,
@@ -127,11 +127,11 @@ impl Controller {
             known: Box::new(move |id| of.hosts().settings(id).ok()),
             client,
             fleet,
-            world,
+            cache,
             desk,
             host,
-            given: BTreeMap::new(),
-            asked: BTreeMap::new(),
+            applied: BTreeMap::new(),
+            removals: BTreeMap::new(),
             over_quota: BTreeMap::new(),
             passes: 0,
             refused: BTreeMap::new(),
@@ -141,7 +141,7 @@ impl Controller {
             share: None,
             decisions: Decisions::default(),
             admission: AdmissionPass::default(),
-            heard_networks: NetworkSummaries::new(),
+            network_summaries: NetworkSummaries::new(),
             delivered,
             begun: Instant::now(),
             unfinished: false,
@@ -170,7 +170,7 @@ impl Controller {
 
     /// Passes as long as it is polled. Cancel safe: see the module's text.
     pub(crate) async fn run(mut self) {
-        let mut changes = self.world.changes();
+        let mut changes = self.cache.changes();
         // Everything may have been listed already.
         changes.mark_changed();
         loop {
@@ -197,20 +197,20 @@ impl Controller {
     async fn pass(&mut self) {
         self.unfinished = false;
         self.passes = self.passes.saturating_add(1);
-        let world = self.world.snapshot();
+        let cluster = self.cache.snapshot();
         let pools = self.shown_pools().await;
-        let claims = self.claims(&world, &pools).await;
-        let mut translation = self.translate(&claims.without(&world)).await;
+        let claims = self.claims(&cluster, &pools).await;
+        let mut translation = self.translate(&claims.without(&cluster)).await;
         self.heartbeat();
         let candidates = self.candidates(&translation);
-        let desired_pools = self.desired_pools(&world, &translation);
+        let desired_pools = self.desired_pools(&cluster, &translation);
         let decided = self.decided();
         let networks = Resolved {
             networks: translation.rest.networks.clone(),
             ..translation.rest.alone()
         };
         let all = match self
-            .retain_own(&world, &claims, &mut translation, &decided)
+            .retain_own(&cluster, &claims, &mut translation, &decided)
             .await
         {
             Ok(all) => all,
@@ -231,7 +231,7 @@ impl Controller {
             if let Some(claim) = claims.of(resource) {
                 let findings = found.entry(resource.key.clone()).or_default();
                 if self
-                    .check_claim(resource, claim, (&world, &pools), findings)
+                    .check_claim(resource, claim, (&cluster, &pools), findings)
                     .await
                 {
                     finalizers.push((resource.clone(), false));
@@ -296,12 +296,12 @@ impl Controller {
         self.apply_quotas(&snapshot, &translation).await;
         self.apply_hosts(&candidates, &translation).await;
         self.permit(desired_pools);
-        self.apply_networks(&world, &networks).await;
+        self.apply_networks(&cluster, &networks).await;
         let mut lacking = self.apply_disks(&snapshot, &translation).await;
         self.adopt(adopted, &translation.rest).await;
         let (open, requests) = self.open_apart(requests);
         lacking.extend(self.apply_requests(requests, &snapshot, &translation).await);
-        let asked = self.request_placement(open).await;
+        let requested = self.request_placement(open).await;
         self.request_admission(lacking).await;
         self.decisions.end_pass();
         self.approve(&snapshot).await;
@@ -309,7 +309,7 @@ impl Controller {
         match share {
             Some(share) if share.number() != DECIDES => self.remove_absent(&all, &claims).await,
             _ => {
-                self.work_on_pools(&world, &claims, &pools, &translation)
+                self.work_on_pools(&cluster, &claims, &pools, &translation)
                     .await;
             }
         }
@@ -324,15 +324,18 @@ impl Controller {
         self.settle(decided, &translation);
         self.forget(&all);
         // The operator of their host's journal tells of them from now on.
-        let asked = all.resources.iter().filter(|one| asked.contains(&one.uid));
-        asked.for_each(|one| _ = found.remove(&one.key));
+        let resources = all
+            .resources
+            .iter()
+            .filter(|one| requested.contains(&one.uid));
+        resources.for_each(|one| _ = found.remove(&one.key));
         let vsis = all.resources.iter();
         let vsis = vsis.filter_map(|one| Some((claims.vsi(one)?, (one.key.clone(), one.uid))));
         let members: BTreeMap<_, _> = vsis.collect();
         let keys = all.resources.iter().map(|one| (one.uid, one.key.clone()));
         let of_members = members.iter().map(|(vsi, (key, _))| (*vsi, key.clone()));
         let keys = keys.chain(of_members).collect();
-        self.world.set_members(members);
+        self.cache.set_members(members);
         self.desk.publish(found, keys);
         self.set_finalizers(finalizers).await;
     }
@@ -471,21 +474,21 @@ impl Controller {
         }
     }
 
-    async fn set_finalizers(&mut self, wanted: Vec<(Arc<Resource>, bool)>) {
+    async fn set_finalizers(&mut self, changes: Vec<(Arc<Resource>, bool)>) {
         let client = &self.client;
-        let calls = wanted.into_iter().map(|(resource, wanted)| async move {
-            let done = api::set_finalizer(client, &resource, wanted).await;
-            (resource, wanted, done)
+        let calls = changes.into_iter().map(|(resource, changes)| async move {
+            let done = api::set_finalizer(client, &resource, changes).await;
+            (resource, changes, done)
         });
         let mut calls = stream::iter(calls).buffer_unordered(AT_ONCE);
         while let Some((resource, has_finalizer, done)) = calls.next().await {
             self.health.heartbeat("controller");
             match done {
-                Ok(Some(patched)) if has_finalizer => self.world.update(patched),
+                Ok(Some(patched)) if has_finalizer => self.cache.update(patched),
                 // Gone, or going: the watch tells.
                 Ok(_) | Err(CallError::Gone) => {}
                 // Perhaps by its status alone, of which the watch tells without a word to this.
-                Err(CallError::Conflict) => self.world.poke(),
+                Err(CallError::Conflict) => self.cache.poke(),
                 Err(error) => {
                     self.unfinished = true;
                     tracing::warn!("the finalizer of {} cannot be set: {error}", resource.key);
@@ -497,8 +500,8 @@ impl Controller {
     /// Forgets what was given for resources that are not there any more.
     fn forget(&mut self, snapshot: &Snapshot) {
         let there: BTreeSet<_> = snapshot.resources.iter().map(|one| one.uid).collect();
-        self.given.retain(|uid, _| there.contains(uid));
-        self.asked.retain(|uid, _| there.contains(uid));
+        self.applied.retain(|uid, _| there.contains(uid));
+        self.removals.retain(|uid, _| there.contains(uid));
         self.refused.retain(|uid, _| there.contains(uid));
         self.over_quota.retain(|uid, _| there.contains(uid));
         self.shown.retain(|uid, _| there.contains(uid));

@@ -142,9 +142,10 @@ fn meta(resource: &Resource) -> ObjectMeta {
 fn without_nulls(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
-            let said = fields.into_iter().filter(|(_, field)| !field.is_null());
+            let fields = fields.into_iter().filter(|(_, field)| !field.is_null());
             Value::Object(
-                said.map(|(key, field)| (key, without_nulls(field)))
+                fields
+                    .map(|(key, field)| (key, without_nulls(field)))
                     .collect(),
             )
         }

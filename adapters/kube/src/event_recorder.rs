@@ -27,7 +27,7 @@ type WaitingNotes = (Arc<Resource>, EventNote);
 /// Hands out what happened to the namespaces.
 pub(crate) struct EventRecorder {
     pub(crate) client: Client,
-    pub(crate) world: Arc<ResourceCache>,
+    pub(crate) cache: Arc<ResourceCache>,
     pub(crate) happenings: mpsc::Receiver<EventNote>,
     queues: BTreeMap<String, mpsc::Sender<WaitingNotes>>,
     tasks: JoinSet<()>,
@@ -36,12 +36,12 @@ pub(crate) struct EventRecorder {
 impl EventRecorder {
     pub(crate) fn new(
         client: Client,
-        world: Arc<ResourceCache>,
+        cache: Arc<ResourceCache>,
         happenings: mpsc::Receiver<EventNote>,
     ) -> Self {
         Self {
             client,
-            world,
+            cache,
             happenings,
             queues: BTreeMap::new(),
             tasks: JoinSet::new(),
@@ -52,8 +52,8 @@ impl EventRecorder {
     pub(crate) async fn run(mut self) {
         loop {
             tokio::select! {
-                told = self.happenings.recv() => match told {
-                    Some(told) => self.pass_on(told),
+                note = self.happenings.recv() => match note {
+                    Some(note) => self.pass_on(note),
                     None => return,
                 },
                 Some(ended) = self.tasks.join_next() => match ended {
@@ -67,14 +67,14 @@ impl EventRecorder {
         }
     }
 
-    fn pass_on(&mut self, told: EventNote) {
-        let Some(resource) = self.world.vsi(told.uid) else {
+    fn pass_on(&mut self, note: EventNote) {
+        let Some(resource) = self.cache.vsi(note.uid) else {
             return;
         };
         let namespace = resource.key.namespace.clone();
         let sent = match self.queues.get(&namespace) {
-            Some(queue) => queue.try_send((resource, told)),
-            None => Err(TrySendError::Closed((resource, told))),
+            Some(queue) => queue.try_send((resource, note)),
+            None => Err(TrySendError::Closed((resource, note))),
         };
         match sent {
             Ok(()) => {}
@@ -102,7 +102,7 @@ impl EventRecorder {
 async fn write_notes(mut writer: EventWriter, mut waiting: mpsc::Receiver<WaitingNotes>) {
     loop {
         match timeout(IDLE, waiting.recv()).await {
-            Ok(Some((resource, told))) => writer.happened(&resource, &told).await,
+            Ok(Some((resource, note))) => writer.happened(&resource, &note).await,
             Ok(None) => return,
             // What was sent until now is still told; what comes is another's.
             Err(_) => waiting.close(),

@@ -216,10 +216,10 @@ pub(crate) struct EventWriter {
 
 impl EventWriter {
     /// Tells one; cancel safe, but that it may not be told then.
-    pub(crate) async fn happened(&mut self, resource: &Resource, told: &EventNote) {
-        let name = name(&resource.key, told);
-        if let Some(count) = self.counts.count(&name, told.again) {
-            self.write_with_retries(resource, told, &name, count).await;
+    pub(crate) async fn happened(&mut self, resource: &Resource, note: &EventNote) {
+        let name = name(&resource.key, note);
+        if let Some(count) = self.counts.count(&name, note.again) {
+            self.write_with_retries(resource, note, &name, count).await;
         }
     }
 
@@ -227,14 +227,14 @@ impl EventWriter {
     async fn write_with_retries(
         &self,
         resource: &Resource,
-        told: &EventNote,
+        note: &EventNote,
         name: &str,
         count: i32,
     ) {
         let mut delay = Duration::from_millis(500);
         let mut refusals = 0_u32;
         for _ in 0..TRIES {
-            match self.write(resource, told, name, count).await {
+            match self.write(resource, note, name, count).await {
                 Ok(()) | Err(CallError::Gone) => return,
                 // A namespace that goes takes no Events.
                 Err(_) if resource.is_deleting() => return,
@@ -245,23 +245,23 @@ impl EventWriter {
             tokio::time::sleep(delay).await;
             delay = delay.saturating_mul(2);
         }
-        tracing::warn!("an Event of {} is dropped: {}", resource.key, told.message);
+        tracing::warn!("an Event of {} is dropped: {}", resource.key, note.message);
     }
 
     async fn write(
         &self,
         resource: &Resource,
-        told: &EventNote,
+        note: &EventNote,
         name: &str,
         count: i32,
     ) -> Result<(), CallError> {
         let api: Api<Event> = Api::namespaced(self.client.clone(), &resource.key.namespace);
-        let event = event(resource, told, name, count);
+        let event = event(resource, note, name, count);
         match within(api.create(&PostParams::default(), &event)).await {
             Ok(_) => Ok(()),
-            Err(CallError::Conflict) if count <= 1 && !told.again => Ok(()),
+            Err(CallError::Conflict) if count <= 1 && !note.again => Ok(()),
             Err(CallError::Conflict) => {
-                let patch = json!({"count": count, "lastTimestamp": Time(told.at)});
+                let patch = json!({"count": count, "lastTimestamp": Time(note.at)});
                 let patch = Patch::Merge(patch);
                 within(api.patch(name, &PatchParams::default(), &patch))
                     .await
@@ -273,14 +273,14 @@ impl EventWriter {
 }
 
 /// As Kubernetes itself names Events: the object, a dot, and what makes it another one.
-fn name(key: &ResourceKey, told: &EventNote) -> String {
+fn name(key: &ResourceKey, note: &EventNote) -> String {
     let short: String = key.name.chars().take(180).collect();
-    let uid: String = told.uid.simple().to_string().chars().take(8).collect();
-    format!("{}.{uid}{}", short.trim_end_matches(['.', '-']), told.mark)
+    let uid: String = note.uid.simple().to_string().chars().take(8).collect();
+    format!("{}.{uid}{}", short.trim_end_matches(['.', '-']), note.mark)
 }
 
-fn event(resource: &Resource, told: &EventNote, name: &str, count: i32) -> Event {
-    let message: String = told.message.chars().take(LONGEST).collect();
+fn event(resource: &Resource, note: &EventNote, name: &str, count: i32) -> Event {
+    let message: String = note.message.chars().take(LONGEST).collect();
     Event {
         metadata: ObjectMeta {
             name: Some(name.to_owned()),
@@ -295,12 +295,12 @@ fn event(resource: &Resource, told: &EventNote, name: &str, count: i32) -> Event
             uid: Some(resource.uid.to_string()),
             ..ObjectReference::default()
         },
-        reason: Some(told.reason.clone()),
+        reason: Some(note.reason.clone()),
         message: Some(message),
-        type_: Some(if told.warning { "Warning" } else { "Normal" }.to_owned()),
+        type_: Some(if note.warning { "Warning" } else { "Normal" }.to_owned()),
         count: Some(count),
-        first_timestamp: Some(Time(told.at)),
-        last_timestamp: Some(Time(told.at)),
+        first_timestamp: Some(Time(note.at)),
+        last_timestamp: Some(Time(note.at)),
         source: Some(EventSource {
             component: Some(FIELD_MANAGER.to_owned()),
             host: None,

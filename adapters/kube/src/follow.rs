@@ -26,7 +26,7 @@ const PAGE: usize = 500;
 /// What follows the fleet.
 pub(crate) struct Follower {
     pub(crate) fleet: Fleet,
-    pub(crate) world: Arc<ResourceCache>,
+    pub(crate) cache: Arc<ResourceCache>,
     pub(crate) desk: Arc<StatusQueue>,
     pub(crate) happenings: mpsc::Sender<EventNote>,
     /// The first offset that was not seen yet; none before the first notice.
@@ -38,7 +38,7 @@ impl Follower {
     pub(crate) async fn run(mut self) {
         let mut notices = self.fleet.notices();
         let mut moved = self.fleet.pools().moved();
-        let mut heard = self.fleet.pools().report_changed();
+        let mut reports = self.fleet.pools().report_changed();
         let mut tick = tokio::time::interval(PROGRESS_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -54,10 +54,10 @@ impl Follower {
                     self.desk.dirty_pools();
                     continue;
                 }
-                Ok(()) = heard.changed() => {
+                Ok(()) = reports.changed() => {
                     self.desk.dirty_pools();
                     // Nothing is recorded here when another journal makes a member.
-                    self.world.poke();
+                    self.cache.poke();
                     continue;
                 }
             };
@@ -93,7 +93,7 @@ impl Follower {
     async fn catch_up(&mut self) {
         self.desk.dirty_vsis();
         self.desk.dirty_kind(ResourceKind::Quota);
-        self.world.poke();
+        self.cache.poke();
         while let Some(from) = self.next {
             let Ok(records) = self.fleet.history().recorded(from, PAGE).await else {
                 return;
@@ -122,10 +122,10 @@ impl Follower {
             self.desk.dirty_kind(ResourceKind::Quota);
         }
         if is_gone(&record.event.kind) || is_of_pools(&entity, &record.event) {
-            self.world.poke();
+            self.cache.poke();
         }
-        if let Some(told) = uid_of(&entity).and_then(|uid| happening(uid, record)) {
-            self.send_note(told);
+        if let Some(note) = uid_of(&entity).and_then(|uid| happening(uid, record)) {
+            self.send_note(note);
         }
     }
 
@@ -155,8 +155,8 @@ impl Follower {
         }
     }
 
-    fn send_note(&self, told: EventNote) {
-        if self.happenings.try_send(told).is_err() {
+    fn send_note(&self, note: EventNote) {
+        if self.happenings.try_send(note).is_err() {
             tracing::warn!("Events are not sent: the API server takes too long");
         }
     }

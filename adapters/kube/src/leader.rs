@@ -102,8 +102,8 @@ impl Election {
         &self,
         seen: &mut Option<(Sighting, Instant)>,
     ) -> Result<Option<std::sync::Arc<Right>>, CallError> {
-        let asked = BootInstant::now();
-        let right = || Ok(Some(Right::new(asked, self.lasts)));
+        let requested = BootInstant::now();
+        let right = || Ok(Some(Right::new(requested, self.lasts)));
         let Some(lease) = within(self.api.get_opt(&self.name)).await? else {
             let lease = self.lease(None);
             return match within(self.api.create(&PostParams::default(), &lease)).await {
@@ -185,11 +185,11 @@ impl Election {
         let mut wait = self.lasts / RENEWALS;
         loop {
             tokio::time::sleep(wait).await;
-            let asked = BootInstant::now();
+            let requested = BootInstant::now();
             let left = right.left().unwrap_or(self.lasts);
             let renewed = tokio::time::timeout(left, self.renew()).await;
             wait = match renewed {
-                Ok(Ok(())) if right.renew(asked, self.lasts).is_ok() => self.lasts / RENEWALS,
+                Ok(Ok(())) if right.renew(requested, self.lasts).is_ok() => self.lasts / RENEWALS,
                 Ok(Err(NotRenewed::Unknown(error))) => {
                     tracing::warn!("the Lease {} was not renewed: {error}", self.name);
                     AGAIN

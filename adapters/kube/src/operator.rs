@@ -116,7 +116,7 @@ enum OperatorTask {
 #[derive(Clone)]
 pub struct WatchedCluster {
     client: Client,
-    world: Arc<ResourceCache>,
+    cache: Arc<ResourceCache>,
     sources: Vec<ObjectSource>,
     health: Arc<Health>,
 }
@@ -127,7 +127,7 @@ impl WatchedCluster {
         let sources = sources(namespaces);
         Self {
             client,
-            world: Arc::new(ResourceCache::new(sources.clone())),
+            cache: Arc::new(ResourceCache::new(sources.clone())),
             sources,
             health: Arc::default(),
         }
@@ -140,7 +140,7 @@ impl WatchedCluster {
 
     /// Has every operator look at everything again.
     pub fn wake(&self) {
-        self.world.poke();
+        self.cache.poke();
     }
 
     /// Watches until a watch ends, which none does. Cancel safe: the next one lists.
@@ -155,8 +155,8 @@ impl WatchedCluster {
 
     fn begin(&self, parts: &mut JoinSet<OperatorTask>) {
         for source in self.sources.clone() {
-            let (client, world) = (self.client.clone(), self.world.clone());
-            let following = follow(client, source, world, self.health.clone());
+            let (client, cache) = (self.client.clone(), self.cache.clone());
+            let following = follow(client, source, cache, self.health.clone());
             parts.spawn(as_part(following, OperatorTask::Watch));
         }
     }
@@ -252,7 +252,7 @@ impl Operator {
     /// What it sees of the cluster.
     pub fn view(&self) -> View {
         View {
-            world: self.cluster.world.clone(),
+            cache: self.cluster.cache.clone(),
             host: self.host.clone(),
         }
     }
@@ -260,7 +260,7 @@ impl Operator {
     /// What answers for objects of the cluster in the API of subresources.
     pub fn subresources(&self) -> Subresources {
         let (client, fleet) = (self.cluster.client.clone(), self.fleet.clone());
-        Subresources::new(client, fleet, self.cluster.world.clone())
+        Subresources::new(client, fleet, self.cluster.cache.clone())
     }
 
     /// Whether the API server answers.
@@ -295,20 +295,20 @@ impl Operator {
         happenings: mpsc::Receiver<EventNote>,
     ) -> JoinSet<OperatorTask> {
         let desk = Arc::new(StatusQueue::default());
-        let (client, world) = (&self.cluster.client, &self.cluster.world);
+        let (client, cache) = (&self.cluster.client, &self.cluster.cache);
         let fleet = &self.fleet;
         let follower = Follower {
             fleet: fleet.clone(),
-            world: world.clone(),
+            cache: cache.clone(),
             desk: desk.clone(),
             happenings: sender.clone(),
             next: None,
         };
-        let recorder = EventRecorder::new(client.clone(), world.clone(), happenings);
+        let recorder = EventRecorder::new(client.clone(), cache.clone(), happenings);
         let reporter = Reporter {
             client: client.clone(),
             fleet: fleet.clone(),
-            world: world.clone(),
+            cache: cache.clone(),
             desk: desk.clone(),
             health: self.health.clone(),
             written: BTreeMap::new(),
@@ -322,7 +322,7 @@ impl Operator {
         let controller = Controller::new(
             client.clone(),
             fleet.clone(),
-            world.clone(),
+            cache.clone(),
             desk,
             self.host.clone(),
             self.lost,
@@ -345,18 +345,18 @@ impl Operator {
 
     /// Tells what may not have been told before a crash.
     fn untold(&self, sender: mpsc::Sender<EventNote>) -> impl Future<Output = ()> + use<> {
-        let (world, fleet) = (self.cluster.world.clone(), self.fleet.clone());
+        let (cache, fleet) = (self.cluster.cache.clone(), self.fleet.clone());
         async move {
-            let mut changes = world.changes();
+            let mut changes = cache.changes();
             // A namespace that cannot be listed must not keep the others from being told.
-            let listed = changes.wait_for(|_| world.is_complete());
+            let listed = changes.wait_for(|_| cache.is_complete());
             if let Ok(Err(_)) = tokio::time::timeout(LISTING, listed).await {
                 return;
             }
             let now = u64::try_from(Timestamp::now().as_millisecond()).unwrap_or_default();
             let untold = u64::try_from(UNTOLD.as_millis()).unwrap_or_default();
             let since = model::Timestamp(now.saturating_sub(untold));
-            for resource in world.snapshot().resources {
+            for resource in cache.snapshot().resources {
                 let Ok(entity) = vsi_entity(resource.uid) else {
                     continue;
                 };
@@ -368,11 +368,11 @@ impl Operator {
                     .recorded_of(&entity, since)
                     .await
                     .unwrap_or_default();
-                for told in records
+                for note in records
                     .iter()
                     .filter_map(|one| happening(resource.uid, one))
                 {
-                    if sender.send(told).await.is_err() {
+                    if sender.send(note).await.is_err() {
                         return;
                     }
                 }

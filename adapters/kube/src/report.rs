@@ -153,8 +153,8 @@ pub(crate) fn add_definition(
     xml: Option<String>,
     before: &VsiResourceStatus,
 ) {
-    let told = || before.metadata.as_ref().map(|old| old.domain_xml.clone());
-    let xml = xml.filter(|xml| xml.len() <= LONGEST_XML).or_else(told);
+    let earlier = || before.metadata.as_ref().map(|old| old.domain_xml.clone());
+    let xml = xml.filter(|xml| xml.len() <= LONGEST_XML).or_else(earlier);
     let xml = xml.unwrap_or_default();
     if !xml.is_empty() {
         status

@@ -54,7 +54,7 @@ const AT_ONCE: usize = 8;
 pub(crate) struct Reporter {
     pub(crate) client: Client,
     pub(crate) fleet: Fleet,
-    pub(crate) world: Arc<ResourceCache>,
+    pub(crate) cache: Arc<ResourceCache>,
     pub(crate) desk: Arc<StatusQueue>,
     pub(crate) health: Arc<Health>,
     /// When each status was written last.
@@ -121,8 +121,8 @@ impl Reporter {
                 }
             }
             self.health.idle("reporter");
-            let world = self.world.clone();
-            self.written.retain(|key, _| world.resource(key).is_some());
+            let cache = self.cache.clone();
+            self.written.retain(|key, _| cache.resource(key).is_some());
         }
     }
 
@@ -135,7 +135,7 @@ impl Reporter {
     }
 
     async fn report_on(&self, key: &ResourceKey) -> ReportDone {
-        let Some(resource) = self.world.resource(key) else {
+        let Some(resource) = self.cache.resource(key) else {
             return ReportDone::Settled;
         };
         match key.kind {
@@ -292,14 +292,14 @@ impl Reporter {
     ) -> Option<String> {
         let stands = ["Running", "Degraded", "Stopped", "Paused"];
         let phase = status.phase.as_deref()?;
-        let told = before.metadata.as_ref();
-        let told = told.is_some_and(|old| !old.domain_xml.is_empty());
+        let metadata = before.metadata.as_ref();
+        let metadata = metadata.is_some_and(|old| !old.domain_xml.is_empty());
         let same = (&before.run_id, &before.phase) == (&status.run_id, &status.phase);
-        if !stands.contains(&phase) || told && same {
+        if !stands.contains(&phase) || metadata && same {
             return None;
         }
-        let asked = tokio::time::timeout(SHOWING, self.fleet.vsis().domain_xml(entity));
-        asked.await.ok()?.ok()?
+        let read = tokio::time::timeout(SHOWING, self.fleet.vsis().domain_xml(entity));
+        read.await.ok()?.ok()?
     }
 
     /// What its host shows of what is referred to; none where nobody knows the host, or it is no
@@ -375,9 +375,9 @@ impl Reporter {
         if status == before && !resource.status.is_null() {
             ReportDone::Settled
         } else {
-            let told = [ResourceKind::Network, ResourceKind::Snapshot];
+            let kinds = [ResourceKind::Network, ResourceKind::Snapshot];
             let note = report::network_event(resource.uid, &before, &status);
-            let note = note.filter(|_| told.contains(&resource.key.kind));
+            let note = note.filter(|_| kinds.contains(&resource.key.kind));
             self.write_with(resource, &status, note).await
         }
     }
@@ -399,8 +399,8 @@ impl Reporter {
         let (namespace, name) = (&resource.key.namespace, &resource.key.name);
         match &self.share {
             Some(share) => {
-                let heard = share.network_report(&(namespace.clone(), name.clone()));
-                Ok(heard.map(|heard| heard.states))
+                let summary = share.network_report(&(namespace.clone(), name.clone()));
+                Ok(summary.map(|summary| summary.states))
             }
             None => {
                 let networks = self.fleet.networks();
@@ -428,7 +428,7 @@ impl Reporter {
             Ok(patched) => {
                 self.health.answered();
                 if let Some(patched) = patched {
-                    self.world.update(patched);
+                    self.cache.update(patched);
                 }
                 ReportDone::Written
             }
@@ -448,8 +448,8 @@ impl Reporter {
 }
 
 /// What a host says while a status waits for it; else why it is not known, in words.
-async fn in_time<T>(asked: impl Future<Output = Result<T, FleetError>>) -> Result<T, String> {
-    match tokio::time::timeout(SHOWING, asked).await {
+async fn in_time<T>(query: impl Future<Output = Result<T, FleetError>>) -> Result<T, String> {
+    match tokio::time::timeout(SHOWING, query).await {
         Ok(found) => found.map_err(|error| error.to_string()),
         Err(_) => Err("the host does not answer".to_owned()),
     }

@@ -83,11 +83,11 @@ const OF_EVENTS: [ResourceKind; 3] = [
 ];
 
 impl CacheInner {
-    fn note_vsi(&mut self, what: WatchedKind, told: &CacheUpdate) {
-        if let (WatchedKind::Kind(kind), CacheUpdate::Resource(resource)) = (what, told)
+    fn note_vsi(&mut self, what: WatchedKind, update: &CacheUpdate) {
+        if let (WatchedKind::Kind(kind), CacheUpdate::Resource(resource)) = (what, update)
             && (kind.is_vsi() || kind.has_members() || OF_EVENTS.contains(&kind))
         {
-            self.vsis.insert(resource.uid, (kind, told.place()));
+            self.vsis.insert(resource.uid, (kind, update.place()));
         }
     }
 
@@ -174,8 +174,8 @@ impl ResourceCache {
     }
 
     /// An object is there.
-    pub(crate) fn put(&self, what: WatchedKind, told: CacheUpdate) {
-        self.put_if(what, told, |_| true);
+    pub(crate) fn put(&self, what: WatchedKind, update: CacheUpdate) {
+        self.put_if(what, update, |_| true);
     }
 
     /// What the server answered to a change of ours. The watch may have told meanwhile that the object is
@@ -198,18 +198,23 @@ impl ResourceCache {
     fn answer(&self, resource: Resource, is_taken: impl Fn(&CacheInner, &Resource) -> bool) {
         let what = WatchedKind::Kind(resource.key.kind);
         let resource = Arc::new(resource);
-        let told = CacheUpdate::Resource(resource.clone());
-        self.put_if(what, told, |inner| is_taken(inner, &resource));
+        let update = CacheUpdate::Resource(resource.clone());
+        self.put_if(what, update, |inner| is_taken(inner, &resource));
     }
 
-    fn put_if(&self, what: WatchedKind, told: CacheUpdate, is_taken: impl Fn(&CacheInner) -> bool) {
+    fn put_if(
+        &self,
+        what: WatchedKind,
+        update: CacheUpdate,
+        is_taken: impl Fn(&CacheInner) -> bool,
+    ) {
         let news = {
             let mut inner = self.lock();
             if !is_taken(&inner) {
                 return;
             }
-            inner.note_vsi(what, &told);
-            insert(inner.objects.entry(what).or_default(), told)
+            inner.note_vsi(what, &update);
+            insert(inner.objects.entry(what).or_default(), update)
         };
         if news {
             self.poke();
@@ -217,16 +222,16 @@ impl ResourceCache {
     }
 
     /// An object is gone.
-    pub(crate) fn remove(&self, what: WatchedKind, told: &CacheUpdate) {
+    pub(crate) fn remove(&self, what: WatchedKind, update: &CacheUpdate) {
         let removed = {
             let mut inner = self.lock();
-            if let CacheUpdate::Resource(resource) = told {
+            if let CacheUpdate::Resource(resource) = update {
                 inner.vsis.remove(&resource.uid);
                 inner.removed.truncate(REMEMBERED.saturating_sub(1));
                 inner.removed.push_front(resource.uid);
             }
             let objects = inner.objects.entry(what).or_default();
-            objects.remove(&told.place())
+            objects.remove(&update.place())
         };
         if removed.is_some() {
             self.poke();
@@ -238,8 +243,8 @@ impl ResourceCache {
         let (what, namespace) = source;
         {
             let mut inner = self.lock();
-            for told in &listed {
-                inner.note_vsi(*what, told);
+            for update in &listed {
+                inner.note_vsi(*what, update);
             }
             let objects = inner.objects.entry(*what).or_default();
             let places: BTreeSet<_> = listed.iter().map(CacheUpdate::place).collect();
@@ -247,8 +252,8 @@ impl ResourceCache {
                 let other = namespace.as_ref().is_some_and(|own| *own != place.0);
                 other || places.contains(place)
             });
-            for told in listed {
-                insert(objects, told);
+            for update in listed {
+                insert(objects, update);
             }
             inner.listed.insert(source.clone());
             inner.forget_vsis();
@@ -300,15 +305,15 @@ impl ResourceCache {
         let mut snapshot = Snapshot::default();
         let mut whole = BTreeMap::new();
         for (what, objects) in &inner.objects {
-            for ((namespace, _), told) in objects {
+            for ((namespace, _), update) in objects {
                 let whole = whole
                     .entry(namespace)
                     .or_insert_with(|| self.is_whole(&inner, namespace));
-                let going = matches!(told, CacheUpdate::Resource(one) if one.is_deleting());
+                let going = matches!(update, CacheUpdate::Resource(one) if one.is_deleting());
                 if !*whole && !going {
                     continue;
                 }
-                match (what, told) {
+                match (what, update) {
                     (_, CacheUpdate::Resource(one)) => snapshot.resources.push(one.clone()),
                     (WatchedKind::Secrets, CacheUpdate::Settings(one)) => {
                         snapshot.secrets.push(one.clone())
@@ -327,21 +332,21 @@ impl ResourceCache {
 /// Whether it asks for something else than before; an older copy of what is known is not taken. A
 /// status asks for nothing: to look at everything for each one that is written would take as long as
 /// there are resources, for each of them.
-fn insert(objects: &mut Objects, told: CacheUpdate) -> bool {
-    let place = told.place();
-    let (taken, news) = match (objects.get(&place), &told) {
-        (Some(CacheUpdate::Resource(known)), CacheUpdate::Resource(told)) => (
-            told.uid != known.uid || told.is_newer_than(known),
-            !told.has_same_spec(known),
+fn insert(objects: &mut Objects, update: CacheUpdate) -> bool {
+    let place = update.place();
+    let (taken, news) = match (objects.get(&place), &update) {
+        (Some(CacheUpdate::Resource(known)), CacheUpdate::Resource(update)) => (
+            update.uid != known.uid || update.is_newer_than(known),
+            !update.has_same_spec(known),
         ),
-        (Some(CacheUpdate::Settings(known)), CacheUpdate::Settings(told)) => {
-            let other = !known.same_as(told);
+        (Some(CacheUpdate::Settings(known)), CacheUpdate::Settings(update)) => {
+            let other = !known.same_as(update);
             (other, other)
         }
         _ => (true, true),
     };
     if taken {
-        objects.insert(place, told);
+        objects.insert(place, update);
     }
     taken && news
 }

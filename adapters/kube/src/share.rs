@@ -210,8 +210,8 @@ impl PoolPermits {
     /// # Errors
     /// With what is wrong with the pool there; VSI0769 where the operator has not seen it as it is.
     pub fn judge(&self, (namespace, pool): (&str, &str), host: &str) -> Result<(), Failure> {
-        let asked = (namespace.to_owned(), pool.to_owned(), host.to_owned());
-        if self.permitted.contains(&asked) {
+        let place = (namespace.to_owned(), pool.to_owned(), host.to_owned());
+        if self.permitted.contains(&place) {
             return Ok(());
         }
         let mut refused = self.refused.iter();

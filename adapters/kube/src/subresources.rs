@@ -113,18 +113,18 @@ pub struct Subresources {
 struct SubresourceState {
     client: Client,
     fleet: Fleet,
-    world: Arc<ResourceCache>,
+    cache: Arc<ResourceCache>,
     trust: watch::Sender<Option<Arc<Trust>>>,
     turns: Semaphore,
     pieces: PieceTurns,
 }
 
 impl Subresources {
-    pub(crate) fn new(client: Client, fleet: Fleet, world: Arc<ResourceCache>) -> Self {
+    pub(crate) fn new(client: Client, fleet: Fleet, cache: Arc<ResourceCache>) -> Self {
         let inner = SubresourceState {
             client,
             fleet,
-            world,
+            cache,
             trust: watch::Sender::new(None),
             turns: Semaphore::new(AT_A_TIME),
             pieces: PieceTurns::default(),
@@ -221,11 +221,11 @@ impl SubresourceState {
             name: target.name.clone(),
         };
         let missing = || Refusal::no_such_object(target);
-        if !self.world.has_listed(&target.namespace) {
+        if !self.cache.has_listed(&target.namespace) {
             return Err(Refusal::unlisted(&target.namespace));
         }
-        let resource = self.world.resource(&key).ok_or_else(missing)?;
-        let uid = self.world.uid_of_vsi(&resource);
+        let resource = self.cache.resource(&key).ok_or_else(missing)?;
+        let uid = self.cache.uid_of_vsi(&resource);
         let entity = match target.kind {
             ResourceKind::DataDisk => disk_entity(uid),
             _ => vsi_entity(uid),

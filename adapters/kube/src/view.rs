@@ -17,7 +17,7 @@ const FIRST: usize = usize::MAX / 2;
 
 /// What is watched, for whoever plans what files would change in the cluster.
 pub struct View {
-    pub(crate) world: Arc<ResourceCache>,
+    pub(crate) cache: Arc<ResourceCache>,
     pub(crate) host: Option<HostSettings>,
 }
 
@@ -36,7 +36,7 @@ impl View {
     /// have one of the same name: as if they were applied to what is there. Namespaces that no
     /// document is in have nothing to do with them.
     pub fn complete(&self, all: &mut Documents) {
-        let mut snapshot = self.world.snapshot();
+        let mut snapshot = self.cache.snapshot();
         let concerned = namespaces(all);
         let is_concerned = |namespace: &String| concerned.contains(namespace);
         snapshot

@@ -35,12 +35,12 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 pub(crate) async fn follow(
     client: Client,
     source: ObjectSource,
-    world: Arc<ResourceCache>,
+    cache: Arc<ResourceCache>,
     health: Arc<Health>,
 ) {
     let namespace = source.1.as_deref();
     let watching = Watching {
-        world,
+        cache,
         source: source.clone(),
         health,
     };
@@ -87,7 +87,7 @@ fn settings(settings: Settings) -> CacheUpdate {
 }
 
 struct Watching {
-    world: Arc<ResourceCache>,
+    cache: Arc<ResourceCache>,
     source: ObjectSource,
     health: Arc<Health>,
 }
@@ -125,7 +125,7 @@ impl Watching {
                         self.health.failed()
                     }
                     if self.is_lacking(&error) {
-                        self.world.put_off(&self.source);
+                        self.cache.put_off(&self.source);
                     }
                     let now = Instant::now();
                     if last_told.is_none_or(|at| now.duration_since(at) >= TELL_EVERY) {
@@ -154,16 +154,16 @@ impl Watching {
             watcher::Event::Init => listed.clear(),
             watcher::Event::InitApply(object) => listed.extend(update(object)),
             watcher::Event::InitDone => {
-                self.world.replace(&self.source, std::mem::take(listed));
+                self.cache.replace(&self.source, std::mem::take(listed));
             }
             watcher::Event::Apply(object) => {
                 if let Some(update) = update(object) {
-                    self.world.put(what, update);
+                    self.cache.put(what, update);
                 }
             }
             watcher::Event::Delete(object) => {
                 if let Some(update) = update(object) {
-                    self.world.remove(what, &update);
+                    self.cache.remove(what, &update);
                 }
             }
         }
@@ -185,8 +185,8 @@ mod tests {
             done: false,
         });
         let source = (WatchedKind::ConfigMaps, Some("default".to_owned()));
-        let world = Arc::new(ResourceCache::new(vec![source.clone()]));
-        let following = follow(server.client(), source, world, health.clone());
+        let cache = Arc::new(ResourceCache::new(vec![source.clone()]));
+        let following = follow(server.client(), source, cache, health.clone());
         let _ = tokio::time::timeout(Duration::from_secs(300), following).await;
         health.is_connected()
     }

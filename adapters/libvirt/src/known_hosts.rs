@@ -215,7 +215,9 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
                 retry = Some((rest, text));
                 pattern = rest;
             }
-            (Some((wanted, rest)), Some((found, left))) if wanted == found || *wanted == b'?' => {
+            (Some((expected, rest)), Some((found, left)))
+                if expected == found || *expected == b'?' =>
+            {
                 (pattern, text) = (rest, left);
             }
             (None, None) => return true,

@@ -148,10 +148,10 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
         }
     }
 
-    /// The next packet. `heard` is called whenever something arrives.
+    /// The next packet. `on_read` is called whenever something arrives.
     ///
     /// Cancel safe: what has arrived stays in the buffer.
-    pub(crate) async fn next(&mut self, heard: impl Fn()) -> Result<Packet, ReadError> {
+    pub(crate) async fn next(&mut self, on_read: impl Fn()) -> Result<Packet, ReadError> {
         loop {
             if let Some(packet) = decode(&mut self.buffer)? {
                 return Ok(packet);
@@ -160,13 +160,13 @@ impl<R: AsyncRead + Unpin> PacketReader<R> {
             if self.inner.read_buf(&mut self.buffer).await? == 0 {
                 return Err(ReadError::Closed);
             }
-            heard();
+            on_read();
         }
     }
 
     fn make_room(&mut self) -> Result<(), ReadError> {
-        let wanted = announced(&self.buffer)?.unwrap_or(READ_STEP);
-        let missing = wanted.saturating_sub(self.buffer.len());
+        let length = announced(&self.buffer)?.unwrap_or(READ_STEP);
+        let missing = length.saturating_sub(self.buffer.len());
         self.buffer.reserve(missing.clamp(1, READ_STEP));
         Ok(())
     }

@@ -83,7 +83,7 @@ impl Calls {
             events,
             stall,
             over: false,
-            told: false,
+            is_ended: false,
         })
     }
 }
@@ -152,7 +152,7 @@ impl UploadStream {
     /// As of [`send`](Self::send).
     pub async fn abort(mut self) -> Result<()> {
         self.link.write(status::ERROR, Bytes::new()).await?;
-        self.link.told = true;
+        self.link.is_ended = true;
         self.link.confirmed().await
     }
 }
@@ -273,7 +273,7 @@ struct StreamLink {
     /// Ended by libvirt, so that there is nothing to abort.
     over: bool,
     /// Told to end already, without a word from libvirt yet.
-    told: bool,
+    is_ended: bool,
 }
 
 impl StreamLink {
@@ -404,7 +404,7 @@ impl Drop for StreamLink {
         if !self.over {
             self.connection
                 .shared()
-                .leave_stream(self.serial, self.procedure, self.told);
+                .leave_stream(self.serial, self.procedure, self.is_ended);
         }
     }
 }

@@ -126,14 +126,16 @@ impl Collector {
         let answer = request.send().await;
         let answer = answer.map_err(|error| self.later(&chain(&error), None))?;
         let (status, after) = (answer.status(), after(&answer));
-        let said = read(answer).await;
+        let bytes = read(answer).await;
         if status.is_success() {
             // One that says nothing took all.
-            let said = ExportTraceServiceResponse::decode(said.as_slice()).unwrap_or_default();
-            let rejected = said.partial_success.map_or(0, |part| part.rejected_spans);
+            let response = ExportTraceServiceResponse::decode(bytes.as_slice()).unwrap_or_default();
+            let rejected = response
+                .partial_success
+                .map_or(0, |part| part.rejected_spans);
             return Ok(u64::try_from(rejected).unwrap_or(0));
         }
-        let words: String = String::from_utf8_lossy(&said)
+        let words: String = String::from_utf8_lossy(&bytes)
             .chars()
             .filter(|c| !c.is_control())
             .take(TOLD)
@@ -171,15 +173,15 @@ fn after(answer: &reqwest::Response) -> Option<Duration> {
 
 /// The beginning of an answer; what does not come is not waited for beyond the request's time.
 async fn read(mut answer: reqwest::Response) -> Vec<u8> {
-    let mut said = Vec::new();
+    let mut body = Vec::new();
     while let Ok(Some(piece)) = answer.chunk().await {
-        let room = LONGEST_ANSWER.saturating_sub(said.len());
-        said.extend(piece.iter().take(room));
-        if said.len() >= LONGEST_ANSWER {
+        let room = LONGEST_ANSWER.saturating_sub(body.len());
+        body.extend(piece.iter().take(room));
+        if body.len() >= LONGEST_ANSWER {
             break;
         }
     }
-    said
+    body
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

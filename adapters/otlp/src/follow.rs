@@ -187,12 +187,12 @@ async fn batch(
     notices: &mut Receiver<Notice>,
     tell: &mut impl FnMut(ExportNotice),
 ) -> Result<(), String> {
-    let told = |error: FleetError| error.to_string();
-    let mut spans = Spans::from(fleet, note.next).map_err(told)?;
+    let text = |error: FleetError| error.to_string();
+    let mut spans = Spans::from(fleet, note.next).map_err(text)?;
     // Where it begins counts also if nothing is ever sent before the next start.
     note.put_down().await?;
     loop {
-        let Some(page) = spans.page().await.map_err(told)? else {
+        let Some(page) = spans.page().await.map_err(text)? else {
             match woken(notices).await {
                 Some(()) => continue,
                 None => return Ok(()),

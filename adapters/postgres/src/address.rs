@@ -330,7 +330,7 @@ fn password_in(text: &str, config: &Config) -> Option<String> {
     };
     let port = config.get_ports().first().copied().unwrap_or(5432);
     let user = config.get_user()?;
-    let wanted = [
+    let expected = [
         host,
         port.to_string(),
         config.get_dbname().unwrap_or(user).to_owned(),
@@ -340,7 +340,8 @@ fn password_in(text: &str, config: &Config) -> Option<String> {
     lines.map(fields).find_map(|fields| {
         let (password, keys) = fields.split_last()?;
         let fits = |(key, part): (&String, &String)| key == "*" || key == part;
-        (keys.len() == wanted.len() && keys.iter().zip(&wanted).all(fits)).then(|| password.clone())
+        (keys.len() == expected.len() && keys.iter().zip(&expected).all(fits))
+            .then(|| password.clone())
     })
 }
 
@@ -426,13 +427,13 @@ mod tests {
     fn each_of_several_hosts_can_be_asked_alone() {
         let all = read("postgres://me@one,two:5433/db?sslmode=disable").unwrap();
         let alone = all.hosts();
-        let said: Vec<_> = alone
+        let hosts: Vec<_> = alone
             .iter()
             .map(|host| (host.config.get_hosts(), host.config.get_ports()))
             .collect();
         let tcp = |name: &str| [Host::Tcp(name.to_owned())];
-        assert_eq!(said[0], (&tcp("one")[..], &[5432][..]));
-        assert_eq!(said[1], (&tcp("two")[..], &[5433][..]));
+        assert_eq!(hosts[0], (&tcp("one")[..], &[5432][..]));
+        assert_eq!(hosts[1], (&tcp("two")[..], &[5433][..]));
         for host in &alone {
             assert_eq!(host.config.get_user(), Some("me"));
             assert_eq!(host.config.get_dbname(), Some("db"));

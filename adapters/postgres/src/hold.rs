@@ -126,7 +126,7 @@ impl Held {
     ) -> Result<Arc<Self>, PostgresError> {
         let server = address.to_string();
         let failed = |error| PostgresError::of(&server, &error);
-        let asked = BootInstant::now();
+        let requested = BootInstant::now();
         let holder = name();
         let transaction = connection.client.transaction().await.map_err(failed)?;
         let row = schema::find(transaction.client(), address).await?;
@@ -176,7 +176,7 @@ impl Held {
             journal: row.journal,
             holder,
             epoch: AtomicI64::new(taken.get(0)),
-            lease: Lease::new(asked, lasts),
+            lease: Lease::new(requested, lasts),
             identity: JournalIdentity::of(&row),
             lasts,
             quiet: lasting(taken.get(1)),
@@ -235,10 +235,10 @@ impl Held {
                 tracing::error!("this process hangs: the lease of the journal is not renewed");
                 return LeaseLost;
             }
-            let asked = BootInstant::now();
+            let requested = BootInstant::now();
             match timeout(left, self.renew(&mut connection)).await {
                 Ok(Ok(true)) => {
-                    if self.lease.renew(asked, self.lasts).is_err() {
+                    if self.lease.renew(requested, self.lasts).is_err() {
                         return LeaseLost;
                     }
                     wait = every;

@@ -23,13 +23,17 @@ pub(crate) async fn at_most_one(address: &JournalAddress) -> Result<(), Postgres
     if hosts.len() < 2 {
         return Ok(());
     }
-    let asked = join_all(
+    let answers = join_all(
         hosts
             .iter()
             .map(|host| timeout(ANSWER, Box::pin(primary(host)))),
     )
     .await;
-    let servers: Vec<_> = asked.into_iter().filter_map(Result::ok).flatten().collect();
+    let servers: Vec<_> = answers
+        .into_iter()
+        .filter_map(Result::ok)
+        .flatten()
+        .collect();
     if servers.len() < 2 {
         return Ok(());
     }
@@ -39,8 +43,8 @@ pub(crate) async fn at_most_one(address: &JournalAddress) -> Result<(), Postgres
 /// The host and its timeline, if it can be written.
 async fn primary(host: &JournalAddress) -> Option<String> {
     let connection = Connection::to(host).await.ok()?;
-    let asked = "SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint \
+    let answers = "SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint \
         WHERE NOT pg_is_in_recovery() AND NOT current_setting('transaction_read_only')::boolean";
-    let row = connection.client.query_opt(asked, &[]).await.ok()??;
+    let row = connection.client.query_opt(answers, &[]).await.ok()??;
     Some(format!("{host} (timeline {})", row.get::<_, i64>(0)))
 }

@@ -391,15 +391,15 @@ impl End {
     async fn try_to_regain(&self) -> Result<Option<(OpenConnection, Tip)>, String> {
         let connection = Connection::to(&self.held.address).await;
         let connection = connection.map_err(|e| e.to_string())?;
-        let told = |error| error_text(&error);
+        let text = |error| error_text(&error);
         let client = &connection.client;
         let append = [FENCE, HEADS, EVENTS, COUNT].concat();
-        let append = client.prepare(&append).await.map_err(told)?;
+        let append = client.prepare(&append).await.map_err(text)?;
         let gap = [FENCE, HEADS, GAP, COUNT].concat();
-        let gap = client.prepare(&gap).await.map_err(told)?;
+        let gap = client.prepare(&gap).await.map_err(text)?;
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
             [&self.held.journal, &self.held.holder];
-        let row = client.query_opt(REGAIN, &params).await.map_err(told)?;
+        let row = client.query_opt(REGAIN, &params).await.map_err(text)?;
         if connection.was_warned() {
             return Err("the standby did not acknowledge".to_owned());
         }

@@ -215,8 +215,8 @@ fn last_line(top: &Top) -> Line<'static> {
         };
         return Line::from(format!("{text}▏"));
     }
-    if let Some(said) = &top.said {
-        return Line::from(Span::styled(said.clone(), red));
+    if let Some(message) = &top.message {
+        return Line::from(Span::styled(message.clone(), red));
     }
     if let Some(why) = &top.silent {
         return Line::from(Span::styled(format!("not up to date: {why}"), red));

@@ -67,20 +67,20 @@ pub fn is_terminal() -> bool {
 /// # Errors
 /// When the terminal cannot be set, read or written. It is as it was before then, too.
 pub fn show(
-    asked: &mut impl Worker,
+    worker: &mut impl Worker,
     came: &Receiver<WorkerOutcome>,
     stop: &AtomicBool,
 ) -> io::Result<()> {
     let in_full = FullScreen::begin()?;
     let mut terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
-    let ended = until_ended(&mut terminal, asked, came, stop);
+    let ended = until_ended(&mut terminal, worker, came, stop);
     drop(in_full);
     ended
 }
 
 fn until_ended(
     terminal: &mut Terminal<CrosstermBackend<Stdout>>,
-    asked: &mut impl Worker,
+    worker: &mut impl Worker,
     came: &Receiver<WorkerOutcome>,
     stop: &AtomicBool,
 ) -> io::Result<()> {
@@ -92,7 +92,7 @@ fn until_ended(
         }
         if looks.is_due() {
             looks.begin();
-            asked.refresh(top.counts_from());
+            worker.refresh(top.counts_from());
         }
         for next in came.try_iter() {
             stale = true;
@@ -119,13 +119,15 @@ fn until_ended(
         match top.press(key) {
             None => {}
             Some(KeyEffect::Quit) => return Ok(()),
-            Some(KeyEffect::Read(words)) => asked.read(words),
+            Some(KeyEffect::Read(words)) => worker.read(words),
             Some(KeyEffect::HandOver(words)) => {
                 FullScreen::end();
-                let said = asked.hand_over(&words);
+                let message = worker.hand_over(&words);
                 FullScreen::enter()?;
                 terminal.clear()?;
-                said.into_iter().for_each(|said| top.show_message(&said));
+                message
+                    .into_iter()
+                    .for_each(|message| top.show_message(&message));
             }
         }
     }
@@ -204,9 +206,9 @@ impl FullScreen {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             let before = panic::take_hook();
-            panic::set_hook(Box::new(move |told| {
+            panic::set_hook(Box::new(move |info| {
                 Self::end();
-                before(told);
+                before(info);
             }));
         });
         let begun = Self(());

@@ -95,7 +95,7 @@ pub struct Top {
     is_vsi: bool,
     pub(crate) pager: Option<Pager>,
     pub(crate) help: bool,
-    pub(crate) said: Option<String>,
+    pub(crate) message: Option<String>,
     /// Why the newest look failed.
     pub(crate) silent: Option<String>,
     /// Lines that fit; painting sets it.
@@ -141,7 +141,7 @@ impl Top {
 
     /// Says something in the last line.
     pub fn show_message(&mut self, text: &str) {
-        self.said = Some(clean(text));
+        self.message = Some(clean(text));
     }
 
     /// Keeps the chosen row chosen.
@@ -179,7 +179,7 @@ impl Top {
         if key == KeyPress::Interrupt {
             return Some(KeyEffect::Quit);
         }
-        self.said = None;
+        self.message = None;
         if self.input.is_some() {
             self.type_in(key);
             return None;

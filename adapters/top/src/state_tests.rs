@@ -101,7 +101,7 @@ fn each_key_asks_for_the_chosen_object() {
     );
     press(&mut top, "q");
     assert_eq!(press(&mut top, "s"), None);
-    assert_eq!(top.said.as_deref(), Some("`ssh` is for VSIs"));
+    assert_eq!(top.message.as_deref(), Some("`ssh` is for VSIs"));
     assert_eq!(
         press(&mut top, ":steps\nh"),
         Some(KeyEffect::Read(words("history image/i")))
@@ -153,7 +153,7 @@ fn a_filter_narrows_while_it_is_typed_and_escape_ends_it() {
     assert_eq!(top.rows().len(), 0, "a typed q does not quit");
     press(&mut top, ":nonsense\n");
     assert!(
-        top.said
+        top.message
             .as_deref()
             .unwrap_or_default()
             .contains("no such kind: nonsense")

@@ -142,8 +142,8 @@ fn uncovered(record: &Stored) -> AuditError {
 }
 
 /// Takes the first of a queue, if it is wanted.
-pub(super) fn pop_if<T>(queue: &mut VecDeque<T>, wanted: impl FnOnce(&T) -> bool) -> Option<T> {
-    if queue.front().is_some_and(wanted) {
+pub(super) fn pop_if<T>(queue: &mut VecDeque<T>, matches: impl FnOnce(&T) -> bool) -> Option<T> {
+    if queue.front().is_some_and(matches) {
         queue.pop_front()
     } else {
         None

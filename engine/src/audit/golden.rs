@@ -79,8 +79,8 @@ async fn hold(file: &Path) -> BTreeSet<&'static str> {
     let mut found = report.violations;
     found.retain(|found| !found.what.contains("were lost, but some exist"));
     assert!(found.is_empty(), "{}: {found:#?}", file.display());
-    let told = replay(&journal, true).await.unwrap();
-    assert_eq!(told.events, rebuilt.events);
+    let replayed = replay(&journal, true).await.unwrap();
+    assert_eq!(replayed.events, rebuilt.events);
     let mut again = Vec::new();
     audit.export(&mut again, rebuilt.head.time).await.unwrap();
     let lines = |file_bytes: &[u8]| {

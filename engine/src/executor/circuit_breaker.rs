@@ -124,8 +124,8 @@ impl CircuitBreaker {
         let (lanes, clock) = (self.lanes.clone(), self.clock.clone());
         self.probes.spawn(async move {
             clock.sleep(after).await;
-            let asked = AssertUnwindSafe(lanes.probe(&lane)).catch_unwind().await;
-            let answer = asked.unwrap_or_else(|_| Err(Failure::defect(PANICKED)));
+            let probed = AssertUnwindSafe(lanes.probe(&lane)).catch_unwind().await;
+            let answer = probed.unwrap_or_else(|_| Err(Failure::defect(PANICKED)));
             Probed { lane, answer }
         })
     }

@@ -221,7 +221,7 @@ impl Control {
 
     async fn graph(&self, id: &EntityId, workflow: &Name) -> Result<Graph, Failure> {
         let state = self.recorder.world.entity(id).cloned().unwrap_or_default();
-        let desired = state.desired.as_ref().map(|wanted| wanted.desired.clone());
+        let desired = state.desired.as_ref().map(|one| one.desired.clone());
         let desired = self.parts.blobs.get(&desired.unwrap_or_default()).await;
         let desired = desired.map_err(|error| unread(id, &error))?;
         let graph = self.make_graph(id, &state, workflow, &desired)?;

@@ -50,7 +50,7 @@ pub(super) fn what_is_acknowledged_was_written() {
     });
     let mut written = disk.written();
     for (first, then) in [(1, 2), (3, 4), (5, 6)] {
-        let place = |wanted| written.iter().position(|request| *request == wanted);
+        let place = |sought| written.iter().position(|request| *request == sought);
         assert!(place(first) < place(then), "{written:?}");
     }
     written.sort_unstable();
@@ -92,14 +92,14 @@ pub(super) fn a_failure_answers_everybody_and_ends_all_writing() {
     let writer = writer(&disk, Some(2));
     let callers = [[1, 2], [3, 4], [5, 6]].map(|requests| caller(&writer, &disk, requests));
     let waiting = writer.clone();
-    let told = shuttle::thread::spawn(move || block_on(waiting.failed()));
+    let failed = shuttle::thread::spawn(move || block_on(waiting.failed()));
     block_on(async {
         for caller in callers {
             let ended = caller.await.unwrap();
             assert!(ended.is_ok() || ended == Err(failure()), "{ended:?}");
         }
         // Six requests are more than the first group takes.
-        assert_eq!(told.join().unwrap(), failure());
+        assert_eq!(failed.join().unwrap(), failure());
         assert_eq!(writer.check(), Err(failure()));
         assert_eq!(writer.write(7).await, Err(failure()));
         writer.close().await;

@@ -131,9 +131,9 @@ impl Survey {
             ))
         })
         .await?;
-        let told = record_losses(&opened, journal, states, how, key).await;
+        let noted = record_losses(&opened, journal, states, how, key).await;
         opened.close().await;
-        Ok((kept, told?))
+        Ok((kept, noted?))
     }
 }
 
@@ -191,14 +191,14 @@ async fn untold(journal: &DiskJournal) -> Result<Vec<Lost>, JournalError> {
     if lost.is_empty() {
         return Ok(Vec::new());
     }
-    let told = journal.read(&StreamId::Journal, 0, usize::MAX).await?;
-    let told: HashSet<_> = told
+    let recorded = journal.read(&StreamId::Journal, 0, usize::MAX).await?;
+    let recorded: HashSet<_> = recorded
         .iter()
         .filter_map(|record| match record.event.kind {
             EventKind::RangeLost { from, to } => Some((from, to)),
             _ => None,
         })
         .collect();
-    let untold = lost.into_iter().filter(|range| !told.contains(range));
+    let untold = lost.into_iter().filter(|range| !recorded.contains(range));
     Ok(untold.map(|(from, to)| Lost { from, to }).collect())
 }

@@ -324,7 +324,7 @@ impl RunState {
     /// The failure that keeps the run from going on by itself soon: a blocked node's before a
     /// delayed one's.
     pub fn obstacle(&self) -> Option<(&Name, &NodeState)> {
-        let first = |wanted: fn(&NodeState) -> bool| self.nodes.iter().find(|(_, s)| wanted(s));
+        let first = |matches: fn(&NodeState) -> bool| self.nodes.iter().find(|(_, s)| matches(s));
         first(|s| matches!(s, NodeState::Failed { .. }))
             .or_else(|| first(|s| matches!(s, NodeState::Blocked { .. })))
             .or_else(|| first(|s| matches!(s, NodeState::Delayed { .. })))

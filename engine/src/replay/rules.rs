@@ -254,8 +254,8 @@ fn check_run(run: &RunState, record: &Record, rest: &[Record]) -> Result<(), Dev
     }
 }
 
-fn calls_for(graph: &Graph, run: &RunState, wanted: impl Fn(&Command) -> bool) -> bool {
-    decide(graph, run).iter().any(wanted)
+fn calls_for(graph: &Graph, run: &RunState, matches: impl Fn(&Command) -> bool) -> bool {
+    decide(graph, run).iter().any(matches)
 }
 
 /// Whether this start is recorded late: an attempt that repeated a recorded failure is recorded
@@ -331,7 +331,7 @@ fn result_text(result: &RunResult) -> String {
 }
 
 fn commands_text(commands: &[Command]) -> String {
-    let told = commands.iter().filter_map(|command| match command {
+    let texts = commands.iter().filter_map(|command| match command {
         Command::Start { node, attempt } => {
             Some(format!("step_started {node} (attempt {attempt} or later)"))
         }
@@ -339,11 +339,11 @@ fn commands_text(commands: &[Command]) -> String {
         Command::Finish { result } => Some(format!("run_finished {}", result_text(result))),
         Command::ArmTimer { .. } | Command::Stop { .. } => None,
     });
-    let told: Vec<_> = told.collect();
-    if told.is_empty() {
+    let texts: Vec<_> = texts.collect();
+    if texts.is_empty() {
         "nothing that the engine does on its own".to_owned()
     } else {
-        told.join(" or ")
+        texts.join(" or ")
     }
 }
 

@@ -56,12 +56,12 @@ impl<'a> IsoFiles<'a> {
 }
 
 /// The first descriptor of that kind.
-fn descriptor(iso: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
+fn descriptor(iso: &[u8], matches: impl Fn(&[u8]) -> bool) -> Option<&[u8]> {
     let all = iso.chunks_exact(SECTOR).skip(DESCRIPTORS);
     let all = all.take(DESCRIPTORS_MAX).take_while(|sector| {
         sector.get(1..7) == Some(b"CD001\x01") && sector.first() != Some(&TERMINATOR)
     });
-    { all }.find(|sector| wanted(sector))
+    { all }.find(|sector| matches(sector))
 }
 
 fn is_joliet(sector: &[u8]) -> bool {

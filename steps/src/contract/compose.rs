@@ -104,9 +104,9 @@ fn archive(files: &[PackedFile]) -> Result<String, Finding> {
 fn env_section(text: &str) -> Result<String, Finding> {
     let mut section = match variables(text) {
         Ok(variables) => {
-            let given =
+            let fields =
                 (!variables.is_empty()).then(|| ("env".to_owned(), Value::Object(variables)));
-            Map::from_iter(given)
+            Map::from_iter(fields)
         }
         Err(line) => {
             let map = document::parse(text).ok().filter(|map| !map.is_empty());

@@ -55,16 +55,16 @@ pub fn check(contract: &[u8]) -> Result<(), Failure> {
 }
 
 /// Everything that can be told of a contract without decrypting it.
-pub fn inspect(contract: &[u8], given: &CheckInputs) -> Report {
+pub fn inspect(contract: &[u8], inputs: &CheckInputs) -> Report {
     let mut report = Report::default();
     match ContractDocument::read(contract) {
-        Ok(document) => report_on(&document, given, &mut report),
+        Ok(document) => report_on(&document, inputs, &mut report),
         Err(finding) => report.findings.push(finding),
     }
     report.sorted()
 }
 
-fn report_on(document: &ContractDocument<'_>, given: &CheckInputs, report: &mut Report) {
+fn report_on(document: &ContractDocument<'_>, inputs: &CheckInputs, report: &mut Report) {
     report.sections = document
         .names()
         .filter(|name| SECTIONS.contains(name))
@@ -83,7 +83,7 @@ fn report_on(document: &ContractDocument<'_>, given: &CheckInputs, report: &mut 
     unknown(document, findings);
     plain::check(document, findings);
     signature::attestation_key(document, findings);
-    signature::check(document, given.key.as_ref(), given.now, report);
+    signature::check(document, inputs.key.as_ref(), inputs.now, report);
 }
 
 fn required(

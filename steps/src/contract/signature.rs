@@ -25,13 +25,13 @@ const SOON_DAYS: u64 = 30;
 /// Checks the signature with the key that was given, or with the one in a plain `env`.
 pub(super) fn check(
     document: &ContractDocument<'_>,
-    given: Option<&Key>,
+    supplied: Option<&Key>,
     now: Option<SystemTime>,
     report: &mut Report,
 ) {
     let own = own_key(document, &mut report.findings);
-    let key = given.or(own.as_ref());
-    for (signer, from_contract) in [(own.as_ref(), false), (given, true)] {
+    let key = supplied.or(own.as_ref());
+    for (signer, from_contract) in [(own.as_ref(), false), (supplied, true)] {
         let Some(lifetime) = signer.and_then(|signer| signer.lifetime) else {
             continue;
         };
@@ -45,8 +45,8 @@ pub(super) fn check(
             }
         }));
     }
-    if let (Some(given), Some(own)) = (given, &own)
-        && given.public != own.public
+    if let (Some(supplied), Some(own)) = (supplied, &own)
+        && supplied.public != own.public
     {
         let words = "the `signingKey` in `env` differs from the given key";
         let finding = Finding::error(error::CONTRACT_SIGNATURE, words);
@@ -57,7 +57,7 @@ pub(super) fn check(
     report.signature = state(
         document,
         key,
-        given.is_some(),
+        supplied.is_some(),
         own.is_some(),
         &mut report.findings,
     );
@@ -66,14 +66,14 @@ pub(super) fn check(
 fn state(
     document: &ContractDocument<'_>,
     key: Option<&Key>,
-    given: bool,
+    supplied: bool,
     own: bool,
     findings: &mut Vec<Finding>,
 ) -> SignatureState {
     let line = document.line(&[SECTION]);
     let mut say = |finding: Finding| findings.push(finding.of(SECTION).at(line));
     let Some(text) = document.text(SECTION) else {
-        if given || own {
+        if supplied || own {
             let words = "there is a key to check a signature with, and no `envWorkloadSignature`";
             let remedy = "Sign the contract, or remove `signingKey` from `env`.";
             say(Finding::warning(error::CONTRACT_SIGNATURE, words).with_remedy(remedy));

@@ -76,7 +76,8 @@ impl ClaimTurns {
 #[derive(Serialize, Deserialize)]
 struct ClaimInputs {
     attempt: u32,
-    wanted: RequestedImage,
+    #[serde(rename = "wanted")]
+    request: RequestedImage,
 }
 
 impl Claim {
@@ -123,14 +124,14 @@ impl Claim {
         cx: &StepContext,
         ports: &HostPorts,
         params: &Params,
-        wanted: &RequestedImage,
+        request: &RequestedImage,
     ) -> Result<ImagePlace, Failure> {
         let source = params.source(&self.source).await?;
         let looking = place::ImageSearch {
             cx,
             ports,
             params,
-            wanted,
+            request,
             source: source.as_ref(),
         };
         looking.find().await
@@ -150,14 +151,14 @@ impl Step for Claim {
     ) -> Result<Observed<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
         let source = params.source(&self.source).await?;
-        let wanted = identity::desired_image(cx, (source.as_ref(), &ports), params).await?;
-        let place = self.find(cx, &ports, params, &wanted).await?;
-        match place.settled(&wanted) {
+        let request = identity::desired_image(cx, (source.as_ref(), &ports), params).await?;
+        let place = self.find(cx, &ports, params, &request).await?;
+        match place.settled(&request) {
             Some(output) => Ok(Observed::Present(output)),
             None => {
                 // Asking may mean to read the image in full: not twice.
                 let attempt = cx.attempt;
-                cx.save(&ClaimInputs { attempt, wanted }).await?;
+                cx.save(&ClaimInputs { attempt, request }).await?;
                 source.expect(&params.url).await;
                 Ok(Observed::Needed)
             }
@@ -166,13 +167,13 @@ impl Step for Claim {
 
     async fn run(&self, cx: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let ports = self.hosts.host(&params.host).await?;
-        let asked: Option<ClaimInputs> = cx.saved().await?;
-        let wanted = match asked.filter(|asked| asked.attempt == cx.attempt) {
-            Some(asked) => asked.wanted,
+        let saved: Option<ClaimInputs> = cx.saved().await?;
+        let request = match saved.filter(|saved| saved.attempt == cx.attempt) {
+            Some(saved) => saved.request,
             None => self.desired_image(cx, &ports, params).await?,
         };
-        let claim = sidecar::claim_of(cx, &wanted.identity);
-        let volume = match self.find(cx, &ports, params, &wanted).await? {
+        let claim = sidecar::claim_of(cx, &request.identity);
+        let volume = match self.find(cx, &ports, params, &request).await? {
             ImagePlace::Free(volume) | ImagePlace::Unwritten(volume) => volume,
             ImagePlace::Outdated { volume, size } => {
                 let doomed = DeletionCandidate {
@@ -186,7 +187,7 @@ impl Step for Claim {
                 return Err(changed(params, size));
             }
             settled => {
-                let output = settled.settled(&wanted);
+                let output = settled.settled(&request);
                 return output
                     .map(Done::present)
                     .ok_or_else(|| error::WRONG_STATE.failure("the claim changed"));
@@ -196,8 +197,8 @@ impl Step for Claim {
         Ok(Done::created(Output {
             volume,
             whole: None,
-            identity: wanted.identity,
-            validator: wanted.validator,
+            identity: request.identity,
+            validator: request.validator,
         }))
     }
 }

@@ -31,7 +31,7 @@ pub(super) enum ImagePlace {
 
 impl ImagePlace {
     /// What the claim comes to, where nothing is left to do for it.
-    pub(super) fn settled(self, wanted: &RequestedImage) -> Option<Output> {
+    pub(super) fn settled(self, request: &RequestedImage) -> Option<Output> {
         let (volume, whole) = match self {
             Self::Ours(volume) => (volume, None),
             Self::Whole(image) => (image.key.clone(), Some(*image)),
@@ -40,8 +40,8 @@ impl ImagePlace {
         Some(Output {
             volume,
             whole,
-            identity: wanted.identity.clone(),
-            validator: wanted.validator.clone(),
+            identity: request.identity.clone(),
+            validator: request.validator.clone(),
         })
     }
 }
@@ -51,14 +51,14 @@ pub(super) struct ImageSearch<'a> {
     pub(super) cx: &'a StepContext,
     pub(super) ports: &'a HostPorts,
     pub(super) params: &'a Params,
-    pub(super) wanted: &'a RequestedImage,
+    pub(super) request: &'a RequestedImage,
     pub(super) source: &'a dyn ImageSource,
 }
 
 impl ImageSearch<'_> {
     /// The image's place: the desired name, or where that is another's, one of its own.
     pub(super) async fn find(&self) -> Result<ImagePlace, Failure> {
-        let own = other_name(self.params, &self.wanted.identity);
+        let own = other_name(self.params, &self.request.identity);
         // A name that vsiflow keeps for something else is never an image's, whatever its URL says.
         let free = |name: &&VolumeKey| !names::is_reserved(&name.name);
         for name in [&self.params.volume, &own].into_iter().filter(free) {
@@ -94,7 +94,7 @@ impl ImageSearch<'_> {
     /// another beside it, somebody may have written there who wants others to boot from it.
     fn recorded(&self) -> Option<BaseImage> {
         let image = self.cx.previous_output::<BaseImage>();
-        image.filter(|image| image.origin == self.wanted.identity)
+        image.filter(|image| image.origin == self.request.identity)
     }
 
     async fn ours(
@@ -107,7 +107,7 @@ impl ImageSearch<'_> {
             return Ok(Some(ImagePlace::Unwritten(name.clone())));
         };
         let size = volume.as_ref().map_or(0, |volume| volume.physical);
-        let same = claim.identity == self.wanted.identity;
+        let same = claim.identity == self.request.identity;
         let own = claim.entity == self.cx.entity.to_string();
         let name = || name.clone();
         match (sidecar.whole, volume) {
@@ -136,7 +136,7 @@ impl ImageSearch<'_> {
         sidecar: Sidecar,
         volume: Option<VolumeInfo>,
     ) -> Result<Option<ImagePlace>, Failure> {
-        let same = |claim: &sidecar::SidecarClaim| claim.identity == self.wanted.identity;
+        let same = |claim: &sidecar::SidecarClaim| claim.identity == self.request.identity;
         if !sidecar.claim.as_ref().is_none_or(same) {
             return Ok(None);
         }
@@ -158,14 +158,14 @@ impl ImageSearch<'_> {
         let Some(found) = found.filter(|found| found.sha256 == expected) else {
             return Ok(None);
         };
-        let identity = self.wanted.identity.clone();
+        let identity = self.request.identity.clone();
         let image = verify::base_image(self.ports, self.params, found, identity).await?;
         Ok(Some(ImagePlace::Whole(Box::new(image))))
     }
 
     /// The SHA-256 the volume must have; `None` where its length rules it out.
     async fn expected(&self, volume: &VolumeInfo) -> Result<Option<String>, Failure> {
-        if let Some(sha256) = &self.wanted.sha256 {
+        if let Some(sha256) = &self.request.sha256 {
             return Ok(Some(sha256.clone()));
         }
         if let Some(image) = self.recorded() {

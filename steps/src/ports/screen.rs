@@ -66,16 +66,16 @@ mod tests {
     async fn bytes_go_both_ways_until_the_caller_leaves() {
         let (ours, mut theirs) = tokio::io::duplex(64);
         let (typed, keys) = mpsc::channel(1);
-        let (said, mut shown) = mpsc::channel(1);
-        let carried = tokio::spawn(Box::new(ScreenStream::new(Box::new(ours))).carry(keys, said));
+        let (output, mut shown) = mpsc::channel(1);
+        let carried = tokio::spawn(Box::new(ScreenStream::new(Box::new(ours))).carry(keys, output));
         theirs.write_all(b"RFB 003.008\n").await.unwrap();
         assert_eq!(shown.recv().await.unwrap(), "RFB 003.008\n");
         typed.send(Bytes::from_static(b"ok")).await.unwrap();
-        let mut heard = [0; 2];
-        theirs.read_exact(&mut heard).await.unwrap();
-        assert_eq!(&heard, b"ok");
+        let mut received = [0; 2];
+        theirs.read_exact(&mut received).await.unwrap();
+        assert_eq!(&received, b"ok");
         drop(typed);
         carried.await.unwrap().unwrap();
-        assert_eq!(theirs.read(&mut heard).await.unwrap(), 0, "it is closed");
+        assert_eq!(theirs.read(&mut received).await.unwrap(), 0, "it is closed");
     }
 }

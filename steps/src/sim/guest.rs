@@ -398,8 +398,8 @@ mod tests {
         (live.lines, live.end) = (Vec::new(), None);
         live.shut_down(NETWORK_MS);
         live.shut_down(NETWORK_MS + 1);
-        let (said, ended) = live.advance(NETWORK_MS + SHUTDOWN_MS);
-        assert_eq!(said, b"lab: quiesce, powering off\r\n");
+        let (output, ended) = live.advance(NETWORK_MS + SHUTDOWN_MS);
+        assert_eq!(output, b"lab: quiesce, powering off\r\n");
         assert_eq!(ended, Some(GuestEnded::Off));
     }
 }

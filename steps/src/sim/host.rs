@@ -81,7 +81,7 @@ pub struct SimHost {
     folder: Option<PathBuf>,
     pub(super) store: Store,
     pub(super) world: Arc<Mutex<SimWorld>>,
-    told: broadcast::Sender<Option<Uuid>>,
+    changes: broadcast::Sender<Option<Uuid>>,
     pub(super) consoles: OpenConsoles,
     pinned: Arc<std::sync::Mutex<Option<String>>>,
     /// What libvirt calls the one host that is spoken to.
@@ -162,7 +162,7 @@ impl SimHost {
             folder,
             store,
             world: Arc::new(Mutex::new(world)),
-            told: broadcast::channel(CHANGES).0,
+            changes: broadcast::channel(CHANGES).0,
             consoles: OpenConsoles::default(),
             pinned: Arc::default(),
             pinned_uuid: Arc::default(),
@@ -175,7 +175,7 @@ impl SimHost {
         world.state.advance(self.now());
         let result = change(&mut world.state);
         world.state.changed(None);
-        let _ = self.told.send(None);
+        let _ = self.changes.send(None);
         result
     }
 
@@ -267,7 +267,7 @@ impl SimHost {
 
     fn notify(&self, object: &str) {
         if let Some(uuid) = domain_of(object) {
-            let _ = self.told.send(Some(uuid));
+            let _ = self.changes.send(Some(uuid));
         }
     }
 
@@ -473,7 +473,7 @@ impl HostPort for SimHost {
     }
 
     async fn changes(&self) -> PortResult<Option<Box<dyn HostChanges>>> {
-        let (host, changes) = (self.clone(), self.told.subscribe());
+        let (host, changes) = (self.clone(), self.changes.subscribe());
         self.call(Call::observe("changes", ""), |_, _| Ok(()))
             .await?;
         Ok(Some(Box::new(LifecycleEvents { host, changes })))

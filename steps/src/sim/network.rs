@@ -241,8 +241,8 @@ async fn serve(mut stream: DuplexStream, status: Option<u16>) -> std::io::Result
     let Some(status) = status else {
         return stream.write_all(b"SSH-2.0-simulated\r\n").await;
     };
-    let mut asked = vec![0; 1024];
-    if stream.read(&mut asked).await? == 0 {
+    let mut request = vec![0; 1024];
+    if stream.read(&mut request).await? == 0 {
         return Ok(());
     }
     let answer = format!("HTTP/1.1 {status} Simulated\r\ncontent-length: 0\r\n\r\n");

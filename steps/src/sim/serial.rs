@@ -101,8 +101,8 @@ impl GuestConsole for SerialConsole {
             let Some(typed) = typed else {
                 return Ok(());
             };
-            let said = self.guest.answer_typed(&typed);
-            if !said.is_empty() && shown.send(said.into()).await.is_err() {
+            let answer = self.guest.answer_typed(&typed);
+            if !answer.is_empty() && shown.send(answer.into()).await.is_err() {
                 return Ok(());
             }
         }
@@ -130,23 +130,23 @@ impl LoginGuest {
 
     /// What it says to what is typed.
     fn answer_typed(&mut self, typed: &[u8]) -> Vec<u8> {
-        let mut said = Vec::new();
+        let mut answer = Vec::new();
         for byte in typed {
             match byte {
-                b'\r' | b'\n' => said.extend(self.answer()),
+                b'\r' | b'\n' => answer.extend(self.answer()),
                 byte if self.line.len() < LINE_MAX => {
                     self.line.push(*byte);
-                    said.push(*byte);
+                    answer.push(*byte);
                 }
                 _ => {}
             }
         }
-        said
+        answer
     }
 
     fn answer(&mut self) -> Vec<u8> {
         let line = String::from_utf8_lossy(&std::mem::take(&mut self.line)).into_owned();
-        let said = match (&self.user, line.trim()) {
+        let answer = match (&self.user, line.trim()) {
             (None, "") => String::new(),
             (None, user) => {
                 self.user = Some(user.to_owned());
@@ -163,6 +163,6 @@ impl LoginGuest {
             None => format!("{} login: ", self.hostname),
             Some(user) => format!("{user}@{}$ ", self.hostname),
         };
-        format!("\r\n{said}{prompt}").into_bytes()
+        format!("\r\n{answer}{prompt}").into_bytes()
     }
 }

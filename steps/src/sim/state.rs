@@ -386,9 +386,9 @@ impl SimHostState {
     }
 
     /// Whether some volume still holds this stored content.
-    pub(super) fn holds(&self, wanted: u64) -> bool {
+    pub(super) fn holds(&self, sought: u64) -> bool {
         let mut volumes = self.pools.values().flat_map(|pool| pool.volumes.values());
-        volumes.any(|v| matches!(v.content, Content::Stored { id, .. } if id == wanted))
+        volumes.any(|v| matches!(v.content, Content::Stored { id, .. } if id == sought))
     }
 
     /// The host loses its power and comes back: guests are off, what was not synced lost its

@@ -188,8 +188,8 @@ async fn gather(
     guards::nothing_over(cx, ports, &all).await?;
     let domains = ports.domains.domains().await?;
     let mut disks = Vec::new();
-    let asked = params.disks.iter().zip(serials(&params.disks));
-    for (volume, (disk, serial)) in volumes.into_iter().zip(asked) {
+    let requested = params.disks.iter().zip(serials(&params.disks));
+    for (volume, (disk, serial)) in volumes.into_iter().zip(requested) {
         not_reserved(ports, &volume).await?;
         unused(cx, ports, params.uuid, &domains, &volume).await?;
         let pinned = disk.format.or_else(|| defined(&domains, &volume));

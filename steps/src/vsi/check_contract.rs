@@ -66,11 +66,11 @@ impl Step for CheckContract {
 
     async fn run(&self, _: &StepContext, params: &Params) -> Result<Done<Output>, Failure> {
         let contract = stored_contract::read(self.secrets.as_ref(), &params.contract).await?;
-        let given = CheckInputs {
+        let inputs = CheckInputs {
             key: None,
             now: Some(SystemTime::now()),
         };
-        let report = contract::inspect(contract.expose(), &given);
+        let report = contract::inspect(contract.expose(), &inputs);
         report.verdict()?;
         let doubts = report.doubts().take(DOUBTS_MAX);
         Ok(Done::present(Output {

@@ -79,19 +79,19 @@ impl<'a> Addresses<'a> {
             let own = cards.iter().filter_map(|mac| network.get(&lower(mac)));
             leases.extend(own.flatten().cloned());
         }
-        let given = in_order(&leases, cards);
-        if !given.is_empty() || cards.is_empty() {
-            return given;
+        let addresses = in_order(&leases, cards);
+        if !addresses.is_empty() || cards.is_empty() {
+            return addresses;
         }
-        let told = self.ports.domains.addresses(uuid).await;
-        in_order(&told.unwrap_or_default(), cards)
+        let answer = self.ports.domains.addresses(uuid).await;
+        in_order(&answer.unwrap_or_default(), cards)
     }
 
     async fn leases_of(&mut self, network: &str) -> &Leases {
         if !self.leases.contains_key(network) {
-            let told = self.ports.networks.leases(network).await;
+            let answer = self.ports.networks.leases(network).await;
             let mut leases = Leases::new();
-            for lease in told.unwrap_or_default() {
+            for lease in answer.unwrap_or_default() {
                 let mac = lease.mac.to_ascii_lowercase();
                 leases.entry(mac).or_default().push(lease);
             }

@@ -221,7 +221,7 @@ async fn memory(
     ports: &HostPorts,
     params: &Params,
 ) -> Result<MemoryNeed, Failure> {
-    let Some(wanted) = &params.memory else {
+    let Some(volume) = &params.memory else {
         return Ok(MemoryNeed::None);
     };
     let restored: restore_disks::Output = cx.output(RestoreDisks::NAME)?;
@@ -235,12 +235,12 @@ async fn memory(
         )));
     }
     let checked: check_memory::Output = cx.output(CheckMemory::NAME)?;
-    let file = memory::of_length(ports, wanted).await?;
+    let file = memory::of_length(ports, volume).await?;
     if VolumeTrace::of(&file) == checked.file {
         return Ok(MemoryNeed::At(file.path));
     }
     let why = "the file with the memory was written to since it was checked";
-    Err(memory::damaged(ports, wanted, why))
+    Err(memory::damaged(ports, volume, why))
 }
 
 /// That a domain was active when it was to be started does not say that it stayed so.

@@ -56,8 +56,8 @@ impl Fleet {
         }
         let made = self.concerned_disks(resolved).await?;
         signs.extend(made.iter().map(|disk| Sign::Has(disk.uid.to_string())));
-        let asked = resolved.data_disks.iter().filter_map(|disk| disk.uid);
-        signs.extend(asked.map(|uid| Sign::Has(uid.to_string())));
+        let desired = resolved.data_disks.iter().filter_map(|disk| disk.uid);
+        signs.extend(desired.map(|uid| Sign::Has(uid.to_string())));
         let mut found = self.entities_with(kind::VSI, signs).await;
         found.extend(own);
         self.all_known(found).await
@@ -219,8 +219,8 @@ impl Fleet {
             // A VSI keeps disks whose documents are away.
             signs.extend(self.own_disks_of(&vsi.desired).await?);
         }
-        let asked = resolved.data_disks.iter();
-        signs.extend(asked.map(|disk| named(&disk.namespace, &disk.name)));
+        let desired = resolved.data_disks.iter();
+        signs.extend(desired.map(|disk| named(&disk.namespace, &disk.name)));
         let mut found = self.entities_with(kind::DISK, signs).await;
         let own = resolved.data_disks.iter().filter_map(|disk| disk.uid);
         found.extend(own.filter_map(|uid| disk_entity(uid).ok()));

@@ -63,7 +63,7 @@ pub use host::drain::DrainedVsi;
 pub use host::inventory::{InventoryItem, Owner};
 pub use host::scan::DriftReport;
 pub use host::usage::GuestUsage;
-pub use host::watch::{WATCHERS, WatchOptions};
+pub use host::watch::{HostScan, SCAN_QUEUE};
 pub use image::meter::Meter;
 pub use image::object::ImageObject;
 pub use image::progress::UploadProgress;

@@ -100,7 +100,7 @@ impl DiskHandle<'_> {
         let uses = |vsi: &&Known| {
             let now = vsi.record.vsi.disks.iter();
             let before = vsi.record.before.iter();
-            let before = before.flat_map(|asked| &asked.vsi.disks);
+            let before = before.flat_map(|inputs| &inputs.vsi.disks);
             let before = before.filter(|_| !vsi.state.is_settled());
             !vsi.is_deleted() && now.chain(before).any(|disk| has(vsi, disk))
         };

@@ -104,7 +104,7 @@ pub enum OutputValue {
 impl ItemRecord {
     /// Names what is asked of its pool; an equal demand has an equal revision.
     pub fn revision(&self) -> String {
-        let asked = (
+        let parts = (
             &self.template.revision,
             self.replicas,
             (
@@ -113,7 +113,7 @@ impl ItemRecord {
                 self.strategy.partition,
             ),
         );
-        short(&format!("{asked:?}"))
+        short(&format!("{parts:?}"))
     }
 }
 
@@ -122,9 +122,9 @@ impl WaveRecord {
     pub fn revision(&self, removed: &BTreeSet<String>) -> String {
         let items = self.items.iter();
         let items = items.filter(|item| !removed.contains(&item.name));
-        let asked: Vec<_> = items.map(|item| (&item.name, item.revision())).collect();
+        let parts: Vec<_> = items.map(|item| (&item.name, item.revision())).collect();
         let gate = serde_json::to_string(&self.gate).unwrap_or_default();
-        short(&format!("{gate} {asked:?}"))
+        short(&format!("{gate} {parts:?}"))
     }
 }
 

@@ -35,17 +35,17 @@ pub struct PlacementRequest {
 
 impl PlacementRequest {
     /// What a host must have free: what it takes, or what it requires where that is more.
-    fn asked(&self) -> Needs {
+    fn needs(&self) -> Needs {
         let requires = &self.placement.requires;
-        let mut asked = self.needs.clone();
-        asked.cpus = asked.cpus.max(requires.cpus.map_or(0, u64::from));
+        let mut needs = self.needs.clone();
+        needs.cpus = needs.cpus.max(requires.cpus.map_or(0, u64::from));
         let memory = requires.memory.map_or(0, |memory| memory.bytes());
-        asked.memory = asked.memory.max(memory);
+        needs.memory = needs.memory.max(memory);
         if let Some(room) = requires.pool_room {
-            let pool = asked.pools.entry(self.pool.clone()).or_default();
+            let pool = needs.pools.entry(self.pool.clone()).or_default();
             *pool = (*pool).max(room.bytes());
         }
-        asked
+        needs
     }
 }
 
@@ -145,12 +145,12 @@ impl PlacementBoard {
             let namespace = request.vsi.namespace.clone();
             self.count(Class::Labelled(namespace, Some(selector)))
         });
-        let asked = request.asked();
+        let needs = request.needs();
         let domains = self.domains(request, spread, &candidates);
         let mut fitting = Vec::new();
         let mut against = BTreeMap::<PlacementObstacle, Vec<usize>>::new();
         for index in candidates {
-            match self.judge(index, (request, &asked), avoided, (spread, &domains)) {
+            match self.judge(index, (request, &needs), avoided, (spread, &domains)) {
                 Ok(score) => fitting.push((score, index)),
                 Err(obstacle) => against.entry(obstacle).or_default().push(index),
             }
@@ -191,7 +191,7 @@ impl PlacementBoard {
     fn judge(
         &self,
         index: usize,
-        (request, asked): (&PlacementRequest, &Needs),
+        (request, needs): (&PlacementRequest, &Needs),
         avoided: Option<usize>,
         (spread, domains): (Option<usize>, &BTreeMap<&str, u64>),
     ) -> Result<Score, PlacementObstacle> {
@@ -211,7 +211,7 @@ impl PlacementBoard {
             }
         }
         let (among, here) = self.spread_of(index, host, request, spread, domains)?;
-        let fullness = host.fullness(asked)?;
+        let fullness = host.fullness(needs)?;
         let fullness = if request.placement.pack {
             u64::MAX.saturating_sub(fullness)
         } else {
@@ -324,7 +324,7 @@ impl PlacementBoard {
             let found = indexes.iter().filter_map(|index| self.hosts.get(*index));
             found.map(|host| host.id.as_str()).collect()
         };
-        let told = against
+        let reasons = against
             .iter()
             .map(|(obstacle, indexes)| Rejected::new(obstacle.to_string(), &ids(indexes)));
         let excluded = request.excluded.iter();
@@ -334,7 +334,7 @@ impl PlacementBoard {
         let unknown = unknown.filter(|id| !self.at.contains_key(*id));
         let unknown = unknown
             .map(|host| Rejected::new("its settings are not known".to_owned(), &[host.as_str()]));
-        told.chain(excluded).chain(unknown).collect()
+        reasons.chain(excluded).chain(unknown).collect()
     }
 }
 

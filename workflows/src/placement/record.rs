@@ -142,11 +142,11 @@ mod tests {
             ..host(500)
         };
         assert!(!host(500).is_much_like(&unknown));
-        let asked = CapacityRecord {
+        let other = CapacityRecord {
             archs: BTreeMap::from([("s390x".to_owned(), false)]),
             ..host(500)
         };
-        assert!(!host(500).is_much_like(&asked));
+        assert!(!host(500).is_much_like(&other));
         assert!(host(500).is_much_like(&CapacityRecord {
             archs: BTreeMap::new(),
             ..host(500)

@@ -188,7 +188,7 @@ fn refuse(change: &mut PlannedChange) {
 
 /// The generation's inputs that the VSI is now made from.
 pub fn base(record: &VsiRecord, reached: u64) -> Option<&PreviousInputs> {
-    let made = |asked: &&PreviousInputs| asked.reached || asked.generation <= reached;
+    let made = |inputs: &&PreviousInputs| inputs.reached || inputs.generation <= reached;
     record.before.iter().rev().find(made)
 }
 

@@ -32,7 +32,7 @@ fn record() -> VsiRecord {
 
 /// The plan of a change of what was asked for.
 fn plan(change: impl FnOnce(&mut VsiRecord)) -> Plan {
-    let (before, mut after) = (record().asked(1, true), record());
+    let (before, mut after) = (record().inputs(1, true), record());
     change(&mut after);
     of(&before, &after, &Touched::default())
 }
@@ -158,7 +158,7 @@ fn a_power_command_counts_although_the_document_says_the_same() {
 #[test]
 fn the_newest_inputs_that_were_reached_are_what_a_vsi_is_made_from() {
     let mut record = record();
-    record.before = vec![record.asked(3, true), record.asked(5, false)];
+    record.before = vec![record.inputs(3, true), record.inputs(5, false)];
     assert_eq!(base(&record, 3).map(|asked| asked.generation), Some(3));
     assert_eq!(base(&record, 5).map(|asked| asked.generation), Some(5));
     record.before.clear();

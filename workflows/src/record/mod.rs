@@ -307,7 +307,7 @@ impl VsiRecord {
     }
 
     /// Its inputs, as what comes after keeps them.
-    pub fn asked(&self, generation: u64, reached: bool) -> PreviousInputs {
+    pub fn inputs(&self, generation: u64, reached: bool) -> PreviousInputs {
         PreviousInputs {
             generation,
             reached,

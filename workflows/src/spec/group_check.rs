@@ -427,7 +427,7 @@ fn gate_probe(
         http: spec.http.clone(),
         ..ProbeSpec::default()
     };
-    let given = usize::from(spec.ready.is_some()) + usize::from(spec.agent_command.is_some());
+    let probes = usize::from(spec.ready.is_some()) + usize::from(spec.agent_command.is_some());
     let of_guest = [
         spec.console.is_some(),
         spec.agent.is_some(),
@@ -436,7 +436,7 @@ fn gate_probe(
     ];
     let of_guest = of_guest.iter().filter(|is_given| **is_given).count();
     let one = "write one of ready, console, agent, tcp, http and agentCommand in each";
-    match given.saturating_add(of_guest) {
+    match probes.saturating_add(of_guest) {
         0 => return Err(("", "this probe is empty".to_owned(), one)),
         1 => {}
         _ => return Err(("", "this is more than one probe".to_owned(), one)),

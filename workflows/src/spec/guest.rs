@@ -175,7 +175,7 @@ fn path(field: &'static str) -> FieldPath {
 /// Fields that the guest's type does not have, or lacks.
 fn fields(document: &Document<VsiSpec>, spec: &GuestSpec, guest_type: GuestType) -> Vec<Problem> {
     use GuestType as Type;
-    let given: [(&'static str, bool, &[GuestType]); 7] = [
+    let fields: [(&'static str, bool, &[GuestType]); 7] = [
         ("contract", spec.contract.is_some(), &[Type::HyperProtect]),
         (
             "userData",
@@ -196,7 +196,7 @@ fn fields(document: &Document<VsiSpec>, spec: &GuestSpec, guest_type: GuestType)
         ("sshKeys", !spec.ssh_keys.is_empty(), &[Type::CloudInit]),
         ("vendorData", spec.vendor_data.is_some(), &[Type::CloudInit]),
     ];
-    let wrong = given
+    let wrong = fields
         .into_iter()
         .filter(|(_, is_given, types)| *is_given && !types.contains(&guest_type));
     let wrong = wrong.map(|(field, _, types)| {

@@ -58,9 +58,9 @@ impl ObjectMeta {
 
     /// What [`RESTARTED_AT`] says.
     pub fn restarted_at(&self) -> Option<String> {
-        let asked = self.annotations.get(RESTARTED_AT)?;
-        let asked: String = asked.chars().take(LONGEST_MOMENT).collect();
-        (!asked.is_empty()).then_some(asked)
+        let moment = self.annotations.get(RESTARTED_AT)?;
+        let moment: String = moment.chars().take(LONGEST_MOMENT).collect();
+        (!moment.is_empty()).then_some(moment)
     }
 
     /// `namespace/name`, for people.

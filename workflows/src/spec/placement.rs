@@ -179,12 +179,12 @@ mod tests {
 
     #[test]
     fn a_placement_reads_what_it_writes() {
-        let asked = json!({
+        let document = json!({
             "spread": {"over": "label", "label": "zone"},
             "antiAffinity": {"matchLabels": {"app": "db"}},
             "requires": {"memory": "64Gi", "cpus": 8, "poolRoom": "100Gi", "device": "crypto"},
         });
-        let read: PlacementSpec = serde_json::from_value(asked).unwrap();
+        let read: PlacementSpec = serde_json::from_value(document).unwrap();
         assert_eq!(read.requires.memory, Some(Quantity(64 << 30)));
         let written = serde_json::to_value(&read).unwrap();
         assert_eq!(

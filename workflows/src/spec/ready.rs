@@ -160,7 +160,7 @@ fn defaults(guest: GuestType) -> Vec<Probe> {
 pub(super) type WrongProbe = (&'static str, String, &'static str);
 
 pub(super) fn probe(spec: &ProbeSpec, guest: GuestType) -> Result<Probe, WrongProbe> {
-    let given: Vec<Result<Probe, WrongProbe>> = [
+    let probes: Vec<Result<Probe, WrongProbe>> = [
         spec.console.as_ref().map(|pattern| console(pattern)),
         spec.agent.map(|_| agent(guest)),
         spec.cloud_init.map(|_| cloud_init(guest)),
@@ -173,9 +173,9 @@ pub(super) fn probe(spec: &ProbeSpec, guest: GuestType) -> Result<Probe, WrongPr
     .flatten()
     .collect();
     let one = "write one of console, agent, cloudInit, tcp, http, address and started in each";
-    match <[_; 1]>::try_from(given) {
+    match <[_; 1]>::try_from(probes) {
         Ok([probe]) => probe,
-        Err(given) if given.is_empty() => Err(("", "this probe is empty".to_owned(), one)),
+        Err(probes) if probes.is_empty() => Err(("", "this probe is empty".to_owned(), one)),
         Err(_) => Err(("", "this is more than one probe".to_owned(), one)),
     }
 }

@@ -170,7 +170,7 @@ async fn command(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> Comma
         if again {
             ignore_absent(&mut cli.command);
         }
-        let (actor, given) = (
+        let (actor, documents) = (
             command.actor.clone(),
             daemon::documents_of(command.request.clone()),
         );
@@ -201,7 +201,7 @@ async fn command(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> Comma
                 | CommandPart::Answer(_) => Ok(refused(unreadable())),
             }
         };
-        let work = work::with_files(given, Box::pin(work));
+        let work = work::with_files(documents, Box::pin(work));
         let work = actor::for_caller(actor, work);
         let done = Box::pin(holder.app.for_others().lend(work)).await;
         done.unwrap_or_else(|problem| problem.exit)

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, pin::pin, time::Duration};
 
 use tokio::sync::mpsc;
-use vsiflow_workflows::fleet::{DriftReport, WATCHERS};
+use vsiflow_workflows::fleet::{DriftReport, SCAN_QUEUE};
 
 use crate::{
     compose::App,
@@ -23,7 +23,7 @@ pub(crate) async fn keep_current(app: &App, every: Duration) -> CommandOutcome {
 
 /// Looks at the hosts for good, and tells what is news; ends only with an error.
 pub(crate) async fn watch_hosts(app: &App, every: Duration) -> CommandOutcome {
-    let (sender, mut looks) = mpsc::channel(WATCHERS);
+    let (sender, mut looks) = mpsc::channel(SCAN_QUEUE);
     let mut reported = BTreeMap::new();
     let mut watching = pin!(app.fleet.hosts().watch(every, sender));
     loop {
@@ -31,12 +31,12 @@ pub(crate) async fn watch_hosts(app: &App, every: Duration) -> CommandOutcome {
             ended = &mut watching => match ended? {},
             Some(look) = looks.recv() => look,
         };
-        let news = !look.whole || reported.get(&look.host) != Some(&look.looked);
+        let news = !look.whole || reported.get(&look.host) != Some(&look.report);
         if news {
-            report_news(&look.looked);
+            report_news(&look.report);
         }
         if look.whole {
-            reported.insert(look.host, look.looked);
+            reported.insert(look.host, look.report);
         }
     }
 }

@@ -36,12 +36,12 @@ const LATER: &str = "serve the image by HTTP and write `http: {url: …}`";
 pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> Option<DataVolume> {
     let source = source(&mut spec, refusals);
     let claimed = ["pvc", "storage"];
-    let given: Vec<_> = claimed.into_iter().filter(|key| spec.has(key)).collect();
-    if let [_, second] = given.as_slice() {
+    let present: Vec<_> = claimed.into_iter().filter(|key| spec.has(key)).collect();
+    if let [_, second] = present.as_slice() {
         let path = spec.path(second);
         refusals.wrong(path, "pvc and storage are both given", "write one of them");
     }
-    let mut claim = spec.object(given.first().unwrap_or(&"storage"), refusals);
+    let mut claim = spec.object(present.first().unwrap_or(&"storage"), refusals);
     let mut resources = claim.object("resources", refusals);
     let mut requests = resources.object("requests", refusals);
     let size = requests.take("storage").cloned();
@@ -68,8 +68,8 @@ pub(super) fn read(mut spec: Fields<'_>, refusals: &mut Refusals) -> Option<Data
 fn source(spec: &mut Fields<'_>, refusals: &mut Refusals) -> Option<VolumeSource> {
     let mut source = spec.object("source", refusals);
     source.refuse("upload", LATER, refusals);
-    let given: Vec<_> = SOURCES.into_iter().filter(|key| source.has(key)).collect();
-    let found = match given.as_slice() {
+    let present: Vec<_> = SOURCES.into_iter().filter(|key| source.has(key)).collect();
+    let found = match present.as_slice() {
         [_, second, ..] => {
             let path = source.path(second);
             let remedy = "write http, registry or blank";

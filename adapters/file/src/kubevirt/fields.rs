@@ -64,8 +64,8 @@ impl<'n> Fields<'n> {
     pub(super) fn of(node: &'n YamlNode, path: FieldPath, refusals: &mut Refusals) -> Self {
         let left = match &node.value {
             Value::Map(entries) => {
-                let given = |entry: &&YamlEntry| !matches!(entry.node.value, Value::Null);
-                entries.iter().filter(given).collect()
+                let present = |entry: &&YamlEntry| !matches!(entry.node.value, Value::Null);
+                entries.iter().filter(present).collect()
             }
             Value::Null => Vec::new(),
             other => {
@@ -160,9 +160,9 @@ impl<'n> Fields<'n> {
 
 /// An object of these fields; those without a value are left out.
 pub(super) fn object<const N: usize>(fields: [(&str, Option<YamlNode>); N]) -> YamlNode {
-    let given = fields.into_iter();
-    let given = given.filter_map(|(key, node)| Some(entry(key, node?)));
-    YamlNode::nowhere(Value::Map(given.collect()))
+    let present = fields.into_iter();
+    let present = present.filter_map(|(key, node)| Some(entry(key, node?)));
+    YamlNode::nowhere(Value::Map(present.collect()))
 }
 
 /// A field, which stands where its value does.

@@ -121,9 +121,9 @@ fn labels(template: &mut Fields<'_>, server: &mut KubevirtServer, refusals: &mut
     if let Some(node) = metadata.take("labels") {
         // What is no object is refused there.
         Fields::of(node, path, refusals);
-        let given = node.entries().iter();
-        let given = given.map(|label| (label.key.clone(), label.node.clone()));
-        server.labels.extend(given);
+        let labels = node.entries().iter();
+        let labels = labels.map(|label| (label.key.clone(), label.node.clone()));
+        server.labels.extend(labels);
     }
     metadata.end(refusals);
 }

@@ -140,15 +140,15 @@ impl<'n> KubevirtMetadata<'n> {
         (namespace.unwrap_or("default").to_owned(), self.name.clone())
     }
 
-    fn placement(&self, given: &KubevirtTarget) -> Placement {
+    fn placement(&self, target: &KubevirtTarget) -> Placement {
         let config = self.label(TARGET).map(|label| ("config".to_owned(), label));
-        let labels: Vec<_> = if given.target.is_empty() {
+        let labels: Vec<_> = if target.target.is_empty() {
             config
                 .map(|(key, label)| (key, label.clone()))
                 .into_iter()
                 .collect()
         } else {
-            given
+            target
                 .target
                 .iter()
                 .map(|(key, value)| (key.clone(), text(value)))
@@ -162,7 +162,7 @@ impl<'n> KubevirtMetadata<'n> {
         Placement {
             target: target_labels
                 .map(|target_labels| object([("matchLabels", Some(target_labels))])),
-            pool: match &given.pool {
+            pool: match &target.pool {
                 Some(pool) => Some(text(pool)),
                 None => self.label(POOL).cloned(),
             },
@@ -171,7 +171,7 @@ impl<'n> KubevirtMetadata<'n> {
 }
 
 /// Turns manifests into documents, and has the collector read those.
-pub(crate) fn translate(collector: &mut DocumentCollector, given: &KubevirtTarget) {
+pub(crate) fn translate(collector: &mut DocumentCollector, target: &KubevirtTarget) {
     let mut foreign = std::mem::take(&mut collector.foreign);
     for one in &mut foreign {
         strip(&mut one.node);
@@ -195,7 +195,7 @@ pub(crate) fn translate(collector: &mut DocumentCollector, given: &KubevirtTarge
     }
     for one in foreign.iter().filter(|one| !of_volumes(one)) {
         let mut refusals = Refusals::default();
-        let placement = KubevirtMetadata::of(&one.node).placement(given);
+        let placement = KubevirtMetadata::of(&one.node).placement(target);
         made.extend(
             machine::documents(one, &placement, &mut volumes, &mut refusals)
                 .into_iter()
@@ -204,7 +204,7 @@ pub(crate) fn translate(collector: &mut DocumentCollector, given: &KubevirtTarge
         refuse(collector, &one.place, refusals);
     }
     for known in volumes.values() {
-        lone(collector, known, given, &mut made);
+        lone(collector, known, target, &mut made);
     }
     for (node, place) in made {
         collector.made(&node, place);
@@ -215,7 +215,7 @@ pub(crate) fn translate(collector: &mut DocumentCollector, given: &KubevirtTarge
 fn lone(
     collector: &mut DocumentCollector,
     known: &KnownVolumes<'_>,
-    given: &KubevirtTarget,
+    target: &KubevirtTarget,
     made: &mut Vec<MadeDocuments>,
 ) {
     if known.used_by.is_some() {
@@ -224,7 +224,7 @@ fn lone(
     let metadata = &known.metadata;
     match &known.volume.source {
         VolumeSource::Blank => {
-            let placement = metadata.placement(given);
+            let placement = metadata.placement(target);
             let disk = data_volume::disk(
                 &metadata.name,
                 metadata.namespace,

@@ -55,7 +55,7 @@ pub(super) async fn disk(
     let (give, unpacked) = mpsc::channel(WAITING);
     let source = Feed::new(pieces, failed.clone(), taken.clone());
     let mut to = Outlet::new(give, taken, MOST);
-    let (tell, told) = oneshot::channel();
+    let (tell, result) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
         let mut tell = Some(tell);
         if let Err(error) = search(source, &mut to, MOST, &mut tell) {
@@ -66,7 +66,7 @@ pub(super) async fn disk(
         }
     });
     let ended = |_| Err(io::Error::other("the search of a layer ended early"));
-    let found = told.await.unwrap_or_else(ended);
+    let found = result.await.unwrap_or_else(ended);
     let length = match found {
         Ok(Some(length)) => length,
         Ok(None) => return Ok(None),

@@ -177,7 +177,7 @@ impl RegistryCall<'_> {
         if status != StatusCode::OK {
             let kind = crate::http::answer::kind_of(status);
             let hint = match self.access() {
-                Some(given) if given.is_password() && !permitted => format!(
+                Some(answer) if answer.is_password() && !permitted => format!(
                     "; it gets no password of the registry's: IMAGE_TOKEN_SERVER: {server} permits it"
                 ),
                 _ => String::new(),
@@ -186,13 +186,13 @@ impl RegistryCall<'_> {
             return Err(error(kind, self.shown, message));
         }
         let bytes = body(self.http, self.shown, &mut response, LONGEST).await?;
-        let given: TokenAnswer = serde_json::from_slice(&bytes).map_err(|_| {
+        let answer: TokenAnswer = serde_json::from_slice(&bytes).map_err(|_| {
             invalid(
                 self.shown,
                 format!("the token server {server} gave no token"),
             )
         })?;
-        let text = [given.token, given.access_token]
+        let text = [answer.token, answer.access_token]
             .into_iter()
             .find(|text| !text.is_empty());
         // It becomes a header.
@@ -203,7 +203,7 @@ impl RegistryCall<'_> {
                 format!("the token server {server} gave no token"),
             )
         })?;
-        let life = Duration::from_secs(given.expires_in.unwrap_or(60)).min(LONGEST_LIFE);
+        let life = Duration::from_secs(answer.expires_in.unwrap_or(60)).min(LONGEST_LIFE);
         let now = Instant::now();
         Ok(Pass::Token {
             token: Secret::new(text),

@@ -24,10 +24,10 @@ impl ExpectedReaders {
     /// Somebody says so.
     pub(super) fn expect(&self, url: &str) {
         self.with_expected(|all| {
-            let asked = all.entry(url.to_owned()).or_default();
-            asked.push_back(Instant::now());
-            if asked.len() > MOST {
-                asked.pop_front();
+            let times = all.entry(url.to_owned()).or_default();
+            times.push_back(Instant::now());
+            if times.len() > MOST {
+                times.pop_front();
             }
         });
     }
@@ -54,9 +54,9 @@ impl ExpectedReaders {
         look: impl FnOnce(&mut HashMap<String, VecDeque<Instant>>) -> T,
     ) -> T {
         let mut all = self.times.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, asked| {
-            asked.retain(|at| at.elapsed() < SOON);
-            !asked.is_empty()
+        all.retain(|_, times| {
+            times.retain(|at| at.elapsed() < SOON);
+            !times.is_empty()
         });
         look(&mut all)
     }

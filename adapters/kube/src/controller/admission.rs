@@ -38,12 +38,12 @@ impl AdmissionPass {
     pub(super) fn admission_request(
         &mut self,
         namespace: &str,
-        asked: impl FnOnce() -> DecisionRequest,
+        request_of: impl FnOnce() -> DecisionRequest,
     ) -> Option<DecisionRequest> {
         if !self.limited.contains(namespace) {
             return None;
         }
-        let request = asked();
+        let request = request_of();
         let admitted = self.admitted.get(&request.uid).map(Vec::as_slice);
         let admitted = admitted.unwrap_or_default();
         if self.recorded.covers(&request.resolved, admitted) {

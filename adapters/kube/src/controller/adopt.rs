@@ -99,11 +99,11 @@ impl Controller {
         let Some(share) = &self.share else {
             return self.fleet.vsis().adopt(what, by).await.map(drop);
         };
-        let asked = Resolved {
+        let resolved = Resolved {
             vsis: vec![(*request.vsi).clone()],
             ..Resolved::default()
         };
-        let live = self.live(&asked).await?;
+        let live = self.live(&resolved).await?;
         share.adopt(what, by, &live).await
     }
 }

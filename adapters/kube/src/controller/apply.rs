@@ -35,11 +35,11 @@ impl Controller {
         translation: &Translation,
     ) -> Vec<DecisionRequest> {
         let mut lacking = Vec::new();
-        let asked = translation.rest.data_disks.iter();
-        let asked: BTreeMap<_, _> = asked.filter_map(|disk| Some((disk.uid?, disk))).collect();
+        let disks = translation.rest.data_disks.iter();
+        let disks: BTreeMap<_, _> = disks.filter_map(|disk| Some((disk.uid?, disk))).collect();
         for resource in &snapshot.resources {
             self.heartbeat();
-            let Some(disk) = asked.get(&resource.uid) else {
+            let Some(disk) = disks.get(&resource.uid) else {
                 continue;
             };
             let held = resource.old_finalizer().is_some() || self.is_lost(resource);
@@ -52,7 +52,7 @@ impl Controller {
             let mut bytes = serde_json::to_vec(disk).unwrap_or_default();
             host_bytes(&mut bytes, &disk.host, &translation.rest);
             let print = Hash::of(&bytes);
-            if self.given.get(&resource.uid) == Some(&print) {
+            if self.applied.get(&resource.uid) == Some(&print) {
                 self.refused.remove(&resource.uid);
                 continue;
             }
@@ -77,7 +77,7 @@ impl Controller {
     pub(super) fn record_result(&mut self, uid: Uuid, print: Hash, error: Option<FleetError>) {
         match error {
             None => {
-                self.given.insert(uid, print);
+                self.applied.insert(uid, print);
                 self.refused.remove(&uid);
             }
             Some(error) => {
@@ -116,7 +116,7 @@ impl Controller {
         let mut alone = Vec::new();
         for request in self.in_turn(requests) {
             let print = fingerprint(&request.vsi, &translation.rest, &names);
-            if self.given.get(&request.uid) == Some(&print) {
+            if self.applied.get(&request.uid) == Some(&print) {
                 self.refused.remove(&request.uid);
                 continue;
             }

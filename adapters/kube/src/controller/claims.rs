@@ -117,10 +117,10 @@ type NamedMember = Option<(Uuid, Uuid)>;
 
 impl Controller {
     /// Looks which objects are those of members.
-    pub(super) async fn claims(&mut self, world: &Snapshot, pools: &[ShownPool]) -> MemberClaims {
+    pub(super) async fn claims(&mut self, cluster: &Snapshot, pools: &[ShownPool]) -> MemberClaims {
         let mut claims = MemberClaims::default();
         let mut open = Vec::new();
-        for resource in &world.resources {
+        for resource in &cluster.resources {
             let Some(named) = self.named_member(resource) else {
                 continue;
             };

@@ -44,7 +44,7 @@ const AGAIN: Duration = Duration::from_secs(30);
 #[derive(Default)]
 pub(super) struct Decisions {
     /// What a decision is wanted for in this pass.
-    wanted: BTreeSet<Uuid>,
+    awaiting: BTreeSet<Uuid>,
     /// Of which nothing is under way but what is open.
     idle: BTreeSet<Uuid>,
     /// What was asked and is not answered, with its namespace.
@@ -68,15 +68,15 @@ impl Decisions {
 
     /// That a decision is wanted for these.
     pub(super) fn want(&mut self, uids: impl IntoIterator<Item = Uuid>) {
-        self.wanted.extend(uids);
+        self.awaiting.extend(uids);
     }
 
     /// Forgets what no decision was wanted for since the last time.
     pub(super) fn end_pass(&mut self) {
-        let wanted = std::mem::take(&mut self.wanted);
-        self.idle.retain(|uid| wanted.contains(uid));
-        self.open.retain(|uid, _| wanted.contains(uid));
-        self.refused.retain(|uid, _| wanted.contains(uid));
+        let awaiting = std::mem::take(&mut self.awaiting);
+        self.idle.retain(|uid| awaiting.contains(uid));
+        self.open.retain(|uid, _| awaiting.contains(uid));
+        self.refused.retain(|uid, _| awaiting.contains(uid));
     }
 
     fn may_request(&self, (namespace, uid): (&str, Uuid), print: Hash) -> bool {
@@ -103,7 +103,7 @@ pub(super) struct DecisionRequest {
 
 impl DecisionRequest {
     pub(super) fn of_vsi(uid: Uuid, vsi: &ResolvedVsi) -> Self {
-        let asked = ResolvedVsi {
+        let resolved = ResolvedVsi {
             contract: Secret::new(String::new()),
             image_url: None,
             ..vsi.clone()
@@ -113,7 +113,7 @@ impl DecisionRequest {
             namespace: vsi.desired.namespace.clone(),
             print: asked_print(vsi),
             resolved: Resolved {
-                vsis: vec![asked],
+                vsis: vec![resolved],
                 ..Resolved::default()
             },
         }
@@ -147,8 +147,8 @@ impl Controller {
     ) {
         for (uid, decision) in all {
             let chosen = &decision.host;
-            let asked = translation.vsis.get_mut(uid);
-            let Some(vsi) = asked.filter(|vsi| is_open(vsi)) else {
+            let vsi = translation.vsis.get_mut(uid);
+            let Some(vsi) = vsi.filter(|vsi| is_open(vsi)) else {
                 continue;
             };
             self.refused.remove(uid);
@@ -166,10 +166,10 @@ impl Controller {
         let Some(share) = self.share.as_ref().filter(|_| !all.is_empty()) else {
             return;
         };
-        let world = self.world.snapshot().resources;
+        let cluster = self.cache.snapshot().resources;
         for (uid, decision) in all {
             let is_known = self.is_recorded(uid) && !self.admission.is_lacking(uid);
-            let resource = world.iter().find(|resource| resource.uid == uid);
+            let resource = cluster.iter().find(|resource| resource.uid == uid);
             let problem = || translation.problems.get(&resource?.key)?.first();
             let outcome = match self.refused.get(&uid) {
                 _ if is_known => Some(Ok(())),
@@ -237,9 +237,9 @@ impl Controller {
 
     /// Has hosts chosen for VSIs without one; those that are asked for now.
     pub(super) async fn request_placement(&mut self, open: Vec<ApplyRequest>) -> BTreeSet<Uuid> {
-        let asked = open.iter();
-        let asked = asked.map(|request| DecisionRequest::of_vsi(request.uid, &request.vsi));
-        self.request_decisions(asked.collect()).await
+        let requests = open.iter();
+        let requests = requests.map(|request| DecisionRequest::of_vsi(request.uid, &request.vsi));
+        self.request_decisions(requests.collect()).await
     }
 
     /// Asks journal 0 about these, as far as it may be asked by now; those that it is.
@@ -247,9 +247,9 @@ impl Controller {
         &mut self,
         requests: Vec<DecisionRequest>,
     ) -> BTreeSet<Uuid> {
-        let mut asked = BTreeSet::new();
+        let mut requested = BTreeSet::new();
         let Some(share) = self.share.clone() else {
-            return asked;
+            return requested;
         };
         let mut requests = requests;
         requests.sort_by_key(|request| self.decisions.refused_at(request.uid));
@@ -264,7 +264,7 @@ impl Controller {
                 Ok(()) => {
                     self.decisions.open.insert(uid, namespace.clone());
                     self.refused.remove(&uid);
-                    asked.insert(uid);
+                    requested.insert(uid);
                 }
                 Err(error) => {
                     // It may have been asked all the same.
@@ -274,7 +274,7 @@ impl Controller {
             }
             self.desk.dirty_uid(&uid);
         }
-        asked
+        requested
     }
 
     /// Has journal 0 admit what these take, unless it is about to.
@@ -390,16 +390,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_namespace_keeps_others_waiting_for_their_hosts() {
         let (mut decisions, print) = (Decisions::default(), Hash::of(b"asked"));
-        let mut asked = Vec::new();
+        let mut numbers = Vec::new();
         for number in 0..40 {
             let namespace = if number < 20 { "many" } else { "few" };
             if decisions.may_request((namespace, uid(number)), print) {
                 decisions.open.insert(uid(number), namespace.to_owned());
-                asked.push(number);
+                numbers.push(number);
             }
         }
         let expected: Vec<_> = (0..8).chain(20..28).collect();
-        assert_eq!(asked, expected);
+        assert_eq!(numbers, expected);
     }
 
     #[tokio::test(start_paused = true)]

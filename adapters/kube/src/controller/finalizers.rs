@@ -110,7 +110,7 @@ impl Controller {
             }
             EntityPresence::Alive => {}
         }
-        if self.asked.get(&uid) != Some(&orphan) {
+        if self.removals.get(&uid) != Some(&orphan) {
             let deleted = self.delete(resource, orphan).await;
             self.removal_requested(uid, orphan, deleted.err());
         }
@@ -127,7 +127,7 @@ impl Controller {
     ) {
         match refused {
             None => {
-                self.asked.insert(uid, orphan);
+                self.removals.insert(uid, orphan);
                 self.refused.remove(&uid);
             }
             Some(error) => {

@@ -44,8 +44,8 @@ impl LiveResources {
 impl StillRequested for LiveResources {
     async fn check(&self) -> Result<(), FleetError> {
         let all = stream::iter(self.resources.iter().map(Ok));
-        let asked = all.try_for_each_concurrent(AT_ONCE, |resource| self.is_there(resource));
-        match tokio::time::timeout(PATIENCE, asked).await {
+        let checks = all.try_for_each_concurrent(AT_ONCE, |resource| self.is_there(resource));
+        match tokio::time::timeout(PATIENCE, checks).await {
             Ok(found) => found,
             // Others wait for their names meanwhile.
             Err(_) => match self.resources.first() {

@@ -56,7 +56,7 @@ impl Controller {
         &mut self,
         resource: &Resource,
         claim: &MemberClaim,
-        (world, pools): (&Snapshot, &[ShownPool]),
+        (cluster, pools): (&Snapshot, &[ShownPool]),
         findings: &mut StatusFindings,
     ) -> bool {
         match claim {
@@ -77,7 +77,7 @@ impl Controller {
                         .is_some_and(|share| share.number() != DECIDES),
                 };
                 // One that goes deletes its members in its own order.
-                let stays = is_living && !leaves(of, world);
+                let stays = is_living && !leaves(of, cluster);
                 resource.is_deleting()
                     && self.member_may_finalize(resource, *vsi, (of, stays)).await
             }
@@ -107,13 +107,13 @@ impl Controller {
         let alive = self.fleet.knowledge(&entity) == EntityPresence::Alive;
         let orphan = resource.is_orphaned();
         let goes = of.deleting && !orphan;
-        let is_asked = goes || self.asked.get(&resource.uid) == Some(&orphan);
+        let is_asked = goes || self.removals.get(&resource.uid) == Some(&orphan);
         if alive && pool_stays && !is_asked {
             let by = by(&resource.manager, "the resource was deleted");
             let (namespace, id) = (&resource.key.namespace, vsi.to_string());
             match self.fleet.vsis().delete(namespace, &id, orphan, by).await {
                 Ok(_) => {
-                    self.asked.insert(resource.uid, orphan);
+                    self.removals.insert(resource.uid, orphan);
                     self.refused.remove(&resource.uid);
                 }
                 Err(error) => {
@@ -191,7 +191,7 @@ impl Controller {
                     name: member.name.clone(),
                 };
                 // That of an earlier member goes first; of another one the pool is told.
-                if !shown.contains(&key) && self.world.resource(&key).is_none() {
+                if !shown.contains(&key) && self.cache.resource(&key).is_none() {
                     missing.push((key, object_of(member, Some(owner))));
                 }
             }
@@ -227,7 +227,7 @@ impl Controller {
         while let Some((key, created)) = answers.next().await {
             self.heartbeat();
             match created {
-                Ok(Some(created)) => self.world.created(created),
+                Ok(Some(created)) => self.cache.created(created),
                 Ok(None) => {}
                 // Somebody has made one of that name: the watch tells whose it is.
                 Err(CallError::Conflict) => self.unfinished = true,
@@ -257,10 +257,10 @@ impl Controller {
             Ok(Some(patched)) => {
                 // What the server does not take of it is not asked for again.
                 self.shown.insert(patched.uid, (print, patched.generation));
-                self.world.update(patched);
+                self.cache.update(patched);
             }
             Ok(None) | Err(CallError::Gone) => {}
-            Err(CallError::Conflict) => self.world.poke(),
+            Err(CallError::Conflict) => self.cache.poke(),
             Err(error) => {
                 self.unfinished = true;
                 tracing::warn!("{} cannot be put right: {error}", resource.key);
@@ -283,8 +283,8 @@ impl Controller {
 }
 
 /// Whether the resource of a member's pool, or of its group, is being deleted.
-fn leaves(of: &PoolMembership, world: &Snapshot) -> bool {
-    world.resources.iter().any(|one| {
+fn leaves(of: &PoolMembership, cluster: &Snapshot) -> bool {
+    cluster.resources.iter().any(|one| {
         let is_it = match one.key.kind {
             ResourceKind::Pool => one.key.name == of.of.pool,
             ResourceKind::Group => Some(&one.key.name) == of.group.as_ref(),
@@ -330,8 +330,8 @@ impl MemberObject {
 
     /// Whether the resource says all of it; its spec was written as it is.
     fn is_on(&self, resource: &Resource, is_written: bool) -> bool {
-        let has = |there: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>| {
-            wanted
+        let has = |there: &BTreeMap<String, String>, expected: &BTreeMap<String, String>| {
+            expected
                 .iter()
                 .all(|(key, value)| there.get(key) == Some(value))
         };

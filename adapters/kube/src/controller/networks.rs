@@ -36,14 +36,14 @@ impl Controller {
                 return false;
             }
         };
-        if self.asked.get(&uid) != Some(&orphan) {
+        if self.removals.get(&uid) != Some(&orphan) {
             let by = by(&resource.manager, "the resource was deleted");
-            let asked = self
+            let deleted = self
                 .fleet
                 .networks()
                 .delete(namespace, name, orphan, by)
                 .await;
-            self.removal_requested(uid, orphan, asked.err());
+            self.removal_requested(uid, orphan, deleted.err());
         }
         // It may have been decided at once.
         let gone = |entity| self.fleet.knowledge(entity) == EntityPresence::Gone;
@@ -52,16 +52,16 @@ impl Controller {
 
     /// The same over all journals, by what they said last.
     fn network_may_finalize_over(&mut self, share: &dyn JournalShare, resource: &Resource) -> bool {
-        let Some(heard) = share.network_report(&name_of(resource)) else {
+        let Some(summary) = share.network_report(&name_of(resource)) else {
             return false;
         };
-        let is_asked = heard.inquiry == asked_of(resource);
-        if let Some(failure) = heard.silent.or(heard.refused) {
+        let is_asked = summary.inquiry == asked_of(resource);
+        if let Some(failure) = summary.silent.or(summary.refused) {
             self.refused.insert(resource.uid, failure);
             return false;
         }
         self.refused.remove(&resource.uid);
-        is_asked && heard.states.is_empty()
+        is_asked && summary.states.is_empty()
     }
 
     /// Has all journals asked about the networks of the cluster, and tells of those that something else was heard of.
@@ -71,24 +71,24 @@ impl Controller {
         };
         let networks = own.resources.iter();
         let networks = networks.filter(|one| one.key.kind == ResourceKind::Network);
-        let mut asked = BTreeMap::new();
-        let mut heard = BTreeMap::new();
+        let mut inquiries = BTreeMap::new();
+        let mut summaries = BTreeMap::new();
         for network in networks {
             let name = name_of(network);
-            asked.insert(name.clone(), asked_of(network));
+            inquiries.insert(name.clone(), asked_of(network));
             let now = share.network_report(&name);
-            if self.heard_networks.get(&name) != now.as_ref() {
+            if self.network_summaries.get(&name) != now.as_ref() {
                 self.desk.dirty(network.key.clone());
             }
-            heard.extend(now.map(|now| (name, now)));
+            summaries.extend(now.map(|now| (name, now)));
         }
-        self.heard_networks = heard;
-        share.watch_networks(asked);
+        self.network_summaries = summaries;
+        share.watch_networks(inquiries);
     }
 
     /// Has this journal change the networks that are on its hosts, where the cluster is shared: what is on them may be a pool's,
     /// which another journal has.
-    pub(super) async fn apply_networks(&mut self, world: &Snapshot, networks: &Resolved) {
+    pub(super) async fn apply_networks(&mut self, cluster: &Snapshot, networks: &Resolved) {
         if self.share.is_none() || networks.networks.is_empty() {
             return;
         }
@@ -101,7 +101,7 @@ impl Controller {
                 one.key.kind == ResourceKind::Network
                     && (&one.key.namespace, &one.key.name) == (&network.namespace, &network.name)
             };
-            let Some(resource) = world.resources.iter().find(its) else {
+            let Some(resource) = cluster.resources.iter().find(its) else {
                 continue;
             };
             let name = name_of(resource);
@@ -109,7 +109,7 @@ impl Controller {
                 continue;
             };
             let print = Hash::of(&serde_json::to_vec(&(network, hosts)).unwrap_or_default());
-            if self.given.get(&resource.uid) == Some(&print) {
+            if self.applied.get(&resource.uid) == Some(&print) {
                 continue;
             }
             let resolved = Resolved {

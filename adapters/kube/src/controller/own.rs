@@ -30,12 +30,12 @@ impl Controller {
     /// Leaves of the cluster, and of what it asks for, what is this operator's.
     pub(super) async fn retain_own(
         &mut self,
-        world: &Snapshot,
+        cluster: &Snapshot,
         claims: &MemberClaims,
         translation: &mut Translation,
         decided: &BTreeMap<Uuid, ResourceDecision>,
     ) -> Result<Snapshot, FleetError> {
-        let mut all = world.clone();
+        let mut all = cluster.clone();
         let Some(share) = self.share.clone() else {
             return Ok(all);
         };
@@ -44,7 +44,7 @@ impl Controller {
         let of_snapshots = self.homes_of_snapshots(&*share, translation).await?;
         let mut own = BTreeSet::new();
         let mut unclaimed = Vec::new();
-        for resource in &world.resources {
+        for resource in &cluster.resources {
             if claims.of(resource).is_some() {
                 if !claims.is_elsewhere(resource) {
                     own.insert(resource.uid);
@@ -113,7 +113,7 @@ impl Controller {
         let networks = self.new_networks(resolved).await?;
         let mut resources = Vec::new();
         if !new.is_empty() || !networks.is_empty() {
-            resources = self.world.snapshot().resources;
+            resources = self.cache.snapshot().resources;
             resources.retain(|one| {
                 let key = &one.key;
                 let is_network = key.kind == ResourceKind::Network

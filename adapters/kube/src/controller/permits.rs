@@ -21,20 +21,20 @@ impl Controller {
     /// The pools that the cluster asks for, before those of other journals are left out.
     pub(super) fn desired_pools(
         &self,
-        world: &Snapshot,
+        cluster: &Snapshot,
         translation: &Translation,
     ) -> DesiredPools {
-        let mut asked = DesiredPools::default();
+        let mut desired = DesiredPools::default();
         if self.share.is_none() {
-            return asked;
+            return desired;
         }
         for pool in all_pools(translation) {
             let hosts = pool.template.desired.possible_hosts().map(str::to_owned);
             let (namespace, name) = (&pool.desired.namespace, &pool.desired.name);
             let place = (namespace.clone(), name.clone(), hosts.collect());
-            asked.pools.push(place);
+            desired.pools.push(place);
         }
-        for resource in &world.resources {
+        for resource in &cluster.resources {
             let key = &resource.key;
             let problems = translation.problems.get(key);
             let problem = problems.and_then(|problems| problems.first());
@@ -47,22 +47,22 @@ impl Controller {
                 .of_object(key.to_string())
                 .with_remedy(&problem.remedy);
                 let place = (key.namespace.clone(), key.name.clone(), failure);
-                asked.wrong.push(place);
+                desired.wrong.push(place);
             }
         }
-        asked
+        desired
     }
 
     /// Tells which of them may have members on which hosts of this journal, once it has their settings.
-    pub(super) fn permit(&self, asked: DesiredPools) {
+    pub(super) fn permit(&self, desired: DesiredPools) {
         let Some(share) = &self.share else { return };
         let mut permits = PoolPermits::default();
-        for (namespace, name, hosts) in &asked.pools {
+        for (namespace, name, hosts) in &desired.pools {
             for host in hosts.iter().filter(|host| self.decisions.has_host(host)) {
                 permits.permit((namespace, name), host);
             }
         }
-        for (namespace, name, failure) in asked.wrong {
+        for (namespace, name, failure) in desired.wrong {
             permits.refuse((&namespace, &name), failure);
         }
         share.permit(permits);

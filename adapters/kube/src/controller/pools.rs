@@ -89,19 +89,19 @@ impl Controller {
     }
 
     async fn request_deletion(&mut self, resource: &Resource, entity: &EntityId, orphan: bool) {
-        if self.asked.get(&resource.uid) == Some(&orphan) {
+        if self.removals.get(&resource.uid) == Some(&orphan) {
             return;
         }
         let by = by(&resource.manager, "the resource was deleted");
         let namespace = &resource.key.namespace;
         let id = entity.id();
-        let asked = match resource.key.kind {
+        let deleted = match resource.key.kind {
             ResourceKind::Group => self.fleet.groups().delete(namespace, id, orphan, by).await,
             _ => self.fleet.pools().delete(namespace, id, orphan, by).await,
         };
-        match asked {
+        match deleted {
             Ok(_) => {
-                self.asked.insert(resource.uid, orphan);
+                self.removals.insert(resource.uid, orphan);
                 self.refused.remove(&resource.uid);
             }
             Err(error) => {
@@ -159,7 +159,7 @@ impl Controller {
         translation: &Translation,
     ) {
         let print = print(pool, uid, &translation.rest);
-        if self.given.get(&resource.uid) == Some(&print) {
+        if self.applied.get(&resource.uid) == Some(&print) {
             self.refused.remove(&resource.uid);
             return;
         }
@@ -224,7 +224,7 @@ impl Controller {
         translation: &Translation,
     ) {
         let print = print_of_group(group, uid, &translation.rest);
-        if self.given.get(&resource.uid) == Some(&print) {
+        if self.applied.get(&resource.uid) == Some(&print) {
             self.refused.remove(&resource.uid);
             return;
         }
@@ -248,9 +248,9 @@ impl Controller {
     /// autoscalers need the field.
     async fn write_replicas(&mut self, resource: &Resource, replicas: u32) {
         match api::set_replicas(&self.client, resource, replicas).await {
-            Ok(Some(patched)) => self.world.update(patched),
+            Ok(Some(patched)) => self.cache.update(patched),
             Ok(None) | Err(CallError::Gone) => {}
-            Err(CallError::Conflict) => self.world.poke(),
+            Err(CallError::Conflict) => self.cache.poke(),
             Err(error) => {
                 self.unfinished = true;
                 tracing::warn!("{} cannot be told its replicas: {error}", resource.key);

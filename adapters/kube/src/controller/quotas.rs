@@ -52,14 +52,14 @@ impl QuotaRefusals {
 impl Controller {
     /// Gives the fleet each quota that differs from what it was given last.
     pub(super) async fn apply_quotas(&mut self, snapshot: &Snapshot, translation: &Translation) {
-        let asked = translation.rest.quotas.iter();
-        let asked: BTreeMap<_, _> = asked
+        let quotas = translation.rest.quotas.iter();
+        let quotas: BTreeMap<_, _> = quotas
             .map(|quota| ((&*quota.namespace, &*quota.name), quota))
             .collect();
         for resource in &snapshot.resources {
             let key = &resource.key;
             let is_served = key.kind == ResourceKind::Quota && resource.has_finalizer();
-            let Some(quota) = asked
+            let Some(quota) = quotas
                 .get(&(&*key.namespace, &*key.name))
                 .filter(|_| is_served && !resource.is_deleting())
             else {
@@ -68,7 +68,7 @@ impl Controller {
             self.heartbeat();
             let bytes = serde_json::to_vec(&quota.hard).unwrap_or_default();
             let print = Hash::of(&bytes);
-            if self.given.get(&resource.uid) == Some(&print) && self.has_quota(resource).await {
+            if self.applied.get(&resource.uid) == Some(&print) && self.has_quota(resource).await {
                 self.refused.remove(&resource.uid);
                 continue;
             }

@@ -24,7 +24,7 @@ impl Controller {
             tracing::warn!("secrets of the cluster cannot be passed on: {error}");
             return;
         }
-        if self.world.is_complete() || self.begun.elapsed() >= PATIENCE {
+        if self.cache.is_complete() || self.begun.elapsed() >= PATIENCE {
             self.delivered
                 .send_if_modified(|done| !std::mem::replace(done, true));
         } else {

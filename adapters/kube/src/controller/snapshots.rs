@@ -30,10 +30,10 @@ impl Controller {
 
     /// Gives the fleet each snapshot that it was not given yet.
     pub(super) async fn apply_snapshots(&mut self, snapshot: &Snapshot, translation: &Translation) {
-        let asked = translation.rest.snapshots.iter();
-        let asked: BTreeMap<_, _> = asked.filter_map(|one| Some((one.uid?, one))).collect();
+        let snapshots = translation.rest.snapshots.iter();
+        let snapshots: BTreeMap<_, _> = snapshots.filter_map(|one| Some((one.uid?, one))).collect();
         for resource in &snapshot.resources {
-            let Some(wanted) = asked.get(&resource.uid) else {
+            let Some(desired) = snapshots.get(&resource.uid) else {
                 continue;
             };
             let held = resource.old_finalizer().is_some() || self.snapshot_hold(resource).is_some();
@@ -42,14 +42,14 @@ impl Controller {
                 continue;
             }
             self.heartbeat();
-            let spec = serde_json::to_vec(&wanted.spec).unwrap_or_default();
+            let spec = serde_json::to_vec(&desired.spec).unwrap_or_default();
             let print = Hash::of(&spec);
-            if self.given.get(&resource.uid) == Some(&print) {
+            if self.applied.get(&resource.uid) == Some(&print) {
                 self.refused.remove(&resource.uid);
                 continue;
             }
             let resolved = Resolved {
-                snapshots: vec![(*wanted).clone()],
+                snapshots: vec![(*desired).clone()],
                 ..translation.rest.alone()
             };
             let by = by(&resource.manager, &generation(resource.generation));

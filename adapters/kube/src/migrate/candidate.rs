@@ -148,10 +148,10 @@ mod tests {
     fn references_lose_the_old_finalizer_and_get_none() {
         let one = seen(ResourceKind::NetworkRef, &[OLD], json!({}));
         assert_eq!(one.standing, CandidateState::ToTakeOver);
-        let wanted = json!({"metadata": {
+        let expected = json!({"metadata": {
             "uid": "u", "resourceVersion": "7", "finalizers": [], "annotations": {},
         }});
-        assert_eq!(patch(&one), wanted);
+        assert_eq!(patch(&one), expected);
     }
 
     #[test]

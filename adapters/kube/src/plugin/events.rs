@@ -36,9 +36,9 @@ impl Cluster {
         let listed = within(api.list(&params)).await;
         let listed =
             listed.map_err(|error| self.wrong(&vsi.name, "has Events that are hidden", error))?;
-        let mut told: Vec<_> = listed.items.into_iter().map(ClusterEvent::of).collect();
-        told.sort_by_key(|one| one.at);
-        Ok(told)
+        let mut events: Vec<_> = listed.items.into_iter().map(ClusterEvent::of).collect();
+        events.sort_by_key(|one| one.at);
+        Ok(events)
     }
 }
 

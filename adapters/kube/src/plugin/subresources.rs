@@ -121,7 +121,7 @@ impl Cluster {
     pub async fn read_of(&self, name: &str, what: Reading) -> Result<Pieces, PluginError> {
         let path = what.path();
         let ask = |kind| Request::get(self.subresource(kind, name, &path)).body(Body::empty());
-        let response = self.asked(name, ask).await?;
+        let response = self.ask_either(name, ask).await?;
         let begins = response.headers().get(OFFSET);
         let begins = begins.and_then(|value| value.to_str().ok()?.parse().ok());
         Ok(Pieces {
@@ -151,7 +151,7 @@ impl Cluster {
                 .header(http::header::CONTENT_TYPE, "application/json")
                 .body(Body::from(body.clone().into_bytes()))
         };
-        let response = self.asked(name, ask).await?;
+        let response = self.ask_either(name, ask).await?;
         let answer = Limited::new(response.into_body(), LONGEST).collect().await;
         let answer = answer.map_err(|error| self.odd(&self.label(name), &error.to_string()))?;
         let answer = serde_json::from_slice(&answer.to_bytes());
@@ -175,7 +175,7 @@ impl Cluster {
                 .header(http::header::UPGRADE, PROTOCOL)
                 .body(Body::empty())
         };
-        let response = self.asked(name, ask).await?;
+        let response = self.ask_either(name, ask).await?;
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => Ok(response),
             _ => Err(self.odd(&self.label(name), "the connection does not change over")),
@@ -188,7 +188,7 @@ impl Cluster {
     }
 
     /// Asks for the VSI of that name: of the kind that has it.
-    async fn asked(
+    async fn ask_either(
         &self,
         name: &str,
         ask: impl Fn(ResourceKind) -> http::Result<Request<Body>>,

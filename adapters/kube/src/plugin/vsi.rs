@@ -68,9 +68,9 @@ impl VsiResource {
 
     /// Whether it is to run, as the resource says.
     pub fn power_state(&self) -> PowerState {
-        let said = self.spec.get("powerState").cloned();
-        let said = said.and_then(|state| serde_json::from_value(state).ok());
-        said.unwrap_or_default()
+        let state = self.spec.get("powerState").cloned();
+        let state = state.and_then(|state| serde_json::from_value(state).ok());
+        state.unwrap_or_default()
     }
 
     /// A condition's status; `Unknown` where there is none.

@@ -121,7 +121,7 @@ pub(crate) fn refusal_event(
         accepted.map(|one| (one.reason.clone(), one.message.clone()))
     };
     let (code, message) = refused(after)?;
-    if refused(before).is_some_and(|(told, _)| told == code) {
+    if refused(before).is_some_and(|(code_before, _)| code_before == code) {
         return None;
     }
     let moment = after.iter().find(|one| one.name == "Accepted");

@@ -199,10 +199,10 @@ fn unanswered(
 ) {
     let same =
         before.observed_generation == Some(findings.generation) && before.host == status.host;
-    let told = ready(before).filter(|ready| same && ready.reason != NOT_ASKED);
-    match told {
-        Some(told) => {
-            status.conditions = vec![told.clone()];
+    let reported = ready(before).filter(|ready| same && ready.reason != NOT_ASKED);
+    match reported {
+        Some(reported) => {
+            status.conditions = vec![reported.clone()];
             status.status = before.status;
             status.phase.clone_from(&before.phase);
             status.metadata.clone_from(&before.metadata);

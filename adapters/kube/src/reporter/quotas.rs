@@ -36,20 +36,20 @@ impl Reporter {
     /// Sees to it that what is used is counted, for all quotas at one time and not too often: each VSI that is made changes
     /// it.
     pub(super) async fn refresh_quota_usage(&mut self, keys: &mut BTreeSet<ResourceKey>) {
-        let asked: Vec<_> = keys.iter().filter(|key| is_quota(key)).cloned().collect();
+        let due: Vec<_> = keys.iter().filter(|key| is_quota(key)).cloned().collect();
         match self.share.clone() {
-            _ if asked.is_empty() => {}
-            Some(share) => self.request_quota_usage(share, asked, keys),
-            None => self.count(asked, keys).await,
+            _ if due.is_empty() => {}
+            Some(share) => self.request_quota_usage(share, due, keys),
+            None => self.count(due, keys).await,
         }
     }
 
     /// Counts what is used in this journal, which is the only one.
-    async fn count(&mut self, asked: Vec<ResourceKey>, keys: &mut BTreeSet<ResourceKey>) {
+    async fn count(&mut self, due: Vec<ResourceKey>, keys: &mut BTreeSet<ResourceKey>) {
         let since = self.counted_at.map(|at| at.elapsed());
         if let Some(wait) = since.and_then(|since| PROGRESS_EVERY.checked_sub(since)) {
             keys.retain(|key| !is_quota(key));
-            asked.into_iter().for_each(|key| self.later(key, wait));
+            due.into_iter().for_each(|key| self.later(key, wait));
             return;
         }
         match self.fleet.quotas().list().await {
@@ -60,7 +60,7 @@ impl Reporter {
             Err(error) => {
                 tracing::warn!("what quotas allow is not known: {error}");
                 keys.retain(|key| !is_quota(key));
-                asked.into_iter().for_each(|key| self.later(key, AGAIN));
+                due.into_iter().for_each(|key| self.later(key, AGAIN));
             }
         }
     }
@@ -69,16 +69,16 @@ impl Reporter {
     fn request_quota_usage(
         &mut self,
         share: Arc<dyn JournalShare>,
-        asked: Vec<ResourceKey>,
+        due: Vec<ResourceKey>,
         keys: &mut BTreeSet<ResourceKey>,
     ) {
-        let told = asked.into_iter().filter_map(|key| {
+        let counted = due.into_iter().filter_map(|key| {
             let findings = self.desk.findings(&key)?;
             let is_new = findings.refusal.is_none() && !self.is_counted(&key);
             Some((key, is_new))
         });
-        let told: Vec<_> = told.collect();
-        let new = told.iter().filter(|(_, is_new)| *is_new);
+        let counted: Vec<_> = counted.collect();
+        let new = counted.iter().filter(|(_, is_new)| *is_new);
         let new: Vec<_> = new.map(|(key, _)| key.clone()).collect();
         let every = if new.is_empty() {
             OVER_JOURNALS_EVERY
@@ -87,7 +87,7 @@ impl Reporter {
         };
         let since = self.counted_at.map(|at| at.elapsed());
         let wait = since.and_then(|since| every.checked_sub(since));
-        if !told.is_empty() && wait.is_none() && self.counting.is_empty() {
+        if !counted.is_empty() && wait.is_none() && self.counting.is_empty() {
             self.counting.spawn(async move { share.quotas().await });
         }
         for key in new {

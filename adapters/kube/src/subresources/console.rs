@@ -79,8 +79,8 @@ pub(super) async fn open(
 ) -> Result<Response<HttpAnswer>, Refusal> {
     let query = parts.uri.query().unwrap_or_default();
     let options = RouteOptions::of(query, &["force"])?;
-    let asked = parts.headers.get(UPGRADE);
-    if asked.is_none_or(|to| !to.as_bytes().eq_ignore_ascii_case(PROTOCOL.as_bytes())) {
+    let protocol = parts.headers.get(UPGRADE);
+    if protocol.is_none_or(|to| !to.as_bytes().eq_ignore_ascii_case(PROTOCOL.as_bytes())) {
         return Err(Refusal::upgrade(PROTOCOL));
     }
     let (namespace, name) = (target.namespace.clone(), target.name.clone());

@@ -119,9 +119,9 @@ impl Subresources {
     pub async fn keep_current(&self) -> std::convert::Infallible {
         let mut last = String::new();
         loop {
-            let told = self.read_trust().await;
-            let pause = if told.is_ok() { EVERY } else { AGAIN };
-            let news = told.err().unwrap_or_default();
+            let written = self.read_trust().await;
+            let pause = if written.is_ok() { EVERY } else { AGAIN };
+            let news = written.err().unwrap_or_default();
             if news != last && !news.is_empty() {
                 tracing::warn!(
                     code = "VSI1034",
@@ -141,7 +141,7 @@ impl Subresources {
             Err(CallError::Gone) => Err("it is not there".to_owned()),
             Err(error) => return Err(format!("the ConfigMap {NAMESPACE}/{NAME}: {error}")),
         };
-        let (trust, told) = match trust {
+        let (trust, written) = match trust {
             Ok(trust) => (Some(Arc::new(trust)), Ok(())),
             Err(why) => (
                 None,
@@ -153,7 +153,7 @@ impl Subresources {
             *known = trust;
             news
         });
-        told
+        written
     }
 }
 

@@ -180,7 +180,7 @@ where
     B: Body + Unpin,
     B::Error: std::fmt::Display,
 {
-    if !inner.world.has_listed(&target.namespace) {
+    if !inner.cache.has_listed(&target.namespace) {
         return Err(Refusal::unlisted(&target.namespace));
     }
     if *method == Method::PUT {
@@ -194,9 +194,9 @@ where
         })));
     }
     super::route::no_query(query)?;
-    let said: Announcement = action::read(body).await?;
-    let file = file(target, said.length, &said.sha256)?;
-    announce(inner, uploads, (&file, &said), caller).await
+    let announcement: Announcement = action::read(body).await?;
+    let file = file(target, announcement.length, &announcement.sha256)?;
+    announce(inner, uploads, (&file, &announcement), caller).await
 }
 
 fn file(target: &UploadTarget, length: u64, sha256: &str) -> Result<UploadedFile, Refusal> {
@@ -216,11 +216,12 @@ fn file(target: &UploadTarget, length: u64, sha256: &str) -> Result<UploadedFile
 async fn announce(
     inner: &SubresourceState,
     uploads: &dyn Uploads,
-    (file, said): (&UploadedFile, &Announcement),
+    (file, announcement): (&UploadedFile, &Announcement),
     caller: &RequestCaller,
 ) -> Result<Response<HttpAnswer>, Refusal> {
-    let is_meant =
-        |image: &SourcedImage| said.checksum.is_none() || said.checksum == image.checksum;
+    let is_meant = |image: &SourcedImage| {
+        announcement.checksum.is_none() || announcement.checksum == image.checksum
+    };
     let turn = inner.turn().await?;
     let images = meant_or_named(inner, file, is_meant).await?;
     if !images.is_empty() && !images.iter().any(is_meant) {
@@ -235,13 +236,13 @@ async fn announce(
     };
     let tried = images.into_iter().filter(|_| announced.pause.is_none());
     for image in tried {
-        if is_meant(&image) && (waits(&image) || said.retry && failure(&image).is_some()) {
+        if is_meant(&image) && (waits(&image) || announcement.retry && failure(&image).is_some()) {
             inner.fleet.retry(image.entity, by.clone()).await?;
         }
     }
     // Who waits keeps nobody from working.
     drop(turn);
-    let wait = Duration::from_secs(said.wait_seconds).min(WAIT);
+    let wait = Duration::from_secs(announcement.wait_seconds).min(WAIT);
     let awaited = uploads.announce(file, wait).await?;
     let _turn = inner.turn().await?;
     let known_images = meant_or_named(inner, file, is_meant).await?;

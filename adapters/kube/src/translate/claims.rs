@@ -90,8 +90,8 @@ impl TranslationPass {
              log in there",
             namespaces.join(", ")
         );
-        let told = own.iter().map(|claim| (claim.index, warning.clone()));
-        found.warnings.extend(told);
+        let warnings = own.iter().map(|claim| (claim.index, warning.clone()));
+        found.warnings.extend(warnings);
         for claim in refused {
             let difference = what_differs(counting.as_ref(), &claim.settings);
             let message =

@@ -21,10 +21,10 @@ const SECRET: &str = "move it to a Secret with the same labels, and replace it: 
 impl TranslationPass {
     /// What is refused, whoever else might permit it.
     pub(super) fn not_permitted(&self, rules: &TranslationRules<'_>) -> Vec<Problem> {
-        let asked = self.documents.vsis.iter();
+        let vsis = self.documents.vsis.iter();
         let is_asked = |vsi: &Document<VsiSpec>| !self.silent.contains(&vsi.at.index);
-        let asked = asked.filter(|vsi| is_asked(vsi));
-        let mut problems: Vec<_> = asked.filter_map(|vsi| image(vsi, rules)).collect();
+        let vsis = vsis.filter(|vsi| is_asked(vsi));
+        let mut problems: Vec<_> = vsis.filter_map(|vsi| image(vsi, rules)).collect();
         let disks = self.documents.data_disks.iter();
         let disks = disks.filter(|disk| !self.silent.contains(&disk.at.index));
         problems.extend(disks.filter_map(|disk| source(disk, rules)));

@@ -157,7 +157,7 @@ pub(crate) struct ConnectionShared {
     /// Told when keep-alive begins.
     pub(super) watched: Notify,
     /// Counts whatever was read.
-    pub(super) heard: AtomicU64,
+    pub(super) received: AtomicU64,
     /// Set while a stream's owner takes nothing, so that nothing is read: that is not silence.
     pub(super) held_up: AtomicBool,
     pub(super) events: broadcast::Sender<LifecycleEvent>,
@@ -172,7 +172,7 @@ impl Default for ConnectionShared {
             table: Mutex::default(),
             wake: Notify::new(),
             watched: Notify::new(),
-            heard: AtomicU64::new(0),
+            received: AtomicU64::new(0),
             held_up: AtomicBool::new(false),
             events: broadcast::Sender::new(EVENTS),
             registration: OnceCell::new(),
@@ -198,11 +198,11 @@ impl ConnectionShared {
 
     /// Tells libvirt to forget a stream, unless it was `told` already; what it still sends is
     /// dropped.
-    pub(crate) fn leave_stream(&self, serial: u32, procedure: Procedure, told: bool) {
+    pub(crate) fn leave_stream(&self, serial: u32, procedure: Procedure, is_ended: bool) {
         let mut table = self.table();
         if table.streams.remove(&serial).is_some() {
             table.leaving.insert(serial);
-            if !told {
+            if !is_ended {
                 table.urgent.aborts.push((serial, procedure));
                 self.wake.notify_one();
             }
@@ -263,6 +263,6 @@ impl ConnectionShared {
     }
 
     pub(super) fn note_sign_of_life(&self) {
-        self.heard.fetch_add(1, Ordering::Relaxed);
+        self.received.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -130,8 +130,8 @@ mod tests {
                 "critical option",
             ),
         ] {
-            let said = refused(&line, host, certificate);
-            assert!(said.contains(why), "{why}: {said}");
+            let refusal = refused(&line, host, certificate);
+            assert!(refusal.contains(why), "{why}: {refusal}");
         }
         let other = format!("@cert-authority other.lab {AUTHORITY}");
         assert!(refused(&other, "a.lab", VALID).contains("no known authority"));

@@ -161,8 +161,8 @@ impl DomainPort for LibvirtHost {
         let calls = self.quick().await?;
         let found = self.existing_domain(&calls, uuid).await?;
         for source in [AddressSource::Agent, AddressSource::Arp] {
-            let told = calls.domain_interface_addresses(&found, source).await;
-            let cards = match told {
+            let answer = calls.domain_interface_addresses(&found, source).await;
+            let cards = match answer {
                 Ok(cards) => cards,
                 // No agent answers, or the kernel's table cannot be read: the next may know.
                 Err(error) if error.code().is_some() => continue,

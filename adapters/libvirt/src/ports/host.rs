@@ -72,7 +72,7 @@ impl HostPort for LibvirtHost {
             return Ok(None);
         };
         let daemon = match self.command(DAEMON, COMMAND).await {
-            Ok(text) => Some(text.trim().to_owned()).filter(|said| said.contains("pid ")),
+            Ok(text) => Some(text.trim().to_owned()).filter(|text| text.contains("pid ")),
             Err(error) if error.kind == PortErrorKind::Denied => None,
             Err(error) => return Err(error),
         };
@@ -161,11 +161,11 @@ impl HostChanges for Changes {
     }
 }
 
-fn stats(told: &DomainStats) -> GuestStats {
-    let used = told.used;
+fn stats(stats: &DomainStats) -> GuestStats {
+    let used = stats.used;
     let bytes = |kib: Option<u64>| kib.and_then(|kib| kib.checked_mul(1024));
     GuestStats {
-        uuid: told.domain.uuid.0,
+        uuid: stats.domain.uuid.0,
         cpu_ns: used.cpu_time,
         memory: bytes(used.balloon),
         memory_resident: bytes(used.rss),
@@ -209,7 +209,7 @@ impl LibvirtHost {
         if output.success() {
             return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
         }
-        let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        let text = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         // 126 and 127 are the shell's own: not permitted, not found.
         let kind = match output.status {
             Some(126 | 127) => PortErrorKind::Denied,
@@ -217,10 +217,10 @@ impl LibvirtHost {
         };
         Err(at.error(
             kind,
-            if said.is_empty() {
+            if text.is_empty() {
                 "it failed without a word".into()
             } else {
-                said
+                text
             },
         ))
     }
@@ -230,16 +230,16 @@ impl LibvirtHost {
         if !self.has_shell().await? {
             return Ok(Vec::new());
         }
-        let said = self.command(ADDRESSES, COMMAND).await?;
-        Ok(addresses(&said))
+        let text = self.command(ADDRESSES, COMMAND).await?;
+        Ok(addresses(&text))
     }
 
     /// Whether the host runs commands for us; asked once.
     pub(super) async fn has_shell(&self) -> PortResult<bool> {
-        let asked = self
+        let capabilities = self
             .shell
             .get_or_try_init(|| async { Ok(self.boot_id().await?.is_some()) });
-        asked.await.copied()
+        capabilities.await.copied()
     }
 }
 

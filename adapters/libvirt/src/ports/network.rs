@@ -132,12 +132,12 @@ impl LibvirtHost {
     ) -> PortResult<Option<NetworkInfo>> {
         let object = format!("network {}", network.name);
         let at = self.speaking(&object);
-        let looked = async {
+        let read = async {
             let active = calls.network_is_active(network).await?;
             Ok((active, calls.network_get_xml_desc(network).await?))
         };
-        let (active, xml) = match looked.await {
-            Ok(looked) => looked,
+        let (active, xml) = match read.await {
+            Ok(read) => read,
             Err(error) if is_absent(&error) => return Ok(None),
             Err(error) => return Err(at.of(&error)),
         };

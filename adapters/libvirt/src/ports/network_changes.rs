@@ -47,8 +47,8 @@ impl LibvirtHost {
         if !self.has_shell().await? {
             return Ok(None);
         }
-        let said = self.command(BRIDGES, COMMAND).await?;
-        Ok(Some(said.lines().map(str::to_owned).collect()))
+        let output = self.command(BRIDGES, COMMAND).await?;
+        Ok(Some(output.lines().map(str::to_owned).collect()))
     }
 
     pub(super) async fn define(&self, spec: &NetworkSpec) -> PortResult<()> {

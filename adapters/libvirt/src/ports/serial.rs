@@ -65,11 +65,11 @@ fn of_opening(at: &ErrorContext<'_>, error: &Error) -> PortError {
     let busy = error.libvirt().is_some_and(|error| {
         error.code == code::OPERATION_FAILED && error.message.contains("Active console session")
     });
-    let mut told = at.of(error);
+    let mut failure = at.of(error);
     if busy {
-        told.kind = PortErrorKind::Busy;
+        failure.kind = PortErrorKind::Busy;
     }
-    told
+    failure
 }
 
 #[async_trait]

@@ -18,13 +18,13 @@ pub(super) async fn open(
 ) -> Result<(), ConnectError> {
     let failed = |error| explain(host, options.open_timeout, error);
     let calls = connection.within(options.open_timeout);
-    let wanted = match calls.auth_list().await.map_err(failed)? {
+    let method = match calls.auth_list().await.map_err(failed)? {
         AuthType::None => None,
         AuthType::Sasl => Some("SASL".to_owned()),
         AuthType::Polkit => Some("polkit".to_owned()),
         AuthType::Other(number) => Some(format!("an unknown ({number})")),
     };
-    if let Some(method) = wanted {
+    if let Some(method) = method {
         return Err(ConnectError::AuthWanted {
             host: host.to_owned(),
             method,

@@ -48,12 +48,12 @@ impl Pin {
     /// # Errors
     /// [`ConnectError::OtherMachine`].
     pub(super) fn admits_uuid(&self, host: &str, found: Option<Uuid>) -> Result<(), ConnectError> {
-        let said = |uuid: Uuid| format!("libvirt's host UUID {uuid}");
+        let text = |uuid: Uuid| format!("libvirt's host UUID {uuid}");
         match self.uuid() {
             Some(pinned) if Some(pinned) != found => Err(ConnectError::OtherMachine {
                 host: host.to_owned(),
-                pinned: said(pinned),
-                found: found.map_or_else(|| "one that does not say which".to_owned(), said),
+                pinned: text(pinned),
+                found: found.map_or_else(|| "one that does not say which".to_owned(), text),
             }),
             _ => Ok(()),
         }
@@ -93,13 +93,13 @@ pub(super) fn ask(answer: Result<ExecOutput, ExecError>) -> Result<Option<String
             });
         }
     };
-    let said = String::from_utf8_lossy(&output.stdout);
+    let output = String::from_utf8_lossy(&output.stdout);
     let known = |line: &&str| {
         ["machine-id ", "product-uuid "]
             .iter()
             .any(|k| line.starts_with(k))
     };
-    Ok(Some(said.trim()).filter(known).map(str::to_owned))
+    Ok(Some(output.trim()).filter(known).map(str::to_owned))
 }
 
 #[cfg(test)]
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn only_an_answer_of_the_known_form_counts() {
-        let said = |text: &str| {
+        let parsed = |text: &str| {
             let stdout = text.as_bytes().to_vec();
             ask(Ok(ExecOutput {
                 stdout,
@@ -142,8 +142,8 @@ mod tests {
             }))
             .unwrap()
         };
-        assert_eq!(said("machine-id 12\n").as_deref(), Some("machine-id 12"));
-        assert_eq!(said("Welcome!\n"), None);
+        assert_eq!(parsed("machine-id 12\n").as_deref(), Some("machine-id 12"));
+        assert_eq!(parsed("Welcome!\n"), None);
         assert!(ask(Err(ExecError::Interrupted)).is_err());
         assert_eq!(ask(Err(ExecError::Refused(String::new()))), Ok(None));
     }

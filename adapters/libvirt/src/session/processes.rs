@@ -152,10 +152,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_command_that_finds_no_place_gets_that_of_one_beside_an_upload() {
         let processes = Processes::new(2);
-        let (asked, beside) = (AtomicU32::new(0), processes.place());
+        let (calls, beside) = (AtomicU32::new(0), processes.place());
         let gives_way = beside.as_ref().map(|place| place.gives_way.clone());
         let run = || async {
-            match asked.fetch_add(1, Ordering::Relaxed) {
+            match calls.fetch_add(1, Ordering::Relaxed) {
                 0..3 => refused(),
                 _ => Ok(ExecOutput::default()),
             }
@@ -169,13 +169,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refusal_that_nobody_beside_an_upload_causes_stays_one() {
         let processes = Processes::new(2);
-        let asked = AtomicU32::new(0);
+        let calls = AtomicU32::new(0);
         let run = || async {
-            asked.fetch_add(1, Ordering::Relaxed);
+            calls.fetch_add(1, Ordering::Relaxed);
             refused()
         };
         assert!(is_refused(&processes.make_room_for(run).await));
-        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
         assert!(processes.place().is_some());
     }
 }

@@ -20,7 +20,7 @@ pub struct SshProcess {
     output: ChannelReadHalf,
     input: SshInput,
     /// What came of the next lines.
-    said: Vec<u8>,
+    pending: Vec<u8>,
     errors: Vec<u8>,
 }
 
@@ -51,7 +51,7 @@ impl SshSession {
         let process = SshProcess {
             output,
             input: SshInput(Arc::new(ClosingInput(Some(input)))),
-            said: Vec::new(),
+            pending: Vec::new(),
             errors: Vec::new(),
         };
         started.map_err(|_| ExecError::Interrupted)?;
@@ -92,15 +92,15 @@ impl SshProcess {
     /// Cancel safe.
     pub async fn read_line(&mut self) -> Option<String> {
         loop {
-            if let Some(end) = self.said.iter().position(|&byte| byte == b'\n') {
-                let line: Vec<u8> = self.said.drain(..=end).collect();
+            if let Some(end) = self.pending.iter().position(|&byte| byte == b'\n') {
+                let line: Vec<u8> = self.pending.drain(..=end).collect();
                 return Some(String::from_utf8_lossy(&line).trim_end().to_owned());
             }
-            if self.said.len() > LINE_MAX {
+            if self.pending.len() > LINE_MAX {
                 return None;
             }
             match self.output.wait().await? {
-                ChannelMsg::Data { data } => self.said.extend_from_slice(&data),
+                ChannelMsg::Data { data } => self.pending.extend_from_slice(&data),
                 ChannelMsg::ExtendedData { data, ext: 1 } => {
                     let room = LINE_MAX.saturating_sub(self.errors.len()).min(data.len());
                     let data = data.get(..room).unwrap_or_default();

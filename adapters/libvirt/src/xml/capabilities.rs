@@ -55,8 +55,8 @@ pub(crate) fn guest_support(xml: &str, arch: &str) -> Result<Option<GuestSupport
         .chain([found])
         .flat_map(|at| at.all("machine"));
     let machine = machines.into_iter().find_map(|machine| {
-        let wanted = machine_of(arch).is_none_or(|wanted| machine.text() == wanted);
-        wanted.then(|| {
+        let is_listed = machine_of(arch).is_none_or(|is_listed| machine.text() == is_listed);
+        is_listed.then(|| {
             machine
                 .attribute("canonical")
                 .unwrap_or(machine.text())

@@ -37,9 +37,9 @@ pub(crate) async fn measure(url: &str) -> Answer<f64> {
         .args([ARGUMENT, url])
         .stdout(Stdio::piped())
         .spawn()?;
-    let said = dying.stdout.take().ok_or("it has no output")?;
+    let output = dying.stdout.take().ok_or("it has no output")?;
     let mut line = String::new();
-    let read = BufReader::new(said).read_line(&mut line);
+    let read = BufReader::new(output).read_line(&mut line);
     let killed = dying.kill();
     let began = Instant::now();
     dying.wait()?;

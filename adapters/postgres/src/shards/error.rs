@@ -9,10 +9,13 @@ pub enum ShardError {
     #[error(transparent)]
     Postgres(#[from] PostgresError),
     /// A number of journals that no set may have.
-    #[error("a set of {asked} journals was asked for; it has 1 to {}", super::MOST)]
+    #[error(
+        "a set of {requested} journals was asked for; it has 1 to {}",
+        super::MOST
+    )]
     Many {
         /// How many.
-        asked: u16,
+        requested: u16,
     },
     /// The name of a set would be that of one of another's journals.
     #[error("the name of a set does not end with a number; {set} may be the name of one")]
@@ -21,10 +24,10 @@ pub enum ShardError {
         set: String,
     },
     /// The set has another size.
-    #[error("the set has {found} journals, not {asked}: their number never changes")]
+    #[error("the set has {found} journals, not {requested}: their number never changes")]
     Size {
         /// How many were asked for.
-        asked: u16,
+        requested: u16,
         /// How many there are.
         found: u16,
     },

@@ -104,7 +104,9 @@ impl ShardSet {
     /// name is that of a journal; otherwise see [`PostgresError`].
     pub async fn make(address: &JournalAddress, journals: u16) -> Result<Self, ShardError> {
         if journals == 0 || journals > MOST {
-            return Err(ShardError::Many { asked: journals });
+            return Err(ShardError::Many {
+                requested: journals,
+            });
         }
         if let Some((set, _)) = split(&address.name) {
             let set = set.to_owned();
@@ -131,7 +133,7 @@ impl ShardSet {
         let found = size(&connection, address, &address.name).await?;
         if found != Some(journals) {
             return Err(ShardError::Size {
-                asked: journals,
+                requested: journals,
                 found: found.unwrap_or_default(),
             });
         }

@@ -41,7 +41,7 @@ async fn a_set_is_made_once_and_its_size_never_changes() {
     assert!(ShardSet::open(&address).await.unwrap().is_none());
     for many in [0, 257] {
         let refused = ShardSet::make(&address, many).await.map(drop);
-        assert_eq!(refused, Err(ShardError::Many { asked: many }));
+        assert_eq!(refused, Err(ShardError::Many { requested: many }));
     }
     // Several processes that start at the same time.
     let making = (0..4).map(|_| ShardSet::make(&address, JOURNALS));
@@ -49,7 +49,13 @@ async fn a_set_is_made_once_and_its_size_never_changes() {
         assert_eq!(made.unwrap().journals(), JOURNALS);
     }
     let other = ShardSet::make(&address, 5).await.map(drop);
-    assert_eq!(other, Err(ShardError::Size { asked: 5, found: 4 }));
+    assert_eq!(
+        other,
+        Err(ShardError::Size {
+            requested: 5,
+            found: 4
+        })
+    );
     assert_eq!(ShardSet::named(&address).await, Ok(Named::Set(4)));
     let named = |name| {
         let of_name = server.journal(name);

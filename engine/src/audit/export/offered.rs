@@ -29,8 +29,9 @@ pub(crate) async fn offered(
         match reading.take(&line).map_err(|e| lines.at(e))? {
             ExportPart::Batch(records) => {
                 let Some(link) = reading.link() else { continue };
-                let wanted = |(from, to): &(Offset, Offset)| link.first < *to && *from <= link.last;
-                if ranges.iter().any(wanted) {
+                let overlaps =
+                    |(from, to): &(Offset, Offset)| link.first < *to && *from <= link.last;
+                if ranges.iter().any(overlaps) {
                     let bytes = records.into_iter().map(|record| record.bytes).collect();
                     found.push((link, bytes));
                 }

@@ -83,10 +83,10 @@ impl Verifier<'_> {
     }
 
     fn judge_lost(&self, range: &Missing) -> Violation {
-        let told = |lost: &((Offset, Offset), _)| lost.0 == (range.from, range.to);
+        let is_recorded = |lost: &((Offset, Offset), _)| lost.0 == (range.from, range.to);
         // The event that tells of it may be among those that were taken away later.
         let later = |other: &Missing| other.from >= range.to;
-        let untold = !self.lost.iter().any(told) && !self.ranges.iter().any(later);
+        let untold = !self.lost.iter().any(is_recorded) && !self.ranges.iter().any(later);
         let rest = if untold {
             ", and no event tells of it"
         } else {

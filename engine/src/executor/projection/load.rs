@@ -161,8 +161,8 @@ impl Projection {
 
     /// A run's first event tells whose it is, and so does that of the entity that opened it.
     fn entity_of(&self, run: RunId) -> Option<EntityId> {
-        let told = self.run(run).and_then(|run| run.entity.clone());
-        told.or_else(|| {
+        let own = self.run(run).and_then(|run| run.entity.clone());
+        own.or_else(|| {
             let opened =
                 |(_, entity): &(&EntityId, &Folded<EntityState>)| entity.state.runs.contains(&run);
             self.entities.iter().find(opened).map(|(id, _)| id.clone())

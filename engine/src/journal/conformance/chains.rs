@@ -93,8 +93,8 @@ async fn batches_are_a_chain_over_all_records(subject: &dyn Subject) -> JournalC
         let records = stored
             .iter()
             .filter(|stored| range.contains(&stored.offset));
-        let wanted = BatchLink::new(prev, next, link.last, records.map(|record| &record.hash));
-        same("a link", link, &wanted)?;
+        let expected = BatchLink::new(prev, next, link.last, records.map(|record| &record.hash));
+        same("a link", link, &expected)?;
         (prev, next) = (link.hash, link.last.saturating_add(1));
     }
     same("records linked", &next, &(stored.len() as u64))?;

@@ -75,9 +75,9 @@ async fn a_base_is_given_back_to_whom_it_serves(subject: &dyn Subject) -> Journa
         bases.push(states);
     }
     let journal = subject.reopen(journal).await?;
-    for (at, wanted) in [(2, 0), (3, 0), (4, 1), (6, 2), (u64::MAX, 2)] {
+    for (at, expected) in [(2, 0), (3, 0), (4, 1), (6, 2), (u64::MAX, 2)] {
         let found = journal.states(Some(at)).await.map_err(error_text)?;
-        same("a base", &Some(&found), &bases.get(wanted))?;
+        same("a base", &Some(&found), &bases.get(expected))?;
     }
     let none = journal.states(Some(1)).await.map_err(error_text)?;
     same("states before the first base", &none, &States::default())

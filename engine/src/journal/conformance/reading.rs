@@ -50,10 +50,10 @@ async fn a_stream_is_read_by_pages(subject: &dyn Subject) -> JournalCheckResult 
         let batch = vec![append(&a, seq, 1), append(&b, seq, 1)];
         journal.append(batch).await.map_err(error_text)?;
     }
-    for (from, limit, wanted) in [(0, 4, 0..4), (4, 4, 4..8), (8, 4, 8..10), (10, 4, 10..10)] {
+    for (from, limit, expected) in [(0, 4, 0..4), (4, 4, 4..8), (8, 4, 8..10), (10, 4, 10..10)] {
         let page = journal.read(&a, from, limit).await.map_err(error_text)?;
         let seqs: Vec<_> = page.iter().map(|record| record.seq).collect();
-        same("a page", &seqs, &wanted.collect())?;
+        same("a page", &seqs, &expected.collect())?;
         holds(
             "a page of one stream",
             page.iter().all(|record| record.stream == a),
@@ -79,10 +79,10 @@ async fn the_journal_is_read_by_pages(subject: &dyn Subject) -> JournalCheckResu
             .await
             .map_err(error_text)?;
     }
-    for (from, limit, wanted) in [(0, 7, 0..7), (7, 7, 7..10), (10, 7, 10..10), (99, 1, 0..0)] {
+    for (from, limit, expected) in [(0, 7, 0..7), (7, 7, 7..10), (10, 7, 10..10), (99, 1, 0..0)] {
         let page = journal.read_all(from, limit).await.map_err(error_text)?;
         let offsets: Vec<_> = page.iter().map(|record| record.offset).collect();
-        same("a page", &offsets, &wanted.collect())?;
+        same("a page", &offsets, &expected.collect())?;
     }
     same(
         "nothing asked",
@@ -154,9 +154,9 @@ async fn heads_are_sorted_and_newest(subject: &dyn Subject) -> JournalCheckResul
         .iter()
         .map(|h| (h.stream.to_string(), h.next_seq))
         .collect();
-    let wanted = [("a", 4), ("b", 300), ("b.c", 2), ("c", 1)];
-    let wanted = wanted.map(|(id, next)| (format!("entity/vsi/{id}"), next));
-    same("heads", &goes, &wanted.to_vec())?;
+    let expected = [("a", 4), ("b", 300), ("b.c", 2), ("c", 1)];
+    let expected = expected.map(|(id, next)| (format!("entity/vsi/{id}"), next));
+    same("heads", &goes, &expected.to_vec())?;
     same(
         "a link",
         &heads.first().map(|h| h.hash),

@@ -88,11 +88,15 @@ pub(super) fn error_text(error: JournalError) -> String {
 }
 
 /// Whether what was found is what should be.
-pub(super) fn same<T: PartialEq + Debug>(what: &str, found: &T, wanted: &T) -> JournalCheckResult {
-    if found == wanted {
+pub(super) fn same<T: PartialEq + Debug>(
+    what: &str,
+    found: &T,
+    expected: &T,
+) -> JournalCheckResult {
+    if found == expected {
         return Ok(());
     }
-    Err(format!("{what}: found {found:?}, should be {wanted:?}"))
+    Err(format!("{what}: found {found:?}, should be {expected:?}"))
 }
 
 /// Whether something holds.

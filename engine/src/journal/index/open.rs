@@ -234,7 +234,7 @@ impl<T: Send + 'static> Apart<T> {
 
 /// What a panic says.
 pub(super) fn text(panic: &(dyn Any + Send)) -> String {
-    let said = panic.downcast_ref::<String>().map(String::as_str);
-    let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
-    said.unwrap_or("without a word").to_owned()
+    let message = panic.downcast_ref::<String>().map(String::as_str);
+    let message = message.or_else(|| panic.downcast_ref::<&str>().copied());
+    message.unwrap_or("without a word").to_owned()
 }

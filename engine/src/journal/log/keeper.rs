@@ -33,7 +33,7 @@ pub(super) struct Spare {
 #[derive(Default)]
 struct KeeperState {
     /// The size of the room that is wanted and not there.
-    wanted: Option<u64>,
+    requested: Option<u64>,
     spare: Option<Spare>,
     /// Full segments whose tables are not on the disk.
     full: Vec<Arc<Segment>>,
@@ -56,10 +56,10 @@ fn lock(desk: &Desk) -> MutexGuard<'_, KeeperState> {
 impl Keeper {
     pub(super) fn start(disk: Arc<dyn LogDisk>, permit: Permit) -> io::Result<Self> {
         let desk = Desk::default();
-        let (shared, asked) = (desk.clone(), permit.clone());
+        let (shared, write_permit) = (desk.clone(), permit.clone());
         let thread = std::thread::Builder::new()
             .name("log-keeper".to_owned())
-            .spawn(move || run(&*disk, &shared, &asked))?;
+            .spawn(move || run(&*disk, &shared, &write_permit))?;
         Ok(Self {
             desk,
             permit,
@@ -74,10 +74,10 @@ impl Keeper {
             .spare
             .as_ref()
             .map(|spare| spare.size)
-            .or(state.wanted);
+            .or(state.requested);
         if has.is_none_or(|has| has < size) {
             state.spare = None;
-            state.wanted = Some(size);
+            state.requested = Some(size);
             self.desk.1.notify_all();
         }
     }
@@ -131,11 +131,11 @@ impl Drop for Keeper {
 }
 
 fn run(disk: &dyn LogDisk, desk: &Desk, permit: &Permit) {
-    while let Some((wanted, full)) = next(desk) {
+    while let Some((requested, full)) = next(desk) {
         for segment in full {
             write_down(disk, &segment);
         }
-        if let Some(size) = wanted {
+        if let Some(size) = requested {
             set_aside(disk, desk, permit, size);
         }
     }
@@ -143,15 +143,16 @@ fn run(disk: &dyn LogDisk, desk: &Desk, permit: &Permit) {
 
 /// What is to be done next; none once it is over.
 fn next(desk: &Desk) -> Option<(Option<u64>, Vec<Arc<Segment>>)> {
-    let idle =
-        |state: &mut KeeperState| !state.closing && state.wanted.is_none() && state.full.is_empty();
+    let idle = |state: &mut KeeperState| {
+        !state.closing && state.requested.is_none() && state.full.is_empty()
+    };
     let waited = desk.1.wait_while(lock(desk), idle);
     let mut state = waited.unwrap_or_else(PoisonError::into_inner);
     let full = std::mem::take(&mut state.full);
     if state.closing && full.is_empty() {
         return None;
     }
-    Some((state.wanted.filter(|_| !state.closing), full))
+    Some((state.requested.filter(|_| !state.closing), full))
 }
 
 fn write_down(disk: &dyn LogDisk, segment: &Segment) {
@@ -173,8 +174,8 @@ fn set_aside(disk: &dyn LogDisk, desk: &Desk, permit: &Permit, size: u64) {
     match make(disk, size) {
         Ok(file) => {
             let mut state = lock(desk);
-            if state.wanted == Some(size) {
-                (state.wanted, state.spare) = (None, Some(Spare { file, size }));
+            if state.requested == Some(size) {
+                (state.requested, state.spare) = (None, Some(Spare { file, size }));
             }
             desk.1.notify_all();
             permit.log_is_short(false);

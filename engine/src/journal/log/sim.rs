@@ -110,12 +110,12 @@ impl SimDisk {
 
     fn sync(&self, id: Id) -> io::Result<()> {
         let hook = self.on_sync.lock().unwrap().clone();
-        let said = hook.map_or(Ok(()), |hook| hook(id));
-        self.state().ops.push(match said {
+        let allowed = hook.map_or(Ok(()), |hook| hook(id));
+        self.state().ops.push(match allowed {
             Ok(()) => Op::Sync(id),
             Err(_) => Op::FailedSync,
         });
-        said
+        allowed
     }
 }
 

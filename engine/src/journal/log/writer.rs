@@ -175,18 +175,18 @@ impl LogWriter {
         bytes: &[u8],
         total: usize,
     ) -> Result<bool, JournalError> {
-        let wanted = match part.number {
+        let size = match part.number {
             0 => total.saturating_add(
                 frame::part_len(0).saturating_mul(part.of.try_into().unwrap_or(usize::MAX)),
             ),
             _ => 0,
         };
         let len = frame::part_len(bytes.len());
-        if self.left() < wanted.max(len) {
+        if self.left() < size.max(len) {
             if self.shared.tip().next == self.end.segment.header.first {
                 return Ok(false);
             }
-            self.roll(wanted.max(len), SIZE)?;
+            self.roll(size.max(len), SIZE)?;
         }
         let mut frame = Vec::with_capacity(len);
         frame::encode_part(&mut frame, self.place(), self.position(), part, bytes);

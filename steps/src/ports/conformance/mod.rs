@@ -81,11 +81,11 @@ fn fails<T>(what: &str, kind: PortErrorKind, result: PortResult<T>) -> CheckResu
     }
 }
 
-fn equal<T: PartialEq + Debug>(what: &str, found: T, wanted: T) -> CheckResult {
-    if found == wanted {
+fn equal<T: PartialEq + Debug>(what: &str, found: T, expected: T) -> CheckResult {
+    if found == expected {
         Ok(())
     } else {
-        Err(format!("{what}: {found:?} instead of {wanted:?}"))
+        Err(format!("{what}: {found:?} instead of {expected:?}"))
     }
 }
 

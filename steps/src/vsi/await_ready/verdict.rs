@@ -34,8 +34,8 @@ impl ReadyWatch<'_> {
 
     /// Its probes are met.
     pub(super) async fn probed(&self) -> Result<Output, Failure> {
-        let said = self.said_ready.iter().cloned();
-        let by = said.chain([self.probes.met_by()]).collect::<Vec<_>>();
+        let ready = self.said_ready.iter().cloned();
+        let by = ready.chain([self.probes.met_by()]).collect::<Vec<_>>();
         let by = by.join("; ");
         self.ready(cut(&by, READY_KEPT).to_owned()).await
     }

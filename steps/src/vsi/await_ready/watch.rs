@@ -230,8 +230,8 @@ impl<'a> ReadyWatch<'a> {
 
     /// Whether everything was seen that shows that the guest is ready.
     fn is_ready(&self) -> bool {
-        let said = !self.params.guest.is_hyper_protect() || self.said_ready.is_some();
-        said && !self.probes.is_none() && self.probes.is_met()
+        let is_ready = !self.params.guest.is_hyper_protect() || self.said_ready.is_some();
+        is_ready && !self.probes.is_none() && self.probes.is_met()
     }
 
     /// What is missing yet, as the end of a sentence.

@@ -124,9 +124,9 @@ impl<'a> ApplyBatch<'a> {
             applied.contract_put_back = true;
         }
         let waiting = known.record.proposed.is_some();
-        applied.fields = draft.asked.clone();
+        applied.fields = draft.changes.clone();
         applied.plan = draft.plan.clone();
-        if draft.asked.is_empty() {
+        if draft.changes.is_empty() {
             applied.change = Change::Unchanged;
             applied.awaits_approval = waiting;
             // Nothing new is asked for; an open proposal still says what it would take.

@@ -91,7 +91,7 @@ pub(super) fn of_vsi(record: &VsiRecord) -> Vec<Sign> {
     let recorded = record.formats.iter().map(|one| one.volume.name.clone());
     signs.extend(recorded.map(Sign::Has));
     // A run may still be about what was asked for before.
-    let earlier = record.before.iter().flat_map(|asked| &asked.vsi.disks);
+    let earlier = record.before.iter().flat_map(|inputs| &inputs.vsi.disks);
     let volumes = earlier
         .clone()
         .map(|disk| vsi_graph::volume(record, disk).name);

@@ -246,13 +246,13 @@ impl Fleet {
         let new = NewDisks::of(&resolved.data_disks, &known);
         for disk in &resolved.data_disks {
             let known = matching(disk, &known);
-            let mut asked = DiskRequest::of(disk, known, resolved);
-            if known.is_none_or(|known| refills(&asked.disk, known)) {
-                asked.disk.copy_of = self.copied_volume(&asked.disk, &new).await?;
+            let mut request = DiskRequest::of(disk, known, resolved);
+            if known.is_none_or(|known| refills(&request.disk, known)) {
+                request.disk.copy_of = self.copied_volume(&request.disk, &new).await?;
             }
             let (uid, applied) = match known {
-                None => create(&asked, new.uid(disk), vsis, updates)?,
-                Some(known) => (known.uid, change(&asked, known, vsis, updates)?),
+                None => create(&request, new.uid(disk), vsis, updates)?,
+                Some(known) => (known.uid, change(&request, known, vsis, updates)?),
             };
             ids.insert((disk.namespace.clone(), disk.name.clone()), uid);
             all.push(applied);

@@ -182,8 +182,8 @@ impl Fleet {
         let remedy = |why: &Failure| format!("{why}. {}", why.remedy);
         let unreadable = poison.as_ref().map(remedy);
         let failure = poison.or_else(|| self.obstacle(&known.entity));
-        let told = failure.as_ref().map(ToString::to_string);
-        let description = unreadable.or(told).or(detail);
+        let failed = failure.as_ref().map(ToString::to_string);
+        let description = unreadable.or(failed).or(detail);
         let description = description.unwrap_or_default();
         let reason = failure.map_or_else(|| phase.clone(), |failure| failure.code.to_string());
         let (created, changed) = self.engine.times(&known.entity).unwrap_or_default();

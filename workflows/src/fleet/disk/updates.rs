@@ -56,12 +56,12 @@ impl DiskRequest {
 }
 
 pub(in crate::fleet) fn create(
-    asked: &DiskRequest,
+    request: &DiskRequest,
     uid: Uuid,
     vsis: &[Known],
     updates: &mut DesiredUpdates,
 ) -> Result<(Uuid, Applied), FleetError> {
-    let disk = &asked.disk;
+    let disk = &request.disk;
     let volume = VolumeKey {
         pool: disk.pool.clone(),
         name: uid.to_string(),
@@ -77,7 +77,7 @@ pub(in crate::fleet) fn create(
         recorded: vsis.iter().any(came),
         made: false,
         turn: None,
-        unresolved_refs: asked.unresolved_refs.clone(),
+        unresolved_refs: request.unresolved_refs.clone(),
     };
     let supersede = Precedence::Supersede;
     updates.add(entity.clone(), data_disk::NAME, supersede, &record, None)?;
@@ -86,16 +86,16 @@ pub(in crate::fleet) fn create(
 }
 
 pub(in crate::fleet) fn change(
-    asked: &DiskRequest,
+    request: &DiskRequest,
     known: &KnownDisk,
     vsis: &[Known],
     updates: &mut DesiredUpdates,
 ) -> Result<Applied, FleetError> {
-    let disk = &asked.disk;
+    let disk = &request.disk;
     let mut applied = Applied::of_disk(disk, known.entity.clone(), Change::Unchanged);
     applied.plan = plan_of(disk, known);
     applied.fields = applied.plan.changes.clone();
-    let found = known.record.unresolved_refs != asked.unresolved_refs;
+    let found = known.record.unresolved_refs != request.unresolved_refs;
     if !applied.plan.is_empty() || found {
         applied.change = Change::Configured;
     }
@@ -123,7 +123,7 @@ pub(in crate::fleet) fn change(
         recorded: known.record.recorded || known.is_legacy(),
         made: known.is_made(),
         turn: None,
-        unresolved_refs: asked.unresolved_refs.clone(),
+        unresolved_refs: request.unresolved_refs.clone(),
     };
     // What is only recorded of an older version's disk stays what that recorded.
     let workflow = match (known.is_legacy(), precedence) {

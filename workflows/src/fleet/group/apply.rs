@@ -216,8 +216,8 @@ impl Fleet {
             let Some(earlier) = before.item(&item.name) else {
                 continue;
             };
-            let asked = self.item_template(item, Some(earlier), true).await?;
-            refuse_change(&earlier.template, &asked, full_name)?;
+            let template = self.item_template(item, Some(earlier), true).await?;
+            refuse_change(&earlier.template, &template, full_name)?;
         }
         self.refuse_removed(group, known, full_name)
     }

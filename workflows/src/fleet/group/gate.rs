@@ -59,10 +59,10 @@ impl Fleet {
 
     /// Asks members that are ready, until it is known whether the gate opens by them.
     pub(super) async fn probe(&self, ready: Vec<Arc<Known>>, gate: &Gate) -> ProbedGate {
-        let asked = stream::iter(ready);
+        let checks = stream::iter(ready);
         let probes = &gate.probes;
-        let asked = asked.map(|known| async move { self.unmet(&known, probes).await });
-        let mut answers = std::pin::pin!(asked.buffered(TOGETHER));
+        let checks = checks.map(|known| async move { self.unmet(&known, probes).await });
+        let mut answers = std::pin::pin!(checks.buffered(TOGETHER));
         let mut probed = ProbedGate::default();
         while let Some(answer) = answers.next().await {
             probed.any |= answer.is_none();

@@ -225,13 +225,13 @@ impl Fleet {
                     Some(pool) => Box::pin(self.pool_members(pool, others)).await?,
                     None => Vec::new(),
                 };
-                let asked = pool.map_or(item.replicas.unwrap_or(1), |pool| pool.record.replicas);
+                let replicas = pool.map_or(item.replicas.unwrap_or(1), |pool| pool.record.replicas);
                 items.push(GroupItem {
                     name: item.name.clone(),
                     pool: group::pool_name(&group.record.name, &item.name),
                     phase: item_phase(item_view.state, item_view.removed),
                     updated: item_view.current,
-                    replicas: if item_view.removed { 0 } else { asked },
+                    replicas: if item_view.removed { 0 } else { replicas },
                     members,
                 });
             }

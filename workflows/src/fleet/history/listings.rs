@@ -89,10 +89,14 @@ pub struct PoolRoom {
     pub promised: u64,
 }
 
-fn room(said: Option<CapacityRecord>, promised: &Promised, limits: Option<HostLimits>) -> HostRoom {
-    let (said, limits) = (said.unwrap_or_default(), limits.unwrap_or_default());
+fn room(
+    capacity: Option<CapacityRecord>,
+    promised: &Promised,
+    limits: Option<HostLimits>,
+) -> HostRoom {
+    let (capacity, limits) = (capacity.unwrap_or_default(), limits.unwrap_or_default());
     let mut pools = BTreeMap::<String, PoolRoom>::new();
-    for (name, pool) in said.pools {
+    for (name, pool) in capacity.pools {
         let room = pools.entry(name).or_default();
         (room.capacity, room.available) = (Some(pool.capacity), Some(pool.available));
     }
@@ -100,9 +104,9 @@ fn room(said: Option<CapacityRecord>, promised: &Promised, limits: Option<HostLi
         pools.entry(name.clone()).or_default().promised = *size;
     }
     HostRoom {
-        cpus: said.cpus,
+        cpus: capacity.cpus,
         cpus_promised: promised.all.cpus,
-        memory: said.memory,
+        memory: capacity.memory,
         memory_promised: promised.all.memory,
         pools,
         overcommit_cpus: limits.overcommit.cpus.to_string(),
@@ -155,9 +159,9 @@ impl HostHandle<'_> {
             let cordoned = maintenance::why_cordoned(state.state.as_ref()).map(str::to_owned);
             let answers = self.fleet.reach.answers(&name);
             let promised = promises.remove(&name).unwrap_or_default();
-            let said = self.fleet.recorded_capacity(&name).await?;
+            let capacity = self.fleet.recorded_capacity(&name).await?;
             hosts.push(HostObject {
-                room: room(said, &promised.sum, host.limits),
+                room: room(capacity, &promised.sum, host.limits),
                 status: status(answers.as_ref(), cordoned.is_some()),
                 message: answers.and_then(Result::err),
                 cordoned,

@@ -131,12 +131,12 @@ impl HostHandle<'_> {
                 "put the host's key into KNOWN_HOSTS and remove INSECURE_SKIP_HOST_KEY",
             );
         }
-        let looked = async {
+        let check = async {
             let ports = self.fleet.reach.any_host(&id).await?;
             let facts = ports.host.facts().await?;
             Ok::<_, Failure>((ports, facts))
         };
-        match looked.await {
+        match check.await {
             Ok((ports, facts)) => {
                 jump_hosts(&jumps, &mut found);
                 check_host(&ports, &facts, &archs, what, &mut found).await;

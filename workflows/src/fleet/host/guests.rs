@@ -21,7 +21,7 @@ use vsiflow_steps::{
     vsi::{AwaitReady, ConsoleMemory, ReadyGuest},
 };
 
-use super::watch::{ReadOfHost, WatchOptions};
+use super::watch::{HostScan, ReadOfHost};
 use crate::{
     drift::{self, DriftFinding},
     fleet::{Fleet, FleetError, index::Known},
@@ -84,7 +84,7 @@ impl Fleet {
         host: &str,
         every: Duration,
         read: &ReadOfHost,
-        told: &mpsc::Sender<WatchOptions>,
+        scans: &mpsc::Sender<HostScan>,
     ) -> Result<Infallible, FleetError> {
         loop {
             sleep(every).await;
@@ -93,7 +93,7 @@ impl Fleet {
             if !changed.is_empty() {
                 // Meanwhile a run may have begun on some of them.
                 let changed_vsis = self.watched_of(&changed).await?;
-                self.scan_and_publish(host, changed_vsis, false, told)
+                self.scan_and_publish(host, changed_vsis, false, scans)
                     .await?;
             }
         }
@@ -106,8 +106,8 @@ impl Fleet {
         host: &str,
         known: Vec<Known>,
     ) -> Result<BTreeSet<Uuid>, FleetError> {
-        let looked = AssertUnwindSafe(self.scan_ready(host, known)).catch_unwind();
-        looked.await.unwrap_or_else(|_| {
+        let scanned = AssertUnwindSafe(self.scan_ready(host, known)).catch_unwind();
+        scanned.await.unwrap_or_else(|_| {
             tracing::error!(host, "a look at its guests panicked");
             Ok(BTreeSet::new())
         })
@@ -126,8 +126,8 @@ impl Fleet {
         };
         let ports = &ports;
         let looks = stream::iter(known).map(|known| async move {
-            let looked = AssertUnwindSafe(self.scan_guest(ports, &known)).catch_unwind();
-            looked.await.unwrap_or_else(|_| {
+            let scanned = AssertUnwindSafe(self.scan_guest(ports, &known)).catch_unwind();
+            scanned.await.unwrap_or_else(|_| {
                 tracing::error!(host, vsi = known.label(), "a look at the guest panicked");
                 Ok(None)
             })

@@ -122,8 +122,8 @@ impl HostHandle<'_> {
         });
         let mut all = DriftReport::default();
         let mut looks = stream::iter(looks).buffered(HOSTS);
-        while let Some(looked) = looks.next().await {
-            all.add(looked?);
+        while let Some(report) = looks.next().await {
+            all.add(report?);
         }
         Ok(all)
     }
@@ -138,25 +138,25 @@ impl Fleet {
         act: ScanMode,
     ) -> Result<DriftReport, FleetError> {
         let act = self.global_pause().map_or(act, |_| ScanMode::Nothing);
-        let (mut looked, mut updates) = (DriftReport::default(), DesiredUpdates::default());
+        let (mut report, mut updates) = (DriftReport::default(), DesiredUpdates::default());
         // What is wrong with reading one host concerns that host alone.
         let seen = AssertUnwindSafe(self.scan_vsis(&host, known)).catch_unwind();
         match seen.await.unwrap_or_else(|_| Err(panicked(&host))) {
             Ok(seen) => {
                 self.reach.record(&host, None);
-                self.record_scans(seen, act, &mut looked, &mut updates)
+                self.record_scans(seen, act, &mut report, &mut updates)
                     .await?;
             }
             Err(error) => {
                 let message = error.failure.message.as_str().to_owned();
                 self.reach.record(&host, Some(message));
-                looked.unreachable.push((host, *error.failure));
+                report.unreachable.push((host, *error.failure));
             }
         }
         let by = engine("found by a scan of the host");
         self.record(updates, by).await?;
         self.record_machines().await?;
-        Ok(looked)
+        Ok(report)
     }
 
     async fn scan_vsis(&self, host: &str, known: Vec<Known>) -> Result<Vec<SeenHost>, FleetError> {
@@ -248,14 +248,14 @@ impl Fleet {
         &self,
         seen: Vec<SeenHost>,
         act: ScanMode,
-        looked: &mut DriftReport,
+        report: &mut DriftReport,
         updates: &mut DesiredUpdates,
     ) -> Result<(), FleetError> {
         let mut rising: Vec<Known> = Vec::new();
         for seen_vsi in seen {
             let name = seen_vsi.known.label();
             if seen_vsi.restarted {
-                looked.restarted.push(name);
+                report.restarted.push(name);
                 rising.push(seen_vsi.known);
                 continue;
             }
@@ -266,9 +266,9 @@ impl Fleet {
             let mendable = drift::is_mendable(&seen_vsi.findings);
             if act != ScanMode::Nothing && mendable && self.may_restore(&seen_vsi.known) {
                 self.restore(&seen_vsi.known, updates).await?;
-                looked.restored.push(name.clone());
+                report.restored.push(name.clone());
             }
-            looked.drifted.push((name, seen_vsi.findings));
+            report.drifted.push((name, seen_vsi.findings));
         }
         if act == ScanMode::All {
             self.raise(&rising, updates).await?;
@@ -280,9 +280,9 @@ impl Fleet {
     async fn note(&self, seen: &SeenHost) -> Result<(), FleetError> {
         let known = &seen.known;
         let recorded = known.state.state.as_ref();
-        let told = recorded.is_some_and(|(_, detail)| drift::tells_drift(detail));
+        let was_recorded = recorded.is_some_and(|(_, detail)| drift::tells_drift(detail));
         let (phase, detail) = match seen.findings.as_slice() {
-            [] if !told => return Ok(()),
+            [] if !was_recorded => return Ok(()),
             [] => (settled(known), Text::default()),
             found if drift::runs(found) => (Phase::Degraded, drift::findings_text(found)),
             found => (Phase::Failed, drift::findings_text(found)),

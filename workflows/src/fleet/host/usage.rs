@@ -48,13 +48,13 @@ impl HostHandle<'_> {
             host.insert(meta.uid.clone(), names);
         }
         by_host.retain(|host, _| !away.contains(host));
-        let asked = by_host.into_iter().map(|(host, vsis)| async move {
-            let said = self.fleet.ask_usage(&host).await;
-            reported_guests(&host, vsis, said)
+        let queries = by_host.into_iter().map(|(host, vsis)| async move {
+            let stats = self.fleet.ask_usage(&host).await;
+            reported_guests(&host, vsis, stats)
         });
-        let asked: Vec<_> = asked.collect();
-        let told = stream::iter(asked).buffer_unordered(TOGETHER);
-        let mut all: Vec<_> = told.flat_map(stream::iter).collect().await;
+        let queries: Vec<_> = queries.collect();
+        let answers = stream::iter(queries).buffer_unordered(TOGETHER);
+        let mut all: Vec<_> = answers.flat_map(stream::iter).collect().await;
         all.sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
         Ok(all)
     }
@@ -62,9 +62,9 @@ impl HostHandle<'_> {
 
 impl Fleet {
     async fn ask_usage(&self, host: &str) -> Vec<GuestStats> {
-        let asked = async { self.hosts.host(host).await?.host.guest_stats().await };
-        match timeout(PATIENCE, asked).await {
-            Ok(Ok(said)) => said.unwrap_or_default(),
+        let queries = async { self.hosts.host(host).await?.host.guest_stats().await };
+        match timeout(PATIENCE, queries).await {
+            Ok(Ok(stats)) => stats.unwrap_or_default(),
             Ok(Err(error)) => {
                 tracing::debug!(host, %error, "what its guests use is not known");
                 Vec::new()
@@ -81,9 +81,9 @@ impl Fleet {
 fn reported_guests(
     host: &str,
     mut vsis: BTreeMap<String, (String, String)>,
-    said: Vec<GuestStats>,
+    stats: Vec<GuestStats>,
 ) -> Vec<GuestUsage> {
-    let own = said.into_iter().filter_map(|stats| {
+    let own = stats.into_iter().filter_map(|stats| {
         let (namespace, name) = vsis.remove(&stats.uuid.to_string())?;
         Some(GuestUsage {
             namespace,
@@ -112,8 +112,8 @@ mod tests {
             Uuid::from_u128(1).to_string(),
             ("team".to_owned(), "web".to_owned()),
         );
-        let said = vec![stats(2, 9), stats(1, 5), stats(1, 6)];
-        let all = reported_guests("lpar1", BTreeMap::from([own]), said);
+        let stats = vec![stats(2, 9), stats(1, 5), stats(1, 6)];
+        let all = reported_guests("lpar1", BTreeMap::from([own]), stats);
         assert_eq!(all.len(), 1);
         assert_eq!(
             (all[0].name.as_str(), all[0].stats.cpu_ns),

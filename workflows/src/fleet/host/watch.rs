@@ -27,8 +27,8 @@ use crate::fleet::{
 };
 use crate::record::vsi_entity;
 
-/// Looks that may wait to be told.
-pub const WATCHERS: usize = 64;
+/// Scans that may wait to be reported.
+pub const SCAN_QUEUE: usize = 64;
 /// How often hosts that came since are looked for.
 const NEW_HOSTS: Duration = Duration::from_secs(5);
 /// What happens together is looked at together.
@@ -38,13 +38,13 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// A look at one host.
 #[derive(Clone, Debug)]
-pub struct WatchOptions {
+pub struct HostScan {
     /// The host's id.
     pub host: String,
     /// Whether all its VSIs were looked at, or only those it told of.
     pub whole: bool,
     /// What it came to.
-    pub looked: DriftReport,
+    pub report: DriftReport,
 }
 
 /// What ended a wait for changes.
@@ -84,7 +84,7 @@ impl HostHandle<'_> {
     pub async fn watch(
         self,
         every: Duration,
-        told: mpsc::Sender<WatchOptions>,
+        scans: mpsc::Sender<HostScan>,
     ) -> Result<Infallible, FleetError> {
         let mut watchers = JoinSet::new();
         let mut watched = BTreeSet::new();
@@ -92,11 +92,11 @@ impl HostHandle<'_> {
             for host in self.fleet.directory.ids() {
                 if watched.insert(host.clone()) {
                     let fleet = self.fleet.clone();
-                    let told = told.clone();
+                    let scans = scans.clone();
                     watchers.spawn(async move {
                         let read = ReadOfHost::default();
-                        let guests = fleet.watch_guests(&host, every, &read, &told);
-                        let domains = fleet.watch_domains(&host, every, &read, &told);
+                        let guests = fleet.watch_guests(&host, every, &read, &scans);
+                        let domains = fleet.watch_domains(&host, every, &read, &scans);
                         tokio::try_join!(guests, domains).map(|(never, _)| never)
                     });
                 }
@@ -115,7 +115,7 @@ impl Fleet {
         host: &str,
         every: Duration,
         read: &ReadOfHost,
-        told: &mpsc::Sender<WatchOptions>,
+        scans: &mpsc::Sender<HostScan>,
     ) -> Result<Infallible, FleetError> {
         let mut changes = None;
         loop {
@@ -129,12 +129,12 @@ impl Fleet {
             if changes.is_none() {
                 changes = self.subscribe(host).await;
             }
-            self.scan_and_publish(host, known, true, told).await?;
+            self.scan_and_publish(host, known, true, scans).await?;
             while let HostChange::Of(domains) = changed(&mut changes, next).await {
                 let changed_vsis = self.watched_of(&domains).await?;
                 if !changed_vsis.is_empty()
                     && self
-                        .scan_and_publish(host, changed_vsis, false, told)
+                        .scan_and_publish(host, changed_vsis, false, scans)
                         .await?
                 {
                     break;
@@ -149,23 +149,23 @@ impl Fleet {
         host: &str,
         known: Vec<Known>,
         whole: bool,
-        told: &mpsc::Sender<WatchOptions>,
+        scans: &mpsc::Sender<HostScan>,
     ) -> Result<bool, FleetError> {
         let act = if whole {
             ScanMode::All
         } else {
             ScanMode::Restore
         };
-        let looked = self.scan_host(host.to_owned(), known, act).await?;
-        let restarted = !looked.restarted.is_empty();
+        let report = self.scan_host(host.to_owned(), known, act).await?;
+        let restarted = !report.restarted.is_empty();
         let host = host.to_owned();
-        let look = WatchOptions {
+        let look = HostScan {
             host,
             whole,
-            looked,
+            report,
         };
         // Nobody listens any more only when the process ends.
-        let _ = told.send(look).await;
+        let _ = scans.send(look).await;
         Ok(restarted)
     }
 
@@ -211,13 +211,13 @@ impl Fleet {
 
 /// Waits for changes until then; what comes within a moment is taken together.
 async fn changed(changes: &mut Option<Box<dyn HostChanges>>, until: Instant) -> HostChange {
-    let Some(told) = changes else {
+    let Some(subscription) = changes else {
         tokio::time::sleep_until(until).await;
         return HostChange::Everything;
     };
     let (mut domains, mut until) = (BTreeSet::new(), until);
     loop {
-        match timeout_at(until, told.next()).await {
+        match timeout_at(until, subscription.next()).await {
             Ok(Ok(Some(domain))) => {
                 if domains.is_empty() {
                     until = until.min(Instant::now() + TOGETHER);

@@ -40,13 +40,13 @@ impl ImageHandle<'_> {
     pub async fn run_policies(
         self,
         every: Duration,
-        told: impl Fn(Result<Vec<(ImageObject, Verdict)>, FleetError>),
+        report: impl Fn(Result<Vec<(ImageObject, Verdict)>, FleetError>),
     ) -> Infallible {
         let mut due = interval_at(Instant::now() + every, every);
         due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             due.tick().await;
-            told(self.apply_policies().await);
+            report(self.apply_policies().await);
         }
     }
 

@@ -169,22 +169,24 @@ impl Fleet {
         resolved: &Resolved,
         updates: &mut DesiredUpdates,
     ) -> Result<Vec<Applied>, FleetError> {
-        let mut asked = asked(resolved)?;
-        if asked.is_empty() && resolved.networks.is_empty() {
+        let mut requests = requests_of(resolved)?;
+        if requests.is_empty() && resolved.networks.is_empty() {
             return Ok(Vec::new());
         }
         let known = self.known_networks().await?;
         // A document changes the network wherever it is, whoever is on it there.
         for (entity, record) in on_their_hosts(&resolved.networks, &known) {
             let by = AskedBy::Template;
-            asked.entry(entity).or_insert(NetworkRequest { record, by });
+            requests
+                .entry(entity)
+                .or_insert(NetworkRequest { record, by });
         }
         let alive = known.iter().filter(|known| !known.is_deleted());
         let mut there: BTreeMap<_, _> = alive
             .map(|network| (network.entity.clone(), network.record.clone()))
             .collect();
         let mut all = Vec::new();
-        for (entity, request) in asked {
+        for (entity, request) in requests {
             let known_one = known.iter().find(|known| known.entity == entity);
             let record = &request.record;
             let change = match (
@@ -376,7 +378,7 @@ enum AskedBy {
     Member,
 }
 
-fn asked(resolved: &Resolved) -> Result<BTreeMap<EntityId, NetworkRequest>, FleetError> {
+fn requests_of(resolved: &Resolved) -> Result<BTreeMap<EntityId, NetworkRequest>, FleetError> {
     let mut all = BTreeMap::<EntityId, NetworkRequest>::new();
     let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
     let vsis = vsis.map(|vsi| {
@@ -416,13 +418,13 @@ fn on_their_hosts(
     known: &[KnownNetwork],
 ) -> Vec<(EntityId, NetworkRecord)> {
     let alive = known.iter().filter(|known| !known.is_deleted());
-    let said = alive.filter_map(|recorded| {
+    let updates = alive.filter_map(|recorded| {
         let its = |network: &&DesiredNetwork| recorded.is_named(&network.namespace, &network.name);
         let network = documents.iter().find(its)?.clone();
         let host = recorded.record.host.clone();
         Some((recorded.entity.clone(), NetworkRecord { host, network }))
     });
-    said.collect()
+    updates.collect()
 }
 
 /// What a document changes of a network that is there.

@@ -41,13 +41,13 @@ impl Fleet {
         members: &MemberHosts,
         dry: bool,
     ) -> Result<(), FleetError> {
-        let asked = asked(resolved, members);
-        if asked.is_empty() {
+        let records = records_of(resolved, members);
+        if records.is_empty() {
             return Ok(());
         }
-        let hosts: BTreeSet<_> = asked.iter().map(|one| one.host.clone()).collect();
+        let hosts: BTreeSet<_> = records.iter().map(|one| one.host.clone()).collect();
         let before = self.offer(resolved, &hosts);
-        let refused = Box::pin(self.refuse_crowded(asked)).await;
+        let refused = Box::pin(self.refuse_crowded(records)).await;
         if refused.is_err() || dry {
             for (id, settings) in before {
                 self.directory.withdraw(&id, settings);
@@ -66,20 +66,20 @@ impl Fleet {
         Box::pin(self.refuse_crowded(of_template(template, hosts).collect())).await
     }
 
-    async fn refuse_crowded(&self, mut asked: Vec<NetworkRecord>) -> Result<(), FleetError> {
+    async fn refuse_crowded(&self, mut records: Vec<NetworkRecord>) -> Result<(), FleetError> {
         // Who pauses everything has no host asked for anything.
-        if asked.is_empty() || self.global_pause().is_some() {
+        if records.is_empty() || self.global_pause().is_some() {
             return Ok(());
         }
         let known = self.known_networks().await?;
-        asked.retain(|record| !is_there(record, &known));
+        records.retain(|record| !is_there(record, &known));
         let alive = known.iter().filter(|known| !known.is_deleted());
         let alive: Vec<_> = alive.map(|network| &network.record).collect();
-        for record in &asked {
-            let others = alive.iter().copied().chain(&asked);
+        for record in &records {
+            let others = alive.iter().copied().chain(&records);
             free_of(record, others.filter(|other| !is_same(other, record)))?;
         }
-        let looks = asked.iter().map(|record| self.in_the_way(record));
+        let looks = records.iter().map(|record| self.in_the_way(record));
         let looks: Vec<_> = looks.collect();
         let mut looks = stream::iter(looks).buffered(TOGETHER);
         while let Some(found) = looks.next().await {
@@ -115,7 +115,7 @@ impl Fleet {
 }
 
 /// The networks that VSIs and members of pools are to be on, by host.
-fn asked(resolved: &Resolved, members: &MemberHosts) -> Vec<NetworkRecord> {
+fn records_of(resolved: &Resolved, members: &MemberHosts) -> Vec<NetworkRecord> {
     let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
     // What a pool makes was looked at with the pool.
     let vsis = vsis.filter(|vsi| vsi.member_of.is_none());

@@ -44,7 +44,7 @@ pub(in crate::fleet) struct Capacities {
 #[derive(Clone)]
 struct Measured {
     at: Instant,
-    said: Result<CapacityRecord, String>,
+    answer: Result<CapacityRecord, String>,
 }
 
 /// What is known of some hosts.
@@ -80,17 +80,17 @@ impl Fleet {
         now: bool,
     ) -> Result<HostSurvey, FleetError> {
         let mut survey = HostSurvey::default();
-        let asked = hosts.iter().map(|id| async move {
+        let queries = hosts.iter().map(|id| async move {
             match self.capacities.recent(id, archs).filter(|_| !now) {
-                Some(said) => (id, said, true),
+                Some(answer) => (id, answer, true),
                 None => (id, self.measure(id, archs).await, false),
             }
         });
-        let asked: Vec<_> = asked.collect();
-        let mut answers = stream::iter(asked).buffer_unordered(TOGETHER);
-        while let Some((id, said, stale)) = answers.next().await {
+        let queries: Vec<_> = queries.collect();
+        let mut answers = stream::iter(queries).buffer_unordered(TOGETHER);
+        while let Some((id, answer, stale)) = answers.next().await {
             survey.is_stale |= stale;
-            match said {
+            match answer {
                 Err(why) => _ = survey.unreachable.insert(id.clone(), why),
                 Ok(new) => {
                     let before = self.recorded_capacity(id).await?;
@@ -167,15 +167,16 @@ impl Fleet {
             let ports = self.hosts.host(id).await?;
             capacity(id, &ports, archs).await
         };
-        let said = match timeout(LOOK, look).await {
+        let answer = match timeout(LOOK, look).await {
             Ok(Ok(record)) => Ok(record),
             Ok(Err(error)) => Err(error.message.clone()),
             Err(_) => Err(format!("no answer within {} s", LOOK.as_secs())),
         };
-        let (at, answer) = (Instant::now(), said.clone());
-        self.capacities
-            .lock()
-            .insert(id.to_owned(), Measured { at, said });
+        let measured = Measured {
+            at: Instant::now(),
+            answer: answer.clone(),
+        };
+        self.capacities.lock().insert(id.to_owned(), measured);
         answer
     }
 }
@@ -223,10 +224,10 @@ impl Capacities {
     fn recent(&self, id: &str, archs: &BTreeSet<String>) -> Option<Result<CapacityRecord, String>> {
         let found = self.lock().get(id).cloned()?;
         let fresh = found.at.elapsed() < FRESH;
-        let asked =
+        let queries =
             |record: &CapacityRecord| archs.iter().all(|arch| record.archs.contains_key(arch));
-        let whole = found.said.as_ref().map_or(true, asked);
-        (fresh && whole).then_some(found.said)
+        let whole = found.answer.as_ref().map_or(true, queries);
+        (fresh && whole).then_some(found.answer)
     }
 }
 

@@ -115,8 +115,8 @@ impl Fleet {
         dry: bool,
     ) -> Result<PoolDraft, FleetError> {
         let (desired, before) = (&pool.desired, &known.record);
-        let asked = self.template(pool, Some(before), dry).await?;
-        let plan = template::plan(&before.template, &asked);
+        let template = self.template(pool, Some(before), dry).await?;
+        let plan = template::plan(&before.template, &template);
         let mut record = PoolRecord {
             labels: desired.labels.clone(),
             replicas: desired.replicas.unwrap_or(before.replicas),
@@ -126,14 +126,14 @@ impl Fleet {
             of_shared_cluster: desired.of_shared_cluster,
             ..before.clone()
         };
-        let is_new = asked.revision != before.template.revision;
+        let is_new = template.revision != before.template.revision;
         let has_members = self.has_had_members(before.uid).await;
         let waits = desired.update_policy == UpdatePolicy::Manual && plan.has_effect();
         let awaits_approval = is_new && has_members && waits;
         if awaits_approval {
-            record.proposed = Some(asked);
+            record.proposed = Some(template);
         } else {
-            record.replace_template(asked);
+            record.replace_template(template);
         }
         let mut fields = own_fields(before, &record);
         let within = plan.changes.iter().cloned();
@@ -201,8 +201,8 @@ impl Fleet {
             if desired.uid.is_some_and(|uid| uid != known.record.uid) {
                 return Err(another(&full_name));
             }
-            let asked = self.template(pool, Some(&known.record), true).await?;
-            refuse_change(&known.record.template, &asked, &full_name)?;
+            let template = self.template(pool, Some(&known.record), true).await?;
+            refuse_change(&known.record.template, &template, &full_name)?;
         }
         let names = (0..replicas).map(|number| member_name(&desired.name, number));
         for name in names {
@@ -247,9 +247,9 @@ impl Fleet {
         desired: &crate::spec::DesiredPool,
         replicas: u32,
     ) -> Result<(), FleetError> {
-        let mut asked = Resolved::default();
+        let mut resolved = Resolved::default();
         for number in 0..replicas {
-            asked.data_disks.extend(desired.disks.iter().map(|disk| {
+            resolved.data_disks.extend(desired.disks.iter().map(|disk| {
                 let mut disk = disk.clone();
                 disk.name = member_disk_name(&disk.name, &desired.name, number);
                 disk.member_of = Some(MemberOf {
@@ -262,7 +262,7 @@ impl Fleet {
             }));
         }
         let pools = self.living::<PoolRecord>().await?;
-        self.refuse_member_disks(&asked, &pools).await
+        self.refuse_member_disks(&resolved, &pools).await
     }
 
     /// Refuses data disks that belong to a pool's member, and members' disks whose names others have. A

@@ -28,9 +28,9 @@ pub(in crate::fleet) struct Board {
     state: Mutex<State>,
     /// Held while a pool is looked at: two looks would both act on what both have seen.
     pub(in crate::fleet) looking: tokio::sync::Mutex<()>,
-    asked: watch::Sender<()>,
+    requests: watch::Sender<()>,
     moved: watch::Sender<()>,
-    heard: watch::Sender<()>,
+    reports: watch::Sender<()>,
     /// Whether this is a journal of a set.
     is_of_set: AtomicBool,
     /// Where members are, if not in this journal alone.
@@ -56,7 +56,7 @@ struct State {
     /// What was read of the members of each pool.
     read: BTreeMap<Uuid, ReadMembers>,
     /// What was heard of members in several journals.
-    heard: BTreeMap<EntityId, PoolReport>,
+    reports: BTreeMap<EntityId, PoolReport>,
 }
 
 /// Members of a pool as they were read.
@@ -107,28 +107,28 @@ impl Board {
     }
 
     /// Remembers what was heard of a pool.
-    pub(super) fn set_report(&self, pool: &EntityId, heard: PoolReport) {
-        let before = self.state().heard.insert(pool.clone(), heard.clone());
-        if !before.is_some_and(|before| before.shows_the_same(&heard)) {
-            self.heard.send_replace(());
+    pub(super) fn set_report(&self, pool: &EntityId, reports: PoolReport) {
+        let before = self.state().reports.insert(pool.clone(), reports.clone());
+        if !before.is_some_and(|before| before.shows_the_same(&reports)) {
+            self.reports.send_replace(());
         }
     }
 
     /// Changes when something else than before was heard of a pool.
     pub(super) fn report_changed(&self) -> watch::Receiver<()> {
-        self.heard.subscribe()
+        self.reports.subscribe()
     }
 
     /// Forgets what was heard of a pool that is gone.
     pub(super) fn forget(&self, pool: &EntityId) {
         let mut state = self.state();
-        state.heard.remove(pool);
+        state.reports.remove(pool);
         state.silent_since.remove(pool);
     }
 
     /// What was heard of a pool when it was looked at last.
     pub(super) fn report(&self, pool: &EntityId) -> Option<PoolReport> {
-        self.state().heard.get(pool).cloned()
+        self.state().reports.get(pool).cloned()
     }
 
     /// Work for a pool is in progress. What stood in its way before may do so still.
@@ -151,7 +151,7 @@ impl Board {
         let starts = any && !std::mem::replace(&mut state.runs, true);
         drop(state);
         if any || before > 0 {
-            self.asked.send_replace(());
+            self.requests.send_replace(());
         }
         starts
     }
@@ -162,7 +162,7 @@ impl Board {
         state.all = true;
         let starts = !std::mem::replace(&mut state.runs, true);
         drop(state);
-        self.asked.send_replace(());
+        self.requests.send_replace(());
         starts
     }
 
@@ -179,8 +179,8 @@ impl Board {
     }
 
     /// Changes when somebody asks for more.
-    pub(super) fn asked(&self) -> watch::Receiver<()> {
-        self.asked.subscribe()
+    pub(super) fn requests(&self) -> watch::Receiver<()> {
+        self.requests.subscribe()
     }
 
     /// Changes when a pool was found somewhere else than before.

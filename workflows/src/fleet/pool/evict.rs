@@ -129,18 +129,18 @@ impl Fleet {
         // Of two that choose at the same time, one would not see what the other promised.
         let _chooses = self.capacities.choosing().await;
         let mut record = pool.record.clone();
-        let (mut asked, mut requests) = (Vec::new(), Vec::new());
+        let (mut members, mut requests) = (Vec::new(), Vec::new());
         for number in numbers {
             let Some((member, eviction)) = eviction_of(pool, found, *number) else {
                 continue;
             };
             let from = eviction.from.as_str();
             requests.push(self.eviction_request(&pool.record, *number, from).await?);
-            asked.push((member.record.uid, *number));
+            members.push((member.record.uid, *number));
         }
         let mut trouble = Vec::new();
         let chosen = Box::pin(self.choose_each(&requests)).await?;
-        for ((uid, number), decision) in asked.into_iter().zip(chosen) {
+        for ((uid, number), decision) in members.into_iter().zip(chosen) {
             match (decision, record.evicting.get_mut(&uid)) {
                 (Ok(decision), Some(eviction)) => {
                     eviction.to = Some(decision);

@@ -110,16 +110,16 @@ impl Fleet {
     /// Looks at the pools that are worked on until the engine ends.
     async fn control_pools(&self) {
         let mut notices = self.notices();
-        let mut asked = self.pools.asked();
+        let mut requests = self.pools.requests();
         loop {
-            asked.mark_unchanged();
+            requests.mark_unchanged();
             let begun = Instant::now();
             let mut next = NextObservation::default();
             for entity in self.pools_to_control() {
-                let looked = Box::pin(self.reconcile(&entity)).await;
-                next.asks |= looked.asks;
-                next.more |= looked.more;
-                next.open.extend(looked.open);
+                let outcome = Box::pin(self.reconcile(&entity)).await;
+                next.asks |= outcome.asks;
+                next.more |= outcome.more;
+                next.open.extend(outcome.open);
             }
             if next.more {
                 continue;
@@ -129,7 +129,7 @@ impl Fleet {
             let quiet = QuietPeriod::after(begun.elapsed(), next.open);
             tokio::select! {
                 news = news(&mut notices) => if matches!(news, News::Ended) { return },
-                _ = asked.changed() => {}
+                _ = requests.changed() => {}
                 () = sleep(again) => {}
             }
             // What comes within a moment is taken together.
@@ -149,17 +149,17 @@ impl Fleet {
 
     /// Looks at a pool or a group.
     async fn reconcile(&self, entity: &EntityId) -> NextObservation {
-        let looked = match entity.kind().as_str() {
+        let outcome = match entity.kind().as_str() {
             kind::GROUP => Box::pin(self.reconcile_group(entity)).await,
             _ => match self.pools.journals() {
                 Some(journals) => {
-                    let looked = self.reconcile_over_journals(journals.as_ref(), entity);
-                    Box::pin(looked).await
+                    let outcome = self.reconcile_over_journals(journals.as_ref(), entity);
+                    Box::pin(outcome).await
                 }
                 None => Box::pin(self.reconcile_pool(entity)).await,
             },
         };
-        looked.unwrap_or_else(|error| {
+        outcome.unwrap_or_else(|error| {
             tracing::warn!(%entity, %error, "it could not be looked at");
             let verdict = Some(Verdict::Blocked(*error.failure));
             self.pools.found(entity, self.generation(entity), verdict);

@@ -133,12 +133,12 @@ impl PoolHandle<'_> {
 
 impl Fleet {
     async fn pool_object(&self, pool: &KnownPool) -> Result<PoolObject, FleetError> {
-        if let Some(heard) = self.pools.report(&pool.entity) {
+        if let Some(report) = self.pools.report(&pool.entity) {
             let blocked = match self.pools.verdict(&pool.entity, pool.generation()) {
                 Some(Verdict::Blocked(failure)) => Some(failure.to_string()),
                 _ => None,
             };
-            return Ok(self.pool_object_with(pool, &heard.counted(pool, blocked)));
+            return Ok(self.pool_object_with(pool, &report.counted(pool, blocked)));
         }
         let found = self.members(pool).await?;
         Ok(self.pool_object_of(pool, &found, &BTreeMap::new()))
@@ -182,9 +182,9 @@ impl Fleet {
         others: &[OtherJournal<'_>],
     ) -> Result<Vec<PoolMember>, FleetError> {
         if others.is_empty()
-            && let Some(heard) = self.pools.report(&pool.entity)
+            && let Some(report) = self.pools.report(&pool.entity)
         {
-            return Ok(heard.counted(pool, None).members);
+            return Ok(report.counted(pool, None).members);
         }
         let (found, _) = Box::pin(self.members_over(pool, others)).await?;
         Ok(member_objects(&pool.record, &found))

@@ -167,8 +167,8 @@ impl Fleet {
             hosts.entry(host).or_default().push((**known).clone());
         }
         let looks = hosts.into_iter().map(|(host, known)| async move {
-            let looked = self.scan_host(host, known, ScanMode::Nothing);
-            Box::pin(looked).await.map(drop)
+            let scan = self.scan_host(host, known, ScanMode::Nothing);
+            Box::pin(scan).await.map(drop)
         });
         let looks: Vec<_> = looks.collect();
         stream::iter(looks)

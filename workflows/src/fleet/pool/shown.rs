@@ -116,9 +116,9 @@ impl PoolHandle<'_> {
 
     async fn shown_members(self, pool: &KnownPool) -> Result<Vec<ShownMember>, FleetError> {
         let mut members: Vec<_> = if self.fleet.pools.journals().is_some() {
-            let heard = self.fleet.pools.report(&pool.entity);
-            heard
-                .map(|heard| heard.shown().collect())
+            let report = self.fleet.pools.report(&pool.entity);
+            report
+                .map(|report| report.shown().collect())
                 .unwrap_or_default()
         } else {
             let known = self.fleet.known_of_pool(pool.record.uid).await?;

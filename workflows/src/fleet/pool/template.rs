@@ -108,7 +108,7 @@ fn templates(pool: &PoolRecord) -> impl Iterator<Item = &TemplateRecord> {
 
 /// What a member takes to get from one template to another.
 pub(in crate::fleet) fn plan(before: &TemplateRecord, after: &TemplateRecord) -> Plan {
-    let before = record(before).asked(0, true);
+    let before = record(before).inputs(0, true);
     plan::of(&before, &record(after), &Touched::default())
 }
 

@@ -101,8 +101,8 @@ impl Demand {
                 }
                 let over = excesses(&quota.hard, before, then);
                 if !over.is_empty() {
-                    let told: Vec<_> = over.iter().map(ToString::to_string).collect();
-                    return Err(exceeded(quota, &told.join("; ")));
+                    let texts: Vec<_> = over.iter().map(ToString::to_string).collect();
+                    return Err(exceeded(quota, &texts.join("; ")));
                 }
                 if let Some(uncounted) = count.uncounted_in(&namespace)
                     && grows(&quota.hard, before, then)
@@ -155,17 +155,17 @@ fn add_pool(pool: &ResolvedPool, same: Option<&PoolRecord>, count: &Count, deman
     let usage = of_pool(pool, replicas).max(members.unwrap_or_default());
     let taker = Taker::Pool(desired.name.clone());
     let grows = usage.vsis > count.taken.get(&desired.namespace, &taker).vsis;
-    let said = same.and_then(|same| same.template.vsi.boot_disk.size);
-    if (grows || said.is_some()) && pool.template.desired.boot_disk.size.is_none() {
+    let size = same.and_then(|same| same.template.vsi.boot_disk.size);
+    if (grows || size.is_some()) && pool.template.desired.boot_disk.size.is_none() {
         let name = format!("pool/{}/{}", desired.namespace, desired.name);
         demand.unsized_disks.push((desired.namespace.clone(), name));
     }
     demand.add(&desired.namespace, taker, usage);
 }
 
-fn exceeded(quota: &DesiredQuota, told: &str) -> FleetError {
+fn exceeded(quota: &DesiredQuota, excess: &str) -> FleetError {
     let message = format!(
-        "the quota of namespace {} is exceeded: {told}",
+        "the quota of namespace {} is exceeded: {excess}",
         quota.namespace
     );
     let failure = Failure::new(FailureClass::Blocked, "VSI0738", message)

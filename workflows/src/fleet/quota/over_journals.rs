@@ -87,10 +87,10 @@ impl RecordedUsage {
             vsi.boot_disk.size.is_some() || before.disk == 0
         });
         is_sized
-            && usage_of(resolved).iter().all(|asked| {
-                let its = admitted.iter().filter(|one| one.object == asked.object);
-                let before = its.fold(self.of(&asked.object), |most, one| most.max(one.usage));
-                before.max(asked.usage) == before
+            && usage_of(resolved).iter().all(|requested| {
+                let its = admitted.iter().filter(|one| one.object == requested.object);
+                let before = its.fold(self.of(&requested.object), |most, one| most.max(one.usage));
+                before.max(requested.usage) == before
             })
     }
 
@@ -101,7 +101,7 @@ impl RecordedUsage {
 
 /// What the VSIs and data disks of documents take.
 pub fn usage_of(resolved: &Resolved) -> Vec<ObjectUsage> {
-    asked(resolved).map(|(usage, _)| usage).collect()
+    usage_by_host(resolved).map(|(usage, _)| usage).collect()
 }
 
 impl QuotaHandle<'_> {
@@ -208,7 +208,7 @@ impl Fleet {
         Demand::of_singles(resolved, &counted).judge(&quotas, &counted)?;
         let mut open: BTreeMap<_, _> = open.into_iter().map(|one| (one.object(), one)).collect();
         let mut admitted = Admissions::new();
-        for (usage, host) in asked(resolved) {
+        for (usage, host) in usage_by_host(resolved) {
             let (Some(of), true) = (of, limited.contains(&usage.namespace)) else {
                 continue;
             };
@@ -255,7 +255,7 @@ fn taken_of<'a>(
 }
 
 /// What documents ask for, and on which hosts.
-fn asked(resolved: &Resolved) -> impl Iterator<Item = (ObjectUsage, String)> {
+fn usage_by_host(resolved: &Resolved) -> impl Iterator<Item = (ObjectUsage, String)> {
     let vsis = resolved.vsis.iter().map(|vsi| &vsi.desired).map(|vsi| {
         let taken = ObjectUsage {
             namespace: vsi.namespace.clone(),

@@ -137,9 +137,9 @@ impl Fleet {
             .collect();
         let phase = known.phase().to_owned();
         let failure = self.obstacle(&known.entity);
-        let told = failure.as_ref().map(ToString::to_string);
+        let failed = failure.as_ref().map(ToString::to_string);
         let detail = state.state.as_ref().map(|(_, detail)| detail.to_string());
-        let description = told.or(detail).unwrap_or_default();
+        let description = failed.or(detail).unwrap_or_default();
         let reason = failure.map_or_else(|| phase.clone(), |failure| failure.code.to_string());
         let (created, changed) = self.engine.times(&known.entity).unwrap_or_default();
         let ready = condition("Ready", phase == READY, &reason, &description, changed);

@@ -78,11 +78,11 @@ impl Fleet {
     /// changed by the same documents.
     pub(in crate::fleet) async fn draft_snapshots(
         &self,
-        asked: &[DesiredSnapshot],
+        desired: &[DesiredSnapshot],
         applied: &mut Vec<Applied>,
         updates: &mut DesiredUpdates,
     ) -> Result<(), FleetError> {
-        for snapshot in asked {
+        for snapshot in desired {
             let (namespace, name) = (&snapshot.namespace, &snapshot.name);
             let change = match self.find_snapshot(namespace, name, false).await {
                 Ok(known) if snapshot.uid.is_some_and(|uid| uid != known.uid) => {
@@ -114,11 +114,11 @@ impl Fleet {
 
     async fn draft_snapshot(
         &self,
-        asked: &DesiredSnapshot,
+        desired: &DesiredSnapshot,
         applied: &mut Vec<Applied>,
         updates: &mut DesiredUpdates,
     ) -> Result<(), FleetError> {
-        let (namespace, vsi) = (&asked.namespace, &asked.spec.virtual_server);
+        let (namespace, vsi) = (&desired.namespace, &desired.spec.virtual_server);
         let its = |one: &&mut Applied| {
             one.kind == kind::VSI && one.namespace == *namespace && one.name == *vsi
         };
@@ -129,15 +129,15 @@ impl Fleet {
         {
             let message =
                 "its VSI is made or changed by the same documents, or has another snapshot there";
-            let object = format!("snapshot/{}", asked.name);
+            let object = format!("snapshot/{}", desired.name);
             let remedy = "apply the snapshot by itself, once the VSI is as it is to be";
             return Err(refused(&object, message, remedy));
         }
         let request = SnapshotRequest {
-            name: Some(asked.name.clone()),
-            uid: asked.uid,
-            memory: asked.spec.memory,
-            quiesce: asked.spec.quiesce,
+            name: Some(desired.name.clone()),
+            uid: desired.uid,
+            memory: desired.spec.memory,
+            quiesce: desired.spec.quiesce,
         };
         let taken = self.take(namespace, vsi, request, None, updates).await?;
         // Its run takes the snapshot: whoever waits waits for that.

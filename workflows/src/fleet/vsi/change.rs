@@ -35,7 +35,7 @@ pub(in crate::fleet) struct ChangeDraft {
     /// As it would be recorded; a secret that is not kept yet is only stood for.
     pub(in crate::fleet) record: VsiRecord,
     /// What differs from what documents asked for last.
-    pub(in crate::fleet) asked: Vec<PlannedChange>,
+    pub(in crate::fleet) changes: Vec<PlannedChange>,
     /// What it takes.
     pub(in crate::fleet) plan: Plan,
     /// Where its contract is kept.
@@ -106,17 +106,17 @@ impl Fleet {
             snapshot: known.record.snapshot.clone(),
             placed: vsi.placed.clone().or_else(|| known.record.placed.clone()),
         };
-        let mut asked = document_changes(last, &record);
+        let mut changes = document_changes(last, &record);
         if !self.same_credentials(vsi, last).await {
-            asked.push(recorded(CREDENTIALS));
+            changes.push(recorded(CREDENTIALS));
         }
         if !last.unknown.is_empty() {
-            asked.push(recorded(ADOPTION));
+            changes.push(recorded(ADOPTION));
         }
         let plan = self.plan_of(&record, known);
         Ok(ChangeDraft {
             record,
-            asked,
+            changes,
             plan,
             contract,
         })
@@ -151,7 +151,7 @@ impl Fleet {
             Ok(false) => {}
             Err(error) => return Err(error.into()),
         }
-        let earlier = known.record.before.iter().map(|asked| &asked.contract);
+        let earlier = known.record.before.iter().map(|inputs| &inputs.contract);
         // A run that is open may erase what is retired at any moment, whoever names it anew.
         let stays = |name: &&Name| !known.record.retired.contains(name);
         for name in earlier.chain([&known.record.contract]).filter(stays) {
@@ -210,12 +210,12 @@ impl Known {
     /// which of them are by the time the next desired state is worked on, only that time can tell.
     pub(in crate::fleet) fn history(&self) -> Vec<PreviousInputs> {
         let settled = self.state.is_settled();
-        let newest = self.record.asked(self.generation(), settled);
+        let newest = self.record.inputs(self.generation(), settled);
         if settled {
             return vec![newest];
         }
         let base = plan::base(&self.record, self.state.reached).map(|base| base.generation);
-        let open = |asked: &&PreviousInputs| base.is_none_or(|base| asked.generation >= base);
+        let open = |inputs: &&PreviousInputs| base.is_none_or(|base| inputs.generation >= base);
         let mut history: Vec<_> = self.record.before.iter().filter(open).cloned().collect();
         history.push(newest);
         while history.len() > HISTORY {
@@ -253,15 +253,15 @@ impl Known {
 }
 
 fn document_changes(last: &VsiRecord, record: &VsiRecord) -> Vec<PlannedChange> {
-    let mut last_asked = last.asked(0, true);
+    let mut last_inputs = last.inputs(0, true);
     // Here documents are compared with documents alone.
-    last_asked.power = last.vsi.power_state;
+    last_inputs.power = last.vsi.power_state;
     let document = VsiRecord {
         power: None,
         snapshot: None,
         ..record.clone()
     };
-    let mut changes = plan::of(&last_asked, &document, &Touched::default()).changes;
+    let mut changes = plan::of(&last_inputs, &document, &Touched::default()).changes;
     if (&last.retained_refs, &last.unresolved_refs)
         != (&record.retained_refs, &record.unresolved_refs)
     {

@@ -66,9 +66,9 @@ pub(in crate::fleet) fn of(
         let code = failure.code.as_str();
         conditions.push(make("JournalBehind", true, code, &failure.to_string()));
     }
-    let told = known.state.state.as_ref();
-    let told = told.and_then(|(_, of_drift)| drift::message(of_drift));
-    let (_, of_host) = told.map(drift::apart).unwrap_or_default();
+    let drift_message = known.state.state.as_ref();
+    let drift_message = drift_message.and_then(|(_, of_drift)| drift::message(of_drift));
+    let (_, of_host) = drift_message.map(drift::apart).unwrap_or_default();
     if !of_host.is_empty() {
         let found = of_host.join("; ");
         let found = found.as_str();

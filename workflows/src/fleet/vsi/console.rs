@@ -87,7 +87,7 @@ pub struct ConsoleAccess {
 /// An open console. Dropped, it is closed.
 pub struct OpenConsole {
     console: Box<dyn GuestConsole>,
-    said: Bytes,
+    output: Bytes,
 }
 
 impl VsiHandle<'_> {
@@ -193,11 +193,11 @@ impl ConsoleAccess {
         let console = domains.open_console(self.uuid, force).await;
         let console = console.map_err(|error| self.refused(error))?;
         // Read once it is open, so that nothing is missed between the two.
-        let said = self.recent_output().await.unwrap_or_else(|error| {
+        let output = self.recent_output().await.unwrap_or_else(|error| {
             tracing::debug!(%error, "what the guest said before cannot be read");
             Bytes::new()
         });
-        Ok(OpenConsole { console, said })
+        Ok(OpenConsole { console, output })
     }
 
     /// The end of what the guest said so far, from the beginning of a line.
@@ -205,12 +205,12 @@ impl ConsoleAccess {
         let end = self.log.end().await?;
         let from = end.offset.saturating_sub(SAID);
         let chunk = self.log.read(ConsolePosition { offset: from }).await?;
-        let said = Bytes::from(chunk.bytes);
+        let output = Bytes::from(chunk.bytes);
         let cut = match from {
             0 => None,
-            _ => said.iter().position(|byte| *byte == b'\n'),
+            _ => output.iter().position(|byte| *byte == b'\n'),
         };
-        Ok(said.slice(cut.map_or(0, |at| at.saturating_add(1))..))
+        Ok(output.slice(cut.map_or(0, |at| at.saturating_add(1))..))
     }
 
     fn refused(&self, error: PortError) -> FleetError {
@@ -241,7 +241,7 @@ impl OpenConsole {
         keys: mpsc::Receiver<Bytes>,
         shown: mpsc::Sender<Bytes>,
     ) -> Result<(), FleetError> {
-        if !self.said.is_empty() && shown.send(self.said).await.is_err() {
+        if !self.output.is_empty() && shown.send(self.output).await.is_err() {
             return Ok(());
         }
         let carried = self.console.carry(keys, shown).await;

@@ -230,10 +230,10 @@ impl Fleet {
             .iter()
             .filter_map(|earlier| self.engine.run(*earlier));
         let done = last_successes(runs);
-        let heard = done
+        let last_done = done
             .iter()
             .filter(|(node, _)| !HOSTLESS.contains(&node.as_str()));
-        let seen = heard.map(|(_, at)| *at).max();
+        let seen = last_done.map(|(_, at)| *at).max();
         let obstacle = self.obstacle(&known.entity);
         let ready = self.output_of(AwaitReady::NAME, state).await?;
         let warnings = self.warnings_of(state, &ready).await?;

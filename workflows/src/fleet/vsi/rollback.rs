@@ -82,7 +82,7 @@ impl Fleet {
             else {
                 continue;
             };
-            if generation.is_some_and(|asked| asked != *found) {
+            if generation.is_some_and(|number| number != *found) {
                 continue;
             }
             let record: VsiRecord = record::read(&self.blobs.get(desired).await?)?;

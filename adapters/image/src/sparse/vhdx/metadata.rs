@@ -106,9 +106,9 @@ fn items(table: &[u8], region: &Range<u64>) -> Result<Items, SparseFault> {
 
 /// Where an item of that length is in the file.
 fn place(entry: &[u8], length: u64, region: &Range<u64>) -> Result<u64, SparseFault> {
-    let (offset, said) = (number::<4>(entry, 16), number::<4>(entry, 20));
+    let (offset, recorded) = (number::<4>(entry, 16), number::<4>(entry, 20));
     let start = region.start.checked_add(offset);
     let within = |at: &u64| at.checked_add(length).is_some_and(|end| end <= region.end);
-    let start = start.filter(|start| offset >= TABLE && said == length && within(start));
+    let start = start.filter(|start| offset >= TABLE && recorded == length && within(start));
     start.ok_or(SparseFault::Wrong("the place of a property"))
 }

@@ -15,17 +15,17 @@ pub(super) async fn keep_alive(shared: &ConnectionShared) -> CloseReason {
             break limits;
         }
     };
-    let mut heard = shared.heard.load(Ordering::Relaxed);
+    let mut received = shared.received.load(Ordering::Relaxed);
     let mut silent = 0_u32;
     loop {
         sleep(limits.interval).await;
-        let now = shared.heard.load(Ordering::Relaxed);
-        silent = if now != heard || shared.held_up.load(Ordering::Relaxed) {
+        let now = shared.received.load(Ordering::Relaxed);
+        silent = if now != received || shared.held_up.load(Ordering::Relaxed) {
             0
         } else {
             silent.saturating_add(1)
         };
-        heard = now;
+        received = now;
         if silent > limits.pings {
             return CloseReason::Silent(limits.interval.saturating_mul(silent));
         }

@@ -35,7 +35,7 @@ const STALL: Duration = Duration::from_secs(300);
 /// What it was told to read, in blocks.
 #[derive(Debug, Default)]
 struct AlongReading {
-    told: u64,
+    requested: u64,
     /// Strides that it has not read yet.
     ahead: u32,
 }
@@ -47,11 +47,11 @@ impl AlongReading {
             Synced::Prefix(bytes) => bytes / BLOCK,
             Synced::Whole(bytes) => bytes.div_ceil(BLOCK),
         };
-        let blocks = until.saturating_sub(self.told).min(STRIDE);
+        let blocks = until.saturating_sub(self.requested).min(STRIDE);
         if blocks == 0 || self.ahead >= AHEAD {
             return None;
         }
-        self.told = self.told.saturating_add(blocks);
+        self.requested = self.requested.saturating_add(blocks);
         self.ahead = self.ahead.saturating_add(1);
         Some(blocks)
     }
@@ -174,14 +174,14 @@ impl<F: Fn(String) -> PortError> AlongReader<F> {
         let until = Instant::now() + COPY;
         let read = self.wait_for_line(until).await?;
         let volume = self.wait_for_line(until).await?;
-        let said = self.wait_for_line(until).await?;
+        let line = self.wait_for_line(until).await?;
         let is_whole = read.starts_with("file ") && read.ends_with(&format!(" {length}"));
         if !is_whole || read != volume {
             let words = format!("it was read as {read:?} and is {volume:?}");
             return Err((self.failed)(words));
         }
-        let hash = said.get(..64).and_then(digest::hash);
-        hash.ok_or_else(|| (self.failed)(format!("its SHA-256 is reported as {said:?}")))
+        let hash = line.get(..64).and_then(digest::hash);
+        hash.ok_or_else(|| (self.failed)(format!("its SHA-256 is reported as {line:?}")))
     }
 }
 

@@ -76,10 +76,10 @@ impl LibvirtHost {
     async fn is_near(&self) -> PortResult<bool> {
         let calls = self.quick().await?;
         for _ in 0..ANSWERS {
-            let asked = Instant::now();
+            let begun = Instant::now();
             let answer = calls.connect_get_lib_version().await;
             answer.map_err(|error| self.speaking("").of(&error))?;
-            if asked.elapsed() < NEAR {
+            if begun.elapsed() < NEAR {
                 return Ok(true);
             }
         }

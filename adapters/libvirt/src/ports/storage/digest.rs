@@ -24,16 +24,16 @@ impl LibvirtHost {
     /// None where the account may not read the file.
     async fn sha256_there(&self, key: &VolumeKey) -> PortResult<Option<Hash>> {
         let path = self.path(key).await?;
-        let said = self.command(&hashing(&path), COPY).await?;
-        if said.trim() == UNREADABLE {
+        let output = self.command(&hashing(&path), COPY).await?;
+        if output.trim() == UNREADABLE {
             return Ok(None);
         }
-        let digits = said.get(..64).and_then(hash);
+        let digits = output.get(..64).and_then(hash);
         let object = format!("volume {key}");
         digits.map(Some).ok_or_else(|| {
             self.speaking(&object).error(
                 PortErrorKind::Other,
-                format!("its SHA-256 is reported as {said:?}"),
+                format!("its SHA-256 is reported as {output:?}"),
             )
         })
     }
@@ -96,9 +96,9 @@ mod tests {
         std::fs::create_dir(&coreutils).unwrap();
         symlink("/usr/bin/sha256sum", coreutils.join("sha256sum")).unwrap();
         for tools in [Path::new("/usr/bin"), &coreutils] {
-            let said = run_tool(&file, tools);
-            let found = said.get(..64).and_then(hash);
-            assert_eq!(found, Some(Hash::of(b"abc")), "{said:?}");
+            let output = run_tool(&file, tools);
+            let found = output.get(..64).and_then(hash);
+            assert_eq!(found, Some(Hash::of(b"abc")), "{output:?}");
         }
         let gone = run_tool(&dir.path().join("gone"), Path::new("/usr/bin"));
         assert_eq!(gone.trim(), UNREADABLE);

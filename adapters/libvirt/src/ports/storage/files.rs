@@ -21,8 +21,8 @@ impl LibvirtHost {
         if !self.has_shell().await? {
             return Ok(None);
         }
-        let said = self.command(&looking(paths), LOOK).await?;
-        let found: Vec<_> = said.lines().map(read).collect();
+        let output = self.command(&looking(paths), LOOK).await?;
+        let found: Vec<_> = output.lines().map(read).collect();
         if found.len() == paths.len() {
             Ok(Some(found))
         } else {
@@ -41,11 +41,11 @@ impl LibvirtHost {
         let command = format!(
             "if [ -f {file} ]; then head -c {max} <{file} | od -An -v -tx1; else echo none; fi"
         );
-        let said = self.command(&command, LOOK).await?;
-        if said.trim() == "none" {
+        let output = self.command(&command, LOOK).await?;
+        if output.trim() == "none" {
             return Ok(None);
         }
-        let bytes = said.split_ascii_whitespace();
+        let bytes = output.split_ascii_whitespace();
         let bytes: Result<Vec<u8>, _> = bytes.map(|byte| u8::from_str_radix(byte, 16)).collect();
         bytes.map(|bytes| Some(bytes.into())).map_err(|error| {
             let message = format!("its beginning cannot be read: {error}");
@@ -98,8 +98,8 @@ mod tests {
     fn read_all(paths: &[String]) -> Vec<FileAt> {
         let mut shell = Command::new("/bin/sh");
         let output = shell.arg("-c").arg(looking(paths)).output().unwrap();
-        let said = String::from_utf8(output.stdout).unwrap();
-        said.lines().map(read).collect()
+        let output = String::from_utf8(output.stdout).unwrap();
+        output.lines().map(read).collect()
     }
 
     #[test]
@@ -143,9 +143,9 @@ mod tests {
             looking(&["/".to_owned()])
         );
         let output = shell.env("PATH", path).arg("-c").arg(script).output();
-        let said = String::from_utf8(output.unwrap().stdout).unwrap();
+        let output = String::from_utf8(output.unwrap().stdout).unwrap();
         assert_eq!(
-            said.lines().map(read).collect::<Vec<_>>(),
+            output.lines().map(read).collect::<Vec<_>>(),
             [FileAt::Nothing]
         );
     }

@@ -52,9 +52,9 @@ fn looking(folder: &str) -> String {
     )
 }
 
-fn read(said: &str) -> PoolFiles {
+fn read(output: &str) -> PoolFiles {
     let mut files = Vec::new();
-    for line in said.lines() {
+    for line in output.lines() {
         match (line.strip_prefix('?'), line.strip_prefix('/')) {
             (Some(why), _) => return PoolFiles::Unknown(why.trim().to_owned()),
             (_, Some(file)) => files.push(file.to_owned()),

@@ -103,10 +103,10 @@ fn follow(
             let link = &batch.link;
             link.first == next && link.prev == prev && link.last < to
         };
-        let given = others
+        let supplied = others
             .iter()
             .filter(|batch| last && batch.source == RepairSource::File);
-        let Some(batch) = trusted.iter().chain(given).find(fits) else {
+        let Some(batch) = trusted.iter().chain(supplied).find(fits) else {
             return found;
         };
         (next, prev) = (batch.next(), batch.link.hash);

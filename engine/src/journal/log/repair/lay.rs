@@ -46,18 +46,18 @@ impl Heads {
     /// Those that may be told in the gap of a finding, as far as there is room.
     fn for_gap(&mut self, finding: usize, room: Option<usize>) -> Vec<StreamHead> {
         let mut left = room.unwrap_or(usize::MAX);
-        let (mut told, mut rest) = (Vec::new(), Vec::new());
+        let (mut recorded, mut rest) = (Vec::new(), Vec::new());
         for (since, head) in self.0.drain(..) {
             let len = frame::head_len(&head);
             if since <= finding && len <= left {
                 left = left.saturating_sub(len);
-                told.push(head);
+                recorded.push(head);
             } else {
                 rest.push((since, head));
             }
         }
         self.0 = rest;
-        told
+        recorded
     }
 }
 
@@ -126,7 +126,7 @@ fn in_place(
     let mut out = Vec::with_capacity(len);
     for item in &patch.items {
         let at = position_of(header, patch.from.saturating_add(out.len()));
-        let told = if is_gap(item) {
+        let lost_heads = if is_gap(item) {
             heads.for_gap(patch.finding, Some(left))
         } else {
             Vec::new()
@@ -136,7 +136,7 @@ fn in_place(
         } else {
             0
         };
-        put(&mut out, &header.salt, at, item, &told, whole);
+        put(&mut out, &header.salt, at, item, &lost_heads, whole);
     }
     if left > 0 {
         let position = position_of(header, patch.from.saturating_add(out.len()));
@@ -150,14 +150,14 @@ fn in_place(
 }
 
 fn made(journal: &str, new: &New, heads: &mut Heads) -> LogChange {
-    let told = new.items.iter().map(|item| {
+    let all_heads = new.items.iter().map(|item| {
         if is_gap(item) {
             heads.for_gap(new.finding, None)
         } else {
             Vec::new()
         }
     });
-    let told: Vec<_> = told.collect();
+    let all_heads: Vec<_> = all_heads.collect();
     let bases = new
         .bases
         .iter()
@@ -165,7 +165,7 @@ fn made(journal: &str, new: &New, heads: &mut Heads) -> LogChange {
     let items = new
         .items
         .iter()
-        .zip(&told)
+        .zip(&all_heads)
         .map(|(item, lost_heads)| match item {
             FillItem::Gap(_) => frame::gap_len(lost_heads),
             FillItem::Batch(batch) => batch.frame_len(),
@@ -191,7 +191,7 @@ fn made(journal: &str, new: &New, heads: &mut Heads) -> LogChange {
         };
         frame::encode_part(&mut bytes, place, payload_at, *part, content);
     }
-    for (item, lost_heads) in new.items.iter().zip(&told) {
+    for (item, lost_heads) in new.items.iter().zip(&all_heads) {
         let at = position_of(&header, bytes.len());
         put(&mut bytes, &header.salt, at, item, lost_heads, 0);
     }

@@ -48,14 +48,14 @@ fn names_cloud_init(line: &str) -> bool {
 
 /// Whether the line is the one by which cloud-init tells of its end, and what it came to.
 pub(super) fn end(line: &str, errors: &[String]) -> Option<ProbeAnswer> {
-    let said = line.get(line.find("Cloud-init v. ")?..)?;
-    let (_, how) = said.split_once(" finished at ")?;
+    let report = line.get(line.find("Cloud-init v. ")?..)?;
+    let (_, how) = report.split_once(" finished at ")?;
     Some(if how.contains(NO_SEED) {
         ProbeAnswer::Failed(format!(
-            "cloud-init found no volume labelled cidata: {said}"
+            "cloud-init found no volume labelled cidata: {report}"
         ))
     } else if errors.is_empty() {
-        ProbeAnswer::Met(said.to_owned())
+        ProbeAnswer::Met(report.to_owned())
     } else {
         ProbeAnswer::Failed(format!("cloud-init failed: {}", errors.join("; ")))
     })

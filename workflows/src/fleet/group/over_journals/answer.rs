@@ -74,11 +74,11 @@ impl GroupHandle<'_> {
     ///
     /// # Errors
     /// When something of them cannot be read, or a host does not answer: unknown is not absent.
-    pub async fn ask_guests(self, asked: &GuestQuestions) -> Result<GuestAnswer, FleetError> {
+    pub async fn ask_guests(self, questions: &GuestQuestions) -> Result<GuestAnswer, FleetError> {
         let fleet = self.fleet;
-        match &asked.question {
+        match &questions.question {
             GuestQuestion::Gate { pools, gate } => {
-                let gate = fleet.check_gate_here(pools, gate, asked.left_alone);
+                let gate = fleet.check_gate_here(pools, gate, questions.left_alone);
                 Box::pin(gate).await.map(GuestAnswer::Gate)
             }
             GuestQuestion::Output {
@@ -89,7 +89,7 @@ impl GroupHandle<'_> {
                 let Some(member) = fleet.member_here(*pool, *number).await? else {
                     return Ok(GuestAnswer::NotHere);
                 };
-                refuse_quiet(asked)?;
+                refuse_quiet(questions)?;
                 let read = fleet.read_text(&member, output).await?;
                 Ok(GuestAnswer::Read(read))
             }
@@ -97,7 +97,7 @@ impl GroupHandle<'_> {
                 let Some(member) = fleet.member_here(*pool, *number).await? else {
                     return Ok(GuestAnswer::NotHere);
                 };
-                refuse_quiet(asked)?;
+                refuse_quiet(questions)?;
                 let address = fleet.address_of(&member).await?;
                 Ok(GuestAnswer::Address(address))
             }
@@ -114,17 +114,17 @@ impl Fleet {
     ) -> Result<GuestGate, FleetError> {
         let mut found = GuestGate::default();
         let mut ready = Vec::new();
-        for asked in pools {
+        for pool in pools {
             let target = MemberTarget {
-                revision: &asked.revision,
-                power_state: asked.power_state,
+                revision: &pool.revision,
+                power_state: pool.power_state,
             };
-            for known in self.known_of_pool(asked.pool).await? {
+            for known in self.known_of_pool(pool.pool).await? {
                 let Some(of) = &known.record.vsi.member_of else {
                     continue;
                 };
                 if self.member_view(target, &known).state == MemberState::Ready {
-                    found.ready.entry(asked.pool).or_default().insert(of.number);
+                    found.ready.entry(pool.pool).or_default().insert(of.number);
                     ready.push(known);
                 }
             }
@@ -164,8 +164,8 @@ impl Fleet {
 
 const LEFT_ALONE: &str = "its host is left alone for a minute after the death of a process";
 
-fn refuse_quiet(asked: &GuestQuestions) -> Result<(), FleetError> {
-    if !asked.left_alone {
+fn refuse_quiet(questions: &GuestQuestions) -> Result<(), FleetError> {
+    if !questions.left_alone {
         return Ok(());
     }
     let failure = Failure::new(FailureClass::Recheck, "VSI0766", LEFT_ALONE)

@@ -83,8 +83,8 @@ impl Fleet {
             (record.uid, (record.name.clone(), record.replicas))
         });
         let expected = expected.collect();
-        let heard = journals.ask_guests(None, question).await?;
-        Ok(closed(wave.gate.members, &expected, &heard))
+        let reports = journals.ask_guests(None, question).await?;
+        Ok(closed(wave.gate.members, &expected, &reports))
     }
 
     /// What is read of a member; or why it cannot be.
@@ -143,10 +143,10 @@ async fn one(
     let Some(journal) = journals.journal_of(&record.namespace, &name).await? else {
         return Ok(GuestAnswer::NotHere);
     };
-    let mut heard = journals.ask_guests(Some(journal), question).await?;
+    let mut reports = journals.ask_guests(Some(journal), question).await?;
     match (
-        heard.answers.remove(&journal),
-        heard.silent.remove(&journal),
+        reports.answers.remove(&journal),
+        reports.silent.remove(&journal),
     ) {
         (Some(answer), _) => Ok(answer),
         (None, Some(failure)) => Err(unheard(failure).into()),
@@ -175,22 +175,22 @@ fn odd() -> FleetError {
 }
 
 /// Why a gate stays closed, by what was said; none where it opens.
-fn closed(quorum: Quorum, expected: &Expected, heard: &GuestReports) -> Option<String> {
+fn closed(quorum: Quorum, expected: &Expected, reports: &GuestReports) -> Option<String> {
     let gates = || {
-        heard.answers.values().filter_map(|answer| match answer {
+        reports.answers.values().filter_map(|answer| match answer {
             GuestAnswer::Gate(gate) => Some(gate),
             _ => None,
         })
     };
     let lacking = gates().find_map(|gate| gate.lacking.clone());
-    let silent = heard.silent.first_key_value();
+    let silent = reports.silent.first_key_value();
     let silent = silent.map(|(_, failure)| failure.message.to_string());
     if quorum == Quorum::Any {
         let none = || "no member is ready".to_owned();
         let is_open = gates().any(|gate| gate.any);
         return (!is_open).then(|| lacking.or(silent).unwrap_or_else(none));
     }
-    if heard.answers.len() != gates().count() {
+    if reports.answers.len() != gates().count() {
         return Some("a journal answers another question than it was asked".to_owned());
     }
     let mut ready = BTreeMap::<Uuid, BTreeSet<u32>>::new();
@@ -233,14 +233,14 @@ mod tests {
         }
     }
 
-    fn why(quorum: Quorum, replicas: u32, heard: &GuestReports) -> Option<String> {
+    fn why(quorum: Quorum, replicas: u32, reports: &GuestReports) -> Option<String> {
         let expected = Expected::from([(POOL, ("web".to_owned(), replicas))]);
-        closed(quorum, &expected, heard)
+        closed(quorum, &expected, reports)
     }
 
     #[test]
     fn a_gate_of_all_opens_only_by_every_member_and_every_journal() {
-        let all = |replicas, heard| why(Quorum::All, replicas, &heard);
+        let all = |replicas, reports| why(Quorum::All, replicas, &reports);
         let both = || vec![gate(&[0], true, None), gate(&[1], true, None)];
         assert_eq!(all(2, guests_of(both(), false)), None);
         let is = |found: Option<String>, text: &str| assert_eq!(found.as_deref(), Some(text));

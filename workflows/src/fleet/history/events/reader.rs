@@ -80,13 +80,13 @@ impl EventReader {
 
     /// Learns what runs did before the first of these records.
     async fn read_back(&mut self, records: &[Record]) -> Result<(), FleetError> {
-        let mut told = BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for record in records {
             let StreamId::Run(run) = record.stream else {
                 continue;
             };
             // What this page tells of a run is in the order of its stream.
-            let is_first = told.insert(run);
+            let is_first = seen.insert(run);
             if !is_first || record.seq == 0 || self.lines.knows(run) {
                 continue;
             }

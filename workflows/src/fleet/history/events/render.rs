@@ -185,8 +185,8 @@ fn note(output: &Payload) -> Option<String> {
     struct RenderedNote {
         note: String,
     }
-    let said: RenderedNote = serde_json::from_slice(output.inline()?).ok()?;
-    Some(said.note)
+    let rendered: RenderedNote = serde_json::from_slice(output.inline()?).ok()?;
+    Some(rendered.note)
 }
 
 #[cfg(test)]
@@ -248,13 +248,13 @@ mod tests {
         let entity = EntityId::new(Name::of("vsi"), "a").unwrap();
         let (run, nobody) = (RunId(ulid::Ulid::from_parts(1, 1)), &entity);
         let mut lines = HistoryLines::default();
-        let told: Vec<_> = records(run, &entity)
+        let rendered: Vec<_> = records(run, &entity)
             .iter()
             .map(|record| lines.line(nobody, record))
             .collect();
-        let took: Vec<_> = told.iter().map(|line| line.duration_ms).collect();
+        let took: Vec<_> = rendered.iter().map(|line| line.duration_ms).collect();
         assert_eq!(took, [None, None, Some(10), Some(30), None]);
-        let workflows = told.iter().map(|line| line.workflow.as_deref());
+        let workflows = rendered.iter().map(|line| line.workflow.as_deref());
         assert!(workflows.eq([Some("provision_vsi"); 5]));
         assert_eq!(lines.remembered(), 0);
     }

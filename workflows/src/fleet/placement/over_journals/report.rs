@@ -13,8 +13,8 @@ impl PlacementHandle<'_> {
     /// Whether a report would have to look at recorded hosts by other settings than those that are recorded: nothing
     /// may be recorded of them meanwhile.
     pub fn replaces_settings(self, resolved: &Resolved, hosts: &BTreeSet<String>) -> bool {
-        let mut given = hosts.iter().filter_map(|id| resolved.hosts.get(id));
-        given.any(|host| {
+        let mut settings = hosts.iter().filter_map(|id| resolved.hosts.get(id));
+        settings.any(|host| {
             let id = host.id();
             let known = self.fleet.directory.get(&id);
             self.fleet.is_recorded_host(&id) && known.is_some_and(|known| !known.same_as(host))
@@ -28,34 +28,38 @@ impl PlacementHandle<'_> {
     pub async fn report(
         self,
         resolved: &Resolved,
-        asked: &ReportQuestions,
+        questions: &ReportQuestions,
     ) -> Result<JournalReport, FleetError> {
         let fleet = self.fleet;
         let _alone = fleet.capacities.looking().await;
         // Settings that are not recorded may stay: nothing else is known of those hosts.
-        let mut before = fleet.offer(resolved, &asked.hosts);
+        let mut before = fleet.offer(resolved, &questions.hosts);
         before.retain(|(id, _)| fleet.is_recorded_host(id));
-        let looked = async {
-            let survey = match &asked.left_alone {
-                Some(why) => HostSurvey::of_none(&asked.hosts, why),
-                None => fleet.survey(&asked.hosts, &asked.archs, asked.now).await?,
+        let offer = async {
+            let survey = match &questions.left_alone {
+                Some(why) => HostSurvey::of_none(&questions.hosts, why),
+                None => {
+                    fleet
+                        .survey(&questions.hosts, &questions.archs, questions.now)
+                        .await?
+                }
             };
-            let hosts = fleet.placement_hosts(&asked.hosts, &survey).await?;
+            let hosts = fleet.placement_hosts(&questions.hosts, &survey).await?;
             Ok::<_, FleetError>((hosts, survey))
         };
-        let looked = Box::pin(looked).await;
+        let offer = Box::pin(offer).await;
         for (id, settings) in before {
             fleet.directory.withdraw(&id, settings);
         }
-        let (hosts, survey) = looked?;
+        let (hosts, survey) = offer?;
         let mut report = JournalReport {
             hosts,
             objects: BTreeMap::new(),
-            taken: Box::pin(fleet.taken_in(&asked.namespaces)).await?,
+            taken: Box::pin(fleet.taken_in(&questions.namespaces)).await?,
             is_stale: survey.is_stale,
         };
         fleet.note_news(survey.news).await?;
-        for object in &asked.objects {
+        for object in &questions.objects {
             if let Some(host) = Box::pin(fleet.host_of_object(object)).await? {
                 report.objects.insert(object.clone(), host);
             }

@@ -91,23 +91,23 @@ impl ChoiceTurn<'_> {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn questions(&self, resolved: &Resolved) -> Result<ReportQuestions, FleetError> {
-        let mut asked = ReportQuestions {
+        let mut questions = ReportQuestions {
             namespaces: self.fleet.limited(resolved).await?,
             ..ReportQuestions::default()
         };
         for vsi in resolved.vsis.iter().filter(|vsi| is_open(vsi)) {
             let its = &vsi.desired;
             let placement = its.placement.iter();
-            asked
+            questions
                 .hosts
                 .extend(placement.flat_map(|one| one.candidates.iter().cloned()));
-            asked.archs.insert(its.machine.arch.clone());
+            questions.archs.insert(its.machine.arch.clone());
             let vsi_name = name_of(kind::VSI, &its.namespace, &its.name);
             let disks = its.disks.iter();
             let disks = disks.map(|disk| name_of(kind::DISK, &its.namespace, &disk.name));
-            asked.objects.extend(disks.chain([vsi_name]));
+            questions.objects.extend(disks.chain([vsi_name]));
         }
-        Ok(asked)
+        Ok(questions)
     }
 
     /// Gives a host to each VSI that asks for one to be chosen, all of them or none, where quotas permit what documents

@@ -38,7 +38,7 @@ pub(super) struct LeavingDisks {
 /// The data disks that go with members that are not to come back.
 pub(super) fn leaving_disks(
     pool: &KnownPool,
-    heard: &MemberReports,
+    reports: &MemberReports,
     found: &FoundMembers,
 ) -> LeavingDisks {
     let mut leaving = LeavingDisks {
@@ -46,7 +46,7 @@ pub(super) fn leaving_disks(
         open: false,
         obstacles: Vec::new(),
     };
-    for (journal, report) in &heard.reports {
+    for (journal, report) in &reports.reports {
         let goes = |number: u32| pool.is_too_many(number);
         for disk in report
             .disks

@@ -12,7 +12,7 @@
 //! - No pool is gone or available while a journal does not report.
 
 mod ask;
-mod heard;
+mod pool_report;
 mod reconcile;
 mod report;
 mod shown;
@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use vsiflow_engine::model::Failure;
 
-pub(in crate::fleet) use heard::PoolReport;
+pub(in crate::fleet) use pool_report::PoolReport;
 pub use shown::OtherJournal;
 
 use crate::{

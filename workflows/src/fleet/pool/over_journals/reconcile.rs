@@ -25,7 +25,7 @@ use crate::{
 
 /// What one look heard.
 struct Observation {
-    heard: MemberReports,
+    reports: MemberReports,
     found: FoundMembers,
     view: PoolView,
     decision: PoolDecision,
@@ -71,9 +71,9 @@ impl Fleet {
         if replaces(&look.view, &look.decision) {
             look = Box::pin(self.observe_all(journals, &pool, true)).await?;
         }
-        let heard = PoolReport::of(look.view.clone(), look.found.clone());
-        self.pools.set_report(entity, heard);
-        let disks = leaving_disks(&pool, &look.heard, &look.found);
+        let report = PoolReport::of(look.view.clone(), look.found.clone());
+        self.pools.set_report(entity, report);
+        let disks = leaving_disks(&pool, &look.reports, &look.found);
         let ask = self.ask_of(&pool, &look.found, &look.decision, &disks);
         let ask = Box::pin(ask).await?;
         if !ask.is_empty() {
@@ -99,9 +99,9 @@ impl Fleet {
         look: bool,
     ) -> Result<Observation, FleetError> {
         let questions = MemberQuestions::of(&pool.record, look);
-        let heard = journals.report(&questions).await?;
+        let reports = journals.report(&questions).await?;
         let mut found = FoundMembers::new();
-        for (journal, report) in &heard.reports {
+        for (journal, report) in &reports.reports {
             for member in &report.members {
                 let before = found.insert(member.number, (*journal, member.clone()));
                 if before.is_some() {
@@ -110,14 +110,14 @@ impl Fleet {
                 }
             }
         }
-        let mut view = view_of(pool, &heard, &found);
-        if !heard.silent.is_empty() {
-            let unknown = unknown(journals, &pool.record, &heard, &found).await?;
+        let mut view = view_of(pool, &reports, &found);
+        if !reports.silent.is_empty() {
+            let unknown = unknown(journals, &pool.record, &reports, &found).await?;
             view.members.extend(unknown);
         }
         let decision = decide(&view);
         Ok(Observation {
-            heard,
+            reports,
             found,
             view,
             decision,
@@ -132,7 +132,7 @@ impl Fleet {
         disks: &LeavingDisks,
     ) -> Result<Option<Verdict>, FleetError> {
         let name = |number: u32| member_name(&pool.record.name, number);
-        if let Some(failure) = self.pools.long_silent(&pool.entity, &look.heard.silent) {
+        if let Some(failure) = self.pools.long_silent(&pool.entity, &look.reports.silent) {
             return Ok(Some(Verdict::Blocked(failure)));
         }
         let obstacles = disks.obstacles.iter();
@@ -145,7 +145,7 @@ impl Fleet {
         }
         Ok(match look.decision.outcome {
             PoolOutcome::Available | PoolOutcome::Gone
-                if disks.open || !look.heard.silent.is_empty() =>
+                if disks.open || !look.reports.silent.is_empty() =>
             {
                 None
             }
@@ -162,7 +162,7 @@ impl Fleet {
     }
 }
 
-fn view_of(pool: &KnownPool, heard: &MemberReports, found: &FoundMembers) -> PoolView {
+fn view_of(pool: &KnownPool, reports: &MemberReports, found: &FoundMembers) -> PoolView {
     let record = &pool.record;
     let views = found.iter().map(|(number, (_, member))| {
         let view = MemberView {
@@ -172,7 +172,7 @@ fn view_of(pool: &KnownPool, heard: &MemberReports, found: &FoundMembers) -> Poo
         };
         (*number, view)
     });
-    let foreign = heard.reports.values().flat_map(|report| &report.foreign);
+    let foreign = reports.reports.values().flat_map(|report| &report.foreign);
     let foreign = foreign.filter(|number| !found.contains_key(number));
     PoolView {
         replicas: record.replicas,
@@ -194,7 +194,7 @@ fn view_of(pool: &KnownPool, heard: &MemberReports, found: &FoundMembers) -> Poo
 async fn unknown(
     journals: &dyn MemberJournals,
     record: &PoolRecord,
-    heard: &MemberReports,
+    reports: &MemberReports,
     found: &FoundMembers,
 ) -> Result<BTreeMap<u32, MemberView>, FleetError> {
     let mut unknown = BTreeMap::new();
@@ -202,7 +202,7 @@ async fn unknown(
     for number in (0..end).filter(|number| !found.contains_key(number)) {
         let name = member_name(&record.name, number);
         let journal = journals.journal_of(&record.namespace, &name).await?;
-        if journal.is_some_and(|journal| heard.silent.contains_key(&journal)) {
+        if journal.is_some_and(|journal| reports.silent.contains_key(&journal)) {
             let view = MemberView {
                 state: MemberState::Unknown,
                 may_serve: true,

@@ -15,24 +15,24 @@ impl PoolHandle<'_> {
     ///
     /// # Errors
     /// When something of it cannot be read: unknown is not absent.
-    pub async fn report(self, asked: &MemberQuestions) -> Result<MembersReport, FleetError> {
+    pub async fn report(self, questions: &MemberQuestions) -> Result<MembersReport, FleetError> {
         let fleet = self.fleet;
-        let mut known = fleet.known_of_pool(asked.pool).await?;
-        if asked.look && !asked.left_alone {
+        let mut known = fleet.known_of_pool(questions.pool).await?;
+        if questions.look && !questions.left_alone {
             Box::pin(fleet.observe_members(known.iter())).await?;
-            known = fleet.known_of_pool(asked.pool).await?;
+            known = fleet.known_of_pool(questions.pool).await?;
         }
         let members = known
             .iter()
-            .filter_map(|known| fleet.reported(asked, known));
+            .filter_map(|known| fleet.reported(questions, known));
         let members = members.collect();
         let foreign = fleet
             .foreign(
-                (asked.pool, &asked.namespace, &asked.name),
-                0..asked.numbers,
+                (questions.pool, &questions.namespace, &questions.name),
+                0..questions.numbers,
             )
             .await?;
-        let disks = fleet.disks_of_pool(asked.pool).await?;
+        let disks = fleet.disks_of_pool(questions.pool).await?;
         let disks = disks.iter().filter_map(|disk| fleet.reported_disk(disk));
         Ok(MembersReport {
             members,
@@ -43,16 +43,16 @@ impl PoolHandle<'_> {
 }
 
 impl Fleet {
-    fn reported(&self, asked: &MemberQuestions, known: &Known) -> Option<ReportedMember> {
+    fn reported(&self, questions: &MemberQuestions, known: &Known) -> Option<ReportedMember> {
         let number = known.record.vsi.member_of.as_ref()?.number;
         let target = MemberTarget {
-            revision: &asked.revision,
-            power_state: asked.power_state,
+            revision: &questions.revision,
+            power_state: questions.power_state,
         };
         let view = self.member_view(target, known);
         let state = match view.state {
             // Whether it still is, nobody looks.
-            MemberState::Ready if asked.look && asked.left_alone => MemberState::Unknown,
+            MemberState::Ready if questions.look && questions.left_alone => MemberState::Unknown,
             state => state,
         };
         let is_stuck = matches!(

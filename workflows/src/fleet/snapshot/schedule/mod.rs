@@ -69,14 +69,14 @@ impl SnapshotHandle<'_> {
     /// of it is lost when it is dropped.
     pub async fn run_schedules(
         self,
-        told: impl Fn(Result<Vec<ScheduleNote>, FleetError>),
+        report: impl Fn(Result<Vec<ScheduleNote>, FleetError>),
     ) -> Infallible {
         let mut seen = SeenSchedules::default();
         let mut due = interval(EVERY);
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             due.tick().await;
-            told(Box::pin(self.apply_schedules(&mut seen)).await);
+            report(Box::pin(self.apply_schedules(&mut seen)).await);
         }
     }
 

@@ -32,7 +32,8 @@ pub(super) fn of(what: &Adopting, domain: &DomainInfo) -> (String, String) {
 /// `VSI0710`, when another one was asked for.
 pub(super) fn check_kept_name(what: &Adopting, known: &Known) -> Result<(), FleetError> {
     let vsi = &known.record.vsi;
-    let other = |asked: &Option<String>, own: &str| asked.as_deref().is_some_and(|a| a != own);
+    let other =
+        |requested: &Option<String>, own: &str| requested.as_deref().is_some_and(|a| a != own);
     if !other(&what.name, &vsi.name) && !other(&what.namespace, &vsi.namespace) {
         return Ok(());
     }

@@ -24,7 +24,7 @@ impl ConsoleAccess {
         };
         Ok(OpenConsole {
             console: console?,
-            said: Bytes::new(),
+            output: Bytes::new(),
         })
     }
 

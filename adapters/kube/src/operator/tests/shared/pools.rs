@@ -72,8 +72,8 @@ impl Set {
 #[async_trait]
 impl MemberJournals for Set {
     async fn status_of(&self, pool: Uuid) -> Result<RequestStatus, FleetError> {
-        let asked = self.asked.lock().unwrap().remove(&pool);
-        Ok(asked.map_or(RequestStatus::Nothing, RequestStatus::Answered))
+        let refusals = self.refusals.lock().unwrap().remove(&pool);
+        Ok(refusals.map_or(RequestStatus::Nothing, RequestStatus::Answered))
     }
 
     async fn report(&self, questions: &MemberQuestions) -> Result<MemberReports, FleetError> {
@@ -142,7 +142,7 @@ impl MemberJournals for Set {
             };
             refused.extend(self.make(one).await.err());
         }
-        self.asked.lock().unwrap().insert(pool, refused);
+        self.refusals.lock().unwrap().insert(pool, refused);
         Ok(())
     }
 }

@@ -60,7 +60,7 @@ pub(super) struct Set {
     /// What each journal permits of pools.
     pub(super) permits: Mutex<BTreeMap<u16, PoolPermits>>,
     /// What was refused of what was asked for a pool, until somebody hears of it.
-    pub(super) asked: Mutex<BTreeMap<Uuid, Vec<Failure>>>,
+    pub(super) refusals: Mutex<BTreeMap<Uuid, Vec<Failure>>>,
     /// What was heard of networks.
     pub(super) networks: Mutex<BTreeMap<NetworkName, NetworkSummary>>,
     /// Done once names are claimed, before it is asked whether something is still there.
@@ -85,8 +85,8 @@ impl Set {
     ) -> BTreeMap<NetworkName, NetworkSummary> {
         let fleets = self.fleets.lock().unwrap().clone();
         let mut heard = BTreeMap::new();
-        for ((namespace, name), asked) in networks {
-            let end = asked.end;
+        for ((namespace, name), inquiry) in networks {
+            let end = inquiry.end;
             let mut all = NetworkReport::default();
             let mut ask = NetworkQuestion {
                 namespace: namespace.clone(),
@@ -98,7 +98,7 @@ impl Set {
                 all.add(reported(fleet, &ask).await);
             }
             let mut now = NetworkSummary {
-                asked,
+                inquiry,
                 ..NetworkSummary::default()
             };
             if end == Some(NetworkEnd::Delete) && !all.users.is_empty() {

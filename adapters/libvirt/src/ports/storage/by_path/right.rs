@@ -17,7 +17,7 @@ const AFTER: Duration = Duration::from_secs(15);
 pub(super) struct HostClock {
     showed: Duration,
     /// When this was heard; it was so before.
-    heard: Instant,
+    received: Instant,
 }
 
 impl HostClock {
@@ -26,13 +26,13 @@ impl HostClock {
         let seconds = seconds.parse().ok()?;
         Some(Self {
             showed: Duration::try_from_secs_f64(seconds).ok()?,
-            heard: Instant::now(),
+            received: Instant::now(),
         })
     }
 
     /// What it shows at least.
     fn shows(&self) -> Duration {
-        self.showed.saturating_add(self.heard.elapsed())
+        self.showed.saturating_add(self.received.elapsed())
     }
 }
 
@@ -105,8 +105,8 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_no_clock() {
-        for said in ["", "zstd", "-1", "inf", "NaN", "1e300"] {
-            assert!(HostClock::parse(said).is_none(), "{said}");
+        for text in ["", "zstd", "-1", "inf", "NaN", "1e300"] {
+            assert!(HostClock::parse(text).is_none(), "{text}");
         }
     }
 }

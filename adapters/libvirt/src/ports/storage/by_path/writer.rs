@@ -85,7 +85,7 @@ impl PathUpload {
             input: process.input(),
             process,
             python,
-            told: Instant::now(),
+            renewed: Instant::now(),
             unwritten: VecDeque::new(),
             tell,
             packing,
@@ -181,7 +181,7 @@ struct PathWriter {
     python: bool,
     input: SshInput,
     /// When the host heard last that the sender lives.
-    told: Instant,
+    renewed: Instant,
     /// Ends of the frames that the host has not written yet, and when they were sent.
     unwritten: VecDeque<(u64, Instant)>,
     tell: watch::Sender<u64>,
@@ -389,7 +389,7 @@ impl PathWriter {
         data: impl IntoIterator<Item = Bytes>,
         end: u64,
     ) -> PortResult<Duration> {
-        if self.told.elapsed() >= AGAIN {
+        if self.renewed.elapsed() >= AGAIN {
             self.again().await?;
         }
         self.announce_deadline().await?;
@@ -444,7 +444,7 @@ impl PathWriter {
     }
 
     async fn again(&mut self) -> PortResult<()> {
-        self.told = Instant::now();
+        self.renewed = Instant::now();
         self.put(Bytes::from_static(b"again\n")).await
     }
 
