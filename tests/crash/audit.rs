@@ -204,14 +204,14 @@ impl Ledger {
 
     /// Whether somebody asked to delete this data disk.
     fn is_to_go(&self, key: &VolumeKey) -> bool {
-        let asked = |(id, state): (&EntityId, &EntityState)| {
+        let commanded = |(id, state): (&EntityId, &EntityState)| {
             let workflow = state
                 .desired
                 .as_ref()
                 .map(|desired| desired.workflow.as_str());
             id.id() == key.name && workflow == Some("delete_data_disk")
         };
-        self.entities.iter().any(asked)
+        self.entities.iter().any(commanded)
     }
 
     /// Whether a data disk is being filled, and nobody recorded that it is.

@@ -54,11 +54,11 @@ pub fn each_once(points: &[Crash]) -> Vec<Case> {
 
 /// So many of these, by the seed and in their order.
 pub fn drawn<T: Clone>(all: &[T], share: Share, seed: u64) -> Vec<T> {
-    let Share::Some(wanted) = share else {
+    let Share::Some(share_of) = share else {
         return all.to_vec();
     };
     let mut random = StdRng::seed_from_u64(seed);
-    let mut places = index::sample(&mut random, all.len(), wanted.min(all.len())).into_vec();
+    let mut places = index::sample(&mut random, all.len(), share_of.min(all.len())).into_vec();
     places.sort_unstable();
     places.into_iter().map(|place| all[place].clone()).collect()
 }

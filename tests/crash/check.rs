@@ -139,17 +139,17 @@ async fn no_orphan_secret(world: &World) -> Result<(), String> {
             .get(&desired.desired)
             .await
             .map_err(|e| e.to_string())?;
-        let wanted: Value = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
-        let templates = ["template", "previous", "proposed"].map(|one| &wanted[one]["contract"]);
-        let contracts = templates.into_iter().chain([&wanted["contract"]]);
+        let record: Value = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
+        let templates = ["template", "previous", "proposed"].map(|one| &record[one]["contract"]);
+        let contracts = templates.into_iter().chain([&record["contract"]]);
         named.extend(contracts.filter_map(Value::as_str).map(str::to_owned));
-        let waves = wanted["waves"].as_array().into_iter().flatten();
+        let waves = record["waves"].as_array().into_iter().flatten();
         let items = waves.flat_map(|wave| wave["items"].as_array().into_iter().flatten());
         let of_items = items.map(|item| &item["template"]["contract"]);
-        let outputs = wanted["found"].as_object().into_iter().flatten();
+        let outputs = record["found"].as_object().into_iter().flatten();
         let of_group = of_items.chain(outputs.map(|(_, output)| &output["secret"]));
         named.extend(of_group.filter_map(Value::as_str).map(str::to_owned));
-        let retired = wanted["retired"].as_array().into_iter().flatten();
+        let retired = record["retired"].as_array().into_iter().flatten();
         maybe.extend(retired.filter_map(Value::as_str).map(str::to_owned));
     }
     let kept = world

@@ -272,14 +272,14 @@ pub fn image(file_name: &str) -> (HostSettings, ImageRecord) {
         upload_limit: None,
         image_policy: "keep=0".parse().ok(),
     };
-    let wanted = ImageRecord {
+    let image = ImageRecord {
         host: record.id(),
         pool: POOL.to_owned(),
         url: format!("sim+http://images.test/{file_name}"),
         file_name: file_name.to_owned(),
         checksum: None,
     };
-    (record.into(), wanted)
+    (record.into(), image)
 }
 
 pub fn uuid(number: u128) -> Uuid {

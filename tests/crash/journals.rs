@@ -175,13 +175,13 @@ fn open(dir: &Path) -> Result<DiskJournal, JournalError> {
 }
 
 /// Copies the files that are there; one that goes meanwhile was not there.
-fn copy(from: &Path, to: &Path, wanted: &dyn Fn(&str) -> bool) {
+fn copy(from: &Path, to: &Path, matches: &dyn Fn(&str) -> bool) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).into_iter().flatten() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
         let (source, to) = (entry.path(), to.join(&name));
-        if !wanted(&name) {
+        if !matches(&name) {
             continue;
         }
         if source.is_dir() {
@@ -291,8 +291,8 @@ fn a_killed_process_leaves_an_index_that_is_used_or_made_again() {
         };
         let gates: Vec<_> = (5..30).map(at).collect();
         let acts = stories::provision().acts;
-        let told = story::tell(&world, &acts, &gates, std::time::Duration::ZERO).await;
-        told.unwrap();
+        let played = story::tell(&world, &acts, &gates, std::time::Duration::ZERO).await;
+        played.unwrap();
         let (used, made) = world.journals.index_used();
         assert!(used > 3 && made > 0, "{used} used, {made} made again");
     });

@@ -33,7 +33,7 @@ fn hold(wrong: &[String], of: usize) {
     );
 }
 
-fn told(story: Story, setup: Setup) -> (Story, Undisturbed) {
+fn with_undisturbed(story: Story, setup: Setup) -> (Story, Undisturbed) {
     let undisturbed = matrix::undisturbed(&story, setup);
     let undisturbed = undisturbed.unwrap_or_else(|e| panic!("{}: {e}", story.name));
     (story, undisturbed)
@@ -41,7 +41,9 @@ fn told(story: Story, setup: Setup) -> (Story, Undisturbed) {
 
 fn every_story(setup: Setup) -> Vec<(Story, Undisturbed)> {
     let stories = stories::all().into_iter();
-    stories.map(|story| told(story, setup)).collect()
+    stories
+        .map(|story| with_undisturbed(story, setup))
+        .collect()
 }
 
 #[test]

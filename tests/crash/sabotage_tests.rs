@@ -159,9 +159,9 @@ async fn two_writers(sabotage: Option<Sabotage>) -> Result<(), String> {
     let first = world.start(&gate).await.map_err(words)?;
     let second = world.start(&gate).await.map_err(words)?;
     for fleet in [&first, &second] {
-        let wanted = documents::resolved(std::slice::from_ref(&web));
+        let resolved = documents::resolved(std::slice::from_ref(&web));
         // The second of two honest writers is refused by the journal, and ends.
-        let _ = fleet.apply(wanted, user()).await;
+        let _ = fleet.apply(resolved, user()).await;
     }
     let _ = first.decided(&super::ownership::entity(web.uid)).await;
     check::all(&world, &[("web", 1, "Running")]).await

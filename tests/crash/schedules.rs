@@ -49,8 +49,8 @@ impl Bench {
     }
 
     async fn apply(&self, vsi: Vsi) {
-        let wanted = documents::resolved(&[vsi]);
-        self.fleet.apply(wanted, user()).await.unwrap();
+        let resolved = documents::resolved(&[vsi]);
+        self.fleet.apply(resolved, user()).await.unwrap();
         self.settles().await;
     }
 
@@ -60,8 +60,8 @@ impl Bench {
     }
 
     async fn look(&mut self) -> Vec<ScheduleNote> {
-        let looked = self.fleet.snapshots().apply_schedules(&mut self.seen).await;
-        looked.unwrap()
+        let applied = self.fleet.snapshots().apply_schedules(&mut self.seen).await;
+        applied.unwrap()
     }
 
     /// Looks until that holds.
@@ -214,10 +214,10 @@ fn a_guest_whose_memory_is_protected_is_copied_once_it_is_off_and_until_then_the
     in_virtual_time(async {
         let mut bench = Bench::of(Vsi::new("web", WEB, A).snapshots("@hourly", 1)).await;
         bench.hours(1);
-        let said = bench.look().await;
-        let missing = matches!(&said[..], [ScheduleNote::Missing { failure, .. }]
+        let found = bench.look().await;
+        let missing = matches!(&found[..], [ScheduleNote::Missing { failure, .. }]
             if failure.code.as_str() == "VSI0222");
-        assert!(missing, "{said:?}");
+        assert!(missing, "{found:?}");
         assert!(bench.look().await.is_empty(), "it is said once");
         let how = ShutdownPolicy::default();
         let stop = PowerAction::Stop;
@@ -285,19 +285,20 @@ fn how_far_a_merge_is_is_told_while_it_lasts() {
         let mut notices = bench.fleet.notices();
         bench.hours(1);
         bench.until_whole(1).await;
-        let mut told = Vec::new();
+        let mut notes = Vec::new();
         while let Ok(notice) = notices.try_recv() {
             if let Notice::Progress { node, progress, .. } = notice
                 && node.as_str() == "merge_layers"
             {
                 assert_eq!(progress.what.as_str(), "merging disk boot");
-                told.push((progress.done, progress.total));
+                notes.push((progress.done, progress.total));
             }
         }
-        assert!(told.len() > 1, "{told:?}");
-        assert!(told.is_sorted(), "{told:?}");
+        assert!(notes.len() > 1, "{notes:?}");
+        assert!(notes.is_sorted(), "{notes:?}");
         assert!(
-            told.iter()
+            notes
+                .iter()
                 .any(|(done, total)| total.is_some_and(|total| *done < total))
         );
     });

@@ -37,7 +37,7 @@ fn story(name: &'static str, ends: &'static [End], acts: Vec<Act>) -> Story {
 
 /// Every story, or those whose names contain `VSIFLOW_CRASH_STORY`.
 pub fn all() -> Vec<Story> {
-    let wanted = std::env::var("VSIFLOW_CRASH_STORY").unwrap_or_default();
+    let chosen = std::env::var("VSIFLOW_CRASH_STORY").unwrap_or_default();
     let mut stories = every();
     stories.extend(care::every());
     stories.extend(pools::every());
@@ -46,12 +46,12 @@ pub fn all() -> Vec<Story> {
     stories.extend(disks::every());
     stories.extend(networks::every());
     // The name of one may be the beginning of another's.
-    let exact = stories.iter().any(|story| story.name == wanted);
+    let exact = stories.iter().any(|story| story.name == chosen);
     stories.retain(|story| {
         if exact {
-            story.name == wanted
+            story.name == chosen
         } else {
-            story.name.contains(&wanted)
+            story.name.contains(&chosen)
         }
     });
     stories

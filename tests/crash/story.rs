@@ -113,8 +113,8 @@ pub async fn tell(
 ) -> Result<(), String> {
     let place = Cell::new(0);
     let lives = Box::pin(lives(world, acts, gates, downtime, &place));
-    let told = tokio::time::timeout(FOREVER, lives).await;
-    told.map_err(|_| format!("the story never ends: {:?}", acts.get(place.get())))??;
+    let ended = tokio::time::timeout(FOREVER, lives).await;
+    ended.map_err(|_| format!("the story never ends: {:?}", acts.get(place.get())))??;
     world.audit.verdict()
 }
 
@@ -435,8 +435,8 @@ async fn approve(fleet: &Fleet, name: &str) -> Result<(), FleetError> {
 }
 
 async fn upload(fleet: &Fleet, image: &str) -> Result<(), FleetError> {
-    let (host, wanted) = documents::image(image);
-    let entity = fleet.images().upload(host, &wanted, user()).await?;
+    let (host, record) = documents::image(image);
+    let entity = fleet.images().upload(host, &record, user()).await?;
     fleet.decided(&entity).await.map(drop)
 }
 

@@ -36,11 +36,11 @@ async fn fleet(world: &World) -> Fleet {
     let mut vsis = vsis.map(|(name, number)| Vsi::new(name, number, A));
     vsis[0] = vsis[0].clone().with_disk(SPARE);
     vsis[0].disk_goes = true;
-    let mut wanted = documents::resolved(&vsis);
-    let labels = &mut wanted.vsis[2].desired.labels;
+    let mut resolved = documents::resolved(&vsis);
+    let labels = &mut resolved.vsis[2].desired.labels;
     labels.insert("padding".to_owned(), "x".repeat(4_000));
     let fleet = start(world).await;
-    fleet.apply(wanted, user()).await.unwrap();
+    fleet.apply(resolved, user()).await.unwrap();
     for vsi in &vsis {
         reached(&fleet, vsi.uid).await;
     }
@@ -102,11 +102,11 @@ async fn nothing_is_taken_away(fleet: &Fleet) {
 
 async fn power(fleet: &Fleet, uid: Uuid, name: &str, action: PowerAction) {
     let how = ShutdownPolicy::default();
-    let asked = fleet
+    let deleted = fleet
         .vsis()
         .power("default", name, action, how, user())
         .await;
-    asked.unwrap();
+    deleted.unwrap();
     reached(fleet, uid).await;
 }
 
@@ -144,9 +144,9 @@ async fn all_else_works(fleet: &Fleet) {
     let mut changed = Vsi::new("two", TWO, A);
     changed.cpus = 3;
     let new = Vsi::new("new", 9, A);
-    let wanted = documents::resolved(&[changed, new.clone()]);
-    fleet.plan(&wanted).await.unwrap();
-    fleet.apply(wanted, user()).await.unwrap();
+    let resolved = documents::resolved(&[changed, new.clone()]);
+    fleet.plan(&resolved).await.unwrap();
+    fleet.apply(resolved, user()).await.unwrap();
     reached(fleet, two).await;
     reached(fleet, new.uid).await;
     let drained = fleet

@@ -147,8 +147,8 @@ async fn batches(journal: &DiskJournal, all: &[Stored]) -> Result<(), String> {
     for link in &links {
         let records = all.iter().skip(usize::try_from(link.first).unwrap());
         let records = records.take_while(|stored| stored.offset <= link.last);
-        let wanted = BatchLink::new(prev, next, link.last, records.map(|stored| &stored.hash));
-        if *link != wanted {
+        let expected = BatchLink::new(prev, next, link.last, records.map(|stored| &stored.hash));
+        if *link != expected {
             return Err(format!("the chain of batches breaks at offset {next}"));
         }
         (prev, next) = (link.hash, link.last + 1);

@@ -144,12 +144,12 @@ impl Tally {
     fn violation(&mut self, instant: usize, why: &str, image: &Image) {
         let kept = tempfile::tempdir().unwrap().keep();
         image.write_to(&kept);
-        let said = format!(
+        let line = format!(
             "instant {instant}: {why}; the image is in {}",
             kept.display()
         );
-        eprintln!("{said}");
-        self.violations.push(said);
+        eprintln!("{line}");
+        self.violations.push(line);
     }
 }
 

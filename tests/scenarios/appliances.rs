@@ -10,8 +10,8 @@ const DESCRIPTION: &str = r#"<Envelope xmlns="http://schemas.dmtf.org/ovf/envelo
 <DiskSection><Disk ovf:diskId="d" ovf:fileRef="a"/></DiskSection></Envelope>"#;
 
 /// An OVA with this disk, whose manifest says that of this one.
-fn ova(disk: &[u8], said: &[u8]) -> Vec<u8> {
-    let digest = Sha256::digest(said);
+fn ova(disk: &[u8], declared: &[u8]) -> Vec<u8> {
+    let digest = Sha256::digest(declared);
     let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     let of_description = Sha256::digest(DESCRIPTION);
     let of_description: String = of_description.iter().map(|b| format!("{b:02x}")).collect();

@@ -26,8 +26,8 @@ impl Served {
         let vsiflow = Vsiflow::simulated();
         let mut daemon = vsiflow.serve(&["--listen", "127.0.0.1:0"]);
         assert!(daemon.reaches("answering for tokens at", 30));
-        let told = daemon.told();
-        let line = told
+        let answer = daemon.error_output();
+        let line = answer
             .lines()
             .find(|line| line.contains("answering for tokens"));
         let address = line.unwrap().rsplit(' ').next().unwrap().to_owned();
@@ -54,9 +54,9 @@ impl Served {
         curl.args(["--header", &format!("authorization: Bearer {token}")]);
         curl.args(more)
             .arg(format!("https://{}{path}", self.address));
-        let said = curl.stdin(Stdio::null()).output().unwrap();
-        let said = String::from_utf8_lossy(&said.stdout).into_owned();
-        let (body, status) = said.rsplit_once('\n').unwrap();
+        let output = curl.stdin(Stdio::null()).output().unwrap();
+        let output = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (body, status) = output.rsplit_once('\n').unwrap();
         (status.parse().unwrap(), body.to_owned())
     }
 
@@ -86,9 +86,10 @@ impl Served {
 }
 
 fn is_problem(body: &str, code: &str) {
-    let told: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
-    assert_eq!(told["code"], code, "{told}");
-    assert!(!told["remedy"].as_str().unwrap().is_empty(), "{told}");
+    let answer: Value =
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {body}"));
+    assert_eq!(answer["code"], code, "{answer}");
+    assert!(!answer["remedy"].as_str().unwrap().is_empty(), "{answer}");
 }
 
 /// Each event of an answer that follows the journal, up to that offset.
@@ -187,12 +188,12 @@ fn ten_thousand_connections_over_tcp_that_never_say_who_they_are_keep_nobody_out
         }
     }
     assert!(held.len() > 1_000);
-    let asked = Instant::now();
+    let begun = Instant::now();
     until("an answer beside them", 60, || {
         let (status, _) = served.curl(&token, "/v1/virtualservers", &[]);
         (status == 200).then_some(())
     });
-    assert!(asked.elapsed() < Duration::from_secs(60));
+    assert!(begun.elapsed() < Duration::from_secs(60));
     let files = served.files();
     assert!(files < before + 200, "{before} files, then {files}");
     served.works_on();
@@ -220,8 +221,8 @@ fn connections_that_stop_in_the_middle_of_a_head_are_closed() {
         all
     };
     let begun = Instant::now();
-    let said = ends(&mut half);
-    assert!(!String::from_utf8_lossy(&said).contains("200 OK"));
+    let output = ends(&mut half);
+    assert!(!String::from_utf8_lossy(&output).contains("200 OK"));
     let hello_said = ends(&mut hello);
     assert!(hello_said.len() < 64, "{hello_said:?}");
     assert!(begun.elapsed() < Duration::from_secs(45));
@@ -258,8 +259,8 @@ fn bodies_of_a_gigabyte_are_refused_early_and_take_no_memory() {
         sent += 0x10000;
     }
     assert!(sent < 16 << 20, "{sent} bytes were taken");
-    let mut said = Vec::new();
-    let _ = stream.read_to_end(&mut said);
+    let mut output = Vec::new();
+    let _ = stream.read_to_end(&mut output);
     let grown = served.peak().saturating_sub(before);
     assert!(grown < 128, "{grown} MiB more");
     served.works_on();

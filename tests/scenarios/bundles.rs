@@ -156,7 +156,7 @@ fn position(bytes: &[u8], of: &[u8]) -> usize {
 #[test]
 fn a_vsi_boots_from_a_bundle_where_no_image_server_is() {
     let carried = Desk::new().carried();
-    let asked = carried.desk.server.requests("guest.qcow2");
+    let requests = carried.desk.server.requests("guest.qcow2");
     carried
         .apply(&["--dry-run"])
         .exits(0)
@@ -166,7 +166,7 @@ fn a_vsi_boots_from_a_bundle_where_no_image_server_is() {
     carried.is_whole();
     assert_eq!(
         carried.desk.server.requests("guest.qcow2"),
-        asked,
+        requests,
         "the server was asked"
     );
     carried

@@ -47,8 +47,8 @@ fn a_history_names_the_caller_and_not_the_daemon() {
     vsiflow.apply(Vsi::named("web"), &["--wait"]).exits(0);
     vsiflow.run(&["stop", "web", "--wait"]).exits(0);
     let history = vsiflow.history("web");
-    let asked = history.iter().filter(|event| event.kind() == "desired");
-    let actors: Vec<_> = asked.map(|event| event.text("actor")).collect();
+    let desired = history.iter().filter(|event| event.kind() == "desired");
+    let actors: Vec<_> = desired.map(|event| event.text("actor")).collect();
     assert_eq!(actors, ["unix:root", "unix:root"]);
     // What the daemon does by itself is nobody's.
     assert!(history.iter().any(|event| event.text("actor") == "engine"));

@@ -153,9 +153,9 @@ fn a_shell_proposes_the_names_of_what_there_is() {
     let vsi = vsi.replacen("metadata:\n", "metadata:\n  labels: {app: web}\n", 1);
     vsiflow.apply(&vsi, &["--wait"]).exits(0);
     let daemon = vsiflow.serve(&[]);
-    let has = |words: &[&str], wanted: &str| {
+    let has = |words: &[&str], expected: &str| {
         let all = proposed(&vsiflow, words);
-        assert!(all.iter().any(|one| one == wanted), "{words:?}: {all:?}");
+        assert!(all.iter().any(|one| one == expected), "{words:?}: {all:?}");
     };
     has(&["stop", "we"], "web-1");
     has(&["describe", ""], "web-1");

@@ -45,13 +45,13 @@ fn defect_30_what_is_deployed_is_pinned_has_no_root_and_no_hook() {
         // A patch of one names it in the middle of a line.
         if text.lines().any(|line| line == "kind: Deployment") {
             deployments += 1;
-            for wanted in [
+            for expected in [
                 "runAsNonRoot: true",
                 "readOnlyRootFilesystem: true",
                 "allowPrivilegeEscalation: false",
                 "drop: [ALL]",
             ] {
-                assert!(text.contains(wanted), "no {wanted} in {file}");
+                assert!(text.contains(expected), "no {expected} in {file}");
             }
         }
     }

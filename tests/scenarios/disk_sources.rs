@@ -230,11 +230,11 @@ fn a_disk_is_exported_while_nobody_has_it_and_imported_again() {
     busy.says("VSI0228").says("default/web");
     assert!(!file.exists() && !vsiflow.folder().join("out.qcow2.part").exists());
     vsiflow.run(&["stop", "web"]).exits(0);
-    let told = vsiflow
+    let refusal = vsiflow
         .run(&["disk", "export", "data", name])
         .exits(0)
         .says("sha256:");
-    let digits = told.stdout.split("sha256:").nth(1).unwrap();
+    let digits = refusal.stdout.split("sha256:").nth(1).unwrap();
     let digits = digits.trim().trim_end_matches(')').to_owned();
     let beside = std::fs::read_to_string(vsiflow.folder().join("out.qcow2.sha256")).unwrap();
     assert_eq!(beside, format!("{digits}  out.qcow2\n"));

@@ -143,16 +143,16 @@ fn a_vsi_keeps_the_volume_that_it_has_whichever_disk_bears_its_name_by_now() {
     vsiflow.apply(documents(1), &[]).exits(0);
     let before = attached(&vsiflow, "default/web");
     vsiflow.run(&["delete", "disk/data", "--orphan"]).exits(0);
-    let told = "no document of the data disk data that it has (another has its name by now)";
-    vsiflow.apply(documents(1), &[]).exits(0).says(told);
+    let text = "no document of the data disk data that it has (another has its name by now)";
+    vsiflow.apply(documents(1), &[]).exits(0).says(text);
     let path = vsiflow.write("more.yaml", &documents(2));
     let plan = vsiflow.run(&["plan", "-f", path.to_str().unwrap()]);
-    plan.exits(1).says(told);
+    plan.exits(1).says(text);
     vsiflow.apply(documents(2), &[]).exits(0);
     assert_eq!(attached(&vsiflow, "default/web"), before);
     assert_eq!(disk(&vsiflow, "data")["status"]["usedBy"], Value::Null);
     let conditions = vsiflow.vsi("web")["status"]["conditions"].to_string();
-    assert!(conditions.contains(told), "{conditions}");
+    assert!(conditions.contains(text), "{conditions}");
     // Given up and chosen again, in two steps: that is said.
     let without = Vsi::named("web").cpus(2).to_string();
     vsiflow.apply(without, &[]).exits(0);
@@ -160,7 +160,7 @@ fn a_vsi_keeps_the_volume_that_it_has_whichever_disk_bears_its_name_by_now() {
     vsiflow
         .apply(documents(2), &[])
         .exits(0)
-        .keeps_quiet_about(told);
+        .keeps_quiet_about(text);
     let after = attached(&vsiflow, "default/web");
     assert_ne!(after[0].1, before[0].1);
     assert_eq!(
@@ -342,8 +342,8 @@ fn a_data_disk_is_described_with_its_users_and_newest_events() {
         &["describe", "disk/data"][..],
         &["describe", "disk", "data"],
     ] {
-        let told = vsiflow.run(words).exits(0);
-        let lines = told.stdout.lines().map(|line| line.split_whitespace());
+        let text = vsiflow.run(words).exits(0);
+        let lines = text.stdout.lines().map(|line| line.split_whitespace());
         let lines: Vec<String> = lines
             .map(|columns| columns.collect::<Vec<_>>().join(" "))
             .collect();
@@ -357,10 +357,10 @@ fn a_data_disk_is_described_with_its_users_and_newest_events() {
         ] {
             assert!(
                 lines.iter().any(|printed| printed == line),
-                "no {line}: {told:#?}"
+                "no {line}: {text:#?}"
             );
         }
-        told.says("Conditions:").says("create_volume");
+        text.says("Conditions:").says("create_volume");
     }
     let described = vsiflow.run(&["describe", "disk/data", "-o", "json"]);
     assert_eq!(described.exits(0).json(), disk(&vsiflow, "data"));

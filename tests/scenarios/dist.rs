@@ -72,8 +72,8 @@ fn what_is_released_is_whole_and_the_same_in_two_folders() {
     let dist = Dist::new();
     let ran = dist.run(&["--verify"]);
     assert!(ran.status.success(), "{ran:?}");
-    let said = String::from_utf8_lossy(&ran.stderr);
-    assert!(said.contains("are equal, byte by byte"), "{said}");
+    let output = String::from_utf8_lossy(&ran.stderr);
+    assert!(output.contains("are equal, byte by byte"), "{output}");
     let names = fs::read_dir(dist.out()).unwrap();
     let names: BTreeSet<_> = names
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -258,12 +258,12 @@ fn contents(dist: &Dist) {
 fn two_builds_that_differ_are_told_with_what_differs() {
     let dist = Dist::doing_first("[ \"$1\" != completions ] || date +%N");
     let ran = dist.run(&["--machine", "x86_64", "--verify"]);
-    let said = String::from_utf8_lossy(&ran.stderr);
-    assert_eq!(ran.status.code(), Some(1), "{said}");
+    let output = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{output}");
     for words in ["differ", "_amd64.deb", "x86_64.tar.gz"] {
-        assert!(said.contains(words), "{said}");
+        assert!(output.contains(words), "{output}");
     }
-    assert!(!said.contains("image.tar"), "{said}");
+    assert!(!output.contains("image.tar"), "{output}");
 }
 
 #[test]
@@ -279,9 +279,9 @@ fn a_release_overwrites_nothing_and_knows_its_machines() {
         ),
     ] {
         let ran = dist.run(more);
-        let said = String::from_utf8_lossy(&ran.stderr);
-        assert_eq!(ran.status.code(), Some(1), "{said}");
-        assert!(said.contains(words), "{said}");
+        let output = String::from_utf8_lossy(&ran.stderr);
+        assert_eq!(ran.status.code(), Some(1), "{output}");
+        assert!(output.contains(words), "{output}");
     }
     let left: Vec<_> = fs::read_dir(dist.out()).unwrap().collect();
     assert_eq!(left.len(), 1);

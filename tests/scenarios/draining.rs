@@ -52,15 +52,15 @@ fn on(vsiflow: &Vsiflow, host: &str) -> Vec<String> {
 }
 
 fn events(vsiflow: &Vsiflow) -> usize {
-    let told = vsiflow.run(&["events", "-o", "json"]).exits(0);
-    told.stdout.lines().count()
+    let events = vsiflow.run(&["events", "-o", "json"]).exits(0);
+    events.stdout.lines().count()
 }
 
 /// What the dry run says of each VSI: whether it moves, where, and why.
 fn planned(vsiflow: &Vsiflow, host: &str) -> BTreeMap<String, Value> {
     let words = ["host", "drain", host, "--move", "--dry-run", "-o", "json"];
-    let told = vsiflow.run(&words).exits(0).json();
-    let items = told["items"].as_array().unwrap().iter();
+    let events = vsiflow.run(&words).exits(0).json();
+    let items = events["items"].as_array().unwrap().iter();
     items
         .map(|one| {
             let name = one["metadata"]["name"].as_str().unwrap();
@@ -78,11 +78,11 @@ fn members_without_data_are_made_on_another_host_and_everything_else_stays() {
     assert!(before.len() >= 2, "{before:?}");
     let recorded = events(&vsiflow);
     let plan = planned(&vsiflow, "sim:a");
-    for (name, told) in &plan {
+    for (name, events) in &plan {
         let moves = name != "alone";
-        assert_eq!(told["moves"], moves, "{name}: {told}");
+        assert_eq!(events["moves"], moves, "{name}: {events}");
         if moves {
-            assert_eq!(told["to"], "sim:b");
+            assert_eq!(events["to"], "sim:b");
         }
     }
     assert_eq!(plan["alone"]["reason"], "it is no member of a pool");
@@ -127,9 +127,9 @@ fn local_data_stays_where_it_is_unless_its_owner_permits_that_it_is_lost() {
     };
     let documents = |own: &str, of: &str, spec: &str| hosts() + &pool(2, own, of, spec);
     let reason = |of: &Vsiflow| {
-        let (_, told) = planned(of, "sim:a").pop_first().unwrap();
-        assert_eq!(told["moves"], told["to"].is_string(), "{told}");
-        told["reason"].as_str().unwrap().to_owned()
+        let (_, events) = planned(of, "sim:a").pop_first().unwrap();
+        assert_eq!(events["moves"], events["to"].is_string(), "{events}");
+        events["reason"].as_str().unwrap().to_owned()
     };
     // A boot disk that lasts.
     vsiflow.apply(documents("", "", ""), &["--wait"]).exits(0);

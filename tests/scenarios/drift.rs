@@ -75,10 +75,10 @@ fn defect_03_a_suspend_by_an_administrator_is_told_and_passes_by_itself() {
         (phase.as_str(), drift.as_str()),
         ("Failed", "power: expected running, found paused")
     );
-    let told = vsiflow.history("web").len();
+    let length = vsiflow.history("web").len();
     // What is known already is not news.
     looked(&vsiflow);
-    assert_eq!(vsiflow.history("web").len(), told);
+    assert_eq!(vsiflow.history("web").len(), length);
     by_hand(&vsiflow, |domain| domain["state"] = "Running".into());
     assert_eq!(looked(&vsiflow), ("Running".to_owned(), String::new()));
 }

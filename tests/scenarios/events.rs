@@ -12,8 +12,10 @@ fn events_tell_what_happened_last_to_everything() {
     vsiflow.apply(Vsi::named("db"), &["--wait"]).exits(0);
     let events = |more: &[&str]| {
         let words = [&["events", "-o", "json"], more].concat();
-        let told = vsiflow.run(&words).exits(0).stdout;
-        let lines = told.lines().map(|line| serde_json::from_str(line).unwrap());
+        let printed = vsiflow.run(&words).exits(0).stdout;
+        let lines = printed
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
         lines.collect::<Vec<Value>>()
     };
     let all = events(&["--tail", "0"]);
@@ -30,8 +32,8 @@ fn events_tell_what_happened_last_to_everything() {
     let later = events(&["--from-offset", &from]);
     assert_eq!(offsets(&later), offsets(&newest));
     assert!(events(&["--failed"]).is_empty());
-    let asked = events(&["--tail", "2", "--actor", "unix:"]);
-    let kinds: Vec<_> = asked.iter().map(|line| line["type"].clone()).collect();
+    let events_of = events(&["--tail", "2", "--actor", "unix:"]);
+    let kinds: Vec<_> = events_of.iter().map(|line| line["type"].clone()).collect();
     assert_eq!(kinds, ["desired", "desired"], "however far back they are");
     vsiflow.run(&["events", "--since", "soon"]).exits(2);
 }
@@ -59,8 +61,8 @@ fn events_of_several_say_whose_they_are() {
     let both = vsiflow.run(&["history", "web", "vsi/db", "--events"]);
     both.exits(0).says("OBJECT").says("vsi/web").says("vsi/db");
     let offsets = |words: &[&str]| {
-        let told = vsiflow.run(&[words, &["-o", "json"]].concat()).exits(0);
-        let lines = told.stdout.lines();
+        let printed = vsiflow.run(&[words, &["-o", "json"]].concat()).exits(0);
+        let lines = printed.stdout.lines();
         let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
         lines
             .map(|line| line["offset"].as_u64().unwrap())

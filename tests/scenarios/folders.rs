@@ -225,9 +225,9 @@ fn of_a_work_tree_the_commit_counts_and_never_the_tree_in_motion() {
     assert!(daemon.reaches("holds no document", 30));
     assert_eq!(kept.vsiflow.phase("a"), "Running");
     assert!(
-        !daemon.told().contains("vsi/a is pruned"),
+        !daemon.error_output().contains("vsi/a is pruned"),
         "{}",
-        daemon.told()
+        daemon.error_output()
     );
     daemon.interrupt();
     daemon.end(30).exits(0);

@@ -78,9 +78,9 @@ fn advisories_are_left_out_only_where_their_server_cannot_be_reached() {
         counted("0", &words)
     };
     counts(&fetched("false", ":"), true, "0 0 1");
-    let told = fetched("false", ":");
-    let told = String::from_utf8_lossy(&told.stdout).into_owned();
-    assert!(told.contains("SKIPPED: known advisories are NOT checked"));
+    let output = fetched("false", ":");
+    let output = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.contains("SKIPPED: known advisories are NOT checked"));
     counts(&fetched("true", ":"), false, "0 0 0");
     counts(&fetched("true", "VSIFLOW_OFFLINE=1"), true, "0 0 1");
     counts(

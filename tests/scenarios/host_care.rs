@@ -11,8 +11,8 @@ fn host(vsiflow: &Vsiflow) -> Value {
 }
 
 fn reasons(vsiflow: &Vsiflow, of: &str) -> Vec<(String, String)> {
-    let told = vsiflow.run(&["history", of, "-o", "json"]).exits(0).stdout;
-    let lines = told.lines().map(serde_json::from_str::<Value>);
+    let history = vsiflow.run(&["history", of, "-o", "json"]).exits(0).stdout;
+    let lines = history.lines().map(serde_json::from_str::<Value>);
     let lines = lines.map(|line| line.unwrap());
     let changed = lines.filter(|line| line["type"] == "state_changed");
     let text = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
@@ -60,10 +60,13 @@ fn a_cordoned_host_takes_nothing_new_and_what_is_there_goes_on() {
         .run(&["start", "old"])
         .exits(0)
         .says("old is Running");
-    let told = reasons(&vsiflow, "host/sim");
-    let why: Vec<_> = told.iter().map(|(_, reason)| reason.as_str()).collect();
+    let history = reasons(&vsiflow, "host/sim");
+    let why: Vec<_> = history.iter().map(|(_, reason)| reason.as_str()).collect();
     assert_eq!(why, ["new memory", "done"]);
-    assert!(told.iter().all(|(actor, _)| !actor.is_empty()), "{told:?}");
+    assert!(
+        history.iter().all(|(actor, _)| !actor.is_empty()),
+        "{history:?}"
+    );
 }
 
 #[test]

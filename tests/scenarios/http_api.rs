@@ -80,9 +80,13 @@ fn what_is_wrong_is_a_problem_with_a_code() {
     let wrong = Vsi::named("web")
         .to_string()
         .replace("imageURL", "imageUrl");
-    let told = apply(&wrong).is(422);
-    assert!(told.text().contains("documents.yaml:"), "{}", told.text());
-    assert!(told.json()["code"].as_str().unwrap().starts_with("VSI0"));
+    let answer = apply(&wrong).is(422);
+    assert!(
+        answer.text().contains("documents.yaml:"),
+        "{}",
+        answer.text()
+    );
+    assert!(answer.json()["code"].as_str().unwrap().starts_with("VSI0"));
 }
 
 #[test]
@@ -103,8 +107,8 @@ fn what_is_asked_of_a_vsi_is_recorded_with_who_and_why() {
     let history = vsiflow.history("web");
     let why: Vec<_> = history.iter().map(|event| event.text("reason")).collect();
     assert!(why.contains(&"for the night"), "{why:?}");
-    let told = http::get(&socket, &format!("{WEB}/history")).is(200).text();
-    assert_eq!(told.lines().count(), vsiflow.history("web").len());
+    let answer = http::get(&socket, &format!("{WEB}/history")).is(200).text();
+    assert_eq!(answer.lines().count(), vsiflow.history("web").len());
     let log = http::get(&socket, &format!("{WEB}/logs")).is(200).text();
     assert!(log.contains("HPL10001I"), "{log}");
     let gone = format!("DELETE {WEB}?waitSeconds=30 HTTP/1.1\r\n");
@@ -255,12 +259,12 @@ fn a_page_is_told_how_far_the_journal_goes_and_not_of_each_event() {
     vsiflow.run(&["stop", "web", "--wait"]).exits(0);
     vsiflow.run(&["start", "web", "--wait"]).exits(0);
     let recorded = vsiflow.history("web").len() - before;
-    let told = ids_until(&mut lines, first[0] + recorded);
-    assert!(told.is_sorted(), "{told:?}");
+    let answer = ids_until(&mut lines, first[0] + recorded);
+    assert!(answer.is_sorted(), "{answer:?}");
     let most = begun.elapsed().as_millis() / 50 + 2;
     assert!(
-        told.len() as u128 <= most,
-        "{told:?} of {recorded}, at most {most}"
+        answer.len() as u128 <= most,
+        "{answer:?} of {recorded}, at most {most}"
     );
 }
 
@@ -305,9 +309,9 @@ fn ten_thousand_connections_that_ask_nothing_keep_nobody_out() {
         }
     }
     assert!(held.len() > 1_000);
-    let asked = Instant::now();
+    let begun = Instant::now();
     vsiflow.run(&["get"]).exits(0).says("web");
-    assert!(asked.elapsed() < Duration::from_secs(30));
+    assert!(begun.elapsed() < Duration::from_secs(30));
     drop(held);
     vsiflow.run(&["stop", "web", "--wait"]).exits(0);
 }

@@ -209,8 +209,9 @@ fn what_is_sent_to_several_hosts_is_told_by_host() {
         "-l",
         "role=test",
     ];
-    let told = vsiflow.run(&upload).exits(0);
-    told.says("other.qcow2 on sim:a: upload_chunks")
+    let printed = vsiflow.run(&upload).exits(0);
+    printed
+        .says("other.qcow2 on sim:a: upload_chunks")
         .says("other.qcow2 on sim:b: upload_chunks");
     let one = [
         "image",

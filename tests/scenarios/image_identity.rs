@@ -66,10 +66,10 @@ fn defect_10_an_image_stays_when_its_server_does_not_answer_any_more() {
         "403 Forbidden",
     ] {
         server.answers("guest.qcow2", Answer::Status(refusal));
-        let asked = server.requests("guest.qcow2");
+        let requests = server.requests("guest.qcow2");
         let second = Vsi::named("second").image(&url);
         vsiflow.apply(second, &["--wait", "--timeout", "3s"]);
-        assert!(server.requests("guest.qcow2") > asked, "nobody asked");
+        assert!(server.requests("guest.qcow2") > requests, "nobody asked");
         assert!(vsiflow.sim().content("guest.qcow2") == image, "{refusal}");
         assert_eq!(vsiflow.phase("first"), "Running");
     }
@@ -88,7 +88,7 @@ fn defect_10_an_image_stays_when_its_server_does_not_answer_any_more() {
 fn defect_13_an_older_content_of_a_url_is_listed_until_it_is_pruned() {
     let (vsiflow, server) = (Vsiflow::simulated(), Server::new());
     let url = server.answers("guest.qcow2", Answer::Image(server::image(LENGTH)));
-    let list = |wanted: &[&str]| {
+    let list = |expected: &[&str]| {
         let ran = vsiflow.run(&["image", "list"]).exits(0);
         let lines = ran.stdout.lines().skip(1).map(|line| {
             let words: Vec<_> = line.split_whitespace().collect();
@@ -98,12 +98,12 @@ fn defect_13_an_older_content_of_a_url_is_listed_until_it_is_pruned() {
             .map(|(name, state)| format!("{name} {state}"))
             .collect();
         found.sort();
-        assert_eq!(found.len(), wanted.len(), "{ran:#?}");
+        assert_eq!(found.len(), expected.len(), "{ran:#?}");
         let fits = |(line, pattern): (&String, &&str)| match pattern.split_once('*') {
             Some((begin, end)) => line.starts_with(begin) && line.ends_with(end),
             None => line == pattern,
         };
-        assert!(found.iter().zip(wanted).all(fits), "{ran:#?}");
+        assert!(found.iter().zip(expected).all(fits), "{ran:#?}");
     };
     let upload = || vsiflow.run(&["image", "upload", &url]).exits(0);
     upload();

@@ -98,8 +98,8 @@ fn defect_17_a_server_in_trouble_is_asked_again_at_once() {
     let story = Story::begin(Answer::Status("500 Internal Server Error"));
     let failure = story.ends(story.vsi(), "VSI0301", 5);
     assert_eq!(failure.class, "transient");
-    let asked = story.server.requests("guest.qcow2");
-    assert!(asked > 1, "asked {asked} times");
+    let requests = story.server.requests("guest.qcow2");
+    assert!(requests > 1, "asked {requests} times");
     story.recovers();
 }
 

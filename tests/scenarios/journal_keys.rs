@@ -42,7 +42,7 @@ fn vsi() -> String {
 
 fn serving(vsiflow: &Vsiflow, options: &[&str]) -> Running {
     let mut serve = vsiflow.start(&[&["serve"], options].concat());
-    assert!(serve.reaches("serving", 120), "{}", serve.told());
+    assert!(serve.reaches("serving", 120), "{}", serve.error_output());
     serve
 }
 
@@ -58,15 +58,15 @@ fn a_daemon_runs_the_program_of_its_key_once_and_none_that_a_caller_names() {
     // Another key than the daemon's, and a program of the caller: the daemon has nothing of it.
     let socket = vsiflow.state().join("vsiflow.sock");
     let server_option = format!("unix://{}", socket.display());
-    let asked = [
+    let lines = [
         "--server",
         &server_option,
         "--journal-key-command",
         &callers,
     ];
-    let apply = [&["apply", "-f", "-", "--wait"], &asked[..]].concat();
+    let apply = [&["apply", "-f", "-", "--wait"], &lines[..]].concat();
     vsiflow.feed(&apply, &vsi()).exits(0);
-    let get = [&["get", "web"], &asked[..]].concat();
+    let get = [&["get", "web"], &lines[..]].concat();
     vsiflow.run(&get).exits(0).says("Running");
     assert_eq!((runs(&vsiflow, "own"), runs(&vsiflow, "callers")), (1, 0));
 }
@@ -120,7 +120,7 @@ fn a_set_of_journals_has_its_key_from_programs_of_each_process_and_of_each_calle
     assert!(
         process.reaches("serving journal 3", 120),
         "{}",
-        process.told()
+        process.error_output()
     );
     assert_eq!(runs(&site.vsiflow, "own"), 1);
     let ask = |arguments: &[&str], input: &str| {

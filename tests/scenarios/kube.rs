@@ -74,7 +74,13 @@ fn kube_a_resource_becomes_ready_and_its_deletion_leaves_nothing() {
         let events = cluster.events("web");
         ["Provisioning", "Booting", "Running"]
             .iter()
-            .all(|wanted| events.iter().filter(|(reason, _)| reason == wanted).count() == 1)
+            .all(|reason_of| {
+                events
+                    .iter()
+                    .filter(|(reason, _)| reason == reason_of)
+                    .count()
+                    == 1
+            })
     });
 
     cluster.kubectl(&["delete", WEB, "--timeout=60s"]).exits(0);
@@ -341,12 +347,12 @@ fn kube_lab_the_manifests_of_the_operator_before_are_taken_as_they_are() {
         "-o",
         "json",
     ];
-    let told = vsiflow.run(&history).exits(0);
+    let printed = vsiflow.run(&history).exits(0);
     let of_vsi = |line: &&str| line.contains("run_started") && line.contains("_vsi\"");
-    let begun = told.stdout.lines().filter(of_vsi).count();
+    let begun = printed.stdout.lines().filter(of_vsi).count();
     assert_eq!(
         begun, 2,
-        "nothing but power changed since {runs}: {told:#?}"
+        "nothing but power changed since {runs}: {printed:#?}"
     );
     cluster
         .kubectl(&["delete", "vsi/onpremsample", "--timeout=90s"])

@@ -210,7 +210,7 @@ fn kube_what_subresources_take_is_the_same_everywhere_and_little() {
     let kustomized = cluster.kubectl(&["kustomize", &folder]).exits(0).stdout;
     let place = format!("namespace: {}\n", cluster.namespace());
     let kustomized = kustomized.replace("namespace: vsiflow\n", &place);
-    let said = |text: &str| {
+    let has_line = |text: &str| {
         let all = objects(&cluster, text).into_iter().map(|mut one| {
             let meta = one["metadata"].take();
             one["metadata"] = serde_json::json!([meta["name"], meta["namespace"]]);
@@ -219,7 +219,7 @@ fn kube_what_subresources_take_is_the_same_everywhere_and_little() {
         });
         all.collect::<std::collections::BTreeSet<_>>()
     };
-    assert_eq!(said(&chart), said(&kustomized));
+    assert_eq!(has_line(&chart), has_line(&kustomized));
     let dry = ["apply", "--dry-run=server", "-f", "-"];
     cluster.feed_anywhere(&dry, &kustomized).exits(0);
     // The operator itself: to ask for rights, and to tell its certificate.
@@ -253,8 +253,8 @@ fn kube_the_rights_of_the_chart_suffice_and_go_no_further() {
         ["update", "configmaps"],
         ["get", "secrets"],
     ] {
-        let asked = ["auth", "can-i", denied[0], denied[1], &account];
-        let ran = cluster.kubectl(&asked);
+        let arguments = ["auth", "can-i", denied[0], denied[1], &account];
+        let ran = cluster.kubectl(&arguments);
         assert_eq!(ran.stdout.trim(), "no", "{denied:?}");
     }
     let elsewhere = [
@@ -317,8 +317,11 @@ fn rights(cluster: &Cluster, of: &str, namespace: &str) -> BTreeSet<(String, Str
         "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview",
         "spec": {"namespace": namespace},
     });
-    let asked = ["create", "-f", "-", "-o", "json", of];
-    let answer = cluster.feed(&asked, &review.to_string()).exits(0).json();
+    let arguments = ["create", "-f", "-", "-o", "json", of];
+    let answer = cluster
+        .feed(&arguments, &review.to_string())
+        .exits(0)
+        .json();
     let texts = |value: &Value| -> Vec<String> {
         let all = value.as_array().cloned().unwrap_or_default();
         all.iter()
@@ -358,9 +361,9 @@ fn kube_defect_30_who_is_deployed_may_do_nothing_that_would_give_it_more() {
     let own = rights(&cluster, &account, cluster.namespace());
     // What everybody may do says nothing of what is deployed.
     let everybodys = rights(&cluster, &nobody, cluster.namespace());
-    let given: BTreeSet<_> = own.difference(&everybodys).collect();
-    assert!(given.len() > 10, "{given:?}");
-    for (group, resource, verb) in given {
+    let granted: BTreeSet<_> = own.difference(&everybodys).collect();
+    assert!(granted.len() > 10, "{granted:?}");
+    for (group, resource, verb) in granted {
         let may = match (group.as_str(), resource.as_str()) {
             ("hpse.ibm.com" | "vsiflow.io", resource) if resource.ends_with("/status") => {
                 &["patch"][..]

@@ -26,13 +26,13 @@ fn kube_a_daemon_killed_after_each_step_goes_on_with_the_resource_as_it_is_then(
         let mut serving = cluster.serve(&vsiflow, &[]);
         cluster.apply(Vsi::named(name));
         // An image is uploaded once: later there is nothing to wait for.
-        let said = format!("{}/{name}: {step}", cluster.namespace());
-        let said = if step.starts_with("upload") {
+        let text = format!("{}/{name}: {step}", cluster.namespace());
+        let text = if step.starts_with("upload") {
             step.to_owned()
         } else {
-            said
+            text
         };
-        assert!(serving.reaches(&said, 60));
+        assert!(serving.reaches(&text, 60));
         serving.kill();
         cluster.apply(Vsi::named(name).cpus(cpus));
         let restarted = cluster.serve(&vsiflow, &[]);

@@ -107,7 +107,11 @@ fn kube_an_operator_killed_in_the_middle_goes_on_with_a_group() {
     let mut serving = cluster.serve(&vsiflow, &[]);
     cluster.apply(group(2));
     for said in ["db-seed-0: clone_boot_disk", "db-node-0: clone_boot_disk"] {
-        assert!(serving.reaches(said, 60), "{said}: {}", serving.told());
+        assert!(
+            serving.reaches(said, 60),
+            "{said}: {}",
+            serving.error_output()
+        );
         serving.kill();
         serving = cluster.serve(&vsiflow, &[]);
     }
@@ -115,7 +119,11 @@ fn kube_an_operator_killed_in_the_middle_goes_on_with_a_group() {
     assert_eq!(vsiflow.sim().domains().len(), 3);
     cluster.kubectl(&["delete", DB, "--wait=false"]).exits(0);
     for said in ["db-node-1: stop_domain", "db-seed-0: stop_domain"] {
-        assert!(serving.reaches(said, 60), "{said}: {}", serving.told());
+        assert!(
+            serving.reaches(said, 60),
+            "{said}: {}",
+            serving.error_output()
+        );
         serving.kill();
         serving = cluster.serve(&vsiflow, &[]);
     }

@@ -72,8 +72,8 @@ fn kube_resources_are_taken_over_once_the_operator_before_is_gone() {
     let taken = migrate(&["--apply", "-o", "json"]).exits(0).json();
     assert_eq!(taken["items"][0]["standing"], "TakenOver");
     let web = cluster.get("vsi/web");
-    let wanted = serde_json::json!(["example.com/mine", "vsiflow.io/finalizer"]);
-    assert_eq!(web["metadata"]["finalizers"], wanted);
+    let expected = serde_json::json!(["example.com/mine", "vsiflow.io/finalizer"]);
+    assert_eq!(web["metadata"]["finalizers"], expected);
     assert_eq!(web["metadata"]["annotations"]["vsiflow.io/adopt"], "true");
     migrate(&["--apply"]).exits(0);
 }
@@ -155,9 +155,9 @@ fn kube_lab_a_guest_of_the_operator_before_runs_on_through_a_migration() {
         "the guest was never restarted"
     );
     let events = cluster.events("t-migrate");
-    let said = |words: &str| events.iter().any(|(_, message)| message.contains(words));
+    let has_event = |words: &str| events.iter().any(|(_, message)| message.contains(words));
     assert!(
-        said("adopted without changes") && !said("are being made"),
+        has_event("adopted without changes") && !has_event("are being made"),
         "{events:?}"
     );
 

@@ -35,8 +35,8 @@ fn kube_plugin_power_is_a_field_of_the_resource_and_whoever_owns_it_is_named() {
     assert_eq!(web["status"]["phase"], "Running");
     assert_eq!(web["spec"]["contract"], "<hidden>");
     let history = ["history", "-n", cluster.namespace(), "web"];
-    let told = vsiflow.run(&history).exits(0);
-    told.says("kubernetes:kubectl-vsi");
+    let printed = vsiflow.run(&history).exits(0);
+    printed.says("kubernetes:kubectl-vsi");
 
     // A chart that says so has the last word.
     let chart = Vsi::named("web").with("powerState: Running").to_string();
@@ -63,7 +63,7 @@ fn kube_plugin_power_is_a_field_of_the_resource_and_whoever_owns_it_is_named() {
         .run(&["stop"])
         .exits(2)
         .says("Usage: kubectl vsi stop");
-    assert!(plugin.asked().is_empty(), "no pod was asked");
+    assert!(plugin.calls().is_empty(), "no pod was asked");
     assert_eq!(plugin.proposes(&["stop", "w"]).stdout, "web\n:4\n");
     // Nobody wants an error in the line that is being typed.
     let nowhere = ["--context", "nowhere", "stop", ""];
@@ -172,9 +172,9 @@ fn kube_plugin_what_the_journal_tells_is_asked_of_the_pod_that_holds_the_lease()
     let ran = run(&["history", "web", "-o", "json"]).exits(0);
     assert!(ran.stdout.contains("define_domain"), "{ran:?}");
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    let asked = plugin.asked().pop().unwrap();
+    let call = plugin.calls().pop().unwrap();
     let place = format!("--namespace={} exec {}", cluster.namespace(), host.trim());
-    assert!(asked.contains(&place), "{asked}");
+    assert!(call.contains(&place), "{call}");
     run(&["logs", "web"]).exits(0).says("HPL10001I");
     run(&["logs", "nobody"]).exits(3).says("VSI0703");
     run(&["retry", "web"]).exits(0);

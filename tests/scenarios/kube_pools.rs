@@ -122,12 +122,12 @@ fn kube_a_pool_is_made_scaled_and_deleted_the_highest_member_first() {
         "/apis/vsiflow.io/v1/namespaces/{}/virtualserverpools/web/scale",
         cluster.namespace()
     );
-    let asked = cluster.kubectl(&["get", "--raw", &path]).exits(0).json();
+    let report = cluster.kubectl(&["get", "--raw", &path]).exits(0).json();
     assert_eq!(
-        (&asked["spec"]["replicas"], &asked["status"]["replicas"]),
+        (&report["spec"]["replicas"], &report["status"]["replicas"]),
         (&3.into(), &3.into())
     );
-    assert_eq!(asked["status"]["selector"], "vsiflow.io/pool=web");
+    assert_eq!(report["status"]["selector"], "vsiflow.io/pool=web");
     cluster.until("its Events", 30, || {
         let events = cluster.events("web");
         events.iter().any(|(reason, _)| reason == "Available")
@@ -228,12 +228,12 @@ fn kube_a_virtual_server_that_a_pool_did_not_make_is_refused_and_never_taken() {
     cluster.apply(server("web-1"));
     cluster.wait_ready("vs/web-1");
     cluster.apply(pool(2, 1));
-    let told = |what: &str, code: &str| {
+    let has_reason = |what: &str, code: &str| {
         cluster.until(&format!("{what} is told {code}"), 30, || {
             cluster.get(what)["status"].to_string().contains(code)
         });
     };
-    told(WEB, "VSI0721");
+    has_reason(WEB, "VSI0721");
     let domains = || {
         let sim = vsiflow.sim();
         sim.domains()
@@ -247,7 +247,7 @@ fn kube_a_virtual_server_that_a_pool_did_not_make_is_refused_and_never_taken() {
     let said = "{name: db-0, annotations: {vsiflow.io/pool-uid: 6a54fb0e-d6b8-45e1-8755-285f280a3830, \
                 vsiflow.io/vsi-uid: 6a54fb0e-d6b8-45e1-8755-285f280a3831}}";
     cluster.apply(server("db-0").replace("{name: db-0}", said));
-    told("vs/db-0", "VSI0721");
+    has_reason("vs/db-0", "VSI0721");
     cluster.kubectl(&["delete", WEB, "--timeout=60s"]).exits(0);
     assert_eq!(domains(), foreign);
     cluster
@@ -265,7 +265,7 @@ fn kube_an_operator_killed_in_the_middle_goes_on_with_a_pool() {
     cluster.apply(pool(3, 1));
     for step in ["resolve_host", "clone_boot_disk", "start_domain"] {
         let reached = serving.reaches(step, 60);
-        assert!(reached, "{step}: {}", serving.told());
+        assert!(reached, "{step}: {}", serving.error_output());
         serving.kill();
         serving = cluster.serve(&vsiflow, &[]);
     }
@@ -274,7 +274,7 @@ fn kube_an_operator_killed_in_the_middle_goes_on_with_a_pool() {
     cluster.kubectl(&["delete", WEB, "--wait=false"]).exits(0);
     for step in ["stop_domain", "delete_volumes"] {
         let reached = serving.reaches(step, 60);
-        assert!(reached, "{step}: {}", serving.told());
+        assert!(reached, "{step}: {}", serving.error_output());
         serving.kill();
         serving = cluster.serve(&vsiflow, &[]);
     }

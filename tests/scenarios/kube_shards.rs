@@ -41,7 +41,11 @@ fn kube_shards_resources_go_on_in_whichever_process_has_their_journal() {
     };
     let site = Site::with(Vsiflow::simulated());
     let mut first = process(&site, &cluster);
-    assert!(first.reaches("serving journal 3", 120), "{}", first.told());
+    assert!(
+        first.reaches("serving journal 3", 120),
+        "{}",
+        first.error_output()
+    );
     let second = process(&site, &cluster);
     site.comes_to(4, 2);
     cluster.apply(Vsi::named("web"));
@@ -98,7 +102,11 @@ fn kube_shards_a_host_is_chosen_over_all_journals() {
         Site::with(Vsiflow::of_documents()),
     );
     let mut first = process(&site, &cluster);
-    assert!(first.reaches("serving journal 3", 120), "{}", first.told());
+    assert!(
+        first.reaches("serving journal 3", 120),
+        "{}",
+        first.error_output()
+    );
     let mut silent = lab.host();
     silent.label = "silent".to_owned();
     silent.hostname = "127.0.0.3".to_owned();
@@ -110,8 +118,8 @@ fn kube_shards_a_host_is_chosen_over_all_journals() {
     assert_eq!(object["status"]["host"], lab.host_id());
     let uid = object["metadata"]["uid"].as_str().unwrap().to_owned();
     lab.virsh(&["domid", &uid]);
-    let said = site.run(&["describe", "-n", cluster.namespace(), "vsi/t-resource"]);
-    said.exits(0).says("it does not answer");
+    let described = site.run(&["describe", "-n", cluster.namespace(), "vsi/t-resource"]);
+    described.exits(0).says("it does not answer");
 
     let second = process(&site, &cluster);
     site.comes_to(4, 2);
@@ -151,7 +159,11 @@ fn kube_shards_a_pool_and_its_members_go_on_in_whichever_processes_have_their_jo
         Site::with(Vsiflow::of_documents()),
     );
     let mut first = process(&site, &cluster);
-    assert!(first.reaches("serving journal 3", 120), "{}", first.told());
+    assert!(
+        first.reaches("serving journal 3", 120),
+        "{}",
+        first.error_output()
+    );
     cluster.apply(lab.host());
     cluster.apply(pool("t-members", &image.url(), 2));
     let is_available = |replicas: u32| {
@@ -215,7 +227,11 @@ fn kube_shards_networks_and_snapshots_are_served_and_go_from_the_host() {
         Site::with(Vsiflow::of_documents()),
     );
     let mut first = process(&site, &cluster);
-    assert!(first.reaches("serving journal 3", 120), "{}", first.told());
+    assert!(
+        first.reaches("serving journal 3", 120),
+        "{}",
+        first.error_output()
+    );
     let network = "---\napiVersion: vsiflow.io/v1\nkind: VirtualServerNetwork\nmetadata: {name: t-inner}\n\
                    spec: {cidr: 10.77.3.0/24}\n";
     cluster.apply(format!("{}{network}", lab.host()));
@@ -289,7 +305,11 @@ fn kube_shards_quotas_hold_over_all_journals() {
     };
     let site = Site::with(Vsiflow::simulated());
     let mut first = process(&site, &cluster);
-    assert!(first.reaches("serving journal 3", 120), "{}", first.told());
+    assert!(
+        first.reaches("serving journal 3", 120),
+        "{}",
+        first.error_output()
+    );
     let second = process(&site, &cluster);
     site.comes_to(4, 2);
     cluster.apply(quota(1));

@@ -107,8 +107,8 @@ fn kube_a_snapshot_that_a_command_deleted_is_not_taken_again() {
     cluster.apply(server("other", ""));
     cluster.wait_ready("vs/other");
     assert_eq!(copies(&vsiflow), 0);
-    let told = cluster.get("vssnap/first")["status"]["conditions"].clone();
-    assert_ne!(told, Value::Null);
+    let conditions = cluster.get("vssnap/first")["status"]["conditions"].clone();
+    assert_ne!(conditions, Value::Null);
     cluster
         .kubectl(&["delete", "vssnap/first", "--timeout=90s"])
         .exits(0);

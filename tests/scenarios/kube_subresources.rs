@@ -57,9 +57,9 @@ fn kube_subresources_a_right_on_one_object_suffices_and_leads_to_no_other() {
     let web = api.path("web", "history");
     assert_ne!(raw(&web).code, Some(0), "nothing was granted yet");
     api.grant("jo", "get", "onprem-hpcrs/history", "web");
-    let told = raw(&web).exits(0).stdout;
-    assert!(told.contains("\"step\":\"define_domain\""), "{told}");
-    for line in told.lines() {
+    let printed = raw(&web).exits(0).stdout;
+    assert!(printed.contains("\"step\":\"define_domain\""), "{printed}");
+    for line in printed.lines() {
         let line: Value = serde_json::from_str(line).unwrap();
         assert!(line["offset"].is_u64());
     }
@@ -104,9 +104,13 @@ fn kube_subresources_the_process_asks_itself_whether_somebody_may() {
         ("jo", api.path("web", "cancel"), &["-X", "PUT"]),
     ] {
         let (code, body) = ask(user, &path, more);
-        let said = refusal(&body);
-        assert_eq!((code, said.0.as_str()), (403, "VSI1031"), "{path}: {body}");
-        assert_eq!(said.1, "Forbidden");
+        let refused = refusal(&body);
+        assert_eq!(
+            (code, refused.0.as_str()),
+            (403, "VSI1031"),
+            "{path}: {body}"
+        );
+        assert_eq!(refused.1, "Forbidden");
     }
     // Groups count as well, and what is not there is told only to who may know.
     let masters = ["-H", "X-Remote-Group: system:masters"];
@@ -136,8 +140,8 @@ fn kube_subresources_nobody_but_the_front_proxy_says_who_asks() {
     for subject in ["/CN=other", "/O=x/CN=front-proxy.x", "/CN=front-proxy/CN=x"] {
         let other = api.pair("proxy-ca", subject);
         let (code, body) = ask(Some(&other));
-        let said = refusal(&body);
-        assert_eq!((code, said.0.as_str()), (401, "VSI1030"), "{subject}");
+        let refused = refusal(&body);
+        assert_eq!((code, refused.0.as_str()), (401, "VSI1030"), "{subject}");
     }
     let (code, body) = api.ask(Some(&front_proxy(&api)), &history, &[]);
     assert_eq!(
@@ -320,7 +324,7 @@ fn kube_subresources_the_plugin_needs_no_right_to_run_anything_in_a_pod() {
         .exits(0);
     assert!(history_followed.prints("Stopped", 60));
     history_followed.kill();
-    assert!(plugin.asked().is_empty(), "no pod was asked");
+    assert!(plugin.calls().is_empty(), "no pod was asked");
 
     // Where nothing answers it is said so, and what else there is.
     api.stop();
@@ -351,9 +355,9 @@ fn kube_subresources_what_was_blocked_is_tried_again_in_its_users_name() {
         .says("nowhere");
     plugin.run(&["cancel", "stuck"]).exits(0).says("cancelled");
     let history = api.path("stuck", "history");
-    let told = cluster.kubectl(&["get", "--raw", &history]).exits(0).stdout;
-    assert!(told.contains("kubernetes:jo"), "{told}");
-    assert!(told.contains("the pool is there"), "{told}");
+    let printed = cluster.kubectl(&["get", "--raw", &history]).exits(0).stdout;
+    assert!(printed.contains("kubernetes:jo"), "{printed}");
+    assert!(printed.contains("the pool is there"), "{printed}");
     // Who came next under that name is told nothing of it.
     cluster
         .kubectl(&["delete", "vsi", "stuck", "--timeout=60s"])
@@ -400,8 +404,8 @@ fn kube_subresources_a_console_is_a_connection_for_whoever_has_a_right_on_it() {
     assert!(raw.stderr.contains("vsiflow-console"), "{raw:?}");
     until("all ends are recorded", 30, || {
         let words = ["history", "web", "-n", cluster.namespace(), "-o", "json"];
-        let told = vsiflow.run(&words).exits(0).stdout;
-        let events = told.lines().map(Event::parse);
+        let printed = vsiflow.run(&words).exits(0).stdout;
+        let events = printed.lines().map(Event::parse);
         let noted = events.filter(|event| event.kind() == "noted");
         let noted: Vec<_> = noted
             .map(|event| {

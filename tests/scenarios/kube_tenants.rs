@@ -399,7 +399,7 @@ impl Tenants {
             .map(str::to_owned)
     }
 
-    fn told(&self, cluster: &Cluster, what: &str, words: &[&str]) {
+    fn has_status(&self, cluster: &Cluster, what: &str, words: &[&str]) {
         cluster.until(&format!("{what} is told {words:?}"), 60, || {
             let status = cluster.get(what)["status"].to_string();
             words.iter().all(|word| status.contains(word))
@@ -412,17 +412,17 @@ fn kube_no_field_of_a_resource_is_a_way_to_what_is_not_its_writers() {
     let Some(tenants) = Tenants::enter() else {
         return;
     };
-    let mut asked = Vec::new();
+    let mut requested = Vec::new();
     for (kind, field, way) in WAYS {
         let Tried(tried) = way else { continue };
         for (value, told) in *tried {
-            let name = format!("t{}", asked.len());
+            let name = format!("t{}", requested.len());
             tenants.b.apply(resource(kind, &name, field, value));
-            asked.push((format!("{}/{name}", plural(kind)), *told));
+            requested.push((format!("{}/{name}", plural(kind)), *told));
         }
     }
-    for (what, told) in &asked {
-        tenants.told(&tenants.b, what, &[told]);
+    for (what, told) in &requested {
+        tenants.has_status(&tenants.b, what, &[told]);
         let status = tenants.b.get(what)["status"].clone();
         let (run, revision) = (&status["runId"], &status["revision"]);
         assert!(
@@ -479,9 +479,9 @@ fn kube_no_key_of_host_settings_is_a_way_to_what_is_not_its_writers() {
         let image = "http://images.lab.test:8080/x.qcow2";
         tenants.b.apply(resource(VSI, &name, "imageURL", image));
         let what = format!("onprem-hpcrs/{name}");
-        tenants.told(&tenants.b, &what, &[told]);
+        tenants.has_status(&tenants.b, &what, &[told]);
         if told == "VSI0612" {
-            tenants.told(&tenants.a, "onprem-hpcrs/own", &[tenants.b.namespace()]);
+            tenants.has_status(&tenants.a, "onprem-hpcrs/own", &[tenants.b.namespace()]);
         }
         let gone = ["delete", &what, "--timeout=60s"];
         tenants.b.kubectl(&gone).exits(0);

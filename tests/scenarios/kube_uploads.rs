@@ -94,9 +94,10 @@ impl<'a> Raw<'a> {
     }
 
     fn announce(&self, length: usize, sha256: &str) -> Ran {
-        let said = json!({"length": length, "sha256": sha256, "waitSeconds": 2}).to_string();
+        let announcement =
+            json!({"length": length, "sha256": sha256, "waitSeconds": 2}).to_string();
         let create = ["create", "--raw", &self.path, "-f", "-"];
-        self.cluster.feed(&create, &said)
+        self.cluster.feed(&create, &announcement)
     }
 
     /// The one reader's number, and the byte that it needs.
@@ -223,8 +224,8 @@ fn kube_lab_uploads_resume_after_the_operator_and_the_client_died_in_their_middl
     let ran = ran.says(&there).says(&file.sha256());
     assert!(!ran.stderr.contains(['\r', '\x1b']), "no bars: {ran:?}");
     let history = ["history", "-n", cluster.namespace(), "image/t-upload.img"];
-    let told = vsiflow.run(&history).exits(0);
-    told.says("the file is sent");
+    let history_text = vsiflow.run(&history).exits(0);
+    history_text.says("the file is sent");
     // Once more is nothing to do.
     plugin.run(&upload(&file, &[])).exits(0).says("is at host");
     let delete = ["delete", "vsi/web", "--timeout=90s"];
@@ -375,24 +376,27 @@ fn kube_uploads_that_are_announced_and_never_sent_hold_up_no_other() {
         .map(|number| raw.named(&name(number)))
         .collect();
     let announce = || {
-        let said = all
+        let announcement = all
             .iter()
             .map(|uploader| uploader.announce(file.bytes.len(), &file.sha256()));
-        said.filter(|ran| ran.code == Some(0))
+        announcement
+            .filter(|ran| ran.code == Some(0))
             .map(|ran| ran.json())
             .collect::<Vec<_>>()
     };
-    let pauses = |said: &Vec<Value>| {
-        let paused = said
+    let pauses = |announcement: &Vec<Value>| {
+        let paused = announcement
             .iter()
-            .filter(|said| said["pauseSeconds"].as_u64() > Some(0));
+            .filter(|announcement| announcement["pauseSeconds"].as_u64() > Some(0));
         paused.count()
     };
     // Hosts wait for each of them for a short while alone, whoever announces it how often.
     until("nobody waits for them any more", 180, || {
-        let said = announce();
-        let readers = said.iter().filter(|said| said["readers"] != json!([]));
-        (pauses(&said) == HOSTILE && readers.count() == 0).then_some(())
+        let announcement = announce();
+        let readers = announcement
+            .iter()
+            .filter(|announcement| announcement["readers"] != json!([]));
+        (pauses(&announcement) == HOSTILE && readers.count() == 0).then_some(())
     });
     let mut sending = plugin.start(&upload(&file, &[]));
     until("the honest one is there", 120, || {

@@ -43,7 +43,7 @@ fn lab_a_guest_boots_from_a_bundle_where_no_image_server_is() {
     .says("is not packed, since it holds secrets");
     // From here on there is no network.
     server.answers("t-bundle.qcow2", Answer::Status("503 Service Unavailable"));
-    let asked = server.requests("t-bundle.qcow2");
+    let requests = server.requests("t-bundle.qcow2");
     let own = site
         .write("own.yaml", &lab.host().secret())
         .display()
@@ -63,7 +63,7 @@ fn lab_a_guest_boots_from_a_bundle_where_no_image_server_is() {
     site.run(&["logs", "t-bundle"]).exits(0).says("HPL10001I");
     assert_eq!(
         server.requests("t-bundle.qcow2"),
-        asked,
+        requests,
         "the server was asked"
     );
     assert_eq!(image.bases(), ["t-bundle.qcow2"]);

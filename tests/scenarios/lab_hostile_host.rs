@@ -201,12 +201,12 @@ fn lab_a_libvirt_that_lies_costs_bounded_memory_and_no_other_host_anything() {
     for lie in LIES {
         proxy.tell(lie);
         // Whoever looks now is lied to, or waits.
-        let asked = [
+        let calls = [
             "host",
             "inventory",
             &format!("root@localhost:{}", liar.port),
         ];
-        let mut looking = vsiflow.start(&asked);
+        let mut looking = vsiflow.start(&calls);
         for action in ["pause", "unpause"] {
             let bounded = [action, "t-honest", "--wait", "--timeout", "60s"];
             vsiflow.run(&bounded).exits(0);

@@ -121,9 +121,9 @@ fn lab_commands_take_leave_of_libvirt_so_that_its_log_has_no_error_of_them() {
     vsiflow.apply(documents, &["--wait"]).exits(0);
     vsiflow.run(&["get", "--refresh"]).exits(0);
     vsiflow.run(&["delete", "t-leave", "--wait"]).exits(0);
-    let said = lab.libvirt_log();
-    let said = said.get(before..).unwrap_or(&said);
-    assert!(!said.contains("End of file"), "{said}");
+    let log = lab.libvirt_log();
+    let log = log.get(before..).unwrap_or(&log);
+    assert!(!log.contains("End of file"), "{log}");
 }
 
 #[test]

@@ -77,8 +77,8 @@ fn lab_cards_keep_their_addresses_while_networks_come_and_go() {
     assert_eq!(cards(&lab, &uid), [default, own]);
 
     let status = || {
-        let looked = vsiflow.run(&["get", "vsi", "t-cards", "--refresh", "-o", "json"]);
-        looked.exits(0).json()["status"].clone()
+        let refreshed = vsiflow.run(&["get", "vsi", "t-cards", "--refresh", "-o", "json"]);
+        refreshed.exits(0).json()["status"].clone()
     };
     lab.virsh(&["net-destroy", "t-cards"]);
     let without = status();

@@ -42,12 +42,15 @@ fn counted(vsiflow: &Vsiflow, name: &str, words: &str) -> Vec<u64> {
 }
 
 /// What it said after it was put back; it went back once, and has left out nothing since.
-fn after_going_back(told: &[u64]) -> &[u64] {
-    let back = told.windows(2).position(|pair| pair[1] < pair[0]).unwrap();
-    let after = &told[back + 1..];
+fn after_going_back(counts: &[u64]) -> &[u64] {
+    let back = counts
+        .windows(2)
+        .position(|pair| pair[1] < pair[0])
+        .unwrap();
+    let after = &counts[back + 1..];
     assert!(
         after.windows(2).all(|pair| pair[1] == pair[0] + 1),
-        "{told:?}"
+        "{counts:?}"
     );
     after
 }
@@ -98,13 +101,13 @@ fn lab_a_guest_goes_on_where_it_was_when_its_memory_was_saved() {
         .run(&["snapshot", "restore", "t-mem", "--yes"])
         .exits(0)
         .says("vsi/t-memory is Running");
-    let told = until("the guest counts on", 120, || {
+    let counts = until("the guest counts on", 120, || {
         let all = counted(&vsiflow, "t-memory", CHATTER);
         (all.len() >= before.len() + 3).then_some(all)
     });
     // It goes on where it was, not at the beginning.
-    let next = after_going_back(&told)[0];
-    assert!(next > 0 && next <= saved_at_most, "{told:?}");
+    let next = after_going_back(&counts)[0];
+    assert!(next > 0 && next <= saved_at_most, "{counts:?}");
     assert_eq!(boots(&vsiflow, "t-memory"), 1);
     let reason = lab.virsh(&["domstate", "--reason", &uid]);
     assert!(reason.contains("restored"), "{reason}");
@@ -166,9 +169,9 @@ fn lab_a_guest_counts_on_whenever_the_process_that_saves_its_memory_is_killed() 
         let taken = vsiflow.run(&["get", "snapshot", &name, "-o", "json"]);
         let status = taken.exits(0).json()["status"].clone();
         assert_eq!(status["phase"], "Ready", "{memory:?}: {status:#}");
-        let said = counted(&vsiflow, "t-mem-kill", CHATTER);
+        let counts = counted(&vsiflow, "t-mem-kill", CHATTER);
         until("the guest counts on", 60, || {
-            (counted(&vsiflow, "t-mem-kill", CHATTER).len() > said.len() + 1).then_some(())
+            (counted(&vsiflow, "t-mem-kill", CHATTER).len() > counts.len() + 1).then_some(())
         });
         assert_eq!(boots(&vsiflow, "t-mem-kill"), 1);
     }
@@ -231,8 +234,8 @@ fn lab_the_disks_that_a_guest_goes_on_with_are_those_of_its_memory() {
         .run(&["snapshot", "restore", "t-mem-fs-first", "--yes"])
         .exits(0)
         .says("vsi/t-mem-fs is Running");
-    let told = reaches(before + 40);
-    let last = *after_going_back(&told).last().unwrap();
+    let counts = reaches(before + 40);
+    let last = *after_going_back(&counts).last().unwrap();
     assert_eq!(boots(&vsiflow, "t-mem-fs"), boots_before);
     vsiflow.run(&["stop", "t-mem-fs", "--force"]).exits(0);
     let written = numbers(vsiflow.folder(), &data);

@@ -46,7 +46,7 @@ pub(super) fn numbers(folder: &Path, disk: &str) -> Vec<u64> {
     text.lines().map(|line| line.parse().unwrap()).collect()
 }
 
-fn told(vsiflow: &Vsiflow, name: &str) -> u64 {
+fn last_number(vsiflow: &Vsiflow, name: &str) -> u64 {
     let log = vsiflow.run(&["logs", name, "--tail", "20"]).exits(0);
     let lines = log.stdout.lines().rev();
     let mut numbers = lines.filter_map(|line| line.trim().strip_prefix("lab: wrote "));
@@ -145,17 +145,17 @@ fn lab_a_guest_writes_on_while_a_snapshot_of_its_file_system_is_taken_and_loses_
     format(&vsiflow, &data);
     vsiflow.run(&["start", "t-live"]).exits(0);
     until("the guest writes", 120, || {
-        (told(&vsiflow, "t-live") > 10).then_some(())
+        (last_number(&vsiflow, "t-live") > 10).then_some(())
     });
 
     let uid = lab.domains("default/t-live").remove(0);
     let disks = || lab.virsh(&["domblklist", &uid]);
-    let (before, at_least) = (disks(), told(&vsiflow, "t-live"));
+    let (before, at_least) = (disks(), last_number(&vsiflow, "t-live"));
     vsiflow
         .run(&["snapshot", "create", "t-live", "t-live-first"])
         .exits(0)
         .says("snapshot/t-live-first is taken");
-    let at_most = told(&vsiflow, "t-live") + 100;
+    let at_most = last_number(&vsiflow, "t-live") + 100;
     assert_eq!(disks(), before, "the guest writes into its own disks again");
     assert_eq!(lab.virsh(&["domstate", &uid]).trim(), "running");
     let object = vsiflow.run(&["get", "snapshot", "t-live-first", "-o", "json"]);
@@ -173,9 +173,9 @@ fn lab_a_guest_writes_on_while_a_snapshot_of_its_file_system_is_taken_and_loses_
 
     // It wrote on meanwhile, and all of that is in its disk.
     until("the guest writes on", 120, || {
-        (told(&vsiflow, "t-live") > last + 5).then_some(())
+        (last_number(&vsiflow, "t-live") > last + 5).then_some(())
     });
-    let later = told(&vsiflow, "t-live");
+    let later = last_number(&vsiflow, "t-live");
     vsiflow.run(&["stop", "t-live", "--force"]).exits(0);
     let written = numbers(vsiflow.folder(), &data);
     assert!(

@@ -28,8 +28,8 @@ fn on_host(vsiflow: &Vsiflow, name: &str) -> Value {
 }
 
 fn addresses(vsiflow: &Vsiflow, name: &str) -> Value {
-    let looked = vsiflow.run(&["get", "vsi", name, "--refresh", "-o", "json"]);
-    looked.exits(0).json()["status"]["ipAddresses"].clone()
+    let refreshed = vsiflow.run(&["get", "vsi", name, "--refresh", "-o", "json"]);
+    refreshed.exits(0).json()["status"]["ipAddresses"].clone()
 }
 
 /// What the network's DHCP keeps for names, by name: VSIs reserve side by side, in any order.

@@ -6,8 +6,8 @@ use std::time::Instant;
 use vsiflow_tests::{Lab, Vsi, Vsiflow, lab::Deleted, until};
 
 fn number(variable: &str, otherwise: usize) -> usize {
-    let told = std::env::var(variable);
-    told.map_or(otherwise, |text| text.parse().unwrap())
+    let set = std::env::var(variable);
+    set.map_or(otherwise, |text| text.parse().unwrap())
 }
 
 fn running(vsiflow: &Vsiflow) -> usize {

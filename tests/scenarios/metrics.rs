@@ -54,8 +54,8 @@ fn a_daemon_tells_what_it_did_and_that_it_is_ready() {
         let text = page(address, "/metrics").unwrap().1;
         let runs = r#"vsiflow_runs_total{workflow="provision_vsi",result="succeeded"}"#;
         let vsis = r#"vsiflow_vsis{phase="Running"}"#;
-        let told = sample(&text, runs) == 1.0 && sample(&text, vsis) == 1.0;
-        told.then_some(text)
+        let is_counted = sample(&text, runs) == 1.0 && sample(&text, vsis) == 1.0;
+        is_counted.then_some(text)
     });
     let is = |name: &str, value: f64| {
         assert!(

@@ -31,8 +31,8 @@ fn nics(vsiflow: &Vsiflow) -> Value {
 }
 
 fn looked(vsiflow: &Vsiflow) -> Value {
-    let looked = vsiflow.run(&["get", "vsi", "web", "--refresh", "-o", "json"]);
-    looked.exits(0).json()["status"].clone()
+    let refreshed = vsiflow.run(&["get", "vsi", "web", "--refresh", "-o", "json"]);
+    refreshed.exits(0).json()["status"].clone()
 }
 
 fn condition(status: &Value, name: &str) -> Option<Value> {

@@ -53,10 +53,10 @@ impl Site {
 }
 
 fn head(vsiflow: &Vsiflow, options: &[&str]) -> String {
-    let told = vsiflow
+    let printed = vsiflow
         .run(&[&["audit", "head"], options].concat())
         .exits(0);
-    let words = told.stdout.split_whitespace().take(4);
+    let words = printed.stdout.split_whitespace().take(4);
     words.collect::<Vec<_>>().join(" ")
 }
 
@@ -112,7 +112,7 @@ fn a_standby_waits_and_continues_at_once_after_an_orderly_end() {
     let url = site.server.url("a");
     let serve = ["serve", "--journal", &url, "--journal-key", &site.key];
     let mut first = site.vsiflow.start(&serve);
-    assert!(first.reaches("serving", 120), "{}", first.told());
+    assert!(first.reaches("serving", 120), "{}", first.error_output());
     // A command beside a daemon is for the daemon.
     site.apply("web").exits(0).says("Running");
     let standby = Vsiflow::simulated();
@@ -120,10 +120,10 @@ fn a_standby_waits_and_continues_at_once_after_an_orderly_end() {
     assert!(
         second.reaches("waiting, since the journal is held by", 120),
         "{}",
-        second.told()
+        second.error_output()
     );
     first.terminate();
-    assert!(second.reaches("serving", 60), "{}", second.told());
+    assert!(second.reaches("serving", 60), "{}", second.error_output());
     let there = [
         "get",
         "vsi",
@@ -135,7 +135,11 @@ fn a_standby_waits_and_continues_at_once_after_an_orderly_end() {
     ];
     // Its simulated host is its own, so that the guest is not there.
     standby.run(&there).exits(0).says("web");
-    assert!(!second.told().contains("left alone"), "{}", second.told());
+    assert!(
+        !second.error_output().contains("left alone"),
+        "{}",
+        second.error_output()
+    );
 }
 
 #[test]
@@ -144,21 +148,21 @@ fn a_standby_of_one_that_was_killed_takes_over_and_leaves_hosts_alone_for_a_whil
     let url = site.server.url("a");
     let serve = ["serve", "--journal", &url, "--journal-key", &site.key];
     let mut first = site.vsiflow.start(&serve);
-    assert!(first.reaches("serving", 120), "{}", first.told());
+    assert!(first.reaches("serving", 120), "{}", first.error_output());
     let standby = Vsiflow::simulated();
     let mut second = standby.start(&serve);
     assert!(
         second.reaches("waiting, since the journal is held by", 120),
         "{}",
-        second.told()
+        second.error_output()
     );
     first.kill();
     assert!(
         second.reaches("hosts are left alone", 60),
         "{}",
-        second.told()
+        second.error_output()
     );
-    assert!(second.reaches("serving", 60), "{}", second.told());
+    assert!(second.reaches("serving", 60), "{}", second.error_output());
 }
 
 #[test]

@@ -41,8 +41,8 @@ fn a_vsi_is_stopped_and_started_by_command_and_stays_so() {
         .exits(0)
         .says("vsi/web is Running");
     assert_eq!(domain(&vsiflow), ("Running".to_owned(), true));
-    let asked = vsiflow.history("web");
-    let reasons = asked.iter().filter(|e| e.text("reason") == "maintenance");
+    let history = vsiflow.history("web");
+    let reasons = history.iter().filter(|e| e.text("reason") == "maintenance");
     assert_eq!(reasons.count(), 1);
 }
 

@@ -38,8 +38,8 @@ fn used(vsiflow: &Vsiflow) -> Value {
 }
 
 fn events(vsiflow: &Vsiflow) -> usize {
-    let told = vsiflow.run(&["events", "-o", "json"]).exits(0);
-    told.stdout.lines().count()
+    let events = vsiflow.run(&["events", "-o", "json"]).exits(0);
+    events.stdout.lines().count()
 }
 
 #[test]

@@ -167,8 +167,8 @@ fn a_host_whose_documents_are_away_is_known_from_before() {
     let again = vsiflow.apply(&documents, &[]).exits(0);
     again.says("vsi/web unchanged").says("disk/data unchanged");
     let history = vsiflow.history("web");
-    let told = history.iter().skip(before).map(|e| e.kind().to_owned());
-    assert_eq!(told.collect::<Vec<_>>(), ["desired"]);
+    let kinds = history.iter().skip(before).map(|e| e.kind().to_owned());
+    assert_eq!(kinds.collect::<Vec<_>>(), ["desired"]);
 }
 
 #[test]

@@ -58,11 +58,11 @@ fn a_socket_that_a_service_manager_opened_answers_and_is_there_after_the_daemon(
     let mut daemon = Running::start_as_is(&mut command);
     assert!(daemon.reaches("serving", 30));
     let server = format!("unix://{}", path.display());
-    let asked = Command::new(served.get_program())
+    let served_by = Command::new(served.get_program())
         .args(["--server", &server, "get", "vsi", "a"])
         .output()
         .unwrap();
-    assert!(asked.status.success(), "{asked:?}");
+    assert!(served_by.status.success(), "{served_by:?}");
     daemon.terminate();
     daemon.end(30).exits(0);
     assert!(path.exists(), "the service manager's socket");

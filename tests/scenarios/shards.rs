@@ -108,7 +108,7 @@ impl Site {
     pub(super) fn serves_all(&self) -> Running {
         let mut process = self.process();
         let serves = process.reaches("serving journal 3", 120);
-        assert!(serves, "{}", process.told());
+        assert!(serves, "{}", process.error_output());
         process
     }
 
@@ -171,10 +171,18 @@ fn two_processes_share_the_journals_and_one_takes_over_from_the_other() {
     let site = Site::new();
     let lease = "15s";
     let mut first = site.process_with(lease);
-    assert!(first.reaches("serving journal 3", 120), "{}", first.told());
+    assert!(
+        first.reaches("serving journal 3", 120),
+        "{}",
+        first.error_output()
+    );
     site.comes_to(4, 1);
     let mut second = site.process_with(lease);
-    assert!(second.reaches("serving journal", 120), "{}", second.told());
+    assert!(
+        second.reaches("serving journal", 120),
+        "{}",
+        second.error_output()
+    );
     site.comes_to(4, 2);
 
     site.apply(&documents(&HOSTS), &["--wait"]).exits(0);
@@ -388,8 +396,8 @@ fn an_event_costs_no_more_and_all_are_ready_among_more_vsis() {
     command.args([url, "--json", "--vsis", "80,320", "--journals", "8"]);
     let measured = command.output().unwrap();
     assert!(measured.status.success(), "{measured:?}");
-    let said = String::from_utf8(measured.stdout).unwrap();
-    let figures: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    let text = String::from_utf8(measured.stdout).unwrap();
+    let figures: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     for vsis in ["80", "320"] {
         assert_eq!(figures["sizes"][vsis]["all_ready"], true, "{figures}");
     }
@@ -435,8 +443,8 @@ fn a_command_reaches_its_objects_in_whichever_journals_they_are() {
     // More than the limit, and then nobody who agrees.
     let many = ["delete", "--all", "--limit", "3", "--yes"];
     site.run(&many).exits(4).says("VSI0811");
-    let asked = site.run(&["delete", "--all"]).exits(4);
-    asked.says("VSI0811").says("vsi/vm-d");
+    let deleted = site.run(&["delete", "--all"]).exits(4);
+    deleted.says("VSI0811").says("vsi/vm-d");
     assert_eq!(site.vsis(), all_running());
     let two = "metadata.name!=vm-a,metadata.name!=vm-b";
     let selected = ["delete", "--field-selector", two, "--yes", "--wait"];

@@ -242,8 +242,8 @@ fn applied_through_a_death(
     };
     let begin = || start_apply(site, &documents, &[]);
     let at = (point, Asker::Command);
-    let asked = dies_at(site, at, dies, processes, begin, is_promised);
-    asked.end(240).exits(0);
+    let outcome = dies_at(site, at, dies, processes, begin, is_promised);
+    outcome.end(240).exits(0);
     let there = places(site);
     assert_eq!(there[&name].0, "sim:d", "{point:?} {dies}: {there:?}");
     let made = site.run(&["history", &name, "-o", "json"]).exits(0).stdout;

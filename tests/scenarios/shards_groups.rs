@@ -243,15 +243,15 @@ fn a_closed_gate_and_a_silent_journal_keep_the_next_wave_from_being_made() {
         ..Group::default()
     };
     let stall = Stall::at(&site, (Point::Answering, Asker::Pool));
-    let asked = start_apply(&site, &open.documents(), &[]);
+    let outcome = start_apply(&site, &open.documents(), &[]);
     stall.is_reached();
-    asked.end(240).exits(0);
+    outcome.end(240).exits(0);
     let pid = second.pid();
     assert_eq!(site.holder_of(3), pid);
     second.kill();
     stall.ends(true);
     assert!(members(&site, "late").contains("late-boot-0"));
-    let told = [
+    let expected = [
         "wait",
         "group/late",
         "--for",
@@ -259,7 +259,7 @@ fn a_closed_gate_and_a_silent_journal_keep_the_next_wave_from_being_made() {
         "--timeout",
         "20s",
     ];
-    assert_ne!(site.run(&told).code, Some(0));
+    assert_ne!(site.run(&expected).code, Some(0));
     assert_eq!(members(&site, "late"), names(&["late-boot-0"]));
     site.bury(pid);
     site.comes_to(4, 1);
@@ -294,8 +294,8 @@ fn comes_up_through(points: &[Point], dies: u16, group_names: &[&'static str]) {
         };
         let at = (*point, Asker::Pool);
         let begin = || start_apply(&site, &group.documents(), &[]);
-        let asked = dies_at(&site, at, dies, &mut processes, begin, || {});
-        asked.end(240).exits(0);
+        let outcome = dies_at(&site, at, dies, &mut processes, begin, || {});
+        outcome.end(240).exits(0);
         is_available(&site, name);
         let (boot, worker) = (format!("{name}-boot-0"), format!("{name}-worker-0"));
         let there = places(&site);
@@ -382,8 +382,8 @@ fn a_group_goes_newest_wave_first_through_deaths_on_both_sides() {
         let goes = ["delete", "group", name];
         let begin = || start(&site, &goes);
         let at = (point, Asker::Pool);
-        let asked = dies_at(&site, at, dies, &mut processes, begin, || {});
-        asked.end(240).exits(0);
+        let outcome = dies_at(&site, at, dies, &mut processes, begin, || {});
+        outcome.end(240).exits(0);
         until("the group does not go", || {
             let there = places(&site);
             let phase = there.get(&boot).map(|(_, phase)| phase.as_str());

@@ -36,12 +36,12 @@ fn follows(socket: &Path, path: &str) -> String {
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
     follow.write_all(request.as_bytes()).unwrap();
     let lines = BufReader::new(follow).lines().map(Result::unwrap);
-    let mut said = String::new();
+    let mut text = String::new();
     for line in lines.take_while(|line| !line.contains("run_closed")) {
-        said.push_str(&line);
-        said.push('\n');
+        text.push_str(&line);
+        text.push('\n');
     }
-    said
+    text
 }
 
 #[test]
@@ -136,10 +136,10 @@ fn the_resources_of_one_process_are_those_of_all_and_commands_reach_each() {
     let none = "/v1/events?journal=9";
     http::get(&socket, none).is(409).is_problem("VSI0764");
     for journal in 0..4 {
-        let said = follows(&socket, &format!("/v1/events?journal={journal}&from=0"));
-        assert!(said.contains("run_started"), "{said}");
+        let text = follows(&socket, &format!("/v1/events?journal={journal}&from=0"));
+        assert!(text.contains("run_started"), "{text}");
         let first = format!("\"journal\":{journal}");
-        assert!(said.contains(&first), "{said}");
+        assert!(text.contains(&first), "{text}");
     }
     let began = site.run(&["get", "--at", "1:0", "-o", "name"]).exits(0);
     assert!(began.stdout.lines().count() < 4, "{}", began.stdout);
@@ -320,10 +320,10 @@ fn one_token_opens_every_process_of_a_set_until_it_is_revoked() {
         assert!(
             process.reaches("answering for tokens at", 60),
             "{}",
-            process.told()
+            process.error_output()
         );
-        let said = process.told();
-        let line = said
+        let text = process.error_output();
+        let line = text
             .lines()
             .find(|line| line.contains("answering for tokens"));
         line.unwrap().rsplit(' ').next().unwrap().to_owned()

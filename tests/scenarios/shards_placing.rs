@@ -104,7 +104,7 @@ pub(super) fn start_apply(site: &Site, documents: &str, more: &[&str]) -> Runnin
 
 fn serving(process: &mut Running, journal: u16) {
     let words = format!("serving journal {journal}");
-    assert!(process.reaches(&words, 120), "{}", process.told());
+    assert!(process.reaches(&words, 120), "{}", process.error_output());
 }
 
 /// Two processes: the first has journals 0 and 1, and with them hosts a and b, the second has the others.
@@ -254,7 +254,7 @@ fn what_was_deleted_is_not_made_again_by_who_begins_the_choice_anew() {
     site.apply(&anchors(), &["--wait"]).exits(0);
     let documents = hosts() + &placed("short", "config: d", "{}", "128Mi");
     let stall = Stall::at(&site, (Point::Closing, Asker::Command));
-    let asked = start_apply(&site, &documents, &[]);
+    let started = start_apply(&site, &documents, &[]);
     stall.is_reached();
     site.run(&["delete", "short", "--wait"]).exits(0);
     let pid = first.pid();
@@ -262,7 +262,7 @@ fn what_was_deleted_is_not_made_again_by_who_begins_the_choice_anew() {
     first.kill();
     stall.ends(true);
     site.bury(pid);
-    asked.end(240).exits(0).says("created");
+    started.end(240).exits(0).says("created");
     assert!(!places(&site).contains_key("short"));
     // The next one is.
     site.apply(&documents, &["--wait"]).exits(0);
@@ -275,13 +275,13 @@ fn two_choices_at_the_same_time_promise_no_room_twice() {
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     // Three of them fit on each of both hosts beside the anchor.
-    let asked: Vec<_> = (0..10)
+    let started: Vec<_> = (0..10)
         .map(|one| {
             let documents = hosts() + &placed(&format!("v{one}"), "site: far", "{}", "1Gi");
             start_apply(&site, &documents, &[])
         })
         .collect();
-    let ended: Vec<Ran> = asked.into_iter().map(|one| one.end(240)).collect();
+    let ended: Vec<Ran> = started.into_iter().map(|one| one.end(240)).collect();
     let made = ended.iter().filter(|one| one.code == Some(0)).count();
     assert_eq!(made, 6, "{ended:?}");
     for refused in ended.into_iter().filter(|one| one.code != Some(0)) {
@@ -306,7 +306,7 @@ fn random_game_of_choices_and_deaths() {
     site.apply(&anchors(), &["--wait"]).exits(0);
     let quota = "apiVersion: vsiflow.io/v1\nkind: VirtualServerQuota\nmetadata: {name: most}\nspec: {hard: {vsis: 12}}\n";
     site.apply(quota, &[]).exits(0);
-    let mut asked: Vec<(String, String, Running)> = Vec::new();
+    let mut started: Vec<(String, String, Running)> = Vec::new();
     let mut all = BTreeMap::new();
     for round in 0..24 {
         if random.random_bool(0.25) {
@@ -324,13 +324,13 @@ fn random_game_of_choices_and_deaths() {
                 .or_insert_with(|| ["512Mi", "1Gi", "1536Mi"][random.random_range(0..3)]);
             let documents = hosts() + &placed(&name, BLUE, "{}", memory);
             let running = start_apply(&site, &documents, &[]);
-            asked.push((name, documents, running));
+            started.push((name, documents, running));
         }
         std::thread::sleep(Duration::from_millis(random.random_range(0..1500)));
     }
     let mut made = BTreeSet::new();
     let mut refused = BTreeMap::new();
-    for (name, documents, running) in asked {
+    for (name, documents, running) in started {
         let ended = running.end(300);
         match ended.code {
             Some(0) => _ = made.insert(name),

@@ -96,11 +96,11 @@ fn a_pool_over_journals_comes_up_scales_heals_and_goes() {
         .says("pool/web unchanged");
 
     let mut watching = start(&site, &["get", "--watch"]);
-    assert!(watching.prints("web-2", 60), "{}", watching.told());
+    assert!(watching.prints("web-2", 60), "{}", watching.error_output());
     site.run(&["scale", "pool/web", "--replicas", "5", "--wait"])
         .exits(0);
     assert_eq!(members(&site).len(), 5);
-    assert!(watching.prints("web-4", 60), "{}", watching.told());
+    assert!(watching.prints("web-4", 60), "{}", watching.error_output());
     watching.kill();
     site.run(&["scale", "pool/web", "--replicas", "4", "--wait"])
         .exits(0);
@@ -251,7 +251,7 @@ fn members_of_a_journal_without_a_holder_are_unknown_and_nothing_is_doubled() {
     assert_eq!(site.holder_of(3), pid);
     // Its leases are long, so that nobody has journals 2 and 3 from now on.
     second.kill();
-    let told = site.run(&[
+    let printed = site.run(&[
         "scale",
         "pool/web",
         "--replicas",
@@ -260,7 +260,8 @@ fn members_of_a_journal_without_a_holder_are_unknown_and_nothing_is_doubled() {
         "--timeout",
         "110s",
     ]);
-    told.exits(4)
+    printed
+        .exits(4)
         .says("VSI0766")
         .says("does not say what members it has");
     let there = places(&site);
@@ -296,8 +297,8 @@ fn made_again_through(points: &[Point], dies: u16) {
         // What waits at the point may be the connection that would answer it.
         let uncordon = || start(&site, &["uncordon", "web-0"]);
         let at = (*point, Asker::Pool);
-        let asked = dies_at(&site, at, dies, &mut processes, uncordon, || {});
-        asked.end(240).exits(0);
+        let outcome = dies_at(&site, at, dies, &mut processes, uncordon, || {});
+        outcome.end(240).exits(0);
         is_available(&site);
         let there = places(&site);
         assert_eq!(there.len(), 5, "{point:?} {dies}: {there:?}");
@@ -379,8 +380,8 @@ fn a_pool_shrinks_and_goes_through_deaths_on_both_sides() {
             }
         };
         let at = (point, Asker::Pool);
-        let asked = dies_at(&site, at, dies, &mut processes, shrink, || {});
-        asked.end(240).exits(0);
+        let outcome = dies_at(&site, at, dies, &mut processes, shrink, || {});
+        outcome.end(240).exits(0);
         let expected = usize::try_from(left).unwrap() + 4;
         until("it does not come to fewer members", || {
             places(&site).len() == expected

@@ -109,14 +109,14 @@ fn commands_at_the_same_time_exceed_no_quota() {
     let (_first, _second) = two(&site);
     site.apply(&anchors(), &["--wait"]).exits(0);
     site.apply(&quota("{vsis: 9}"), &[]).exits(0);
-    let asked: Vec<_> = (0..12)
+    let running: Vec<_> = (0..12)
         .map(|one| {
             let host = ["a", "b", "c", "d"][one % 4];
             let documents = hosts() + &on(host, &format!("v{one}"));
             start_apply(&site, &documents, &[])
         })
         .collect();
-    let ended: Vec<Ran> = asked.into_iter().map(|one| one.end(240)).collect();
+    let ended: Vec<Ran> = running.into_iter().map(|one| one.end(240)).collect();
     let made = ended.iter().filter(|one| one.code == Some(0)).count();
     assert_eq!(made, 5, "{ended:?}");
     for refused in ended.into_iter().filter(|one| one.code != Some(0)) {

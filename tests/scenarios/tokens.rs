@@ -22,8 +22,8 @@ impl Remote {
         let vsiflow = Vsiflow::simulated();
         let mut daemon = vsiflow.serve(&[&["--listen", "127.0.0.1:0"], more].concat());
         assert!(daemon.reaches("answering for tokens at", 30));
-        let said = daemon.told();
-        let line = said
+        let log = daemon.error_output();
+        let line = log
             .lines()
             .find(|line| line.contains("answering for tokens"));
         let address = line.unwrap().rsplit(' ').next().unwrap().to_owned();
@@ -136,8 +136,8 @@ fn a_token_that_is_cut_of_another_daemon_revoked_or_expired_is_refused() {
     let short = ["token", "create", "--role", "admin", "--ttl", "2s"];
     let short = remote.vsiflow.run(&short).exits(0).stdout.trim().to_owned();
     until("the end of a token", 30, || {
-        let asked = remote.ask(&short, &["get"]);
-        (asked.code == Some(4) && asked.stderr.contains("expired")).then_some(())
+        let answer = remote.ask(&short, &["get"]);
+        (answer.code == Some(4) && answer.stderr.contains("expired")).then_some(())
     });
     let list = remote.vsiflow.run(&["token", "list"]).exits(0);
     let _ = list.says("Revoked").says("Expired");
@@ -164,9 +164,9 @@ fn a_certificate_that_is_given_is_the_one_that_tokens_name() {
     let own = Remote::serving(&[]);
     let pem = own.vsiflow.state().join("tls/daemon.pem");
     let pem = pem.to_str().unwrap();
-    let given = Remote::serving(&["--tls-cert", pem, "--tls-key", pem]);
-    let plain = given.token("viewer");
-    given.ask(&plain, &["get"]).exits(1).says("VSI0025");
+    let remote = Remote::serving(&["--tls-cert", pem, "--tls-key", pem]);
+    let plain = remote.token("viewer");
+    remote.ask(&plain, &["get"]).exits(1).says("VSI0025");
     let create = [
         "token",
         "create",
@@ -177,11 +177,11 @@ fn a_certificate_that_is_given_is_the_one_that_tokens_name() {
         "--tls-cert",
         pem,
     ];
-    let token = given.vsiflow.run(&create).exits(0).stdout;
-    given.ask(token.trim(), &["get"]).exits(0).says("web");
-    let file = given.vsiflow.write("token", &token);
+    let token = remote.vsiflow.run(&create).exits(0).stdout;
+    remote.ask(token.trim(), &["get"]).exits(0).says("web");
+    let file = remote.vsiflow.write("token", &token);
     let by_file = ["--token-file", file.to_str().unwrap(), "get"];
-    given.ask("wrong", &by_file).exits(0).says("web");
+    remote.ask("wrong", &by_file).exits(0).says("web");
 }
 
 /// What a role gets for a request through `vsiflow ui`, which passes on what it is asked.

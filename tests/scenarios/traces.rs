@@ -49,7 +49,7 @@ impl Collector {
                 match answered.load(Ordering::SeqCst) {
                     SILENT => silent.push(stream),
                     200 => {
-                        let (head, request) = asked(&mut stream);
+                        let (head, request) = read_request(&mut stream);
                         *heads.lock().unwrap() = head;
                         let request =
                             ExportTraceServiceRequest::decode(request.as_slice()).unwrap();
@@ -59,7 +59,7 @@ impl Collector {
                         answer(&mut stream, "200 OK");
                     }
                     code => {
-                        asked(&mut stream);
+                        read_request(&mut stream);
                         answer(&mut stream, &format!("{code} No"));
                     }
                 }
@@ -91,21 +91,21 @@ impl Collector {
 }
 
 /// The head in lower case, and the body.
-fn asked(stream: &mut TcpStream) -> (String, Vec<u8>) {
-    let mut asked = Vec::new();
+fn read_request(stream: &mut TcpStream) -> (String, Vec<u8>) {
+    let mut requests = Vec::new();
     loop {
         let mut piece = [0; 65_536];
         let read = stream.read(&mut piece).unwrap();
-        asked.extend_from_slice(&piece[..read]);
-        let Some(head) = asked.windows(4).position(|part| part == b"\r\n\r\n") else {
+        requests.extend_from_slice(&piece[..read]);
+        let Some(head) = requests.windows(4).position(|part| part == b"\r\n\r\n") else {
             continue;
         };
-        let text = String::from_utf8_lossy(&asked[..head]).to_lowercase();
+        let text = String::from_utf8_lossy(&requests[..head]).to_lowercase();
         let length = text.split("content-length: ").nth(1).unwrap();
         let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
-        if asked.len() >= head + 4 + length {
+        if requests.len() >= head + 4 + length {
             assert!(text.starts_with("post /v1/traces "), "{text}");
-            return (text, asked.split_off(head + 4));
+            return (text, requests.split_off(head + 4));
         }
     }
 }
@@ -243,8 +243,8 @@ fn a_collector_behind_tls_is_believed_by_its_certificate_alone() {
         key.to_str().unwrap(),
     ]);
     assert!(daemon.reaches("answering for tokens at", 30));
-    let told = daemon.told();
-    let line = told
+    let log = daemon.error_output();
+    let line = log
         .lines()
         .find(|line| line.contains("answering for tokens"));
     let url = format!("https://{}", line.unwrap().rsplit(' ').next().unwrap());
@@ -290,7 +290,11 @@ fn each_process_of_a_set_sends_what_is_recorded_in_its_journals() {
     let url = collector.url();
     let serve = ["--lease", "120s", "--otlp-endpoint", url.as_str()];
     let mut first = site.process_that(&serve);
-    assert!(first.reaches("serving journal 3", 120), "{}", first.told());
+    assert!(
+        first.reaches("serving journal 3", 120),
+        "{}",
+        first.error_output()
+    );
     let _second = site.process_that(&serve);
     site.comes_to(4, 2);
     site.apply(&documents(&["a", "b"]), &["--wait"]).exits(0);

@@ -151,8 +151,8 @@ fn is_shown_as_unreadable(vsiflow: &Vsiflow, name: &str) {
         (&"Unreadable".into(), &2.into())
     );
     assert_eq!(status["conditions"][0]["reason"], "VSI0018", "{status}");
-    let told = status["description"].as_str().unwrap();
-    assert!(told.contains("restore a backup"), "{told}");
+    let text = status["description"].as_str().unwrap();
+    assert!(text.contains("restore a backup"), "{text}");
     for command in [
         &["stop", name][..],
         &["delete", name],
@@ -226,10 +226,10 @@ fn a_record_that_nobody_can_decode_concerns_its_own_vsi_alone() {
 #[test]
 fn a_lost_blob_of_what_a_step_left_is_told_of_its_vsi() {
     let vsiflow = fleet();
-    let wanted = wanted_blob(&vsiflow, "heavy");
+    let lost = wanted_blob(&vsiflow, "heavy");
     let blobs = fs::read_dir(vsiflow.state().join("blobs")).unwrap();
     let others = blobs.map(|blob| blob.unwrap().path());
-    let others: Vec<_> = others.filter(|path| *path != wanted).collect();
+    let others: Vec<_> = others.filter(|path| *path != lost).collect();
     assert!(!others.is_empty(), "a step's parameters are in a blob");
     others
         .iter()
@@ -276,9 +276,9 @@ fn one_that_is_lost_for_good_with_its_name_is_let_go_by_its_uid() {
     vsiflow.apply(Vsi::named("new"), &["--wait"]).exits(0);
     vsiflow.run(&["image", "prune"]).exits(0);
     vsiflow.run(&["delete", &uid, "--orphan"]).exits(3);
-    let told = vsiflow.run(&["events", "-o", "json"]).exits(0);
+    let text = vsiflow.run(&["events", "-o", "json"]).exits(0);
     assert!(
-        told.stdout.contains("no backup has it"),
+        text.stdout.contains("no backup has it"),
         "who did it, and why"
     );
     vsiflow.run(&["audit", "verify"]).exits(1).says("VSI0902");

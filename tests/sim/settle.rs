@@ -134,9 +134,9 @@ async fn finish(game: &Game, fleet: &Fleet, gate: &Gate) -> Result<(), String> {
     check::all(&game.world, &[]).await?;
     let there = |uuid| {
         let forgotten = game.forgotten.contains(&uuid);
-        let wanted =
+        let is_desired =
             |slot: &Slot| slot.uid() == uuid && matches!(slot.desired, UserAction::There(_));
-        forgotten || game.slots.iter().any(wanted)
+        forgotten || game.slots.iter().any(is_desired)
     };
     weather::leftovers(&game.world, there).await?;
     for slot in &game.slots {

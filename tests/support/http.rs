@@ -60,10 +60,10 @@ impl HttpAnswer {
             self.head,
             self.text()
         );
-        let told = self.json();
-        assert_eq!(told["code"], code, "{told}");
-        assert_eq!(told["status"], self.status, "{told}");
-        assert!(!told["remedy"].as_str().unwrap().is_empty(), "{told}");
+        let body = self.json();
+        assert_eq!(body["code"], code, "{body}");
+        assert_eq!(body["status"], self.status, "{body}");
+        assert!(!body["remedy"].as_str().unwrap().is_empty(), "{body}");
     }
 }
 

@@ -62,7 +62,7 @@ impl<'a> Plugin<'a> {
              [ $code = 0 ] || echo \"command terminated with exit code $code\" >&2\n\
              exit $code\n",
             real = real().display(),
-            asked = self.asked_file().display(),
+            asked = self.calls_file().display(),
             binary = binary().display(),
             state = self.state.display(),
         );
@@ -72,13 +72,13 @@ impl<'a> Plugin<'a> {
         std::fs::set_permissions(path, mode).unwrap();
     }
 
-    fn asked_file(&self) -> PathBuf {
+    fn calls_file(&self) -> PathBuf {
         self.folder.join("asked")
     }
 
     /// What was to be run in pods, a line each.
-    pub fn asked(&self) -> Vec<String> {
-        let text = std::fs::read_to_string(self.asked_file()).unwrap_or_default();
+    pub fn calls(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.calls_file()).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 

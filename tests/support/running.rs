@@ -72,13 +72,13 @@ impl Running {
 
     fn tells(&self, lines: &Lines, words: &str, seconds: u64) -> bool {
         until(&format!("`{words}` of {}", self.shown), seconds, || {
-            let said = lines
+            let printed = lines
                 .lock()
                 .unwrap()
                 .iter()
                 .any(|line| line.contains(words));
             // The end is looked at only after the lines: what was said last counts.
-            if said {
+            if printed {
                 Some(true)
             } else {
                 self.readers
@@ -95,7 +95,7 @@ impl Running {
     }
 
     /// What it said on its standard error so far.
-    pub fn told(&self) -> String {
+    pub fn error_output(&self) -> String {
         text(&self.errors)
     }
 
@@ -171,7 +171,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("{} said:\n{}", self.shown, self.told());
+            println!("{} said:\n{}", self.shown, self.error_output());
         }
         // One that has ended already cannot be killed; that is no failure.
         let _ = self.child.kill();

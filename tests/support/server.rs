@@ -314,6 +314,6 @@ pub fn checksum(bytes: &[u8]) -> String {
         .spawn()
         .unwrap();
     sum.stdin.take().unwrap().write_all(bytes).unwrap();
-    let told = String::from_utf8(sum.wait_with_output().unwrap().stdout).unwrap();
-    format!("sha256:{}", told.split(' ').next().unwrap())
+    let sum_text = String::from_utf8(sum.wait_with_output().unwrap().stdout).unwrap();
+    format!("sha256:{}", sum_text.split(' ').next().unwrap())
 }

@@ -214,8 +214,8 @@ impl Drop for Upload {
 }
 
 /// Where the last upload went on.
-pub fn position(said: &str) -> Option<u64> {
-    let (_, after) = said.rsplit_once("position=")?;
+pub fn position(answer: &str) -> Option<u64> {
+    let (_, after) = answer.rsplit_once("position=")?;
     let digits = after.split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
 }

@@ -271,16 +271,16 @@ impl Ran {
     /// Expects these words, on standard output or standard error.
     #[track_caller]
     pub fn says(self, words: &str) -> Self {
-        let said = self.stdout.contains(words) || self.stderr.contains(words);
-        assert!(said, "no `{words}` in {self:#?}");
+        let has_words = self.stdout.contains(words) || self.stderr.contains(words);
+        assert!(has_words, "no `{words}` in {self:#?}");
         self
     }
 
     /// Expects that these words are nowhere.
     #[track_caller]
     pub fn keeps_quiet_about(self, words: &str) -> Self {
-        let said = self.stdout.contains(words) || self.stderr.contains(words);
-        assert!(!said, "`{words}` in {self:#?}");
+        let has_words = self.stdout.contains(words) || self.stderr.contains(words);
+        assert!(!has_words, "`{words}` in {self:#?}");
         self
     }
 

@@ -96,25 +96,25 @@ fn a_machine_becomes_a_server_with_its_disks() {
     let [vsi] = resolved.vsis.as_slice() else {
         panic!("{resolved:?}");
     };
-    let wanted = &vsi.desired;
+    let desired = &vsi.desired;
     assert_eq!(
-        (wanted.name.as_str(), wanted.labels["app"].as_str()),
+        (desired.name.as_str(), desired.labels["app"].as_str()),
         ("centos-vm", "centos")
     );
-    assert_eq!(wanted.image.url, "https://images.example.com/centos.qcow2");
+    assert_eq!(desired.image.url, "https://images.example.com/centos.qcow2");
     assert_eq!(
-        (wanted.pool.as_str(), wanted.boot_disk.size),
+        (desired.pool.as_str(), desired.boot_disk.size),
         ("local-storage", Some(15 << 30))
     );
-    let machine = &wanted.machine;
+    let machine = &desired.machine;
     assert_eq!(
         (machine.arch.as_str(), machine.cpus, machine.memory_mib),
         ("x86_64", 4, 2048)
     );
     assert_eq!(guest_type(vsi), "CloudInit");
     assert_eq!(vsi.contract.expose(), b"SECRET #cloud-config");
-    assert_eq!(wanted.power_state, PowerState::Running);
-    let probes: Vec<_> = wanted
+    assert_eq!(desired.power_state, PowerState::Running);
+    let probes: Vec<_> = desired
         .ready
         .as_ref()
         .unwrap()
@@ -123,8 +123,12 @@ fn a_machine_becomes_a_server_with_its_disks() {
         .map(ToString::to_string)
         .collect();
     assert_eq!(probes, ["tcp 22", "agent"]);
-    assert_eq!(wanted.networks, ["default"]);
-    let disks: Vec<_> = wanted.disks.iter().map(|disk| disk.name.as_str()).collect();
+    assert_eq!(desired.networks, ["default"]);
+    let disks: Vec<_> = desired
+        .disks
+        .iter()
+        .map(|disk| disk.name.as_str())
+        .collect();
     assert_eq!(disks, ["data-dv"]);
     assert_eq!(resolved.data_disks[0].size, 1 << 30);
 }
@@ -181,9 +185,9 @@ fn an_instance_runs_and_takes_ignition_from_a_config_drive() {
     let loaded = load_text("vm.yaml", text.as_bytes()).unwrap_or_else(|wrong| panic!("{wrong}"));
     let host: HostSettings = "sim:".parse().unwrap();
     let resolved = loaded.resolve(Some(&host)).unwrap();
-    let wanted = &resolved.vsis[0].desired;
+    let desired = &resolved.vsis[0].desired;
     assert_eq!(guest_type(&resolved.vsis[0]), "Ignition");
-    assert_eq!(wanted.power_state, PowerState::Running);
+    assert_eq!(desired.power_state, PowerState::Running);
 }
 
 #[test]

@@ -324,15 +324,15 @@ impl FakeServer {
         &self,
         place: ResourcePath,
         change: impl Fn(&Value) -> Value,
-        wanted: &Value,
+        changed: &Value,
     ) -> Response<FakeAnswer> {
         let mut state = self.lock();
         let Some(object) = state.objects.get(&place).cloned() else {
             return refusal(404);
         };
         let differs = |field: &str| {
-            let wanted = &wanted["metadata"][field];
-            wanted.is_string() && *wanted != object["metadata"][field]
+            let changed = &changed["metadata"][field];
+            changed.is_string() && *changed != object["metadata"][field]
         };
         if differs("resourceVersion") || differs("uid") {
             return refusal(409);

@@ -34,12 +34,12 @@ async fn sent(answer: Vec<u8>) -> (Result<u64, OtlpError>, Vec<u8>) {
     let address = listener.local_addr().unwrap();
     let served = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let mut asked = Vec::new();
+        let mut requests = Vec::new();
         let (head, length) = loop {
             let mut piece = [0; 4096];
             let read = stream.read(&mut piece).await.unwrap();
-            asked.extend_from_slice(&piece[..read]);
-            let text = String::from_utf8_lossy(&asked).to_lowercase();
+            requests.extend_from_slice(&piece[..read]);
+            let text = String::from_utf8_lossy(&requests).to_lowercase();
             let Some(head) = text.find("\r\n\r\n") else {
                 continue;
             };
@@ -47,14 +47,14 @@ async fn sent(answer: Vec<u8>) -> (Result<u64, OtlpError>, Vec<u8>) {
             let length = length.split("\r\n").next().unwrap();
             break (head + 4, length.parse::<usize>().unwrap());
         };
-        while asked.len() < head + length {
+        while requests.len() < head + length {
             let mut piece = [0; 4096];
             let read = stream.read(&mut piece).await.unwrap();
-            asked.extend_from_slice(&piece[..read]);
+            requests.extend_from_slice(&piece[..read]);
         }
         stream.write_all(&answer).await.unwrap();
         drop(stream);
-        asked
+        requests
     });
     let endpoint = format!("http://{address}").parse().unwrap();
     let collector = Collector::new(endpoint, "journal", access()).unwrap();
@@ -72,20 +72,20 @@ fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_collector_gets_protobuf_at_the_path_of_traces() {
-    let (came, asked) = sent(answer("200 OK", "", b"")).await;
+    let (came, requests) = sent(answer("200 OK", "", b"")).await;
     assert_eq!(came, Ok(0));
-    let at = asked
+    let at = requests
         .windows(4)
         .position(|part| part == b"\r\n\r\n")
         .unwrap();
-    let head = String::from_utf8_lossy(&asked[..at]).to_lowercase();
+    let head = String::from_utf8_lossy(&requests[..at]).to_lowercase();
     assert!(head.starts_with("post /v1/traces http/1.1"), "{head}");
     assert!(head.contains("\r\napi-key: hush,\r\n"), "{head}");
     assert!(
         head.contains("content-type: application/x-protobuf"),
         "{head}"
     );
-    let request = ExportTraceServiceRequest::decode(&asked[at + 4..]).unwrap();
+    let request = ExportTraceServiceRequest::decode(&requests[at + 4..]).unwrap();
     insta::assert_debug_snapshot!(request);
 }
 

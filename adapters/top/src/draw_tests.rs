@@ -208,12 +208,12 @@ proptest! {
         };
         let mut top = Top::default();
         top.take(WorkerAnswer::Look(Box::new(snapshot), Duration::from_millis(numbers.1)));
-        let mut asked = Vec::new();
+        let mut read = Vec::new();
         for key in typed {
             if let Some(crate::KeyEffect::Read(words)) = top.press(key) {
-                asked.push(words);
+                read.push(words);
             }
-            if let Some(words) = asked.pop() {
+            if let Some(words) = read.pop() {
                 top.take(WorkerAnswer::Text(words, Ok(t())));
             }
             let seen = seen(&mut top, width, height);

@@ -26,8 +26,8 @@ async fn backup() -> (Vec<u8>, Name) {
         incarnation: 3,
     };
     let mut written = Vec::new();
-    let told = backup.write(&mut written, NOW).await.unwrap();
-    assert_eq!((told.secrets, told.lacks.is_empty()), (1, true));
+    let summary = backup.write(&mut written, NOW).await.unwrap();
+    assert_eq!((summary.secrets, summary.lacks.is_empty()), (1, true));
     (written, id)
 }
 

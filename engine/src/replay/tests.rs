@@ -21,14 +21,14 @@ async fn replayed(batches: Vec<Batch>, verify: bool) -> Result<Summary, Deviatio
 }
 
 /// The only event of its kind that satisfies `wanted`: its batch and its place there.
-fn find(batches: &[Batch], wanted: impl Fn(&EventKind) -> bool) -> (usize, usize) {
+fn find(batches: &[Batch], matches: impl Fn(&EventKind) -> bool) -> (usize, usize) {
     let all = batches.iter().enumerate().flat_map(|(b, batch)| {
         batch
             .iter()
             .enumerate()
             .map(move |(e, (_, kind))| (b, e, kind))
     });
-    let (batch, event, _) = all.into_iter().find(|(_, _, kind)| wanted(kind)).unwrap();
+    let (batch, event, _) = all.into_iter().find(|(_, _, kind)| matches(kind)).unwrap();
     (batch, event)
 }
 

@@ -83,11 +83,11 @@ fn a_second_user_is_told_who_has_it() {
     let (_parent, path) = dir();
     let first = StateDir::open(&path).unwrap();
     let error = StateDir::open(&path).unwrap_err();
-    let said = error.to_string();
+    let message = error.to_string();
     assert_eq!(error.code(), "VSI0002");
     assert!(
-        said.contains(&format!("is in use by process {}", std::process::id())),
-        "{said}"
+        message.contains(&format!("is in use by process {}", std::process::id())),
+        "{message}"
     );
     drop(first);
     StateDir::open(&path).unwrap();

@@ -246,13 +246,13 @@ async fn the_parts_of_a_boot_are_progress() {
     world.define().await.unwrap();
     let start = vsi::StartDomain::new(world.hosts.clone());
     world.attempt(&start, &world.start_domain()).await.unwrap();
-    let told = Arc::new(Mutex::new(Vec::new()));
+    let lines = Arc::new(Mutex::new(Vec::new()));
     let mut cx = world.cx("monitor_console", false);
-    let into = told.clone();
+    let into = lines.clone();
     cx.progress = Arc::new(move |progress| into.lock().unwrap().push(progress.what));
     let monitor = vsi::AwaitReady::new(world.hosts.clone());
     monitor.run(&cx, &world.monitor_console()).await.unwrap();
-    let told: Vec<String> = std::mem::take(&mut *told.lock().unwrap());
+    let lines: Vec<String> = std::mem::take(&mut *lines.lock().unwrap());
     let expected = [
         "root disk",
         "root disk encryption",
@@ -262,7 +262,7 @@ async fn the_parts_of_a_boot_are_progress() {
         "logging",
         "services",
     ];
-    assert_eq!(told, expected.map(|phase| format!("booting: {phase}")));
+    assert_eq!(lines, expected.map(|phase| format!("booting: {phase}")));
 }
 
 #[tokio::test(start_paused = true)]

@@ -133,16 +133,16 @@ async fn a_disk_that_is_too_small_is_not_made() {
         "VSI0227"
     );
     let check = CheckSource::new(world.source.clone());
-    let mut asked = check_source::Params {
+    let mut params = check_source::Params {
         host: HOST.to_owned(),
         url: URL.to_owned(),
         checksum: None,
         size: 1 << 30,
     };
-    let checked = world.attempt(&check, &asked).await.map(|done| done.output);
+    let checked = world.attempt(&check, &params).await.map(|done| done.output);
     assert_eq!(checked.unwrap_err().code.as_str(), "VSI0227");
-    asked.size = SIZE;
-    let found = world.attempt(&check, &asked).await.unwrap().output;
+    params.size = SIZE;
+    let found = world.attempt(&check, &params).await.unwrap().output;
     assert_eq!(found.virtual_size, Some(100 << 30));
     assert_eq!(volumes(&world).await, before);
 }

@@ -132,8 +132,8 @@ async fn a_guest_is_seldom_asked_for_the_status_of_cloud_init() {
         .await
         .unwrap_err();
     assert_eq!(failure.code.as_str(), "VSI0502");
-    let asked = world.sim().await.count("agent").await;
-    assert!(asked <= 6, "in 20 s it was asked {asked} times");
+    let calls = world.sim().await.count("agent").await;
+    assert!(calls <= 6, "in 20 s it was asked {calls} times");
 }
 
 #[tokio::test(start_paused = true)]

@@ -304,12 +304,12 @@ async fn a_layer_in_an_inactive_pool_keeps_what_lies_below_it() {
     ] {
         sim.with(other_pool(false, backing.clone())).await;
         let found = removable(&world, &key).await;
-        let wanted = if kept {
+        let expected = if kept {
             Err("VSI0210".into())
         } else {
             Ok(true)
         };
-        assert_eq!(found, wanted, "{backing:?}");
+        assert_eq!(found, expected, "{backing:?}");
     }
     // Nobody can look into it there.
     sim.with(|state| state.shell = false).await;
@@ -329,12 +329,12 @@ async fn a_pool_that_starts_or_stops_while_it_is_asked_hides_no_layer_and_holds_
             sim.with(other_pool(active, over.then_some(below))).await;
             sim.set_faults(Faults::none().at("volumes", 1, Fault::OtherPoolsToggle))
                 .await;
-            let wanted = if over {
+            let expected = if over {
                 Err("VSI0210".into())
             } else {
                 Ok(true)
             };
-            assert_eq!(removable(&world, &key).await, wanted, "{active} {over}");
+            assert_eq!(removable(&world, &key).await, expected, "{active} {over}");
             let toggled = sim.with(|state| state.pools["off"].active).await;
             assert_eq!(toggled, !active);
         }

@@ -163,14 +163,14 @@ impl Material<'_> {
 
 /// A place in the input: near bytes that are not zero, of which padding has none.
 fn place(bytes: &[u8], at: Index) -> usize {
-    let said = bytes.iter().filter(|byte| **byte != 0).count();
-    if said == 0 {
+    let set = bytes.iter().filter(|byte| **byte != 0).count();
+    if set == 0 {
         return at.index(bytes.len().saturating_add(1));
     }
-    let wanted = at.index(said);
+    let index = at.index(set);
     let mut places = bytes.iter().enumerate().filter(|(_, byte)| **byte != 0);
     places
-        .nth(wanted)
+        .nth(index)
         .map_or(0, |(place, _)| place)
         // Zeros beside it belong to the same number.
         .saturating_sub(at.index(5))

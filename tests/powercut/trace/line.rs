@@ -172,17 +172,17 @@ fn a_write_that_the_process_ended_in_is_not_forgotten() {
     let mut begun = HashMap::new();
     let front = r#"pwrite64(3<\x2f\x66>, "\x45", 1, 262144"#;
     let (cut, ended) = (" <unfinished ...>", " <unfinished ...>) = ?");
-    let told = "\n7 <... pwrite64 resumed>";
+    let resumed = "\n7 <... pwrite64 resumed>";
     for text in [
         ["7 ", front, cut].concat(),
         ["7 ", front, ended].concat(),
-        ["7 ", front, cut, told, ")           = ?"].concat(),
-        ["7 ", front, cut, told, ended].concat(),
+        ["7 ", front, cut, resumed, ")           = ?"].concat(),
+        ["7 ", front, cut, resumed, ended].concat(),
         [
             "7 ",
             front,
             cut,
-            told,
+            resumed,
             ")  = -1 (errno 18446744073709551339)",
         ]
         .concat(),

@@ -149,7 +149,7 @@ fn every_image_that_a_document_may_name_is_carried() {
         .says("3 images");
     let bundle = desk.file("site.vsiflow");
     answer(&desk.server, false);
-    let asked = KINDS.map(|name| desk.server.requests(name));
+    let requests = KINDS.map(|name| desk.server.requests(name));
     let site = Vsiflow::simulated();
     let words = [
         "bundle",
@@ -163,7 +163,7 @@ fn every_image_that_a_document_may_name_is_carried() {
     site.run(&words).exits(0);
     assert_eq!(site.image_phases(), ["Ready", "Ready", "Ready"]);
     assert_eq!(site.sim().domains().len(), 3);
-    assert_eq!(KINDS.map(|name| desk.server.requests(name)), asked);
+    assert_eq!(KINDS.map(|name| desk.server.requests(name)), requests);
     // What was made without a bundle keeps its disks when one is applied.
     answer(&desk.server, true);
     let online = Vsiflow::simulated();

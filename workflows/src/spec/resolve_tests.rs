@@ -146,7 +146,7 @@ fn a_vsi_alone() {
 
 #[test]
 fn disks_and_networks_come_in_the_order_of_their_names() {
-    let given = one_host()
+    let documents = one_host()
         .disk("zeta", "one")
         .disk_ref("beta", "existing")
         .disk("alpha", "one")
@@ -156,7 +156,7 @@ fn disks_and_networks_come_in_the_order_of_their_names() {
             "a",
             json!({"diskSelector": all_hpcr(), "networkSelector": all_hpcr()}),
         );
-    let resolved = given.only();
+    let resolved = documents.only();
     let desired = &resolved.vsis[0].desired;
     let disks: Vec<_> = desired
         .disks
@@ -170,11 +170,11 @@ fn disks_and_networks_come_in_the_order_of_their_names() {
 
 #[test]
 fn a_given_host_replaces_what_documents_say_of_hosts() {
-    let given = TestDocuments::default()
+    let documents = TestDocuments::default()
         .disk("d", "nowhere")
         .vsi("a", json!({"diskSelector": all_hpcr()}));
     let sim: HostSettings = "sim:".parse().unwrap();
-    let resolved = resolve(&given.documents, Some(&sim)).unwrap();
+    let resolved = resolve(&documents.documents, Some(&sim)).unwrap();
     assert_eq!(resolved.vsis[0].desired.host, "sim");
     assert_eq!(resolved.vsis[0].desired.disks.len(), 1);
     assert_eq!(resolved.hosts.len(), 1);
@@ -182,27 +182,27 @@ fn a_given_host_replaces_what_documents_say_of_hosts() {
 
 #[test]
 fn selectors_look_only_into_their_own_namespace() {
-    let given = one_host().vsi("other/a", json!({}));
-    assert_eq!(given.unresolved_refs(), ["other/a spec.targetSelector"]);
+    let documents = one_host().vsi("other/a", json!({}));
+    assert_eq!(documents.unresolved_refs(), ["other/a spec.targetSelector"]);
 }
 
 #[test]
 fn selectors_that_match_nothing_are_lacks_of_what_has_them() {
     let none = json!({"matchLabels": {"app": "nothing"}});
-    let given = one_host()
+    let documents = one_host()
         .disk("d", "nowhere")
         .network("n", "first")
         .vsi("a", json!({"diskSelector": none, "networkSelector": none}))
         .vsi("b", json!({"networkSelector": all_hpcr()}));
     assert_eq!(
-        given.unresolved_refs(),
+        documents.unresolved_refs(),
         [
             "default/d spec.targetSelector",
             "default/a spec.diskSelector",
             "default/a spec.networkSelector",
         ]
     );
-    let resolved = given.only();
+    let resolved = documents.only();
     let fields: Vec<_> = resolved.vsis[0]
         .unresolved_refs
         .iter()
@@ -216,7 +216,7 @@ fn selectors_that_match_nothing_are_lacks_of_what_has_them() {
 
 #[test]
 fn all_problems_come_at_once() {
-    let given = one_host()
+    let documents = one_host()
         .host(
             "h2",
             json!({"host": "two"}),
@@ -258,14 +258,14 @@ fn all_problems_come_at_once() {
         (ProblemCode::MissingField, "default/d spec.targetSelector"),
     ];
     assert_eq!(
-        given.problems(),
+        documents.problems(),
         expected.map(|(code, place)| (code, place.to_owned()))
     );
 }
 
 #[test]
 fn a_secret_completes_its_config_map() {
-    let given = TestDocuments::default()
+    let documents = TestDocuments::default()
         .host(
             "h",
             json!({"host": "one"}),
@@ -277,7 +277,7 @@ fn a_secret_completes_its_config_map() {
             &[("KEY", "k"), ("KNOWN_HOSTS", "h1 ssh-rsa x")],
         )
         .vsi("a", json!({}));
-    let resolved = given.only();
+    let resolved = documents.only();
     assert_eq!(
         resolved.hosts["me@h1:22"].key.as_ref().unwrap().expose(),
         b"k"
@@ -286,7 +286,7 @@ fn a_secret_completes_its_config_map() {
 
 #[test]
 fn a_disk_on_another_host_cannot_be_attached() {
-    let given = one_host()
+    let documents = one_host()
         .host(
             "h2",
             json!({"host": "two"}),
@@ -298,22 +298,22 @@ fn a_disk_on_another_host_cannot_be_attached() {
         ProblemCode::WrongValue,
         "default/a spec.diskSelector".to_owned(),
     );
-    assert_eq!(given.problems(), [expected]);
+    assert_eq!(documents.problems(), [expected]);
 }
 
 #[test]
 fn a_disk_belongs_to_one_vsi() {
-    let given = one_host()
+    let documents = one_host()
         .disk("d", "one")
         .vsi("a", json!({"diskSelector": all_hpcr()}))
         .vsi("b", json!({"diskSelector": {}}));
     let expected = (ProblemCode::Twice, "default/b spec.diskSelector".to_owned());
-    assert_eq!(given.problems(), [expected]);
+    assert_eq!(documents.problems(), [expected]);
 }
 
 #[test]
 fn one_host_cannot_be_reached_in_two_ways() {
-    let given = one_host()
+    let documents = one_host()
         .host(
             "h2",
             json!({"host": "two"}),
@@ -328,7 +328,7 @@ fn one_host_cannot_be_reached_in_two_ways() {
         ProblemCode::HostSettings,
         "default/b spec.targetSelector".to_owned(),
     );
-    assert_eq!(given.problems(), [expected]);
+    assert_eq!(documents.problems(), [expected]);
 }
 
 #[test]

@@ -12,8 +12,8 @@ async fn ask(answer: &'static [u8]) -> (Vec<CommandLine>, io::Result<ClientAnswe
     let listener = UnixListener::bind(&socket).unwrap();
     let answering = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let mut asked = [0; 1024];
-        let _ = stream.read(&mut asked).await;
+        let mut request = [0; 1024];
+        let _ = stream.read(&mut request).await;
         let _ = stream.write_all(answer).await;
     });
     let mut lines = Vec::new();

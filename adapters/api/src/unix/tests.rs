@@ -90,8 +90,8 @@ async fn of_many_that_ask_nothing_the_oldest_make_room() {
     for _ in 0..100 {
         held.push(rig.connect().await);
     }
-    let asked = timeout(Duration::from_secs(20), rig.ask()).await;
-    assert!(asked.expect("no place").ends_with("ok"));
+    let answer = timeout(Duration::from_secs(20), rig.ask()).await;
+    assert!(answer.expect("no place").ends_with("ok"));
     // Those that came last are still there.
     let last = held.last_mut().unwrap();
     last.write_all(ASK).await.unwrap();
@@ -116,9 +116,9 @@ async fn where_everybody_reads_an_answer_one_more_is_told_that_there_is_no_place
         stream.read_u8().await.unwrap();
         held.push(stream);
     }
-    let told = rig.ask().await;
-    assert!(told.starts_with("HTTP/1.1 503 "), "{told}");
-    assert!(told.contains("VSI0023"), "{told}");
+    let answer = rig.ask().await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    assert!(answer.contains("VSI0023"), "{answer}");
     drop(held);
     let free = async { while !rig.ask().await.ends_with("ok") {} };
     let free = timeout(Duration::from_secs(20), free).await;

@@ -50,9 +50,9 @@ fn fuzz_document() {
 /// Reads manifests and follows their selectors, or says what is wrong with them. What is secret in
 /// them is for other tests: a mutation may put a secret where none belongs.
 pub(crate) fn target(bytes: &[u8]) {
-    let said = match load_text("any", bytes) {
+    let problems = match load_text("any", bytes) {
         Ok(loaded) => loaded.resolve(None).err(),
         Err(diagnostics) => Some(diagnostics),
     };
-    std::hint::black_box(said.map(|diagnostics| diagnostics.to_string()));
+    std::hint::black_box(problems.map(|diagnostics| diagnostics.to_string()));
 }

@@ -10,7 +10,7 @@ fn source() -> ObjectSource {
     )
 }
 
-fn told(name: &str, number: u8, version: &str) -> CacheUpdate {
+fn update(name: &str, number: u8, version: &str) -> CacheUpdate {
     let rest = json!({"metadata": {"resourceVersion": version}});
     CacheUpdate::Resource(resource(ResourceKind::Vsi, name, number, rest))
 }
@@ -51,7 +51,7 @@ fn what_one_namespace_lacks_keeps_no_other_waiting() {
         &all("other")[0],
         vec![elsewhere("c", 3, json!({})), elsewhere("d", 4, going)],
     );
-    world.replace(&source(), vec![told("a", 1, "1")]);
+    world.replace(&source(), vec![update("a", 1, "1")]);
     // Of a namespace without rights only what is to be deleted is looked at.
     assert_eq!(names(&world), ["d"]);
     world.replace(&all("default")[1], Vec::new());
@@ -63,14 +63,14 @@ fn what_one_namespace_lacks_keeps_no_other_waiting() {
 #[test]
 fn a_list_takes_the_place_of_what_its_own_watch_told() {
     let world = ResourceCache::new(vec![source()]);
-    world.replace(&source(), vec![told("a", 1, "1"), told("b", 2, "1")]);
+    world.replace(&source(), vec![update("a", 1, "1"), update("b", 2, "1")]);
     let elsewhere = (
         WatchedKind::Kind(ResourceKind::Vsi),
         Some("other".to_owned()),
     );
     world.replace(&elsewhere, Vec::new());
     assert_eq!(names(&world), ["a", "b"]);
-    world.replace(&source(), vec![told("b", 2, "2")]);
+    world.replace(&source(), vec![update("b", 2, "2")]);
     assert_eq!(names(&world), ["b"]);
 }
 
@@ -78,13 +78,13 @@ fn a_list_takes_the_place_of_what_its_own_watch_told() {
 fn an_older_copy_is_not_taken_and_another_object_of_the_name_is() {
     let world = ResourceCache::new(vec![source()]);
     let changes = world.changes();
-    world.put(source().0, told("a", 1, "10"));
+    world.put(source().0, update("a", 1, "10"));
     assert!(changes.has_changed().unwrap());
     let later = world.changes();
-    world.put(source().0, told("a", 1, "9"));
-    world.put(source().0, told("a", 1, "10"));
+    world.put(source().0, update("a", 1, "9"));
+    world.put(source().0, update("a", 1, "10"));
     assert!(!later.has_changed().unwrap());
-    world.put(source().0, told("a", 2, "11"));
+    world.put(source().0, update("a", 2, "11"));
     assert!(world.vsi(uid(1)).is_none() && world.vsi(uid(2)).is_some());
 }
 
@@ -92,7 +92,7 @@ fn an_older_copy_is_not_taken_and_another_object_of_the_name_is() {
 #[test]
 fn a_status_is_taken_and_asks_for_nothing() {
     let world = ResourceCache::new(vec![source()]);
-    world.put(source().0, told("a", 1, "10"));
+    world.put(source().0, update("a", 1, "10"));
     let changes = world.changes();
     let changed = |version: &str, labels: serde_json::Value| {
         let rest = json!({
@@ -113,20 +113,20 @@ fn an_answer_that_comes_after_the_watch_told_of_the_end_brings_nothing_back() {
     let world = ResourceCache::new(vec![source()]);
     world.replace(&source(), Vec::new());
     let what = WatchedKind::Kind(ResourceKind::Vsi);
-    let one = |version: &str| match told("a", 1, version) {
+    let one = |version: &str| match update("a", 1, version) {
         CacheUpdate::Resource(resource) => Resource::clone(&resource),
         CacheUpdate::Settings(_) => unreachable!(),
     };
     world.created(one("1"));
     assert_eq!(names(&world), ["a"]);
     world.update(one("2"));
-    world.remove(what, &told("a", 1, "4"));
+    world.remove(what, &update("a", 1, "4"));
     // Answers to calls of ours: the watch was faster.
     world.update(one("3"));
     world.created(one("1"));
     assert!(names(&world).is_empty());
     // Another one of the name.
-    world.put(what, told("a", 2, "5"));
+    world.put(what, update("a", 2, "5"));
     world.update(one("3"));
     assert_eq!(world.snapshot().resources[0].uid, uid(2));
 }

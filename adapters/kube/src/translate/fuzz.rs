@@ -57,8 +57,11 @@ pub(crate) fn target(bytes: &[u8]) {
     }
     let translation = translate(&world, &rules(None));
     assert!(translation.vsis.contains_key(&uid(1)));
-    let said = format!("{:?}{:?}", translation.problems, translation.warnings);
-    assert!(!said.contains("hunter2"), "a secret was shown: {said}");
+    let problems = format!("{:?}{:?}", translation.problems, translation.warnings);
+    assert!(
+        !problems.contains("hunter2"),
+        "a secret was shown: {problems}"
+    );
 }
 
 fn others(settings: Option<Settings>) -> Option<Arc<Settings>> {

@@ -18,7 +18,7 @@ fn key(kind: ResourceKind, name: &str) -> ResourceKey {
     }
 }
 
-fn told(translation: &Translation, name: &str) -> String {
+fn problem_of(translation: &Translation, name: &str) -> String {
     let problems = translation.problems.get(&key(ResourceKind::Vsi, name));
     crate::report::problems_text(problems.map_or(&[], Vec::as_slice))
 }
@@ -55,9 +55,9 @@ fn what_is_wrong_with_one_leaves_the_others_alone() {
     ];
     let translation = translate(&world(all), None);
     assert_eq!(translation.vsis.keys().collect::<Vec<_>>(), [&uid(1)]);
-    assert!(told(&translation, "no-disk").contains("disk=gone"));
-    assert!(told(&translation, "not-read").starts_with("spec.machine.cpus: "));
-    assert!(told(&translation, "no-host").contains("config=other"));
+    assert!(problem_of(&translation, "no-disk").contains("disk=gone"));
+    assert!(problem_of(&translation, "not-read").starts_with("spec.machine.cpus: "));
+    assert!(problem_of(&translation, "no-host").contains("config=other"));
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn kube_settings_that_cannot_be_used_are_said_of_whoever_selects_them() {
     world.config_maps = vec![config_map(json!({"HOSTNAME": ""}))];
     let translation = translate(&world, None);
     assert!(translation.vsis.is_empty());
-    assert!(told(&translation, "web").contains("the host's name is empty"));
+    assert!(problem_of(&translation, "web").contains("the host's name is empty"));
     assert!(
         translation
             .problems
@@ -82,8 +82,11 @@ fn kube_defect_25_of_two_config_maps_none_is_taken_by_chance() {
     world.config_maps.push(Arc::new(other));
     let translation = translate(&world, None);
     assert!(translation.vsis.is_empty());
-    let told = told(&translation, "web");
-    assert!(told.contains("lpar1") && told.contains("lpar2"), "{told}");
+    let problem_of = problem_of(&translation, "web");
+    assert!(
+        problem_of.contains("lpar1") && problem_of.contains("lpar2"),
+        "{problem_of}"
+    );
 }
 
 #[test]
@@ -92,8 +95,8 @@ fn kube_defect_28_without_known_hosts_nobody_is_trusted() {
     world.config_maps = vec![config_map(json!({"KNOWN_HOSTS": ""}))];
     let translation = translate(&world, None);
     assert!(translation.vsis.is_empty());
-    let told = told(&translation, "web");
-    assert!(told.contains("KNOWN_HOSTS"), "{told}");
+    let problem_of = problem_of(&translation, "web");
+    assert!(problem_of.contains("KNOWN_HOSTS"), "{problem_of}");
 }
 
 #[test]
@@ -156,7 +159,7 @@ fn of_two_vsis_for_one_disk_the_older_one_gets_it() {
     ];
     let translation = translate(&world(all), None);
     assert_eq!(translation.vsis.keys().collect::<Vec<_>>(), [&uid(1)]);
-    assert!(told(&translation, "newer").contains("default/older"));
+    assert!(problem_of(&translation, "newer").contains("default/older"));
     let users = &translation.used_by[&key(ResourceKind::DataDisk, "d")];
     assert_eq!(users, &["older"]);
 }
@@ -183,7 +186,7 @@ fn a_vsi_that_goes_or_cannot_be_read_still_has_its_disks() {
         ];
         let translation = translate(&world(all), None);
         assert!(translation.vsis.is_empty());
-        assert!(told(&translation, "newer").contains("is selected by default/older"));
+        assert!(problem_of(&translation, "newer").contains("is selected by default/older"));
     }
 }
 
@@ -200,7 +203,7 @@ fn kube_defect_19_expressions_with_values_match() {
 
     let mended = vec![vsi("web", 1, expressions("value")), disk("d", 3)];
     let unmet = translate(&world(mended), None);
-    assert!(told(&unmet, "web").contains("needs at least one of `values`"));
+    assert!(problem_of(&unmet, "web").contains("needs at least one of `values`"));
 }
 
 #[test]
@@ -229,10 +232,10 @@ fn nothing_repeats_a_contract() {
             &world(vec![vsi("web", 1, json!({"contract": contract}))]),
             None,
         );
-        let told = told(&translation, "web");
+        let problem_of = problem_of(&translation, "web");
         assert!(
-            told.starts_with("spec.contract: ") && !told.contains("12345"),
-            "{told}"
+            problem_of.starts_with("spec.contract: ") && !problem_of.contains("12345"),
+            "{problem_of}"
         );
     }
     let printed = format!("{:?}", vsi("web", 1, json!({})));
@@ -277,7 +280,7 @@ fn a_panic_while_reading_concerns_its_own_resource() {
     reading.resource(&good);
     let translation = reading.resolve(None);
     assert!(translation.vsis.contains_key(&uid(2)));
-    assert!(told(&translation, "odd").contains("a defect of vsiflow"));
+    assert!(problem_of(&translation, "odd").contains("a defect of vsiflow"));
 }
 
 /// Any JSON, with the words of specs among its keys.
@@ -328,7 +331,7 @@ proptest! {
         let odd = resource(ResourceKind::ALL[kind], "odd", 2, rest);
         let translation = translate(&world(vec![vsi("good", 1, json!({})), odd]), None);
         prop_assert!(translation.vsis.contains_key(&uid(1)));
-        let said = format!("{:?}", translation.problems);
-        prop_assert!(!said.contains("hyper-protect"), "{}", said);
+        let problems = format!("{:?}", translation.problems);
+        prop_assert!(!problems.contains("hyper-protect"), "{}", problems);
     }
 }

@@ -195,12 +195,12 @@ async fn lab_a_domain_lives_and_dies_and_events_tell() {
             .domain_define_xml_flags(&domain_xml(&name, uuid), 1)
             .await
             .unwrap();
-        let told = async {
+        let received = async {
             while !matches!(renewed.next().await, EventReceived::Event(e) if e.domain.uuid == redefined.uuid)
             {
             }
         };
-        timeout(SHORT, told).await.unwrap();
+        timeout(SHORT, received).await.unwrap();
         calls.domain_undefine_flags(&redefined, 0).await.unwrap();
         session.close().await;
     }

@@ -37,11 +37,11 @@ const UPLOADED: &str = "t-fenced-upload.img";
 fn renewed() -> (Arc<Lease>, Arc<AtomicBool>) {
     let lease = Lease::new(BootInstant::now(), LASTS);
     let stop = Arc::new(AtomicBool::new(false));
-    let (kept, told) = (lease.clone(), stop.clone());
+    let (kept, line) = (lease.clone(), stop.clone());
     tokio::spawn(async move {
-        while !told.load(Ordering::Acquire) {
-            let asked = BootInstant::now();
-            if kept.renew(asked, LASTS).is_err() {
+        while !line.load(Ordering::Acquire) {
+            let requested = BootInstant::now();
+            if kept.renew(requested, LASTS).is_err() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
@@ -110,11 +110,11 @@ async fn carry(
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let holds = Arc::new(AtomicBool::new(false));
-    let (held, told) = (holds.clone(), tell.clone());
+    let (held, line) = (holds.clone(), tell.clone());
     tokio::spawn(async move {
         let _ = tokio::io::copy(&mut from_server, &mut to_client).await;
         if held.load(Ordering::Acquire) {
-            told.send_modify(|seen| seen.closed = true);
+            line.send_modify(|seen| seen.closed = true);
         }
     });
     while let Ok(length) = from_client.read_u32().await {
@@ -144,7 +144,7 @@ const AT: &str = "VSIFLOW_TEST_SOCKET";
 /// A process with a lease, which creates a volume when it is told to.
 struct Fenced {
     child: Child,
-    said: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
 }
 
 impl Fenced {
@@ -164,17 +164,17 @@ impl Fenced {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap());
-        Self { child, said }
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output }
     }
 
     /// The next thing it says; the harness prints beside it.
     fn says(&mut self) -> String {
         loop {
             let mut line = String::new();
-            assert_ne!(self.said.read_line(&mut line).unwrap(), 0, "it ended");
-            if let Some((_, said)) = line.split_once("SAYS ") {
-                return said.trim().to_owned();
+            assert_ne!(self.output.read_line(&mut line).unwrap(), 0, "it ended");
+            if let Some((_, output)) = line.split_once("SAYS ") {
+                return output.trim().to_owned();
             }
         }
     }
@@ -219,8 +219,8 @@ async fn creates_a_volume_when_it_is_told() {
     let ports = leased_host_ports("lab", Endpoint::Unix(socket.into()), lease.clone());
     ports.storage.pools().await.unwrap();
     say("ready");
-    let told = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
-    told.await.unwrap().unwrap();
+    let line = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
+    line.await.unwrap().unwrap();
     let spec = VolumeSpec {
         key: key(),
         format: VolumeFormat::Raw,

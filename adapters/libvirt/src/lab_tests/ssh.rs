@@ -63,10 +63,10 @@ async fn lab_every_kind_of_key_logs_in_and_every_host_key_is_checked() {
     for kind in ["ed25519", "ecdsa", "rsa"] {
         let mut config = lab.ssh_config(&format!("id_{kind}"));
         // Only one of the host's keys is known: the server must be asked for that one.
-        let wanted = if kind == "ecdsa" { "ecdsa-sha2" } else { kind };
+        let signature = if kind == "ecdsa" { "ecdsa-sha2" } else { kind };
         let known: Vec<_> = config_lines(&lab)
             .into_iter()
-            .filter(|l| l.contains(wanted))
+            .filter(|l| l.contains(signature))
             .collect();
         assert_eq!(known.len(), 1);
         config.host_keys = HostKeys::Known(known.concat());

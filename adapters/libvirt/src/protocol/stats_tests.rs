@@ -63,14 +63,14 @@ fn devices_are_added_up_and_what_is_no_number_of_things_is_passed_over() {
         param("block.0.rd.reqs", Boolean(1)),
         param("", Int(1)),
     ]);
-    let told = Used {
+    let added_up = Used {
         cpu_time: Some(5_000),
         balloon: Some(1_048_576),
         block_rd_bytes: Some(42),
         net_rx_bytes: Some(u64::MAX),
         ..Used::default()
     };
-    assert_eq!(used, told);
+    assert_eq!(used, added_up);
 }
 
 #[test]

@@ -26,14 +26,14 @@ fn fuzz_xdr() {
 
 /// Reads the bytes as every reply there is; what is accepted and can be said again stays equal.
 pub(crate) fn target(bytes: &[u8]) {
-    said_again::<String>(bytes);
-    said_again::<Option<String>>(bytes);
-    said_again::<(Vec<RemoteDomain>, u32)>(bytes);
-    said_again::<(Vec<StoragePool>, u32)>(bytes);
-    said_again::<(Vec<StorageVol>, u32)>(bytes);
-    said_again::<(Vec<RemoteNetwork>, u32)>(bytes);
-    said_again::<(Vec<String>, Vec<i32>, Option<u64>)>(bytes);
-    said_again::<Vec<Vec<bool>>>(bytes);
+    round_trips::<String>(bytes);
+    round_trips::<Option<String>>(bytes);
+    round_trips::<(Vec<RemoteDomain>, u32)>(bytes);
+    round_trips::<(Vec<StoragePool>, u32)>(bytes);
+    round_trips::<(Vec<StorageVol>, u32)>(bytes);
+    round_trips::<(Vec<RemoteNetwork>, u32)>(bytes);
+    round_trips::<(Vec<String>, Vec<i32>, Option<u64>)>(bytes);
+    round_trips::<Vec<Vec<bool>>>(bytes);
     let _ = from_bytes::<(Vec<WireDhcpLease>, u32)>(bytes);
     let _ = from_bytes::<Vec<DomainInterface>>(bytes);
     let _ = from_bytes::<(RemoteDomainState, RemoteDomainInfo)>(bytes);
@@ -44,7 +44,7 @@ pub(crate) fn target(bytes: &[u8]) {
     let _ = events::decode(bytes);
 }
 
-fn said_again<T: DeserializeOwned + Serialize + PartialEq + Debug>(bytes: &[u8]) {
+fn round_trips<T: DeserializeOwned + Serialize + PartialEq + Debug>(bytes: &[u8]) {
     if let Ok(value) = from_bytes::<T>(bytes) {
         let again = to_bytes(&value).unwrap();
         assert_eq!(from_bytes::<T>(&again), Ok(value));

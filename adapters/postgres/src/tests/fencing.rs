@@ -25,7 +25,7 @@ async fn opened(server: &Server) -> (Arc<Held>, PostgresJournal) {
 }
 
 /// Everything that was acknowledged is there, once, where it was said to be.
-pub(super) async fn holds_all(server: &Server, said: &[String]) {
+pub(super) async fn holds_all(server: &Server, acknowledged: &[String]) {
     let journal = PostgresJournal::open_to_read(&server.journal("a"))
         .await
         .unwrap();
@@ -33,7 +33,10 @@ pub(super) async fn holds_all(server: &Server, said: &[String]) {
     for (offset, record) in all.iter().enumerate() {
         assert_eq!(record.offset, offset as u64, "no gap, nothing twice");
     }
-    for line in said.iter().filter_map(|line| line.strip_prefix("wrote ")) {
+    for line in acknowledged
+        .iter()
+        .filter_map(|line| line.strip_prefix("wrote "))
+    {
         let words: Vec<_> = line.split(' ').collect();
         let record = &all[words[3].parse::<usize>().unwrap()];
         assert_eq!(record.stream, entity(words[0]), "{line}");
@@ -100,36 +103,36 @@ async fn a_process_that_was_stopped_and_wakes_writes_nothing() {
     let server = Server::start();
     let lasts = hold::LASTS;
     let mut first = WriterProcess::start(&server.url("a"), lasts, "first");
-    let mut said = first.acknowledges(5);
+    let mut acknowledged = first.acknowledges(5);
     first.signal(Signal::STOP);
     let mut second = WriterProcess::start(&server.url("a"), lasts, "second");
     let holds = second.says().unwrap();
     let quiet: u64 = holds.rsplit(' ').next().unwrap().parse().unwrap();
     assert!(quiet > 0 && quiet <= hold::QUIET.as_secs(), "{holds}");
-    said.extend(second.acknowledges(5));
+    acknowledged.extend(second.acknowledges(5));
     first.signal(Signal::CONT);
     let last = first.end();
     assert!(
         last.last().is_some_and(|line| line.starts_with("ends: ")),
         "{last:?}"
     );
-    said.extend(last);
-    said.extend(second.acknowledges(5));
+    acknowledged.extend(last);
+    acknowledged.extend(second.acknowledges(5));
     second.signal(Signal::KILL);
-    said.extend(second.end());
-    holds_all(&server, &said).await;
+    acknowledged.extend(second.end());
+    holds_all(&server, &acknowledged).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_successor_of_one_that_was_killed_writes_within_ten_seconds() {
     let server = Server::start();
     let mut first = WriterProcess::start(&server.url("a"), hold::LASTS, "first");
-    let mut said = first.acknowledges(3);
+    let mut acknowledged = first.acknowledges(3);
     let mut second = WriterProcess::start(&server.url("a"), hold::LASTS, "second");
     first.signal(Signal::KILL);
     let killed = Instant::now();
-    said.extend(first.end());
-    said.extend(second.acknowledges(1));
+    acknowledged.extend(first.end());
+    acknowledged.extend(second.acknowledges(1));
     let took = killed.elapsed();
     assert!(
         took <= Duration::from_secs(10),
@@ -137,39 +140,39 @@ async fn a_successor_of_one_that_was_killed_writes_within_ten_seconds() {
         took.as_secs_f64()
     );
     second.signal(Signal::KILL);
-    said.extend(second.end());
-    holds_all(&server, &said).await;
+    acknowledged.extend(second.end());
+    holds_all(&server, &acknowledged).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_crashes_loses_nothing_and_gets_nothing_twice() {
     let mut server = Server::start();
     let mut writer = WriterProcess::start(&server.url("a"), Duration::from_secs(60), "one");
-    let mut said = Vec::new();
+    let mut acknowledged = Vec::new();
     for _ in 0..3 {
-        said.extend(writer.acknowledges(20));
+        acknowledged.extend(writer.acknowledges(20));
         server.kill();
         server.go_on();
     }
-    said.extend(writer.acknowledges(20));
+    acknowledged.extend(writer.acknowledges(20));
     writer.signal(Signal::KILL);
-    said.extend(writer.end());
-    holds_all(&server, &said).await;
+    acknowledged.extend(writer.end());
+    holds_all(&server, &acknowledged).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_are_cut_lose_nothing_and_write_nothing_twice() {
     let server = Server::start();
     let mut writer = WriterProcess::start(&server.url("a"), Duration::from_secs(60), "one");
-    let mut said = Vec::new();
+    let mut acknowledged = Vec::new();
     for _ in 0..15 {
-        said.extend(writer.acknowledges(3));
+        acknowledged.extend(writer.acknowledges(3));
         server.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'vsiflow'");
     }
-    said.extend(writer.acknowledges(3));
+    acknowledged.extend(writer.acknowledges(3));
     writer.signal(Signal::KILL);
-    said.extend(writer.end());
-    holds_all(&server, &said).await;
+    acknowledged.extend(writer.end());
+    holds_all(&server, &acknowledged).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,7 +51,7 @@ async fn lab_a_full_disk_of_the_server_loses_nothing_and_the_writer_goes_on_when
     let folder = tempfile::tempdir_in(room.path()).unwrap();
     let server = Server::within(folder, &["wal_keep_size=0"]);
     let mut writer = WriterProcess::start(&server.url("a"), Duration::from_secs(600), "one");
-    let mut said = writer.acknowledges(20);
+    let mut acknowledged = writer.acknowledges(20);
     let pid = writer.pid();
     // It would wait for whoever reads what it says.
     let reader = std::thread::spawn(move || writer.end());
@@ -73,6 +73,6 @@ async fn lab_a_full_disk_of_the_server_loses_nothing_and_the_writer_goes_on_when
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     kill_process(pid, Signal::KILL).unwrap();
-    said.extend(reader.join().unwrap());
-    holds_all(&server, &said).await;
+    acknowledged.extend(reader.join().unwrap());
+    holds_all(&server, &acknowledged).await;
 }

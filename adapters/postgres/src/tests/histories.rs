@@ -171,8 +171,8 @@ fn number<T: std::str::FromStr>(line: &str) -> T {
 
 fn reign(life: &Life) -> Option<Reign> {
     let after = |words: &'static str| {
-        let said = life.iter().filter(move |line| line.starts_with(words));
-        said.map(|line| line.as_str())
+        let lines = life.iter().filter(move |line| line.starts_with(words));
+        lines.map(|line| line.as_str())
     };
     let took = number(after("took at ").next()?);
     Some(Reign {
@@ -206,15 +206,15 @@ fn until_one_writes(url: &str) -> Vec<Life> {
     let (mut lives, until) = (Vec::new(), Instant::now() + PATIENCE);
     loop {
         let mut last = WriterProcess::start(url, hold::LASTS, "last");
-        let (mut said, mut wrote) = (Life::new(), false);
+        let (mut lines, mut wrote) = (Life::new(), false);
         while !wrote && let Some(line) = last.says() {
             wrote = line.starts_with("wrote ");
-            said.push(line);
+            lines.push(line);
         }
         last.signal(Signal::KILL);
-        said.extend(last.end());
-        assert!(wrote || Instant::now() < until, "nobody writes: {said:?}");
-        lives.push(said);
+        lines.extend(last.end());
+        assert!(wrote || Instant::now() < until, "nobody writes: {lines:?}");
+        lives.push(lines);
         if wrote {
             break lives;
         }

@@ -228,12 +228,12 @@ impl Server {
     }
 
     fn answers(&self) -> bool {
-        let asked = self
+        let answer = self
             .command("pg_isready")
             .args(["-q", "-U", "tester", "-d", "postgres", "-h"])
             .arg(self.dir.path())
             .status();
-        asked.unwrap().success()
+        answer.unwrap().success()
     }
 
     /// Where its socket is.

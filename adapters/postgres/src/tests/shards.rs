@@ -99,20 +99,20 @@ async fn all_who_ask_at_the_same_time_are_told_the_same_journal_of_a_host() {
     let asking = (0..8).map(|_| {
         let (set, hosts) = (set.clone(), hosts.clone());
         tokio::spawn(async move {
-            let mut told = Vec::new();
+            let mut seen = Vec::new();
             for host in &hosts {
-                told.push(set.assign(host).await.unwrap());
+                seen.push(set.assign(host).await.unwrap());
             }
-            told
+            seen
         })
     });
     let mut all = Vec::new();
-    for told in asking {
-        all.push(told.await.unwrap());
+    for seen in asking {
+        all.push(seen.await.unwrap());
     }
     assert!(all.windows(2).all(|pair| pair[0] == pair[1]), "{all:?}");
     for journal in 0..JOURNALS {
-        let share = all[0].iter().filter(|told| **told == journal).count();
+        let share = all[0].iter().filter(|seen| **seen == journal).count();
         assert_eq!(share, 10, "journal {journal}");
     }
     assert_eq!(set.journal_of("root@nobody:22").await, Ok(None));
@@ -235,8 +235,8 @@ async fn one_whose_lease_is_past_neither_claims_nor_settles_what_its_successor_c
     assert_eq!(set.claim_name(&first, "vsi/a/c", 0, "4").await, busy(0, 0));
     set.settle_names(0, "1").await.unwrap();
     set.settle_names(0, "4").await.unwrap();
-    let asked = ["vsi/a/b", "vsi/a/nobody"].map(str::to_owned).into();
-    let owners = set.name_owners(&asked).await.unwrap();
+    let names = ["vsi/a/b", "vsi/a/nobody"].map(str::to_owned).into();
+    let owners = set.name_owners(&names).await.unwrap();
     let busy_there = NameOwner {
         journal: 0,
         is_busy: true,
@@ -314,8 +314,8 @@ async fn a_lane_that_is_full_keeps_no_other_and_what_is_answered_is_not_open() {
     let held = Held::take(&set.member(1), hold::LASTS).await.unwrap();
     let lanes = [Lane::Report, Lane::Decision];
     for expected in [("b", Lane::Decision), ("c", Lane::Report)] {
-        let asked = set.begin(&key, &held, 1, &lanes).await.unwrap().unwrap();
-        assert_eq!((asked.id.as_str(), asked.lane), expected);
+        let begun = set.begin(&key, &held, 1, &lanes).await.unwrap().unwrap();
+        assert_eq!((begun.id.as_str(), begun.lane), expected);
     }
     assert!(set.begin(&key, &held, 1, &lanes).await.unwrap().is_none());
     set.answer(&key, &held, "c", &text).await.unwrap();
@@ -373,16 +373,16 @@ async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
             .is_none()
     );
     for id in ["a", "b"] {
-        let asked = set
+        let begun = set
             .begin(&key, &first, 1, &Lane::ALL)
             .await
             .unwrap()
             .unwrap();
         assert_eq!(
-            (asked.id.as_str(), asked.begun, asked.again),
+            (begun.id.as_str(), begun.begun, begun.again),
             (id, false, false)
         );
-        assert_eq!(asked.request.expose(), text.expose());
+        assert_eq!(begun.request.expose(), text.expose());
         assert!(!set.withdraw(id).await.unwrap());
         assert!(matches!(set.progress(&key, id).await, Ok(Progress::Begun)));
     }
@@ -404,13 +404,13 @@ async fn a_request_is_begun_by_the_holder_alone_and_again_by_its_successor() {
             .unwrap()
             .is_none()
     );
-    let asked = set
+    let begun = set
         .begin(&key, &second, 1, &Lane::ALL)
         .await
         .unwrap()
         .unwrap();
     assert_eq!(
-        (asked.id.as_str(), asked.begun, asked.again),
+        (begun.id.as_str(), begun.begun, begun.again),
         ("a", false, true)
     );
     let second_asked = set

@@ -26,13 +26,13 @@ fn pair() -> (Server, Server) {
 async fn a_writer_goes_on_at_a_promoted_standby_and_nothing_is_lost() {
     let (mut primary, standby) = pair();
     let mut writer = WriterProcess::start(&primary.url_with(&standby, "a"), LONG, "one");
-    let mut said = writer.acknowledges(50);
+    let mut acknowledged = writer.acknowledges(50);
     primary.kill();
     standby.promote();
-    said.extend(writer.acknowledges(50));
+    acknowledged.extend(writer.acknowledges(50));
     writer.signal(Signal::KILL);
-    said.extend(writer.end());
-    holds_all(&standby, &said).await;
+    acknowledged.extend(writer.end());
+    holds_all(&standby, &acknowledged).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -40,11 +40,11 @@ async fn a_successor_at_a_promoted_standby_has_everything_and_leaves_hosts_alone
     let (mut primary, standby) = pair();
     let url = primary.url_with(&standby, "a");
     let mut first = WriterProcess::start(&url, hold::LASTS, "first");
-    let mut said = first.acknowledges(50);
+    let mut acknowledged = first.acknowledges(50);
     primary.kill();
     first.signal(Signal::KILL);
     let killed = Instant::now();
-    said.extend(first.end());
+    acknowledged.extend(first.end());
     standby.promote();
     let mut second = WriterProcess::start(&url, hold::LASTS, "second");
     let holds = second.says().unwrap();
@@ -53,11 +53,11 @@ async fn a_successor_at_a_promoted_standby_has_everything_and_leaves_hosts_alone
         quiet >= hold::QUIET.as_secs(),
         "counted from the promotion: {holds}"
     );
-    said.extend(second.acknowledges(20));
+    acknowledged.extend(second.acknowledges(20));
     let took = killed.elapsed();
     second.signal(Signal::KILL);
-    said.extend(second.end());
-    holds_all(&standby, &said).await;
+    acknowledged.extend(second.end());
+    holds_all(&standby, &acknowledged).await;
     assert!(took < Duration::from_secs(60), "{took:?}");
 }
 
@@ -112,10 +112,10 @@ async fn an_old_primary_that_comes_back_is_not_written() {
     let (mut primary, standby) = pair();
     let url = primary.url_with(&standby, "a");
     let mut writer = WriterProcess::start(&url, LONG, "one");
-    let mut said = writer.acknowledges(10);
+    let mut acknowledged = writer.acknowledges(10);
     primary.kill();
     standby.promote();
-    said.extend(writer.acknowledges(10));
+    acknowledged.extend(writer.acknowledges(10));
     // As an operator would who starts it without a thought, and finds that it waits for a standby.
     primary.go_on();
     primary.sql("ALTER SYSTEM RESET synchronous_standby_names");
@@ -133,9 +133,9 @@ async fn an_old_primary_that_comes_back_is_not_written() {
     let last = writer.end();
     let end = last.last().unwrap();
     assert!(end.contains("with another link"), "{end}");
-    said.extend(last);
+    acknowledged.extend(last);
     drop(primary);
-    holds_all(&standby, &said).await;
+    holds_all(&standby, &acknowledged).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -158,7 +158,7 @@ async fn the_right_is_kept_on_a_server_that_has_no_further_connection_to_give() 
 async fn a_storm_of_connections_takes_nothing_from_the_writer() {
     let server = Server::with(&["max_connections=12"]);
     let mut writer = WriterProcess::start(&server.url("a"), hold::LASTS, "one");
-    let mut said = writer.acknowledges(5);
+    let mut acknowledged = writer.acknowledges(5);
     let address = server.journal("a");
     let mut storm = tokio::task::JoinSet::new();
     for _ in 0..40 {
@@ -175,12 +175,12 @@ async fn a_storm_of_connections_takes_nothing_from_the_writer() {
     }
     let until = Instant::now() + hold::LASTS * 2;
     while Instant::now() < until {
-        said.extend(writer.acknowledges(1));
+        acknowledged.extend(writer.acknowledges(1));
     }
     storm.shutdown().await;
     let log = server.log();
     assert!(log.contains("too many clients"), "no storm: {log}");
     writer.signal(Signal::KILL);
-    said.extend(writer.end());
-    holds_all(&server, &said).await;
+    acknowledged.extend(writer.end());
+    holds_all(&server, &acknowledged).await;
 }

@@ -203,7 +203,7 @@ async fn a_server_without_tls_is_used_only_where_that_is_said() {
     let site = Site::start(None);
     let plain = site.refused(&site.trusting("localhost", "ca.pem")).await;
     assert!(plain.contains("speaks no TLS"), "{plain}");
-    let said = site.address("localhost", "sslmode=disable");
-    let held = Held::take(&said, hold::LASTS).await.unwrap();
+    let address = site.address("localhost", "sslmode=disable");
+    let held = Held::take(&address, hold::LASTS).await.unwrap();
     held.release().await;
 }

@@ -51,25 +51,26 @@ impl WriterProcess {
         loop {
             let line = self.lines.next()?.ok()?;
             // The harness prints beside it.
-            if let Some((_, said)) = line.split_once("SAYS ") {
-                return Some(said.to_owned());
+            if let Some((_, acknowledged)) = line.split_once("SAYS ") {
+                return Some(acknowledged.to_owned());
             }
         }
     }
 
     /// Waits until it acknowledged so many.
     pub(super) fn acknowledges(&mut self, count: usize) -> Vec<String> {
-        let mut said = Vec::new();
-        while said
+        let mut acknowledged = Vec::new();
+        while acknowledged
             .iter()
             .filter(|line: &&String| line.starts_with("wrote "))
             .count()
             < count
         {
             let line = self.says();
-            said.push(line.unwrap_or_else(|| panic!("it ended: {:?}", said.last())));
+            acknowledged
+                .push(line.unwrap_or_else(|| panic!("it ended: {:?}", acknowledged.last())));
         }
-        said
+        acknowledged
     }
 
     pub(super) fn signal(&self, signal: Signal) {
@@ -82,9 +83,9 @@ impl WriterProcess {
 
     /// Waits for its end; what it said till then.
     pub(super) fn end(mut self) -> Vec<String> {
-        let said = std::iter::from_fn(|| self.says()).collect();
+        let acknowledged = std::iter::from_fn(|| self.says()).collect();
         self.child.wait().unwrap();
-        said
+        acknowledged
     }
 }
 

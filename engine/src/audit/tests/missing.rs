@@ -134,8 +134,8 @@ async fn rebuilt(text: &[u8]) -> Result<(MemoryJournal, super::super::Rebuilt), 
     let mut input = text;
     let mut lines = ExportLines::of(&mut input);
     let header = lines.header().await?;
-    let told = restore(&mut lines, &journal, &blobs, header.journal).await?;
-    Ok((journal, told))
+    let restored = restore(&mut lines, &journal, &blobs, header.journal).await?;
+    Ok((journal, restored))
 }
 
 #[tokio::test]
@@ -306,8 +306,8 @@ async fn an_export_of_a_journal_with_missing_ranges_makes_an_equal_one() {
         let subject = MissingSubject::new(None).await;
         let first = subject.lose(0, 3, cause);
         let second = subject.lose(8, 12, cause);
-        let (journal, told) = subject.rebuilt().await.unwrap();
-        assert_eq!(told.lacks.missing, [first.clone(), second.clone()]);
+        let (journal, restored) = subject.rebuilt().await.unwrap();
+        assert_eq!(restored.lacks.missing, [first.clone(), second.clone()]);
         assert_eq!(journal.missing().await.unwrap(), [first, second]);
         assert_eq!(stored(&journal).await, stored(&subject.journal).await);
         assert_eq!(journal.head().await, subject.journal.head().await);
@@ -350,8 +350,8 @@ async fn an_export_says_which_blobs_and_events_it_lacks() {
     )
     .await;
     let text = super::exports::export(&journal, &MemoryBlobs::new()).await;
-    let (copy, told) = rebuilt(&text).await.unwrap();
-    assert_eq!((told.lacks.blobs.len(), told.blobs), (2, 0));
-    assert_eq!(told.lacks.undecodable, [at]);
+    let (copy, restored) = rebuilt(&text).await.unwrap();
+    assert_eq!((restored.lacks.blobs.len(), restored.blobs), (2, 0));
+    assert_eq!(restored.lacks.undecodable, [at]);
     assert_eq!(stored(&copy).await, stored(&journal).await);
 }

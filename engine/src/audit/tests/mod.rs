@@ -52,13 +52,13 @@ fn only(report: &VerifyReport) -> &Violation {
 fn assert_names(report: &VerifyReport, flaw: Flaw, record: &Stored) {
     let found = only(report);
     let named = (found.flaw, found.stream.as_ref(), found.seq, found.offset);
-    let wanted = (
+    let expected = (
         flaw,
         Some(&record.stream),
         Some(record.seq),
         Some(record.offset),
     );
-    assert_eq!(named, wanted, "{found}");
+    assert_eq!(named, expected, "{found}");
 }
 
 /// Makes the checksum right again.

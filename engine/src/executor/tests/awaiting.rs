@@ -20,7 +20,7 @@ async fn many_wait_for_one_entity_that_works_once() {
 async fn an_obstacle_of_the_entity_waited_for_is_seen_by_those_who_wait() {
     let bench = Bench::playing([Play::Fail(Failure::new(FailureClass::Blocked, "T5", "404"))]);
     let engine = bench.open().await;
-    wanted(&engine, "x", "needs").await;
+    submit_one(&engine, "x", "needs").await;
     until(&engine, "x", state_is("Blocked")).await;
     engine.retry(entity("x"), by()).await.unwrap();
     settled(&engine, "x").await;
@@ -30,7 +30,7 @@ async fn an_obstacle_of_the_entity_waited_for_is_seen_by_those_who_wait() {
 async fn work_for_an_entity_ends_when_the_last_who_waits_is_gone() {
     let bench = Bench::playing([Play::Fail(Failure::new(FailureClass::Blocked, "T5", "404"))]);
     let engine = bench.open().await;
-    wanted(&engine, "x", "needs").await;
+    submit_one(&engine, "x", "needs").await;
     until(&engine, "x", state_is("Blocked")).await;
     engine
         .submit(vec![update_of("x", "one", Precedence::Supreme)], by())
@@ -71,13 +71,13 @@ async fn what_another_workflow_did_is_not_what_is_waited_for() {
     for queued in [false, true] {
         let bench = Bench::playing([Play::UntilLet]);
         let engine = bench.open().await;
-        wanted(&engine, "image", "watch").await;
+        submit_one(&engine, "image", "watch").await;
         until_count(&bench, &engine, "intent", 1).await;
         if queued {
             let follows = vec![update_of("image", "one", Precedence::Queue)];
             engine.submit(follows, by()).await.unwrap();
         }
-        wanted(&engine, "x", "needs").await;
+        submit_one(&engine, "x", "needs").await;
         until(&engine, "x", |state| state.active.is_some()).await;
         bench.script.hold.notify_one();
         settled(&engine, "x").await;
@@ -91,9 +91,9 @@ async fn a_blocked_run_of_another_workflow_gives_way_to_what_is_waited_for() {
     let blocked = Failure::new(FailureClass::Blocked, "T5", "in use");
     let bench = Bench::playing([Play::Fail(blocked)]);
     let engine = bench.open().await;
-    wanted(&engine, "image", "two").await;
+    submit_one(&engine, "image", "two").await;
     until(&engine, "image", state_is("Blocked")).await;
-    wanted(&engine, "x", "needs").await;
+    submit_one(&engine, "x", "needs").await;
     settled(&engine, "x").await;
     assert_eq!(workflows_of(&engine, "image"), ["two", "one"]);
 }
@@ -103,11 +103,11 @@ async fn a_cancel_of_one_run_does_not_cancel_the_next() {
     let blocked = || Play::Fail(Failure::new(FailureClass::Blocked, "T5", "in use"));
     let bench = Bench::playing([blocked(), blocked()]);
     let engine = bench.open().await;
-    wanted(&engine, "x", "two").await;
+    submit_one(&engine, "x", "two").await;
     until(&engine, "x", state_is("Blocked")).await;
     let first = engine.entity(&entity("x")).unwrap().active.clone();
     let first = first.unwrap().run;
-    wanted(&engine, "x", "one").await;
+    submit_one(&engine, "x", "one").await;
     until(&engine, "x", |state| state.runs.len() == 2).await;
     let late = engine.cancel_run(entity("x"), first, by()).await.unwrap();
     assert_eq!(late, Cancelled::NothingToDo);

@@ -45,11 +45,11 @@ impl SlowDisk {
     }
 }
 
-async fn level(engine: &mut tokio::sync::broadcast::Receiver<Notice>, wanted: Level) {
+async fn level(engine: &mut tokio::sync::broadcast::Receiver<Notice>, update: Level) {
     let reached = async {
         loop {
             if let Notice::Room(seen) = engine.recv().await.unwrap()
-                && seen.level == wanted
+                && seen.level == update
             {
                 return;
             }
@@ -71,8 +71,8 @@ async fn below_the_watermark_no_run_is_opened_until_there_is_room_again() {
     let mut notices = engine.notices();
     disk.leave(50);
     level(&mut notices, Level::Low).await;
-    let wanted = update_of("x", "one", Precedence::Supersede);
-    assert_eq!(engine.submit(vec![wanted], by()).await, Ok(vec![1]));
+    let update = update_of("x", "one", Precedence::Supersede);
+    assert_eq!(engine.submit(vec![update], by()).await, Ok(vec![1]));
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     assert_eq!(bench.count("run_opened").await, 0);
     disk.leave(1_000);
@@ -89,8 +89,8 @@ async fn on_a_full_disk_what_is_under_way_is_recorded_and_nothing_else_begins() 
     };
     let engine = bench.open().await;
     let mut notices = engine.notices();
-    let wanted = update_of("x", "two", Precedence::Supersede);
-    engine.submit(vec![wanted], by()).await.unwrap();
+    let update = update_of("x", "two", Precedence::Supersede);
+    engine.submit(vec![update], by()).await.unwrap();
     until_started(&bench, 1).await;
     disk.leave(20);
     level(&mut notices, Level::Full).await;
@@ -132,8 +132,8 @@ async fn a_retry_that_falls_due_on_a_full_disk_waits_for_room() {
     level(&mut notices, Level::Full).await;
     disk.leave(1_000);
     level(&mut notices, Level::Plenty).await;
-    let wanted = update_of("x", "one", Precedence::Supersede);
-    engine.submit(vec![wanted], by()).await.unwrap();
+    let update = update_of("x", "one", Precedence::Supersede);
+    engine.submit(vec![update], by()).await.unwrap();
     until_started(&bench, 1).await;
     disk.leave(20);
     level(&mut notices, Level::Full).await;
@@ -152,8 +152,8 @@ async fn an_engine_past_its_lease_appends_nothing_and_ends() {
         ..Bench::playing([Play::UntilLet])
     };
     let engine = bench.open().await;
-    let wanted = update_of("x", "two", Precedence::Supersede);
-    engine.submit(vec![wanted], by()).await.unwrap();
+    let update = update_of("x", "two", Precedence::Supersede);
+    engine.submit(vec![update], by()).await.unwrap();
     let mut notices = engine.notices();
     let before = bench.events().await.len();
     lease.give_up();
@@ -200,8 +200,8 @@ async fn attempts_in_an_hour(by_ms: i64) -> (u32, usize) {
         ..Bench::playing((0..10_000).map(|_| Play::Fail(transient("unreachable"))))
     };
     let engine = bench.open().await;
-    let wanted = update_of("x", "one", Precedence::Supersede);
-    engine.submit(vec![wanted], by()).await.unwrap();
+    let update = update_of("x", "one", Precedence::Supersede);
+    engine.submit(vec![update], by()).await.unwrap();
     for _ in 0..60 {
         tokio::time::sleep(Duration::from_secs(60)).await;
         clock.off_ms.fetch_add(by_ms, Ordering::SeqCst);
@@ -235,8 +235,8 @@ async fn a_clock_that_jumped_while_nobody_ran_delays_a_retry_by_no_more_than_its
             ..Bench::playing((0..9).map(|n| Play::Fail(transient(&format!("another {n}")))))
         };
         let engine = bench.open().await;
-        let wanted = update_of("x", "one", Precedence::Supersede);
-        engine.submit(vec![wanted], by()).await.unwrap();
+        let update = update_of("x", "one", Precedence::Supersede);
+        engine.submit(vec![update], by()).await.unwrap();
         while bench.attempts() < 9 {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }

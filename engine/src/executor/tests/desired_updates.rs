@@ -28,7 +28,7 @@ async fn a_wish_becomes_a_run_that_ends() {
 async fn heavy_parameters_go_into_blobs() {
     let bench = Bench::default();
     let engine = bench.open().await;
-    wanted(&engine, "x", "heavy").await;
+    submit_one(&engine, "x", "heavy").await;
     settled(&engine, "x").await;
 }
 
@@ -61,7 +61,7 @@ async fn a_restarted_engine_goes_on_and_repeats_no_recorded_success() {
     bench.script.next.lock().unwrap().push_back(Play::UntilLet);
     bench.script.hold.notify_one();
     bench.script.next.lock().unwrap().push_back(Play::UntilLet);
-    wanted(&engine, "x", "two").await;
+    submit_one(&engine, "x", "two").await;
     until_count(&bench, &engine, "step_started", 2).await;
     engine.close().await;
     let reopened = bench.open().await;

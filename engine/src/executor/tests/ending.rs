@@ -32,7 +32,7 @@ async fn nothing_waits_for_checkpoints_that_nobody_needs_any_more() {
     let engine = bench.open().await;
     let through = async {
         for entity in ["x", "y"] {
-            wanted(&engine, entity, "one").await;
+            submit_one(&engine, entity, "one").await;
             settled(&engine, entity).await;
         }
         engine.close().await;
@@ -45,8 +45,8 @@ async fn nothing_waits_for_checkpoints_that_nobody_needs_any_more() {
 async fn a_newer_generation_lets_the_current_step_end_and_follows() {
     let bench = Bench::playing([Play::UntilLet]);
     let engine = bench.open().await;
-    wanted(&engine, "x", "two").await;
-    wanted(&engine, "x", "one").await;
+    submit_one(&engine, "x", "two").await;
+    submit_one(&engine, "x", "one").await;
     assert_eq!(
         bench.count("run_finished").await,
         0,
@@ -91,7 +91,7 @@ async fn a_wish_that_comes_as_the_last_step_ends_supersedes_the_run() {
 async fn an_interruptible_step_is_stopped_at_once() {
     let bench = Bench::playing([Play::UntilStopped]);
     let engine = bench.open().await;
-    wanted(&engine, "x", "watch").await;
+    submit_one(&engine, "x", "watch").await;
     engine
         .submit(vec![update_of("x", "one", Precedence::Supreme)], by())
         .await
@@ -104,7 +104,7 @@ async fn an_interruptible_step_is_stopped_at_once() {
 async fn cancel_ends_the_run_and_keeps_what_was_done() {
     let bench = Bench::playing([Play::Fail(Failure::new(FailureClass::Blocked, "T2", "key"))]);
     let engine = bench.open().await;
-    wanted(&engine, "x", "one").await;
+    submit_one(&engine, "x", "one").await;
     until(&engine, "x", state_is("Blocked")).await;
     assert_eq!(
         engine.cancel(entity("x"), by()).await,

@@ -6,7 +6,7 @@ use super::*;
 async fn a_transient_failure_is_tried_again_and_equal_ones_are_only_counted() {
     let bench = Bench::playing((0..50).map(|_| Play::Fail(transient("unreachable"))));
     let engine = bench.open().await;
-    wanted(&engine, "x", "one").await;
+    submit_one(&engine, "x", "one").await;
     settled(&engine, "x").await;
     assert_eq!(bench.attempts(), 51);
     assert_eq!(bench.count("step_failed").await, 1, "49 more were like it");
@@ -18,7 +18,7 @@ async fn another_failure_is_recorded() {
     let plays = ["a", "a", "b", "b"].map(|message| Play::Fail(transient(message)));
     let bench = Bench::playing(plays);
     let engine = bench.open().await;
-    wanted(&engine, "x", "one").await;
+    submit_one(&engine, "x", "one").await;
     settled(&engine, "x").await;
     assert_eq!(bench.count("step_failed").await, 2);
     let attempts: Vec<_> = bench
@@ -37,7 +37,7 @@ async fn another_failure_is_recorded() {
 async fn a_blocked_step_waits_for_retry() {
     let bench = Bench::playing([Play::Fail(Failure::new(FailureClass::Blocked, "T2", "key"))]);
     let engine = bench.open().await;
-    wanted(&engine, "x", "one").await;
+    submit_one(&engine, "x", "one").await;
     until(&engine, "x", state_is("Blocked")).await;
     tokio::time::sleep(Duration::from_secs(86_400)).await;
     assert_eq!(bench.attempts(), 1);
@@ -58,7 +58,7 @@ async fn a_cause_that_others_remove_is_looked_at_every_five_minutes() {
     let bench = Bench::playing([full(), full(), full()]);
     let engine = bench.open().await;
     let began = tokio::time::Instant::now();
-    wanted(&engine, "x", "one").await;
+    submit_one(&engine, "x", "one").await;
     settled(&engine, "x").await;
     // The wall clock, of which a wait's end is told, goes on a little in virtual time.
     let waited = began.elapsed();
@@ -70,7 +70,7 @@ async fn a_cause_that_others_remove_is_looked_at_every_five_minutes() {
 async fn a_final_failure_ends_the_run_and_retry_opens_another() {
     let bench = Bench::playing([Play::Fail(Failure::new(FailureClass::Failed, "T4", "boot"))]);
     let engine = bench.open().await;
-    wanted(&engine, "x", "two").await;
+    submit_one(&engine, "x", "two").await;
     until(&engine, "x", |state| state.last.is_some()).await;
     assert_eq!(bench.count("step_skipped").await, 1);
     assert_eq!(engine.retry(entity("x"), by()).await, Ok(Retried::Reopened));
@@ -82,9 +82,9 @@ async fn a_final_failure_ends_the_run_and_retry_opens_another() {
 async fn a_panicking_step_blocks_its_run_and_nothing_else() {
     let bench = Bench::playing([Play::Panic]);
     let engine = bench.open().await;
-    wanted(&engine, "x", "one").await;
+    submit_one(&engine, "x", "one").await;
     until(&engine, "x", state_is("Blocked")).await;
-    wanted(&engine, "y", "one").await;
+    submit_one(&engine, "y", "one").await;
     settled(&engine, "y").await;
 }
 
@@ -92,7 +92,7 @@ async fn a_panicking_step_blocks_its_run_and_nothing_else() {
 async fn a_run_that_needs_an_unknown_step_is_blocked_and_says_so() {
     let bench = Bench::default();
     let engine = bench.open().await;
-    wanted(&engine, "x", "unknown").await;
+    submit_one(&engine, "x", "unknown").await;
     until(&engine, "x", state_is("Blocked")).await;
     let code = engine.view(&entity("x"), |view| {
         view.obstacle.unwrap().failure.code.to_string()
@@ -105,18 +105,18 @@ async fn what_cannot_become_a_run_is_told_until_something_else_is_wanted() {
     let bench = Bench::playing([]);
     let engine = bench.open().await;
     let mut notices = engine.notices();
-    wanted(&engine, "x", "late").await;
-    let told = async {
+    submit_one(&engine, "x", "late").await;
+    let reported = async {
         loop {
             if let Notice::Unopened { failure, .. } = notices.recv().await.unwrap() {
                 return failure;
             }
         }
     };
-    let told = tokio::time::timeout(Duration::from_secs(60), told).await;
-    assert_eq!(told.expect("in time").code.as_str(), "T6");
+    let reported = tokio::time::timeout(Duration::from_secs(60), reported).await;
+    assert_eq!(reported.expect("in time").code.as_str(), "T6");
     assert!(engine.unopened(&entity("x")).is_some());
-    wanted(&engine, "x", "one").await;
+    submit_one(&engine, "x", "one").await;
     settled(&engine, "x").await;
     assert_eq!(engine.unopened(&entity("x")), None);
 }

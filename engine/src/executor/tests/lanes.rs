@@ -10,7 +10,7 @@ use crate::lane::Lanes;
 pub(super) struct LaneReach {
     down: AtomicBool,
     probes: AtomicU32,
-    told: Mutex<Vec<bool>>,
+    reported: Mutex<Vec<bool>>,
 }
 
 #[async_trait]
@@ -29,7 +29,7 @@ impl Lanes for LaneReach {
     }
 
     fn note(&self, _: &Text, down: Option<&Failure>) {
-        self.told.lock().unwrap().push(down.is_some());
+        self.reported.lock().unwrap().push(down.is_some());
     }
 }
 
@@ -70,7 +70,7 @@ async fn while_a_host_is_out_of_reach_one_probe_looks_and_nobody_attempts() {
     }
     let took = back.elapsed();
     assert!(took < Duration::from_secs(40), "{took:?}");
-    assert_eq!(bench.lanes.told.lock().unwrap().last(), Some(&false));
+    assert_eq!(bench.lanes.reported.lock().unwrap().last(), Some(&false));
 }
 
 #[tokio::test(start_paused = true)]

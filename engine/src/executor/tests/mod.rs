@@ -192,7 +192,7 @@ fn update_of(id: &str, workflow: &str, precedence: Precedence) -> DesiredUpdate 
 }
 
 /// An ordinary desired state, on record.
-async fn wanted(engine: &Engine, id: &str, workflow: &str) {
+async fn submit_one(engine: &Engine, id: &str, workflow: &str) {
     let update = update_of(id, workflow, Precedence::Supersede);
     engine.submit(vec![update], by()).await.unwrap();
 }

@@ -33,8 +33,8 @@ async fn an_event_that_cannot_be_decoded_concerns_its_own_entity_alone() {
     let why = reopened.unreadable(&entity("poisoned")).unwrap();
     assert_eq!((why.stream.clone(), why.offset), (stream, offset));
     assert_eq!(reopened.all_unreadable().len(), 1);
-    let asked = update_of("poisoned", "one", Precedence::Supersede);
-    let refused = reopened.submit(vec![asked], by()).await.unwrap_err();
+    let update = update_of("poisoned", "one", Precedence::Supersede);
+    let refused = reopened.submit(vec![update], by()).await.unwrap_err();
     assert!(refused.to_string().starts_with("VSI0018"), "{refused}");
     let retry_refused = reopened.retry(entity("poisoned"), by()).await.unwrap_err();
     assert!(
@@ -50,7 +50,7 @@ async fn who_needs_an_entity_that_cannot_be_read_is_told_so_and_nothing_is_recor
     let bench = Bench::default();
     let engine = bench.open().await;
     done(&engine, "image").await;
-    wanted(&engine, "waits", "needs").await;
+    submit_one(&engine, "waits", "needs").await;
     settled(&engine, "waits").await;
     engine.close().await;
     let stream = StreamId::Entity(entity("image"));
@@ -62,7 +62,7 @@ async fn who_needs_an_entity_that_cannot_be_read_is_told_so_and_nothing_is_recor
     let before = of_image().await;
 
     let reopened = bench.open().await;
-    wanted(&reopened, "waits", "needs").await;
+    submit_one(&reopened, "waits", "needs").await;
     let blocked = |state: &EntityState| {
         let run = reopened.run(state.active.as_ref()?.run)?;
         run.nodes.get(&Name::of("other"))?.failure().cloned()

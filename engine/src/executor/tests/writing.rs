@@ -42,11 +42,11 @@ impl Slow {
     }
 
     /// Waits until so many appends were asked for.
-    async fn asked(&self, appends: usize) {
+    async fn wait_for_appends(&self, appends: usize) {
         let mut seen = self.appends.subscribe();
-        let asked = seen.wait_for(|seen| *seen >= appends);
-        let asked = tokio::time::timeout(Duration::from_secs(60), asked).await;
-        assert!(asked.is_ok(), "{appends} appends");
+        let reached = seen.wait_for(|seen| *seen >= appends);
+        let reached = tokio::time::timeout(Duration::from_secs(60), reached).await;
+        assert!(reached.is_ok(), "{appends} appends");
     }
 
     fn so_far(&self) -> usize {
@@ -95,7 +95,7 @@ async fn what_is_decided_while_a_batch_is_written_is_shown_and_carried_out_after
     let engine = bench.open_on(journal.clone()).await;
     journal.hold();
     let first = decided_meanwhile(&engine, "x").await;
-    journal.asked(1).await;
+    journal.wait_for_appends(1).await;
     let second = decided_meanwhile(&engine, "x").await;
     let other = decided_meanwhile(&engine, "y").await;
     tokio::time::sleep(Duration::from_secs(3_600)).await;
@@ -104,7 +104,7 @@ async fn what_is_decided_while_a_batch_is_written_is_shown_and_carried_out_after
 
     journal.let_go(1);
     assert_eq!(first.await.unwrap(), Ok(vec![1]));
-    journal.asked(2).await;
+    journal.wait_for_appends(2).await;
     let shown = engine.entity(&entity("x")).unwrap();
     assert_eq!(shown.desired.as_ref().unwrap().generation, 1);
     assert_eq!(engine.entity(&entity("y")), None);
@@ -169,7 +169,7 @@ async fn where_a_batch_cannot_be_written_those_who_wait_for_the_next_one_are_tol
     let engine = bench.open_on(journal.clone()).await;
     journal.hold();
     let first = decided_meanwhile(&engine, "x").await;
-    journal.asked(1).await;
+    journal.wait_for_appends(1).await;
     let second = decided_meanwhile(&engine, "y").await;
     journal.fails.store(true, Ordering::SeqCst);
     journal.let_go(MANY);
@@ -193,7 +193,7 @@ async fn an_orderly_end_writes_what_was_decided_meanwhile() {
     let engine = bench.open_on(journal.clone()).await;
     journal.hold();
     let first = decided_meanwhile(&engine, "x").await;
-    journal.asked(1).await;
+    journal.wait_for_appends(1).await;
     let second = decided_meanwhile(&engine, "y").await;
     let closing = tokio::spawn({
         let engine = engine.clone();
@@ -215,14 +215,14 @@ async fn a_run_is_not_forgotten_before_its_end_is_durable() {
     let bench = Bench::playing([Play::UntilLet]);
     let journal = Slow::before(&bench);
     let engine = bench.open_on(journal.clone()).await;
-    wanted(&engine, "x", "one").await;
+    submit_one(&engine, "x", "one").await;
     while bench.attempts() == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     journal.hold();
     let before = journal.so_far();
     bench.script.hold.notify_one();
-    journal.asked(before + 1).await;
+    journal.wait_for_appends(before + 1).await;
     let never = Timestamp(u64::MAX);
     assert_eq!(engine.forget_ended(never, |_, _| true).await, Ok(0));
     journal.let_go(MANY);

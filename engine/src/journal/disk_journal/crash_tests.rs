@@ -120,8 +120,8 @@ async fn assert_whole(journal: &DiskJournal) {
             .iter()
             .skip(link.first as usize)
             .take_while(|s| s.offset <= link.last);
-        let wanted = BatchLink::new(prev, link.first, link.last, records.map(|s| &s.hash));
-        assert_eq!(*link, wanted);
+        let expected = BatchLink::new(prev, link.first, link.last, records.map(|s| &s.hash));
+        assert_eq!(*link, expected);
         prev = link.hash;
     }
     assert_eq!(

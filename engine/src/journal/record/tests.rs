@@ -191,7 +191,7 @@ fn the_first_format_is_what_it_was() {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let wanted = concat!(
+    let expected = concat!(
         "01f50206",                                                         // CRC32C
         "0101",                                                             // format, codec
         "fb2c0105",                                                         // offset, seq
@@ -202,7 +202,7 @@ fn the_first_format_is_what_it_was() {
         "03776879",                                                         // reason
         "030d646566696e655f646f6d61696e",                                   // intent
     );
-    assert_eq!(hex, wanted);
+    assert_eq!(hex, expected);
     assert_eq!(stored.record().unwrap().event, event);
     assert_eq!(
         stored.hash,

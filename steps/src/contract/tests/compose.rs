@@ -135,11 +135,11 @@ fn a_signer_signs_the_plain_contract_the_same_twice_and_the_encrypted_one() {
             true,
         ),
     ] {
-        let given = CheckInputs {
+        let inputs = CheckInputs {
             key: Some(key.clone()),
             now: None,
         };
-        let report = inspect(contract.as_bytes(), &given);
+        let report = inspect(contract.as_bytes(), &inputs);
         assert_eq!(
             report.signature,
             SignatureState::Valid,

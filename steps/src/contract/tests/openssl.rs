@@ -97,7 +97,7 @@ impl Desk {
         BASE64.encode(self.run("dgst -sha256 -sign private.pem", text.as_bytes()))
     }
 
-    fn given(&self, name: &str) -> CheckInputs {
+    fn inputs(&self, name: &str) -> CheckInputs {
         let key = Some(Key::read(&self.read(name)).unwrap());
         CheckInputs {
             key,
@@ -159,7 +159,7 @@ fn what_ibms_scripts_make_is_accepted() {
     );
     let signature = desk.sign(&format!("{workload}{env}"));
     let contract = format!("env: {env}\nworkload: {workload}\nenvWorkloadSignature: {signature}\n");
-    let report = inspect(contract.as_bytes(), &desk.given("public.pem"));
+    let report = inspect(contract.as_bytes(), &desk.inputs("public.pem"));
     assert_eq!(
         (report.findings.len(), report.signature),
         (0, SignatureState::Valid)
@@ -171,14 +171,14 @@ fn what_ibms_scripts_make_is_accepted() {
         .replace("workload: hyper", "workload: \"hyper")
         .replace("\nenvW", "\"\nenvW");
     assert_eq!(
-        inspect(changed.as_bytes(), &desk.given("crt.pem")).signature,
+        inspect(changed.as_bytes(), &desk.inputs("crt.pem")).signature,
         SignatureState::Valid
     );
     let swapped = contract
         .replace("env: ", "x: ")
         .replace("workload: ", "env: ")
         .replace("x: ", "workload: ");
-    let swapped_report = inspect(swapped.as_bytes(), &desk.given("public.pem"));
+    let swapped_report = inspect(swapped.as_bytes(), &desk.inputs("public.pem"));
     assert_eq!(swapped_report.signature, SignatureState::Invalid);
     assert_eq!(swapped_report.errors().next().unwrap().code, "VSI0407");
 }
@@ -243,9 +243,9 @@ fn signing_keys_of_a_plain_env_are_used_in_every_form_they_come_in() {
 fn a_certificate_is_looked_at_by_the_day() {
     let desk = Desk::new();
     let contract = format!("workload: {0}\nenv: {0}\n", good_token("contract-basic."));
-    let mut given = desk.given("crt.pem");
-    given.now = Some(SystemTime::now() + Duration::from_secs(3600));
-    let report = inspect(contract.as_bytes(), &given);
+    let mut certificate = desk.inputs("crt.pem");
+    certificate.now = Some(SystemTime::now() + Duration::from_secs(3600));
+    let report = inspect(contract.as_bytes(), &certificate);
     let expired: Vec<_> = report
         .findings
         .iter()
@@ -257,8 +257,8 @@ fn a_certificate_is_looked_at_by_the_day() {
         let day = Duration::from_secs(24 * 60 * 60);
         let days = day * i32::unsigned_abs(at);
         let now = SystemTime::now();
-        given.now = Some(if at > 0 { now + days } else { now - days });
-        let again = inspect(contract.as_bytes(), &given);
+        certificate.now = Some(if at > 0 { now + days } else { now - days });
+        let again = inspect(contract.as_bytes(), &certificate);
         let error = again.errors().next().unwrap();
         assert!(
             error.code == "VSI0408" && error.message.contains(word),

@@ -63,8 +63,8 @@ fn one_ready_member_is_enough_where_the_gate_says_so() {
         ..wave(false, &[item(Busy), item(Available)])
     };
     let next = wave(false, &[item(Missing)]);
-    let asked = decided(vec![any.clone(), next.clone()]);
-    assert_eq!(asked.0, [GroupAction::Ask(0)]);
+    let decision = decided(vec![any.clone(), next.clone()]);
+    assert_eq!(decision.0, [GroupAction::Ask(0)]);
     let open = WaveView { open: true, ..any };
     let (actions, outcome) = decided(vec![open.clone(), next]);
     assert_eq!(actions, [GroupAction::Make(1, 0)]);

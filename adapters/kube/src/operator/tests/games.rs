@@ -271,11 +271,11 @@ impl Game {
             object.map(|object| object["status"]["phase"].clone())
         };
         let phases = [phase(POOLS, "web"), phase(GROUPS, "grp")];
-        let wanted = [pool, group].map(|desired| desired.map(|_| json!("Available")));
+        let after = [pool, group].map(|desired| desired.map(|_| json!("Available")));
         let once = guests.iter().map(|(name, cpus)| (name.clone(), *cpus));
         let same =
             once.clone().collect::<BTreeMap<_, _>>() == expected && once.count() == expected.len();
-        let is_so = same && members == names && phases == wanted;
+        let is_so = same && members == names && phases == after;
         (!is_so).then(|| {
             let objects = [(POOLS, "web"), (GROUPS, "grp")];
             let status = objects.map(|(of, name)| self.rig.server.get(of, name));

@@ -24,10 +24,10 @@ async fn what_another_operator_still_serves_is_left_alone_and_says_what_to_do() 
         rig.condition("web", "NotMigrated")["status"] == "True"
     })
     .await;
-    let told = rig.condition("web", "NotMigrated");
-    let message = told["message"].as_str().unwrap();
-    assert!(message.contains("vsiflow migrate"), "{told}");
-    assert_eq!(told["reason"], "VSI1003");
+    let condition = rig.condition("web", "NotMigrated");
+    let message = condition["message"].as_str().unwrap();
+    assert!(message.contains("vsiflow migrate"), "{condition}");
+    assert_eq!(condition["reason"], "VSI1003");
     tokio::time::sleep(LONG).await;
     assert!(rig.domains().await.is_empty());
     assert!(rig.server.requests(&["PATCH", "/status"]) <= 3);
@@ -65,9 +65,12 @@ async fn an_approval_is_of_one_change_and_of_no_other() {
     rig.vsi_with("web", 1, json!({"updatePolicy": "Manual"}));
     rig.until_ready("web").await;
     let first = waiting(&rig, 3).await;
-    let told = rig.condition("web", "UpdateApproved");
-    assert_eq!(told["status"], "False");
-    assert!(told["message"].as_str().unwrap().contains(&first), "{told}");
+    let condition = rig.condition("web", "UpdateApproved");
+    assert_eq!(condition["status"], "False");
+    assert!(
+        condition["message"].as_str().unwrap().contains(&first),
+        "{condition}"
+    );
     let second = waiting(&rig, 4).await;
     approve(&rig, &first);
     tokio::time::sleep(LONG).await;
@@ -189,10 +192,13 @@ async fn definitions_are_told_as_the_operator_before_told_them() {
         status("net")["metadata"]["networkXML"].is_string()
     })
     .await;
-    let told = status("net");
-    assert_eq!(told["metadata"]["Name"], "default");
-    assert_eq!(told["description"], told["metadata"]["networkXML"]);
-    assert_eq!(told["status"], 1);
+    let status_of_net = status("net");
+    assert_eq!(status_of_net["metadata"]["Name"], "default");
+    assert_eq!(
+        status_of_net["description"],
+        status_of_net["metadata"]["networkXML"]
+    );
+    assert_eq!(status_of_net["status"], 1);
     rig.until("it is missing", || status("gone")["phase"] == "Missing")
         .await;
     assert_eq!(status("gone")["status"], 2);
@@ -246,7 +252,10 @@ async fn what_was_under_way_waits_until_the_cluster_can_be_read() {
     rig.restart().await;
     rig.until_ready("web").await;
     assert_eq!(rig.runs(), 1);
-    let told = rig.reasons();
-    let bad: Vec<_> = told.iter().filter(|one| one.contains("Blocked")).collect();
-    assert!(bad.is_empty(), "{told:?}");
+    let reasons = rig.reasons();
+    let bad: Vec<_> = reasons
+        .iter()
+        .filter(|one| one.contains("Blocked"))
+        .collect();
+    assert!(bad.is_empty(), "{reasons:?}");
 }

@@ -41,9 +41,9 @@ async fn what_becomes_of_a_network_is_told_as_its_events_once_each() {
     let has = |reason: &str| events(&rig).iter().any(|(is, _)| is == reason);
     rig.until("it is ready", || has("Ready")).await;
     rig.settle().await;
-    let told = events(&rig);
-    let ready = told.iter().filter(|(reason, _)| reason == "Ready");
-    assert_eq!(ready.count(), 1, "{told:?}");
+    let recorded = events(&rig);
+    let ready = recorded.iter().filter(|(reason, _)| reason == "Ready");
+    assert_eq!(ready.count(), 1, "{recorded:?}");
 }
 
 fn accepted(rig: &Rig, resource: &str, name: &str) -> Value {

@@ -284,8 +284,11 @@ async fn nobody_gets_at_a_vsi_by_writing_annotations() {
             condition(rig.server.get(SERVERS, name), "Accepted")["reason"] == "VSI0721"
         })
         .await;
-        let told = rig.server.get(SERVERS, name).unwrap()["status"].to_string();
-        assert!(!told.contains("Running") && !told.contains(&vsi), "{told}");
+        let status = rig.server.get(SERVERS, name).unwrap()["status"].to_string();
+        assert!(
+            !status.contains("Running") && !status.contains(&vsi),
+            "{status}"
+        );
         rig.server.delete(SERVERS, name);
     }
     rig.settle().await;

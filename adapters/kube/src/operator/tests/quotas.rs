@@ -58,9 +58,9 @@ async fn what_exceeds_a_quota_waits_until_there_is_room() {
         .await;
     rig.settle().await;
     assert_eq!(rig.domains().await.len(), 1);
-    let told = rig.reasons();
-    let refused = told.iter().filter(|one| *one == "RefusedVSI0738");
-    assert_eq!(refused.count(), 1, "{told:?}");
+    let reasons = rig.reasons();
+    let refused = reasons.iter().filter(|one| *one == "RefusedVSI0738");
+    assert_eq!(refused.count(), 1, "{reasons:?}");
 
     rig.server.delete(SERVERS, "a");
     rig.until("the other is made", || accepted(&rig, "b") == "Accepted")

@@ -343,10 +343,10 @@ async fn what_stands_on_a_host_is_adopted_by_the_journal_of_the_host() {
     assert_eq!(rig.known_in(1), [1]);
     let history = rig.journals[1].fleet.history();
     let lines = history.lines("default", "web").await.unwrap();
-    let told = format!("{lines:?}");
+    let text = format!("{lines:?}");
     assert!(
-        told.contains("adopt") && !told.contains("define_domain"),
-        "{told}"
+        text.contains("adopt") && !text.contains("define_domain"),
+        "{text}"
     );
     assert_eq!(rig.set.names.lock().unwrap()["vsi/default/web"].0, 1);
 }

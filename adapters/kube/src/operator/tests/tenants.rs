@@ -39,7 +39,7 @@ fn settings(rig: &Rig, place: &str, number: u8, known: &str) {
         .apply("configmaps", &name, uid(100 + number), map);
 }
 
-fn told(rig: &Rig, name: &str) -> Value {
+fn accepted(rig: &Rig, name: &str) -> Value {
     rig.condition(name, "Accepted")
 }
 
@@ -55,7 +55,7 @@ async fn a_namespace_does_not_take_anothers_host_over_restarts_either() {
     rig.until_ready("web").await;
     tenant(&rig, "b/", 2, "h ssh-ed25519 B");
     rig.until("it is refused", || {
-        told(&rig, "b/web")["reason"] == "VSI0612"
+        accepted(&rig, "b/web")["reason"] == "VSI0612"
     })
     .await;
     rig.until("the other one is told", || {
@@ -69,7 +69,7 @@ async fn a_namespace_does_not_take_anothers_host_over_restarts_either() {
     rig.server.lose("configmaps", "lpar1");
     rig.restart().await;
     rig.settle().await;
-    assert_eq!(told(&rig, "b/web")["reason"], "VSI0612");
+    assert_eq!(accepted(&rig, "b/web")["reason"], "VSI0612");
     assert!(
         rig.settings(HOST)
             .is_none_or(|host| host.namespace.as_deref() == Some("default"))

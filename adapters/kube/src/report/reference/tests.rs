@@ -36,7 +36,7 @@ fn status(shown: Option<ReferenceShown>, before: &ReferenceStatus) -> ReferenceS
     reference(&findings(1), None, shown, before, Timestamp::UNIX_EPOCH)
 }
 
-fn said(status: &ReferenceStatus) -> (i32, &str, &str) {
+fn shown(status: &ReferenceStatus) -> (i32, &str, &str) {
     let ready = ready(status).unwrap();
     (
         status.status,
@@ -48,30 +48,30 @@ fn said(status: &ReferenceStatus) -> (i32, &str, &str) {
 #[test]
 fn a_reference_is_ready_only_after_its_host_was_asked() {
     let nothing = ReferenceStatus::default();
-    assert_eq!(said(&status(None, &nothing)), (0, "Pending", "Unknown"));
+    assert_eq!(shown(&status(None, &nothing)), (0, "Pending", "Unknown"));
     assert_eq!(
-        said(&status(Some(silent()), &nothing)),
+        shown(&status(Some(silent()), &nothing)),
         (0, "Pending", "Unknown")
     );
     assert_eq!(
-        said(&status(Some(volume(Ok(true))), &nothing)),
+        shown(&status(Some(volume(Ok(true))), &nothing)),
         (1, "Referenced", "True")
     );
     assert_eq!(
-        said(&status(Some(volume(Ok(false))), &nothing)),
+        shown(&status(Some(volume(Ok(false))), &nothing)),
         (2, "Missing", "False")
     );
     assert_eq!(
-        said(&status(Some(network(true)), &nothing)),
+        shown(&status(Some(network(true)), &nothing)),
         (1, "Referenced", "True")
     );
     assert_eq!(
-        said(&status(Some(network(false)), &nothing)),
+        shown(&status(Some(network(false)), &nothing)),
         (2, "Inactive", "False")
     );
     let missing = ReferenceShown::Network("net".to_owned(), Ok(None));
     assert_eq!(
-        said(&status(Some(missing), &nothing)),
+        shown(&status(Some(missing), &nothing)),
         (2, "Missing", "False")
     );
 }
@@ -91,7 +91,7 @@ fn a_host_that_does_not_answer_takes_nothing_back_of_the_same_resource() {
         &there,
         Timestamp::UNIX_EPOCH,
     );
-    assert_eq!(said(&changed), (0, "Pending", "Unknown"));
+    assert_eq!(shown(&changed), (0, "Pending", "Unknown"));
     assert!(ready(&changed).unwrap().message.contains("nobody there"));
 }
 

@@ -62,12 +62,12 @@ fn an_image_that_only_this_machine_can_read_is_refused() {
         let translation = with_some(&world);
         assert_eq!(translation.vsis.is_empty(), refused, "{url}");
         if refused {
-            let told = first(&translation, ResourceKind::Vsi, "web");
+            let problem = first(&translation, ResourceKind::Vsi, "web");
             assert!(
-                told.starts_with("VSI0611") && told.contains("spec.imageURL"),
-                "{told}"
+                problem.starts_with("VSI0611") && problem.contains("spec.imageURL"),
+                "{problem}"
             );
-            assert!(told.contains("--allow-files"), "{told}");
+            assert!(problem.contains("--allow-files"), "{problem}");
         }
     }
 }
@@ -86,10 +86,10 @@ fn a_data_disk_is_filled_from_nothing_that_an_image_may_not_be_read_from() {
         let translation = with_some(&world(vec![disk]));
         assert_eq!(translation.rest.data_disks.is_empty(), refused, "{url}");
         if refused {
-            let told = first(&translation, ResourceKind::DataDisk, "d");
+            let problem = first(&translation, ResourceKind::DataDisk, "d");
             assert!(
-                told.starts_with("VSI0611") && told.contains("spec.source.imageURL"),
-                "{told}"
+                problem.starts_with("VSI0611") && problem.contains("spec.source.imageURL"),
+                "{problem}"
             );
         }
     }
@@ -115,9 +115,9 @@ fn no_key_of_host_settings_names_a_file_of_this_machine() {
             let translation = with_some(&world);
             assert!(translation.vsis.is_empty() && translation.rest.hosts.is_empty());
             for (kind, name) in [(ResourceKind::Vsi, "web"), (ResourceKind::DataDisk, "d")] {
-                let told = first(&translation, kind, name);
-                assert!(told.starts_with("VSI0611"), "{told}");
-                assert!(told.contains(&format!("data.{key}")), "{told}");
+                let problem = first(&translation, kind, name);
+                assert!(problem.starts_with("VSI0611"), "{problem}");
+                assert!(problem.contains(&format!("data.{key}")), "{problem}");
             }
             let permitted = config_map(json!({key: "/images/id", "PROXY_JUMP": "a"}));
             world.secrets.clear();
@@ -161,7 +161,12 @@ fn both(of_b: Value) -> Snapshot {
     }
 }
 
-fn told_in(translation: &Translation, namespace: &str, kind: ResourceKind, name: &str) -> String {
+fn problem_in(
+    translation: &Translation,
+    namespace: &str,
+    kind: ResourceKind,
+    name: &str,
+) -> String {
     let key = ResourceKey {
         kind,
         namespace: namespace.to_owned(),
@@ -199,16 +204,16 @@ fn settings_of_a_host_do_not_take_the_place_of_another_namespaces_and_both_are_t
             } else {
                 "data"
             };
-            let told = told_in(&translation, "b", kind, name);
+            let problem = problem_in(&translation, "b", kind, name);
             assert!(
-                told.starts_with("VSI0612") && told.contains("namespace a"),
-                "{told}"
+                problem.starts_with("VSI0612") && problem.contains("namespace a"),
+                "{problem}"
             );
         }
-        let told = told_in(&translation, "a", ResourceKind::Vsi, "web");
+        let problem = problem_in(&translation, "a", ResourceKind::Vsi, "web");
         assert!(
-            told.contains("namespace b") && told.contains(HOST),
-            "{told}"
+            problem.contains("namespace b") && problem.contains(HOST),
+            "{problem}"
         );
     }
 }
@@ -237,7 +242,7 @@ fn a_host_stays_its_namespaces_over_restarts_whoever_is_listed_first() {
     // The journal knows that it was `b` that had it.
     let translation = with("b", &nothing, &world);
     assert_eq!(translation.vsis.keys().collect::<Vec<_>>(), [&uid(3)]);
-    assert!(told_in(&translation, "a", ResourceKind::Vsi, "web").starts_with("VSI0612"));
+    assert!(problem_in(&translation, "a", ResourceKind::Vsi, "web").starts_with("VSI0612"));
     // Only `b` is listed yet, and the secrets of `a` are not at hand.
     let mut later = world.clone();
     later.resources.remove(0);

@@ -211,8 +211,8 @@ async fn a_panic_while_reading_ends_the_connection_and_its_calls() {
     let (stream, _peer) = tokio::io::duplex(1024);
     let connection = Connection::start(Panicking(stream), ());
     let calls = connection.within(SECOND * 60);
-    let asked = timeout(SECOND, calls.domain_lookup_by_name("a")).await;
-    assert!(matches!(asked, Ok(Err(_))), "{asked:?}");
+    let answer = timeout(SECOND, calls.domain_lookup_by_name("a")).await;
+    assert!(matches!(answer, Ok(Err(_))), "{answer:?}");
     let reason = timeout(SECOND, connection.closed()).await;
     assert!(matches!(reason, Ok(CloseReason::Io(_))), "{reason:?}");
     assert!(!connection.is_open());

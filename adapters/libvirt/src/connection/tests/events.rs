@@ -6,7 +6,7 @@ use crate::events::EventReceived;
 use crate::packet::{PacketHeader, kind};
 
 /// The header of an event, as the side that answered so sends it.
-fn told(answered: PacketHeader) -> PacketHeader {
+fn event_header(answered: PacketHeader) -> PacketHeader {
     PacketHeader {
         procedure: 318,
         kind: kind::MESSAGE,
@@ -23,7 +23,7 @@ async fn events_reach_their_subscription_only() {
     let mut events = events.unwrap();
     assert_eq!(call.header.procedure, 316);
     for (callback, name) in [(4, "other"), (5, "ours")] {
-        let header = told(call.header);
+        let header = event_header(call.header);
         let payload = xdr::to_bytes(&(callback, domain(name), 2, 0)).unwrap();
         peer.send(header, &payload).await;
     }
@@ -43,7 +43,7 @@ async fn whoever_subscribes_again_needs_no_second_registration() {
     drop(events.unwrap());
     // Nobody answers a second one.
     let mut received = calls.domain_events().await.unwrap();
-    let header = told(call.header);
+    let header = event_header(call.header);
     let payload = xdr::to_bytes(&(5, domain("a"), 2, 0)).unwrap();
     peer.send(header, &payload).await;
     assert!(matches!(received.next().await, EventReceived::Event(_)));
@@ -55,7 +55,7 @@ async fn a_receiver_that_falls_behind_is_told() {
     let calls = connection.within(SECOND);
     let (events, call) = tokio::join!(calls.domain_events(), peer.answer_next(5_i32));
     let mut events = events.unwrap();
-    let header = told(call.header);
+    let header = event_header(call.header);
     let payload = xdr::to_bytes(&(5, domain("a"), 2, 0)).unwrap();
     for _ in 0..400 {
         peer.send(header, &payload).await;

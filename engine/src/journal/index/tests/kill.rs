@@ -38,10 +38,10 @@ fn run_until(dir: &std::path::Path, round: Offset) {
         .spawn()
         .unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let wanted = format!("published {}", 1_000 + round);
+    let expected = format!("published {}", 1_000 + round);
     let seen = lines
         .map_while(Result::ok)
-        .any(|line| line.contains(&wanted));
+        .any(|line| line.contains(&expected));
     assert!(seen || round >= ROUNDS, "the child never came to {round}");
     child.kill().unwrap();
     child.wait().unwrap();

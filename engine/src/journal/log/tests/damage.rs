@@ -55,7 +55,7 @@ fn a_bit_flipped_in_a_full_segment_is_named_and_what_is_around_it_is_read() {
     let disk = SimDisk::with(files);
     run(async {
         let journal = open(&disk, OpenMode::Read).unwrap();
-        let said = place(journal.read_all(0, usize::MAX).await);
+        let found = place(journal.read_all(0, usize::MAX).await);
         let mut good = 0;
         let mut bad = Vec::new();
         for offset in 0..3_000 {
@@ -64,8 +64,8 @@ fn a_bit_flipped_in_a_full_segment_is_named_and_what_is_around_it_is_read() {
                 Err(_) => bad.push(offset),
             }
         }
-        assert_eq!((good, bad.len()), (2_999, 1), "{said}");
-        assert!(said.contains(&format!("offset {}", bad[0])), "{said}");
+        assert_eq!((good, bad.len()), (2_999, 1), "{found}");
+        assert!(found.contains(&format!("offset {}", bad[0])), "{found}");
     });
 }
 
@@ -80,8 +80,8 @@ fn damage_below_what_was_synced_is_never_cut_off() {
     content[used / 2] ^= 4;
     let before = files.clone();
     let disk = SimDisk::with(files);
-    let said = place(open(&disk, OpenMode::Append));
-    assert!(said.contains(name), "{said}");
+    let found = place(open(&disk, OpenMode::Append));
+    assert!(found.contains(name), "{found}");
     assert_eq!(disk.files(), before, "nothing was changed");
     run(async {
         let journal = open(&disk, OpenMode::Read).unwrap();
@@ -154,8 +154,8 @@ fn segments_of_two_journals_and_empty_ones_are_refused() {
     let names = segments(&files);
     let mut empty = files.clone();
     empty.insert(names[0].clone(), Vec::new());
-    let said = place(open(&SimDisk::with(empty), OpenMode::Append));
-    assert!(said.contains("it is empty"), "{said}");
+    let found = place(open(&SimDisk::with(empty), OpenMode::Append));
+    assert!(found.contains("it is empty"), "{found}");
     let other = DiskJournal::start(
         Arc::new(SimDisk::with(files.clone())),
         "another",

@@ -24,10 +24,10 @@ fn a_sync_that_fails_ends_all_writing_and_says_what_to_do() {
         assert!(poll_immediate(journal.failed()).await.is_none());
         disk.on_sync(|_| Err(io::Error::other("no more disk")));
         let error = journal.append(vec![append(1, 1, &[3])]).await.unwrap_err();
-        let said = error.to_string();
+        let message = error.to_string();
         assert!(
-            said.contains("no more disk") && said.contains("see to the disk"),
-            "{said}"
+            message.contains("no more disk") && message.contains("see to the disk"),
+            "{message}"
         );
         assert_eq!(journal.failed().await, error);
         assert_eq!(

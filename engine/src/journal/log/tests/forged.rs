@@ -97,8 +97,8 @@ fn assert_read_to_an_end(disk: &SimDisk) {
 fn a_batch_that_ends_before_it_begins_is_damage_and_reading_comes_to_an_end() {
     let disk = with_link(20, |link| link.last = 0);
     assert_read_to_an_end(&disk);
-    let said = open(&disk, OpenMode::Append).err().map(|e| e.to_string());
-    assert!(said.is_some_and(|said| said.contains("offset 20")));
+    let message = open(&disk, OpenMode::Append).err().map(|e| e.to_string());
+    assert!(message.is_some_and(|message| message.contains("offset 20")));
 }
 
 #[test]
@@ -190,10 +190,12 @@ fn with_archive(change: impl FnOnce(&mut [u8], &mut u64)) -> SimDisk {
 
 #[track_caller]
 fn assert_archive_refused(disk: &SimDisk) {
-    let said = open(disk, OpenMode::Append).err().map(|e| e.to_string());
+    let message = open(disk, OpenMode::Append).err().map(|e| e.to_string());
     assert!(
-        said.as_ref().is_some_and(|said| said.contains("archive/")),
-        "{said:?}"
+        message
+            .as_ref()
+            .is_some_and(|message| message.contains("archive/")),
+        "{message:?}"
     );
 }
 

@@ -254,8 +254,11 @@ fn a_missing_segment_is_closed_wherever_it_stood_or_comes_from_a_backup() {
                 if table {
                     damaged.remove(&format!("{name}.table"));
                 }
-                let said = open(&SimDisk::with(damaged.clone()), OpenMode::Append);
-                assert!(matches!(said, Err(JournalError::Damaged { .. })), "{name}");
+                let opened = open(&SimDisk::with(damaged.clone()), OpenMode::Append);
+                assert!(
+                    matches!(opened, Err(JournalError::Damaged { .. })),
+                    "{name}"
+                );
                 let (findings, _) = mended(&damaged, &[], &before);
                 assert_eq!(findings.len(), 1, "{findings:?}");
                 assert!(lost(&findings) >= 1);
@@ -346,9 +349,10 @@ fn a_newest_segment_of_a_header_and_little_more_goes_on() {
 fn segments_of_another_journal_are_refused_and_nothing_is_changed() {
     let files = files(false);
     let disk = SimDisk::with(files.clone());
-    let said = survey(&disk, "another", &[], None).err().unwrap();
+    let opened = survey(&disk, "another", &[], None).err().unwrap();
     assert!(
-        said.to_string()
+        opened
+            .to_string()
             .contains("it is a segment of the journal 01J")
     );
     assert_eq!(disk.files(), files);
@@ -425,8 +429,8 @@ fn any_damage_is_mended_and_nothing_whole_is_lost() {
 
 /// That of `VSIFLOW_REPAIR_SEED`, or another each time.
 fn seed() -> u64 {
-    let given = std::env::var("VSIFLOW_REPAIR_SEED").ok();
-    let seed = given.and_then(|seed| seed.parse().ok());
+    let from_env = std::env::var("VSIFLOW_REPAIR_SEED").ok();
+    let seed = from_env.and_then(|seed| seed.parse().ok());
     // The same each time where nothing is asked for: other seeds are for who looks for more.
     let seed = seed.unwrap_or(1);
     eprintln!("VSIFLOW_REPAIR_SEED={seed}");

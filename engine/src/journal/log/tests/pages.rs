@@ -58,7 +58,7 @@ fn pages_that_begin_anywhere_are_those_of_the_whole() {
         let from = rng.random_range(0..whole.len());
         let limit = rng.random_range(1..300);
         let page = run(journal.read_all(from as u64, limit)).unwrap();
-        let wanted = whole.iter().skip(from).take(limit);
-        assert!(page.iter().eq(wanted), "{limit} from {from}");
+        let expected = whole.iter().skip(from).take(limit);
+        assert!(page.iter().eq(expected), "{limit} from {from}");
     }
 }

@@ -234,8 +234,8 @@ fn found_with(seed: u64, wrap: Wrap, recorded: &RecordedRun) -> Option<(usize, S
 fn assert_found(wrap: Wrap, expected: &[&str]) {
     let (tries, why) = found_by_cuts(wrap, 1..33).expect("the cuts find nothing");
     println!("found after {tries} cuts: {why}");
-    let said = expected.iter().any(|expected| why.contains(expected));
-    assert!(said, "{why}");
+    let is_expected = expected.iter().any(|expected| why.contains(expected));
+    assert!(is_expected, "{why}");
 }
 
 #[test]

@@ -81,12 +81,12 @@ impl MemberJournals for Set {
             tokio::time::sleep(Duration::from_secs(3)).await;
         }
         let fleets = self.fleets.lock().unwrap().clone();
-        let mut heard = MemberReports::default();
+        let mut reports = MemberReports::default();
         for (number, fleet) in (0..).zip(fleets) {
             let report = fleet.pools().report(questions).await?;
-            heard.reports.insert(number, report);
+            reports.reports.insert(number, report);
         }
-        Ok(heard)
+        Ok(reports)
     }
 
     async fn journal_of(&self, namespace: &str, name: &str) -> Result<Option<u16>, FleetError> {
@@ -105,14 +105,14 @@ impl MemberJournals for Set {
             question,
             left_alone: false,
         };
-        let mut heard = GuestReports::default();
+        let mut reports = GuestReports::default();
         for (number, fleet) in (0_u16..).zip(fleets) {
             if of.is_none_or(|of| of == number) {
                 let answer = fleet.groups().ask_guests(&questions).await?;
-                heard.answers.insert(number, answer);
+                reports.answers.insert(number, answer);
             }
         }
-        Ok(heard)
+        Ok(reports)
     }
 
     async fn end_networks(&self, group: &EndedGroup) -> Result<bool, FleetError> {

@@ -84,7 +84,7 @@ impl Set {
         networks: BTreeMap<NetworkName, NetworkInquiry>,
     ) -> BTreeMap<NetworkName, NetworkSummary> {
         let fleets = self.fleets.lock().unwrap().clone();
-        let mut heard = BTreeMap::new();
+        let mut reports = BTreeMap::new();
         for ((namespace, name), inquiry) in networks {
             let end = inquiry.end;
             let mut all = NetworkReport::default();
@@ -110,9 +110,9 @@ impl Set {
                 }
             }
             now.states = all.states;
-            heard.insert((namespace, name), now);
+            reports.insert((namespace, name), now);
         }
-        heard
+        reports
     }
 
     /// Whether quotas permit these beside all that was admitted.
@@ -377,9 +377,9 @@ impl JournalShare for Share {
         }
         let (set, watched) = (self.set.clone(), self.watched.clone());
         tokio::spawn(async move {
-            let heard = set.hear(networks).await;
-            let before = std::mem::replace(&mut *set.networks.lock().unwrap(), heard.clone());
-            if before != heard {
+            let reports = set.hear(networks).await;
+            let before = std::mem::replace(&mut *set.networks.lock().unwrap(), reports.clone());
+            if before != reports {
                 watched.wake();
             }
         });

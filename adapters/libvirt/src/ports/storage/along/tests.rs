@@ -113,8 +113,12 @@ fn what_is_told_is_read_once_and_in_order_while_the_file_grows() {
         for line in ["read 0", "read 2", &id_and_size(&path), &id_and_size(&path)] {
             assert_eq!(script.line(), line, "{way}");
         }
-        let said = script.line();
-        assert_eq!(digest::hash(&said[..64]), Some(Hash::of(&bytes)), "{said}");
+        let printed = script.line();
+        assert_eq!(
+            digest::hash(&printed[..64]),
+            Some(Hash::of(&bytes)),
+            "{printed}"
+        );
         script.end();
     }
 }
@@ -143,8 +147,12 @@ fn holes_count_as_zeros_wherever_they_are() {
         script.say("end");
         assert_eq!(script.line(), id_and_size(&path));
         script.line();
-        let said = script.line();
-        assert_eq!(digest::hash(&said[..64]), Some(Hash::of(&bytes)), "{way}");
+        let printed = script.line();
+        assert_eq!(
+            digest::hash(&printed[..64]),
+            Some(Hash::of(&bytes)),
+            "{way}"
+        );
         script.end();
     }
 }

@@ -86,8 +86,8 @@ impl PathScript {
 
     #[track_caller]
     fn ready(mut self) -> Self {
-        let said = self.line();
-        assert!(matches!(opened(&said), Opened::Ready { .. }), "{said}");
+        let line = self.line();
+        assert!(matches!(opened(&line), Opened::Ready { .. }), "{line}");
         self
     }
 
@@ -121,12 +121,12 @@ impl PathScript {
     fn cut(mut self) -> String {
         drop(self.child.stdin.take());
         assert_ne!(self.child.wait().unwrap().code(), Some(0));
-        let (mut said, mut errors) = (String::new(), String::new());
+        let (mut line, mut errors) = (String::new(), String::new());
         // The end of these means that nobody has them any more.
-        self.lines.read_to_string(&mut said).unwrap();
+        self.lines.read_to_string(&mut line).unwrap();
         let mut stderr = self.child.stderr.take().unwrap();
         stderr.read_to_string(&mut errors).unwrap();
-        said + &errors
+        line + &errors
     }
 }
 
@@ -175,11 +175,11 @@ fn data_and_holes_are_written_in_order_and_a_rest_goes_on() {
 fn a_host_says_what_writes_there() {
     let pool = TestPool::new();
     for host in BOTH {
-        let said = pool.start(host).line();
-        let Opened::Ready { python, .. } = opened(&said) else {
-            panic!("{said}");
+        let line = pool.start(host).line();
+        let Opened::Ready { python, .. } = opened(&line) else {
+            panic!("{line}");
         };
-        assert_eq!(python, host != NO_PYTHON, "{said}");
+        assert_eq!(python, host != NO_PYTHON, "{line}");
     }
 }
 
@@ -214,13 +214,13 @@ fn a_session_that_is_cut_at_any_byte_leaves_a_prefix_and_nothing_running() {
             let pool = TestPool::with("v");
             let mut script = pool.start(host).ready();
             script.put(&sent[..cut]);
-            let said = script.cut();
+            let line = script.cut();
             let found = read(&pool.volume());
             assert!(
                 found.len() <= cut && found == image[..found.len()],
-                "{cut}: {said}"
+                "{cut}: {line}"
             );
-            assert!(!said.contains("file"), "{cut}: {said}");
+            assert!(!line.contains("file"), "{cut}: {line}");
             // All bytes of whole frames are there.
             let whole = [(second, 1_000), (third, 300_000), (sent.len() - 4, 400_000)];
             let least = whole.iter().rev().find(|(at, _)| cut >= *at);
@@ -242,8 +242,8 @@ fn whatever_else_has_the_volumes_name_is_not_opened() {
         let odd = |make: &dyn Fn()| {
             let _ = fs::remove_file(&volume);
             make();
-            let said = pool.start(host).line();
-            assert!(matches!(opened(&said), Opened::Odd(_)), "{said}");
+            let line = pool.start(host).line();
+            assert!(matches!(opened(&line), Opened::Odd(_)), "{line}");
         };
         odd(&|| symlink(&other, &volume).unwrap());
         odd(&|| symlink("nowhere", &volume).unwrap());
@@ -254,8 +254,8 @@ fn whatever_else_has_the_volumes_name_is_not_opened() {
         });
         assert_eq!(read(&other), b"somebody's");
         fs::remove_file(&volume).unwrap();
-        let said = pool.start(host).line();
-        assert!(matches!(opened(&said), Opened::No(_)), "{said}");
+        let line = pool.start(host).line();
+        assert!(matches!(opened(&line), Opened::No(_)), "{line}");
         assert!(!volume.exists(), "it was made");
     }
 }
@@ -325,9 +325,9 @@ fn what_the_host_lacks_is_named_before_anything_is_sent() {
     let tools = tempfile::tempdir().unwrap();
     let path = tools.path().to_str().unwrap();
     let no = |command: &str, tools_path: &str| {
-        let said = PathScript::with_tools(command, tools_path).line();
-        assert!(matches!(opened(&said), Opened::No(_)), "{said}");
-        said
+        let line = PathScript::with_tools(command, tools_path).line();
+        assert!(matches!(opened(&line), Opened::No(_)), "{line}");
+        line
     };
     for (tool, reason) in [
         ("dd", "dd is missing"),
@@ -407,10 +407,10 @@ fn packed_bytes_are_unpacked_to_their_place_and_cut_at_any_byte_leave_a_prefix()
         let text = b"all work and no play ".repeat(30_000);
         let pool = TestPool::new();
         let mut script = pool.start(host);
-        let said = opened(&script.line());
+        let line = opened(&script.line());
         assert!(
-            matches!(said, Opened::Ready { unpacks: true, .. }),
-            "{said:?}"
+            matches!(line, Opened::Ready { unpacks: true, .. }),
+            "{line:?}"
         );
         script.data(0, b"plain");
         script.put(&zstd(5, &text));
@@ -457,8 +457,8 @@ fn packed_bytes_that_are_broken_end_the_upload() {
             let mut errors = String::new();
             let mut stderr = script.child.stderr.take().unwrap();
             stderr.read_to_string(&mut errors).unwrap();
-            let said = errors.contains("zstd failed");
-            assert_eq!(said, at_unpacking, "{errors}");
+            let line = errors.contains("zstd failed");
+            assert_eq!(line, at_unpacking, "{errors}");
         }
     }
 }
@@ -514,8 +514,8 @@ fn who_is_fenced_writes_nothing_before_it_is_told_until_when_nor_afterwards() {
                 let mut script = PathScript::of(&command).ready();
                 script.put(lines.as_bytes());
                 script.put(&frame);
-                let said = script.line();
-                assert_eq!(said == "done", written, "{what} after {lines:?}: {said}");
+                let line = script.line();
+                assert_eq!(line == "done", written, "{what} after {lines:?}: {line}");
                 let len = fs::metadata(pool.volume()).unwrap().len();
                 assert_eq!(len, if written { 5 } else { 0 }, "{what} after {lines:?}");
             }
@@ -537,8 +537,8 @@ fn bytes_that_come_too_late_are_not_written() {
             script.put(format!("until {}\n", uptime() + 2).as_bytes());
             let (early, late) = frame.split_at(1 << 20);
             script.put(early);
-            let told = uptime();
-            while uptime() < told + 4 {
+            let begun = uptime();
+            while uptime() < begun + 4 {
                 sleep(Duration::from_millis(50));
             }
             let before = fs::read(pool.volume()).unwrap();
