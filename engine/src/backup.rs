@@ -14,11 +14,11 @@
 //! What the journal lacks (events that are missing, a lost blob, an event that cannot be decoded) has
 //! lines of its own in the export, so that a restore says it, too.
 //!
-//! It is consistent though the engine goes on meanwhile: the journal is read up to a batch, blobs
+//! It is consistent though the engine continues meanwhile: the journal is read up to a batch, blobs
 //! never change, and secrets come last, so that each one that the journal names is there unless it
 //! was erased since. Whoever can read a backup can read the secrets: encrypt it.
 //!
-//! What was restored is an older copy of what it was taken from, which may have gone on. So it is
+//! What was restored is an older copy of what it was taken from, which may have continued. So it is
 //! another incarnation and observes only, until somebody who knows says that it is the one. From
 //! then on the marks on the hosts keep it from destroying what it does not know of.
 

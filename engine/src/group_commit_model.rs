@@ -1,5 +1,5 @@
 //! The group commit under shuttle: the same source, with a scheduler that decides at each step
-//! which thread goes on. Each property is tried in many random orders and, as far as time allows,
+//! which thread continues. Each property is tried in many random orders and, as far as time allows,
 //! in every order there is.
 
 // The file itself, a second time: `super::sync` is shuttle's in here.

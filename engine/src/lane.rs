@@ -1,7 +1,7 @@
 //! Lanes: what many runs share, and what may be out of reach for all of them at once (a host).
 //!
 //! While a lane is out of reach nothing in it is attempted again by itself: one probe a lane looks,
-//! with growing delays, and once it answers everything that waited goes on at once. So a dead host
+//! with growing delays, and once it answers everything that waited continues at once. So a dead host
 //! costs one small question now and then, however many wait for it, and delays nobody else.
 
 use async_trait::async_trait;

@@ -2,7 +2,7 @@
 //!
 //! An engine in lease mode asks a third party (in Kubernetes, a `Lease` object) for the right to
 //! act, and asks again long before it ends. It may be stopped at any instant (`SIGSTOP`, a frozen
-//! machine, a suspended laptop) and go on much later, when a successor acts already. Therefore the
+//! machine, a suspended laptop) and continue much later, when a successor acts already. Therefore the
 //! lease is asked immediately before whatever others could see: before a batch is written, before
 //! each call of a port, and before each write to a connection.
 //!

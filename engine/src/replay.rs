@@ -213,7 +213,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Goes on from the states of a base. What was decided before it is not known here.
+    /// Continues from the states of a base. What was decided before it is not known here.
     fn take_over(&mut self, states: &States) {
         self.counted.began = states.as_of;
         for state in &states.streams {

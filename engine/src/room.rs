@@ -11,7 +11,7 @@
 //! | less than the reserve again | [`Level::Full`] | writing waits |
 //!
 //! Once there is room for the watermark and the ballast, the ballast is made again and everything
-//! goes on by itself. A second, small ballast is kept until somebody opens the state directory
+//! continues by itself. A second, small ballast is kept until somebody opens the state directory
 //! on a disk that is full all the same, so that it can be looked at.
 //!
 //! The disk is looked at before each write of the journal and the checkpoints, and now and then
@@ -76,7 +76,7 @@ pub struct DiskReading {
     pub level: Level,
     /// Free bytes.
     pub free: u64,
-    /// Free bytes from which on everything goes on.
+    /// Free bytes from which on everything continues.
     pub required: u64,
 }
 

@@ -16,17 +16,17 @@
 //! Opening a folder that exists changes nothing but `LOCK`; only a folder that is missing or empty
 //! is ever made into a state directory.
 
-mod beside;
 mod error;
 mod file_system;
 mod format;
 mod lock;
+mod process_dir;
 mod rebuilding;
 mod repair;
 
-pub use beside::{BESIDE_SEVERAL, JournalElsewhere};
 pub use error::StateDirError;
 pub use lock::Holder;
+pub use process_dir::{BESIDE_SEVERAL, JournalElsewhere};
 pub use rebuilding::Rebuilding;
 pub use repair::{Repaired, Repairer};
 
@@ -296,7 +296,7 @@ impl StateDir {
 /// interrupted and nothing was kept yet; where the name is, everything is there.
 fn make(path: &Path) -> Result<Format, StateDirError> {
     let io = |doing: &'static str| move |e| StateDirError::io(path, doing, &e);
-    if beside::is_beside(path) {
+    if process_dir::is_beside(path) {
         let path = path.to_owned();
         return Err(StateDirError::OwnJournal { path });
     }

@@ -138,7 +138,7 @@ pub trait Recorded: Send + Sync {
     /// Whether a run of an entity is open: its steps may be acting now.
     fn has_open_run(&self, id: &EntityId) -> bool;
 
-    /// Whether an open run of another entity waits for this one, or did: it goes on with what it found.
+    /// Whether an open run of another entity waits for this one, or did: it continues with what it found.
     fn is_awaited(&self, id: &EntityId) -> bool;
 }
 

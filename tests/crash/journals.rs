@@ -119,7 +119,7 @@ impl OnDisk {
         self.life.lock().unwrap()
     }
 
-    /// Goes on with an empty journal.
+    /// Continues with an empty journal.
     fn begin_anew(&self) -> Arc<DiskJournal> {
         let mut life = self.life();
         wait(life.journal.close());

@@ -1,9 +1,9 @@
 //! Deliberate faults of the product itself, each of which the suite has to find: a suite that
 //! cannot fail proves nothing.
 
-pub mod ahead;
-mod held;
+pub mod index_ahead;
 mod twisted;
+mod unwritten;
 
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ use vsiflow_engine::{
 };
 use vsiflow_steps::ports::Hosts;
 
-use held::HeldBack;
 use twisted::{Twist, Twisted};
+use unwritten::HeldBack;
 
 /// What is wrong with the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub fn journal(sabotage: Option<Sabotage>, inner: Arc<dyn Journal>) -> Arc<dyn J
             let end = move |kind: &EventKind| node(kind, "start_domain");
             Arc::new(HeldBack::new(inner, clone, end))
         }
-        Some(Sabotage::TwoWriters) => Arc::new(held::Rebased(inner)),
+        Some(Sabotage::TwoWriters) => Arc::new(unwritten::Rebased(inner)),
         _ => inner,
     }
 }
@@ -75,10 +75,10 @@ pub fn journal(sabotage: Option<Sabotage>, inner: Arc<dyn Journal>) -> Arc<dyn J
 pub fn index(
     sabotage: Option<Sabotage>,
     journal: Arc<dyn Journal>,
-    index: &Arc<ahead::Index>,
+    index: &Arc<index_ahead::Index>,
 ) -> Arc<dyn Journal> {
     match sabotage {
-        Some(Sabotage::IndexAhead) => Arc::new(ahead::Ahead::new(journal, index.clone())),
+        Some(Sabotage::IndexAhead) => Arc::new(index_ahead::Ahead::new(journal, index.clone())),
         _ => journal,
     }
 }

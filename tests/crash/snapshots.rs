@@ -88,7 +88,7 @@ fn with_memory() -> Story {
     }
 }
 
-/// The guest goes on where it was, over the disks of that moment, once.
+/// The guest continues where it was, over the disks of that moment, once.
 fn restored_with_memory() -> Story {
     let mut acts = remembered();
     acts.extend([

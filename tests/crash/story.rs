@@ -67,7 +67,7 @@ pub enum Act {
     DeleteSnapshot(&'static str),
     /// Waits until the outcome for a snapshot is decided.
     SnapshotDecided(Uuid),
-    /// The wall clock goes on by that many minutes at once.
+    /// The wall clock continues by that many minutes at once.
     Later(i64),
     /// Looks at schedules until the VSI has so many snapshots, all whole, and none is due.
     Scheduled(&'static str, usize),
@@ -455,7 +455,7 @@ async fn begin_prune(fleet: &Fleet) -> Result<(), FleetError> {
     Ok(())
 }
 
-/// As a daemon does it: what was begun before goes on first.
+/// As a daemon does it: what was begun before continues first.
 async fn image_policies(fleet: &Fleet) -> Result<(), FleetError> {
     fleet.drive_all().await?;
     for (image, _) in fleet.images().interrupted().await? {

@@ -74,7 +74,7 @@ pub struct World {
     pub audit: Arc<Audit>,
     pub sabotage: Option<Sabotage>,
     /// Where a sabotaged product keeps its index.
-    pub index: Arc<sabotage::ahead::Index>,
+    pub index: Arc<sabotage::index_ahead::Index>,
 }
 
 impl World {

@@ -20,7 +20,7 @@ fn repair(vsiflow: &Vsiflow) {
     vsiflow.change_sim(|state| state["broken"] = json!({}));
 }
 
-/// Holds that it goes on by itself once it can.
+/// Holds that it continues by itself once it can.
 #[track_caller]
 fn goes_on(vsiflow: &Vsiflow) {
     vsiflow.run(&["resume", "web"]).exits(0);

@@ -93,7 +93,7 @@ fn a_vsi_waits_for_its_data_disk_and_says_why() {
         .says("VSI0213")
         .says("VSI0207");
     assert_eq!(disk(&vsiflow, "data")["status"]["phase"], "Blocked");
-    // Nobody's volume is taken for it; once that is away, both go on.
+    // Nobody's volume is taken for it; once that is away, both continue.
     vsiflow.change_sim(|state| {
         let volumes = state["pools"]["images"]["volumes"].as_object_mut().unwrap();
         volumes.remove(UID).unwrap();

@@ -160,7 +160,7 @@ fn a_detached_disk_and_a_deleted_boot_volume_are_told() {
 fn watch_until(vsiflow: &Vsiflow, words: &str) {
     let mut watching = vsiflow.start(&["resume", "--watch", "--every", "1s"]);
     assert!(watching.prints(words, 60), "never says {words}");
-    // What was begun goes on.
+    // What was begun continues.
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
     while vsiflow.phase("web") != "Running" && std::time::Instant::now() < until {
         std::thread::sleep(std::time::Duration::from_millis(100));

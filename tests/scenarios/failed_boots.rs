@@ -96,7 +96,7 @@ fn a_failed_boot_is_tried_again_by_whoever_stays() {
     let status = &vsiflow.vsi("stays")["status"];
     assert_eq!(status["failedBoots"], 1, "{status:#}");
     assert!(status["nextTry"].is_string(), "{status:#}");
-    // Nobody works meanwhile; what is left of the wait goes on here.
+    // Nobody works meanwhile; what is left of the wait continues here.
     vsiflow
         .run(&["resume", "stays", "--timeout", "14s"])
         .exits(5)

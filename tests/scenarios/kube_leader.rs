@@ -193,7 +193,7 @@ fn kube_never_two_writers_on_one_host_whatever_is_cut_and_whose_clock_jumps() {
         assert_eq!(holder()["holderIdentity"], before["holderIdentity"]);
         assert!(!second.has_ended());
     }
-    // Stopped for longer than its Lease lasts: it does nothing once it goes on.
+    // Stopped for longer than its Lease lasts: it does nothing once it continues.
     second.stop();
     let transitions = || cluster.get("lease/vsiflow")["spec"]["leaseTransitions"].clone();
     let before = transitions();

@@ -311,7 +311,7 @@ fn kube_subresources_the_plugin_needs_no_right_to_run_anything_in_a_pod() {
     // Only who may know learns that there is none.
     plugin.run(&["logs", "nobody"]).exits(1).says("VSI1031");
 
-    // What follows goes on with what happens, and tells who did it.
+    // What follows continues with what happens, and tells who did it.
     let mut following = plugin.start(&["logs", "web", "-f"]);
     assert!(following.prints("HPL10001I", 30));
     following.interrupt();

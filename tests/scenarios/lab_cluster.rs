@@ -235,7 +235,7 @@ fn lab_cluster_of_etcd_loses_no_key() {
     let writer = Writer::start(client.clone());
     writer.goes_on();
 
-    // A member dies, and is started again: it goes on with its data.
+    // A member dies, and is started again: it continues with its data.
     let uid = vsiflow.vsi("etcd-member-0")["metadata"]["uid"].clone();
     kill_guest(uid.as_str().unwrap());
     writer.goes_on();

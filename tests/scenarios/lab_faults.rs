@@ -99,7 +99,7 @@ fn lab_defect_17_a_host_whose_libvirtd_is_down_is_asked_until_it_is_back() {
         ("transient", lab.host_id())
     );
 
-    // It goes on by itself once libvirtd is back.
+    // It continues by itself once libvirtd is back.
     let running = vsiflow.start(&["resume", name]);
     lab.daemon("libvirtd", "start");
     running.end(120).exits(0);

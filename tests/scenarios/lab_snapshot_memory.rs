@@ -105,7 +105,7 @@ fn lab_a_guest_goes_on_where_it_was_when_its_memory_was_saved() {
         let all = counted(&vsiflow, "t-memory", CHATTER);
         (all.len() >= before.len() + 3).then_some(all)
     });
-    // It goes on where it was, not at the beginning.
+    // It continues where it was, not at the beginning.
     let next = after_going_back(&counts)[0];
     assert!(next > 0 && next <= saved_at_most, "{counts:?}");
     assert_eq!(boots(&vsiflow, "t-memory"), 1);

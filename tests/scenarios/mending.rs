@@ -86,7 +86,7 @@ fn what_is_lost_is_named_mended_recorded_and_reported_for_ever() {
         damaged[&vsiflow.state().join(SEGMENT)]
     );
 
-    // The index knew what the lost events came to: everything goes on.
+    // The index knew what the lost events came to: everything continues.
     for name in ["one", "two", "three"] {
         assert_eq!(vsiflow.phase(name), "Running");
     }

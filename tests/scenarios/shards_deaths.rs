@@ -161,7 +161,7 @@ impl<'a> Stall<'a> {
         }
     }
 
-    /// What waits there goes on; where the one that asked for it is dead, it never happens, as if that one had died
+    /// What waits there continues; where the one that asked for it is dead, it never happens, as if that one had died
     /// before.
     pub(super) fn ends(self, never: bool) {
         let table = &self.table;

@@ -267,7 +267,7 @@ fn members_of_a_journal_without_a_holder_are_unknown_and_nothing_is_doubled() {
     let there = places(&site);
     let own = there.keys().filter(|name| name.starts_with("web-"));
     assert!(own.count() <= 5, "{there:?}");
-    // Who goes on then finds all of them, and has made none of them again.
+    // Who continues then finds all of them, and has made none of them again.
     site.bury(pid);
     site.comes_to(4, 1);
     is_available(&site);

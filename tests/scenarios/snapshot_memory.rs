@@ -87,7 +87,7 @@ fn a_guest_goes_on_where_it_was_and_boots_where_its_memory_is_left_out() {
         .exits(0)
         .says("vsi/web is Running");
     assert_ne!(booted(&vsiflow), first, "it booted");
-    // One that is off goes on as well.
+    // One that is off continues as well.
     vsiflow.run(&["stop", "web"]).exits(0);
     vsiflow
         .run(&["snapshot", "restore", "a", "--yes"])

@@ -191,7 +191,7 @@ fn a_snapshot_that_is_stuck_is_given_up_for_a_start() {
     assert_eq!(copies(&vsiflow), 0);
 }
 
-/// A guest whose memory nobody protects goes on while its disks are copied.
+/// A guest whose memory nobody protects continues while its disks are copied.
 #[test]
 fn a_guest_that_runs_is_copied_without_a_pause_and_writes_into_its_own_disk_again() {
     let vsiflow = Vsiflow::simulated();

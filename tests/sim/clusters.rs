@@ -8,7 +8,7 @@ use vsiflow_engine::model::EntityId;
 use vsiflow_steps::{guest::GuestType, ports::DomainState};
 use vsiflow_workflows::fleet::{Fleet, FleetError, Verdict};
 
-use super::{telling, weather};
+use super::{game_log, weather};
 use crate::{
     check,
     documents::{Group, Pool, Vsi},
@@ -61,7 +61,7 @@ fn play(seed: u64) -> Result<(), String> {
         let mut game = Game::new(seed).await;
         let played = Box::pin(game.play()).await;
         if played.is_err() && std::env::var("VSIFLOW_SIM_SEED").is_ok() {
-            telling::tell(&game.world).await;
+            game_log::tell(&game.world).await;
         }
         played
     })

@@ -10,8 +10,9 @@ use vsiflow_workflows::{
 };
 
 use super::{
+    game_log,
     plan::{self, Command, Slot, UserAction},
-    settle, telling, traffic, weather,
+    settle, traffic, weather,
 };
 use crate::{
     check, documents,
@@ -57,7 +58,7 @@ pub fn play_aloud(seed: u64) -> Result<Report, String> {
         let mut game = Game::new(seed, None).await;
         let played = game.play().await;
         if played.is_err() {
-            telling::tell(&game.world).await;
+            game_log::tell(&game.world).await;
         }
         played
     })
@@ -106,7 +107,7 @@ impl Game {
         }
     }
 
-    /// Starts a process and goes on with what lies open.
+    /// Starts a process and continues with what lies open.
     pub async fn start(&self, gate: &Arc<Gate>) -> Result<Fleet, String> {
         let words = |error: FleetError| format!("no start: {error}");
         let fleet = self.world.start(gate).await.map_err(words)?;

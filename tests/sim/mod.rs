@@ -5,11 +5,11 @@
 
 mod clusters;
 mod game;
+mod game_log;
 mod observer;
 mod plan;
 mod rolling;
 mod settle;
-mod telling;
 mod tests;
 mod traffic;
 mod weather;

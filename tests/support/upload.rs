@@ -191,7 +191,7 @@ impl Upload {
         read.is_ok() && text.contains("sha256")
     }
 
-    /// Goes on, and gives how much of what the host had it sent again.
+    /// Continues, and gives how much of what the host had it sent again.
     #[track_caller]
     pub fn goes_on(&self) -> u64 {
         let had = self.settled();

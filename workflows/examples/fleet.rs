@@ -236,7 +236,7 @@ async fn watch(fleet: &Fleet, options: &Options) -> Result<(f64, usize)> {
     let watching = fleet.clone();
     let watcher =
         tokio::spawn(async move { watching.hosts().watch(EVERY, sender).await.map(drop) });
-    // The first looks come all at once; what is measured is how it goes on.
+    // The first looks come all at once; what is measured is how it continues.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (begun, before) = (Instant::now(), processor_s()?);
     let mut whole = 0;

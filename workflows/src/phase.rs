@@ -177,7 +177,7 @@ fn transition(view: &EntityView<'_>) -> (Phase, Text) {
 fn under_way(view: &EntityView<'_>) -> (Phase, Text) {
     let cause = blocked(view);
     if let Some(standing) = untouched(view) {
-        // The guest goes on as it did; what keeps a change from it is said beside.
+        // The guest continues as it did; what keeps a change from it is said beside.
         return match (standing, cause) {
             (Phase::Running, Some(cause)) => (Phase::Degraded, cause),
             (standing, cause) => (standing, cause.unwrap_or_default()),

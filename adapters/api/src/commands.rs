@@ -92,7 +92,7 @@ pub struct CallerCommand {
 pub struct About {
     /// What somebody has to be allowed.
     pub needs: Rights,
-    /// Whether it goes on until somebody ends it.
+    /// Whether it continues until somebody ends it.
     pub follows: bool,
 }
 

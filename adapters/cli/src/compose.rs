@@ -4,7 +4,7 @@ mod borrowed;
 pub(crate) mod bounds;
 mod bundles;
 pub(crate) mod console_marks;
-pub(crate) mod elsewhere;
+pub(crate) mod database;
 mod hosts;
 mod images;
 pub(crate) mod journal_key;
@@ -163,7 +163,7 @@ impl App {
     }
 
     /// Ends the engine, closes the journal and lets go of the state directory. What is under way
-    /// goes on at the next start.
+    /// continues at the next start.
     pub(crate) async fn close(&self) {
         if self.borrowed {
             return;

@@ -25,11 +25,11 @@ pub(crate) enum Exit {
     NotFound = 3,
     /// Blocked, or waiting for approval.
     Blocked = 4,
-    /// Not decided in time; the work goes on at the next start.
+    /// Not decided in time; the work continues at the next start.
     TimedOut = 5,
     /// The lease is past: another engine may act in this one's place.
     LeaseLost = 6,
-    /// Interrupted; the work goes on at the next start.
+    /// Interrupted; the work continues at the next start.
     Interrupted = 130,
 }
 

@@ -75,7 +75,7 @@ fn vsiflow() -> ExitCode {
             output::log::set_up(cli.common.verbose, cli.common.remote_caller);
             run(async {
                 let exit = command::run(cli).await;
-                compose::elsewhere::release_leases().await;
+                compose::database::release_leases().await;
                 exit
             })
         }

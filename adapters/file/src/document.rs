@@ -16,11 +16,11 @@ use crate::diagnostic::{Diagnostic, DiagnosticSeverity};
 use crate::hints::closest;
 use crate::kubevirt::{self, Foreign};
 use crate::manifest::{ConfigMapManifest, KINDS, Manifest, SecretManifest, strip};
+use crate::messages::words;
 use crate::node::{Value, YamlNode};
 use crate::read::read;
 use crate::source::{DocumentSource, SourcePosition};
 use crate::substitute;
-use crate::words::words;
 
 /// Lists hold documents, and lists of lists nothing sensible.
 const DEEPEST_LIST: usize = 2;

@@ -35,6 +35,7 @@ mod input;
 mod kubevirt;
 pub mod load;
 mod manifest;
+mod messages;
 mod node;
 mod parts;
 mod read;
@@ -42,7 +43,6 @@ mod redact;
 mod source;
 mod split;
 mod substitute;
-mod words;
 mod yaml;
 
 pub use diagnostic::{Diagnostic, DiagnosticSeverity, Diagnostics, Snippet};

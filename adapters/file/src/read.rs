@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 use vsiflow_workflows::spec::{FieldPath, PathSegment};
 
 use crate::fault::{DocumentFault, Wrong};
+use crate::messages::intended;
 use crate::node::{Value, YamlEntry, YamlMark, YamlNode};
-use crate::words::intended;
 
 /// More faults than this in one document help nobody.
 const MOST_FAULTS: usize = 50;

@@ -381,7 +381,7 @@ impl<S: ImageSource> ImageStream for SharedReader<S> {
 }
 
 impl<S: ImageSource> SharedReader<S> {
-    /// Goes on by itself where it is.
+    /// Continues by itself where it is.
     async fn leave(&mut self) -> Result<Option<Bytes>, SourceError> {
         let validator = self.info.validator.as_deref();
         let opening = self.source.open_at(&self.url, self.position, validator);

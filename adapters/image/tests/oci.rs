@@ -27,7 +27,7 @@ struct Reply {
     body: Vec<u8>,
     /// So many bytes of the first answer arrive.
     cut: Option<usize>,
-    /// Whether it goes on for ever.
+    /// Whether it continues for ever.
     endless: bool,
     /// What has to be shown.
     asks: Option<String>,

@@ -1,7 +1,7 @@
 //! Gives the fleet what the world asks for, and lets go of what is gone.
 //!
 //! One pass at a time: a snapshot is translated, compared with what was given before, and only
-//! the difference goes on. A pass that is cut short at any point is repeated by the next one with
+//! the difference continues. A pass that is cut short at any point is repeated by the next one with
 //! the same result: finalizers are set before the fleet hears of a resource, applying the same
 //! twice changes nothing, and a deletion is asked for again until the fleet says that it is done.
 
@@ -15,11 +15,11 @@ mod finalizers;
 mod live;
 mod members;
 mod networks;
-mod own;
 mod permits;
 mod pools;
 mod quotas;
 mod secrets;
+mod shard_scope;
 mod snapshots;
 
 use std::{
@@ -74,7 +74,7 @@ pub(crate) struct Controller {
     pub(crate) client: Client,
     pub(crate) fleet: Fleet,
     pub(crate) cache: Arc<ResourceCache>,
-    pub(crate) desk: Arc<StatusQueue>,
+    pub(crate) status_queue: Arc<StatusQueue>,
     pub(crate) host: Option<HostSettings>,
     permits: Arc<dyn Permits>,
     health: Arc<Health>,
@@ -115,7 +115,7 @@ impl Controller {
         client: Client,
         fleet: Fleet,
         cache: Arc<ResourceCache>,
-        desk: Arc<StatusQueue>,
+        status_queue: Arc<StatusQueue>,
         host: Option<HostSettings>,
         lost: LostJournal,
         delivered: Arc<watch::Sender<bool>>,
@@ -128,7 +128,7 @@ impl Controller {
             client,
             fleet,
             cache,
-            desk,
+            status_queue,
             host,
             applied: BTreeMap::new(),
             removals: BTreeMap::new(),
@@ -297,12 +297,12 @@ impl Controller {
         self.apply_hosts(&candidates, &translation).await;
         self.permit(desired_pools);
         self.apply_networks(&cluster, &networks).await;
-        let mut lacking = self.apply_disks(&snapshot, &translation).await;
+        let mut unadmitted = self.apply_disks(&snapshot, &translation).await;
         self.adopt(adopted, &translation.rest).await;
         let (open, requests) = self.open_apart(requests);
-        lacking.extend(self.apply_requests(requests, &snapshot, &translation).await);
+        unadmitted.extend(self.apply_requests(requests, &snapshot, &translation).await);
         let requested = self.request_placement(open).await;
-        self.request_admission(lacking).await;
+        self.request_admission(unadmitted).await;
         self.decisions.end_pass();
         self.approve(&snapshot).await;
         self.apply_snapshots(&snapshot, &translation).await;
@@ -336,7 +336,7 @@ impl Controller {
         let of_members = members.iter().map(|(vsi, (key, _))| (*vsi, key.clone()));
         let keys = keys.chain(of_members).collect();
         self.cache.set_members(members);
-        self.desk.publish(found, keys);
+        self.status_queue.publish(found, keys);
         self.set_finalizers(finalizers).await;
     }
 
@@ -373,7 +373,7 @@ impl Controller {
                 of_members.extend(pool.members.iter().map(|one| (one.uid, key.clone())));
             }
         }
-        self.desk.set_owners(of_members);
+        self.status_queue.set_owners(of_members);
         let owned = owners.values().map(|owner| owner.uid);
         self.fleet.pools().set_owned_elsewhere(owned);
         self.show_members(&shown_pools, &owners, all, claims).await;

@@ -27,7 +27,7 @@ const PAGE: usize = 500;
 pub(crate) struct Follower {
     pub(crate) fleet: Fleet,
     pub(crate) cache: Arc<ResourceCache>,
-    pub(crate) desk: Arc<StatusQueue>,
+    pub(crate) status_queue: Arc<StatusQueue>,
     pub(crate) happenings: mpsc::Sender<EventNote>,
     /// The first offset that was not seen yet; none before the first notice.
     pub(crate) next: Option<Offset>,
@@ -47,15 +47,15 @@ impl Follower {
                 _ = tick.tick() => {
                     self.dirty_working();
                     // Nothing is recorded when a host answers again.
-                    self.desk.dirty_pools();
+                    self.status_queue.dirty_pools();
                     continue;
                 }
                 Ok(()) = moved.changed() => {
-                    self.desk.dirty_pools();
+                    self.status_queue.dirty_pools();
                     continue;
                 }
                 Ok(()) = reports.changed() => {
-                    self.desk.dirty_pools();
+                    self.status_queue.dirty_pools();
                     // Nothing is recorded here when another journal makes a member.
                     self.cache.poke();
                     continue;
@@ -91,8 +91,8 @@ impl Follower {
 
     /// What was missed is read from the journal.
     async fn catch_up(&mut self) {
-        self.desk.dirty_vsis();
-        self.desk.dirty_kind(ResourceKind::Quota);
+        self.status_queue.dirty_vsis();
+        self.status_queue.dirty_kind(ResourceKind::Quota);
         self.cache.poke();
         while let Some(from) = self.next {
             let Ok(records) = self.fleet.history().recorded(from, PAGE).await else {
@@ -119,7 +119,7 @@ impl Follower {
         let Some(entity) = entity else { return };
         self.dirty(&entity);
         if changes_usage(&entity, &record.event.kind) {
-            self.desk.dirty_kind(ResourceKind::Quota);
+            self.status_queue.dirty_kind(ResourceKind::Quota);
         }
         if is_gone(&record.event.kind) || is_of_pools(&entity, &record.event) {
             self.cache.poke();
@@ -134,13 +134,13 @@ impl Follower {
             // Of a schedule it is the UID of its VSI.
             kind::VSI | kind::DISK | kind::SNAPSHOT | kind::SCHEDULE => {
                 if let Ok(uid) = entity.id().parse() {
-                    self.desk.dirty_uid(&uid);
+                    self.status_queue.dirty_uid(&uid);
                 }
             }
             // VSIs wait for it.
             kind::IMAGE => self.dirty_working(),
             kind::NETWORK => {
-                self.desk.dirty_kind(ResourceKind::Network);
+                self.status_queue.dirty_kind(ResourceKind::Network);
                 self.dirty_working();
             }
             _ => {}
@@ -151,7 +151,7 @@ impl Follower {
     fn dirty_working(&self) {
         let working = self.fleet.working();
         for uid in working.iter().filter_map(uid_of) {
-            self.desk.dirty_uid(&uid);
+            self.status_queue.dirty_uid(&uid);
         }
     }
 

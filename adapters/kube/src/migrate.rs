@@ -9,7 +9,7 @@
 //! To take a resource over is one write: its old finalizer goes, ours comes, and the annotation
 //! [`ADOPT`](crate::ADOPT) says that what stands on the host is to be adopted and observed, never updated. It
 //! fails where the resource was changed meanwhile. A crash between two resources leaves some taken
-//! over and some not; the next call goes on with those.
+//! over and some not; the next call continues with those.
 //!
 //! What this module never does: look at a host, decide anything of a VSI, or delete a resource.
 

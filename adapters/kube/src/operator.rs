@@ -294,13 +294,13 @@ impl Operator {
         sender: &mpsc::Sender<EventNote>,
         happenings: mpsc::Receiver<EventNote>,
     ) -> JoinSet<OperatorTask> {
-        let desk = Arc::new(StatusQueue::default());
+        let status_queue = Arc::new(StatusQueue::default());
         let (client, cache) = (&self.cluster.client, &self.cluster.cache);
         let fleet = &self.fleet;
         let follower = Follower {
             fleet: fleet.clone(),
             cache: cache.clone(),
-            desk: desk.clone(),
+            status_queue: status_queue.clone(),
             happenings: sender.clone(),
             next: None,
         };
@@ -309,7 +309,7 @@ impl Operator {
             client: client.clone(),
             fleet: fleet.clone(),
             cache: cache.clone(),
-            desk: desk.clone(),
+            status_queue: status_queue.clone(),
             health: self.health.clone(),
             written: BTreeMap::new(),
             happenings: sender.clone(),
@@ -323,7 +323,7 @@ impl Operator {
             client.clone(),
             fleet.clone(),
             cache.clone(),
-            desk,
+            status_queue,
             self.host.clone(),
             self.lost,
             self.delivered.clone(),

@@ -55,7 +55,7 @@ pub(crate) struct Reporter {
     pub(crate) client: Client,
     pub(crate) fleet: Fleet,
     pub(crate) cache: Arc<ResourceCache>,
-    pub(crate) desk: Arc<StatusQueue>,
+    pub(crate) status_queue: Arc<StatusQueue>,
     pub(crate) health: Arc<Health>,
     /// When each status was written last.
     pub(crate) written: BTreeMap<ResourceKey, Instant>,
@@ -91,16 +91,16 @@ impl Reporter {
         quotas.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                () = self.desk.dirtied.notified() => {}
+                () = self.status_queue.dirtied.notified() => {}
                 _ = networks.tick() => {
-                    self.desk.dirty_kind(ResourceKind::NetworkRef);
-                    self.desk.dirty_kind(ResourceKind::DataDiskRef);
+                    self.status_queue.dirty_kind(ResourceKind::NetworkRef);
+                    self.status_queue.dirty_kind(ResourceKind::DataDiskRef);
                 }
                 _ = quotas.tick() => self.count_again(),
                 Some(counted) = self.counting.join_next() => self.counted(counted),
             }
             tokio::time::sleep(GATHER).await;
-            let mut keys = self.desk.take();
+            let mut keys = self.status_queue.take();
             self.health.heartbeat("reporter");
             self.refresh_quota_usage(&mut keys).await;
             let this = &self;
@@ -127,10 +127,10 @@ impl Reporter {
     }
 
     fn later(&self, key: ResourceKey, delay: Duration) {
-        let desk = self.desk.clone();
+        let status_queue = self.status_queue.clone();
         tokio::spawn(async move {
             tokio::time::sleep(delay).await;
-            desk.dirty(key);
+            status_queue.dirty(key);
         });
     }
 
@@ -148,7 +148,7 @@ impl Reporter {
     }
 
     async fn vsi(&self, resource: &Arc<Resource>) -> ReportDone {
-        let Some(findings) = self.desk.findings(&resource.key) else {
+        let Some(findings) = self.status_queue.findings(&resource.key) else {
             return ReportDone::Settled;
         };
         let Ok(entity) = vsi_entity(findings.vsi.unwrap_or(resource.uid)) else {
@@ -185,7 +185,7 @@ impl Reporter {
     }
 
     async fn pool(&self, resource: &Arc<Resource>) -> ReportDone {
-        let Some(findings) = self.desk.findings(&resource.key) else {
+        let Some(findings) = self.status_queue.findings(&resource.key) else {
             return ReportDone::Settled;
         };
         let uid = findings.vsi.unwrap_or(resource.uid);
@@ -221,7 +221,7 @@ impl Reporter {
     }
 
     async fn group(&self, resource: &Arc<Resource>) -> ReportDone {
-        let Some(findings) = self.desk.findings(&resource.key) else {
+        let Some(findings) = self.status_queue.findings(&resource.key) else {
             return ReportDone::Settled;
         };
         let uid = findings.vsi.unwrap_or(resource.uid);
@@ -330,7 +330,7 @@ impl Reporter {
     }
 
     async fn reference(&self, resource: &Arc<Resource>) -> ReportDone {
-        let Some(findings) = self.desk.findings(&resource.key) else {
+        let Some(findings) = self.status_queue.findings(&resource.key) else {
             return ReportDone::Settled;
         };
         let before = resource.status_as();

@@ -1,6 +1,6 @@
 //! Keeps the [`ResourceCache`] up to date.
 
-mod trouble;
+mod list_errors;
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
@@ -119,7 +119,7 @@ impl Watching {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    if trouble::is_answer(&error) {
+                    if list_errors::is_answer(&error) {
                         self.health.answered()
                     } else {
                         self.health.failed()
@@ -130,7 +130,7 @@ impl Watching {
                     let now = Instant::now();
                     if last_told.is_none_or(|at| now.duration_since(at) >= TELL_EVERY) {
                         last_told = Some(now);
-                        tracing::warn!("{}", trouble::describe(&self.source, &error));
+                        tracing::warn!("{}", list_errors::describe(&self.source, &error));
                     }
                 }
             }
@@ -140,7 +140,7 @@ impl Watching {
     /// Whether the server says that it has no such kind, and may be without it.
     fn is_lacking(&self, error: &watcher::Error) -> bool {
         let optional = matches!(self.source.0, WatchedKind::Kind(kind) if kind.is_optional());
-        optional && trouble::is_missing(error)
+        optional && list_errors::is_missing(error)
     }
 
     fn on_event<K>(

@@ -151,7 +151,7 @@ impl Connection {
     }
 
     /// Closes in order: calls already written are awaited up to their deadlines, new ones are not
-    /// sent. Returns when the connection has ended. Cancel safe; the closing goes on.
+    /// sent. Returns when the connection has ended. Cancel safe; the closing continues.
     pub async fn close(&self) {
         self.inner.places.close();
         self.inner.shared.start_closing();

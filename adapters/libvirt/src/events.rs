@@ -37,7 +37,7 @@ pub mod lifecycle {
     pub const STARTED: i32 = 2;
     /// Suspended.
     pub const SUSPENDED: i32 = 3;
-    /// Goes on.
+    /// Continues.
     pub const RESUMED: i32 = 4;
     /// Stopped; details 0 shut down, 1 destroyed, 2 crashed, 5 failed.
     pub const STOPPED: i32 = 5;

@@ -207,7 +207,7 @@ fn hash_matches(hashed: &str, name: &str) -> Option<bool> {
 /// `*` is any text, `?` any one character. Time is bounded by the product of the lengths.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
     let (mut pattern, mut text) = (pattern, text);
-    // Where to go on when the last `*` has to take one more character.
+    // Where to continue when the last `*` has to take one more character.
     let mut retry: Option<(&[u8], &[u8])> = None;
     loop {
         match (pattern.split_first(), text.split_first()) {

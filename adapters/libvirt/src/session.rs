@@ -128,7 +128,7 @@ impl HostSession {
 
     /// The connection for calls that answer at once; opened anew where it has ended.
     ///
-    /// Cancel safe: the attempt goes on, and serves whoever asks next.
+    /// Cancel safe: the attempt continues, and serves whoever asks next.
     ///
     /// # Errors
     /// See [`ConnectError`].

@@ -8,7 +8,7 @@ mod auth;
 mod client;
 mod exec;
 mod process;
-mod way;
+mod route;
 
 use std::fmt;
 use std::path::PathBuf;

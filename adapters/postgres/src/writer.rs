@@ -252,7 +252,7 @@ impl End {
         Ok(())
     }
 
-    /// Goes on after a range that is missing.
+    /// Continues after a range that is missing.
     async fn skip(
         &mut self,
         missing: &Missing,

@@ -15,7 +15,7 @@ const PAGE: usize = 1_000;
 pub(crate) enum BatchPiece {
     /// A durable batch.
     Batch(BatchLink, Vec<Stored>),
-    /// A range of offsets that is missing. The chain goes on from the `prev` of the link after it.
+    /// A range of offsets that is missing. The chain continues from the `prev` of the link after it.
     Missing(Missing),
 }
 

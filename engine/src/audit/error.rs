@@ -3,7 +3,7 @@
 use super::Violation;
 use crate::{journal::JournalError, state_dir::StateDirError};
 
-/// Why an audit could not go on.
+/// Why an audit could not continue.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// The journal cannot be read or written.

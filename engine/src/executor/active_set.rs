@@ -17,14 +17,14 @@ pub(super) struct Driven {
 impl Control {
     pub(super) fn is_driven(&self, entity: &EntityId) -> bool {
         let driven = self.driven.all || self.driven.these.contains(entity);
-        driven && !self.recorder.world.unreadable.contains_key(entity)
+        driven && !self.recorder.projection.unreadable.contains_key(entity)
     }
 
     pub(super) fn drive_entity(&mut self, entity: &EntityId) {
         if self.driven.these.insert(entity.clone()) {
             self.dirty_entities.insert(entity.clone());
             self.dirty_runs
-                .extend(self.recorder.world.active_run(entity));
+                .extend(self.recorder.projection.active_run(entity));
         }
     }
 
@@ -32,7 +32,7 @@ impl Control {
         match which {
             Drive::All => {
                 self.driven.all = true;
-                let entities: Vec<_> = self.recorder.world.entities.keys().cloned().collect();
+                let entities: Vec<_> = self.recorder.projection.entities.keys().cloned().collect();
                 entities.iter().for_each(|entity| self.drive_entity(entity));
             }
             Drive::These(entities) => entities.iter().for_each(|entity| self.drive_entity(entity)),
@@ -45,10 +45,10 @@ impl Control {
     /// Runs that nobody waits for any more: nobody would ask for their end after a crash either.
     /// Those that come to it in this process are worked for already.
     fn drive_unwanted(&mut self) {
-        let world = &self.recorder.world;
-        let unwanted = world.entities.iter().filter(|(_, entry)| {
+        let projection = &self.recorder.projection;
+        let unwanted = projection.entities.iter().filter(|(_, entry)| {
             let active = entry.state.active.as_ref();
-            let run = active.and_then(|active| world.run(active.run));
+            let run = active.and_then(|active| projection.run(active.run));
             run.is_some_and(|run| run.cancel == Some(CancelMode::Unwanted))
         });
         let unwanted: Vec<_> = unwanted.map(|(id, _)| id.clone()).collect();

@@ -23,12 +23,12 @@ impl Control {
             return;
         }
         // Whoever began from it would not learn of what cannot be understood.
-        if !self.recorder.world.unreadable.is_empty() {
+        if !self.recorder.projection.unreadable.is_empty() {
             return;
         }
         let (journal, states) = (
             self.parts.journal.clone(),
-            self.shared.world(Projection::states),
+            self.shared.projection(Projection::states),
         );
         let as_of = states.as_of;
         self.bases.spawn(async move {

@@ -173,10 +173,10 @@ impl Control {
 
     /// Nodes of open runs whose wait for the lane is not over yet.
     fn delayed_for(&self, lane: &Text) -> Vec<Waiter> {
-        let world = &self.recorder.world;
-        let runs = world.entities.values().filter_map(|entry| {
+        let projection = &self.recorder.projection;
+        let runs = projection.entities.values().filter_map(|entry| {
             let run = entry.state.active.as_ref()?.run;
-            Some((run, world.run(run)?))
+            Some((run, projection.run(run)?))
         });
         let waits = |state: &NodeState| match state {
             NodeState::Delayed { failure, .. } => {

@@ -58,12 +58,12 @@ impl Control {
     fn catch_up(&mut self, waiter: &Waiter, unrecorded: Option<u32>) -> u32 {
         let node = || waiter.1.clone();
         let Some(attempt) = unrecorded else {
-            let run = self.recorder.world.run(waiter.0);
+            let run = self.recorder.projection.run(waiter.0);
             return run
                 .and_then(|run| run.nodes.get(&waiter.1))
                 .map_or(0, NodeState::attempt);
         };
-        let run = self.recorder.world.run(waiter.0);
+        let run = self.recorder.projection.run(waiter.0);
         let state = run.and_then(|run| run.nodes.get(&waiter.1));
         if matches!(
             state,
@@ -136,7 +136,7 @@ impl Control {
     }
 
     fn is_blocked_at(&self, waiter: &Waiter, failure: &Failure) -> bool {
-        let run = self.recorder.world.run(waiter.0);
+        let run = self.recorder.projection.run(waiter.0);
         let state = run.and_then(|run| run.nodes.get(&waiter.1));
         state.and_then(NodeState::failure) == Some(failure)
     }
@@ -166,7 +166,7 @@ impl Control {
             self.next_try_due(waiter.0);
             return;
         }
-        let Some(run) = self.recorder.world.run(waiter.0).cloned() else {
+        let Some(run) = self.recorder.projection.run(waiter.0).cloned() else {
             return;
         };
         let standing = run.nodes.get(&waiter.1);

@@ -88,7 +88,7 @@ const FORGETTING: Duration = Duration::from_secs(2);
 impl Control {
     pub(super) fn new(
         parts: Arc<EngineConfig>,
-        world: Projection,
+        projection: Projection,
         shared: Arc<EngineShared>,
         requests: mpsc::WeakSender<EngineRequest>,
         inbox: mpsc::Receiver<EngineRequest>,
@@ -97,7 +97,7 @@ impl Control {
         Self {
             timers: Timers::new(parts.clock.clone()),
             gate: AdmissionGate {
-                pause: GlobalPause::of(&world),
+                pause: GlobalPause::of(&projection),
                 room: RoomWatch::new(parts.room.clone()),
                 lanes: CircuitBreaker::new(parts.lanes.clone(), clock.clone(), &parts.tuning),
                 limits: LaneLimits::new(parts.tuning.attempts_per_lane),
@@ -109,7 +109,7 @@ impl Control {
             attempts: JoinSet::new(),
             tasks: HashMap::new(),
             in_flight: BTreeMap::new(),
-            recorder: Recorder::new(world, clock),
+            recorder: Recorder::new(projection, clock),
             retries: HashMap::new(),
             effects: Vec::new(),
             writing: None,
@@ -141,7 +141,7 @@ impl Control {
     }
 
     /// Takes in what is there, decides what follows and has it made durable. Returns whether the loop
-    /// goes on.
+    /// continues.
     async fn batch(&mut self, first: ControlInput) -> bool {
         self.decide(first).await.unwrap_or_else(|error| {
             tracing::error!(%error, "the engine ends");
@@ -187,7 +187,7 @@ impl Control {
         }
     }
 
-    /// Returns whether the loop goes on.
+    /// Returns whether the loop continues.
     async fn on_input(&mut self, input: ControlInput) -> Result<bool, EngineError> {
         match input {
             ControlInput::Request(EngineRequest::Close)
@@ -204,7 +204,7 @@ impl Control {
         Ok(true)
     }
 
-    /// Requests that are there already go into the same batch. Returns whether the loop goes on.
+    /// Requests that are there already go into the same batch. Returns whether the loop continues.
     async fn drain_requests(&mut self) -> bool {
         let mut open = true;
         for _ in 0..REQUESTS_A_BATCH {

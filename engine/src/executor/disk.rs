@@ -70,9 +70,10 @@ impl Control {
 
     /// What kept everything from going on is gone.
     pub(super) fn decide_all_again(&mut self) {
-        let world = &self.recorder.world;
-        self.dirty_entities.extend(world.entities.keys().cloned());
-        let active = world.entities.values();
+        let projection = &self.recorder.projection;
+        self.dirty_entities
+            .extend(projection.entities.keys().cloned());
+        let active = projection.entities.values();
         let active = active.filter_map(|entry| Some(entry.state.active.as_ref()?.run));
         self.dirty_runs.extend(active);
     }

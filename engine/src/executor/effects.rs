@@ -35,7 +35,7 @@ impl Control {
     /// Nothing goes into the index while an entity is unreadable: from states that go past such an
     /// event nobody would learn of it.
     pub(super) fn publish(&self, update: StatesUpdate) {
-        if self.recorder.world.unreadable.is_empty() {
+        if self.recorder.projection.unreadable.is_empty() {
             self.parts.journal.publish(update);
         }
     }
@@ -77,7 +77,7 @@ impl Control {
         // Known only now that the run's first event is durable.
         job.sequence = self
             .recorder
-            .world
+            .projection
             .runs
             .get(&job.run)
             .map_or(0, |run| run.first);

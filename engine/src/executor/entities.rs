@@ -35,7 +35,7 @@ impl Control {
         }
         let state = self
             .recorder
-            .world
+            .projection
             .entity(&update.entity)
             .cloned()
             .unwrap_or_default();
@@ -70,7 +70,7 @@ impl Control {
     ) -> u64 {
         let newest = self
             .recorder
-            .world
+            .projection
             .entity(&update.entity)
             .and_then(|e| e.desired.as_ref());
         let generation = newest
@@ -87,7 +87,7 @@ impl Control {
         self.shared.set_unopened(&update.entity, None);
         // At once: a step that ends in this very batch must not finish the run as if nothing else
         // were wanted by now.
-        let called_for = self.recorder.world.entity(&update.entity);
+        let called_for = self.recorder.projection.entity(&update.entity);
         let called_for = called_for.and_then(|state| decide_entity(state));
         if let Some(EntityCommand::CancelRun { run, mode }) = called_for {
             self.ask_to_stop(run, mode);
@@ -99,7 +99,7 @@ impl Control {
         if !self.is_driven(id) {
             return;
         }
-        let Some(state) = self.recorder.world.entity(id).cloned() else {
+        let Some(state) = self.recorder.projection.entity(id).cloned() else {
             return;
         };
         match decide_entity(&state) {
@@ -120,7 +120,7 @@ impl Control {
 
     /// Records when another run follows the one that failed just now, if one does.
     pub(super) fn schedule_next_try(&mut self, id: &EntityId) {
-        let Some(state) = self.recorder.world.entity(id) else {
+        let Some(state) = self.recorder.projection.entity(id) else {
             return;
         };
         let is_newest = |want: &Desired| want.generation == state.attempted;
@@ -136,10 +136,10 @@ impl Control {
 
     /// The wait after a failed run is over.
     pub(super) fn next_try_due(&mut self, after: RunId) {
-        let world = &self.recorder.world;
-        let entity = world.run(after).and_then(|run| run.entity.clone());
+        let projection = &self.recorder.projection;
+        let entity = projection.run(after).and_then(|run| run.entity.clone());
         let Some(entity) = entity else { return };
-        let waits = world.entity(&entity).is_some_and(|state| {
+        let waits = projection.entity(&entity).is_some_and(|state| {
             let newest = state.last.as_ref().map(|last| last.run);
             state.next_try.is_some() && newest == Some(after)
         });
@@ -156,7 +156,7 @@ impl Control {
     pub(super) fn ask_to_stop(&mut self, run: RunId, mode: CancelMode) {
         if self
             .recorder
-            .world
+            .projection
             .run(run)
             .is_some_and(|run| run.cancel.is_none())
         {
@@ -169,8 +169,10 @@ impl Control {
     }
 
     fn record_state(&mut self, id: &EntityId) {
-        let world = &self.recorder.world;
-        let Some(view) = world.view(id) else { return };
+        let projection = &self.recorder.projection;
+        let Some(view) = projection.view(id) else {
+            return;
+        };
         if view.run.is_none() && view.entity.last.is_some() {
             // Its newest run is archived: what it came to was recorded, and stays.
             return;
@@ -191,7 +193,7 @@ impl Control {
         detail: Text,
         cause: &EventCause,
     ) {
-        let Some(entity) = self.recorder.world.entity(id) else {
+        let Some(entity) = self.recorder.projection.entity(id) else {
             return;
         };
         let now = Some((state.clone(), detail.clone()));
@@ -220,7 +222,12 @@ impl Control {
     }
 
     async fn graph(&self, id: &EntityId, workflow: &Name) -> Result<Graph, Failure> {
-        let state = self.recorder.world.entity(id).cloned().unwrap_or_default();
+        let state = self
+            .recorder
+            .projection
+            .entity(id)
+            .cloned()
+            .unwrap_or_default();
         let desired = state.desired.as_ref().map(|one| one.desired.clone());
         let desired = self.parts.blobs.get(&desired.unwrap_or_default()).await;
         let desired = desired.map_err(|error| unread(id, &error))?;
@@ -242,7 +249,7 @@ impl Control {
         workflow: &Name,
         desired: &[u8],
     ) -> Result<Graph, Failure> {
-        let runs = |run: RunId| self.recorder.world.run(run).cloned();
+        let runs = |run: RunId| self.recorder.projection.run(run).cloned();
         let at = Situation {
             id,
             entity,
@@ -292,7 +299,7 @@ impl Control {
     /// after its present step. What must be done before anything else is waited for instead.
     pub(super) fn require(&mut self, entity: &EntityId, workflow: &Name, desired: &Payload) {
         self.drive_entity(entity);
-        let state = self.recorder.world.entity(entity);
+        let state = self.recorder.projection.entity(entity);
         let precedence = match state.filter(|state| state.active.is_some()) {
             Some(state) if is_coming(state, workflow) => return,
             Some(_) => Precedence::Supersede,
@@ -310,11 +317,15 @@ impl Control {
     }
 
     pub(super) fn report_waiting(&mut self, id: RunId, entity: &EntityId, result: &RunResult) {
-        let output = self.recorder.world.run(id).and_then(|run| last_output(run));
-        for (run, node, _) in self.recorder.world.waiting_for(entity) {
+        let output = self
+            .recorder
+            .projection
+            .run(id)
+            .and_then(|run| last_output(run));
+        for (run, node, _) in self.recorder.projection.waiting_for(entity) {
             let state = self
                 .recorder
-                .world
+                .projection
                 .run(run)
                 .and_then(|run| run.nodes.get(&node));
             let attempt = state.map_or(0, NodeState::attempt);
@@ -346,15 +357,15 @@ impl Control {
     /// Whether a node waits for what the run did, and not for another workflow of the same entity.
     /// Nothing comes after a supreme desired state that anybody could wait for.
     fn is_waited_for(&self, ended: RunId, waiting: RunId, node: &Name) -> bool {
-        let world = &self.recorder.world;
-        let ended = world.run(ended);
-        let state = ended.and_then(|run| world.entity(run.entity.as_ref()?));
+        let projection = &self.recorder.projection;
+        let ended = projection.run(ended);
+        let state = ended.and_then(|run| projection.entity(run.entity.as_ref()?));
         let newest = state.and_then(|state| state.desired.as_ref());
         if newest.is_some_and(|desired| desired.precedence == Precedence::Supreme) {
             return true;
         }
         let graph = |run: Option<&Arc<RunState>>| run.and_then(|run| run.graph.clone());
-        let awaited = graph(world.run(waiting));
+        let awaited = graph(projection.run(waiting));
         let awaited = awaited
             .as_ref()
             .and_then(|waiting_graph| waiting_graph.node(node));

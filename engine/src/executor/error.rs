@@ -9,7 +9,7 @@ use crate::{
 /// Why the engine could not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
-    /// The journal failed. What it acknowledged is safe; start again to go on.
+    /// The journal failed. What it acknowledged is safe; start again to continue.
     #[error(transparent)]
     Journal(#[from] JournalError),
     /// The journal holds, or the engine made, an event that cannot follow what came before.

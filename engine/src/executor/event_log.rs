@@ -8,8 +8,8 @@ use crate::{
 
 /// Says what was made durable, with the ids under which it is found again. Text in events holds no
 /// secret, and so does this.
-pub(super) fn log_record(record: &Record, world: &Projection) {
-    let (entity, run) = place(&record.stream, world);
+pub(super) fn log_record(record: &Record, projection: &Projection) {
+    let (entity, run) = place(&record.stream, projection);
     let (step, attempt) = record.event.kind.step();
     let failure = failure(&record.event.kind);
     tracing::info!(
@@ -27,11 +27,14 @@ pub(super) fn log_record(record: &Record, world: &Projection) {
     );
 }
 
-fn place<'a>(stream: &'a StreamId, world: &'a Projection) -> (Option<&'a EntityId>, Option<RunId>) {
+fn place<'a>(
+    stream: &'a StreamId,
+    projection: &'a Projection,
+) -> (Option<&'a EntityId>, Option<RunId>) {
     match stream {
         StreamId::Entity(id) => (Some(id), None),
         StreamId::Run(run) => {
-            let state = world.run(*run);
+            let state = projection.run(*run);
             (state.and_then(|state| state.entity.as_ref()), Some(*run))
         }
         StreamId::Journal => (None, None),

@@ -24,8 +24,8 @@ pub(super) struct GlobalPause {
 }
 
 impl GlobalPause {
-    pub(super) fn of(world: &Projection) -> Self {
-        Self::new(why(world).is_some())
+    pub(super) fn of(projection: &Projection) -> Self {
+        Self::new(why(projection).is_some())
     }
 
     pub(super) fn new(on: bool) -> Self {
@@ -47,7 +47,7 @@ impl GlobalPause {
         self.on
     }
 
-    /// Begins or ends it; the nodes that go on where it ends.
+    /// Begins or ends it; the nodes that continue where it ends.
     pub(super) fn set(&mut self, on: bool) -> BTreeSet<Waiter> {
         self.on = on;
         if on {
@@ -59,8 +59,8 @@ impl GlobalPause {
 }
 
 /// Why the global pause is on; `None` where it is off.
-pub(super) fn why(world: &Projection) -> Option<Text> {
-    let (state, reason) = world.entity(&entity()?)?.state.clone()?;
+pub(super) fn why(projection: &Projection) -> Option<Text> {
+    let (state, reason) = projection.entity(&entity()?)?.state.clone()?;
     (state.as_str() == ON).then_some(reason)
 }
 

@@ -8,12 +8,12 @@ use std::{
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
+    as_of::Past,
     config::{By, Cancelled, Drive, EngineConfig, Retried},
     control::Control,
     error::EngineError,
     global_pause,
     notice::Notice,
-    past::Past,
     projection::{Projection, UnreadableEntity},
     request::{EngineRequest, Reply},
     shared::EngineShared,
@@ -62,40 +62,40 @@ impl Engine {
     /// # Errors
     /// As for [`Engine::open`].
     pub async fn open_to_read(parts: &EngineConfig) -> Result<Self, EngineError> {
-        let world = Projection::load(parts.journal.as_ref()).await?;
-        Ok(Self::of_world(world, parts.room.clone()))
+        let projection = Projection::load(parts.journal.as_ref()).await?;
+        Ok(Self::of_projection(projection, parts.room.clone()))
     }
 
     /// A past, to be looked at as an engine is. Whatever would record or do something is refused as
     /// by [`Engine::observe`].
     pub fn of_past(past: Past, room: Arc<Room>) -> Self {
-        Self::of_world(past.into_projection(), room)
+        Self::of_projection(past.into_projection(), room)
     }
 
-    fn of_world(world: Projection, room: Arc<Room>) -> Self {
+    fn of_projection(projection: Projection, room: Arc<Room>) -> Self {
         // Nobody takes requests.
         let (requests, _) = mpsc::channel(1);
         let (notices, _) = broadcast::channel(1);
         Self {
             requests,
-            shared: Arc::new(EngineShared::new(world, notices)),
+            shared: Arc::new(EngineShared::new(projection, notices)),
             room,
             observes_only: true,
         }
     }
 
     async fn start(parts: EngineConfig, observes_only: bool) -> Result<Self, EngineError> {
-        let mut world = Projection::load(parts.journal.as_ref()).await?;
-        let update = world.first_update(parts.journal.wants_all_states());
-        if !update.changed.is_empty() && world.unreadable.is_empty() {
+        let mut projection = Projection::load(parts.journal.as_ref()).await?;
+        let update = projection.first_update(parts.journal.wants_all_states());
+        if !update.changed.is_empty() && projection.unreadable.is_empty() {
             parts.journal.publish(update);
         }
         let (requests, inbox) = mpsc::channel(REQUESTS);
         let (notices, _) = broadcast::channel(NOTICES);
-        let shared = Arc::new(EngineShared::new(world.clone(), notices));
+        let shared = Arc::new(EngineShared::new(projection.clone(), notices));
         let room = parts.room.clone();
         let own = requests.downgrade();
-        tokio::spawn(Control::new(Arc::new(parts), world, shared.clone(), own, inbox).run());
+        tokio::spawn(Control::new(Arc::new(parts), projection, shared.clone(), own, inbox).run());
         Ok(Self {
             requests,
             shared,
@@ -168,7 +168,7 @@ impl Engine {
         .await
     }
 
-    /// Goes on with the open runs and unattempted desired states of entities.
+    /// Continues with the open runs and unattempted desired states of entities.
     ///
     /// # Errors
     /// When the journal fails.
@@ -189,7 +189,7 @@ impl Engine {
 
     /// Why the global pause is on; none where it is off.
     pub fn global_pause(&self) -> Option<Text> {
-        self.world(global_pause::why)
+        self.projection(global_pause::why)
     }
 
     /// Why what is wanted of an entity cannot be turned into a run. A retry, a newer desired state and a
@@ -316,7 +316,7 @@ impl Engine {
     }
 
     /// Ends the engine: attempts under way are dropped, their outcome counts as unknown, and the
-    /// next start goes on. Returns when nothing runs any more.
+    /// next start continues. Returns when nothing runs any more.
     pub async fn close(&self) {
         let mut notices = self.notices();
         if self.requests.send(EngineRequest::Close).await.is_err() {
@@ -340,13 +340,13 @@ impl Engine {
 
     /// The entity as the journal tells it.
     pub fn entity(&self, id: &EntityId) -> Option<Arc<EntityState>> {
-        self.world(|world| world.entity(id).cloned())
+        self.projection(|projection| projection.entity(id).cloned())
     }
 
     /// All entities.
     pub fn entities(&self) -> BTreeMap<EntityId, Arc<EntityState>> {
-        self.world(|world| {
-            world
+        self.projection(|projection| {
+            projection
                 .entities
                 .iter()
                 .map(|(id, entry)| (id.clone(), entry.state.clone()))
@@ -357,8 +357,8 @@ impl Engine {
     /// All entities of a kind. It costs what there is of that kind.
     pub fn entities_of(&self, kind: &Name) -> Vec<(EntityId, Arc<EntityState>)> {
         let first = EntityId::before(kind.clone());
-        self.world(|world| {
-            let all = world.entities.range(first..);
+        self.projection(|projection| {
+            let all = projection.entities.range(first..);
             let its = all.take_while(|(id, _)| id.kind() == kind);
             its.map(|(id, entry)| (id.clone(), entry.state.clone()))
                 .collect()
@@ -373,39 +373,43 @@ impl Engine {
 
     /// The run as the journal tells it.
     pub fn run(&self, id: RunId) -> Option<Arc<RunState>> {
-        self.world(|world| world.run(id).cloned())
+        self.projection(|projection| projection.run(id).cloned())
     }
 
     /// The offset after the newest event that is shown: that of the next one.
     pub fn end(&self) -> Offset {
-        self.world(|world| world.as_of)
+        self.projection(|projection| projection.as_of)
     }
 
     /// When the entity's first event was recorded, and when its state last changed.
     pub fn times(&self, id: &EntityId) -> Option<(Timestamp, Timestamp)> {
-        self.world(|world| {
-            let folded = world.entities.get(id)?;
+        self.projection(|projection| {
+            let folded = projection.entities.get(id)?;
             Some((folded.created, folded.changed))
         })
     }
 
     /// Why the events of an entity cannot be understood; none where they can.
     pub fn unreadable(&self, id: &EntityId) -> Option<UnreadableEntity> {
-        self.world(|world| world.unreadable.get(id).cloned())
+        self.projection(|projection| projection.unreadable.get(id).cloned())
     }
 
     /// Every entity whose events cannot be understood.
     pub fn all_unreadable(&self) -> BTreeMap<EntityId, UnreadableEntity> {
-        self.world(|world| world.unreadable.clone())
+        self.projection(|projection| projection.unreadable.clone())
     }
 
     /// What lies in blobs of all that the states of an entity and of its runs name.
     pub fn blobs_of(&self, id: &EntityId) -> Vec<Payload> {
-        self.world(|world| {
-            let Some(entity) = world.entities.get(id) else {
+        self.projection(|projection| {
+            let Some(entity) = projection.entities.get(id) else {
                 return Vec::new();
             };
-            let runs = entity.state.runs.iter().filter_map(|run| world.run(*run));
+            let runs = entity
+                .state
+                .runs
+                .iter()
+                .filter_map(|run| projection.run(*run));
             let of_runs = runs.flat_map(|run| payloads::of_run(run));
             let all = payloads::of_entity(&entity.state)
                 .into_iter()
@@ -418,8 +422,8 @@ impl Engine {
 
     /// Every run that says of itself that it is this entity's, whatever that one says.
     pub fn runs_of(&self, id: &EntityId) -> Vec<RunId> {
-        self.world(|world| {
-            let own = world.runs.iter();
+        self.projection(|projection| {
+            let own = projection.runs.iter();
             let own = own.filter(|(_, run)| run.state.entity.as_ref() == Some(id));
             own.map(|(run, _)| *run).collect()
         })
@@ -427,15 +431,15 @@ impl Engine {
 
     /// Looks at an entity with its newest run and what stands in its way. `look` must be quick.
     pub fn view<T>(&self, id: &EntityId, look: impl FnOnce(EntityView<'_>) -> T) -> Option<T> {
-        self.world(|world| world.view(id).map(look))
+        self.projection(|projection| projection.view(id).map(look))
     }
 
     #[cfg(test)]
     pub(super) fn was_attempted(&self, run: RunId, step: &Name) -> bool {
-        self.world(|world| world.was_attempted(run, step))
+        self.projection(|projection| projection.was_attempted(run, step))
     }
 
-    fn world<T>(&self, look: impl FnOnce(&Projection) -> T) -> T {
-        self.shared.world(look)
+    fn projection<T>(&self, look: impl FnOnce(&Projection) -> T) -> T {
+        self.shared.projection(look)
     }
 }

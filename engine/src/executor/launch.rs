@@ -38,7 +38,7 @@ impl Control {
 
     fn is_intended(&self, entity: &EntityId, step: &Name) -> bool {
         let known = |state: &Arc<EntityState>| state.intents.contains(step);
-        self.recorder.world.entity(entity).is_some_and(known)
+        self.recorder.projection.entity(entity).is_some_and(known)
     }
 
     pub(super) fn launch(
@@ -92,8 +92,8 @@ impl Control {
     }
 
     fn previous_output(&self, entity: &EntityId) -> Option<Payload> {
-        let reached_by = self.recorder.world.entity(entity)?.reached_by?;
-        last_output(self.recorder.world.run(reached_by)?)
+        let reached_by = self.recorder.projection.entity(entity)?.reached_by?;
+        last_output(self.recorder.projection.run(reached_by)?)
     }
 
     /// A way for attempts to ask; none once every handle is gone and the loop is about to end.

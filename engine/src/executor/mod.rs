@@ -14,6 +14,7 @@
 
 mod active_set;
 mod admission;
+mod as_of;
 mod attempt;
 mod bases;
 mod circuit_breaker;
@@ -30,7 +31,6 @@ mod handle;
 mod launch;
 mod limits;
 mod notice;
-mod past;
 mod projection;
 mod recorder;
 mod request;
@@ -43,9 +43,9 @@ mod tests;
 mod timers;
 mod writing;
 
+pub use as_of::Past;
 pub use config::{By, Cancelled, Drive, EngineConfig, Retried, Tuning};
 pub use error::EngineError;
 pub use handle::Engine;
 pub use notice::Notice;
-pub use past::Past;
 pub use projection::UnreadableEntity;

@@ -59,7 +59,7 @@ impl EventCause {
 
 /// The states, the batch that changes them, and what that batch touched.
 pub(super) struct Recorder {
-    pub(super) world: Projection,
+    pub(super) projection: Projection,
     clock: Arc<dyn Clock>,
     batch: Vec<Append>,
     index: HashMap<StreamId, usize>,
@@ -70,9 +70,9 @@ pub(super) struct Recorder {
 }
 
 impl Recorder {
-    pub(super) fn new(world: Projection, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn new(projection: Projection, clock: Arc<dyn Clock>) -> Self {
         Self {
-            world,
+            projection,
             time: RecordTime::of(clock.as_ref()),
             clock,
             batch: Vec::new(),
@@ -84,14 +84,14 @@ impl Recorder {
 
     /// Adds an event to the batch and folds it into the states.
     pub(super) fn record(&mut self, stream: StreamId, kind: EventKind, cause: &EventCause) {
-        let expected_seq = self.world.next_seq(&stream);
+        let expected_seq = self.projection.next_seq(&stream);
         let event = Event {
             at: self.clock.now(),
             actor: cause.actor.clone(),
             reason: cause.reason.clone(),
             kind,
         };
-        if let Err(divergence) = self.world.apply(&stream, &event, Offset::MAX) {
+        if let Err(divergence) = self.projection.apply(&stream, &event, Offset::MAX) {
             tracing::error!(%stream, %divergence, "an event was not recorded");
             self.divergence.get_or_insert(divergence);
             return;
@@ -142,7 +142,7 @@ impl Recorder {
         self.index.clear();
         let batch = std::mem::take(&mut self.batch);
         let streams = batch.iter().map(|append| &append.stream);
-        let states = self.world.part(streams);
+        let states = self.projection.part(streams);
         Ok((batch, states))
     }
 

@@ -99,17 +99,17 @@ impl Control {
 
     /// Why nothing is done for an entity whose events cannot all be understood.
     pub(super) fn quarantined(&self, id: &EntityId) -> Option<Failure> {
-        let why = self.recorder.world.unreadable.get(id)?;
+        let why = self.recorder.projection.unreadable.get(id)?;
         Some(why.failure(id))
     }
 
     /// How many there were.
     fn forget_ended(&mut self, before: Timestamp, is_gone: &GoneTest) -> usize {
-        let streams = self.shared.world(Projection::states).streams;
+        let streams = self.shared.projection(Projection::states).streams;
         let mut forgotten = forgettable(&streams, before, &is_gone);
         forgotten.retain(|run| !self.is_unwritten(*run));
         if !forgotten.is_empty() {
-            let update = self.recorder.world.forget(&forgotten);
+            let update = self.recorder.projection.forget(&forgotten);
             self.shared.forget(&forgotten);
             self.publish(update);
         }
@@ -162,7 +162,7 @@ impl Control {
         let signal = EventKind::Signal {
             signal: Name::of("retry"),
         };
-        let Some(state) = self.recorder.world.entity(entity) else {
+        let Some(state) = self.recorder.projection.entity(entity) else {
             return Retried::NothingToDo;
         };
         if let Some(active) = &state.active {
@@ -183,18 +183,18 @@ impl Control {
     }
 
     fn awaited_runs(&self, run: RunId) -> Vec<RunId> {
-        let world = &self.recorder.world;
-        let Some(state) = world.run(run) else {
+        let projection = &self.recorder.projection;
+        let Some(state) = projection.run(run) else {
             return Vec::new();
         };
         awaited_entities(state)
-            .filter_map(|(_, entity)| world.active_run(entity))
+            .filter_map(|(_, entity)| projection.active_run(entity))
             .collect()
     }
 
     fn cancel(&mut self, entity: &EntityId, only: Option<RunId>, cause: &EventCause) -> Cancelled {
         self.drive_entity(entity);
-        let open = self.recorder.world.active_run(entity);
+        let open = self.recorder.projection.active_run(entity);
         let Some(run) = open.filter(|run| only.is_none_or(|only| only == *run)) else {
             return Cancelled::NothingToDo;
         };

@@ -44,13 +44,13 @@ impl Control {
                 self.dirty_runs.insert(*run);
                 let entity = self
                     .recorder
-                    .world
+                    .projection
                     .run(*run)
                     .and_then(|run| run.entity.clone());
                 if let Some(entity) = entity {
                     self.dirty_entities.extend(
                         self.recorder
-                            .world
+                            .projection
                             .waiting_for(&entity)
                             .into_iter()
                             .map(|w| w.2),
@@ -66,7 +66,7 @@ impl Control {
     }
 
     fn settle_run(&mut self, id: RunId) {
-        let Some(run) = self.recorder.world.run(id).cloned() else {
+        let Some(run) = self.recorder.projection.run(id).cloned() else {
             return;
         };
         let (Some(graph), Some(entity)) = (run.graph.clone(), run.entity.clone()) else {
@@ -237,8 +237,8 @@ impl Control {
                 attempt,
             },
         );
-        if self.recorder.world.waiting_for(entity).is_empty()
-            && let Some(active) = self.recorder.world.active_run(entity)
+        if self.recorder.projection.waiting_for(entity).is_empty()
+            && let Some(active) = self.recorder.projection.active_run(entity)
         {
             self.ask_to_stop(active, CancelMode::Unwanted);
         }

@@ -16,7 +16,7 @@ use crate::{
 
 /// What the control loop shows others; of states only durable ones.
 pub(super) struct EngineShared {
-    world: RwLock<Projection>,
+    projection: RwLock<Projection>,
     unopened: Mutex<BTreeMap<EntityId, Failure>>,
     /// Entities that changed since somebody took them; all of them at first.
     touched: Mutex<HashSet<EntityId>>,
@@ -26,10 +26,10 @@ pub(super) struct EngineShared {
 }
 
 impl EngineShared {
-    pub(super) fn new(world: Projection, notices: broadcast::Sender<Notice>) -> Self {
+    pub(super) fn new(projection: Projection, notices: broadcast::Sender<Notice>) -> Self {
         Self {
-            touched: Mutex::new(world.entities.keys().cloned().collect()),
-            world: RwLock::new(world),
+            touched: Mutex::new(projection.entities.keys().cloned().collect()),
+            projection: RwLock::new(projection),
             unopened: Mutex::default(),
             notices,
             signer: OnceLock::new(),
@@ -37,8 +37,13 @@ impl EngineShared {
     }
 
     /// Looks at what is recorded. `look` must be quick.
-    pub(super) fn world<T>(&self, look: impl FnOnce(&Projection) -> T) -> T {
-        look(&self.world.read().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn projection<T>(&self, look: impl FnOnce(&Projection) -> T) -> T {
+        look(
+            &self
+                .projection
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     /// Why no run was opened for what is wanted of an entity.
@@ -67,38 +72,44 @@ impl EngineShared {
 
     /// Drops the states of runs.
     pub(super) fn forget(&self, runs: &BTreeSet<RunId>) {
-        let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
-        world.forget(runs);
+        let mut projection = self
+            .projection
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        projection.forget(runs);
     }
 
     /// Takes over what changed, after it became durable.
     pub(super) fn publish(&self, changed: Projection) {
-        let mut world = self.world.write().unwrap_or_else(PoisonError::into_inner);
+        let mut projection = self
+            .projection
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut touched = self.touched.lock().unwrap_or_else(PoisonError::into_inner);
         touched.extend(changed.entities.keys().cloned());
-        world.take_over(changed);
+        projection.take_over(changed);
     }
 }
 
 impl Recorded for EngineShared {
     fn was_attempted(&self, run: RunId, step: &Name) -> bool {
-        self.world(|world| world.was_attempted(run, step))
+        self.projection(|projection| projection.was_attempted(run, step))
     }
 
     fn status_of(&self, id: &EntityId) -> Option<ReconcileStatus> {
-        self.world(|world| world.view(id).map(|view| view.reconcile_status()))
+        self.projection(|projection| projection.view(id).map(|view| view.reconcile_status()))
     }
 
     fn was_intended(&self, id: &EntityId, step: &Name) -> bool {
         let intended = |entity: &Arc<EntityState>| entity.intents.contains(step);
-        self.world(|world| world.entity(id).is_some_and(intended))
+        self.projection(|projection| projection.entity(id).is_some_and(intended))
     }
 
     fn has_open_run(&self, id: &EntityId) -> bool {
-        self.world(|world| world.active_run(id).is_some())
+        self.projection(|projection| projection.active_run(id).is_some())
     }
 
     fn is_awaited(&self, id: &EntityId) -> bool {
-        self.world(|world| world.is_awaited(id))
+        self.projection(|projection| projection.is_awaited(id))
     }
 }

@@ -1,7 +1,7 @@
 //! The batch that is being made durable, while the next one is decided.
 //!
 //! The journal takes a good part of the time that the loop takes to decide, and is another thread: so
-//! the loop goes on deciding while a batch is written, and hands over what came together meanwhile once
+//! the loop continues deciding while a batch is written, and hands over what came together meanwhile once
 //! that is durable.
 //!
 //! # Guarantees
@@ -90,7 +90,7 @@ impl Control {
         for record in &records {
             batch.states.note_recorded(record);
         }
-        self.recorder.world.note_written(&batch.states);
+        self.recorder.projection.note_written(&batch.states);
         self.show(batch.states, records);
         self.carry_out_effects(batch.effects);
         self.write_due_base();

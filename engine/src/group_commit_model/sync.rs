@@ -48,7 +48,7 @@ pub(crate) fn is_broken(what: Sabotage) -> bool {
     SABOTAGE.get() == what
 }
 
-/// Here another thread may go on.
+/// Here another thread may continue.
 pub(crate) fn step() {
     use shuttle::sync::atomic::{AtomicBool, Ordering};
     AtomicBool::new(false).load(Ordering::SeqCst);

@@ -96,7 +96,7 @@ pub trait ChainedJournal: Journal {
     /// [`JournalError::Damaged`] when its bytes, place or link do not fit; nothing is written.
     async fn restore(&self, batch: Vec<Vec<u8>>) -> Result<Option<BatchLink>, JournalError>;
 
-    /// Goes on after a range of offsets that the journal which is being written back misses, too:
+    /// Continues after a range of offsets that the journal which is being written back misses, too:
     /// the range begins where this journal ends, the next batch is linked to `link`, and `heads`
     /// say how far each stream goes after the range. Durable when it returns;
     /// [`Journal::missing`] names the range from then on.

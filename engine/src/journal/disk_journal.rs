@@ -214,7 +214,7 @@ impl DiskJournal {
     }
 
     /// Compresses every segment whose newest event is older than `before` into the archive; one
-    /// that is appended to is made full before. Appending and reading go on meanwhile.
+    /// that is appended to is made full before. Appending and reading continue meanwhile.
     ///
     /// Cancel safety: as a kill; each segment is in the log or in the archive.
     ///

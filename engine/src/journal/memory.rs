@@ -87,7 +87,7 @@ impl Shelf {
         base.map_or_else(States::default, |(_, states)| states.clone())
     }
 
-    /// Whether a range may begin here, after which streams go on from `heads`.
+    /// Whether a range may begin here, after which streams continue from `heads`.
     fn check_missing(&self, missing: &Missing, heads: &[StreamHead]) -> Result<(), JournalError> {
         let fits = missing.from == self.next() && missing.from < missing.to;
         let back = |head: &&StreamHead| head.next_seq < self.head(&head.stream).next_seq;

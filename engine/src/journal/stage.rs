@@ -1,7 +1,7 @@
 //! What every journal does before it writes: it checks the requests of a durable batch against
 //! the heads of their streams and turns their events into records.
 //!
-//! A request that is refused leaves nothing behind, while the others of the batch go on. A store
+//! A request that is refused leaves nothing behind, while the others of the batch continue. A store
 //! outside this crate stages its batches here, too, so that links and records are the same in all.
 
 use std::{collections::HashMap, sync::Arc};

@@ -244,7 +244,7 @@ pub enum EventKind {
     },
     /// The run starts nothing more until it is resumed.
     Paused,
-    /// The run goes on.
+    /// The run continues.
     Resumed,
     /// The run is over.
     RunFinished {

@@ -238,7 +238,7 @@ fn replayed(events: &[Event]) -> RunState {
     state
 }
 
-/// Goes on until nothing is decided and nothing runs; every attempt ends in that way.
+/// Continues until nothing is decided and nothing runs; every attempt ends in that way.
 fn run_out(graph: &Graph, state: &mut RunState, how: u8) {
     for _ in 0..200 {
         if let Some(attempt) = running(state).pop() {

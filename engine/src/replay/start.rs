@@ -7,7 +7,7 @@ use crate::{
     journal::{ChainedJournal, States},
 };
 
-/// The states that a replay goes on from, and the bases that there are.
+/// The states that a replay continues from, and the bases that there are.
 pub(super) struct Start {
     pub(super) states: States,
     pub(super) bases: Bases,

@@ -134,7 +134,7 @@ impl HeldSecrets {
 
     /// The same for a state directory, which keeps the key. Of secrets that were stored there before
     /// only their ids stay, each with the one that it has from now on. A crash in between leaves the
-    /// secret where it is; the next start goes on.
+    /// secret where it is; the next start continues.
     ///
     /// # Errors
     /// [`SecretError::Storage`].

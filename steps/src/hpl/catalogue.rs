@@ -12,7 +12,7 @@ pub enum MessageKind {
     Ready,
     /// The boot has failed.
     Fatal,
-    /// Shown to people; the boot goes on.
+    /// Shown to people; the boot continues.
     Warning,
     /// Neither here nor there.
     Note,

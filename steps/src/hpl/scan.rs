@@ -86,7 +86,7 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// Goes on where [`Scanner::pending`] was taken.
+    /// Continues where [`Scanner::pending`] was taken.
     pub fn resume(mut pending: Vec<u8>) -> Self {
         pending.truncate(LINE_MAX);
         Self {

@@ -16,7 +16,7 @@ const SMALL: usize = 4 * 1024;
 /// Where a hash stands. Equal for equal bytes.
 pub(super) type HashState = SerializedState<Sha256>;
 
-/// Hashes on a blocking thread, so that other tasks go on; holds one piece at a time.
+/// Hashes on a blocking thread, so that other tasks continue; holds one piece at a time.
 #[derive(Clone, Default)]
 pub(super) struct RunningHash(Sha256);
 

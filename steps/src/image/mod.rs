@@ -2,10 +2,9 @@
 //!
 //! claim → probe_source → upload_chunks → verify_image → mark_whole. A base image is whole when
 //! every byte was verified on the host after a sync there and the volume beside it says so; until
-//! then nothing copies it. Its bytes are sent once: `transfer` goes on where `track` recorded
+//! then nothing copies it. Its bytes are sent once: `transfer` continues where `track` recorded
 //! that the host has them.
 
-mod behind;
 mod bounds;
 mod checkpoint;
 pub mod claim;
@@ -25,14 +24,15 @@ mod track;
 pub mod transfer;
 pub mod upload_chunks;
 pub mod verify;
+mod write_behind;
 
-pub use behind::ReadAlong;
 pub use claim::Claim;
 pub use mark_whole::MarkWhole;
 pub use probe_source::ProbeSource;
 pub use remove::RemoveImage;
 pub use upload_chunks::UploadChunks;
 pub use verify::VerifyImage;
+pub use write_behind::ReadAlong;
 
 use std::sync::Arc;
 

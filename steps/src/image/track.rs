@@ -244,7 +244,7 @@ impl TrackRecorder<'_> {
     pub(super) async fn inspect(&mut self) -> Result<bool, Failure> {
         let found = self.ports.storage.volume(self.key).await?;
         let Some(found) = found else {
-            // An upload into a deleted volume would go on for ever without a word from the host.
+            // An upload into a deleted volume would continue for ever without a word from the host.
             return Err(self.lost("the volume vanished"));
         };
         if found.physical < self.longest {

@@ -9,7 +9,6 @@ use vsiflow_engine::{
 
 use super::{
     Params,
-    behind::{Behind, ReadAlong},
     bounds::Bounds,
     checkpoint::{Checkpoint, UploadPosition},
     claim, format,
@@ -20,6 +19,7 @@ use super::{
     shared_hash::SharedHashes,
     sidecar,
     track::{Track, TrackRecorder},
+    write_behind::{Behind, ReadAlong},
 };
 use crate::{
     error,

@@ -9,14 +9,16 @@ use vsiflow_engine::{
     step::{Done, Observed, Step, StepContext},
 };
 
-use super::{Params, behind::ReadAlong, claimed, shared_hash::SharedHashes, sidecar, transfer};
+use super::{
+    Params, claimed, shared_hash::SharedHashes, sidecar, transfer, write_behind::ReadAlong,
+};
 use crate::ports::{Hosts, ImageSource};
 
 /// Makes the volume and uploads the image into it.
 ///
 /// A crash in its middle leaves a part of the image, or all of it unrecorded. On record are the
 /// places up to which the host had it, with the hash of what was before them; the next attempt
-/// opens the source there and goes on, so that at most [`transfer::INTERVAL`] is sent twice. Where
+/// opens the source there and continues, so that at most [`transfer::INTERVAL`] is sent twice. Where
 /// the host lost what it had, or the source has another image now, it asks the guards, deletes the
 /// part and sends everything anew; the claim beside the volume says that it is ours.
 pub struct UploadChunks {

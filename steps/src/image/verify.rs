@@ -60,7 +60,7 @@ impl VerifyImage {
         key: &VolumeKey,
     ) -> Result<(Hashed, String), Failure> {
         let sent: upload_chunks::Output = cx.output("upload_chunks")?;
-        // Where an earlier attempt began to send it again, that is gone on with.
+        // Where an earlier attempt began to send it again, that is continued.
         if cx.saved::<Again>().await?.is_none() {
             let equal = |found: &Hashed| sent.sha256.as_ref() == Some(&found.sha256);
             let along = sent.along.as_ref().filter(|_| cx.attempt == 1);

@@ -18,7 +18,7 @@ pub struct ConsolePosition {
 pub struct ConsoleChunk {
     /// The bytes, anything a guest may write.
     pub bytes: Bytes,
-    /// Where to go on.
+    /// Where to continue.
     pub next: ConsolePosition,
 }
 

@@ -352,7 +352,7 @@ pub trait DomainPort: Send + Sync {
     /// Suspends the guest; its memory stays. `WrongState` where it is off.
     async fn suspend(&self, uuid: Uuid) -> PortResult<()>;
 
-    /// Lets a suspended guest go on. `WrongState` where it is off.
+    /// Lets a suspended guest continue. `WrongState` where it is off.
     async fn resume(&self, uuid: Uuid) -> PortResult<()>;
 
     /// Makes a disk of a running guest larger, with the file behind it; `path` names it as the
@@ -368,7 +368,7 @@ pub trait DomainPort: Send + Sync {
     /// Lays layers as [`Self::add_layers`] does, and saves the guest's memory of the same moment into the
     /// file at `memory`, in place of whatever is there. The guest stands still until all of it is
     /// written. Nothing is synced by that. `WrongState` where it is off or suspended: the disks of a
-    /// suspended guest could not be merged before it goes on (QEMU leaves them inactive).
+    /// suspended guest could not be merged before it continues (QEMU leaves them inactive).
     async fn save_with_layers(
         &self,
         uuid: Uuid,
@@ -380,7 +380,7 @@ pub trait DomainPort: Send + Sync {
     /// the host sees that: a file that lost its tail may pass.
     async fn saved_machine(&self, memory: &str) -> PortResult<SavedMachine>;
 
-    /// Starts a domain that is off with the memory in the file in place of a boot: its guest goes on
+    /// Starts a domain that is off with the memory in the file in place of a boot: its guest continues
     /// where it was. Its disks are taken as files that read through to no other. The file stays as it
     /// is. `WrongState` where the domain runs.
     async fn start_saved(&self, uuid: Uuid, memory: &str) -> PortResult<()>;
@@ -392,7 +392,7 @@ pub trait DomainPort: Send + Sync {
     /// How far the merge of a disk's layer is; `None` where none is under way.
     async fn merging(&self, uuid: Uuid, target: &str) -> PortResult<Option<MergeProgress>>;
 
-    /// Ends a merge that is done: the guest goes on with the file that was below. The layer's file
+    /// Ends a merge that is done: the guest continues with the file that was below. The layer's file
     /// stays, and nobody needs it. `Busy` where it is not done.
     async fn end_merge(&self, uuid: Uuid, target: &str) -> PortResult<()>;
 

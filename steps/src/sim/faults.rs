@@ -22,7 +22,7 @@ pub enum Fault {
     VanishVolume,
     /// Somebody puts another file in the place of the volume's just before the call.
     Replaced,
-    /// The disk does not take what a sync writes. That sync alone hears of it: the host goes on
+    /// The disk does not take what a sync writes. That sync alone hears of it: the host continues
     /// showing the bytes out of its memory, and the next sync finds nothing to write.
     DiskError,
     /// Somebody writes into the volume just after the call.

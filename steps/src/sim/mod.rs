@@ -2,7 +2,7 @@
 //!
 //! In tests it lives in memory and under a paused clock its time is virtual. For somebody without
 //! a host it lives in a folder, written after each effect, in real time; what a guest has done
-//! since is worked out from when it was started, so it goes on while no process runs.
+//! since is worked out from when it was started, so it continues while no process runs.
 //!
 //! Its behaviour follows what was measured on a real one. [`Faults`] make calls fail the way real
 //! ones do; without them every call succeeds.

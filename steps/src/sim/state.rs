@@ -254,7 +254,7 @@ impl Domain {
         self.saved = saved;
     }
 
-    /// It goes on.
+    /// It continues.
     pub fn unpause(&mut self, now: u64) {
         if let Some(live) = self.live.as_mut() {
             live.unpause(now);

@@ -196,7 +196,7 @@ impl CopyWork<'_> {
         }
     }
 
-    /// What an earlier attempt left of layers is merged: the disks go on from there. Memory that it saved
+    /// What an earlier attempt left of layers is merged: the disks continue from there. Memory that it saved
     /// fits none of what they become.
     async fn thaw(&self, saved: &mut Saved) -> Result<(), Failure> {
         let all = Disks {

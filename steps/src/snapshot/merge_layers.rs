@@ -21,7 +21,7 @@ use crate::ports::Hosts;
 /// carries out nothing, and is off again afterwards.
 ///
 /// A crash in its middle leaves a layer that the guest still writes into, with its merge under way or
-/// not, or one that nobody needs: the guest's definition tells which, and the next attempt goes on. That
+/// not, or one that nobody needs: the guest's definition tells which, and the next attempt continues. That
 /// the guest was started only for this is saved before. As long as a layer is named, no content is lost
 /// by merging again.
 pub struct MergeLayers {

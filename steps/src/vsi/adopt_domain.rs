@@ -15,7 +15,7 @@ use crate::{
     ports::{DomainInfo, DomainShape, DomainState, HostPorts, Hosts, OwnerMark},
 };
 
-/// Writes our mark into the domain's metadata; nothing else of it changes, and it goes on as it is.
+/// Writes our mark into the domain's metadata; nothing else of it changes, and it continues as it is.
 ///
 /// What stands is what later looks are held against. A crash in its middle leaves the old mark or
 /// the new one, which names this very run.

@@ -32,7 +32,7 @@ use crate::{
 /// A guest that took up its saved memory was ready before: of that one only its state is read.
 ///
 /// It changes nothing on the host. Its checkpoint holds the position, the unfinished line and the
-/// time that is left; after a crash the next attempt goes on there. Time counts while it watches,
+/// time that is left; after a crash the next attempt continues there. Time counts while it watches,
 /// by the monotonic clock: neither a restart nor a jump of the wall clock ends a boot early.
 pub struct AwaitReady {
     hosts: Arc<dyn Hosts>,

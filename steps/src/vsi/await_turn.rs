@@ -27,7 +27,7 @@ pub struct Params {
     pub after: String,
     /// What people call it.
     pub name: String,
-    /// Whether this one goes on where that one failed.
+    /// Whether this one continues where that one failed.
     #[serde(default)]
     pub continue_on_failure: bool,
 }

@@ -126,7 +126,7 @@ impl Step for CloneBootDisk {
     }
 }
 
-/// Whether the start that the disk is for goes on: the guest runs, or would take up its memory.
+/// Whether the start that the disk is for continues: the guest runs, or would take up its memory.
 async fn is_begun(cx: &StepContext, ports: &HostPorts, uid: Uuid) -> Result<bool, Failure> {
     let domain = starting::decided(cx, ports, uid).await?;
     Ok(domain.is_some_and(|domain| domain.state.is_active() || domain.saved))

@@ -18,7 +18,7 @@ use crate::{
 
 /// Deletes each volume that the guards give free, and keeps what this journal did not make.
 ///
-/// A crash in its middle leaves some volumes deleted; the next attempt goes on with the rest.
+/// A crash in its middle leaves some volumes deleted; the next attempt continues with the rest.
 pub struct DeleteVolumes {
     hosts: Arc<dyn Hosts>,
 }

@@ -17,7 +17,7 @@ use crate::{
 
 /// Grows each disk to its size, by the guest's own QEMU where it runs. A disk is never made smaller.
 ///
-/// A crash in its middle leaves some disks grown; the next attempt sees their size and goes on.
+/// A crash in its middle leaves some disks grown; the next attempt sees their size and continues.
 pub struct GrowDataDisks {
     hosts: Arc<dyn Hosts>,
 }

@@ -1,4 +1,4 @@
-//! Lets a suspended VSI go on.
+//! Lets a suspended VSI continue.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use vsiflow_engine::{
 use super::starting;
 use crate::ports::{DomainState, Hosts};
 
-/// Lets a suspended domain go on; one that is not suspended is as wanted.
+/// Lets a suspended domain continue; one that is not suspended is as wanted.
 ///
 /// A crash in its middle leaves it suspended or running; the next attempt looks.
 pub struct ResumeDomain {

@@ -27,7 +27,7 @@ use crate::{
 /// the host; starting that one again would boot it twice and lose what it said. Only then does
 /// the monitor decide.
 ///
-/// A domain whose memory was saved goes on where it was; its note says so, for it boots nothing.
+/// A domain whose memory was saved continues where it was; its note says so, for it boots nothing.
 ///
 /// Memory of a snapshot is taken up only over disks that nobody wrote to since this run put them back,
 /// by their lengths and times on the host. That holds for each attempt: where an earlier one took it up

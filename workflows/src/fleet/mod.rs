@@ -9,6 +9,7 @@
 
 mod apply;
 mod catalogue;
+mod concurrent;
 mod disk;
 mod error;
 mod group;
@@ -18,7 +19,6 @@ mod host;
 mod image;
 mod index;
 mod known;
-mod many;
 mod merged;
 mod network;
 mod past;
@@ -327,7 +327,7 @@ impl Fleet {
         (seen.level != Level::Plenty).then_some(seen)
     }
 
-    /// Ends the engine and takes leave of the hosts; what is under way goes on at the next start.
+    /// Ends the engine and takes leave of the hosts; what is under way continues at the next start.
     pub async fn close(&self) {
         if let Err(error) = self.record_machines().await {
             tracing::warn!(%error, "which machines hosts are was not recorded");

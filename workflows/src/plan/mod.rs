@@ -28,7 +28,7 @@ pub use touched::Touched;
 pub enum How {
     /// It is only recorded; the host is not touched.
     Recorded,
-    /// While the guest goes on as it is.
+    /// While the guest continues as it is.
     InPlace,
     /// The guest is shut down and started again.
     Restart,

@@ -164,7 +164,7 @@ pub enum PowerAction {
     Restart,
     /// It is to be suspended.
     Pause,
-    /// It is to go on.
+    /// It is to continue.
     Unpause,
 }
 
@@ -219,7 +219,7 @@ pub struct RolloutPredecessor {
     pub after: String,
     /// What people call it.
     pub name: String,
-    /// Whether this one goes on where that one failed.
+    /// Whether this one continues where that one failed.
     #[serde(default)]
     pub continue_on_failure: bool,
 }

@@ -43,7 +43,7 @@ pub enum SnapshotAction {
         name: String,
         /// The disks.
         disks: Vec<DiskToRestore>,
-        /// The memory that its guest goes on with; it boots where there is none.
+        /// The memory that its guest continues with; it boots where there is none.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         memory: Option<SavedMemory>,
     },

@@ -1,6 +1,6 @@
 //! Does a command through the port, with its output as lines, or gathered for an answer of another form.
 //!
-//! A command that changes something and whose caller went away goes on until it would print; one that
+//! A command that changes something and whose caller went away continues until it would print; one that
 //! only shows something ends with its caller. Output that is not read waits in the sink of the command,
 //! not here.
 

@@ -6,7 +6,7 @@
 //! data: {"offset":41,"time":"…","entity":"vsi/…",…}
 //! ```
 //!
-//! `id` is the offset, so that a reader that was cut off goes on where it was: `Last-Event-ID` means
+//! `id` is the offset, so that a reader that was cut off continues where it was: `Last-Event-ID` means
 //! one behind it, and comes before `?from=`. Without either, it begins with the next event. A comment
 //! comes where nothing happens, so that a lost connection is noticed. Each reader pulls: a page is read
 //! from the journal when the page before it was taken, so that one that is slow holds up nobody and has

@@ -8,7 +8,7 @@ use super::{
 };
 
 impl CliCommand {
-    /// Whether it goes on until somebody ends it.
+    /// Whether it continues until somebody ends it.
     pub(crate) fn follows(&self) -> bool {
         match self {
             Self::History(args) => args.follow,

@@ -15,7 +15,7 @@ use crate::{
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
-    shards::own,
+    shards::local_documents,
     work::{self, Target},
 };
 
@@ -29,7 +29,7 @@ pub(super) async fn run(common: &Common, args: ApplyArgs) -> CommandOutcome {
     warn_of_insecure(resolved.hosts.values());
     let app = App::open_to_work(common).await?;
     if let Some(shard) = app.shard() {
-        own::keep(shard, &mut resolved).await?;
+        local_documents::keep(shard, &mut resolved).await?;
     }
     let left_out = prune::left_out(&app, &args.prune, &resolved).await?;
     if args.dry_run {
@@ -82,7 +82,7 @@ async fn bring(
     let begun = Instant::now();
     let unused = unused_networks(app, &resolved);
     let by = actor::by(&common.reason);
-    let applied = Box::pin(own::apply(app, common, resolved, by)).await?;
+    let applied = Box::pin(local_documents::apply(app, common, resolved, by)).await?;
     applied.iter().for_each(|one| print_result(one, ""));
     report_unused(&unused, &applied);
     let (waiting, going): (Vec<_>, Vec<_>) = applied.iter().partition(|one| one.awaits_approval);

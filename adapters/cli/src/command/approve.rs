@@ -1,4 +1,4 @@
-//! `approve`: lets changes go on that wait for somebody's word.
+//! `approve`: lets changes continue that wait for somebody's word.
 
 use vsiflow_engine::executor::By;
 

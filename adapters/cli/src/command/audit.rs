@@ -22,7 +22,7 @@ use crate::{
     args::{
         AuditCommand, AuditExportArgs, AuditHeadArgs, AuditRebuildArgs, AuditVerifyArgs, Common,
     },
-    compose::{self, App, elsewhere},
+    compose::{self, App, database},
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
 };
@@ -61,7 +61,7 @@ impl Inspection {
         }
         if let Some(address) = common.journal()? {
             let journal = PostgresJournal::open_to_read(address).await;
-            let journal = Arc::new(journal.map_err(elsewhere::problem)?);
+            let journal = Arc::new(journal.map_err(database::problem)?);
             return Ok(Self::OwnJournal(Box::new(OwnJournal {
                 journal_id: journal.identity().journal_id.clone(),
                 blobs: Arc::new(PostgresBlobs::of(&journal)),
@@ -337,11 +337,11 @@ async fn rebuild_in_database(
             Err(_) => held.abandon().await,
         };
         held.release().await;
-        settled.map_err(elsewhere::problem)?;
+        settled.map_err(database::problem)?;
     }
     match (rebuilt, refused) {
         (Ok(rebuilt), _) => Ok(rebuilt),
-        (Err(_), Some(error)) => Err(elsewhere::problem(error)),
+        (Err(_), Some(error)) => Err(database::problem(error)),
         (Err(error), None) => Err(of_error(&error)),
     }
 }

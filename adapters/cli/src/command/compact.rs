@@ -19,7 +19,7 @@ pub(super) async fn run(common: &Common, args: CompactArgs) -> CommandOutcome {
         output::line("nothing is archived: the retention is `never`");
         return Ok(Exit::Done);
     };
-    compose::elsewhere::of_files(common, "compact")?;
+    compose::database::of_files(common, "compact")?;
     let path = compose::state_path(common)?;
     there(&path)?;
     let state = compose::open_state(common, &path).await?;

@@ -20,7 +20,7 @@ use crate::{
 /// The code of a journal that is damaged.
 const DAMAGED: &str = "VSI0004";
 
-/// Runs the command here. One that only reads goes on past what is damaged.
+/// Runs the command here. One that only reads continues past what is damaged.
 pub(super) async fn dispatch(cli: Cli) -> CommandOutcome {
     if !only_reads(&cli.command) || App::held().is_some() {
         return Box::pin(carry_out(cli)).await;

@@ -54,7 +54,7 @@ pub(super) async fn unheld(common: &Common) -> Result<Vec<usize>, ExitProblem> {
         return Ok(Vec::new());
     };
     let free = place.set.free().await;
-    let free = free.map_err(crate::compose::elsewhere::problem)?;
+    let free = free.map_err(crate::compose::database::problem)?;
     Ok(free.into_iter().map(usize::from).collect())
 }
 

@@ -26,7 +26,7 @@ const MEND: &str = "Mend it? What is lost is recorded as lost; damaged files sta
 const NAMED: usize = 10;
 
 pub(super) async fn repair(common: &Common, args: RepairArgs) -> CommandOutcome {
-    compose::elsewhere::of_files(common, "journal repair")?;
+    compose::database::of_files(common, "journal repair")?;
     let path = compose::state_path(common)?;
     there(&path)?;
     let key = signing_key(args.sign_key.as_deref()).await?;

@@ -5,7 +5,6 @@ pub(crate) mod apply;
 mod approve;
 mod audit;
 mod backup;
-mod beside;
 mod bundle;
 mod cancel;
 pub(crate) mod cluster;
@@ -23,7 +22,6 @@ mod disk;
 mod disk_file;
 mod dispatch;
 mod doctor;
-mod elsewhere;
 mod event_lines;
 mod events;
 mod explain;
@@ -35,6 +33,7 @@ mod image;
 mod journal;
 mod journal_file;
 pub(crate) mod listen;
+mod live_graph;
 pub(crate) mod logs;
 mod man;
 mod migrate;
@@ -44,6 +43,7 @@ mod pool;
 pub(crate) mod power;
 pub(crate) mod prune;
 mod rebuild;
+mod remote_server;
 mod replay;
 mod restore;
 mod resume;
@@ -129,7 +129,7 @@ async fn run_on(cli: Cli) -> CommandOutcome {
         return Box::pin(guest_channel::screen(&cli.common, args)).await;
     }
     if cli.common.server.is_some() {
-        return Box::pin(elsewhere::run(&cli)).await;
+        return Box::pin(remote_server::run(&cli)).await;
     }
     match compose::state_path(&cli.common) {
         _ if has_view_socket(&cli) => ask_view_socket(&cli).await,
@@ -205,7 +205,7 @@ async fn try_both(cli: &Cli, state: &Path, documents: &GivenDocuments) -> Comman
         let done = Box::pin(dispatch(cli.clone())).await;
         match done {
             Err(problem) if problem.code == IN_USE => {
-                match Box::pin(beside::forward(&holder, cli, words(cli), documents)).await {
+                match Box::pin(live_graph::forward(&holder, cli, words(cli), documents)).await {
                     Forwarded::Answered(exit) => return Ok(exit),
                     Forwarded::Nobody if Instant::now() < until => tokio::time::sleep(AGAIN).await,
                     Forwarded::Nobody => return Err(problem),

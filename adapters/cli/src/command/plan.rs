@@ -10,7 +10,7 @@ use crate::{
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output::{self, plan as shown},
-    shards::own,
+    shards::local_documents,
     work,
 };
 
@@ -39,7 +39,7 @@ async fn planned(
 ) -> Result<Vec<Applied>, ExitProblem> {
     let mut resolved = resolved?;
     if let Some(shard) = app.shard() {
-        own::keep(shard, &mut resolved).await?;
+        local_documents::keep(shard, &mut resolved).await?;
     }
     Ok(app.fleet.plan(&resolved).await?)
 }

@@ -29,7 +29,7 @@ pub(super) async fn pause(common: &Common, action: PowerAction, args: PauseArgs)
     run(common, action, &targets, how, &args.wait).await
 }
 
-/// Everything begins nothing more, or goes on.
+/// Everything begins nothing more, or continues.
 async fn set_global_pause(common: &Common, on: bool) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
     app.fleet

@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(super) async fn run(common: &Common, args: RestoreArgs) -> CommandOutcome {
-    compose::elsewhere::of_files(common, "restore")?;
+    compose::database::of_files(common, "restore")?;
     match &args.file {
         Some(file) => restore(common, file, args.identity.as_deref()).await,
         None => confirm(common).await,

@@ -1,4 +1,4 @@
-//! `resume`: goes on with what a kill or an interrupt left.
+//! `resume`: continues with what a kill or an interrupt left.
 
 use crate::{
     actor,

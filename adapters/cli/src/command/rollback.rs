@@ -7,7 +7,7 @@ use crate::{
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
-    shards::own,
+    shards::local_documents,
     work,
 };
 
@@ -36,7 +36,7 @@ async fn vsi(common: &Common, args: &RollbackArgs, name: &str) -> CommandOutcome
         app.close().await;
         return Ok(Exit::Done);
     }
-    own::refuse_limited(&app, &own::namespaces(&earlier.resolved)).await?;
+    local_documents::refuse_limited(&app, &local_documents::namespaces(&earlier.resolved)).await?;
     output::note(&format!("vsi/{name} goes back to generation {generation}"));
     apply::bring_documents(app, common, &args.wait, None, earlier.resolved).await
 }

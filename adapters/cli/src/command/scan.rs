@@ -18,7 +18,7 @@ pub(super) async fn refresh(app: &App) -> Result<(), ExitProblem> {
     Ok(())
 }
 
-/// Goes on with what lies open and watches the hosts, until interrupted.
+/// Continues with what lies open and watches the hosts, until interrupted.
 pub(super) async fn watch(app: &App, common: &Common, every: Duration) -> CommandOutcome {
     let answers = DaemonServer::start(app);
     let ended = tokio::select! {

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     args::{Common, ServeArgs},
-    compose::{App, Right, elsewhere, retention},
+    compose::{App, Right, database, retention},
     daemon::{self, DaemonServer},
     ending::{exit_at_once, not_panicking},
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
@@ -126,7 +126,7 @@ async fn win(common: &Common, args: &ServeArgs) -> Result<Option<Option<Arc<Held
     };
     tokio::select! {
         held = Held::win(address, lasts, waits) => {
-            held.map(|held| Some(Some(held))).map_err(elsewhere::problem)
+            held.map(|held| Some(Some(held))).map_err(database::problem)
         }
         () = work::interrupted() => Ok(None),
     }
@@ -236,7 +236,7 @@ async fn serve(
     outcome
 }
 
-/// Goes on with everything, looks at the hosts, and takes the snapshots that are due. What a cluster keeps has to be read first:
+/// Continues with everything, looks at the hosts, and takes the snapshots that are due. What a cluster keeps has to be read first:
 /// without its secrets nothing gets anywhere.
 async fn work_on(
     app: &App,
@@ -285,7 +285,7 @@ async fn measure_guests(app: &App, args: &ServeArgs, metrics: &Arc<Metrics>) -> 
     std::future::pending().await
 }
 
-/// Archives what is old, while everything goes on.
+/// Archives what is old, while everything continues.
 pub(crate) async fn archive_now_and_then(
     app: &App,
     common: &Common,

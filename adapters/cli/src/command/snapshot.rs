@@ -17,7 +17,7 @@ use crate::{
     compose::App,
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
-    shards::{own, snapshots},
+    shards::{local_documents, snapshots},
     work::{self, SNAPSHOT, Target},
 };
 
@@ -150,11 +150,11 @@ pub(super) async fn create_from(
         all.vsis.extend(of.vsis);
         all.data_disks.extend(of.data_disks);
     }
-    own::refuse_limited(&app, &own::namespaces(&all)).await?;
+    local_documents::refuse_limited(&app, &local_documents::namespaces(&all)).await?;
     apply::bring_documents(app, common, &args.wait, args.output, all).await
 }
 
-/// `clone`: each part is durable by itself; a kill leaves the snapshot, and `create --from` goes on from
+/// `clone`: each part is durable by itself; a kill leaves the snapshot, and `create --from` continues from
 /// there.
 pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
     let app = App::open_to_work(common).await?;
@@ -163,7 +163,7 @@ pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
     let own_namespace = vsi
         .split_once('/')
         .map_or(namespace.as_str(), |(own, _)| own);
-    own::refuse_limited(&app, &BTreeSet::from([own_namespace.to_owned()])).await?;
+    local_documents::refuse_limited(&app, &BTreeSet::from([own_namespace.to_owned()])).await?;
     let wait = WaitArgs {
         wait: true,
         timeout: args.timeout,
@@ -191,7 +191,7 @@ pub(super) async fn clone(common: &Common, args: CloneArgs) -> CommandOutcome {
         .snapshots()
         .new_vsi(namespace, &name, &args.name)
         .await?;
-    Box::pin(own::apply(&app, common, resolved, by())).await?;
+    Box::pin(local_documents::apply(&app, common, resolved, by())).await?;
     let made = work::targets_named(&app, namespace, std::slice::from_ref(&args.name)).await?;
     let taken_exit = work::until_decided(&app, common, &wait, &made, until, "").await?;
     if taken_exit == Exit::Done {

@@ -23,7 +23,7 @@ use vsiflow_engine::secret::Secret;
 use vsiflow_postgres::{PostgresError, seal::Sealer};
 use zeroize::Zeroizing;
 
-use super::elsewhere::problem;
+use super::database::problem;
 use crate::{
     args::Common,
     exit::{Exit, ExitProblem},

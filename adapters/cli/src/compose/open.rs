@@ -25,7 +25,7 @@ use super::{
     App, AppInner,
     bounds::{IdKeyPlace, ReadBounds},
     bundles::AppliedBundles,
-    console_marks, elsewhere, hosts, images, retention,
+    console_marks, database, hosts, images, retention,
     state_lock::{lock_to_read, open_state, state_path},
     stores::{Kept, Origin, Stay, Stores},
 };
@@ -110,7 +110,7 @@ impl App {
     ) -> Result<Self, ExitProblem> {
         let path = state_path(common)?;
         let (state, stores) = match common.journal()? {
-            Some(address) => Box::pin(elsewhere::open(address, &path, stay, right.held)).await?,
+            Some(address) => Box::pin(database::open(address, &path, stay, right.held)).await?,
             None => {
                 let mut state = match stay {
                     Stay::Look => lock_to_read(common, &path).await?,

@@ -19,7 +19,7 @@ pub(crate) enum ApiAccess {
     Looks,
     /// It changes something, or uses files and addresses that the caller names: the owner's alone.
     Changes,
-    /// The same, for a holder that stays: what is begun goes on longer than a passing command lives.
+    /// The same, for a holder that stays: what is begun continues longer than a passing command lives.
     Stays,
     /// No holder answers for it: it works where it was called.
     Here,

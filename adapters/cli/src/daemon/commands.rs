@@ -71,7 +71,7 @@ impl Commands for CallersCommands {
             ApiAccess::Changes if access::operates(&cli) => Rights::Operate,
             ApiAccess::Changes => Rights::Everything,
             ApiAccess::Stays if self.stays() => Rights::Everything,
-            // The caller goes on trying to get the directory for itself.
+            // The caller continues trying to get the directory for itself.
             ApiAccess::Stays => return Err(passing()),
             ApiAccess::Here => return Err(unknown()),
         };

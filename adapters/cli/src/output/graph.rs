@@ -32,7 +32,7 @@ pub(crate) fn render(run: &RunGraph, history: &[HistoryLine], times: Times) -> S
     )
 }
 
-/// The same while it goes on: below who it is for, and how far it is.
+/// The same while it continues: below who it is for, and how far it is.
 pub(crate) fn render_live(
     label: &str,
     run: &RunGraph,

@@ -1,12 +1,12 @@
 //! Tables, as kubectl prints them.
 
 mod cells;
-mod found;
+mod findings;
 mod history;
 mod kinds;
 
 pub(crate) use self::{
-    found::{candidates, checks, drained, inventory},
+    findings::{candidates, checks, drained, inventory},
     history::history,
     kinds::{
         TableForm, disks, groups, hosts, images, networks, pools, quotas, runs, snapshots, tokens,

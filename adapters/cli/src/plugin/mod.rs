@@ -17,9 +17,9 @@ mod complete;
 mod console;
 mod describe;
 mod local_file;
+mod parallel_upload;
 mod plan;
 mod power;
-mod side_by_side;
 mod subresources;
 mod upload;
 

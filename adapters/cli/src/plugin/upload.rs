@@ -15,7 +15,7 @@ use super::{
     access::{ClusterAccess, problem},
     args::PluginImageUploadArgs,
     local_file::OpenFile,
-    side_by_side::{PieceOutcome, SideBySide},
+    parallel_upload::{PieceOutcome, SideBySide},
 };
 use crate::{
     exit::{CommandOutcome, Exit, ExitProblem},

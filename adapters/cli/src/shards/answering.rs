@@ -17,8 +17,8 @@ use super::{
     api,
     ask::{CommandAnswer, CommandPart, ForwardedCommand, unreadable},
     choose, consoles, decided, front,
-    held::JournalHolder,
-    members, networks, own, report,
+    journal_holder::JournalHolder,
+    local_documents, members, networks, report,
 };
 use crate::{
     actor,
@@ -182,7 +182,11 @@ async fn command(holder: &Arc<JournalHolder>, incoming: JournalRequest) -> Comma
                     Box::pin(runner::run_to_end(cli)).await
                 }
                 CommandPart::HandedOver(chosen) => {
-                    Box::pin(own::with_chosen(chosen, runner::run_to_end(cli))).await
+                    Box::pin(local_documents::with_chosen(
+                        chosen,
+                        runner::run_to_end(cli),
+                    ))
+                    .await
                 }
                 CommandPart::Decide => {
                     let decided = choose::decide(holder, &id, &command, &cli).await;

@@ -9,7 +9,7 @@ use vsiflow_postgres::{seal::Sealer, shards::ShardSet};
 use super::{
     answering::unknown,
     ask::{self, CommandPart, ForwardedCommand, RemoteProblem},
-    held::JournalHolder,
+    journal_holder::JournalHolder,
 };
 use crate::{daemon, exit::ExitProblem};
 

@@ -15,7 +15,7 @@ use vsiflow_workflows::{
 use super::{Membership, ask, problem};
 use crate::{
     args::Common,
-    compose::{App, elsewhere},
+    compose::{App, database},
     exit::ExitProblem,
 };
 
@@ -84,7 +84,7 @@ impl<'a> Claimed<'a> {
             journal,
             busy,
             claims,
-        } = claim.map_err(elsewhere::problem)?
+        } = claim.map_err(database::problem)?
         else {
             return Ok(());
         };
@@ -96,7 +96,7 @@ impl<'a> Claimed<'a> {
         {
             let (from, to) = ((journal, claims), (own, self.by.as_str()));
             let taken = set.take_name(self.held, &object, from, to).await;
-            if taken.map_err(elsewhere::problem)? {
+            if taken.map_err(database::problem)? {
                 return Ok(());
             }
         }

@@ -36,11 +36,11 @@ use super::{
     DECIDES, adopting, choose,
     decided::{self, waiting::DecidedResources},
     failure::{failed, unanswered},
-    held::JournalHolder,
+    journal_holder::JournalHolder,
+    local_documents,
     members::Journals,
     networks::ClusterNetworks,
-    object_asks::{ObjectRequests, RequestingJournal},
-    own,
+    object_requests::{ObjectRequests, RequestingJournal},
 };
 use crate::{
     args::{ClusterArgs, Common, LostJournalPolicy},
@@ -285,13 +285,14 @@ impl JournalShare for ClusterShare {
         still: &dyn StillRequested,
         admitted: &BTreeSet<String>,
     ) -> Result<(), FleetError> {
-        let mut others = own::namespaces(&resolved);
+        let mut others = local_documents::namespaces(&resolved);
         others.retain(|namespace| !admitted.contains(namespace));
         if let Some(namespace) = self.limited(&others).await?.first() {
-            return Err(failed(&own::limited_by_now(namespace)));
+            return Err(failed(&local_documents::limited_by_now(namespace)));
         }
         let check = async { still.check().await.map_err(ExitProblem::from) };
-        let applied = own::apply_if(&self.holder.app, &self.holder.common, resolved, by, check);
+        let applied =
+            local_documents::apply_if(&self.holder.app, &self.holder.common, resolved, by, check);
         let applied = Box::pin(applied).await;
         applied.map(drop).map_err(|problem| failed(&problem))
     }

@@ -16,7 +16,7 @@ use super::{
     SetPlace,
     ask::{self, CommandPart, ForwardedCommand, RemoteProblem},
     front::{self, ObjectCounts},
-    held::JournalHolder,
+    journal_holder::JournalHolder,
 };
 use crate::{args::Common, exit::ExitProblem};
 

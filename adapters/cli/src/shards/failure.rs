@@ -4,11 +4,11 @@ use vsiflow_engine::model::{Failure, FailureClass};
 use vsiflow_postgres::PostgresError;
 use vsiflow_workflows::fleet::FleetError;
 
-use crate::{compose::elsewhere, exit::ExitProblem};
+use crate::{compose::database, exit::ExitProblem};
 
 /// The database does not answer.
 pub(super) fn unanswered(error: PostgresError) -> FleetError {
-    failed(&elsewhere::problem(error))
+    failed(&database::problem(error))
 }
 
 /// A problem as whoever asked for something is told of it.

@@ -7,13 +7,13 @@ use tokio_util::sync::CancellationToken;
 use vsiflow_postgres::{Held, seal::Sealer};
 
 use super::{
-    DECIDES, Membership, answering::answer, cluster::SharedCluster, held::JournalHolder, members,
-    view::HeldJournals,
+    DECIDES, Membership, answering::answer, cluster::SharedCluster, journal_holder::JournalHolder,
+    members, view::HeldJournals,
 };
 use crate::{
     args::{Common, ServeArgs},
     command::traces,
-    compose::{App, Right, elsewhere},
+    compose::{App, Right, database},
     ending::{exit_at_once, not_panicking},
     exit::{CommandOutcome, Exit, ExitProblem},
     metrics::{self, Metrics},
@@ -86,11 +86,11 @@ async fn open_and_serve(
         acts_from: Instant::now() + quiet.unwrap_or_default(),
     });
     let settled = shard.set().settle_all_names(shard.number).await;
-    settled.map_err(elsewhere::problem)?;
+    settled.map_err(database::problem)?;
     if shard.number == DECIDES {
         let limited = app.fleet.quotas().namespaces().await?;
         let kept = shard.set().retain_limits(&holder.held, &limited).await;
-        kept.map_err(elsewhere::problem)?;
+        kept.map_err(database::problem)?;
         let (set, set_held) = (shard.set().clone(), holder.held.clone());
         let journals = members::Journals::new(set, service.sealer.clone(), set_held);
         app.fleet.pools().reach_over(Arc::new(journals));

@@ -47,14 +47,14 @@ pub(crate) mod consoles;
 mod decided;
 mod failure;
 pub(crate) mod front;
-mod held;
-mod holder;
 mod journal;
+mod journal_holder;
+pub(crate) mod local_documents;
 mod members;
 mod networks;
-mod object_asks;
-pub(crate) mod own;
+mod object_requests;
 mod read_journals;
+mod rebalance;
 mod report;
 mod retry;
 mod share;
@@ -81,7 +81,7 @@ use crate::{
     exit::{Exit, ExitProblem},
 };
 
-pub(crate) use holder::serve;
+pub(crate) use rebalance::serve;
 
 /// The journal that decides over all of them.
 const DECIDES: u16 = 0;

@@ -25,8 +25,8 @@ use vsiflow_workflows::fleet::{
 };
 
 use super::{
-    SetPlace, ask::RemoteProblem, failure::failure_of, held::JournalHolder, members::Journals,
-    read_journals::ReadJournals,
+    SetPlace, ask::RemoteProblem, failure::failure_of, journal_holder::JournalHolder,
+    members::Journals, read_journals::ReadJournals,
 };
 use crate::{args::Common, exit::ExitProblem};
 

@@ -11,7 +11,7 @@ use vsiflow_workflows::{
 use super::{
     ask::{CommandPart, ForwardedCommand, RemoteProblem, ReportAnswer, unreadable},
     front,
-    held::JournalHolder,
+    journal_holder::JournalHolder,
 };
 use crate::{
     args::{Cli, CliCommand, Sources},

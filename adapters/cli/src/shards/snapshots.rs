@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     args::Common,
-    compose::{App, elsewhere},
+    compose::{App, database},
     exit::ExitProblem,
 };
 
@@ -122,7 +122,7 @@ pub(super) async fn homes(
         let mut vsis = resolved.vsis.iter().map(|vsi| &vsi.desired);
         let home = match vsis.find(|vsi| is_its(&vsi.namespace, &vsi.name)) {
             Some(vsi) if vsi.host.is_empty() => None,
-            Some(vsi) => Some(set.assign(&vsi.host).await.map_err(elsewhere::problem)?),
+            Some(vsi) => Some(set.assign(&vsi.host).await.map_err(database::problem)?),
             None => Some(home_of(set, snapshot).await?),
         };
         all.push(home);
@@ -134,7 +134,7 @@ async fn home_of(set: &ShardSet, snapshot: &DesiredSnapshot) -> Result<u16, Exit
     let (namespace, vsi) = (&snapshot.namespace, &snapshot.spec.virtual_server);
     let object = claims::object(VSI, namespace, vsi);
     let found = set.journal_of_name(&object).await;
-    let found = found.map_err(elsewhere::problem)?;
+    let found = found.map_err(database::problem)?;
     found.ok_or_else(|| front::unknown(vsi))
 }
 
@@ -208,7 +208,7 @@ impl ReadJournals<'_> {
         let set = &self.place.set;
         let object = claims::object(SNAPSHOT, namespace, name);
         let claimed = set.journal_of_name(&object).await;
-        if let Some(journal) = claimed.map_err(elsewhere::problem)? {
+        if let Some(journal) = claimed.map_err(database::problem)? {
             self.open(&[journal]).await?;
             let app = self.open.get(&journal);
             if let Some(app) = app

@@ -21,7 +21,7 @@ use vsiflow_workflows::fleet::{ConsoleNote, Fleet, FleetError, Fleets};
 use super::{SetPlace, api, consoles, failure::failed};
 use crate::{
     args::Common,
-    compose::{App, elsewhere},
+    compose::{App, database},
     daemon,
     exit::ExitProblem,
 };
@@ -147,7 +147,7 @@ impl SetView {
             }
         }
         let extents = self.place.set.extents().await;
-        let extents = extents.map_err(elsewhere::problem)?;
+        let extents = extents.map_err(database::problem)?;
         if let Some(seen) = &mut *seen {
             let rests = seen.read.elapsed() < AGAIN.max(seen.took.saturating_mul(REST));
             let rests = rests && !seen.is_stale;

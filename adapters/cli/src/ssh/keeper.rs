@@ -20,7 +20,7 @@ const AT_LEAST: Duration = Duration::from_secs(15);
 /// After a writing at least so many times its length passes: a fleet that changes all the time costs little.
 const REST: u32 = 4;
 
-/// Goes on until it is dropped. Cancel safe: the file is replaced whole.
+/// Continues until it is dropped. Cancel safe: the file is replaced whole.
 pub(crate) async fn keep(app: &App) -> Infallible {
     let mut notices = app.fleet.notices();
     let mut addresses = app.fleet.networks().seen_addresses();

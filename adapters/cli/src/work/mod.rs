@@ -2,6 +2,7 @@
 
 pub(crate) mod ask;
 mod documents;
+mod engine_notices;
 mod host;
 mod one_host;
 mod outcome;
@@ -9,7 +10,6 @@ mod question;
 mod selection;
 mod signals;
 mod target;
-mod tell;
 mod wait;
 mod watch_hosts;
 
@@ -18,6 +18,7 @@ pub(crate) use documents::{
     GivenDocuments, diagnostics_problem, directory, documents, gather, in_cluster, inputs,
     with_files,
 };
+pub(crate) use engine_notices::tell;
 pub(crate) use host::{host, limit_uploads};
 pub(crate) use one_host::one_host;
 pub(crate) use question::{is_agreed, is_somebody_there};
@@ -31,7 +32,6 @@ pub(crate) use target::{
     DISK, GROUP, NETWORK, POOL, QUOTA, SNAPSHOT, Target, group_named, label, no_quota, pool_name,
     pool_named, pool_of, print_objects, targets_named, targets_of,
 };
-pub(crate) use tell::tell;
 pub(crate) use wait::{
     Until, await_pools_of, elapsed, report_recorded, see_through, until_decided, watch,
 };

@@ -20,7 +20,7 @@ use crate::http::within;
 const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// A blob being read. Where its connection breaks it goes on at the next byte of the same content.
+/// A blob being read. Where its connection breaks it continues at the next byte of the same content.
 pub(super) struct BlobStream {
     pub(super) source: OciSource,
     pub(super) reference: Reference,

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use vsiflow_fuzz::Target;
 
-use super::kept::KeptFile;
+use super::corpus_file::KeptFile;
 use super::map::SparseExtent;
 use super::*;
 

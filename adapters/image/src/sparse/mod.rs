@@ -161,8 +161,8 @@ impl ImageSource for SparseSource {
 }
 
 #[cfg(test)]
-mod fuzz;
+mod corpus_file;
 #[cfg(test)]
-mod kept;
+mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use url::Url;
 
-use super::kept::KeptFile;
+use super::corpus_file::KeptFile;
 use super::*;
 use crate::Router;
 

@@ -20,7 +20,7 @@ pub(super) struct AdmissionPass {
     recorded: RecordedUsage,
     admitted: BTreeMap<Uuid, Vec<ObjectUsage>>,
     /// What is not recorded in this pass.
-    lacking: BTreeSet<Uuid>,
+    unadmitted: BTreeSet<Uuid>,
 }
 
 impl AdmissionPass {
@@ -31,7 +31,7 @@ impl AdmissionPass {
 
     /// Whether a resource is not recorded before journal 0 admits what it takes.
     pub(super) fn is_lacking(&self, uid: Uuid) -> bool {
-        self.lacking.contains(&uid)
+        self.unadmitted.contains(&uid)
     }
 
     /// What is to be asked first for a resource; none where it takes no more than it may.
@@ -49,7 +49,7 @@ impl AdmissionPass {
         if self.recorded.covers(&request.resolved, admitted) {
             return None;
         }
-        self.lacking.insert(request.uid);
+        self.unadmitted.insert(request.uid);
         Some(request)
     }
 }
@@ -78,7 +78,7 @@ impl Controller {
             recorded: self.fleet.quotas().recorded_in(&limited).await?,
             admitted: admitted.collect(),
             limited,
-            lacking: BTreeSet::new(),
+            unadmitted: BTreeSet::new(),
         })
     }
 }

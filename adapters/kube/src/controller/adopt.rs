@@ -10,7 +10,7 @@ use super::{
     Controller,
     apply::{ApplyRequest, generation},
     by,
-    own::is_worked_on,
+    shard_scope::is_worked_on,
 };
 use crate::{resource::Resource, translate::Translation};
 
@@ -77,7 +77,7 @@ impl Controller {
                 Ok(()) => drop(self.refused.remove(&request.uid)),
                 Err(error) => drop(self.refused.insert(request.uid, *error.failure)),
             }
-            self.desk.dirty_uid(&request.uid);
+            self.status_queue.dirty_uid(&request.uid);
         }
     }
 

@@ -34,7 +34,7 @@ impl Controller {
         snapshot: &Snapshot,
         translation: &Translation,
     ) -> Vec<DecisionRequest> {
-        let mut lacking = Vec::new();
+        let mut unadmitted = Vec::new();
         let disks = translation.rest.data_disks.iter();
         let disks: BTreeMap<_, _> = disks.filter_map(|disk| Some((disk.uid?, disk))).collect();
         for resource in &snapshot.resources {
@@ -58,7 +58,7 @@ impl Controller {
             }
             let decision = || DecisionRequest::of_disk(resource.uid, disk);
             if let Some(needed) = self.admission.admission_request(&disk.namespace, decision) {
-                lacking.push(needed);
+                unadmitted.push(needed);
                 continue;
             }
             let resolved = Resolved {
@@ -70,7 +70,7 @@ impl Controller {
             let applied = self.record(resolved, by).await;
             self.record_result(resource.uid, print, applied.err());
         }
-        lacking
+        unadmitted
     }
 
     /// What came of giving the fleet something.
@@ -85,7 +85,7 @@ impl Controller {
                 self.refused.insert(uid, *error.failure);
             }
         }
-        self.desk.dirty_uid(&uid);
+        self.status_queue.dirty_uid(&uid);
     }
 
     /// Whether the fleet knows every data disk of the VSI, so that it is not taken for another.
@@ -110,7 +110,7 @@ impl Controller {
         snapshot: &Snapshot,
         translation: &Translation,
     ) -> Vec<DecisionRequest> {
-        let mut lacking = Vec::new();
+        let mut unadmitted = Vec::new();
         let names = references(snapshot);
         let mut new: BTreeMap<String, Vec<(ApplyRequest, Hash)>> = BTreeMap::new();
         let mut alone = Vec::new();
@@ -123,7 +123,7 @@ impl Controller {
             let decision = || DecisionRequest::of_vsi(request.uid, &request.vsi);
             let namespace = &request.vsi.desired.namespace;
             if let Some(needed) = self.admission.admission_request(namespace, decision) {
-                lacking.push(needed);
+                unadmitted.push(needed);
                 continue;
             }
             if !self.has_its_disks(&request.vsi) {
@@ -152,7 +152,7 @@ impl Controller {
             self.apply_alone(request, &translation.rest, &mut refusals)
                 .await;
         }
-        lacking
+        unadmitted
     }
 
     /// All of them in one go; where one is refused, each on its own.

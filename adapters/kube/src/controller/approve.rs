@@ -37,11 +37,11 @@ impl Controller {
             .await
         {
             Ok(false) => {}
-            Ok(true) => self.desk.dirty_uid(&resource.uid),
+            Ok(true) => self.status_queue.dirty_uid(&resource.uid),
             Err(error) => {
                 self.unfinished = true;
                 self.refused.insert(resource.uid, *error.failure);
-                self.desk.dirty_uid(&resource.uid);
+                self.status_queue.dirty_uid(&resource.uid);
             }
         }
     }

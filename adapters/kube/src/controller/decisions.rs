@@ -25,7 +25,7 @@ use super::{
     Controller,
     apply::{ApplyRequest, host_bytes},
     by,
-    own::all_pools,
+    shard_scope::all_pools,
 };
 use crate::{
     FIELD_MANAGER,
@@ -272,20 +272,20 @@ impl Controller {
                     self.note_refusal(uid, request.print, *error.failure);
                 }
             }
-            self.desk.dirty_uid(&uid);
+            self.status_queue.dirty_uid(&uid);
         }
         requested
     }
 
     /// Has journal 0 admit what these take, unless it is about to.
-    pub(super) async fn request_admission(&mut self, lacking: Vec<DecisionRequest>) {
+    pub(super) async fn request_admission(&mut self, unadmitted: Vec<DecisionRequest>) {
         let Some(share) = self.share.clone() else {
             return;
         };
         self.decisions
-            .want(lacking.iter().map(|request| request.uid));
+            .want(unadmitted.iter().map(|request| request.uid));
         let mut requests = Vec::new();
-        for request in lacking {
+        for request in unadmitted {
             let place = (request.uid, request.namespace.as_str());
             match self.is_being_decided(&*share, place, request.print).await {
                 Ok(true) => _ = self.refused.remove(&request.uid),

@@ -78,7 +78,7 @@ impl Controller {
             inquiries.insert(name.clone(), asked_of(network));
             let now = share.network_report(&name);
             if self.network_summaries.get(&name) != now.as_ref() {
-                self.desk.dirty(network.key.clone());
+                self.status_queue.dirty(network.key.clone());
             }
             summaries.extend(now.map(|now| (name, now)));
         }

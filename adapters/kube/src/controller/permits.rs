@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use vsiflow_engine::model::{Failure, FailureClass};
 
-use super::{Controller, own::all_pools};
+use super::{Controller, shard_scope::all_pools};
 use crate::{resource_cache::Snapshot, share::PoolPermits, translate::Translation};
 
 /// What the cluster asks for of pools.

@@ -141,7 +141,7 @@ impl Controller {
             let place = (&*desired.namespace, &*desired.name, replicas);
             if let Some(failure) = self.foreign_object(place, snapshot, claims) {
                 self.refused.insert(resource.uid, failure);
-                self.desk.dirty_uid(&resource.uid);
+                self.status_queue.dirty_uid(&resource.uid);
                 continue;
             }
             self.apply_pool(resource, uid, pool, translation).await;
@@ -207,7 +207,7 @@ impl Controller {
             if let Some(failure) = foreign.next() {
                 drop(foreign);
                 self.refused.insert(resource.uid, failure);
-                self.desk.dirty_uid(&resource.uid);
+                self.status_queue.dirty_uid(&resource.uid);
                 continue;
             }
             drop(foreign);
@@ -301,7 +301,7 @@ impl Controller {
             let approved = self.fleet.pools().approve_template(uid, id, by);
             match Box::pin(approved).await {
                 Ok(false) => {}
-                Ok(true) => self.desk.dirty_uid(&resource.uid),
+                Ok(true) => self.status_queue.dirty_uid(&resource.uid),
                 Err(error) => {
                     self.unfinished = true;
                     self.refused.insert(resource.uid, *error.failure);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Controller, by, own::all_pools};
+use super::{Controller, by, shard_scope::all_pools};
 use crate::{FIELD_MANAGER, translate::Translation};
 
 /// So long after the start it is waited for namespaces that are not listed yet.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use vsiflow_engine::model::{EntityId, Hash};
 use vsiflow_workflows::{fleet::EntityPresence, record::snapshot_entity, spec::Resolved};
 
-use super::{Controller, apply::generation, by, own::is_worked_on};
+use super::{Controller, apply::generation, by, shard_scope::is_worked_on};
 use crate::{
     kind::ResourceKind,
     resource::Resource,

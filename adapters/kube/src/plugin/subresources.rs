@@ -22,14 +22,14 @@ pub enum Reading {
     History {
         /// The offset.
         from: u64,
-        /// To go on for a while with what comes.
+        /// To continue for a while with what comes.
         follow: bool,
     },
     /// Its console log, from this byte on.
     Logs {
         /// The byte.
         from: u64,
-        /// To go on for a while with what comes.
+        /// To continue for a while with what comes.
         follow: bool,
     },
     /// What was kept of its newest failed boot: the console, or the domain's definition.

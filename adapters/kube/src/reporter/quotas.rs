@@ -29,7 +29,7 @@ impl Reporter {
     pub(super) fn count_again(&self) {
         let share = self.share.as_ref();
         if share.is_some_and(|share| share.number() == DECIDES) {
-            self.desk.dirty_kind(ResourceKind::Quota);
+            self.status_queue.dirty_kind(ResourceKind::Quota);
         }
     }
 
@@ -73,7 +73,7 @@ impl Reporter {
         keys: &mut BTreeSet<ResourceKey>,
     ) {
         let counted = due.into_iter().filter_map(|key| {
-            let findings = self.desk.findings(&key)?;
+            let findings = self.status_queue.findings(&key)?;
             let is_new = findings.refusal.is_none() && !self.is_counted(&key);
             Some((key, is_new))
         });
@@ -109,7 +109,7 @@ impl Reporter {
             Err(error) => tracing::error!("what quotas allow was not counted: {error}"),
         }
         self.counted_at = Some(Instant::now());
-        self.desk.dirty_kind(ResourceKind::Quota);
+        self.status_queue.dirty_kind(ResourceKind::Quota);
     }
 
     fn remember(&mut self, objects: Vec<QuotaObject>) {
@@ -126,7 +126,7 @@ impl Reporter {
     }
 
     pub(super) async fn quota(&self, resource: &Arc<Resource>) -> ReportDone {
-        let Some(findings) = self.desk.findings(&resource.key) else {
+        let Some(findings) = self.status_queue.findings(&resource.key) else {
             return ReportDone::Settled;
         };
         let place = (resource.key.namespace.clone(), resource.key.name.clone());

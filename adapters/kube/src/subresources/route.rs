@@ -146,7 +146,7 @@ fn target(namespace: &str, plural: &str, name: &str, subresource: &str) -> Optio
 /// Options of what is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RouteOptions {
-    /// To go on with what comes.
+    /// To continue with what comes.
     pub(super) follow: bool,
     /// From there on: an offset of the journal, or a byte of the log.
     pub(super) from: u64,

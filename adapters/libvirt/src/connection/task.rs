@@ -46,7 +46,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Send + 'static>(
     tracing::debug!(reason = %end.reason, "libvirt connection ended");
 }
 
-/// Ends the connection when it is dropped, by a panic as well: nobody goes on with a connection
+/// Ends the connection when it is dropped, by a panic as well: nobody continues with a connection
 /// that nothing reads from.
 struct TaskEnd<'a> {
     shared: &'a ConnectionShared,

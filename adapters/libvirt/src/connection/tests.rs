@@ -1,7 +1,7 @@
 //! A connection against a peer that does as each test wants.
 
 mod calls;
-mod ends;
+mod closing;
 mod events;
 mod keep_alive;
 mod streams;

@@ -1,12 +1,12 @@
 //! Pools and volumes: what steps ask, call by call.
 
-mod along;
 mod by_path;
 mod digest;
 mod files;
 mod inactive;
 mod pools;
 mod python;
+mod running_digest;
 mod transfer;
 mod volumes;
 

@@ -43,7 +43,7 @@ pub mod block_flags {
     pub const COMMIT_SHALLOW: u32 = 1;
     /// `VIR_DOMAIN_BLOCK_COMMIT_ACTIVE`: the layer that the guest writes into.
     pub const COMMIT_ACTIVE: u32 = 4;
-    /// `VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT`: the guest goes on with the file that was merged into.
+    /// `VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT`: the guest continues with the file that was merged into.
     pub const ABORT_PIVOT: u32 = 2;
 }
 

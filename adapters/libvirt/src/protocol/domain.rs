@@ -152,7 +152,7 @@ impl Calls {
             .await
     }
 
-    /// Lets a suspended domain go on.
+    /// Lets a suspended domain continue.
     ///
     /// # Errors
     /// 55 where it does not run.

@@ -237,7 +237,7 @@ impl Calls {
             .await
     }
 
-    /// Creates a volume as a copy of another. Takes as long as the copying, goes on when the caller
+    /// Creates a volume as a copy of another. Takes as long as the copying, continues when the caller
     /// is gone, and its unfinished file looks like any other volume.
     ///
     /// # Errors

@@ -145,7 +145,7 @@ async fn diagnose(ssh: &SshSession, socket: &str, within: Duration) -> Option<Se
 /// A listening socket has flag 0x10000 (`__SO_ACCEPTCON`) in `/proc/net/unix`. Only the last part
 /// of its path is compared, because `/var/run` and `/run` are usually one.
 ///
-/// The kernel goes on in that file by counting the sockets before the next one, so that a reader
+/// The kernel continues in that file by counting the sockets before the next one, so that a reader
 /// misses one where another before it was closed meanwhile. A shell's `read` comes for each byte;
 /// `cat` comes once for a page, and what is not found is looked for again.
 fn probe(socket: &str) -> String {

@@ -60,7 +60,7 @@ impl<T: Clone + Send + Sync + 'static> SessionSlot<T> {
 
     /// What is there, or what the attempt under way or a new one brings.
     ///
-    /// Cancel safe: the attempt is a task of its own and goes on.
+    /// Cancel safe: the attempt is a task of its own and continues.
     pub(super) async fn get<F, Fut>(
         &self,
         alive: impl Fn(&T) -> bool,

@@ -11,7 +11,7 @@ use russh::{ChannelOpenFailure, ChannelStream, Disconnect, Preferred, cipher};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::way::{self, AttemptTime, WayLine};
+use super::route::{self, AttemptTime, WayLine};
 use super::{HostKeys, SshConfig, auth};
 use vsiflow_engine::lease::Lease;
 
@@ -60,7 +60,7 @@ impl SshSession {
     /// # Errors
     /// See [`ConnectError`]; it tells the network, the host's key and our own login apart.
     pub async fn connect(config: &SshConfig, lease: Arc<Lease>) -> Result<Self, ConnectError> {
-        way::connect(config, lease).await
+        route::connect(config, lease).await
     }
 
     /// Keeps in mind which machine it said that it is.

@@ -86,7 +86,7 @@ impl SshSession {
     /// Runs a command in the user's shell, with nothing on its standard input, and waits for its
     /// end. Of each output at most `limit` bytes are kept; the rest is read and dropped.
     ///
-    /// Dropped or timed out, the channel is closed, but the command may go on.
+    /// Dropped or timed out, the channel is closed, but the command may continue.
     ///
     /// # Errors
     /// See [`ExecError`]; a status other than 0 is none.

@@ -138,7 +138,7 @@ fn nic(nic: &NicSpec, iommu: bool) -> Tag {
         .children(iommu.then(|| Tag::new("driver").with("name", "vhost").with("iommu", "on")))
 }
 
-/// The log goes on over starts: a boot is read from the place noted before its start, and what
+/// The log continues over starts: a boot is read from the place noted before its start, and what
 /// an earlier boot said stays as evidence.
 fn console(spec: &DomainSpec) -> Tag {
     if platform::has_serial(&spec.machine) {

@@ -54,7 +54,7 @@ pub(crate) struct Rate {
 pub(crate) enum Steps {
     /// They end at once.
     End,
-    /// They go on until the process ends.
+    /// They continue until the process ends.
     Stay,
 }
 
@@ -313,7 +313,7 @@ fn share(times: &mut [Duration], part: usize) -> f64 {
         .map_or(0.0, |took| took.as_secs_f64() * 1000.0)
 }
 
-/// Steps a second and the time of a step, when so many runs go on at once.
+/// Steps a second and the time of a step, when so many runs continue at once.
 pub(crate) async fn rate(url: &str, runs: usize) -> Answer<Rate> {
     let open = open(url, Steps::End).await?;
     let waiting = Waiting::default();

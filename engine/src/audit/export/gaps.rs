@@ -8,7 +8,7 @@ use crate::{
     model::{EventKind, Hash, StreamId},
 };
 
-/// How the journal goes on after a missing range.
+/// How the journal continues after a missing range.
 #[derive(Debug, Default)]
 pub(super) struct After {
     /// The link that what follows is linked to.
@@ -27,7 +27,7 @@ pub(super) struct Gaps {
 /// A range while what follows it is read.
 struct OpenGap {
     range: Missing,
-    /// Where the events go on that can be read: there may be another range next to it.
+    /// Where the events continue that can be read: there may be another range next to it.
     end: Offset,
     link: Option<Hash>,
     /// How far the streams went before their first record after it.
@@ -57,7 +57,7 @@ impl Gaps {
         Ok(Self { after, bases })
     }
 
-    /// How the journal goes on after the range that begins there.
+    /// How the journal continues after the range that begins there.
     pub(super) fn after(&mut self, from: Offset) -> After {
         self.after.remove(&from).unwrap_or_default()
     }

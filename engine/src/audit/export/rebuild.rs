@@ -142,7 +142,7 @@ pub(crate) async fn restore_journal(
     Err(lines.wrong(Flaw::RolledBack, "the export ends before its head"))
 }
 
-/// Goes on after a range that is missing, where the journal can.
+/// Continues after a range that is missing, where the journal can.
 async fn leave_out(
     journal: &dyn ChainedJournal,
     range: Missing,

@@ -66,7 +66,7 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// The base stands at the newest link; after a missing range the chain goes on from it.
+    /// The base stands at the newest link; after a missing range the chain continues from it.
     fn hold_link(&mut self, states: &States) {
         let ends = |last: Offset| last.checked_add(1) == Some(states.as_of);
         let fits = match (self.newest, states.link) {
@@ -85,7 +85,7 @@ impl Verifier<'_> {
         }
     }
 
-    /// What the events come to is what the base says; after a missing range they go on from it.
+    /// What the events come to is what the base says; after a missing range they continue from it.
     fn hold_fold(&mut self, states: &States) {
         let Some(fold) = &self.fold else {
             self.fold = Some(Fold::of(states));

@@ -1,4 +1,4 @@
-//! Ranges of offsets that cannot be read: the chains go on after them, and each is judged.
+//! Ranges of offsets that cannot be read: the chains continue after them, and each is judged.
 
 use super::{
     super::{Flaw, Violation, batches::pop_if},

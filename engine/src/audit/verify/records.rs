@@ -121,7 +121,7 @@ impl<'a> Links<'a> {
         links
     }
 
-    /// Where links go on after a missing range that begins at `offset`.
+    /// Where links continue after a missing range that begins at `offset`.
     fn past_missing(&self, offset: Offset) -> Option<Offset> {
         let mut at = None;
         for range in &self.missing {

@@ -55,7 +55,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// Passes a missing range: any stream may have gone on in it, and any may have begun.
+    /// Passes a missing range: any stream may have continued in it, and any may have begun.
     pub(super) fn pass_missing(&mut self) {
         self.era = self.era.saturating_add(1);
         self.hidden = true;
@@ -69,7 +69,7 @@ impl Streams {
         }
     }
 
-    /// Holds a base against the streams; those that went on out of sight go on from it.
+    /// Holds a base against the streams; those that went on out of sight continue from it.
     pub(super) fn hold(&mut self, states: &States, findings: &mut VerifyFindings) {
         let mut named = HashSet::new();
         for state in &states.streams {
@@ -284,7 +284,7 @@ fn name_batch(batch: Suspects, findings: &mut VerifyFindings) {
     findings.add(Violation::of(Flaw::Changed, what).at(first));
 }
 
-/// The sequence and the link that a stream's next record goes on from.
+/// The sequence and the link that a stream's next record continues from.
 fn end_of(state: &StreamState) -> (u64, Hash) {
     match state {
         StreamState::Entity(_, folded) => (folded.next_seq, folded.hash),

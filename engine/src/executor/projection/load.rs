@@ -40,10 +40,10 @@ impl Projection {
         at: Option<Offset>,
         end: Offset,
     ) -> Result<Self, JournalError> {
-        let mut world = Self::of(journal.states(at).await?);
+        let mut projection = Self::of(journal.states(at).await?);
         // No offset is missing but for known ranges, so that the pages are known beforehand: some
         // are read and decoded on other threads while one is folded here.
-        let pages = stream::iter((world.as_of..end).step_by(PAGE));
+        let pages = stream::iter((projection.as_of..end).step_by(PAGE));
         let mut pages = pages
             .map(|from| journal.read_entries(from, PAGE))
             .buffered(AHEAD);
@@ -54,19 +54,19 @@ impl Projection {
             }
             // Past a missing range a page goes further than the next one begins.
             for entry in page.iter().take_while(|entry| entry.offset() < end) {
-                if entry.offset() >= world.as_of {
-                    world.take(entry);
+                if entry.offset() >= projection.as_of {
+                    projection.take(entry);
                     // No index is told of a past.
                     if at.is_none() {
-                        world.lagging.insert(entry.stream().clone());
+                        projection.lagging.insert(entry.stream().clone());
                     }
                 }
             }
         }
         drop(pages);
-        world.note_all_waiting();
-        world.note_forgotten();
-        Ok(world)
+        projection.note_all_waiting();
+        projection.note_forgotten();
+        Ok(projection)
     }
 
     fn of(states: States) -> Self {

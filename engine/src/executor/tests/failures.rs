@@ -60,7 +60,7 @@ async fn a_cause_that_others_remove_is_looked_at_every_five_minutes() {
     let began = tokio::time::Instant::now();
     submit_one(&engine, "x", "one").await;
     settled(&engine, "x").await;
-    // The wall clock, of which a wait's end is told, goes on a little in virtual time.
+    // The wall clock, of which a wait's end is told, continues a little in virtual time.
     let waited = began.elapsed();
     assert!((899..=900).contains(&waited.as_secs()), "{waited:?}");
     assert_eq!(bench.count("step_blocked").await, 1);

@@ -31,7 +31,7 @@ async fn a_failed_run_is_followed_by_others_after_growing_waits_up_to_a_limit() 
     let engine = begin(&bench).await;
     let began = tokio::time::Instant::now();
     until_failed(&engine, 3).await;
-    // The wall clock, of which a wait's end is told, goes on a little in virtual time.
+    // The wall clock, of which a wait's end is told, continues a little in virtual time.
     let waited = began.elapsed();
     assert!((29..=30).contains(&waited.as_secs()), "{waited:?}");
     assert_eq!(engine.entity(&entity("x")).unwrap().next_try, None);

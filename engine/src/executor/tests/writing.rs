@@ -37,7 +37,7 @@ impl Slow {
         self.gate.forget_permits(MANY);
     }
 
-    fn let_go(&self, appends: usize) {
+    fn release(&self, appends: usize) {
         self.gate.add_permits(appends);
     }
 
@@ -102,7 +102,7 @@ async fn what_is_decided_while_a_batch_is_written_is_shown_and_carried_out_after
     assert_eq!((journal.so_far(), bench.attempts()), (1, 0));
     assert_eq!(engine.entity(&entity("x")), None);
 
-    journal.let_go(1);
+    journal.release(1);
     assert_eq!(first.await.unwrap(), Ok(vec![1]));
     journal.wait_for_appends(2).await;
     let shown = engine.entity(&entity("x")).unwrap();
@@ -113,7 +113,7 @@ async fn what_is_decided_while_a_batch_is_written_is_shown_and_carried_out_after
     assert!(!second.is_finished() && !other.is_finished());
     assert!(bench.attempts() <= 1, "y is attempted");
 
-    journal.let_go(MANY);
+    journal.release(MANY);
     assert_eq!(second.await.unwrap(), Ok(vec![2]));
     assert_eq!(other.await.unwrap(), Ok(vec![1]));
     settled(&engine, "x").await;
@@ -131,7 +131,7 @@ async fn an_index_is_told_states_as_the_durable_batch_left_them() {
         decided_meanwhile(&engine, "x").await,
         decided_meanwhile(&engine, "y").await,
     ];
-    journal.let_go(MANY);
+    journal.release(MANY);
     for answer in answers {
         answer.await.unwrap().unwrap();
     }
@@ -172,7 +172,7 @@ async fn where_a_batch_cannot_be_written_those_who_wait_for_the_next_one_are_tol
     journal.wait_for_appends(1).await;
     let second = decided_meanwhile(&engine, "y").await;
     journal.fails.store(true, Ordering::SeqCst);
-    journal.let_go(MANY);
+    journal.release(MANY);
     let failed = |answer: Result<Vec<u64>, EngineError>| {
         assert!(matches!(
             answer,
@@ -200,7 +200,7 @@ async fn an_orderly_end_writes_what_was_decided_meanwhile() {
         async move { engine.close().await }
     });
     tokio::time::sleep(Duration::from_secs(60)).await;
-    journal.let_go(MANY);
+    journal.release(MANY);
     assert_eq!(first.await.unwrap(), Ok(vec![1]));
     assert_eq!(second.await.unwrap(), Ok(vec![1]));
     closing.await.unwrap();
@@ -225,7 +225,7 @@ async fn a_run_is_not_forgotten_before_its_end_is_durable() {
     journal.wait_for_appends(before + 1).await;
     let never = Timestamp(u64::MAX);
     assert_eq!(engine.forget_ended(never, |_, _| true).await, Ok(0));
-    journal.let_go(MANY);
+    journal.release(MANY);
     settled(&engine, "x").await;
     assert_eq!(engine.forget_ended(never, |_, _| true).await, Ok(1));
 }

@@ -15,7 +15,7 @@
 //!
 //! In every other case the folder is put aside, the newest one alone, and an empty one is made.
 //! Sled runs in threads of this module's own, where it may fail, panic and hang: an index is then
-//! out of use, and the journal goes on without.
+//! out of use, and the journal continues without.
 //!
 //! What an index never does: it holds up no append, ends no process, and knows nothing that the
 //! log does not.

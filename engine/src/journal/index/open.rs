@@ -89,7 +89,7 @@ impl IndexReading {
     pub(in crate::journal) fn states(self, link_before: &LinkBefore) -> Result<States, Unusable> {
         let found = self.begun.and_then(|begun| {
             let (store, states) = fitting(begun.wait(PACE.read)?, link_before, PACE.read)?;
-            let_go(store, PACE.read)?;
+            release(store, PACE.read)?;
             Ok(states)
         });
         if found.as_ref().err().is_some_and(Unusable::is_dangerous) {
@@ -147,12 +147,12 @@ fn fitting(
     if link_before(states.as_of) == Some(states.link) {
         return Ok((store, states));
     }
-    let_go(store, patience)?;
+    release(store, patience)?;
     Err(Unusable::Misfit(states.as_of))
 }
 
 /// Closes a database, at which sled may fail as well.
-fn let_go(store: StateStore, patience: Duration) -> Result<(), Unusable> {
+fn release(store: StateStore, patience: Duration) -> Result<(), Unusable> {
     apart(patience, move || {
         drop(store);
         Ok(())

@@ -40,28 +40,28 @@ struct KeeperState {
     closing: bool,
 }
 
-type Desk = Arc<(Mutex<KeeperState>, Condvar)>;
+type SharedState = Arc<(Mutex<KeeperState>, Condvar)>;
 
 /// The thread. Dropping it ends it.
 pub(super) struct Keeper {
-    desk: Desk,
+    shared: SharedState,
     permit: Permit,
     thread: Option<JoinHandle<()>>,
 }
 
-fn lock(desk: &Desk) -> MutexGuard<'_, KeeperState> {
-    desk.0.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(shared: &SharedState) -> MutexGuard<'_, KeeperState> {
+    shared.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Keeper {
     pub(super) fn start(disk: Arc<dyn LogDisk>, permit: Permit) -> io::Result<Self> {
-        let desk = Desk::default();
-        let (shared, write_permit) = (desk.clone(), permit.clone());
+        let shared = SharedState::default();
+        let (own, write_permit) = (shared.clone(), permit.clone());
         let thread = std::thread::Builder::new()
             .name("log-keeper".to_owned())
-            .spawn(move || run(&*disk, &shared, &write_permit))?;
+            .spawn(move || run(&*disk, &own, &write_permit))?;
         Ok(Self {
-            desk,
+            shared,
             permit,
             thread: Some(thread),
         })
@@ -69,7 +69,7 @@ impl Keeper {
 
     /// Has room for a segment of at least that size set aside, if there is none.
     pub(super) fn prepare(&self, size: u64) {
-        let mut state = lock(&self.desk);
+        let mut state = lock(&self.shared);
         let has = state
             .spare
             .as_ref()
@@ -78,7 +78,7 @@ impl Keeper {
         if has.is_none_or(|has| has < size) {
             state.spare = None;
             state.requested = Some(size);
-            self.desk.1.notify_all();
+            self.shared.1.notify_all();
         }
     }
 
@@ -86,9 +86,9 @@ impl Keeper {
     pub(super) fn take(&self, size: u64) -> Result<Spare, JournalError> {
         loop {
             self.prepare(size);
-            let state = lock(&self.desk);
+            let state = lock(&self.shared);
             let waits = |keeper: &mut KeeperState| keeper.spare.is_none() && !keeper.closing;
-            let waited = self.desk.1.wait_timeout_while(state, AGAIN, waits);
+            let waited = self.shared.1.wait_timeout_while(state, AGAIN, waits);
             let (mut woken, _) = waited.unwrap_or_else(PoisonError::into_inner);
             if let Some(spare) = woken.spare.take() {
                 return Ok(spare);
@@ -116,37 +116,37 @@ impl Keeper {
 
     /// Has a full segment's table written down.
     pub(super) fn full(&self, segment: Arc<Segment>) {
-        lock(&self.desk).full.push(segment);
-        self.desk.1.notify_all();
+        lock(&self.shared).full.push(segment);
+        self.shared.1.notify_all();
     }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        lock(&self.desk).closing = true;
-        self.desk.1.notify_all();
+        lock(&self.shared).closing = true;
+        self.shared.1.notify_all();
         // A panic there cost a table or room, which are made again.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }
 
-fn run(disk: &dyn LogDisk, desk: &Desk, permit: &Permit) {
-    while let Some((requested, full)) = next(desk) {
+fn run(disk: &dyn LogDisk, shared: &SharedState, permit: &Permit) {
+    while let Some((requested, full)) = next(shared) {
         for segment in full {
             write_down(disk, &segment);
         }
         if let Some(size) = requested {
-            set_aside(disk, desk, permit, size);
+            set_aside(disk, shared, permit, size);
         }
     }
 }
 
 /// What is to be done next; none once it is over.
-fn next(desk: &Desk) -> Option<(Option<u64>, Vec<Arc<Segment>>)> {
+fn next(shared: &SharedState) -> Option<(Option<u64>, Vec<Arc<Segment>>)> {
     let idle = |state: &mut KeeperState| {
         !state.closing && state.requested.is_none() && state.full.is_empty()
     };
-    let waited = desk.1.wait_while(lock(desk), idle);
+    let waited = shared.1.wait_while(lock(shared), idle);
     let mut state = waited.unwrap_or_else(PoisonError::into_inner);
     let full = std::mem::take(&mut state.full);
     if state.closing && full.is_empty() {
@@ -170,14 +170,14 @@ fn write_down(disk: &dyn LogDisk, segment: &Segment) {
     }
 }
 
-fn set_aside(disk: &dyn LogDisk, desk: &Desk, permit: &Permit, size: u64) {
+fn set_aside(disk: &dyn LogDisk, shared: &SharedState, permit: &Permit, size: u64) {
     match make(disk, size) {
         Ok(file) => {
-            let mut state = lock(desk);
+            let mut state = lock(shared);
             if state.requested == Some(size) {
                 (state.requested, state.spare) = (None, Some(Spare { file, size }));
             }
-            desk.1.notify_all();
+            shared.1.notify_all();
             permit.log_is_short(false);
         }
         Err(error) => {
@@ -185,8 +185,8 @@ fn set_aside(disk: &dyn LogDisk, desk: &Desk, permit: &Permit, size: u64) {
             permit.log_is_short(true);
             // What was begun takes room that others may need now.
             let _ = disk.remove(NEXT);
-            let state = lock(desk);
-            let _ = desk
+            let state = lock(shared);
+            let _ = shared
                 .1
                 .wait_timeout_while(state, AGAIN, |state| !state.closing);
         }

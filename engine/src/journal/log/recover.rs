@@ -120,7 +120,7 @@ impl Chain {
         }
     }
 
-    /// A segment goes on where the one before it ended, and is of the same journal.
+    /// A segment continues where the one before it ended, and is of the same journal.
     fn follow(&mut self, found: &FoundLog) -> Result<(), JournalError> {
         let header = &found.header;
         if header.journal != self.shared.journal {
@@ -234,7 +234,7 @@ impl Chain {
         self.next = self.next.max(lost_to);
         self.position = after.position;
         if !scanned.damage.is_empty() {
-            // What comes after goes on from what it says was there.
+            // What comes after continues from what it says was there.
             if let Some(before) = after.before {
                 self.shared.set_tip(before);
             }

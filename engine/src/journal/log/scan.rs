@@ -79,7 +79,7 @@ pub(super) fn position_of(header: &SegmentHeader, at: usize) -> u64 {
     header.position.saturating_add(within)
 }
 
-/// Every whole frame whose offsets go on from those of the frames before it: the log never goes
+/// Every whole frame whose offsets continue from those of the frames before it: the log never goes
 /// back, and leaves offsets out only where bytes are damaged.
 pub(super) fn frames<'a>(bytes: &'a [u8], header: &SegmentHeader) -> Vec<ScannedFrame<'a>> {
     let (mut found, mut at) = (Vec::new(), header::LEN);

@@ -131,7 +131,7 @@ impl GroupStage for LogStage {
                 let answer = self.append(drafts);
                 self.answers.push(answer);
             }
-            // What follows goes on from what is durable then.
+            // What follows continues from what is durable then.
             LogWriteRequest::Alone(alone) => {
                 self.before.clear();
                 (self.tip, self.alone) = (None, Some(alone));

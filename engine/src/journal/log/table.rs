@@ -49,7 +49,7 @@ impl Places {
         self.at.get(skip..).unwrap_or_default()
     }
 
-    /// The stream goes on at that sequence: what would be before is lost. How many places that
+    /// The stream continues at that sequence: what would be before is lost. How many places that
     /// takes, of `most`.
     fn skip_to(&mut self, seq: u64, hash: Hash, most: u64) -> u64 {
         if self.at.is_empty() {
@@ -108,7 +108,7 @@ impl SegmentTable {
         self.go_on(stream, seq, Some(at), hash);
     }
 
-    /// A stream goes on at that sequence, with a record where one is there.
+    /// A stream continues at that sequence, with a record where one is there.
     fn go_on(&mut self, stream: &StreamId, seq: u64, at: Option<u32>, hash: Hash) {
         let places = match self.streams.get_mut(stream) {
             Some(places) => places,

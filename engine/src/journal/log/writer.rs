@@ -121,7 +121,7 @@ impl LogWriter {
         }
     }
 
-    /// Goes on after a range that is missing.
+    /// Continues after a range that is missing.
     fn skip(
         &mut self,
         missing: &Missing,

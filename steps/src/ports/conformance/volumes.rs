@@ -56,7 +56,7 @@ async fn fill(place: &CheckPlace, key: &VolumeKey, bytes: &[u8]) -> CheckResult 
     ok("finish", sink.finish().await).map(drop)
 }
 
-/// What was uploaded is what the host hashes and gives back; a rest goes on where it was.
+/// What was uploaded is what the host hashes and gives back; a rest continues where it was.
 ///
 /// # Errors
 /// What the host did otherwise.
@@ -135,7 +135,7 @@ pub async fn read_along(place: &CheckPlace) -> CheckResult {
     clean(place, &[&key]).await
 }
 
-/// A hole lengthens a volume by zeros, also where an upload goes on, and at its end; and what is
+/// A hole lengthens a volume by zeros, also where an upload continues, and at its end; and what is
 /// written into a longer volume leaves its length.
 ///
 /// # Errors
@@ -182,7 +182,7 @@ pub async fn holes(place: &CheckPlace) -> CheckResult {
     clean(place, &[&key]).await
 }
 
-/// An image arrives the way that the host has for it, also where it goes on, and with its holes.
+/// An image arrives the way that the host has for it, also where it continues, and with its holes.
 ///
 /// # Errors
 /// What the host did otherwise.

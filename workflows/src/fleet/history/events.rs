@@ -1,9 +1,9 @@
 //! Every event of a VSI, in the journal's order.
 
+mod durations;
 mod line;
 mod reader;
 mod render;
-mod took;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,9 +14,9 @@ use vsiflow_engine::{
 
 use self::render::HistoryLines;
 pub use self::{
+    durations::took,
     line::{HistoryError, HistoryLine},
     reader::EventReader,
-    took::took,
 };
 use crate::fleet::{Fleet, FleetError, HistoryHandle};
 use crate::group::GroupRecord;

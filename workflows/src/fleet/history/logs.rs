@@ -20,7 +20,7 @@ pub struct ConsoleLog {
 pub struct LogChunk {
     /// What the guest wrote: any bytes.
     pub bytes: Vec<u8>,
-    /// Where to go on.
+    /// Where to continue.
     pub next: ConsolePosition,
 }
 

@@ -27,7 +27,7 @@ pub(in crate::fleet) const IS_CORDONED: &str = "Cordoned";
 const TAKES_NEW: &str = "Schedulable";
 
 impl HostHandle<'_> {
-    /// Lets a host take no new VSI; what is there goes on. Why is in `by`. It lasts over restarts.
+    /// Lets a host take no new VSI; what is there continues. Why is in `by`. It lasts over restarts.
     ///
     /// # Errors
     /// When the journal knows no such host, or cannot be written.
@@ -38,7 +38,7 @@ impl HostHandle<'_> {
         Ok(())
     }
 
-    /// Lets a host take new VSIs again; those that waited for that go on. Members that were to leave it and are
+    /// Lets a host take new VSIs again; those that waited for that continue. Members that were to leave it and are
     /// not being deleted yet stay. With `start`, those that
     /// a drain brought down come to where they were before. Returns both.
     ///

@@ -1,7 +1,7 @@
 //! Removes unused images by the policies of their hosts.
 //!
 //! Nothing is removed here that `image prune` would not: the journal says that no VSI needs the image,
-//! and the guards on the host decide. A removal is a recorded desired state, so that a restart goes on
+//! and the guards on the host decide. A removal is a recorded desired state, so that a restart continues
 //! with it. One that cannot be done is given up and not begun again for a day.
 
 use std::{collections::BTreeMap, convert::Infallible, time::Duration};

@@ -21,7 +21,7 @@ use crate::{
     spec::HostSettings,
 };
 
-/// The phases of images that nobody works on, but to remove them. One that is blocked goes on only
+/// The phases of images that nobody works on, but to remove them. One that is blocked continues only
 /// once somebody mends what stands in its way, and a VSI that waits for it keeps it from being
 /// pruned.
 const PRUNABLE: [&str; 5] = ["Ready", "Superseded", "Partial", "Blocked", "Deleting"];
@@ -43,7 +43,7 @@ impl ImageHandle<'_> {
         let mut updates = DesiredUpdates::default();
         self.fleet.host_update(host, &mut updates).await?;
         let state = self.fleet.engine.entity(&entity);
-        // An upload under way is gone on with, not begun anew; a removal ends after its present step.
+        // An upload under way is continued, not begun anew; a removal ends after its present step.
         let workflow = ensure_base_image::NAME;
         let active = state.as_ref().and_then(|state| state.active.as_ref());
         let precedence = match active {
@@ -134,7 +134,7 @@ impl ImageHandle<'_> {
         Ok(images)
     }
 
-    /// Records that the image is to be gone and begins with it, or goes on where its removal was
+    /// Records that the image is to be gone and begins with it, or continues where its removal was
     /// begun.
     ///
     /// # Errors

@@ -54,7 +54,7 @@ impl SnapshotHandle<'_> {
 
     /// Records that the disks of a VSI are to be put back as a snapshot has them, and begins with it:
     /// the guest is shut down for that, and started again if it ran. Where its memory is put back, too, it
-    /// goes on where it was, also if it is off now. Gives back what it takes.
+    /// continues where it was, also if it is off now. Gives back what it takes.
     ///
     /// # Errors
     /// When there is no such snapshot or its copies are not whole; when its VSI is gone, or is being

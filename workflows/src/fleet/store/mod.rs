@@ -110,7 +110,7 @@ impl Fleet {
     }
 
     /// Takes in what is kept elsewhere and was read there now: every secret that resources name,
-    /// and the hosts that a restart left without theirs. What needs one of them can go on.
+    /// and the hosts that a restart left without theirs. What needs one of them can continue.
     ///
     /// # Errors
     /// When the journal or the secrets cannot be used.

@@ -92,7 +92,7 @@ impl VsiHandle<'_> {
     /// What it was made from and nobody can tell is taken over from the first document that is
     /// applied to it, which therefore changes nothing. One that is managed already is left alone,
     /// unless this journal is an older copy of the one that touched it last: then what stands is
-    /// what this journal goes on from.
+    /// what this journal continues from.
     ///
     /// # Errors
     /// When the host cannot be asked or has no such domain, when it is another journal's, when it is

@@ -1,4 +1,4 @@
-//! Lets changes go on that wait for somebody's word.
+//! Lets changes continue that wait for somebody's word.
 
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -103,7 +103,7 @@ impl Fleet {
         Ok(self.engine.cancel(entity, by).await?)
     }
 
-    /// Goes on with these VSIs where a kill or an interrupt left them.
+    /// Continues with these VSIs where a kill or an interrupt left them.
     ///
     /// # Errors
     /// When the journal fails.
@@ -127,7 +127,7 @@ impl Fleet {
         Ok(all)
     }
 
-    /// Goes on with everything there is, and takes up whatever comes.
+    /// Continues with everything there is, and takes up whatever comes.
     ///
     /// # Errors
     /// When the journal fails.
@@ -175,7 +175,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// The VSIs that have not reached what is wanted of them and can go on: all, or those on one
+    /// The VSIs that have not reached what is wanted of them and can continue: all, or those on one
     /// host.
     ///
     /// # Errors

@@ -40,7 +40,7 @@ impl ShutdownPolicy {
 impl VsiHandle<'_> {
     /// Records a power command and begins with it. It waits until what is under way is over; of
     /// several the last one counts. One that is forced, and one that would wait behind what does
-    /// not go on by itself, takes the place of what is under way.
+    /// not continue by itself, takes the place of what is under way.
     ///
     /// # Errors
     /// When there is none of that name, when it is being deleted, or when one that is off is to be

@@ -41,7 +41,7 @@ struct Fetching {
     validator: Option<String>,
 }
 
-/// Reads the image into the bundle. Where the source fails for a while it is gone on with, if the source
+/// Reads the image into the bundle. Where the source fails for a while it is continued, if the source
 /// has the same image still.
 pub(super) async fn fetch(
     writer: BundleWriter,

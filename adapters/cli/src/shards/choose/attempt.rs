@@ -17,9 +17,9 @@ use vsiflow_engine::executor::By;
 
 use super::{hand_over_id, journal_of_host, reports};
 use crate::{
-    compose::elsewhere,
+    compose::database,
     exit::{Exit, ExitProblem},
-    shards::{ask::ForwardedCommand, held::JournalHolder, own},
+    shards::{ask::ForwardedCommand, journal_holder::JournalHolder, local_documents},
 };
 
 /// So long a choice waits for journals without a holder, and for those that leave their hosts alone.
@@ -91,7 +91,7 @@ impl Choice<'_> {
         let mut under_way: Vec<_> = open(turn.promises().await.map_err(ExitProblem::from)?);
         under_way.extend(open(turn.admissions().await.map_err(ExitProblem::from)?));
         let hosts = under_way.iter().map(|one| one.host.clone());
-        let mut hosts: BTreeSet<_> = hosts.chain(own::hosts(self.resolved)).collect();
+        let mut hosts: BTreeSet<_> = hosts.chain(local_documents::hosts(self.resolved)).collect();
         let idle = self.idle(&under_way).await?;
         let questions = turn.questions(self.resolved).await;
         let questions = questions.map_err(ExitProblem::from)?;
@@ -133,7 +133,7 @@ impl Choice<'_> {
         let ids: BTreeSet<_> = ids.collect();
         let ids: Vec<_> = ids.into_iter().collect();
         let open = self.holder.shard.set().open_among(&ids).await;
-        let open = open.map_err(elsewhere::problem)?;
+        let open = open.map_err(database::problem)?;
         let is_busy = |one: &&UnderWay| {
             let mut own_requests = one.requests.iter();
             own_requests.any(|open_request| {
@@ -174,7 +174,7 @@ impl Choice<'_> {
         let objects = questions.objects.iter().cloned();
         for object in objects.chain(idle.iter().cloned()) {
             let journal = self.holder.shard.set().journal_of_name(&object).await;
-            if let Some(journal) = journal.map_err(elsewhere::problem)? {
+            if let Some(journal) = journal.map_err(database::problem)? {
                 let its = by_journal.entry(journal).or_default();
                 its.objects.insert(object.clone());
                 whose.insert(object, journal);

@@ -23,13 +23,13 @@ use super::{
     DECIDES,
     ask::{self, CommandAnswer, CommandPart, ForwardedCommand, unreadable},
     front,
-    held::JournalHolder,
-    networks, own, report, snapshots,
+    journal_holder::JournalHolder,
+    local_documents, networks, report, snapshots,
 };
 use crate::{
     actor,
     args::{Cli, CliCommand},
-    compose::elsewhere,
+    compose::database,
     exit::{Exit, ExitProblem},
     output,
 };
@@ -46,7 +46,7 @@ pub(super) async fn decide(
 ) -> Result<Exit, ExitProblem> {
     let sources = report::sources(&cli.command).ok_or_else(unreadable)?;
     let mut resolved = Box::pin(front::read(&cli.common, &sources)).await?;
-    own::refuse_shared(&resolved)?;
+    local_documents::refuse_shared(&resolved)?;
     let records = matches!(&cli.command, CliCommand::Apply(args) if !args.dry_run);
     if records && !resolved.quotas.is_empty() {
         note_limits(holder, &resolved).await?;
@@ -62,16 +62,16 @@ pub(super) async fn decide(
     let chosen = Box::pin(choice.made()).await?;
     put_hosts(&mut resolved, &chosen);
     let mut journals = BTreeSet::new();
-    for host in own::hosts(&resolved) {
+    for host in local_documents::hosts(&resolved) {
         journals.insert(journal_of_host(holder, &host).await?);
     }
     let of_snapshots = snapshots::homes(holder.shard.set(), &resolved).await?;
     journals.extend(of_snapshots.into_iter().flatten());
-    let of_networks = own::networks(&resolved);
+    let of_networks = local_documents::networks(&resolved);
     let place = &holder.shard.place;
     let of_networks = networks::journals_of(place, &holder.common, &of_networks, false).await?;
     journals.extend(of_networks.into_iter().flatten());
-    let makes_members = own::makes_members(&resolved);
+    let makes_members = local_documents::makes_members(&resolved);
     if makes_members {
         journals.remove(&DECIDES);
     } else if !resolved.quotas.is_empty() || !resolved.types.is_empty() {
@@ -119,7 +119,7 @@ pub(super) async fn note_limits(
     let namespaces = resolved.quotas.iter().map(|quota| quota.namespace.clone());
     let noted = holder.shard.set();
     let noted = noted.note_limits(&holder.held, &namespaces.collect()).await;
-    if noted.map_err(elsewhere::problem)? {
+    if noted.map_err(database::problem)? {
         return Ok(());
     }
     Err(ExitProblem::defect("the lease of journal 0 is past"))
@@ -145,7 +145,7 @@ pub(super) async fn journal_of_host(
     host: &str,
 ) -> Result<u16, ExitProblem> {
     let journal = holder.shard.set().assign(host).await;
-    journal.map_err(elsewhere::problem)
+    journal.map_err(database::problem)
 }
 
 /// Has a journal do its part of a decision.

@@ -10,7 +10,7 @@ use crate::{
     shards::{
         DECIDES,
         ask::{self, CommandPart, ForwardedCommand, ReportAnswer},
-        held::JournalHolder,
+        journal_holder::JournalHolder,
     },
 };
 

@@ -25,7 +25,7 @@ use super::{
     ask::{CommandPart, ForwardedCommand},
     choose::{self, Choice},
     failure::failure_of,
-    held::JournalHolder,
+    journal_holder::JournalHolder,
     members::stored::{MembersAnswer, StoredRequest},
 };
 use crate::exit::ExitProblem;

@@ -6,12 +6,12 @@ use super::{hosts, needed_key, objects::forwarded};
 use crate::{
     args::{Cli, Common, CreateArgs},
     command,
-    compose::elsewhere,
+    compose::database,
     exit::{Exit, ExitProblem},
     shards::{
         SetPlace,
         ask::{self, CommandPart},
-        own,
+        local_documents,
     },
 };
 
@@ -24,8 +24,8 @@ pub(super) async fn create(
     let sealer = needed_key().await?;
     let namespaces = [args.namespace.clone()].into();
     let limited = place.set.limited_among(&namespaces).await;
-    if let Some(namespace) = limited.map_err(elsewhere::problem)?.first() {
-        return Err(own::limited_to_documents(namespace));
+    if let Some(namespace) = limited.map_err(database::problem)?.first() {
+        return Err(local_documents::limited_to_documents(namespace));
     }
     let target = args.target.as_ref();
     let target = target.map(|(key, value)| (key.as_str(), value.as_str()));

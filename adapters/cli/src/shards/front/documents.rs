@@ -9,13 +9,13 @@ use super::{GROUP, POOL, QUOTA, TYPE, needed_key, objects::forwarded};
 use crate::{
     args::{Cli, Common, Sources},
     command::apply,
-    compose::elsewhere,
+    compose::database,
     exit::{Exit, ExitProblem},
     output::{self, sink},
     shards::{
         DECIDES, SetPlace,
         ask::{self, CommandPart},
-        networks, own, snapshots,
+        local_documents, networks, snapshots,
     },
     work::{self, DISK},
 };
@@ -30,23 +30,26 @@ pub(super) async fn documents(
     let documents = work::gather(&sources.files, sources.recursive).await?;
     let resolved = work::with_files(documents.clone(), read(&cli.common, sources));
     let resolved = Box::pin(resolved).await?;
-    own::refuse_shared(&resolved)?;
-    let limited = place.set.limited_among(&own::namespaces(&resolved)).await;
-    let is_limited = !limited.map_err(elsewhere::problem)?.is_empty();
+    local_documents::refuse_shared(&resolved)?;
+    let limited = place
+        .set
+        .limited_among(&local_documents::namespaces(&resolved))
+        .await;
+    let is_limited = !limited.map_err(database::problem)?.is_empty();
     let is_open = resolved.vsis.iter().any(is_open);
-    let of_journal_0 = !resolved.quotas.is_empty() || own::makes_members(&resolved);
+    let of_journal_0 = !resolved.quotas.is_empty() || local_documents::makes_members(&resolved);
     let is_decided = is_open || is_limited || of_journal_0;
     let mut journals = BTreeSet::new();
-    for host in own::hosts(&resolved) {
+    for host in local_documents::hosts(&resolved) {
         let journal = place.set.assign(&host).await;
-        journals.insert(journal.map_err(elsewhere::problem)?);
+        journals.insert(journal.map_err(database::problem)?);
     }
     if !resolved.types.is_empty() {
         journals.insert(DECIDES);
     }
     let of_snapshots = snapshots::homes(&place.set, &resolved).await?;
     journals.extend(of_snapshots.into_iter().flatten());
-    let described = own::networks(&resolved);
+    let described = local_documents::networks(&resolved);
     let of_networks = networks::journals_of(place, &cli.common, &described, false).await?;
     report_unused(&resolved, &described, &of_networks);
     journals.extend(of_networks.into_iter().flatten());

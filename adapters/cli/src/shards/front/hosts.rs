@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use vsiflow_workflows::spec::LabelSelector;
 
-use super::{meeting::NamedHost, needed_key, objects::forwarded};
+use super::{needed_key, objects::forwarded, routing::NamedHost};
 use crate::{
     args::{Cli, Common},
-    compose::{App, elsewhere},
+    compose::{App, database},
     exit::{Exit, ExitProblem},
     output,
     shards::{
@@ -33,7 +33,7 @@ pub(super) async fn of_host(
         let settings = work::one_host(&cli.common, host.files);
         let settings = work::with_files(documents.clone(), settings).await?;
         let journal = place.set.assign(&settings.id()).await;
-        (documents, journal.map_err(elsewhere::problem)?)
+        (documents, journal.map_err(database::problem)?)
     };
     let command = forwarded(cli, &documents.files, CommandPart::Own);
     ask::ask(&place.set, &sealer, journal, &command, repeatable).await

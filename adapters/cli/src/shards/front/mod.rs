@@ -13,9 +13,9 @@
 mod creating;
 mod documents;
 mod hosts;
-mod meeting;
 mod objects;
 mod restoring;
+mod routing;
 
 use vsiflow_postgres::{
     JournalAddress,
@@ -30,14 +30,14 @@ use super::{
 };
 use crate::{
     args::{AuditCommand, Cli, CliCommand, Common, Sources, TopArgs},
-    compose::{App, elsewhere, journal_key, state_path},
+    compose::{App, database, journal_key, state_path},
     exit::{Exit, ExitProblem},
     output,
 };
 pub(super) use documents::read;
-pub(super) use meeting::is_asked;
-use meeting::{Meeting, Objects};
 pub(super) use objects::{ObjectCounts, by_journal, forwarded, leave};
+pub(super) use routing::is_asked;
+use routing::{Meeting, Objects};
 
 /// How a quota is named among other things.
 const QUOTA: &str = "quota/";
@@ -50,7 +50,7 @@ pub(super) const POOL: &str = "pool/";
 /// How a group is.
 pub(super) const GROUP: &str = "group/";
 
-/// Where a command goes on.
+/// Where a command continues.
 pub(crate) enum Routed {
     /// As ever: no set is concerned.
     Here(Box<Cli>),
@@ -74,7 +74,7 @@ pub(crate) async fn route(cli: Cli) -> Result<Routed, ExitProblem> {
         return Ok(Routed::Here(Box::new(cli)));
     };
     let named = ShardSet::named(&address).await;
-    match named.map_err(elsewhere::problem)? {
+    match named.map_err(database::problem)? {
         Named::Journal => Ok(Routed::Here(Box::new(cli))),
         Named::Member(number) => one(cli, &address, number).await,
         Named::Set(_) => {
@@ -110,7 +110,7 @@ fn is_standalone(cli: &Cli) -> bool {
 async fn place(common: &Common, address: &JournalAddress) -> Result<SetPlace, ExitProblem> {
     let set = ShardSet::open(address).await;
     let missing = || ExitProblem::defect("the set was there a moment ago");
-    let set = set.map_err(elsewhere::problem)?.ok_or_else(missing)?;
+    let set = set.map_err(database::problem)?.ok_or_else(missing)?;
     Ok(SetPlace::new(set, state_path(common)?))
 }
 
@@ -169,7 +169,7 @@ fn with(cli: Cli, change: impl FnOnce(&Common) -> Common) -> Box<Cli> {
 }
 
 async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
-    let exit = match meeting::meeting(&cli.command) {
+    let exit = match routing::meeting(&cli.command) {
         Meeting::Looks => {
             return Ok(Routed::Of(with(cli, |common| Common {
                 set: Some(place),
@@ -247,7 +247,7 @@ async fn with_viewed(
     objects: &Objects<'_>,
 ) -> Result<Routed, ExitProblem> {
     let found = objects::concerned(place, &cli.common, objects, ObjectCounts::GoneToo).await?;
-    if let (true, Some(why)) = (found.len() > 1, meeting::in_turn(&cli.command)) {
+    if let (true, Some(why)) = (found.len() > 1, routing::in_turn(&cli.command)) {
         return Err(refused(place, why));
     }
     let each = found.into_iter().map(|(journal, names)| {

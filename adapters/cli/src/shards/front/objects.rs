@@ -11,13 +11,13 @@ use vsiflow_workflows::fleet::Fleets;
 
 use super::{
     HOST, QUOTA, TYPE, hosts,
-    meeting::{Objects, SelectedObjects, makes_members},
+    routing::{Objects, SelectedObjects, makes_members},
     unknown,
 };
 use crate::{
     actor,
     args::{Cli, CliCommand, Common, ObjectKind, Selection, SnapshotCommand, without_kind},
-    compose::{App, elsewhere},
+    compose::{App, database},
     daemon,
     exit::{Exit, ExitProblem},
     shards::{
@@ -89,7 +89,7 @@ pub(in crate::shards) async fn by_journal<'n>(
         }
         if let Some(host) = name.strip_prefix(HOST) {
             let journal = place.set.journal_of(host).await;
-            let journal = journal.map_err(elsewhere::problem)?;
+            let journal = journal.map_err(database::problem)?;
             let journal = journal.ok_or_else(|| hosts::no_host(None, Some(host)))?;
             found.entry(journal).or_default().push(name.clone());
             continue;
@@ -101,7 +101,7 @@ pub(in crate::shards) async fn by_journal<'n>(
         let (namespace, rest) = rest.split_once('/').unwrap_or((namespace, rest));
         let object = claims::object(kind, namespace, rest);
         let journal = place.set.journal_of_name(&object).await;
-        match journal.map_err(elsewhere::problem)? {
+        match journal.map_err(database::problem)? {
             Some(journal) => found.entry(journal).or_default().push(name.clone()),
             None if counts == ObjectCounts::IfThere => {}
             None => return Err(unknown(name)),

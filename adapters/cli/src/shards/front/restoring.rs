@@ -4,8 +4,8 @@
 
 use super::{
     acts,
-    meeting::{Objects, snapshot_named},
     objects::forwarded,
+    routing::{Objects, snapshot_named},
 };
 use crate::{
     args::{Cli, SnapshotRestoreArgs},

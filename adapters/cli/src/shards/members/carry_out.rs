@@ -19,8 +19,8 @@ use crate::{
         choose::{self, Choice},
         decided,
         failure::failure_of,
-        held::JournalHolder,
-        own,
+        journal_holder::JournalHolder,
+        local_documents,
     },
 };
 
@@ -150,7 +150,7 @@ pub(in crate::shards) async fn take_over(
         return answer;
     }
     let count = resolved.vsis.len();
-    let all = own::apply(
+    let all = local_documents::apply(
         &holder.app,
         &holder.common,
         resolved.clone(),
@@ -161,7 +161,8 @@ pub(in crate::shards) async fn take_over(
         Err(problem) if count == 1 => answer.refused.push(failure_of(&problem)),
         Err(_) => {
             for one in each(resolved) {
-                let applied = own::apply(&holder.app, &holder.common, one, by(&handed.pool));
+                let applied =
+                    local_documents::apply(&holder.app, &holder.common, one, by(&handed.pool));
                 if let Err(problem) = Box::pin(applied).await {
                     answer.refused.push(failure_of(&problem));
                 }

@@ -40,7 +40,7 @@ use super::{
     claims,
     failure::unanswered,
     networks::{EndedAnswer, NetworksAnswer},
-    object_asks::{ObjectRequests, RequestingJournal},
+    object_requests::{ObjectRequests, RequestingJournal},
 };
 use crate::exit::ExitProblem;
 

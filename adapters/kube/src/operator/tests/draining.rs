@@ -88,7 +88,7 @@ async fn members_leave_a_drained_host_and_their_objects_follow() {
             .iter()
             .all(|name| places(of).get(name).is_some_and(|(host, _)| host == SECOND))
     };
-    // Killed in the middle of it, the next process goes on.
+    // Killed in the middle of it, the next process continues.
     rig.settle().await;
     rig.restart().await;
     rig.until("they are elsewhere", || moved(&rig)).await;

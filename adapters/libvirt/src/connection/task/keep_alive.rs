@@ -29,7 +29,7 @@ pub(super) async fn keep_alive(shared: &ConnectionShared) -> CloseReason {
         if silent > limits.pings {
             return CloseReason::Silent(limits.interval.saturating_mul(silent));
         }
-        // While held up nothing is heard, but libvirt must go on hearing from this side.
+        // While held up nothing is heard, but libvirt must continue hearing from this side.
         if silent > 0 || shared.held_up.load(Ordering::Relaxed) {
             shared.table().urgent.ping = true;
             shared.wake.notify_one();

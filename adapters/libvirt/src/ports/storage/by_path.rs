@@ -23,8 +23,8 @@
 
 mod frames;
 mod pack;
-mod right;
 mod script;
+mod write_lease;
 mod writer;
 
 use std::{pin::pin, sync::atomic::Ordering, time::Duration};
@@ -41,7 +41,7 @@ use crate::{
 use tokio::time::{Instant, timeout_at};
 
 use pack::PackingPolicy;
-use right::{HostClock, WriteRight};
+use write_lease::{HostClock, WriteRight};
 pub(super) use writer::PathUpload;
 
 /// A host that answers sooner is on a network that is faster than packing; libvirt's stream serves it as well as `dd` does.

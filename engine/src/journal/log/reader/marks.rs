@@ -1,7 +1,7 @@
 //! Where readers stopped within long frames.
 //!
 //! One batch may be of tens of thousands of events, and its frame of many megabytes. A page of it
-//! ends in its middle; the page after it goes on from the mark that was left there, instead of
+//! ends in its middle; the page after it continues from the mark that was left there, instead of
 //! reading the frame from its beginning for each page. A mark is a hint: where none fits, the frame
 //! is walked from its first record.
 

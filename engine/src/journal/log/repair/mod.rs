@@ -17,16 +17,16 @@
 
 mod batch;
 mod fill;
-mod found;
-mod lay;
+mod log_files;
 mod plan;
+mod splice;
 mod walk;
 mod write;
 
 pub(in crate::journal) use batch::FoundBatch;
 pub use batch::RepairSource;
 
-use self::{lay::Heads, plan::RepairPlan, walk::RepairWalk};
+use self::{plan::RepairPlan, splice::Heads, walk::RepairWalk};
 use super::{disk::LogDisk, error::damaged};
 use crate::{
     journal::{JournalError, Offset, States, StreamHead, StreamState},
@@ -147,9 +147,9 @@ fn changes(
     let (mut patched, aside): (Vec<&RepairPlan>, Vec<&RepairPlan>) = walk
         .plans
         .iter()
-        .partition(|plan| lay::first(plan).is_some());
-    patched.sort_by_key(|plan| lay::first(plan));
-    let mut lay = |plan: &RepairPlan| lay::change_of(journal, plan, heads);
+        .partition(|plan| splice::first(plan).is_some());
+    patched.sort_by_key(|plan| splice::first(plan));
+    let mut lay = |plan: &RepairPlan| splice::change_of(journal, plan, heads);
     let patched = patched.into_iter().map(&mut lay);
     let mut changes = patched.collect::<Result<Vec<LogChange>, _>>()?;
     // The newest comes first: without it nothing shows any more that one was there once the table

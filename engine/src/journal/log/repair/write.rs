@@ -1,9 +1,9 @@
 //! Puts mended segments in the place of damaged ones, so that a crash at any instant leaves the
-//! one or the other: whoever repairs again goes on.
+//! one or the other: whoever repairs again continues.
 
 use std::io;
 
-use super::{LogChange, found::content};
+use super::{LogChange, log_files::content};
 use crate::journal::{
     JournalError,
     log::{FOLDER, disk::LogDisk, error::storage},

@@ -176,7 +176,7 @@ impl Fleet {
         waits_for(&vsi, record.snapshot?).then_some(stuck)
     }
 
-    /// A snapshot that stands still goes, and its VSI goes on without it: one batch, with why.
+    /// A snapshot that stands still goes, and its VSI continues without it: one batch, with why.
     async fn give_up_due(
         &self,
         one: &Scheduled,

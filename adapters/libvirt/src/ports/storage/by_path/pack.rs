@@ -2,7 +2,7 @@
 //!
 //! Packing costs a core of the sender and a little of the host's, and is worth it where the way between
 //! them is slower than that. With [`Transfer::Auto`] a frame is packed on trial once sending takes longer
-//! than packing might; packing goes on as long as it takes less than half the time that sending the
+//! than packing might; packing continues as long as it takes less than half the time that sending the
 //! bytes unpacked took last, and saves a tenth.
 
 use std::time::{Duration, Instant};

@@ -18,9 +18,8 @@ use vsiflow_steps::ports::{PortError, PortErrorKind, PortResult, UploadSink, Vol
 use super::{
     frames::{FrameBuilder, ImageFrame, ImagePart, PART},
     pack::{PackedFrame, Packer, PackingPolicy, per_mib},
-    replaced,
-    right::WriteRight,
-    script,
+    replaced, script,
+    write_lease::WriteRight,
 };
 use crate::{
     ports::{COPY, LibvirtHost, error::ErrorContext},

@@ -11,7 +11,7 @@ use super::{
     DamagedRange, IndexedEnd,
     batch::FoundBatch,
     fill::RangeEnd,
-    found::{self, SegmentFiles},
+    log_files::{self, SegmentFiles},
     plan::RepairPlan,
 };
 use crate::{
@@ -79,7 +79,7 @@ impl<'a> RepairWalk<'a> {
             journal,
             offered,
             known,
-            files: found::find(disk)?,
+            files: log_files::find(disk)?,
             next: 0,
             link: None,
             position: 0,
@@ -212,8 +212,8 @@ impl<'a> RepairWalk<'a> {
         let before = self.streams.get(&peeked.stream);
         let (expected, since) = before.map_or((0, 0), |seen| (seen.next_seq, seen.findings));
         if peeked.seq > expected {
-            let lacking = self.findings.get_mut(since..).unwrap_or_default();
-            for finding in lacking.iter_mut().filter(|f| !f.lost.is_empty()) {
+            let incomplete = self.findings.get_mut(since..).unwrap_or_default();
+            for finding in incomplete.iter_mut().filter(|f| !f.lost.is_empty()) {
                 if !finding.streams.contains(&peeked.stream) {
                     finding.streams.push(peeked.stream.clone());
                 }

@@ -15,7 +15,7 @@ use crate::{
                 DamagedRange, Lost,
                 batch::{self, FoundBatch},
                 fill::{FillItem, RangeEnd, fill},
-                found::SegmentFiles,
+                log_files::SegmentFiles,
                 plan::{New, RepairPlan},
             },
         },

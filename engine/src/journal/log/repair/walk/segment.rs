@@ -13,7 +13,7 @@ use crate::{
                 RepairSource,
                 batch::{self, FoundBatch},
                 fill::RangeEnd,
-                found::SegmentFiles,
+                log_files::SegmentFiles,
                 plan::{Patch, RepairPlan},
             },
             scan::{ScannedFrame, frames, position_of, synced},
@@ -130,7 +130,7 @@ impl RepairWalk<'_> {
         Ok((patches, end))
     }
 
-    /// Up to which byte what is before a frame is bad, with which frame it goes on, and which
+    /// Up to which byte what is before a frame is bad, with which frame it continues, and which
     /// offsets are concerned.
     fn bad(&self, open: &OpenSegment<'_>, at: usize) -> (usize, usize, RangeEnd) {
         let found = open.found.get(at..).unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use vsiflow_api::Place;
 
-use super::{beside, create, dispatch::dispatch};
+use super::{create, dispatch::dispatch, live_graph};
 use crate::{
     args::{BundleCommand, Cli, CliCommand},
     daemon::{self, Forwarded, may_forward, silent, words},
@@ -45,7 +45,7 @@ async fn ask(cli: &Cli) -> CommandOutcome {
         (_, Some((files, recursive))) => work::gather(files, recursive).await?,
         (_, None) => GivenDocuments::default(),
     };
-    match Box::pin(beside::forward(&place, cli, words(cli), &documents)).await {
+    match Box::pin(live_graph::forward(&place, cli, words(cli), &documents)).await {
         Forwarded::Answered(exit) => Ok(exit),
         Forwarded::Nobody => Err(silent(&place)),
     }

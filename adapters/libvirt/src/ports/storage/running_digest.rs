@@ -23,7 +23,7 @@ mod script;
 
 /// What is read at a time, in bytes: as much as stays in a processor's cache.
 const BLOCK: u64 = 128 * 1024;
-/// Blocks that it is told to read at once: what it may go on reading when nobody waits any more.
+/// Blocks that it is told to read at once: what it may continue reading when nobody waits any more.
 const STRIDE: u64 = 512;
 /// Strides that it is told ahead, so that it need not wait for the way there and back.
 const AHEAD: u32 = 2;

@@ -1,4 +1,4 @@
-//! Telling what the engine does while something goes on for good: `serve` and `resume --watch`.
+//! Telling what the engine does while something continues for good: `serve` and `resume --watch`.
 
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 use vsiflow_engine::{Notice, model::StreamId};

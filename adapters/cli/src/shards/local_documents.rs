@@ -11,7 +11,7 @@ use vsiflow_workflows::{
 use super::{DECIDES, Membership, claims::Claimed, snapshots};
 use crate::{
     args::Common,
-    compose::{App, elsewhere},
+    compose::{App, database},
     exit::{Exit, ExitProblem},
 };
 
@@ -128,7 +128,7 @@ pub(crate) async fn keep(shard: &Membership, resolved: &mut Resolved) -> Result<
     let mut own = BTreeSet::new();
     for host in hosts(resolved) {
         let journal = shard.set().assign(&host).await;
-        if journal.map_err(elsewhere::problem)? == shard.number {
+        if journal.map_err(database::problem)? == shard.number {
             own.insert(host);
         }
     }
@@ -158,7 +158,7 @@ pub(crate) async fn refuse_limited(
         return Ok(());
     };
     let limited = shard.set().limited_among(namespaces).await;
-    let limited = limited.map_err(elsewhere::problem)?;
+    let limited = limited.map_err(database::problem)?;
     let Some(namespace) = limited.first() else {
         return Ok(());
     };
@@ -177,7 +177,7 @@ pub(super) fn limited_to_documents(namespace: &str) -> ExitProblem {
 /// Refuses what journal 0 has to decide before: that somebody asked here says that nothing had to be decided then.
 async fn refuse_undecided(shard: &Membership, resolved: &Resolved) -> Result<(), ExitProblem> {
     let limited = shard.set().limited_among(&namespaces(resolved)).await;
-    let limited = limited.map_err(elsewhere::problem)?;
+    let limited = limited.map_err(database::problem)?;
     let Some(namespace) = limited.first() else {
         return Ok(());
     };

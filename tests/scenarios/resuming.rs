@@ -1,4 +1,4 @@
-//! Work that was timed out, interrupted, cancelled or killed goes on where it stopped.
+//! Work that was timed out, interrupted, cancelled or killed continues where it stopped.
 
 use vsiflow_tests::{
     Vsi, Vsiflow,

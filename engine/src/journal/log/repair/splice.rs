@@ -26,7 +26,7 @@ use crate::{
 pub(super) struct Heads(Vec<(usize, StreamHead)>);
 
 impl Heads {
-    /// Of those whose state is known, the ones that go on later than anybody has seen.
+    /// Of those whose state is known, the ones that continue later than anybody has seen.
     pub(super) fn beyond<'a>(
         known: impl Iterator<Item = (StreamId, StreamHead)>,
         seen: impl Fn(&StreamId) -> Option<&'a StreamSeen>,
