@@ -254,7 +254,7 @@ with_lab() {
 }
 
 # The tests of a standard run that need no real host.
-off_lab() { tests --without lab_ --without kube_ --threads 6; }
+off_lab() { tests --without lab_ --without kube_ --threads 8; }
 
 # on_host LAB: those on a real host.
 on_host() { tests --only lab_ --without kube_ --inside "$1" --threads 6; }
