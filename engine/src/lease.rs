@@ -67,7 +67,7 @@ impl Lease {
         Self::with_clock(None, BootInstant::now)
     }
 
-    /// A lease that was asked for at `asked` and granted for `lasts`.
+    /// A lease that was asked for at `requested` and granted for `lasts`.
     pub fn new(requested: BootInstant, lasts: Duration) -> Arc<Self> {
         Self::with_clock(Some(requested.plus(lasts)), BootInstant::now)
     }
@@ -80,7 +80,7 @@ impl Lease {
         })
     }
 
-    /// Takes in that a renewal that was asked for at `asked` was granted for `lasts`.
+    /// Takes in that a renewal that was asked for at `requested` was granted for `lasts`.
     ///
     /// # Errors
     /// When the lease was past by then: the grant counts for nothing, and the process has to end.

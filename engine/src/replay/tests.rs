@@ -20,7 +20,7 @@ async fn replayed(batches: Vec<Batch>, verify: bool) -> Result<Summary, Deviatio
     }
 }
 
-/// The only event of its kind that satisfies `wanted`: its batch and its place there.
+/// The only event of its kind that satisfies `matches`: its batch and its place there.
 fn find(batches: &[Batch], matches: impl Fn(&EventKind) -> bool) -> (usize, usize) {
     let all = batches.iter().enumerate().flat_map(|(b, batch)| {
         batch

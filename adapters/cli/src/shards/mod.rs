@@ -6,17 +6,17 @@
 //! moves is the lease of a whole journal.
 //!
 //! - [`share`] (pure): how many journals are a process's share.
-//! - [`holder`]: takes journals and lets them go; [`journal`]: works on one; [`answering`]: does what is asked of it ([`held`]).
+//! - [`rebalance`]: takes journals and lets them go; [`journal`]: works on one; [`answering`]: does what is asked of it ([`journal_holder`]).
 //! - [`front`]: what a command on a set comes to: it looks at all journals, or asks the holders of those
 //!   that it concerns; [`ask`] is such a question and its answer.
-//! - [`own`]: what of documents belongs to a journal; [`claims`]: names that are one journal's.
+//! - [`local_documents`]: what of documents belongs to a journal; [`claims`]: names that are one journal's.
 //! - [`consoles`]: consoles and screens, which the journals of VSIs record.
 //! - [`adopting`]: what stands on hosts, taken into the journals of these.
 //! - [`snapshots`]: under which names snapshots are taken, and where they are.
 //! - [`networks`]: in which journals networks are, and how they end in all of them.
 //! - [`choose`]: journal 0 chooses hosts over all journals, and hands over; [`report`]: what a journal says of itself
 //!   for that.
-//! - [`members`]: what the pools and groups of journal 0 ask of all journals; [`object_asks`]: how that is found again.
+//! - [`members`]: what the pools and groups of journal 0 ask of all journals; [`object_requests`]: how that is found again.
 //! - [`retry`]: what is stuck of pools and groups, in whichever journals it is.
 //! - [`cluster`]: the custom resources of a Kubernetes cluster, of which each journal serves its own; [`decided`]: those that
 //!   journal 0 decides about.

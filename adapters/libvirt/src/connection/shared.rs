@@ -196,7 +196,7 @@ impl ConnectionShared {
         self.wake.notify_one();
     }
 
-    /// Tells libvirt to forget a stream, unless it was `told` already; what it still sends is
+    /// Tells libvirt to forget a stream, unless it was `is_ended` already; what it still sends is
     /// dropped.
     pub(crate) fn leave_stream(&self, serial: u32, procedure: Procedure, is_ended: bool) {
         let mut table = self.table();

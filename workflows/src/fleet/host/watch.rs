@@ -77,7 +77,7 @@ impl ReadOfHost {
 impl HostHandle<'_> {
     /// Watches every host with VSIs until the journal fails: looks when it tells that a domain
     /// changed, and at everything each `every`; acts as [`HostHandle::scan`] does. Each look is sent to
-    /// `told`.
+    /// `scans`.
     ///
     /// # Errors
     /// When the journal cannot be read or written.

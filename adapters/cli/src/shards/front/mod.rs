@@ -1,6 +1,6 @@
 //! What a command on a set comes to: a look at its journals, or questions to those who hold them.
 //!
-//! - [`meeting`]: how each command meets a set.
+//! - [`routing`]: how each command meets a set.
 //! - [`objects`]: the objects that it concerns, by the journals that have them, and what is left of it for one of them.
 //! - [`documents`]: what documents describe.
 //! - [`creating`]: VSIs that a command line describes.
