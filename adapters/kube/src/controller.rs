@@ -476,9 +476,9 @@ impl Controller {
 
     async fn set_finalizers(&mut self, changes: Vec<(Arc<Resource>, bool)>) {
         let client = &self.client;
-        let calls = changes.into_iter().map(|(resource, changes)| async move {
-            let done = api::set_finalizer(client, &resource, changes).await;
-            (resource, changes, done)
+        let calls = changes.into_iter().map(|(resource, present)| async move {
+            let done = api::set_finalizer(client, &resource, present).await;
+            (resource, present, done)
         });
         let mut calls = stream::iter(calls).buffer_unordered(AT_ONCE);
         while let Some((resource, has_finalizer, done)) = calls.next().await {

@@ -43,8 +43,8 @@ pub(crate) async fn at_most_one(address: &JournalAddress) -> Result<(), Postgres
 /// The host and its timeline, if it can be written.
 async fn primary(host: &JournalAddress) -> Option<String> {
     let connection = Connection::to(host).await.ok()?;
-    let answers = "SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint \
+    let query = "SELECT ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint \
         WHERE NOT pg_is_in_recovery() AND NOT current_setting('transaction_read_only')::boolean";
-    let row = connection.client.query_opt(answers, &[]).await.ok()??;
+    let row = connection.client.query_opt(query, &[]).await.ok()??;
     Some(format!("{host} (timeline {})", row.get::<_, i64>(0)))
 }

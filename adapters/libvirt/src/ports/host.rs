@@ -236,10 +236,10 @@ impl LibvirtHost {
 
     /// Whether the host runs commands for us; asked once.
     pub(super) async fn has_shell(&self) -> PortResult<bool> {
-        let capabilities = self
+        let has_shell = self
             .shell
             .get_or_try_init(|| async { Ok(self.boot_id().await?.is_some()) });
-        capabilities.await.copied()
+        has_shell.await.copied()
     }
 }
 

@@ -55,7 +55,7 @@ pub(crate) fn guest_support(xml: &str, arch: &str) -> Result<Option<GuestSupport
         .chain([found])
         .flat_map(|at| at.all("machine"));
     let machine = machines.into_iter().find_map(|machine| {
-        let is_listed = machine_of(arch).is_none_or(|is_listed| machine.text() == is_listed);
+        let is_listed = machine_of(arch).is_none_or(|name| machine.text() == name);
         is_listed.then(|| {
             machine
                 .attribute("canonical")

@@ -243,9 +243,9 @@ fn signing_keys_of_a_plain_env_are_used_in_every_form_they_come_in() {
 fn a_certificate_is_looked_at_by_the_day() {
     let desk = Desk::new();
     let contract = format!("workload: {0}\nenv: {0}\n", good_token("contract-basic."));
-    let mut certificate = desk.inputs("crt.pem");
-    certificate.now = Some(SystemTime::now() + Duration::from_secs(3600));
-    let report = inspect(contract.as_bytes(), &certificate);
+    let mut inputs = desk.inputs("crt.pem");
+    inputs.now = Some(SystemTime::now() + Duration::from_secs(3600));
+    let report = inspect(contract.as_bytes(), &inputs);
     let expired: Vec<_> = report
         .findings
         .iter()
@@ -257,8 +257,8 @@ fn a_certificate_is_looked_at_by_the_day() {
         let day = Duration::from_secs(24 * 60 * 60);
         let days = day * i32::unsigned_abs(at);
         let now = SystemTime::now();
-        certificate.now = Some(if at > 0 { now + days } else { now - days });
-        let again = inspect(contract.as_bytes(), &certificate);
+        inputs.now = Some(if at > 0 { now + days } else { now - days });
+        let again = inspect(contract.as_bytes(), &inputs);
         let error = again.errors().next().unwrap();
         assert!(
             error.code == "VSI0408" && error.message.contains(word),

@@ -224,9 +224,9 @@ impl Capacities {
     fn recent(&self, id: &str, archs: &BTreeSet<String>) -> Option<Result<CapacityRecord, String>> {
         let found = self.lock().get(id).cloned()?;
         let fresh = found.at.elapsed() < FRESH;
-        let queries =
+        let has_archs =
             |record: &CapacityRecord| archs.iter().all(|arch| record.archs.contains_key(arch));
-        let whole = found.answer.as_ref().map_or(true, queries);
+        let whole = found.answer.as_ref().map_or(true, has_archs);
         (fresh && whole).then_some(found.answer)
     }
 }

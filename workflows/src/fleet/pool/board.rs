@@ -106,10 +106,10 @@ impl Board {
         (since.elapsed() >= LONG_SILENT).then(|| failure.clone())
     }
 
-    /// Remembers what was heard of a pool.
-    pub(super) fn set_report(&self, pool: &EntityId, reports: PoolReport) {
-        let before = self.state().reports.insert(pool.clone(), reports.clone());
-        if !before.is_some_and(|before| before.shows_the_same(&reports)) {
+    /// Stores the newest report of a pool.
+    pub(super) fn set_report(&self, pool: &EntityId, report: PoolReport) {
+        let before = self.state().reports.insert(pool.clone(), report.clone());
+        if !before.is_some_and(|before| before.shows_the_same(&report)) {
             self.reports.send_replace(());
         }
     }

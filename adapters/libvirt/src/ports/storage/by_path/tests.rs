@@ -458,8 +458,8 @@ fn packed_bytes_that_are_broken_end_the_upload() {
             let mut errors = String::new();
             let mut stderr = script.child.stderr.take().unwrap();
             stderr.read_to_string(&mut errors).unwrap();
-            let line = errors.contains("zstd failed");
-            assert_eq!(line, at_unpacking, "{errors}");
+            let is_unpacking = errors.contains("zstd failed");
+            assert_eq!(is_unpacking, at_unpacking, "{errors}");
         }
     }
 }
