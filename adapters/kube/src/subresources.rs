@@ -38,6 +38,7 @@
 mod action;
 mod caller;
 mod console;
+mod discard;
 mod discovery;
 mod follow;
 mod refusal;
@@ -50,7 +51,10 @@ mod upload;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, Method, Request, Response, StatusCode,
+    header::{CONTENT_TYPE, EXPECT},
+};
 use http_body::Body;
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use kube::Client;
@@ -147,12 +151,21 @@ impl Subresources {
         B::Error: std::fmt::Display,
     {
         let path = request.uri().path().to_owned();
-        let answered = timeout(ANSWER, self.inner.answered(certificate, request, ports)).await;
-        let answered = answered.unwrap_or_else(|_| Err(Refusal::late()));
-        answered.unwrap_or_else(|refusal| {
-            tracing::debug!(path, code = refusal.code(), "refused: {refusal}");
-            refusal.response()
-        })
+        let (parts, mut body) = request.into_parts();
+        // Such a client has sent nothing yet, and reading would have it send.
+        let awaits_continue = parts.headers.contains_key(EXPECT);
+        let lent = Request::from_parts(parts, &mut body);
+        let answered = timeout(ANSWER, self.inner.answered(certificate, lent, ports)).await;
+        match answered.unwrap_or_else(|_| Err(Refusal::late())) {
+            Ok(response) => response,
+            Err(refusal) => {
+                tracing::debug!(path, code = refusal.code(), "refused: {refusal}");
+                if !awaits_continue {
+                    discard::rest(&mut body).await;
+                }
+                refusal.response()
+            }
+        }
     }
 }
 
