@@ -46,7 +46,7 @@ async fn created(app: &App, common: &Common, args: &TokenCreateArgs) -> Result<T
     let certificate = listen::certificate_shown(app.state_path(), path).await?;
     let by = actor::by(&common.reason);
     let made = app.fleet.tokens().create(args.role, args.ttl, by).await?;
-    output::note(&format!("token {} for a {}", made.name, args.role));
+    output::note(&format!("token {} with the role {}", made.name, args.role));
     Ok(Token::new(&made.name, made.secret, &certificate))
 }
 
