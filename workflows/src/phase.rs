@@ -21,7 +21,7 @@ use crate::{
 /// The states of a VSI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Phase {
-    /// It is wanted, and nothing was done yet.
+    /// It is recorded, and nothing was done yet.
     Pending,
     /// Its parts are being made.
     Provisioning,

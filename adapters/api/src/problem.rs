@@ -123,8 +123,8 @@ impl Problem {
         Self::new(
             StatusCode::FORBIDDEN,
             LOOKS_ONLY,
-            "this socket answers nothing but looks",
-            "ask whoever runs vsiflow; `docs/reference/daemon.md` lists what may be asked here",
+            "this socket is read-only",
+            "use the socket of the state directory, or ask the operator of vsiflow; `docs/reference/daemon.md` lists what a viewer may do",
         )
     }
 }

@@ -298,7 +298,7 @@ pub(crate) enum CliCommand {
     /// Print the manual page, or write one for each command
     #[command(after_help = "Example:\n  vsiflow man\n  vsiflow man --output-dir man1")]
     Man {
-        /// The folder for a page of each command; it is made where it is missing.
+        /// The folder for a page of each command; it is created if it is missing.
         #[arg(long, value_name = "DIR")]
         output_dir: Option<std::path::PathBuf>,
     },

@@ -155,14 +155,14 @@ fn failed(step: &str, failure: &Failure) -> String {
 /// A phase in words.
 fn says(phase: Phase) -> &'static str {
     match phase {
-        Phase::Pending => "it is wanted, and nothing was done yet",
+        Phase::Pending => "it is recorded, and nothing was done yet",
         Phase::Provisioning => "its parts are being made",
         Phase::Booting => "its guest was started",
         Phase::Running => "its guest reports that it is ready",
         Phase::Updating => "a change is in progress",
-        Phase::Stopped => "it is off, as wanted",
-        Phase::Paused => "it is suspended, as wanted",
-        Phase::Degraded => "it runs, but not as wanted",
+        Phase::Stopped => "it is off, as desired",
+        Phase::Paused => "it is suspended, as desired",
+        Phase::Degraded => "it runs, but not as desired",
         Phase::Failed => "it failed",
         Phase::Blocked => "a cause has to be removed or a decision made first",
         Phase::Deleting => "it is being removed",

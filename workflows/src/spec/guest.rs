@@ -24,7 +24,7 @@ pub struct GuestSpec {
     /// What cloud-init or Ignition reads, verbatim.
     #[serde(default)]
     pub user_data: Option<UserData>,
-    /// Where the user-data stands instead.
+    /// The key of a Secret that has the user-data, instead of the text itself.
     #[serde(default)]
     pub user_data_from: Option<UserDataFrom>,
     /// The guest's network configuration, as cloud-init reads it.

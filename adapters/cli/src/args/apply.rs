@@ -23,11 +23,11 @@ pub(crate) struct Sources {
     /// Also read the subdirectories of a directory.
     #[arg(short = 'R', long)]
     pub(crate) recursive: bool,
-    /// Where KubeVirt's manifests run: labels of the host's settings, such as `config=lab`; a
-    /// word alone is the value of the label `config`.
+    /// The host of KubeVirt's manifests, by labels of its settings, such as `config=lab`; a word alone is
+    /// the value of the label `config`.
     #[arg(long, value_name = "LABELS", value_parser = target::labels)]
     target: Option<target::HostLabels>,
-    /// The pool of what KubeVirt's manifests describe.
+    /// The storage pool of KubeVirt's manifests.
     #[arg(long, value_name = "POOL")]
     pool: Option<String>,
 }

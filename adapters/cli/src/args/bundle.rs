@@ -61,11 +61,11 @@ pub(crate) struct BundleApplyArgs {
     /// Documents of this site, such as its hosts and Secrets; may be repeated.
     #[arg(short = 'f', long = "filename", value_name = "FILE|DIR|-")]
     pub(crate) files: Vec<PathBuf>,
-    /// Where KubeVirt's manifests run: labels of the host's settings, such as `config=lab`; a
-    /// word alone is the value of the label `config`.
+    /// The host of KubeVirt's manifests, by labels of its settings, such as `config=lab`; a word alone is
+    /// the value of the label `config`.
     #[arg(long, value_name = "LABELS", value_parser = target::labels)]
     target: Option<HostLabels>,
-    /// The pool of what KubeVirt's manifests describe.
+    /// The storage pool of KubeVirt's manifests.
     #[arg(long, value_name = "POOL")]
     pool: Option<String>,
     #[command(flatten)]

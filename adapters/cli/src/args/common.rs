@@ -70,8 +70,8 @@ pub(crate) struct Common {
     /// `ssh://user@host:port?keyfile=…&known_hosts=…`.
     #[arg(long, global = true, value_name = "URI")]
     pub(crate) host: Option<String>,
-    /// A socket for people who may look: `serve` answers there, too; any other command asks there, and
-    /// needs no state directory. Nothing is changed through it.
+    /// A socket for viewers: `serve` answers there, too; any other command asks there, and needs no state
+    /// directory. Nothing can be changed through it.
     #[arg(
         long,
         global = true,

@@ -58,7 +58,7 @@ pub(crate) struct ContractNewArgs {
     /// The folder with docker-compose.yaml; all its regular files go into the archive.
     #[arg(long, value_name = "DIR")]
     pub(crate) compose: PathBuf,
-    /// What describes the environment: lines NAME=VALUE, or the section `env` in YAML.
+    /// The environment: lines NAME=VALUE, or the section `env` in YAML.
     #[arg(long, value_name = "FILE|-")]
     pub(crate) env_file: Option<PathBuf>,
     /// Encrypt workload and env for the guest image with this encryption certificate.

@@ -21,8 +21,8 @@ pub(crate) struct CreateArgs {
         hide_default_value = true
     )]
     pub(crate) image: String,
-    /// Take disks and everything else from a snapshot, as `snapshot/NAME`; nothing but names, namespace
-    /// and waiting is said beside it.
+    /// Make the VSI from a snapshot: its disks and everything else. Only names, the namespace and waiting
+    /// can be given as well.
     #[arg(long, value_name = "snapshot/NAME", conflicts_with_all = [
         "image", "server_type", "cpus", "memory", "disk", "arch", "on", "target", "host_files", "labels",
         "pool", "network", "ssh_keys", "user_data", "contract", "ephemeral", "dry_run",

@@ -54,7 +54,7 @@ pub(crate) struct CheckArgs {
     /// s390x].
     #[arg(long = "arch", value_name = "ARCH")]
     pub(crate) archs: Vec<String>,
-    /// A network that has to be there; may be given several times.
+    /// A network that must exist; may be repeated.
     #[arg(long = "network", value_name = "NETWORK", default_value = "default")]
     pub(crate) networks: Vec<String>,
     /// The output format.

@@ -63,7 +63,7 @@ impl OutputArgs {
 pub(crate) struct ScaleArgs {
     #[command(flatten)]
     pub(crate) pool: PoolArg,
-    /// How many members it has then.
+    /// The number of members to scale to.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) replicas: i64,
     /// The pool within a group, as its document names it.

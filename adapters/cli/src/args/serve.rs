@@ -70,8 +70,8 @@ pub(crate) struct ShardArgs {
     /// comes. It needs `--journal postgres://…` and `--journal-key`.
     #[arg(long, value_enum, value_name = "HOW", conflicts_with = "dir")]
     pub(crate) shards: Option<Sharding>,
-    /// Make the set with so many journals, if there is none. Their number never changes; it bounds how
-    /// many processes can share the work.
+    /// Create the set with this many journals if it does not exist. Their number never changes; it is the
+    /// most processes that can share the work.
     #[arg(long, value_name = "N", requires = "shards")]
     pub(crate) journals: Option<u16>,
 }
@@ -90,7 +90,7 @@ pub(crate) struct FolderArgs {
     /// would. In a Git work tree the commit in HEAD is read.
     #[arg(long, value_name = "DIR", conflicts_with = "kube")]
     pub(crate) dir: Option<PathBuf>,
-    /// Read the folders in it, too.
+    /// Also read the subdirectories of the folder.
     #[arg(long, short = 'R', requires = "dir")]
     pub(crate) recursive: bool,
     /// Delete what was applied from the folder and has no document in it any more, if that is no
@@ -102,7 +102,8 @@ pub(crate) struct FolderArgs {
 /// Where the API is had from other machines, if anywhere.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ListenArgs {
-    /// Answer there, such as `0.0.0.0:8443`, over TLS, whoever shows a token of `vsiflow token create`.
+    /// Serve the API over TLS at this address, such as `0.0.0.0:8443`, to holders of a token of `vsiflow
+    /// token create`.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<SocketAddr>,
     /// The certificate chain to show, in PEM [default: one that is made at the first start].
@@ -178,11 +179,11 @@ pub(crate) struct ClusterArgs {
         value_delimiter = ','
     )]
     pub(crate) bridges: Vec<String>,
-    /// Answer the cluster's API server there, such as `0.0.0.0:8443`: history, logs, retry and
-    /// cancel of each object as `subresources.vsiflow.io/v1`, for who has a right on it.
+    /// Serve history, logs, retry and cancel of each object to the cluster's API server at this address,
+    /// such as `0.0.0.0:8443`, as `subresources.vsiflow.io/v1`, for users who have a right on the object.
     #[arg(long, value_name = "ADDRESS", requires = "subresources_service")]
     pub(crate) subresources_address: Option<SocketAddr>,
-    /// The Service that leads there, as the APIService names it.
+    /// The Service of that address, as the APIService names it.
     #[arg(
         long,
         value_name = "NAMESPACE/NAME",

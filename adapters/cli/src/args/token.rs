@@ -25,10 +25,10 @@ pub(crate) enum TokenCommand {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TokenCreateArgs {
-    /// What its bearer may do: `viewer`, `operator` or `admin`.
+    /// What its holder may do: `viewer`, `operator` or `admin`.
     #[arg(long, value_name = "ROLE")]
     pub(crate) role: TokenRole,
-    /// How long it is good for, such as `12h` or `30d`.
+    /// How long it is valid, such as `12h` or `30d`.
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) ttl: Duration,
     /// The certificate that `serve --tls-cert` shows [default: the one of the state directory].

@@ -6,7 +6,7 @@ use super::OutputFormat;
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct TopArgs {
-    /// Print one look as an object, and end; no terminal is needed.
+    /// Print the current state once, as an object, and exit; no terminal is needed.
     #[arg(long)]
     pub(crate) once: bool,
     /// With --once: count the steps that ended since this offset of the journal.

@@ -47,7 +47,7 @@ pub(crate) struct GetArgs {
     pub(crate) sort_by: Option<String>,
     #[command(flatten)]
     pub(crate) times: TimeArg,
-    /// Print no head above a table.
+    /// Print tables without a header.
     #[arg(long)]
     pub(crate) no_headers: bool,
     /// The output format: `wide`, `json`, `yaml`, `name`, `jsonpath=TEMPLATE` or
@@ -387,10 +387,10 @@ impl LogsArgs {
 pub(crate) struct ConsoleArgs {
     #[command(flatten)]
     pub(crate) target: TargetArg,
-    /// Take it over from whoever has it open.
+    /// Take over the console from whoever has it open.
     #[arg(long)]
     pub(crate) force: bool,
-    /// Type what comes from standard input, which is no terminal, and leave at its end.
+    /// Send standard input, which is no terminal, to the console, and exit at its end.
     #[arg(long)]
     pub(crate) stdin: bool,
 }

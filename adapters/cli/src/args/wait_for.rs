@@ -27,7 +27,7 @@ pub(crate) struct WaitForArgs {
     /// `jsonpath={.status.host}=lpar1`; without a value, any value.
     #[arg(long = "for", value_name = "CONDITION", required = true)]
     pub(crate) goal: WaitGoal,
-    /// The longest wait, such as `90s` or `10m` (exit code 5); `0` looks once.
+    /// The longest wait, such as `90s` or `10m` (exit code 5); `0` checks once.
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     pub(crate) timeout: Duration,
 }

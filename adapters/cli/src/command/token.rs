@@ -37,7 +37,7 @@ async fn create(common: &Common, args: &TokenCreateArgs) -> CommandOutcome {
     app.close().await;
     let token = created?;
     output::line(&token.text());
-    output::note("nothing keeps this text: store it where its bearer alone reads it");
+    output::note("the text is shown only now: store it where its holder alone can read it");
     Ok(Exit::Done)
 }
 

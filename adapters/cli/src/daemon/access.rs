@@ -125,8 +125,8 @@ pub(crate) fn refused() -> ExitProblem {
     ExitProblem::new(
         Exit::Blocked,
         "VSI0020",
-        "this socket answers nothing but looks",
-        "ask whoever runs vsiflow; `docs/reference/daemon.md` lists what may be asked here",
+        "this socket is read-only",
+        "use the socket of the state directory, or ask the operator of vsiflow; `docs/reference/daemon.md` lists what a viewer may do",
     )
 }
 

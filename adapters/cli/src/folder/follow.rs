@@ -43,7 +43,7 @@ pub(crate) async fn follow(app: &App, common: &Common, args: &FolderArgs) -> Exi
         Ok(keeper) => keeper,
         Err(problem) => return problem,
     };
-    output::note(&format!("keeping to {}", path.display()));
+    output::note(&format!("applying the documents in {}", path.display()));
     loop {
         keeper.check_folder().await;
         tokio::time::sleep(LOOK).await;

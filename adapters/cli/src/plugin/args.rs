@@ -216,10 +216,10 @@ pub(super) struct PluginConsoleArgs {
     /// The VSI.
     #[arg(value_parser = name)]
     pub(super) name: String,
-    /// Take it over from whoever has it open.
+    /// Take over the console from whoever has it open.
     #[arg(long)]
     pub(super) force: bool,
-    /// Type what comes from standard input, which is no terminal, and leave at its end.
+    /// Send standard input, which is no terminal, to the console, and exit at its end.
     #[arg(long)]
     pub(super) stdin: bool,
 }

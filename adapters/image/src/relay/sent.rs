@@ -39,7 +39,7 @@ pub enum RelayRefusal {
     #[error("no such upload was begun, or it is over")]
     Unknown,
     /// Nobody reads there any more.
-    #[error("nobody reads it there any more")]
+    #[error("the receiving side has stopped reading")]
     NoReader,
     /// The reader needs another byte next.
     #[error("byte {0} is needed next")]

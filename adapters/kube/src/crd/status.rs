@@ -27,7 +27,7 @@ pub struct VsiResourceStatus {
     /// The state's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
-    /// The step that is under way or stands at a failure.
+    /// The step that is running, or that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_step: Option<String>,
     /// How far the run is: steps done of all, and the share of an upload.

@@ -137,7 +137,7 @@ pub struct GuestSchema {
     /// What cloud-init or Ignition reads, verbatim; 16,384 bytes at most for cloud-init.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<String>,
-    /// Where the user-data stands instead.
+    /// The key of a Secret that has the user-data, instead of the text itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data_from: Option<UserDataFromSchema>,
     /// The guest's network configuration, as cloud-init reads it.

@@ -36,7 +36,7 @@ pub struct VsiObject {
     pub kind: &'static str,
     /// Who it is.
     pub metadata: Metadata,
-    /// What is wanted of it, without its contract.
+    /// Its desired state, without its contract.
     pub spec: Value,
     /// What is.
     pub status: VsiStatus,
@@ -76,7 +76,7 @@ pub struct VsiStatus {
     pub phase: Phase,
     /// The newest generation that was worked for.
     pub observed_generation: u64,
-    /// The step that is under way or stands at a failure.
+    /// The step that is running, or that failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current_step: Option<String>,
     /// How many of the run's steps are done.
@@ -177,7 +177,7 @@ impl VsiHandle<'_> {
 }
 
 impl Fleet {
-    /// One of which nobody can read what is wanted.
+    /// One whose desired state cannot be read.
     fn lost_object(&self, lost: LostEntity) -> VsiObject {
         let (created, changed) = self.engine.times(&lost.entity).unwrap_or_default();
         let (state, uid) = (&lost.state, lost.entity.id().to_owned());
@@ -347,7 +347,7 @@ fn spec(known: &Known) -> Value {
     spec_of(&known.record)
 }
 
-/// What is wanted of a VSI, as it is shown.
+/// The desired state of a VSI, as it is shown.
 pub(in crate::fleet) fn spec_of(record: &VsiRecord) -> Value {
     let vsi = &record.vsi;
     let mut spec = common(record);
