@@ -84,7 +84,7 @@ pub struct Summary {
 
 /// States of an index or a base that are not what the events come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Misstated {
+pub struct StateMismatch {
     /// The stream.
     pub stream: StreamId,
     /// The offset that the states are as of.
@@ -95,7 +95,7 @@ pub struct Misstated {
     pub what: String,
 }
 
-impl fmt::Display for Misstated {
+impl fmt::Display for StateMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             stream,
@@ -119,7 +119,7 @@ pub enum ReplayError {
     Deviation(Deviation),
     /// The index or a base does not say what the events come to.
     #[error("{0}")]
-    Misstated(Misstated),
+    StateMismatch(StateMismatch),
 }
 
 /// Folds the journal: all of it or, where events are missing, what follows the first base after
@@ -159,7 +159,7 @@ pub async fn replay(journal: &dyn ChainedJournal, verify: bool) -> Result<Summar
 /// stream with an event that cannot be understood is passed over.
 ///
 /// # Errors
-/// [`ReplayError::Misstated`] for the first state that is not what its events come to; otherwise
+/// [`ReplayError::StateMismatch`] for the first state that is not what its events come to; otherwise
 /// as for [`replay`].
 pub async fn hold_states(journal: &dyn ChainedJournal) -> Result<(), ReplayError> {
     let start = Start::of(journal).await?;

@@ -19,7 +19,7 @@ pub struct DesiredUpdate {
     pub workflow: Name,
     /// Its rank against what runs.
     pub precedence: Precedence,
-    /// What is wanted, as JSON.
+    /// The desired state, as JSON.
     pub desired: Vec<u8>,
     /// The entity's generation that this was made from, where that matters: once another one is
     /// the newest, the desired state is refused.
@@ -102,10 +102,10 @@ impl EntityView<'_> {
 
 /// Gives the graphs of workflows and the names of states. Pure: no input or output, no clock.
 pub trait Workflows: Send + Sync + 'static {
-    /// The graph that brings the entity to what is wanted now.
+    /// The graph that brings the entity to its desired state.
     ///
     /// # Errors
-    /// When what is wanted cannot be read; the desired state is then refused or the run not opened.
+    /// When the desired state cannot be read; it is then refused or the run not opened.
     fn graph(&self, at: &Situation<'_>, workflow: &Name, desired: &[u8]) -> Result<Graph, Failure>;
 
     /// The state the entity is in, and what led to it. A change is recorded.

@@ -120,7 +120,7 @@ codes! {
     /// The host has seen a newer journal than this one.
     JOURNAL_BEHIND = "VSI0211", Blocked,
         "Use the newer state directory, or adopt the domain with `vsiflow adopt`: this directory is older than what it made on the host.";
-    /// The guest does not run, and what is wanted needs one that does.
+    /// The guest does not run, and the desired state needs one that does.
     NOT_RUNNING = "VSI0212", Blocked,
         "Start the VSI with `vsiflow start`, then run the command again.";
     /// A data disk of the VSI is not made.

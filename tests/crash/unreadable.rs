@@ -30,7 +30,7 @@ async fn start(world: &World) -> Fleet {
     world.start(&Gate::safe()).await.unwrap()
 }
 
-/// What is wanted of the last one does not fit into an event.
+/// The desired state of the last one does not fit into an event.
 async fn fleet(world: &World) -> Fleet {
     let vsis = [("one", ONE), ("two", TWO), ("heavy", HEAVY)];
     let mut vsis = vsis.map(|(name, number)| Vsi::new(name, number, A));

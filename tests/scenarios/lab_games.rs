@@ -104,7 +104,7 @@ impl Game<'_> {
         self.apply(name);
     }
 
-    /// Brings a VSI to what is wanted. While its host is away, too, that is taken down.
+    /// Brings a VSI to the desired state. While its host is away, too, that is taken down.
     fn apply(&self, name: &str) {
         let wanted = &self.wanted[name];
         println!(

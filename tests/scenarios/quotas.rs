@@ -251,7 +251,7 @@ fn what_is_adopted_counts_and_is_not_refused() {
         .says("vsis: 1 used, 1 more asked for, 1 allowed");
 }
 
-/// A VSI of which what is wanted does not fit into an event.
+/// A VSI of which the desired state does not fit into an event.
 fn heavy(cpus: u32) -> String {
     let padding = "x".repeat(6_000);
     let guest = format!("{{type: cloudInit, networkConfig: 'version: 2 # {padding}'}}");
@@ -268,7 +268,7 @@ fn lose_record(vsiflow: &Vsiflow, name: &str, cpus: u32) -> std::path::PathBuf {
         let vsi = &content["vsi"];
         vsi["name"] == name && vsi["machine"]["cpus"] == cpus
     });
-    let found = found.expect("what is wanted is in a blob");
+    let found = found.expect("the desired state is in a blob");
     std::fs::rename(&found, vsiflow.folder().join("lost")).unwrap();
     found
 }

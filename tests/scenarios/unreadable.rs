@@ -14,7 +14,7 @@ use vsiflow_engine::{
 };
 use vsiflow_tests::{Disk, Vsi, Vsiflow};
 
-/// What is wanted of it does not fit into an event.
+/// Its desired state does not fit into an event.
 fn heavy() -> Vsi {
     let padding = "x".repeat(4_000);
     Vsi::named("heavy").with(&format!("networkConfig: 'version: 2 # {padding}'"))
@@ -34,7 +34,7 @@ fn fleet() -> Vsiflow {
     vsiflow
 }
 
-/// The blob that says what is wanted of a VSI.
+/// The blob with the desired state of a VSI.
 fn wanted_blob(vsiflow: &Vsiflow, name: &str) -> PathBuf {
     let files = fs::read_dir(vsiflow.state().join("blobs")).unwrap();
     let mut files = files.map(|file| file.unwrap().path());
@@ -42,7 +42,7 @@ fn wanted_blob(vsiflow: &Vsiflow, name: &str) -> PathBuf {
         let content: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap_or_default();
         content["vsi"]["name"] == name
     });
-    found.expect("what is wanted is in a blob")
+    found.expect("the desired state is in a blob")
 }
 
 /// Appends a record to a VSI's stream that is whole by its checksum and that no version understands.

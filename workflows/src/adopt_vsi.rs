@@ -46,7 +46,7 @@ pub struct Adopted {
 /// adopt_domain.
 ///
 /// # Errors
-/// When what is wanted cannot be made into parameters.
+/// When the desired state cannot be made into parameters.
 pub fn graph(record: &VsiRecord) -> Result<Graph, Failure> {
     let host = &record.vsi.host;
     let params = adopt_domain::Params {

@@ -67,7 +67,7 @@ fn was_filled(state: &EntityState) -> bool {
 /// something.
 ///
 /// # Errors
-/// When what is wanted cannot be made into parameters.
+/// When the desired state cannot be made into parameters.
 pub fn graph(record: &DiskRecord, id: &EntityId) -> Result<Graph, Failure> {
     let (host, size) = (record.disk.host.clone(), record.disk.size);
     let volume = volume(&record.disk, id);
@@ -185,7 +185,7 @@ fn from_image(
 /// make is only forgotten.
 ///
 /// # Errors
-/// When what is wanted cannot be made into parameters.
+/// When the desired state cannot be made into parameters.
 pub fn delete_graph(
     record: &DiskRecord,
     id: &EntityId,
@@ -220,7 +220,7 @@ pub fn delete_graph(
 /// Forgets the disk; its host is not asked, and the volume stays.
 ///
 /// # Errors
-/// When what is wanted cannot be made into parameters.
+/// When the desired state cannot be made into parameters.
 pub fn forget_graph(record: &DiskRecord) -> Result<Graph, Failure> {
     let mut nodes = Nodes::new(FORGET, &record.disk.host);
     let secrets = Vec::new();

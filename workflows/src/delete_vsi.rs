@@ -35,7 +35,7 @@ const GRACE_S: u64 = 30;
 /// acted on a host is released at once; of an adopted one the volumes go that bear vsiflow's names; of one whose last boot failed, the evidence is kept first.
 ///
 /// # Errors
-/// When what is wanted cannot be made into parameters.
+/// When the desired state cannot be made into parameters.
 pub fn graph(record: &VsiRecord, state: &EntityState) -> Result<Graph, Failure> {
     let taken = record.adopted.as_ref();
     let taken_whole = taken.is_some_and(|adopted| adopted.own_volumes);
@@ -137,7 +137,7 @@ fn add_store_evidence(nodes: &mut Nodes, record: &VsiRecord) -> Result<&'static 
 /// release: forgets the VSI and erases its secrets; its host is not asked.
 ///
 /// # Errors
-/// When what is wanted cannot be made into parameters.
+/// When the desired state cannot be made into parameters.
 pub fn forget_graph(record: &VsiRecord) -> Result<Graph, Failure> {
     let mut nodes = Nodes::new(FORGET, &record.vsi.host);
     release(&mut nodes, record, &[])?;

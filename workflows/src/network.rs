@@ -58,7 +58,7 @@ pub fn is_recorded(state: &EntityState) -> bool {
 /// check_network → define_network → start_network.
 ///
 /// # Errors
-/// When what is wanted cannot be made into parameters.
+/// When the desired state cannot be made into parameters.
 pub fn graph(record: &NetworkRecord) -> Result<Graph, Failure> {
     let params = record.network.params(&record.host);
     let mut nodes = Nodes::new(NAME, &record.host);
@@ -71,7 +71,7 @@ pub fn graph(record: &NetworkRecord) -> Result<Graph, Failure> {
 /// delete_network. One that this journal never began to make is only forgotten.
 ///
 /// # Errors
-/// When what is wanted cannot be made into parameters.
+/// When the desired state cannot be made into parameters.
 pub fn delete_graph(record: &NetworkRecord, state: &EntityState) -> Result<Graph, Failure> {
     let params = delete_network::Params {
         host: record.host.clone(),
@@ -90,7 +90,7 @@ pub fn delete_graph(record: &NetworkRecord, state: &EntityState) -> Result<Graph
 /// Forgets the network; its host is not asked, and it stays there.
 ///
 /// # Errors
-/// When what is wanted cannot be made into parameters.
+/// When the desired state cannot be made into parameters.
 pub fn forget_graph(record: &NetworkRecord) -> Result<Graph, Failure> {
     let mut nodes = Nodes::new(FORGET, &record.host);
     let secrets = Vec::new();

@@ -33,7 +33,7 @@ pub const NAME: &str = "provision_vsi";
 /// may be at work by now.
 ///
 /// # Errors
-/// When the VSI was ready once, or what is wanted cannot be made into parameters.
+/// When the VSI was ready once, or the desired state cannot be made into parameters.
 pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
     let state = at.entity;
     if state.reached > 0 {

@@ -30,7 +30,7 @@ pub fn is_recorded(state: &EntityState) -> bool {
 /// copy_disks → merge_layers.
 ///
 /// # Errors
-/// When what is wanted cannot be made into parameters.
+/// When the desired state cannot be made into parameters.
 pub fn graph(record: &SnapshotRecord) -> Result<Graph, Failure> {
     let mut nodes = Nodes::new(NAME, &record.host);
     let params = copy_disks::Params {
@@ -59,7 +59,7 @@ pub(crate) fn layers(record: &SnapshotRecord) -> merge_layers::Params {
 /// where the snapshot was not taken to its end.
 ///
 /// # Errors
-/// When what is wanted cannot be made into parameters.
+/// When the desired state cannot be made into parameters.
 pub fn delete_graph(
     record: &SnapshotRecord,
     id: &EntityId,
@@ -95,7 +95,7 @@ pub fn delete_graph(
 /// Forgets the snapshot; its host is not asked, and the copies stay.
 ///
 /// # Errors
-/// When what is wanted cannot be made into parameters.
+/// When the desired state cannot be made into parameters.
 pub fn forget_graph(record: &SnapshotRecord) -> Result<Graph, Failure> {
     let mut nodes = Nodes::new(FORGET, &record.host);
     let secrets = Vec::new();

@@ -1,4 +1,4 @@
-//! Brings a VSI that was made before to what is wanted of it now: only the steps that its plan
+//! Brings a VSI that was made before to its desired state: only the steps that its plan
 //! names.
 
 use vsiflow_engine::{
@@ -33,7 +33,7 @@ pub const NAME: &str = "update_vsi";
 /// watched further.
 ///
 /// # Errors
-/// When a change cannot be made, or what is wanted cannot be made into parameters.
+/// When a change cannot be made, or the desired state cannot be made into parameters.
 pub fn graph(record: &VsiRecord, at: &Situation<'_>) -> Result<Graph, Failure> {
     let before = plan::base(record, at.entity.reached).ok_or_else(|| unknown_base(record))?;
     let plan = plan::of(before, record, &Touched::of(at));

@@ -29,7 +29,7 @@ use tokio::net::UnixListener;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use vsiflow_api::{
-    About, Api, CommandEnd, CommandOutput, Commands, OWNER, Problem, Rights, serve_unix,
+    Api, CommandEnd, CommandNeeds, CommandOutput, Commands, OWNER, Problem, Rights, serve_unix,
 };
 use vsiflow_engine::{
     clock::SystemClock,
@@ -103,8 +103,8 @@ impl Commands for NoCommands {
         actor()
     }
 
-    fn about(&self, _: &[String]) -> std::result::Result<About, Problem> {
-        Ok(About {
+    fn about(&self, _: &[String]) -> std::result::Result<CommandNeeds, Problem> {
+        Ok(CommandNeeds {
             needs: Rights::Everything,
             follows: false,
         })

@@ -1,7 +1,7 @@
-//! A door for one person's browser: a listener on loopback in front of a daemon.
+//! A listener on loopback for one person's browser, in front of a daemon.
 //!
 //! A link, which works once, makes the session; its cookie is kept from scripts and from other sites.
-//! Everything else needs the cookie. The address that is asked for has to be the door's own, so that no
+//! Everything else needs the cookie. The address that is asked for has to be the listener's own, so that no
 //! name of somebody else's leads here, and whatever changes something has to come from one of its own
 //! pages. What the caller may do is what the daemon permits to this process.
 
@@ -32,11 +32,11 @@ use tokio::{net::TcpListener, task::JoinSet};
 
 use vsiflow_engine::model::Hash;
 
-use crate::{Limits, Place, Problem, Security, listen};
+use crate::{DaemonAddress, Limits, Problem, Security, listen};
 
 /// A browser is not let in.
 const NOT_LET_IN: &str = "VSI0027";
-/// The server behind the door does not answer.
+/// The server behind the listener does not answer.
 const SILENT: &str = "VSI0025";
 const SESSION: &str = "vsiflow_session";
 
@@ -63,20 +63,20 @@ fn random() -> io::Result<String> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The door.
-pub struct BrowserDoor {
+/// Listens for one browser on loopback, in front of a daemon.
+pub struct BrowserListener {
     listener: TcpListener,
     address: SocketAddr,
     link: String,
-    way: Way,
+    service: SessionService,
 }
 
-impl BrowserDoor {
+impl BrowserListener {
     /// Listens at a port of loopback, 0 for any, in front of that daemon.
     ///
     /// # Errors
     /// When the port is taken.
-    pub async fn open(port: u16, place: Place) -> io::Result<Self> {
+    pub async fn open(port: u16, place: DaemonAddress) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", port)).await?;
         let address = listener.local_addr()?;
         let link = random()?;
@@ -84,7 +84,7 @@ impl BrowserDoor {
             link: Some(hashed(&link)),
             session: None,
         };
-        let way = Way(Arc::new(Sessions {
+        let service = SessionService(Arc::new(Sessions {
             address,
             place,
             keys: Mutex::new(keys),
@@ -93,7 +93,7 @@ impl BrowserDoor {
             listener,
             address,
             link,
-            way,
+            service,
         })
     }
 
@@ -104,7 +104,7 @@ impl BrowserDoor {
 
     /// Serves as long as it is polled.
     pub async fn serve(self) -> Infallible {
-        listen::serve(self.listener, Security::Plain, self.way, LIMITS).await
+        listen::serve(self.listener, Security::Plain, self.service, LIMITS).await
     }
 }
 
@@ -115,15 +115,15 @@ struct Keys {
 
 struct Sessions {
     address: SocketAddr,
-    place: Place,
+    place: DaemonAddress,
     keys: Mutex<Keys>,
 }
 
-/// The way through the door, for each request.
+/// Answers each request of the browser.
 #[derive(Clone)]
-struct Way(Arc<Sessions>);
+struct SessionService(Arc<Sessions>);
 
-impl Service<Request<Incoming>> for Way {
+impl Service<Request<Incoming>> for SessionService {
     type Response = Response;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response, Infallible>>;
@@ -152,7 +152,7 @@ impl Sessions {
         })
     }
 
-    /// A name of somebody else's that leads to this machine is not this door's.
+    /// A name of somebody else's that leads to this machine is not this listener's.
     fn is_expected_name(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let mut hosts = headers.get_all(HOST).iter();
         let host = hosts.next().and_then(|host| host.to_str().ok());
@@ -211,7 +211,7 @@ impl Sessions {
         }
     }
 
-    /// What changes something is asked by a page of this door.
+    /// What changes something is asked by a page of this listener.
     fn is_same_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
         if [Method::GET, Method::HEAD].contains(method) {
             return Ok(());
@@ -227,7 +227,7 @@ impl Sessions {
         }
     }
 
-    /// What goes on: nothing of the door's own.
+    /// What is forwarded: nothing of the listener's own.
     fn passed(&self, request: Request<Incoming>) -> io::Result<Request<Incoming>> {
         let (mut parts, body) = request.into_parts();
         strip(&mut parts.headers);

@@ -9,7 +9,7 @@ use hyper::{body::Incoming, client::conn::http1, upgrade::Upgraded};
 use hyper_util::rt::TokioIo;
 use vsiflow_workflows::fleet::ConsoleWay;
 
-use crate::{CommandLine, CommandRequest, Place, Problem, wire::protocol};
+use crate::{CommandLine, CommandRequest, DaemonAddress, Problem, wire::protocol};
 
 /// The longest line of an answer, in bytes: a piece of output, each byte of it escaped.
 const LONGEST_LINE: usize = 1024 * 1024;
@@ -31,7 +31,7 @@ pub enum ClientAnswer {
 /// When nobody answers, or the answer ends before its end: what became of the command is not known
 /// then. What `take` fails with is handed on.
 pub async fn run(
-    place: &Place,
+    place: &DaemonAddress,
     request: &CommandRequest,
     mut take: impl FnMut(CommandLine) -> io::Result<()>,
 ) -> io::Result<ClientAnswer> {
@@ -62,7 +62,7 @@ pub async fn run(
 }
 
 /// The head of a request, with who asks.
-fn posted(place: &Place, path: &str) -> io::Result<Builder> {
+fn posted(place: &DaemonAddress, path: &str) -> io::Result<Builder> {
     let request = Request::post(path).header(header::HOST, "localhost");
     Ok(match place.authorization()? {
         Some(token) => request.header(header::AUTHORIZATION, token),
@@ -70,7 +70,7 @@ fn posted(place: &Place, path: &str) -> io::Result<Builder> {
     })
 }
 
-fn asking(place: &Place, request: &CommandRequest) -> io::Result<Request<Full<Bytes>>> {
+fn asking(place: &DaemonAddress, request: &CommandRequest) -> io::Result<Request<Full<Bytes>>> {
     let body = serde_json::to_vec(request).map_err(io::Error::other)?;
     posted(place, "/v1/commands")?
         .header(header::CONTENT_TYPE, "application/json")
@@ -109,7 +109,7 @@ async fn lines(
 /// # Errors
 /// When nobody answers.
 pub async fn console(
-    place: &Place,
+    place: &DaemonAddress,
     target: (&str, &str),
     how: (ConsoleWay, bool),
 ) -> io::Result<Result<TokioIo<Upgraded>, Box<Problem>>> {
@@ -134,7 +134,7 @@ pub async fn console(
 }
 
 fn changing(
-    place: &Place,
+    place: &DaemonAddress,
     (namespace, name): (&str, &str),
     (way, force): (ConsoleWay, bool),
 ) -> io::Result<Request<Full<Bytes>>> {

@@ -89,7 +89,7 @@ pub struct CallerCommand {
 
 /// What a command line comes to, before it is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct About {
+pub struct CommandNeeds {
     /// What somebody has to be allowed.
     pub needs: Rights,
     /// Whether it continues until somebody ends it.
@@ -118,7 +118,7 @@ pub trait Commands: Send + Sync + 'static {
     ///
     /// # Errors
     /// When it is none, or nothing that is done here.
-    fn about(&self, args: &[String]) -> Result<About, Problem>;
+    fn about(&self, args: &[String]) -> Result<CommandNeeds, Problem>;
 
     /// Does it. A closed output means that nobody reads it any more.
     async fn run(&self, command: CallerCommand, output: CommandOutput) -> CommandEnd;

@@ -45,17 +45,17 @@ mod v1;
 pub mod wire;
 
 pub use api::{Api, JournalSet, consoles::NoConsole};
-pub use browser::BrowserDoor;
+pub use browser::BrowserListener;
 pub use caller::{Caller, Rights};
 pub use certificate::{Certificate, CertificateError};
 pub use commands::{
-    About, CallerCommand, CommandEnd, CommandFile, CommandLine, CommandOutput, CommandRequest,
-    Commands,
+    CallerCommand, CommandEnd, CommandFile, CommandLine, CommandNeeds, CommandOutput,
+    CommandRequest, Commands,
 };
 pub use forwarded::{ForwardedAnswer, ForwardedRequest};
 pub use listen::{API, Limits, METRICS, Peer, REMOTE, Security, serve};
 pub use openapi::document;
-pub use place::Place;
+pub use place::DaemonAddress;
 pub use problem::Problem;
 pub use tls::{Clients, TlsAcceptor, TlsError, acceptor};
 pub use token::{InvalidToken, Token};

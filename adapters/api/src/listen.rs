@@ -136,25 +136,25 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let mut strangers = Strangers::default();
+    let mut unauthenticated = UnauthenticatedConnections::default();
     let mut served = Served::default();
     loop {
         tokio::select! {
             taken = listener.accept() => match taken {
                 Ok((stream, address)) => {
-                    strangers.take(show(stream, address, security.clone(), limits), limits);
+                    unauthenticated.take(show(stream, address, security.clone(), limits), limits);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be accepted");
                     sleep(AGAIN).await;
                 }
             },
-            Some(shown) = strangers.tasks.join_next() => match shown {
+            Some(shown) = unauthenticated.tasks.join_next() => match shown {
                 Ok(Ok((wire, peer))) => {
                     let address = peer.address.ip();
                     served.take(address, converse(wire, peer, service.clone(), limits), limits);
                 }
-                Ok(Err(why)) => strangers.warn_now_and_then(&why),
+                Ok(Err(why)) => unauthenticated.warn_now_and_then(&why),
                 // One that made room.
                 Err(_) => {}
             },
@@ -165,14 +165,14 @@ where
 
 /// Connections that have not shown who they are.
 #[derive(Default)]
-struct Strangers {
+struct UnauthenticatedConnections {
     tasks: JoinSet<Admitted>,
     /// The oldest first; some may be through by now.
     order: VecDeque<AbortHandle>,
     reported: Option<Instant>,
 }
 
-impl Strangers {
+impl UnauthenticatedConnections {
     fn take(&mut self, task: impl Future<Output = Admitted> + Send + 'static, limits: Limits) {
         self.order.retain(|one| !one.is_finished());
         while self.order.len() >= limits.handshakes

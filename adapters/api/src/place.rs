@@ -25,7 +25,7 @@ const CONNECTING: Duration = Duration::from_secs(10);
 
 /// Where a daemon is asked.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub enum DaemonAddress {
     /// At a socket, by this process's user.
     Socket(PathBuf),
     /// At `HOST:PORT` over TLS, by the bearer of a token.
@@ -37,7 +37,7 @@ pub enum Place {
     },
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for DaemonAddress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Socket(path) => write!(f, "{}", path.display()),
@@ -49,7 +49,7 @@ impl std::fmt::Display for Place {
 pub(crate) trait Wire: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Wire for T {}
 
-impl Place {
+impl DaemonAddress {
     /// A connection. Bounded in time.
     pub(crate) async fn connect(&self) -> io::Result<Box<dyn Wire>> {
         let connected = timeout(CONNECTING, self.connected()).await;

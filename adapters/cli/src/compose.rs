@@ -168,9 +168,9 @@ impl App {
         if self.borrowed {
             return;
         }
-        self.inner.stores.kept.wait_no_more();
+        self.inner.stores.backend.wait_no_more();
         self.fleet.close().await;
-        self.inner.stores.kept.close().await;
+        self.inner.stores.backend.close().await;
         let state = self.inner.state.lock();
         drop(state.unwrap_or_else(PoisonError::into_inner).take());
     }
@@ -188,6 +188,6 @@ impl App {
 
     /// The journal's files, for what commands do to them; none where it is kept elsewhere.
     pub(crate) fn files(&self) -> Option<&vsiflow_engine::journal::DiskJournal> {
-        self.inner.stores.kept.files()
+        self.inner.stores.backend.files()
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
-static GIVEN: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+static SENT_DOCUMENTS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
 
 /// Takes the sockets that this process was started with, before it has any other thread: they are
 /// named by the environment, and no child is to take them for its own.
@@ -20,13 +20,17 @@ pub(crate) fn take_sockets() {
     let mut sockets = ListenFd::from_env();
     let all =
         (0..sockets.len()).filter_map(|number| sockets.take_unix_listener(number).ok().flatten());
-    let mut taken = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut taken = SENT_DOCUMENTS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     taken.extend(all);
 }
 
 /// The socket that was opened at that path, if one was. It stays when the daemon ends.
 pub(crate) fn socket_at(path: &Path) -> Option<UnixListener> {
-    let mut sockets = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut sockets = SENT_DOCUMENTS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let is_there = |socket: &UnixListener| {
         let address = socket.local_addr().ok();
         address.is_some_and(|address| address.as_pathname() == Some(path))

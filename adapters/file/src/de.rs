@@ -5,7 +5,7 @@ use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use vsiflow_workflows::spec::PathSegment;
 
-use crate::fault::{DocumentFault, Wrong};
+use crate::fault::{DocumentFault, FieldProblem};
 use crate::node::{Value, YamlEntry, YamlNode};
 
 type DeResult<T> = std::result::Result<T, DocumentFault>;
@@ -61,7 +61,7 @@ fn integer<'de, V: Visitor<'de>>(number: i128, visitor: V) -> DeResult<V::Value>
     match (u64::try_from(number), i64::try_from(number)) {
         (Ok(number), _) => visitor.visit_u64(number),
         (_, Ok(number)) => visitor.visit_i64(number),
-        _ => Err(DocumentFault::new(Wrong::Value(
+        _ => Err(DocumentFault::new(FieldProblem::Value(
             "the number is too large".to_owned(),
         ))),
     }
@@ -225,7 +225,9 @@ impl<'de> MapAccess<'de> for FieldNames<'_> {
         let below = |fault: DocumentFault| fault.below(PathSegment::Key(entry.key.clone()));
         if let Some(known) = self.known {
             if !known.contains(&entry.key.as_str()) {
-                return Err(below(DocumentFault::new(Wrong::UnknownField { known })));
+                return Err(below(DocumentFault::new(FieldProblem::UnknownField {
+                    known,
+                })));
             }
             if matches!(entry.node.value, Value::Null) {
                 return self.next_key_seed(seed);
@@ -238,7 +240,7 @@ impl<'de> MapAccess<'de> for FieldNames<'_> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> DeResult<V::Value> {
         let Some(entry) = self.current.take() else {
-            return Err(DocumentFault::new(Wrong::Value(
+            return Err(DocumentFault::new(FieldProblem::Value(
                 "a value without a field".to_owned(),
             )));
         };

@@ -7,7 +7,7 @@ use vsiflow_workflows::spec::{FieldPath, PathSegment};
 
 /// What is wrong with one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wrong {
+pub(crate) enum FieldProblem {
     /// The kind has no such field.
     UnknownField { known: &'static [&'static str] },
     /// It must be there.
@@ -31,11 +31,11 @@ pub(crate) enum Wrong {
 pub(crate) struct DocumentFault {
     /// The way to it, from its end: errors travel outwards.
     backwards: Vec<PathSegment>,
-    pub(crate) wrong: Wrong,
+    pub(crate) wrong: FieldProblem,
 }
 
 impl DocumentFault {
-    pub(crate) fn new(wrong: Wrong) -> Self {
+    pub(crate) fn new(wrong: FieldProblem) -> Self {
         Self {
             backwards: Vec::new(),
             wrong,
@@ -44,7 +44,7 @@ impl DocumentFault {
 
     /// The fault of a node of another type than it must have.
     pub(crate) fn wrong_type(found: &'static str, expected: &dyn de::Expected) -> Self {
-        Self::new(Wrong::Type {
+        Self::new(FieldProblem::Type {
             found,
             expected: expected.to_string(),
         })
@@ -74,7 +74,7 @@ impl std::error::Error for DocumentFault {}
 /// What serde says is kept only as far as it repeats no value: a value may be a secret.
 impl de::Error for DocumentFault {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(Wrong::Value(message.to_string()))
+        Self::new(FieldProblem::Value(message.to_string()))
     }
 
     fn invalid_type(found: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
@@ -82,24 +82,24 @@ impl de::Error for DocumentFault {
     }
 
     fn invalid_value(_: de::Unexpected<'_>, expected: &dyn de::Expected) -> Self {
-        Self::new(Wrong::Value(format!(
+        Self::new(FieldProblem::Value(format!(
             "this value is not allowed; it must be {expected}"
         )))
     }
 
     fn unknown_variant(found: &str, allowed: &'static [&'static str]) -> Self {
-        Self::new(Wrong::Word {
+        Self::new(FieldProblem::Word {
             found: found.to_owned(),
             allowed,
         })
     }
 
     fn unknown_field(field: &str, known: &'static [&'static str]) -> Self {
-        Self::new(Wrong::UnknownField { known }).below(PathSegment::Key(field.to_owned()))
+        Self::new(FieldProblem::UnknownField { known }).below(PathSegment::Key(field.to_owned()))
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::new(Wrong::Missing).below(PathSegment::Key(field.to_owned()))
+        Self::new(FieldProblem::Missing).below(PathSegment::Key(field.to_owned()))
     }
 }
 

@@ -20,7 +20,7 @@ pub enum Input {
     /// A file, or a directory with files that end in `.yaml`, `.yml` or `.json`.
     Path(PathBuf),
     /// A text that was read already.
-    Given(InputText),
+    Text(InputText),
 }
 
 impl From<&str> for Input {
@@ -53,7 +53,7 @@ pub(crate) fn read(
         Input::Stdin => vec![bytes("standard input", stdin)],
         Input::Path(path) if path.is_dir() => directory(path, recursive),
         Input::Path(path) => vec![file(path)],
-        Input::Given(text) => vec![Ok(text.clone())],
+        Input::Text(text) => vec![Ok(text.clone())],
     }
 }
 

@@ -2,7 +2,7 @@
 
 use vsiflow_workflows::spec::{FieldPath, PathSegment, ProblemCode};
 
-use crate::fault::{DocumentFault, Wrong};
+use crate::fault::{DocumentFault, FieldProblem};
 use crate::hints::{closest, hint};
 
 /// A fault in words.
@@ -19,27 +19,27 @@ pub(crate) struct KnownWords {
 pub(crate) fn words(fault: &DocumentFault) -> KnownWords {
     let path = fault.path();
     let (code, at_key, message, remedy) = match &fault.wrong {
-        Wrong::UnknownField { known } => (
+        FieldProblem::UnknownField { known } => (
             ProblemCode::UnknownField,
             true,
             unknown(&path),
             meant(&path, known),
         ),
-        Wrong::Missing => (
+        FieldProblem::Missing => (
             ProblemCode::MissingField,
             true,
             format!("{path} is missing"),
             add(&path),
         ),
-        Wrong::Type { found, expected } => {
+        FieldProblem::Type { found, expected } => {
             let (message, remedy) = wrong_type(&path, found, expected);
             (ProblemCode::WrongValue, false, message, remedy)
         }
-        Wrong::Word { found, allowed } => {
+        FieldProblem::Word { found, allowed } => {
             let (message, remedy) = wrong_word(&path, found, allowed);
             (ProblemCode::WrongValue, false, message, remedy)
         }
-        Wrong::Value(message) => (
+        FieldProblem::Value(message) => (
             ProblemCode::WrongValue,
             false,
             format!("{path}: {message}"),

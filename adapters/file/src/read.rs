@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::de::DeserializeOwned;
 use vsiflow_workflows::spec::{FieldPath, PathSegment};
 
-use crate::fault::{DocumentFault, Wrong};
+use crate::fault::{DocumentFault, FieldProblem};
 use crate::messages::intended;
 use crate::node::{Value, YamlEntry, YamlMark, YamlNode};
 
@@ -51,9 +51,11 @@ fn mend(tree: &mut YamlNode, fault: &DocumentFault) -> bool {
     let path = fault.path();
     let now = tree.find_mut(&path.0).map(|node| &node.value);
     let next = match (&fault.wrong, now) {
-        (Wrong::UnknownField { known }, _) => return correct(tree, &path, intended(&path, known)),
+        (FieldProblem::UnknownField { known }, _) => {
+            return correct(tree, &path, intended(&path, known));
+        }
         (_, Some(Value::Filler(text))) => FILLERS.iter().skip_while(|other| *other != text).nth(1),
-        (Wrong::Missing, _) | (_, Some(Value::Null)) => FILLERS.first(),
+        (FieldProblem::Missing, _) | (_, Some(Value::Null)) => FILLERS.first(),
         // Absent first: a field with a default is then in order.
         _ => return set(tree, &path, YamlNode::nowhere(Value::Null)),
     };

@@ -159,7 +159,7 @@ fn the_command_line_says_where_a_machine_runs() {
         pool: Some("fast".to_owned()),
     };
     let text = format!("{VOLUMES}{MACHINE}{CONFIG_MAP}").replace("{config: lab}", "{zone: a}");
-    let input = Input::Given(InputText {
+    let input = Input::Text(InputText {
         name: "vm.yaml".to_owned(),
         bytes: text.into_bytes(),
     });

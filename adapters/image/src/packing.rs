@@ -37,12 +37,12 @@ pub(crate) const MEMORY: u64 = 34 * 1024 * 1024;
 /// What a packed image may become: so much in any case, which a disk of zeros may be, and beyond
 /// that so many times what it is packed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Most {
+pub(crate) struct UnpackLimit {
     pub(crate) free: u64,
     pub(crate) times: u64,
 }
 
-impl Most {
+impl UnpackLimit {
     /// The most that something of so many bytes may become.
     pub(crate) fn of(self, packed: u64) -> u64 {
         packed.saturating_mul(self.times).max(self.free)
@@ -50,7 +50,7 @@ impl Most {
 }
 
 /// gzip packs to no less than a thousandth.
-pub(crate) const MOST: Most = Most {
+pub(crate) const MOST: UnpackLimit = UnpackLimit {
     free: 128 << 30,
     times: 1_024,
 };
@@ -58,7 +58,7 @@ pub(crate) const MOST: Most = Most {
 /// Whether it becomes too much was asked while it was unpacked.
 #[derive(Debug, thiserror::Error)]
 #[error("it unpacks to more than {0} bytes and to more than {1} times its packed size")]
-pub(crate) struct TooMuch(pub(crate) u64, pub(crate) u64);
+pub(crate) struct UnpackedTooLarge(pub(crate) u64, pub(crate) u64);
 
 /// The first bytes of a qcow2, which is not packed whatever its name ends in: servers unpack
 /// unasked.
@@ -124,7 +124,7 @@ impl PackingTrial {
         self.unpacked_within(url, MOST)
     }
 
-    pub(crate) fn unpacked_within(self, url: &Url, most: Most) -> Box<dyn ImageStream> {
+    pub(crate) fn unpacked_within(self, url: &Url, most: UnpackLimit) -> Box<dyn ImageStream> {
         match Packing::of(&self.head, url) {
             Some(packing) => Box::new(packing.open(Box::new(self), url, most)),
             None => Box::new(self),
@@ -199,7 +199,7 @@ impl Packing {
     }
 
     /// The image inside.
-    fn open(self, packed: Box<dyn ImageStream>, url: &Url, most: Most) -> Unpacked {
+    fn open(self, packed: Box<dyn ImageStream>, url: &Url, most: UnpackLimit) -> Unpacked {
         let info = self.info(packed.info().clone());
         let failed = Arc::<Mutex<Option<SourceError>>>::default();
         let (fill, pieces) = mpsc::channel(WAITING);
@@ -251,11 +251,11 @@ pub(crate) struct Outlet {
     give: PackingSender,
     received: u64,
     taken: Arc<AtomicU64>,
-    most: Most,
+    most: UnpackLimit,
 }
 
 impl Outlet {
-    pub(crate) fn new(give: PackingSender, taken: Arc<AtomicU64>, most: Most) -> Self {
+    pub(crate) fn new(give: PackingSender, taken: Arc<AtomicU64>, most: UnpackLimit) -> Self {
         Self {
             give,
             received: 0,
@@ -280,7 +280,7 @@ impl Outlet {
         let taken = self.taken.load(Ordering::Relaxed);
         let most = self.most.of(taken);
         if self.received > most {
-            Err(io::Error::other(TooMuch(most, self.most.times)))
+            Err(io::Error::other(UnpackedTooLarge(most, self.most.times)))
         } else {
             Ok(self.give.blocking_send(Ok(piece.into())).is_ok())
         }
@@ -403,7 +403,7 @@ impl ImageStream for Unpacked {
 
 pub(crate) fn unfit(shown: &ShownError, cause: &io::Error) -> SourceError {
     let inner = cause.get_ref();
-    if let Some(too_much) = inner.and_then(|source| source.downcast_ref::<TooMuch>()) {
+    if let Some(too_much) = inner.and_then(|source| source.downcast_ref::<UnpackedTooLarge>()) {
         return error(SourceErrorKind::TooLarge, shown, too_much.to_string());
     }
     let ova = inner.and_then(|source| source.downcast_ref::<UnfitOva>());

@@ -159,7 +159,7 @@ impl UploadRelay {
         Ok(())
     }
 
-    /// All that is wanted of the file has arrived: the name is free for another one, unless somebody reads it.
+    /// All that is needed of the file has arrived: the name is free for another one, unless somebody reads it.
     pub fn end(&self, url: &str, file: &SentFile) {
         let mut uploads = self.uploads();
         if let Some(upload) = uploads.get_mut(url) {

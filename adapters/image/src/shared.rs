@@ -22,10 +22,10 @@ use vsiflow_steps::ports::{
 };
 
 use self::expected::ExpectedReaders;
-use self::hold_up::HoldUp;
+use self::read_delay::ReadDelay;
 
 mod expected;
-mod hold_up;
+mod read_delay;
 
 /// Pieces of [`PIECE`] bytes that are kept for those behind the fastest, as long as there are any: as much as hosts take while
 /// one of them syncs its disk.
@@ -122,7 +122,7 @@ impl<S: ImageSource> SharedSource<S> {
             source: self.source.clone(),
             url: url.to_owned(),
             info: read.info.clone(),
-            from: From::Group {
+            from: PieceSource::Group {
                 read,
                 first,
                 pieces,
@@ -204,7 +204,7 @@ impl<S: ImageSource> SharedSource<S> {
         let feeder = Feeder {
             read: Arc::downgrade(&read),
             sent: 0,
-            hold_up: HoldUp::begin(),
+            read_delay: ReadDelay::begin(),
             expected: self.expected.clone(),
             url: url.to_owned(),
         };
@@ -218,7 +218,7 @@ struct Feeder {
     read: Weak<PendingRead>,
     /// The pieces that were handed out.
     sent: u64,
-    hold_up: HoldUp,
+    read_delay: ReadDelay,
     expected: Arc<ExpectedReaders>,
     url: String,
 }
@@ -272,7 +272,7 @@ impl Feeder {
             let (slowest, fastest) = read.taken();
             let is_near = self.sent < fastest.saturating_add(AHEAD);
             let would_lose = self.sent >= slowest.saturating_add(RING as u64);
-            let left = self.hold_up.left();
+            let left = self.read_delay.left();
             if is_near && (!would_lose || left.is_zero()) {
                 return read.publish(piece);
             }
@@ -282,7 +282,7 @@ impl Feeder {
             if is_near {
                 let since = Instant::now();
                 let _ = tokio::time::timeout(left, went_on.notified()).await;
-                self.hold_up.waited(since);
+                self.read_delay.waited(since);
             } else {
                 went_on.notified().await;
             }
@@ -323,11 +323,11 @@ struct SharedReader<S> {
     source: Arc<S>,
     url: String,
     info: SourceInfo,
-    from: From,
+    from: PieceSource,
     position: u64,
 }
 
-enum From {
+enum PieceSource {
     Group {
         read: Arc<PendingRead>,
         first: VecDeque<Bytes>,
@@ -352,8 +352,8 @@ impl<S: ImageSource> ImageStream for SharedReader<S> {
 
     async fn next(&mut self) -> Result<Option<Bytes>, SourceError> {
         let piece = match &mut self.from {
-            From::Own(stream) => return stream.next().await,
-            From::Group {
+            PieceSource::Own(stream) => return stream.next().await,
+            PieceSource::Group {
                 read,
                 first,
                 pieces,
@@ -405,7 +405,7 @@ impl<S: ImageSource> SharedReader<S> {
                 break Some(rest);
             }
         };
-        self.from = From::Own(stream);
+        self.from = PieceSource::Own(stream);
         Ok(piece)
     }
 }

@@ -43,7 +43,7 @@ pub struct Election {
 
 /// What a candidate saw of the Lease.
 #[derive(Clone, Debug, PartialEq)]
-struct Sighting {
+struct ObservedLease {
     holder: Option<String>,
     renewed: Option<Timestamp>,
     version: Option<String>,
@@ -82,7 +82,7 @@ impl Election {
     /// Waits until the Lease is this process's, and tells the right that comes with it. Cancel
     /// safe, but that it may have been taken just then: it is free again when it is past.
     pub async fn win(&self) -> std::sync::Arc<Right> {
-        let mut seen: Option<(Sighting, Instant)> = None;
+        let mut seen: Option<(ObservedLease, Instant)> = None;
         let mut complained = false;
         loop {
             match self.attempt(&mut seen).await {
@@ -100,7 +100,7 @@ impl Election {
 
     async fn attempt(
         &self,
-        seen: &mut Option<(Sighting, Instant)>,
+        seen: &mut Option<(ObservedLease, Instant)>,
     ) -> Result<Option<std::sync::Arc<Right>>, CallError> {
         let requested = BootInstant::now();
         let right = || Ok(Some(Right::new(requested, self.lasts)));
@@ -125,13 +125,13 @@ impl Election {
 
     /// Whether nobody holds the Lease, or its holder did not renew it in time, and nothing that it
     /// sent is still on its way.
-    fn is_free(&self, lease: &Lease, seen: &mut Option<(Sighting, Instant)>) -> bool {
+    fn is_free(&self, lease: &Lease, seen: &mut Option<(ObservedLease, Instant)>) -> bool {
         let spec = lease.spec.clone().unwrap_or_default();
         let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
         if holder.is_none() || holder.as_deref() == Some(self.identity.as_str()) {
             return true;
         }
-        let sighting = Sighting {
+        let sighting = ObservedLease {
             holder,
             renewed: spec.renew_time.map(|time| time.0),
             version: lease.metadata.resource_version.clone(),

@@ -162,10 +162,10 @@ struct Write {
     tip: Tip,
     link: BatchLink,
     heads: Arc<HashMap<StreamId, StagedHead>>,
-    what: What,
+    what: WriteContent,
 }
 
-enum What {
+enum WriteContent {
     Records(Vec<Stored>),
     Gap(MissingCause),
 }
@@ -238,7 +238,7 @@ impl End {
             return Ok(());
         };
         let grown: usize = records.iter().map(|record| record.bytes.len()).sum();
-        let what = What::Records(records);
+        let what = WriteContent::Records(records);
         self.write(Write {
             tip,
             link,
@@ -291,7 +291,7 @@ impl End {
             tip,
             link,
             heads: Arc::new(heads.collect()),
-            what: What::Gap(missing.cause),
+            what: WriteContent::Gap(missing.cause),
         })
         .await?;
         Ok(Ok(WriteReply::Done))
@@ -448,7 +448,7 @@ async fn execute(
         &hashes,
     ];
     let row = match &write.what {
-        What::Records(records) => {
+        WriteContent::Records(records) => {
             let offsets: Vec<_> = records.iter().map(|r| signed(r.offset)).collect();
             let record_streams: Vec<_> = records.iter().map(|r| r.stream.to_string()).collect();
             let record_seqs: Vec<_> = records.iter().map(|r| signed(r.seq)).collect();
@@ -461,7 +461,7 @@ async fn execute(
                 .query_one(&open.append, &params)
                 .await?
         }
-        What::Gap(cause) => {
+        WriteContent::Gap(cause) => {
             let cause = cause_name(*cause);
             params.push(&cause);
             open.connection.client.query_one(&open.gap, &params).await?

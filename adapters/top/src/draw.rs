@@ -13,7 +13,7 @@ use ratatui::{
 use crate::{
     Kind, Top, clean,
     rates::shown,
-    rows::{self, Mood, Row},
+    rows::{self, Row, RowHealth},
     state::{Pager, PromptInput},
     units::bytes,
 };
@@ -158,10 +158,10 @@ fn list(frame: &mut Frame<'_>, area: Rect, top: &Top) {
 }
 
 fn painted(row: &Row, chosen: bool) -> TableRow<'static> {
-    let style = match row.mood {
-        Mood::Well => Style::new(),
-        Mood::Works => Style::new().fg(Color::Cyan),
-        Mood::Ill => Style::new().fg(Color::Red),
+    let style = match row.health {
+        RowHealth::Healthy => Style::new(),
+        RowHealth::Busy => Style::new().fg(Color::Cyan),
+        RowHealth::Failing => Style::new().fg(Color::Red),
     };
     let style = if chosen {
         style.add_modifier(Modifier::REVERSED)

@@ -8,20 +8,20 @@ use crate::{
 /// Cells of an upload's bar.
 const BAR: u64 = 16;
 
-/// How a row is meant.
+/// Whether what a row shows is healthy: its colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Mood {
+pub(crate) enum RowHealth {
     #[default]
-    Well,
-    Works,
-    Ill,
+    Healthy,
+    Busy,
+    Failing,
 }
 
 /// An object in a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Row {
     pub(crate) cells: Vec<String>,
-    pub(crate) mood: Mood,
+    pub(crate) health: RowHealth,
     /// How a command line names it.
     pub(crate) words: Vec<String>,
     /// Whether it is a VSI.
@@ -67,10 +67,10 @@ pub(crate) fn rows(snapshot: &FleetSnapshot, kind: Kind, filter: &str) -> Vec<Ro
 }
 
 fn vsi(vsi: &VsiRow) -> Row {
-    let mood = match vsi.phase.as_str() {
-        "Blocked" | "Failed" | "Degraded" | "Unreadable" => Mood::Ill,
-        _ if vsi.progress.is_some() => Mood::Works,
-        _ => Mood::Well,
+    let health = match vsi.phase.as_str() {
+        "Blocked" | "Failed" | "Degraded" | "Unreadable" => RowHealth::Failing,
+        _ if vsi.progress.is_some() => RowHealth::Busy,
+        _ => RowHealth::Healthy,
     };
     let done = vsi.progress.map(|(done, total)| format!("{done}/{total}"));
     Row {
@@ -85,7 +85,7 @@ fn vsi(vsi: &VsiRow) -> Row {
             clean(vsi.address.as_deref().unwrap_or_default()),
             age(vsi.age),
         ],
-        mood,
+        health,
         words: words("vsi", &vsi.namespace, &vsi.name),
         is_vsi: true,
     }
@@ -117,9 +117,9 @@ fn step(step: &StepRow) -> Row {
             step.attempt.to_string(),
             clean(&step.message),
         ],
-        mood: match step.state.as_str() {
-            "Running" => Mood::Works,
-            _ => Mood::Ill,
+        health: match step.state.as_str() {
+            "Running" => RowHealth::Busy,
+            _ => RowHealth::Failing,
         },
         words: words(&step.kind, &step.namespace, &step.name),
         is_vsi: step.kind == "vsi",
@@ -140,7 +140,7 @@ fn upload(upload: &UploadRow) -> Row {
             upload.left.map(age).unwrap_or_default(),
             clean(&upload.activity),
         ],
-        mood: Mood::Works,
+        health: RowHealth::Busy,
         words: words("image", "", &upload.image),
         is_vsi: false,
     }
@@ -164,9 +164,9 @@ fn host(host: &HostRow) -> Row {
             of(bytes(host.disk_promised), host.disk.map(bytes)),
             clean(host.message.as_deref().unwrap_or_default()),
         ],
-        mood: match host.message {
-            Some(_) => Mood::Ill,
-            None => Mood::Well,
+        health: match host.message {
+            Some(_) => RowHealth::Failing,
+            None => RowHealth::Healthy,
         },
         words: words("host", "", &host.name),
         is_vsi: false,

@@ -9,7 +9,7 @@ use std::{
 };
 
 use vsiflow_engine::{
-    executor::{Drive, Past},
+    executor::{Drive, StateAsOf},
     journal::{Append, DiskJournal, Journal as _},
     model::{
         EntityId, Event, EventKind, Failure, FailureClass, Name, Payload, Precedence, RunResult,
@@ -151,7 +151,7 @@ pub(crate) async fn fill(dir: &Path) -> Answer<f64> {
             journal.append(batch).await?;
             seq += next;
             if journal.base_is_due() {
-                let past = Past::load(&journal, u64::MAX).await?;
+                let past = StateAsOf::load(&journal, u64::MAX).await?;
                 journal.write_base(past.states()).await?;
             }
         }
@@ -172,7 +172,7 @@ pub(crate) async fn at(dir: &Path) -> Answer<f64> {
     let mut longest: f64 = 0.0;
     for share in 1..=8 {
         let start = Instant::now();
-        let past = Past::load(&journal, share * 123_456).await?;
+        let past = StateAsOf::load(&journal, share * 123_456).await?;
         std::hint::black_box(past.entities().len());
         longest = longest.max(start.elapsed().as_secs_f64() * 1000.0);
     }

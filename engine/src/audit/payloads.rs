@@ -24,7 +24,7 @@ pub(crate) fn payloads_of(state: &StreamState) -> Vec<&Payload> {
     }
 }
 
-/// What is wanted of an entity.
+/// The desired state of an entity.
 pub(crate) fn of_entity(state: &EntityState) -> Option<&Payload> {
     state.desired.as_ref().map(|desired| &desired.desired)
 }

@@ -10,9 +10,9 @@ use crate::{
 
 /// Every entity and run as of an offset. Nothing can be done to them.
 #[derive(Debug)]
-pub struct Past(Projection);
+pub struct StateAsOf(Projection);
 
-impl Past {
+impl StateAsOf {
     /// Folds what the journal held before `offset`, from the nearest base on.
     ///
     /// Cancel safety: nothing is changed.

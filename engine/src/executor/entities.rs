@@ -1,4 +1,4 @@
-//! Entities: what is wanted of them, the runs that calls for, and who waits for whom.
+//! Entities: their desired states, the runs that those call for, and who waits for whom.
 
 use std::sync::Arc;
 
@@ -396,7 +396,7 @@ fn inline_of(work: &mut Work) -> Option<&mut Payload> {
     payload.inline().is_some().then_some(payload)
 }
 
-/// What is wanted cannot be read.
+/// The desired state cannot be read.
 fn unread(entity: &EntityId, error: &JournalError) -> Failure {
     match error {
         JournalError::Damaged { .. } => UnreadableEntity::lost(entity, &error.to_string()),

@@ -22,7 +22,7 @@ pub enum EngineError {
         /// Why it cannot follow.
         why: Divergence,
     },
-    /// What is wanted was refused before anything was recorded.
+    /// The desired state was refused before anything was recorded.
     #[error("{0}")]
     Refused(Failure),
     /// The journal was restored from a backup that nobody confirmed yet.

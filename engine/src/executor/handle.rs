@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{
-    as_of::Past,
+    as_of::StateAsOf,
     config::{By, Cancelled, Drive, EngineConfig, Retried},
     control::Control,
     error::EngineError,
@@ -68,7 +68,7 @@ impl Engine {
 
     /// A past, to be looked at as an engine is. Whatever would record or do something is refused as
     /// by [`Engine::observe`].
-    pub fn of_past(past: Past, room: Arc<Room>) -> Self {
+    pub fn of_past(past: StateAsOf, room: Arc<Room>) -> Self {
         Self::of_projection(past.into_projection(), room)
     }
 
@@ -110,7 +110,7 @@ impl Engine {
         let _ = self.shared.signer.set(key);
     }
 
-    /// Records what is wanted, all of it or nothing, and drives those entities. Returns the
+    /// Records the desired state, all of it or nothing, and drives those entities. Returns the
     /// generation each desired state got.
     ///
     /// # Errors
@@ -192,7 +192,7 @@ impl Engine {
         self.projection(global_pause::why)
     }
 
-    /// Why what is wanted of an entity cannot be turned into a run. A retry, a newer desired state and a
+    /// Why the desired state of an entity cannot be turned into a run. A retry, a newer desired state and a
     /// new start try it again.
     pub fn unopened(&self, entity: &EntityId) -> Option<Failure> {
         self.shared.unopened(entity)
@@ -273,7 +273,7 @@ impl Engine {
         .await
     }
 
-    /// Records that something was done with an entity which changes neither what is wanted of it
+    /// Records that something was done with an entity which changes neither its desired state
     /// nor its state; durable when it returns.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ mod tests;
 mod timers;
 mod writing;
 
-pub use as_of::Past;
+pub use as_of::StateAsOf;
 pub use config::{By, Cancelled, Drive, EngineConfig, Retried, Tuning};
 pub use error::EngineError;
 pub use handle::Engine;

@@ -38,7 +38,7 @@ pub enum Notice {
         /// Milliseconds until the next.
         delay_ms: u64,
     },
-    /// What is wanted cannot be turned into a run.
+    /// The desired state cannot be turned into a run.
     Unopened {
         /// Of which entity.
         entity: EntityId,

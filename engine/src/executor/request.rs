@@ -61,7 +61,7 @@ pub(super) enum EngineRequest {
         by: By,
         reply: Reply<()>,
     },
-    /// Something that changes neither what is wanted nor the state.
+    /// Something that changes neither the desired state nor the state.
     Note {
         entity: EntityId,
         what: Name,

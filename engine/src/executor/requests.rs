@@ -143,7 +143,7 @@ impl Control {
         self.reply_later(reply, generations);
     }
 
-    /// Makes what is wanted durable where it is too long for an event, before any event.
+    /// Makes the desired state durable where it is too long for an event, before any event.
     async fn store_payloads(
         &self,
         updates: Vec<DesiredUpdate>,

@@ -46,7 +46,7 @@ impl EngineShared {
         )
     }
 
-    /// Why no run was opened for what is wanted of an entity.
+    /// Why no run was opened for the desired state of an entity.
     pub(super) fn unopened(&self, entity: &EntityId) -> Option<Failure> {
         let unopened = self.unopened.lock();
         let unopened = unopened.unwrap_or_else(PoisonError::into_inner);

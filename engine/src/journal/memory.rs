@@ -21,11 +21,11 @@ mod planted;
 /// disk, and no durability. It keeps no index: states are those of its bases.
 #[derive(Debug, Default)]
 pub struct MemoryJournal {
-    shelf: Mutex<Shelf>,
+    state: Mutex<MemoryState>,
 }
 
 #[derive(Debug, Default)]
-struct Shelf {
+struct MemoryState {
     records: BTreeMap<Offset, Stored>,
     streams: BTreeMap<StreamId, BTreeMap<u64, Offset>>,
     heads: BTreeMap<StreamId, StagedHead>,
@@ -42,12 +42,12 @@ impl MemoryJournal {
     }
 
     /// A panic while the lock was held changed nothing: batches are kept as the last act.
-    fn shelf(&self) -> MutexGuard<'_, Shelf> {
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, MemoryState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Shelf {
+impl MemoryState {
     fn head(&self, stream: &StreamId) -> StagedHead {
         self.heads.get(stream).copied().unwrap_or_default()
     }
@@ -105,11 +105,11 @@ impl Shelf {
 impl Journal for MemoryJournal {
     async fn append(&self, batch: Vec<Append>) -> Result<Vec<Record>, JournalError> {
         let request = StagedDraft::all(batch)?;
-        let mut shelf = self.shelf();
-        let mut stage = shelf.stage();
-        let records = stage.admit(request, |stream| Ok(shelf.head(stream)))?;
+        let mut state = self.state();
+        let mut stage = state.stage();
+        let records = stage.admit(request, |stream| Ok(state.head(stream)))?;
         if let Some(sealed) = stage.seal() {
-            shelf.retain(sealed);
+            state.retain(sealed);
         }
         Ok(records)
     }
@@ -120,22 +120,22 @@ impl Journal for MemoryJournal {
         from_seq: u64,
         limit: usize,
     ) -> Result<Vec<Record>, JournalError> {
-        let shelf = self.shelf();
-        let places = shelf.streams.get(stream).into_iter();
+        let state = self.state();
+        let places = state.streams.get(stream).into_iter();
         let page = places.flat_map(|places| places.range(from_seq..));
         page.take(limit)
-            .filter_map(|(_, offset)| shelf.records.get(offset))
+            .filter_map(|(_, offset)| state.records.get(offset))
             .map(Stored::record)
             .collect()
     }
 
     async fn read_all(&self, from: Offset, limit: usize) -> Result<Vec<Record>, JournalError> {
-        self.shelf().page(from, limit).map(Stored::record).collect()
+        self.state().page(from, limit).map(Stored::record).collect()
     }
 
     async fn streams(&self) -> Result<Vec<StreamHead>, JournalError> {
-        let shelf = self.shelf();
-        let heads = shelf.heads.iter().map(|(stream, head)| StreamHead {
+        let state = self.state();
+        let heads = state.heads.iter().map(|(stream, head)| StreamHead {
             stream: stream.clone(),
             next_seq: head.next_seq,
             hash: head.hash,
@@ -144,14 +144,14 @@ impl Journal for MemoryJournal {
     }
 
     async fn read_entries(&self, from: Offset, limit: usize) -> Result<Vec<Entry>, JournalError> {
-        self.shelf().page(from, limit).map(Entry::of).collect()
+        self.state().page(from, limit).map(Entry::of).collect()
     }
 
     async fn states(&self, at: Option<Offset>) -> Result<States, JournalError> {
-        let shelf = self.shelf();
-        let states = shelf.base(at.unwrap_or(Offset::MAX));
+        let state = self.state();
+        let states = state.base(at.unwrap_or(Offset::MAX));
         let gap = |missing: &&Missing| at.is_none() && missing.to > states.as_of;
-        match shelf.missing.iter().find(gap) {
+        match state.missing.iter().find(gap) {
             None => Ok(states),
             Some(Missing { from, to, .. }) => Err(JournalError::Damaged {
                 place: format!("offset {from}"),
@@ -162,29 +162,29 @@ impl Journal for MemoryJournal {
 
     async fn write_base(&self, states: States) -> Result<Option<Hash>, JournalError> {
         let hash = base_hash(&states)?;
-        self.shelf().bases.insert(states.as_of, states);
+        self.state().bases.insert(states.as_of, states);
         Ok(Some(hash))
     }
 
     async fn missing(&self) -> Result<Vec<Missing>, JournalError> {
-        Ok(self.shelf().missing.clone())
+        Ok(self.state().missing.clone())
     }
 }
 
 #[async_trait]
 impl ChainedJournal for MemoryJournal {
     async fn read_stored(&self, from: Offset, limit: usize) -> Result<Vec<Stored>, JournalError> {
-        Ok(self.shelf().page(from, limit).cloned().collect())
+        Ok(self.state().page(from, limit).cloned().collect())
     }
 
     async fn read_links(&self, from: Offset, limit: usize) -> Result<Vec<BatchLink>, JournalError> {
-        let shelf = self.shelf();
-        let page = shelf.links.range(from..).take(limit);
+        let state = self.state();
+        let page = state.links.range(from..).take(limit);
         Ok(page.map(|(_, link)| *link).collect())
     }
 
     async fn head(&self) -> Result<Option<BatchLink>, JournalError> {
-        Ok(self.shelf().newest)
+        Ok(self.state().newest)
     }
 
     async fn restore(&self, batch: Vec<Vec<u8>>) -> Result<Option<BatchLink>, JournalError> {
@@ -192,12 +192,12 @@ impl ChainedJournal for MemoryJournal {
             .into_iter()
             .map(Stored::parse)
             .collect::<Result<_, _>>()?;
-        let mut shelf = self.shelf();
-        let mut stage = shelf.stage();
-        stage.admit_stored(request, |stream| Ok(shelf.head(stream)))?;
+        let mut state = self.state();
+        let mut stage = state.stage();
+        stage.admit_stored(request, |stream| Ok(state.head(stream)))?;
         let sealed = stage.seal();
         let link = sealed.as_ref().map(|sealed| sealed.link);
-        sealed.into_iter().for_each(|sealed| shelf.retain(sealed));
+        sealed.into_iter().for_each(|sealed| state.retain(sealed));
         Ok(link)
     }
 
@@ -207,11 +207,11 @@ impl ChainedJournal for MemoryJournal {
         link: Hash,
         heads: Vec<StreamHead>,
     ) -> Result<(), JournalError> {
-        let mut shelf = self.shelf();
-        shelf.check_missing(&missing, &heads)?;
+        let mut state = self.state();
+        state.check_missing(&missing, &heads)?;
         let last = missing.to.saturating_sub(1);
         // Of the last batch in the range no more is known than its end and its link.
-        shelf.newest = Some(BatchLink {
+        state.newest = Some(BatchLink {
             first: last,
             last,
             prev: Hash::default(),
@@ -225,8 +225,8 @@ impl ChainedJournal for MemoryJournal {
             } = head;
             (stream, StagedHead { next_seq, hash })
         });
-        shelf.heads.extend(heads);
-        shelf.missing.push(missing);
+        state.heads.extend(heads);
+        state.missing.push(missing);
         Ok(())
     }
 }

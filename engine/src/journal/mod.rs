@@ -32,7 +32,7 @@ pub use chain::{BatchLink, ChainedJournal};
 pub use disk_journal::{Archived, DiskJournal};
 pub use layer::JournalLayer;
 pub(crate) use log::OpenMode;
-pub use log::{Damage, DamagedRange, Lost, Regainable, Regained};
+pub use log::{Damage, DamagedRange, Lost, RecoveredRange, Regainable};
 pub use memory::MemoryJournal;
 pub use record::Stored;
 pub use repair::Survey;

@@ -1,4 +1,4 @@
-//! What is wanted of an entity, and which run it calls for: one at a time.
+//! The desired state of an entity, and which run it calls for: one at a time.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::{
     text::{Name, Text},
 };
 
-/// What is wanted of an entity.
+/// The desired state of an entity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Desired {
     /// Counts what was wanted of this entity, from 1.
@@ -19,7 +19,7 @@ pub struct Desired {
     pub workflow: Name,
     /// Its rank against what runs.
     pub precedence: Precedence,
-    /// What is wanted.
+    /// The desired state.
     pub desired: Payload,
 }
 
@@ -50,7 +50,7 @@ pub struct LastRun {
 /// An entity as its stream tells it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EntityState {
-    /// What is wanted; none before the first desired state.
+    /// The newest desired state; none before the first.
     pub desired: Option<Desired>,
     /// The open run.
     pub active: Option<ActiveRun>,

@@ -123,7 +123,7 @@ pub enum EventKind {
         workflow: Name,
         /// Whether it takes the place of what runs, or waits for its end.
         precedence: Precedence,
-        /// What is wanted; the workflow reads it.
+        /// The desired state; the workflow reads it.
         desired: Payload,
     },
     /// A run for the entity was opened; its stream starts in the same batch.
@@ -295,7 +295,7 @@ pub enum EventKind {
     },
 
     // --- of an entity's stream once more ---
-    /// Something was done with the entity that changes neither what is wanted of it nor its state.
+    /// Something was done with the entity that changes neither its desired state nor its state.
     Noted {
         /// What, such as `console_opened`.
         what: Name,

@@ -58,7 +58,7 @@ pub enum Work {
         entity: EntityId,
         /// The workflow that brings it there.
         workflow: Name,
-        /// What is wanted of it.
+        /// Its desired state.
         desired: Payload,
     },
 }

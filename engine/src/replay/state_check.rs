@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Misstated, ReplayError, start::Start};
+use super::{ReplayError, StateMismatch, start::Start};
 use crate::{
     audit::{AuditError, Flaw, Violation},
     fold::Fold,
@@ -78,7 +78,7 @@ impl<'a> CheckedStates<'a> {
             .chain(self.fold.differences(states))
             .next();
         found.map_or(Ok(()), |(stream, what)| {
-            Err(ReplayError::Misstated(Misstated {
+            Err(ReplayError::StateMismatch(StateMismatch {
                 stream,
                 as_of: states.as_of,
                 in_base,

@@ -32,7 +32,7 @@ pub use probe_source::ProbeSource;
 pub use remove::RemoveImage;
 pub use upload_chunks::UploadChunks;
 pub use verify::VerifyImage;
-pub use write_behind::ReadAlong;
+pub use write_behind::RunningDigest;
 
 use std::sync::Arc;
 

@@ -19,7 +19,7 @@ use super::{
     shared_hash::SharedHashes,
     sidecar,
     track::{Track, TrackRecorder},
-    write_behind::{Behind, ReadAlong},
+    write_behind::{RunningDigest, WriteBehind},
 };
 use crate::{
     error,
@@ -43,7 +43,7 @@ pub(super) struct Sent {
     pub(super) sha256: Hash,
     pub(super) identity: String,
     /// What the host read of it meanwhile.
-    pub(super) along: Option<ReadAlong>,
+    pub(super) along: Option<RunningDigest>,
     /// Which way it went, for people.
     pub(super) note: Option<String>,
 }
@@ -313,7 +313,7 @@ impl Upload<'_> {
         let (storage, transfer) = (&self.ports.storage, self.ports.transfer);
         let mut sink = storage.fill(self.key, from, left, transfer).await?;
         recorder.written = sink.written();
-        let behind = Behind {
+        let behind = WriteBehind {
             cx: self.cx,
             ports: self.ports,
             key: self.key,

@@ -10,7 +10,7 @@ use vsiflow_engine::{
 };
 
 use super::{
-    Params, claimed, shared_hash::SharedHashes, sidecar, transfer, write_behind::ReadAlong,
+    Params, claimed, shared_hash::SharedHashes, sidecar, transfer, write_behind::RunningDigest,
 };
 use crate::ports::{Hosts, ImageSource};
 
@@ -44,7 +44,7 @@ pub struct Output {
     pub undisturbed: bool,
     /// What the host read of the volume while it was filled, where it did.
     #[serde(default)]
-    pub along: Option<ReadAlong>,
+    pub along: Option<RunningDigest>,
     /// Which way the last part of it went, for people.
     #[serde(default)]
     pub note: Option<String>,

@@ -10,8 +10,8 @@ use vsiflow_engine::{
 };
 
 use super::{
-    BaseImage, Params, ReadAlong, claimed, format, gone, qcow2::Unfit, shared_hash::SharedHashes,
-    sidecar, transfer, upload_chunks,
+    BaseImage, Params, RunningDigest, claimed, format, gone, qcow2::Unfit,
+    shared_hash::SharedHashes, sidecar, transfer, upload_chunks,
 };
 use crate::{
     error,
@@ -197,7 +197,7 @@ impl Hashed {
 async fn read_along(
     ports: &HostPorts,
     key: &VolumeKey,
-    along: Option<&ReadAlong>,
+    along: Option<&RunningDigest>,
 ) -> Result<Option<Hashed>, Failure> {
     let Some(along) = along else {
         return Ok(None);

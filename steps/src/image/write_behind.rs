@@ -21,7 +21,7 @@ const SYNC: u64 = 8;
 
 /// What the host read of a volume while that was filled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReadAlong {
+pub struct RunningDigest {
     /// The SHA-256 of all its bytes.
     pub sha256: String,
     /// The file's length in bytes, after the last of them was sent.
@@ -31,7 +31,7 @@ pub struct ReadAlong {
     pub modified: Option<String>,
 }
 
-impl ReadAlong {
+impl RunningDigest {
     /// Whether the volume has not changed since.
     pub(super) fn is_of(&self, volume: &VolumeInfo) -> bool {
         (self.length, &self.modified) == (volume.physical, &volume.modified)
@@ -39,22 +39,22 @@ impl ReadAlong {
 }
 
 /// The host's work behind an upload.
-pub(super) struct Behind<'a> {
+pub(super) struct WriteBehind<'a> {
     pub(super) cx: &'a StepContext,
     pub(super) ports: &'a HostPorts,
     pub(super) key: &'a VolumeKey,
     pub(super) track: &'a Track,
 }
 
-impl Behind<'_> {
+impl WriteBehind<'_> {
     /// Works until all was sent, synced and read, or until all was sent where the host does not read
     /// along. Dropped in the middle of a sync, nobody hears how that came out.
-    pub(super) async fn run(&self) -> Result<Option<ReadAlong>, Failure> {
+    pub(super) async fn run(&self) -> Result<Option<RunningDigest>, Failure> {
         let (tell, synced) = watch::channel(Synced::Prefix(0));
         let along = (!self.ports.full_verification).then_some(synced);
         let reading = async { Ok(self.read(along).await) };
         let (volume, hash) = tokio::try_join!(self.sync(tell), reading)?;
-        Ok(volume.zip(hash).map(|(volume, hash)| ReadAlong {
+        Ok(volume.zip(hash).map(|(volume, hash)| RunningDigest {
             sha256: hash.to_string(),
             length: volume.physical,
             modified: volume.modified,

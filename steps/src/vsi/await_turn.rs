@@ -14,7 +14,7 @@ use crate::error;
 /// How often is looked; what is looked at lies in memory.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Waits until the entity before this one has come to what is wanted of it.
+/// Waits until the entity before this one has come to its desired state.
 ///
 /// It asks no host and changes nothing, so a crash in its middle leaves nothing; the next attempt
 /// looks again. Where the one before failed, the roll-out stops here.

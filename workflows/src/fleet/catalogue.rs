@@ -1,9 +1,9 @@
 //! Which VSIs and data disks a document may concern: by name, host and volume.
 //!
-//! An apply of one document must not read what is wanted of all others, or ten thousand documents read
+//! An apply of one document must not read the desired state of all others, or ten thousand documents read
 //! it a hundred million times. What is found here is a hint: it is read and compared as before.
 
-mod signs;
+mod lookup_index;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 use vsiflow_engine::model::{EntityId, EntityState, Failure};
 
-use self::signs::{Sign, Signs, of_disk, of_vsi};
+use self::lookup_index::{LookupIndex, LookupKey, of_disk, of_vsi};
 use super::{
     ErrorKind, Fleet, FleetError,
     disk::apply::KnownDisk,
@@ -28,37 +28,40 @@ use crate::{
     spec::{DesiredVsi, Resolved},
 };
 
-/// Everything by its signs, kept in step with the engine. It holds no more than names.
+/// Everything by its lookup keys, kept in step with the engine. It holds no more than names.
 #[derive(Debug, Default)]
-pub(super) struct ObjectCatalogue(Mutex<Signs>);
+pub(super) struct ObjectCatalogue(Mutex<LookupIndex>);
 
 impl Fleet {
     /// The VSIs that these documents may be about, or that may have a disk of theirs; deleted ones
     /// included, by namespace and name.
     pub(super) async fn concerned(&self, resolved: &Resolved) -> Result<Vec<Known>, FleetError> {
-        let mut signs = Vec::new();
+        let mut keys = Vec::new();
         for vsi in &resolved.vsis {
             let desired = &vsi.desired;
-            signs.push(Sign::Named(desired.namespace.clone(), desired.name.clone()));
-            signs.extend(desired.disks.iter().filter_map(of_disk));
+            keys.push(LookupKey::Named(
+                desired.namespace.clone(),
+                desired.name.clone(),
+            ));
+            keys.extend(desired.disks.iter().filter_map(of_disk));
         }
         let own = resolved.vsis.iter().filter_map(|vsi| vsi.desired.uid);
         let own: BTreeSet<_> = own.filter_map(|uid| vsi_entity(uid).ok()).collect();
         // A VSI keeps disks whose documents are away.
-        let mut before = self.entities_with(kind::VSI, signs.clone()).await;
+        let mut before = self.entities_with(kind::VSI, keys.clone()).await;
         before.extend(own.clone());
         for known in self.all_known(before).await? {
             let proposed = known.record.proposed.as_deref().map(of_vsi);
             let had = of_vsi(&known.record)
                 .into_iter()
                 .chain(proposed.into_iter().flatten());
-            signs.extend(had.filter(|sign| matches!(sign, Sign::Has(_))));
+            keys.extend(had.filter(|key| matches!(key, LookupKey::Has(_))));
         }
         let made = self.concerned_disks(resolved).await?;
-        signs.extend(made.iter().map(|disk| Sign::Has(disk.uid.to_string())));
+        keys.extend(made.iter().map(|disk| LookupKey::Has(disk.uid.to_string())));
         let desired = resolved.data_disks.iter().filter_map(|disk| disk.uid);
-        signs.extend(desired.map(|uid| Sign::Has(uid.to_string())));
-        let mut found = self.entities_with(kind::VSI, signs).await;
+        keys.extend(desired.map(|uid| LookupKey::Has(uid.to_string())));
+        let mut found = self.entities_with(kind::VSI, keys).await;
         found.extend(own);
         self.all_known(found).await
     }
@@ -110,13 +113,13 @@ impl Fleet {
     }
 
     async fn made_by_pool(&self, pool: Uuid) -> BTreeSet<EntityId> {
-        let sign = Sign::Of(pool.to_string());
-        self.entities_with(kind::VSI, [sign]).await
+        let key = LookupKey::Of(pool.to_string());
+        self.entities_with(kind::VSI, [key]).await
     }
 
     /// The data disks that a pool made and that are not deleted.
     pub(super) async fn disks_of_pool(&self, pool: Uuid) -> Result<Vec<KnownDisk>, FleetError> {
-        let found = self.entities_with(kind::DISK, [Sign::Of(pool.to_string())]);
+        let found = self.entities_with(kind::DISK, [LookupKey::Of(pool.to_string())]);
         let mut all = Vec::new();
         for entity in found.await {
             let state = self.engine.entity(&entity);
@@ -138,9 +141,9 @@ impl Fleet {
         names: impl Iterator<Item = String>,
     ) -> Result<Vec<Known>, FleetError> {
         let names: BTreeSet<_> = names.collect();
-        let signs = names.iter().cloned();
-        let signs = signs.map(|name| Sign::Named(namespace.to_owned(), name));
-        let found = self.entities_with(kind::VSI, signs).await;
+        let keys = names.iter().cloned();
+        let keys = keys.map(|name| LookupKey::Named(namespace.to_owned(), name));
+        let found = self.entities_with(kind::VSI, keys).await;
         let mut known = self.all_known(found).await?;
         known.retain(|known| {
             let vsi = &known.record.vsi;
@@ -160,7 +163,7 @@ impl Fleet {
         host: &str,
         before: &HashMap<EntityId, Known>,
     ) -> Result<Vec<Known>, FleetError> {
-        let found = self.entities_with(kind::VSI, [Sign::On(host.to_owned())]);
+        let found = self.entities_with(kind::VSI, [LookupKey::On(host.to_owned())]);
         self.all_known_since(found.await, before).await
     }
 
@@ -211,17 +214,17 @@ impl Fleet {
         resolved: &Resolved,
     ) -> Result<Vec<KnownDisk>, FleetError> {
         let named =
-            |namespace: &str, name: &str| Sign::Named(namespace.to_owned(), name.to_owned());
-        let mut signs = BTreeSet::new();
+            |namespace: &str, name: &str| LookupKey::Named(namespace.to_owned(), name.to_owned());
+        let mut keys = BTreeSet::new();
         for vsi in &resolved.vsis {
             let disks = vsi.desired.disks.iter();
-            signs.extend(disks.map(|disk| named(&vsi.desired.namespace, &disk.name)));
+            keys.extend(disks.map(|disk| named(&vsi.desired.namespace, &disk.name)));
             // A VSI keeps disks whose documents are away.
-            signs.extend(self.own_disks_of(&vsi.desired).await?);
+            keys.extend(self.own_disks_of(&vsi.desired).await?);
         }
         let desired = resolved.data_disks.iter();
-        signs.extend(desired.map(|disk| named(&disk.namespace, &disk.name)));
-        let mut found = self.entities_with(kind::DISK, signs).await;
+        keys.extend(desired.map(|disk| named(&disk.namespace, &disk.name)));
+        let mut found = self.entities_with(kind::DISK, keys).await;
         let own = resolved.data_disks.iter().filter_map(|disk| disk.uid);
         found.extend(own.filter_map(|uid| disk_entity(uid).ok()));
         let mut all = Vec::new();
@@ -236,16 +239,16 @@ impl Fleet {
     }
 
     /// The names of the disks that the VSI has, where it is there.
-    async fn own_disks_of(&self, vsi: &DesiredVsi) -> Result<Vec<Sign>, FleetError> {
+    async fn own_disks_of(&self, vsi: &DesiredVsi) -> Result<Vec<LookupKey>, FleetError> {
         let namespace = &vsi.namespace;
-        let sign = Sign::Named(namespace.clone(), vsi.name.clone());
-        let mut vsis = self.entities_with(kind::VSI, [sign]).await;
+        let key = LookupKey::Named(namespace.clone(), vsi.name.clone());
+        let mut vsis = self.entities_with(kind::VSI, [key]).await;
         vsis.extend(vsi.uid.and_then(|uid| vsi_entity(uid).ok()));
         let mut all = Vec::new();
         for known in self.all_known(vsis).await? {
             let proposed = known.record.proposed.iter().flat_map(|one| &one.vsi.disks);
             let disks = known.record.vsi.disks.iter().chain(proposed);
-            all.extend(disks.map(|disk| Sign::Named(namespace.clone(), disk.name.clone())));
+            all.extend(disks.map(|disk| LookupKey::Named(namespace.clone(), disk.name.clone())));
         }
         Ok(all)
     }
@@ -267,70 +270,70 @@ impl Fleet {
         }))
     }
 
-    /// The entities with any of these signs, and those of which nobody can read what they are.
+    /// The entities with any of these keys, and those of which nobody can read what they are.
     async fn entities_with(
         &self,
         kind: &'static str,
-        any_of: impl IntoIterator<Item = Sign>,
+        any_of: impl IntoIterator<Item = LookupKey>,
     ) -> BTreeSet<EntityId> {
         // Held while it is brought in step: what another one took and has not read yet is missing.
-        let mut signs = self.catalogue.0.lock().await;
+        let mut index = self.catalogue.0.lock().await;
         // What was taken is kept until it is read, though nobody may wait for that any more.
-        signs.unread.append(&mut self.engine.drain_touched());
-        for entity in signs.unread.clone() {
-            if self.catalogue_one(&mut signs, &entity).await {
-                signs.unread.remove(&entity);
+        index.unread.append(&mut self.engine.drain_touched());
+        for entity in index.unread.clone() {
+            if self.catalogue_one(&mut index, &entity).await {
+                index.unread.remove(&entity);
             }
         }
-        signs.find(kind, any_of)
+        index.find(kind, any_of)
     }
 
     /// Whether it is in the catalogue now, or does not belong there.
-    async fn catalogue_one(&self, signs: &mut Signs, entity: &EntityId) -> bool {
+    async fn catalogue_one(&self, index: &mut LookupIndex, entity: &EntityId) -> bool {
         let state = self.engine.entity(entity);
         let desired = state.as_ref().and_then(|state| state.desired.as_ref());
         let generation = desired.map(|desired| desired.generation);
-        if generation.is_some() && signs.read.get(entity).copied() == generation {
+        if generation.is_some() && index.read.get(entity).copied() == generation {
             return true;
         }
         let (kind, found) = match entity.kind().as_str() {
-            kind::VSI => (kind::VSI, self.signs_of_vsi(entity).await),
-            kind::DISK => (kind::DISK, self.signs_of_disk(entity).await),
+            kind::VSI => (kind::VSI, self.keys_of_vsi(entity).await),
+            kind::DISK => (kind::DISK, self.keys_of_disk(entity).await),
             _ => return true,
         };
         match found {
             Ok(found) => {
-                signs.put(kind, entity.clone(), found);
-                signs
+                index.put(kind, entity.clone(), found);
+                index
                     .read
                     .extend(generation.map(|one| (entity.clone(), one)));
                 true
             }
             Err(error) => {
-                tracing::debug!(%entity, %error, "what is wanted of it cannot be read");
+                tracing::debug!(%entity, %error, "what is desired of it cannot be read");
                 false
             }
         }
     }
 
-    async fn signs_of_vsi(&self, entity: &EntityId) -> Result<BTreeSet<Sign>, FleetError> {
+    async fn keys_of_vsi(&self, entity: &EntityId) -> Result<BTreeSet<LookupKey>, FleetError> {
         let record = self.readable_desired::<VsiRecord>(entity).await?;
         Ok(record.iter().flat_map(of_vsi).collect())
     }
 
-    async fn signs_of_disk(&self, entity: &EntityId) -> Result<BTreeSet<Sign>, FleetError> {
+    async fn keys_of_disk(&self, entity: &EntityId) -> Result<BTreeSet<LookupKey>, FleetError> {
         let record = self.readable_desired::<DiskRecord>(entity).await?;
         let disks = record.into_iter().map(|record| record.disk);
         Ok(disks
             .flat_map(|disk| {
-                let of = disk.member_of.map(|of| Sign::Of(of.uid.to_string()));
-                let named = Sign::Named(disk.namespace, disk.name);
+                let of = disk.member_of.map(|of| LookupKey::Of(of.uid.to_string()));
+                let named = LookupKey::Named(disk.namespace, disk.name);
                 std::iter::once(named).chain(of)
             })
             .collect())
     }
 
-    /// What is wanted of an entity; none where nothing ever was.
+    /// The desired state of an entity; none where nothing ever was.
     async fn readable_desired<T: DeserializeOwned>(
         &self,
         entity: &EntityId,
@@ -346,7 +349,7 @@ impl Fleet {
     }
 
     /// The VSIs and data disks of one of these names, or of one that nobody can tell, of which
-    /// nobody can read what is wanted; those that are gone left out.
+    /// the desired state cannot be read; those that are gone left out.
     pub(super) async fn lost_among(
         &self,
         kind: &'static str,
@@ -355,7 +358,8 @@ impl Fleet {
         let names: Vec<_> = names.into_iter().collect();
         let ids = names.iter().filter_map(|(_, name)| entity(kind, name));
         let ids: Vec<_> = ids.collect();
-        let named = |(namespace, name): (&str, &str)| Sign::Named(namespace.into(), name.into());
+        let named =
+            |(namespace, name): (&str, &str)| LookupKey::Named(namespace.into(), name.into());
         let mut found = self.entities_with(kind, names.into_iter().map(named)).await;
         found.extend(ids);
         let mut lost = Vec::new();
@@ -389,8 +393,8 @@ impl Fleet {
         namespace: &str,
         name: &str,
     ) -> Result<Vec<Known>, FleetError> {
-        let sign = Sign::Named(namespace.to_owned(), name.to_owned());
-        let mut found = self.entities_with(kind::VSI, [sign]).await;
+        let key = LookupKey::Named(namespace.to_owned(), name.to_owned());
+        let mut found = self.entities_with(kind::VSI, [key]).await;
         found.extend(entity(kind::VSI, name));
         self.all_known(found).await
     }
@@ -401,8 +405,8 @@ impl Fleet {
         namespace: &str,
         name: &str,
     ) -> Result<Vec<KnownDisk>, FleetError> {
-        let sign = Sign::Named(namespace.to_owned(), name.to_owned());
-        let mut found = self.entities_with(kind::DISK, [sign]).await;
+        let key = LookupKey::Named(namespace.to_owned(), name.to_owned());
+        let mut found = self.entities_with(kind::DISK, [key]).await;
         found.extend(entity(kind::DISK, name));
         let mut all = Vec::new();
         for entity in found {
@@ -413,8 +417,8 @@ impl Fleet {
 
     /// The VSIs that have or had that data disk, deleted ones included.
     pub(super) async fn known_with(&self, disk: Uuid) -> Result<Vec<Known>, FleetError> {
-        let sign = Sign::Has(disk.to_string());
-        let found = self.entities_with(kind::VSI, [sign]).await;
+        let key = LookupKey::Has(disk.to_string());
+        let found = self.entities_with(kind::VSI, [key]).await;
         self.all_known(found).await
     }
 }
@@ -428,7 +432,7 @@ fn entity(kind: &str, uid: &str) -> Option<EntityId> {
     }
 }
 
-/// Whether the same record says what is wanted.
+/// Whether the same record says the desired state.
 fn has_equal_desired(before: &EntityState, now: &EntityState) -> bool {
     let generation = |state: &EntityState| state.desired.as_ref().map(|desired| desired.generation);
     generation(before).is_some() && generation(before) == generation(now)

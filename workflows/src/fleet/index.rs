@@ -97,7 +97,7 @@ pub(super) fn qualified<'a>(namespace: &'a str, name: &'a str) -> (&'a str, &'a 
 }
 
 impl Fleet {
-    /// What is wanted of an entity, read from the journal or its blob.
+    /// The desired state of an entity, read from the journal or its blob.
     pub(crate) async fn read_record<T: DeserializeOwned>(
         &self,
         state: &EntityState,
@@ -114,7 +114,7 @@ impl Fleet {
         Ok(self.known_and_lost().await?.0)
     }
 
-    /// The same, and those of which nobody can read what is wanted.
+    /// The same, and those whose desired state cannot be read.
     pub(super) async fn known_and_lost(&self) -> Result<(Vec<Known>, Vec<LostState>), FleetError> {
         let all = self.entities_of(kind::VSI);
         let all = self.in_pieces(all, |fleet, some| async move {
@@ -140,7 +140,7 @@ impl Fleet {
         Ok((known, lost))
     }
 
-    /// A VSI, as far as what is wanted of it can be read.
+    /// A VSI, as far as its desired state can be read.
     pub(super) async fn read_known(
         &self,
         entity: EntityId,

@@ -1,6 +1,6 @@
 //! The one façade over desired state, runs and what became of them.
 //!
-//! The command line, Kubernetes and the daemon call nothing else: what is wanted goes in by
+//! The command line, Kubernetes and the daemon call nothing else: the desired state goes in by
 //! [`Fleet::apply`], [`Fleet::retry`] and [`Fleet::cancel`]; what is comes out by [`Fleet::history`] and
 //! [`Fleet::decided`]. What concerns one kind of object has the kind's handle: `fleet.disks().delete(..)`.
 //!
@@ -194,7 +194,7 @@ pub struct Fleet {
     footprints: Arc<placement::Footprints>,
     /// Held from the choice of addresses to their record.
     drawing: Arc<tokio::sync::Mutex<()>>,
-    quotas: Arc<quota::QuotaDesk>,
+    quotas: Arc<quota::QuotaState>,
     /// What works beside the fleet ends when the last one with this is dropped.
     owner: Option<Arc<tokio::sync::watch::Sender<()>>>,
 }

@@ -41,7 +41,7 @@ impl SeenBlobs {
     }
 }
 
-/// What is wanted of an entity, or why that cannot be told.
+/// The desired state of an entity, or why that cannot be told.
 pub(super) enum DesiredReading<T> {
     /// That is wanted.
     Record(T),
@@ -62,16 +62,16 @@ impl<T> DesiredReading<T> {
     }
 }
 
-/// An entity of which nobody can read what is wanted, and why.
+/// An entity whose desired state cannot be read, and why.
 pub(super) type LostState = (EntityId, Arc<EntityState>, Failure);
 
-/// What is wanted of all entities of a kind.
+/// The desired state of all entities of a kind.
 pub(super) struct ReadAll<T> {
     pub(super) read: Vec<(EntityId, Arc<EntityState>, T)>,
     pub(super) lost: Vec<LostState>,
 }
 
-/// A VSI or a data disk of which nobody can read what is wanted.
+/// A VSI or a data disk whose desired state cannot be read.
 #[derive(Clone, Debug)]
 pub(super) struct LostEntity {
     pub(super) entity: EntityId,
@@ -126,7 +126,7 @@ impl HostHandle<'_> {
 }
 
 impl Fleet {
-    /// What is wanted of an entity, as far as that can be read.
+    /// The desired state of an entity, as far as that can be read.
     pub(super) async fn read_desired<T: DeserializeOwned>(
         &self,
         entity: &EntityId,
@@ -149,7 +149,7 @@ impl Fleet {
         }
     }
 
-    /// What is wanted of every entity of a kind, as far as that can be read.
+    /// The desired state of every entity of a kind, as far as that can be read.
     pub(super) async fn read_all<T: DeserializeOwned>(
         &self,
         kind: &str,
@@ -196,7 +196,7 @@ impl Fleet {
         Ok(None)
     }
 
-    /// The VSIs, or the data disks, of which nobody can read what is wanted, but for those that are
+    /// The VSIs, or the data disks, whose desired state cannot be read, but for those that are
     /// gone.
     pub(super) async fn lost(&self, kind: &str) -> Result<Vec<LostEntity>, FleetError> {
         let lost = match kind {
@@ -206,7 +206,7 @@ impl Fleet {
         Ok(self.named(lost).await)
     }
 
-    /// The one of that name, or that UID, of which nobody can read what is wanted.
+    /// The one of that name, or that UID, whose desired state cannot be read.
     pub(super) async fn lost_one(
         &self,
         kind: &'static str,
@@ -219,7 +219,7 @@ impl Fleet {
         Ok(all.find(|lost| lost.is(namespace, name)))
     }
 
-    /// Lets go of the VSI or the data disk of that UID, of which nobody can read what is wanted:
+    /// Lets go of the VSI or the data disk of that UID, whose desired state cannot be read:
     /// nothing is refused because of it any more, and what it has on its host stays there. None
     /// where there is none such. By its UID alone, so that nobody does it by the way; should it
     /// be readable again, from a blob that was put back, it is there again.

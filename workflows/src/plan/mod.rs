@@ -126,7 +126,7 @@ impl Plan {
 }
 
 /// What it takes to make `record` of what was made from `before`. What earlier, unfinished runs
-/// may have changed is brought to what is wanted, too.
+/// may have changed is brought to the desired state, too.
 pub fn of(before: &PreviousInputs, record: &VsiRecord, touched: &Touched) -> Plan {
     let mut changes = fields::changes(before, record);
     let most = changes.iter().map(|change| change.how).max();

@@ -1,4 +1,4 @@
-//! What is wanted of entities, as it stands in the journal: JSON without any secret. Fields are
+//! The desired state of entities, as it stands in the journal: JSON without any secret. Fields are
 //! only ever added, with a default.
 
 mod entity;
@@ -330,7 +330,7 @@ impl ImageRecord {
     }
 }
 
-/// Reads what is wanted from the journal.
+/// Reads the desired state from the journal.
 ///
 /// # Errors
 /// A blocked failure when it was written by a version that this one cannot read.

@@ -7,7 +7,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{About, Problem};
+use crate::{CommandNeeds, Problem};
 
 /// Commands at a time; more wait.
 const AT_A_TIME: usize = 64;
@@ -37,7 +37,10 @@ impl Default for Turns {
 
 impl Turns {
     /// A place for a command, as long as it is held.
-    pub(crate) async fn acquire(&self, about: About) -> Result<OwnedSemaphorePermit, Problem> {
+    pub(crate) async fn acquire(
+        &self,
+        about: CommandNeeds,
+    ) -> Result<OwnedSemaphorePermit, Problem> {
         let places = if about.follows {
             &self.followed
         } else {

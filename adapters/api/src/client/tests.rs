@@ -21,7 +21,12 @@ async fn ask(answer: &'static [u8]) -> (Vec<CommandLine>, io::Result<ClientAnswe
         lines.push(line);
         Ok(())
     };
-    let answered = run(&Place::Socket(socket), &CommandRequest::default(), take).await;
+    let answered = run(
+        &DaemonAddress::Socket(socket),
+        &CommandRequest::default(),
+        take,
+    )
+    .await;
     answering.await.unwrap();
     (lines, answered)
 }

@@ -8,7 +8,7 @@ use axum::body::Bytes;
 use http::StatusCode;
 use tokio::sync::mpsc;
 
-use super::{About, CallerCommand, CommandEnd, CommandLine, CommandRequest};
+use super::{CallerCommand, CommandEnd, CommandLine, CommandNeeds, CommandRequest};
 use crate::{Caller, Problem, Rights, api::Api};
 
 /// The longest piece of output in one line, in bytes.
@@ -20,7 +20,7 @@ const LINES: usize = 4;
 pub(crate) fn begin(
     api: &Api,
     command: CallerCommand,
-    about: About,
+    about: CommandNeeds,
     held: impl Send + 'static,
 ) -> mpsc::Receiver<Bytes> {
     let (to_lines, lines) = mpsc::channel(LINES);

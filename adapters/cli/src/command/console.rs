@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use vsiflow_api::{Place, wire};
+use vsiflow_api::{DaemonAddress, wire};
 use vsiflow_workflows::fleet::{ConsoleAccess, ConsoleWay};
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// By a daemon, which answers there; none where nobody does.
-pub(super) async fn through(place: &Place, args: &ConsoleArgs) -> Option<CommandOutcome> {
+pub(super) async fn through(place: &DaemonAddress, args: &ConsoleArgs) -> Option<CommandOutcome> {
     let name = args.target.name();
     let target = (args.target.namespace.as_str(), name.as_str());
     let how = (ConsoleWay::Serial, args.force);
@@ -66,7 +66,7 @@ pub(crate) async fn converse(
 }
 
 /// Nobody at that place opens it.
-pub(super) fn silent(place: &Place, way: ConsoleWay) -> ExitProblem {
+pub(super) fn silent(place: &DaemonAddress, way: ConsoleWay) -> ExitProblem {
     let what = match way {
         ConsoleWay::Serial => "console",
         ConsoleWay::Vnc => "screen",

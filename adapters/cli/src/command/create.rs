@@ -16,7 +16,7 @@ use crate::{
     exit::{CommandOutcome, Exit, ExitProblem},
     output,
     work::ask,
-    work::{self, GivenDocuments},
+    work::{self, CommandDocuments},
 };
 
 /// What the documents are called where something is wrong with them.
@@ -32,7 +32,7 @@ const NETWORK: &str = "vsiflow.io/network";
 pub(crate) async fn documents(
     common: &Common,
     args: &CreateArgs,
-) -> Result<GivenDocuments, ExitProblem> {
+) -> Result<CommandDocuments, ExitProblem> {
     if App::held().is_some() {
         let documents = work::gather(&[], false).await?;
         if documents.files.iter().any(|file| file.name == SOURCE) {
@@ -41,7 +41,7 @@ pub(crate) async fn documents(
         refuse_files(args)?;
     }
     let mut documents = if args.files.is_empty() {
-        GivenDocuments::default()
+        CommandDocuments::default()
     } else {
         work::gather(&args.files, false).await?
     };
@@ -283,7 +283,7 @@ pub(super) async fn run(common: &Common, args: CreateArgs) -> CommandOutcome {
 }
 
 /// Prints the documents, without those of hosts: they may hold secrets.
-fn print(documents: &GivenDocuments, format: Option<OutputFormat>) -> CommandOutcome {
+fn print(documents: &CommandDocuments, format: Option<OutputFormat>) -> CommandOutcome {
     let own = documents.files.iter().filter(|file| file.name == SOURCE);
     let own: Result<Vec<Value>, _> = own
         .map(|file| serde_json::from_slice(&file.bytes))
@@ -377,8 +377,8 @@ async fn with_images(
     let mut done = Vec::new();
     for input in inputs {
         done.push(match input {
-            Input::Given(file) if file.name == SOURCE => {
-                Input::Given(with_image(app, file, host).await?)
+            Input::Text(file) if file.name == SOURCE => {
+                Input::Text(with_image(app, file, host).await?)
             }
             other => other,
         });

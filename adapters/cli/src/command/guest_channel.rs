@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use vsiflow_api::Place;
+use vsiflow_api::DaemonAddress;
 use vsiflow_workflows::fleet::{ConsoleAccess, ConsoleWay};
 
 use super::{console, journal_file::unwritable, vnc};
@@ -73,7 +73,7 @@ impl<'a> GuestChannel<'a> {
     }
 
     /// By a daemon, which answers there; none where nobody does.
-    async fn through(self, place: &Place) -> Option<CommandOutcome> {
+    async fn through(self, place: &DaemonAddress) -> Option<CommandOutcome> {
         match self {
             Self::Console(args) => console::through(place, args).await,
             Self::Screen(args) => vnc::through(place, args).await,
@@ -104,7 +104,7 @@ async fn open(common: &Common, channel: GuestChannel<'_>) -> CommandOutcome {
             Err(problem) if problem.code == IN_USE => problem,
             done => return done,
         };
-        let place = Place::Socket(daemon::socket(&compose::state_path(common)?));
+        let place = DaemonAddress::Socket(daemon::socket(&compose::state_path(common)?));
         match channel.through(&place).await {
             Some(done) => return done,
             None if Instant::now() < until => sleep(AGAIN).await,

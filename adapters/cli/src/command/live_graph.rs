@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use vsiflow_api::Place;
+use vsiflow_api::DaemonAddress;
 use vsiflow_top::VsiRow;
 
 use super::watch::graphs::LiveGraphs;
 use crate::{
     args::{Cli, CliCommand},
     daemon::{self, Forwarded, forward_asking},
-    work::GivenDocuments,
+    work::CommandDocuments,
 };
 
 /// How often they are drawn again.
@@ -17,10 +17,10 @@ const EVERY: Duration = Duration::from_millis(500);
 
 /// Has a command done there, and draws meanwhile what it waits for.
 pub(super) async fn forward(
-    place: &Place,
+    place: &DaemonAddress,
     cli: &Cli,
     words: Vec<String>,
-    documents: &GivenDocuments,
+    documents: &CommandDocuments,
 ) -> Forwarded {
     let graphs = || LiveGraphs::where_drawn(&cli.common, true);
     let Some(mut graphs) = waits(&cli.command).then(graphs).flatten() else {
@@ -64,7 +64,7 @@ fn waits(command: &CliCommand) -> bool {
 struct NamedObjects(BTreeSet<String>);
 
 impl NamedObjects {
-    fn of(words: &[String], documents: &GivenDocuments) -> Self {
+    fn of(words: &[String], documents: &CommandDocuments) -> Self {
         let texts = documents
             .files
             .iter()

@@ -67,7 +67,7 @@ mod watch;
 use std::path::Path;
 
 use tokio::time::Instant;
-use vsiflow_api::Place;
+use vsiflow_api::DaemonAddress;
 
 use self::dispatch::dispatch;
 use crate::{
@@ -80,7 +80,7 @@ use crate::{
     output,
     runner::CommandRunner,
     shards::{self, front::Routed},
-    work::{self, GivenDocuments},
+    work::{self, CommandDocuments},
 };
 
 /// How commands are done, for the rooms below them.
@@ -166,14 +166,14 @@ async fn ask_view_socket(cli: &Cli) -> CommandOutcome {
     }
     let args = std::env::args().collect();
     match forward_to(
-        &Place::Socket(socket.clone()),
+        &DaemonAddress::Socket(socket.clone()),
         args,
-        &GivenDocuments::default(),
+        &CommandDocuments::default(),
     )
     .await
     {
         Forwarded::Answered(exit) => Ok(exit),
-        Forwarded::Nobody => {
+        Forwarded::NoDaemon => {
             let message = format!("nobody answers at {}", socket.display());
             let remedy = "see that `vsiflow serve --read-only` runs, and that you are of the group of its folder";
             Err(ExitProblem::new(Exit::Failed, "VSI0021", message, remedy))
@@ -191,24 +191,26 @@ async fn here_or_there(cli: &Cli, state: &Path) -> CommandOutcome {
         return work::with_files(documents.clone(), try_both(cli, state, &documents)).await;
     }
     let Some((files, recursive)) = cli.command.documents() else {
-        return try_both(cli, state, &GivenDocuments::default()).await;
+        return try_both(cli, state, &CommandDocuments::default()).await;
     };
     // Standard input can be read once only, and who will need it is not known yet.
     let documents = work::gather(files, recursive).await?;
     work::with_files(documents.clone(), try_both(cli, state, &documents)).await
 }
 
-async fn try_both(cli: &Cli, state: &Path, documents: &GivenDocuments) -> CommandOutcome {
+async fn try_both(cli: &Cli, state: &Path, documents: &CommandDocuments) -> CommandOutcome {
     let until = Instant::now() + PATIENCE;
-    let holder = Place::Socket(daemon::socket(state));
+    let holder = DaemonAddress::Socket(daemon::socket(state));
     loop {
         let done = Box::pin(dispatch(cli.clone())).await;
         match done {
             Err(problem) if problem.code == IN_USE => {
                 match Box::pin(live_graph::forward(&holder, cli, words(cli), documents)).await {
                     Forwarded::Answered(exit) => return Ok(exit),
-                    Forwarded::Nobody if Instant::now() < until => tokio::time::sleep(AGAIN).await,
-                    Forwarded::Nobody => return Err(problem),
+                    Forwarded::NoDaemon if Instant::now() < until => {
+                        tokio::time::sleep(AGAIN).await
+                    }
+                    Forwarded::NoDaemon => return Err(problem),
                 }
             }
             done => return done,

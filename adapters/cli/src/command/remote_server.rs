@@ -1,13 +1,13 @@
 //! `--server`: another process does the command, wherever its state directory is.
 
-use vsiflow_api::Place;
+use vsiflow_api::DaemonAddress;
 
 use super::{create, dispatch::dispatch, live_graph};
 use crate::{
     args::{BundleCommand, Cli, CliCommand},
     daemon::{self, Forwarded, may_forward, silent, words},
     exit::{CommandOutcome, Exit, ExitProblem},
-    work::{self, GivenDocuments},
+    work::{self, CommandDocuments},
 };
 
 /// Has it done there. What works on no state directory is done here.
@@ -37,17 +37,17 @@ async fn ask(cli: &Cli) -> CommandOutcome {
     let place = daemon::place(&cli.common)?;
     let place = place.ok_or_else(|| ExitProblem::defect("no server"))?;
     // It would be a file of another machine.
-    if matches!(place, Place::Remote { .. }) && !cli.command.files().is_empty() {
+    if matches!(place, DaemonAddress::Remote { .. }) && !cli.command.files().is_empty() {
         return Err(not_there());
     }
     let documents = match (&cli.command, cli.command.documents()) {
         (CliCommand::Create(args), _) => create::documents(&cli.common, args).await?,
         (_, Some((files, recursive))) => work::gather(files, recursive).await?,
-        (_, None) => GivenDocuments::default(),
+        (_, None) => CommandDocuments::default(),
     };
     match Box::pin(live_graph::forward(&place, cli, words(cli), &documents)).await {
         Forwarded::Answered(exit) => Ok(exit),
-        Forwarded::Nobody => Err(silent(&place)),
+        Forwarded::NoDaemon => Err(silent(&place)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `replay`: folds the whole journal, and checks it against what the engine decides.
 
-use vsiflow_engine::replay::{Deviation, Misstated, ReplayError, Summary, replay};
+use vsiflow_engine::replay::{Deviation, ReplayError, StateMismatch, Summary, replay};
 
 use super::{audit::Inspection, journal_file::of_error};
 use crate::{
@@ -20,7 +20,7 @@ pub(super) async fn run(common: &Common, args: ReplayArgs) -> CommandOutcome {
         }
         Err(ReplayError::Audit(error)) => Err(of_error(&error)),
         Err(ReplayError::Deviation(deviation)) => Err(of(&deviation)),
-        Err(ReplayError::Misstated(misstated)) => Err(of_states(&misstated)),
+        Err(ReplayError::StateMismatch(misstated)) => Err(of_states(&misstated)),
     }
 }
 
@@ -72,7 +72,7 @@ fn of(deviation: &Deviation) -> ExitProblem {
     problem
 }
 
-fn of_states(misstated: &Misstated) -> ExitProblem {
+fn of_states(misstated: &StateMismatch) -> ExitProblem {
     let remedy = "remove the folder `index` of the state directory, which is computed again from the \
                   log; keep a copy of it, and report it";
     ExitProblem::new(Exit::Failed, "VSI0906", misstated.to_string(), remedy)

@@ -71,12 +71,12 @@ async fn serve_at(
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|why| deaf(address, Some(why), "--subresources-address"))?;
     output::note(&format!("answering for subresources at {address}"));
-    let door = Door::default();
-    let security = door.security();
+    let acceptor = CurrentAcceptor::default();
+    let security = acceptor.security();
     tokio::select! {
         never = subresources.keep_current() => match never {},
         never = subresources.register(service, certificate.pem()) => match never {},
-        never = door.renew_certificate(&certificate, subresources.authorities()) => match never {},
+        never = acceptor.renew_certificate(&certificate, subresources.authorities()) => match never {},
         never = answer(listener, security, subresources.clone(), (consoles.clone(), relay)) => match never {},
     }
 }
@@ -196,15 +196,15 @@ impl Uploads for RelayUploads {
     }
 }
 
-/// What lets those in whom the cluster's authorities vouch for, as they are just now.
+/// The TLS acceptor for clients of the cluster's current authorities.
 #[derive(Clone, Default)]
-struct Door(Arc<Mutex<Option<TlsAcceptor>>>);
+struct CurrentAcceptor(Arc<Mutex<Option<TlsAcceptor>>>);
 
-impl Door {
+impl CurrentAcceptor {
     fn security(&self) -> Security {
-        let door = self.clone();
+        let acceptor = self.clone();
         Security::Tls(Arc::new(move || {
-            let acceptor = door.0.lock();
+            let acceptor = acceptor.0.lock();
             acceptor.unwrap_or_else(PoisonError::into_inner).clone()
         }))
     }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use vsiflow_api::{BrowserDoor, Place};
+use vsiflow_api::{BrowserListener, DaemonAddress};
 
 use crate::{
     args::{Common, UiArgs},
@@ -14,22 +14,22 @@ use crate::{
 pub(super) async fn run(common: &Common, args: &UiArgs) -> CommandOutcome {
     let place = match daemon::place(common)? {
         Some(place) => place,
-        None => Place::Socket(daemon::socket(&compose::state_path(common)?)),
+        None => DaemonAddress::Socket(daemon::socket(&compose::state_path(common)?)),
     };
     if let Err(error) = place.check().await {
         return Err(silent(&place, &error));
     }
-    let door = BrowserDoor::open(args.port, place).await;
-    let door = door.map_err(|error| deaf(args.port, &error))?;
-    output::line(&door.link());
+    let listener = BrowserListener::open(args.port, place).await;
+    let listener = listener.map_err(|error| deaf(args.port, &error))?;
+    output::line(&listener.link());
     output::note("the link works once; the session lasts until this command is interrupted");
     tokio::select! {
-        never = door.serve() => match never {},
+        never = listener.serve() => match never {},
         () = work::interrupted() => Ok(Exit::Done),
     }
 }
 
-fn silent(place: &Place, error: &io::Error) -> ExitProblem {
+fn silent(place: &DaemonAddress, error: &io::Error) -> ExitProblem {
     let message = format!("the server at {place} does not answer: {error}");
     let remedy = "start `vsiflow serve`, and see that this user may reach its socket";
     ExitProblem::new(Exit::Failed, "VSI0025", message, remedy)

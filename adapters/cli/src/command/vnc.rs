@@ -14,7 +14,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::sleep,
 };
-use vsiflow_api::{Place, wire};
+use vsiflow_api::{DaemonAddress, wire};
 use vsiflow_workflows::fleet::{ConsoleAccess, ConsoleWay, OpenConsole};
 
 use super::console;
@@ -39,7 +39,7 @@ pub(super) async fn here(access: &ConsoleAccess, args: &VncArgs) -> CommandOutco
 }
 
 /// By a daemon, which answers there; none where nobody does.
-pub(super) async fn through(place: &Place, args: &VncArgs) -> Option<CommandOutcome> {
+pub(super) async fn through(place: &DaemonAddress, args: &VncArgs) -> Option<CommandOutcome> {
     let way = ScreenRoute::There(place, args);
     match way.open().await {
         // It may not stay: then somebody else holds the directory next.
@@ -60,7 +60,7 @@ enum ScreenRoute<'a> {
     /// The host.
     Here(&'a ConsoleAccess),
     /// A daemon.
-    There(&'a Place, &'a VncArgs),
+    There(&'a DaemonAddress, &'a VncArgs),
 }
 
 /// A connection to a screen.

@@ -17,7 +17,7 @@ pub(crate) use super::remote::release_leases;
 use super::{
     journal_key,
     remote::{self, Remote},
-    stores::{Kept, Stay, Stores},
+    stores::{JournalBackend, OpenFor, Stores},
 };
 pub(crate) use crate::exit::database_problem as problem;
 use crate::{
@@ -36,11 +36,11 @@ const AGAIN: Duration = Duration::from_millis(200);
 pub(super) async fn open(
     address: &JournalAddress,
     path: &Path,
-    stay: Stay,
+    open_for: OpenFor,
     held: Option<Arc<Held>>,
 ) -> Result<(StateDir, Stores), ExitProblem> {
     let sealer = journal_key::sealer().await?;
-    let looks = stay == Stay::Look;
+    let looks = open_for == OpenFor::Look;
     let (held, renews) = match held {
         None if !looks => (Some(take(address, path).await?), true),
         held => (held, false),
@@ -66,7 +66,7 @@ pub(super) async fn open(
         },
         blobs: Arc::new(PostgresBlobs::of(&journal)),
         secrets: Arc::new(PostgresSecrets::of(&journal, sealer)),
-        kept: Kept::Elsewhere(Remote { journal, held }),
+        backend: JournalBackend::Database(Remote { journal, held }),
     };
     Ok((state, stores))
 }

@@ -27,7 +27,7 @@ use super::{
     bundles::AppliedBundles,
     console_marks, database, hosts, images, retention,
     state_lock::{lock_to_read, open_state, state_path},
-    stores::{Kept, Origin, Stay, Stores},
+    stores::{JournalBackend, OpenFor, Origin, Stores},
 };
 use crate::{
     args::Common,
@@ -53,33 +53,33 @@ impl App {
     /// Opens the state directory and the engine on it to be looked at: nothing is written. A
     /// caller's command works with what the holder of the directory has open.
     pub(crate) async fn open(common: &Common) -> Result<Self, ExitProblem> {
-        Self::held_or_own(common, Stay::Look).await
+        Self::held_or_own(common, OpenFor::Look).await
     }
 
     /// The same to record something; nothing is worked on yet.
     pub(crate) async fn open_to_record(common: &Common) -> Result<Self, ExitProblem> {
-        Self::held_or_own(common, Stay::Record).await
+        Self::held_or_own(common, OpenFor::Record).await
     }
 
     /// As [`App::open`], for a command that may stay a while: what is old is archived first.
     pub(crate) async fn open_to_work(common: &Common) -> Result<Self, ExitProblem> {
-        Self::held_or_own(common, Stay::Work).await
+        Self::held_or_own(common, OpenFor::Work).await
     }
 
     /// The same of another journal than the one that this process may hold.
     pub(crate) async fn open_to_read_at(common: &Common) -> Result<Self, ExitProblem> {
         let (right, bounds) = (Right::default(), ReadBounds::default());
-        let looking = Self::open_own(common, Stay::Look, right, Metrics::new(), bounds);
+        let looking = Self::open_own(common, OpenFor::Look, right, Metrics::new(), bounds);
         Box::pin(looking).await
     }
 
-    async fn held_or_own(common: &Common, stay: Stay) -> Result<Self, ExitProblem> {
+    async fn held_or_own(common: &Common, open_for: OpenFor) -> Result<Self, ExitProblem> {
         match Self::held() {
             Some(app) => Ok(app),
             None => {
                 Box::pin(Self::open_own(
                     common,
-                    stay,
+                    open_for,
                     Right::default(),
                     Metrics::new(),
                     ReadBounds::default(),
@@ -97,38 +97,38 @@ impl App {
         metrics: Arc<Metrics>,
         bounds: ReadBounds,
     ) -> Result<Self, ExitProblem> {
-        let stay = Stay::Serve;
-        Box::pin(Self::open_own(common, stay, right, metrics, bounds)).await
+        let open_for = OpenFor::Serve;
+        Box::pin(Self::open_own(common, open_for, right, metrics, bounds)).await
     }
 
     async fn open_own(
         common: &Common,
-        stay: Stay,
+        open_for: OpenFor,
         right: Right,
         metrics: Arc<Metrics>,
         bounds: ReadBounds,
     ) -> Result<Self, ExitProblem> {
         let path = state_path(common)?;
         let (state, stores) = match common.journal()? {
-            Some(address) => Box::pin(database::open(address, &path, stay, right.held)).await?,
+            Some(address) => Box::pin(database::open(address, &path, open_for, right.held)).await?,
             None => {
-                let mut state = match stay {
-                    Stay::Look => lock_to_read(common, &path).await?,
+                let mut state = match open_for {
+                    OpenFor::Look => lock_to_read(common, &path).await?,
                     _ => open_state(common, &path).await?,
                 };
                 if let Some(lease) = right.lease {
                     state.hold_by(lease);
                 }
-                let stores = Stores::of(&state, stay).await?;
+                let stores = Stores::of(&state, open_for).await?;
                 (state, stores)
             }
         };
-        let on = Self::on(state, stores, stay, &metrics, &bounds, common);
+        let on = Self::on(state, stores, open_for, &metrics, &bounds, common);
         let app = Box::pin(on).await?;
-        if stay != Stay::Look {
+        if open_for != OpenFor::Look {
             console_marks::record_lost(&app).await;
         }
-        if matches!(stay, Stay::Work | Stay::Serve) {
+        if matches!(open_for, OpenFor::Work | OpenFor::Serve) {
             retention::archive_if_due(&app, common, MANY).await;
         }
         Ok(app)
@@ -138,7 +138,7 @@ impl App {
     pub(super) async fn on(
         state: StateDir,
         stores: Stores,
-        stay: Stay,
+        open_for: OpenFor,
         metrics: &Metrics,
         bounds: &ReadBounds,
         common: &Common,
@@ -147,8 +147,8 @@ impl App {
         let shard = common.shard.clone();
         let open = (&state, &stores);
         let parts = parts(open, metrics, bounds, folding.clone(), shard.clone()).await?;
-        let fleet = match stay {
-            Stay::Look => Fleet::open_to_read(parts).await?,
+        let fleet = match open_for {
+            OpenFor::Look => Fleet::open_to_read(parts).await?,
             _ if state.observes_only() => Fleet::observe(parts).await?,
             _ => Fleet::open(parts).await?,
         };
@@ -159,7 +159,7 @@ impl App {
             folding.end();
             state.describe_holder_work(None);
         }
-        if let (Stay::Look, Some(files)) = (stay, stores.kept.files()) {
+        if let (OpenFor::Look, Some(files)) = (open_for, stores.backend.files()) {
             report_damage(files).await?;
         }
         if let Some(seen) = fleet.short_of_room() {
@@ -171,7 +171,7 @@ impl App {
             notices: Mutex::new(Some(fleet.notices())),
             path: state.path().to_owned(),
             state: Mutex::new(Some(state)),
-            stays: stay == Stay::Serve,
+            stays: open_for == OpenFor::Serve,
             shard,
             view: OnceLock::new(),
         };
@@ -225,9 +225,9 @@ async fn parts(
         Some(shard) => shard.place().join("sim"),
         None => state.path().join("sim"),
     };
-    let acts_from = match &stores.kept {
-        Kept::Elsewhere(remote) => remote.acts_from(),
-        Kept::Files { .. } => None,
+    let acts_from = match &stores.backend {
+        JournalBackend::Database(remote) => remote.acts_from(),
+        JournalBackend::Files { .. } => None,
     };
     if let Some(from) = acts_from {
         let left = from.saturating_duration_since(tokio::time::Instant::now());

@@ -13,9 +13,9 @@ use vsiflow_engine::{
 use super::remote::Remote;
 use crate::exit::ExitProblem;
 
-/// How long a command has the state directory.
+/// What a command opens the state directory for.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stay {
+pub(super) enum OpenFor {
     /// It looks, and is gone: nothing is written.
     Look,
     /// It records something, and is gone.
@@ -49,24 +49,24 @@ pub(super) struct Stores {
     pub(super) blobs: Arc<dyn Blobs>,
     /// Those that are stored; others may be held elsewhere.
     pub(super) secrets: Arc<dyn Secrets>,
-    pub(super) kept: Kept,
+    pub(super) backend: JournalBackend,
 }
 
-/// Where it is kept, and how it is closed.
-pub(super) enum Kept {
+/// Where the journal is, and how it is closed.
+pub(super) enum JournalBackend {
     Files {
         journal: Arc<DiskJournal>,
         checkpoints: Option<Arc<FileCheckpoints>>,
     },
-    Elsewhere(Remote),
+    Database(Remote),
 }
 
-impl Kept {
+impl JournalBackend {
     /// The journal's files, if it has some.
     pub(super) fn files(&self) -> Option<&DiskJournal> {
         match self {
             Self::Files { journal, .. } => Some(journal),
-            Self::Elsewhere(_) => None,
+            Self::Database(_) => None,
         }
     }
 
@@ -96,15 +96,15 @@ impl Kept {
                     checkpoints.close().await;
                 }
             }
-            Self::Elsewhere(remote) => remote.close().await,
+            Self::Database(remote) => remote.close().await,
         }
     }
 }
 
 impl Stores {
     /// The files of a state directory.
-    pub(super) async fn of(state: &StateDir, stay: Stay) -> Result<Self, ExitProblem> {
-        let looks = stay == Stay::Look;
+    pub(super) async fn of(state: &StateDir, open_for: OpenFor) -> Result<Self, ExitProblem> {
+        let looks = open_for == OpenFor::Look;
         let journal = match (looks, tolerates_damage()) {
             (false, _) => state.journal().await?,
             (true, false) => state.read_journal().await?,
@@ -124,7 +124,7 @@ impl Stores {
             },
             blobs: Arc::new(state.blobs().await?),
             secrets: Arc::new(state.secrets().await?),
-            kept: Kept::Files {
+            backend: JournalBackend::Files {
                 journal,
                 checkpoints,
             },

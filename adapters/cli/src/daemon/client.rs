@@ -5,7 +5,7 @@ use std::{io, path::Path};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use tokio::io::{AsyncRead, AsyncWrite};
 use vsiflow_api::{
-    CommandFile, CommandLine, CommandRequest, Place, Problem,
+    CommandFile, CommandLine, CommandRequest, DaemonAddress, Problem,
     client::{self, ClientAnswer},
 };
 use vsiflow_file::InputText;
@@ -16,7 +16,7 @@ use crate::{
     args::Cli,
     exit::{Exit, ExitProblem, IN_USE},
     output,
-    work::GivenDocuments,
+    work::CommandDocuments,
 };
 
 /// Whether a holder may answer for this command: it must read none of the caller's files, but
@@ -30,14 +30,14 @@ pub(crate) enum Forwarded {
     /// It answered; the command is done.
     Answered(Exit),
     /// Nobody listens: the directory may be free by now, or its holder does not answer others.
-    Nobody,
+    NoDaemon,
 }
 
 /// Asks whoever listens there, and prints what it says.
 pub(crate) async fn forward_to(
-    place: &Place,
+    place: &DaemonAddress,
     args: Vec<String>,
-    documents: &GivenDocuments,
+    documents: &CommandDocuments,
 ) -> Forwarded {
     forward_printing(place, args, documents, show).await
 }
@@ -54,15 +54,15 @@ pub(crate) fn show(to_err: bool, bytes: &[u8]) -> io::Result<()> {
 
 /// Asks whoever listens there, and hands on what it says.
 pub(super) async fn forward_printing(
-    place: &Place,
+    place: &DaemonAddress,
     args: Vec<String>,
-    documents: &GivenDocuments,
+    documents: &CommandDocuments,
     print: impl FnMut(bool, &[u8]) -> io::Result<()>,
 ) -> Forwarded {
     match converse(place, args, documents, print).await {
         Ok(ClientAnswer::Done(code)) => Forwarded::Answered(Exit::of(code)),
         // One that does not stay takes nothing that would outlive its own work.
-        Ok(ClientAnswer::Refused(problem)) if problem.code == IN_USE => Forwarded::Nobody,
+        Ok(ClientAnswer::Refused(problem)) if problem.code == IN_USE => Forwarded::NoDaemon,
         Ok(ClientAnswer::Refused(problem)) => {
             let problem = to_exit_problem(*problem);
             output::problem(&problem);
@@ -70,7 +70,7 @@ pub(super) async fn forward_printing(
         }
         Err(error) => {
             tracing::debug!(%error, "no answer from the holder");
-            Forwarded::Nobody
+            Forwarded::NoDaemon
         }
     }
 }
@@ -81,7 +81,7 @@ pub(super) async fn forward_printing(
 /// # Errors
 /// As the command ended there.
 pub(crate) async fn ask(state: &Path, args: Vec<String>) -> Result<Option<Vec<u8>>, ExitProblem> {
-    ask_at(&Place::Socket(socket(state)), args).await
+    ask_at(&DaemonAddress::Socket(socket(state)), args).await
 }
 
 /// The same of whoever listens there.
@@ -89,7 +89,7 @@ pub(crate) async fn ask(state: &Path, args: Vec<String>) -> Result<Option<Vec<u8
 /// # Errors
 /// As for [`ask`].
 pub(crate) async fn ask_at(
-    place: &Place,
+    place: &DaemonAddress,
     args: Vec<String>,
 ) -> Result<Option<Vec<u8>>, ExitProblem> {
     let (mut printed, mut notes) = (Vec::new(), Vec::new());
@@ -98,7 +98,7 @@ pub(crate) async fn ask_at(
         kept.extend_from_slice(bytes);
         Ok(())
     };
-    match converse(place, args, &GivenDocuments::default(), keep).await {
+    match converse(place, args, &CommandDocuments::default(), keep).await {
         Ok(ClientAnswer::Done(code)) => match Exit::of(code) {
             Exit::Done => Ok(Some(printed)),
             exit => Err(ExitProblem::printed(exit, &String::from_utf8_lossy(&notes))),
@@ -115,7 +115,7 @@ pub(crate) async fn ask_at(
 /// Opens a VSI's console or screen through that socket; none where nobody listens there, or the holder of the
 /// directory does not stay.
 pub(crate) async fn console(
-    place: &Place,
+    place: &DaemonAddress,
     target: (&str, &str),
     how: (ConsoleWay, bool),
 ) -> Option<Result<impl AsyncRead + AsyncWrite + use<>, ExitProblem>> {
@@ -130,9 +130,9 @@ pub(crate) async fn console(
 }
 
 async fn converse(
-    place: &Place,
+    place: &DaemonAddress,
     args: Vec<String>,
-    documents: &GivenDocuments,
+    documents: &CommandDocuments,
     mut print: impl FnMut(bool, &[u8]) -> io::Result<()>,
 ) -> io::Result<ClientAnswer> {
     let request = CommandRequest {

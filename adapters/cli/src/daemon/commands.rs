@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use clap::Parser as _;
 use http::StatusCode;
 use vsiflow_api::{
-    About, CallerCommand, CommandEnd, CommandOutput, CommandRequest, Commands, Problem, Rights,
+    CallerCommand, CommandEnd, CommandNeeds, CommandOutput, CommandRequest, Commands, Problem,
+    Rights,
 };
 use vsiflow_engine::model::Actor;
 use vsiflow_file::InputText;
@@ -22,7 +23,7 @@ use crate::{
     exit::{CommandOutcome, Exit, ExitProblem, IN_USE},
     output::sink::{self, OutputSink},
     runner,
-    work::{self, GivenDocuments},
+    work::{self, CommandDocuments},
 };
 
 /// Does callers' commands.
@@ -64,7 +65,7 @@ impl Commands for CallersCommands {
         actor::of(uid)
     }
 
-    fn about(&self, args: &[String]) -> Result<About, Problem> {
+    fn about(&self, args: &[String]) -> Result<CommandNeeds, Problem> {
         let cli = command_line(args).ok_or_else(unknown)?;
         let needs = match ApiAccess::of(&cli) {
             ApiAccess::Looks => Rights::Look,
@@ -76,7 +77,7 @@ impl Commands for CallersCommands {
             ApiAccess::Here => return Err(unknown()),
         };
         let follows = cli.command.follows();
-        Ok(About { needs, follows })
+        Ok(CommandNeeds { needs, follows })
     }
 
     async fn run(&self, command: CallerCommand, output: CommandOutput) -> CommandEnd {
@@ -116,12 +117,12 @@ pub(crate) fn command_line(args: &[String]) -> Option<Cli> {
     Some(cli)
 }
 
-pub(crate) fn documents_of(request: CommandRequest) -> GivenDocuments {
+pub(crate) fn documents_of(request: CommandRequest) -> CommandDocuments {
     let files = request.files.into_iter().map(|file| InputText {
         name: file.name,
         bytes: file.content,
     });
-    GivenDocuments {
+    CommandDocuments {
         files: files.collect(),
         directory: request.directory,
     }

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use vsiflow_api::Place;
+use vsiflow_api::DaemonAddress;
 
 use super::{
     client::{Forwarded, forward_printing},
@@ -16,7 +16,7 @@ use crate::{
     args::{Cli, CliCommand, DestroyArgs, HostCommand},
     exit::Exit,
     output,
-    work::{self, GivenDocuments, QUESTION},
+    work::{self, CommandDocuments, QUESTION},
 };
 
 /// Prints what the holder says.
@@ -24,10 +24,10 @@ pub(crate) type Show<'a> = dyn Fn(bool, &[u8]) -> io::Result<()> + Send + Sync +
 
 /// Has a command done there, and asks before it destroys what was selected. What comes goes to `show`.
 pub(crate) async fn forward_asking(
-    place: &Place,
+    place: &DaemonAddress,
     cli: &Cli,
     words: Vec<String>,
-    documents: &GivenDocuments,
+    documents: &CommandDocuments,
     show: &Show<'_>,
 ) -> Forwarded {
     let drains = matches!(&cli.command, CliCommand::Host(HostCommand::Drain(args)) if args.asks());

@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use vsiflow_api::{Place, Token};
+use vsiflow_api::{DaemonAddress, Token};
 
 use crate::{
     args::{Common, Server},
@@ -18,14 +18,14 @@ pub(crate) const AGAIN: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// When there is no token for one on another machine.
-pub(crate) fn place(common: &Common) -> Result<Option<Place>, ExitProblem> {
+pub(crate) fn place(common: &Common) -> Result<Option<DaemonAddress>, ExitProblem> {
     match (&common.read_only, &common.server) {
         (Some(socket), _) | (None, Some(Server::Unix(socket))) => {
-            Ok(Some(Place::Socket(socket.clone())))
+            Ok(Some(DaemonAddress::Socket(socket.clone())))
         }
         (None, Some(Server::Https(address))) => {
             let token = token_of_caller(common.token_file.as_deref())?;
-            Ok(Some(Place::Remote {
+            Ok(Some(DaemonAddress::Remote {
                 address: address.clone(),
                 token: Box::new(token),
             }))
@@ -53,7 +53,7 @@ fn unusable(why: &str) -> ExitProblem {
 /// Nobody answers at `--server`.
 pub(crate) const SILENT: &str = "VSI0025";
 
-pub(crate) fn silent(place: &Place) -> ExitProblem {
+pub(crate) fn silent(place: &DaemonAddress) -> ExitProblem {
     let message = format!("the server at {} does not answer", place);
     let remedy = "see that `vsiflow serve` runs there and that this user may reach its socket, or that the \
                   token is of that daemon; what \

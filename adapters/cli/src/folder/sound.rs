@@ -114,6 +114,6 @@ fn is_nothing(diagnostic: &Diagnostic) -> bool {
 }
 
 fn load(texts: Vec<InputText>) -> Result<Loaded, Diagnostics> {
-    let inputs: Vec<_> = texts.into_iter().map(Input::Given).collect();
+    let inputs: Vec<_> = texts.into_iter().map(Input::Text).collect();
     vsiflow_file::load_up_to(DOCUMENTS_MAX, &inputs)
 }

@@ -72,8 +72,8 @@ impl Pane {
     }
 
     /// What prints above it while somebody else draws it.
-    pub(crate) fn over(&self) -> Above {
-        Above(self.all.clone())
+    pub(crate) fn over(&self) -> PanePrinter {
+        PanePrinter(self.all.clone())
     }
 
     /// Prints above it what goes to standard output.
@@ -83,9 +83,9 @@ impl Pane {
 }
 
 /// Prints above what is drawn.
-pub(crate) struct Above(MultiProgress);
+pub(crate) struct PanePrinter(MultiProgress);
 
-impl Above {
+impl PanePrinter {
     /// Prints, and draws again.
     pub(crate) fn print<T>(&self, print: impl FnOnce() -> T) -> T {
         self.0.suspend(print)

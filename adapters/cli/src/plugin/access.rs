@@ -14,7 +14,7 @@ pub(super) struct ClusterAccess<'a> {
 /// What the cluster did not do, as people read it.
 pub(super) fn problem(error: PluginError) -> ExitProblem {
     let (exit, code, remedy) = match &error {
-        PluginError::Told {
+        PluginError::ServerError {
             code,
             remedy,
             status,
@@ -58,7 +58,7 @@ pub(super) fn problem(error: PluginError) -> ExitProblem {
             "`kubectl auth can-i` shows what this user may do; --context and -n select the place"
                 .to_owned(),
         ),
-        PluginError::Nobody(_) => (
+        PluginError::NoLeaseHolder(_) => (
             Exit::Failed,
             "VSI1022",
             "see that the operator runs: `kubectl get pods -A -l app.kubernetes.io/name=vsiflow`"

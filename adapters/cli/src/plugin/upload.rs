@@ -207,10 +207,11 @@ impl FileUpload<'_> {
     /// When to ask again after this, where that may help.
     fn again(&mut self, error: PluginError) -> Result<Instant, ExitProblem> {
         // One that was broken off is over after a minute.
-        let is_another = matches!(&error, PluginError::Told { code, .. } if code == "VSI1035");
+        let is_another =
+            matches!(&error, PluginError::ServerError { code, .. } if code == "VSI1035");
         let passes = match &error {
             _ if is_another => self.answered.is_none(),
-            PluginError::Told { status, .. } => matches!(status, 408 | 429 | 500..),
+            PluginError::ServerError { status, .. } => matches!(status, 408 | 429 | 500..),
             PluginError::Unserved(_) | PluginError::Refused { .. } => true,
             _ => false,
         };

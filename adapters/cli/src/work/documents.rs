@@ -18,28 +18,28 @@ use crate::{
 
 /// What a command's documents are read from.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct GivenDocuments {
+pub(crate) struct CommandDocuments {
     pub(crate) files: Vec<InputText>,
     /// The directory they are all in, where only one is named.
     pub(crate) directory: Option<Directory>,
 }
 
 tokio::task_local! {
-    static GIVEN: GivenDocuments;
+    static SENT_DOCUMENTS: CommandDocuments;
 }
 
 /// Does some work with documents that were read already.
-pub(crate) async fn with_files<T>(documents: GivenDocuments, work: impl Future<Output = T>) -> T {
-    GIVEN.scope(documents, work).await
+pub(crate) async fn with_files<T>(documents: CommandDocuments, work: impl Future<Output = T>) -> T {
+    SENT_DOCUMENTS.scope(documents, work).await
 }
 
 /// Reads the files that a command names, so that it can be done here or elsewhere.
 pub(crate) async fn gather(
     files: &[PathBuf],
     recursive: bool,
-) -> Result<GivenDocuments, ExitProblem> {
+) -> Result<CommandDocuments, ExitProblem> {
     // A caller's were read by the caller: here the same names may be other files.
-    if let Ok(documents) = GIVEN.try_with(GivenDocuments::clone) {
+    if let Ok(documents) = SENT_DOCUMENTS.try_with(CommandDocuments::clone) {
         return Ok(documents);
     }
     let inputs: Vec<_> = files.iter().map(|path| input(path)).collect();
@@ -47,7 +47,7 @@ pub(crate) async fn gather(
         let gathered = vsiflow_file::gather(&inputs, recursive, &mut std::io::stdin())?;
         // One that cannot be looked at is none: nothing is ever pruned by it.
         let directory = vsiflow_file::directory(&inputs, recursive).unwrap_or_default();
-        Ok(GivenDocuments {
+        Ok(CommandDocuments {
             files: gathered,
             directory,
         })
@@ -57,7 +57,7 @@ pub(crate) async fn gather(
 
 /// The directory that the documents were read from already.
 pub(crate) fn directory() -> Option<Directory> {
-    GIVEN
+    SENT_DOCUMENTS
         .try_with(|documents| documents.directory.clone())
         .ok()
         .flatten()
@@ -65,8 +65,8 @@ pub(crate) fn directory() -> Option<Directory> {
 
 /// The inputs of a command: what was read already, else the files.
 pub(crate) fn inputs(files: &[PathBuf]) -> Vec<Input> {
-    let documents =
-        GIVEN.try_with(|documents| documents.files.iter().cloned().map(Input::Given).collect());
+    let documents = SENT_DOCUMENTS
+        .try_with(|documents| documents.files.iter().cloned().map(Input::Text).collect());
     documents.unwrap_or_else(|_| files.iter().map(|path| input(path)).collect())
 }
 

@@ -15,7 +15,7 @@ mod watch_hosts;
 
 pub(crate) use crate::off_runtime::off_runtime;
 pub(crate) use documents::{
-    GivenDocuments, diagnostics_problem, directory, documents, gather, in_cluster, inputs,
+    CommandDocuments, diagnostics_problem, directory, documents, gather, in_cluster, inputs,
     with_files,
 };
 pub(crate) use engine_notices::tell;

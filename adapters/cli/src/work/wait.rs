@@ -52,7 +52,7 @@ pub(crate) async fn see_through(
     Ok(exit)
 }
 
-/// Whether a command returns once what is wanted is recorded: a daemon does it.
+/// Whether a command returns once the desired state is recorded: a daemon does it.
 fn returns_at_once(app: &App, wait: &WaitArgs) -> bool {
     app.is_borrowed() && app.stays() && !wait.wait && wait.timeout.is_none()
 }

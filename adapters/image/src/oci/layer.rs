@@ -17,7 +17,7 @@ use vsiflow_steps::ports::{ImageStream, SourceError, SourceInfo};
 
 use crate::error::ShownError;
 use crate::packing::{
-    Feed, MEMORY, MOST, Most, Outlet, TooMuch, Unpacked, WAITING, copy, feed, unfit,
+    Feed, MEMORY, MOST, Outlet, UnpackLimit, Unpacked, UnpackedTooLarge, WAITING, copy, feed, unfit,
 };
 
 /// The headers of one file are no longer, in bytes; and a layer has no more files.
@@ -87,10 +87,15 @@ pub(super) async fn disk(
     ))))
 }
 
-type Tell = Option<oneshot::Sender<io::Result<Option<u64>>>>;
+type LengthSender = Option<oneshot::Sender<io::Result<Option<u64>>>>;
 
 /// Gives the disk, once its length was told; to the end of the layer.
-fn search(layer: Feed, to: &mut Outlet, most: Most, tell: &mut Tell) -> io::Result<()> {
+fn search(
+    layer: Feed,
+    to: &mut Outlet,
+    most: UnpackLimit,
+    tell: &mut LengthSender,
+) -> io::Result<()> {
     let taken = to.taken();
     let gauge = Gauge {
         packed: open(layer)?,
@@ -187,7 +192,7 @@ struct Gauge {
     headers: Rc<Cell<u64>>,
     read: u64,
     taken: Arc<AtomicU64>,
-    most: Most,
+    most: UnpackLimit,
 }
 
 impl Read for Gauge {
@@ -197,7 +202,7 @@ impl Read for Gauge {
         let taken = self.taken.load(Ordering::Relaxed);
         let most = taken.saturating_mul(self.most.times).max(self.most.free);
         if self.read > most {
-            return Err(io::Error::other(TooMuch(most, self.most.times)));
+            return Err(io::Error::other(UnpackedTooLarge(most, self.most.times)));
         }
         let left = self.headers.get().checked_sub(read as u64);
         self.headers.set(

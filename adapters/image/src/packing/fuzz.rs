@@ -27,7 +27,7 @@ fn fuzz_appliance() {
 
 /// Unpacks it; what it gives is within the bounds.
 fn target(bytes: &[u8]) {
-    let most = Most {
+    let most = UnpackLimit {
         free: 4 << 20,
         times: 1,
     };

@@ -96,7 +96,7 @@ async fn what_unpacks_without_end_is_given_up() {
     let unpack = async |free, times| {
         let stream = crate::FileSource::new().open(url.as_str()).await.unwrap();
         let stream = PackingTrial::new(stream).await?;
-        let mut stream = stream.unpacked_within(&url, Most { free, times });
+        let mut stream = stream.unpacked_within(&url, UnpackLimit { free, times });
         let mut length = 0;
         while let Some(piece) = stream.next().await? {
             length += piece.len();

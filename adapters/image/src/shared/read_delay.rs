@@ -10,12 +10,12 @@ const PART: u32 = 8;
 const LEAST: Duration = Duration::from_secs(2);
 
 /// What a read has waited since it began.
-pub(super) struct HoldUp {
+pub(super) struct ReadDelay {
     begun: Instant,
     waited: Duration,
 }
 
-impl HoldUp {
+impl ReadDelay {
     pub(super) fn begin() -> Self {
         Self {
             begun: Instant::now(),

@@ -34,7 +34,7 @@ pub enum PluginError {
     },
     /// What serves the resource refused, and said why.
     #[error("{message}")]
-    Told {
+    ServerError {
         /// The code.
         code: String,
         /// What happened.
@@ -44,18 +44,21 @@ pub enum PluginError {
         /// The HTTP status.
         status: u16,
     },
-    /// The API server has nobody to ask for subresources.
-    #[error("the cluster has nobody to ask for it: {0}")]
+    /// The API server has no APIService for subresources.
+    #[error("the cluster serves no `subresources.vsiflow.io`: {0}")]
     Unserved(String),
     /// Nobody holds the Lease.
     #[error("no process holds the Lease {0} now")]
-    Nobody(String),
+    NoLeaseHolder(String),
 }
 
 impl PluginError {
     /// Whether it says that there is no such object.
     pub(super) fn is_of_nothing(&self) -> bool {
-        matches!(self, Self::NotFound(_) | Self::Told { status: 404, .. })
+        matches!(
+            self,
+            Self::NotFound(_) | Self::ServerError { status: 404, .. }
+        )
     }
 }
 

@@ -42,7 +42,7 @@ impl Cluster {
                 namespace: namespace.to_owned(),
                 name: pod.to_owned(),
             }),
-            _ => Err(PluginError::Nobody(shown)),
+            _ => Err(PluginError::NoLeaseHolder(shown)),
         }
     }
 

@@ -239,7 +239,7 @@ impl Cluster {
         if let Some(cause) = cause.filter(|cause| cause.reason.starts_with("VSI")) {
             let after = after(&cause.reason, &cause.message);
             let message = status.message.strip_suffix(&after);
-            return PluginError::Told {
+            return PluginError::ServerError {
                 code: cause.reason.clone(),
                 message: message.unwrap_or(&status.message).to_owned(),
                 remedy: cause.message.clone(),
@@ -255,7 +255,7 @@ impl Cluster {
             StatusCode::NOT_FOUND | StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => {
                 PluginError::Unserved(why)
             }
-            StatusCode::FORBIDDEN => PluginError::Told {
+            StatusCode::FORBIDDEN => PluginError::ServerError {
                 code: "VSI1031".to_owned(),
                 message: why,
                 remedy: format!("have that granted: a rule for the group {GROUP}"),

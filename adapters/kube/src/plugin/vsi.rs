@@ -25,7 +25,7 @@ pub struct VsiResource {
     pub is_deleting: bool,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
-    /// What is wanted, its contract hidden.
+    /// The desired state, its contract hidden.
     pub spec: Value,
     /// What is.
     pub status: VsiResourceStatus,

@@ -126,7 +126,7 @@ pub trait Uploads: Send + Sync {
         wait: Duration,
     ) -> Result<AnnouncedUpload, NotUploaded>;
 
-    /// All that is wanted of the file has arrived.
+    /// All that is needed of the file has arrived.
     fn end(&self, file: &UploadedFile);
 
     /// Hands that reader what it needs from that byte on, and returns the byte behind. If this is

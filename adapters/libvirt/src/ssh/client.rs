@@ -11,7 +11,7 @@ use russh::{ChannelOpenFailure, ChannelStream, Disconnect, Preferred, cipher};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::route::{self, AttemptTime, WayLine};
+use super::route::{self, AttemptTime, HostStream};
 use super::{HostKeys, SshConfig, auth};
 use vsiflow_engine::lease::Lease;
 
@@ -177,7 +177,7 @@ pub(super) async fn log_in(
     let verifier = HostKeyVerifier::new(config).await?;
     let deadline = time::deadline(config.connect_timeout);
     let patience = AttemptTime { config, deadline };
-    let line = WayLine::open(config, way.as_ref(), lease);
+    let line = HostStream::open(config, way.as_ref(), lease);
     let line = patience.wait("connecting", line).await??;
     let settings = Arc::new(settings(&verifier));
     let greeting = russh::client::connect_stream(settings, line, verifier);

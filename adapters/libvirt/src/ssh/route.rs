@@ -40,14 +40,14 @@ pub(super) async fn connect(
 }
 
 /// Bytes to a host and back.
-pub(super) enum WayLine {
+pub(super) enum HostStream {
     /// From here.
     Direct(Leased<TcpStream>),
     /// From the jump host before it.
     Jump(Box<ChannelStream<Msg>>),
 }
 
-impl WayLine {
+impl HostStream {
     /// Opens one to the host, from here or from the jump host before it.
     pub(super) async fn open(
         config: &SshConfig,
@@ -107,7 +107,7 @@ impl AttemptTime<'_> {
     }
 }
 
-impl AsyncRead for WayLine {
+impl AsyncRead for HostStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -120,7 +120,7 @@ impl AsyncRead for WayLine {
     }
 }
 
-impl AsyncWrite for WayLine {
+impl AsyncWrite for HostStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -168,7 +168,10 @@ async fn a_base_that_says_what_its_events_do_not_is_named() {
         "{found:?}"
     );
     let held = hold_states(&subject.journal).await;
-    assert!(matches!(held, Err(ReplayError::Misstated(_))), "{held:?}");
+    assert!(
+        matches!(held, Err(ReplayError::StateMismatch(_))),
+        "{held:?}"
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Events that cannot be understood, and states that are forgotten.
 
 use super::*;
-use crate::{executor::Past, model::EventKind};
+use crate::{executor::StateAsOf, model::EventKind};
 
 async fn done(engine: &Engine, id: &str) {
     let update = update_of(id, "one", Precedence::Supersede);
@@ -113,9 +113,9 @@ async fn any_moment_of_the_past_can_be_seen() {
     done(&engine, "x").await;
     let after_one = bench.events().await.len() as u64;
     done(&engine, "x").await;
-    let past = |at| Past::load(bench.journal.as_ref(), at);
+    let past = |at| StateAsOf::load(bench.journal.as_ref(), at);
     assert!(past(0).await.unwrap().entities().is_empty());
-    let runs = |state: &Past| state.entities()[&entity("x")].runs.len();
+    let runs = |state: &StateAsOf| state.entities()[&entity("x")].runs.len();
     assert_eq!(runs(&past(after_one).await.unwrap()), 1);
     assert_eq!(runs(&past(u64::MAX).await.unwrap()), 2);
 }

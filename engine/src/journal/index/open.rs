@@ -70,7 +70,7 @@ fn find_or_make(dir: &Path, facts: &Facts, pace: IndexDeadlines) -> Result<Found
 /// An index that is being read, in threads of its own; see [`Index::begin_read`].
 pub(in crate::journal) struct IndexReading {
     dir: PathBuf,
-    begun: Result<Apart<(StateStore, States)>, Unusable>,
+    begun: Result<OpeningThread<(StateStore, States)>, Unusable>,
 }
 
 impl IndexReading {
@@ -125,12 +125,12 @@ fn load_apart(
     dir: &Path,
     boot_id: &str,
     sync: bool,
-) -> Result<Apart<(StateStore, States)>, Unusable> {
+) -> Result<OpeningThread<(StateStore, States)>, Unusable> {
     if !dir.try_exists()? {
         return Err(Unusable::Absent);
     }
     let (dir, boot_id) = (dir.to_owned(), boot_id.to_owned());
-    Apart::begin(move || {
+    OpeningThread::begin(move || {
         if sync {
             load::sync_all(&dir)?;
         }
@@ -198,13 +198,13 @@ pub(super) fn apart<T: Send + 'static>(
     patience: Duration,
     work: impl FnOnce() -> Result<T, Unusable> + Send + 'static,
 ) -> Result<T, Unusable> {
-    Apart::begin(work)?.wait(patience)
+    OpeningThread::begin(work)?.wait(patience)
 }
 
 /// Work in a thread of its own, to be waited for.
-struct Apart<T>(mpsc::Receiver<Result<T, Unusable>>);
+struct OpeningThread<T>(mpsc::Receiver<Result<T, Unusable>>);
 
-impl<T: Send + 'static> Apart<T> {
+impl<T: Send + 'static> OpeningThread<T> {
     fn begin(
         work: impl FnOnce() -> Result<T, Unusable> + Send + 'static,
     ) -> Result<Self, Unusable> {

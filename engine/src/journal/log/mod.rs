@@ -61,7 +61,7 @@ pub(super) use self::{
     writer::LogWriter,
 };
 pub use self::{
-    repair::{DamagedRange, Lost, Regained, RepairSource as Regainable},
+    repair::{DamagedRange, Lost, RecoveredRange, RepairSource as Regainable},
     shared::Damage,
 };
 

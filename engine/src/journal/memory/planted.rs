@@ -24,33 +24,33 @@ fn undecodable(stored: &Stored) -> Stored {
 impl MemoryJournal {
     /// Takes a range of events away; it has to begin and end where batches do.
     pub(crate) fn plant_missing(&self, missing: Missing) {
-        let mut shelf = self.shelf();
+        let mut state = self.state();
         let range = missing.from..missing.to;
-        let gone = shelf.links.range(range.clone());
+        let gone = state.links.range(range.clone());
         let (first, last) = (gone.clone().next().unwrap().1, gone.last().unwrap().1);
         assert_eq!((first.first, last.last + 1), (missing.from, missing.to));
-        shelf
+        state
             .links
             .retain(|batch_first, _| !range.contains(batch_first));
-        shelf.records.retain(|offset, _| !range.contains(offset));
-        for places in shelf.streams.values_mut() {
+        state.records.retain(|offset, _| !range.contains(offset));
+        for places in state.streams.values_mut() {
             places.retain(|_, offset| !range.contains(offset));
         }
-        shelf.missing.push(missing);
-        shelf.missing.sort_by_key(|gap| gap.from);
+        state.missing.push(missing);
+        state.missing.sort_by_key(|gap| gap.from);
     }
 
     /// Appends an event to a stream that reads as one which cannot be decoded.
     pub(crate) fn plant_undecodable(&self, stream: &StreamId, event: Event) -> Offset {
-        let mut shelf = self.shelf();
+        let mut state = self.state();
         let append = Append {
             stream: stream.clone(),
-            expected_seq: shelf.head(stream).next_seq,
+            expected_seq: state.head(stream).next_seq,
             events: vec![event],
         };
-        let mut stage = shelf.stage();
+        let mut stage = state.stage();
         let request = StagedDraft::all(vec![append]).unwrap();
-        stage.admit(request, |of| Ok(shelf.head(of))).unwrap();
+        stage.admit(request, |of| Ok(state.head(of))).unwrap();
         let mut batch = stage.seal().unwrap();
         let stored = undecodable(&batch.records[0]);
         let BatchLink {
@@ -63,17 +63,17 @@ impl MemoryJournal {
         };
         Arc::make_mut(&mut batch.heads).insert(stream.clone(), head);
         batch.records = vec![stored];
-        shelf.retain(batch);
+        state.retain(batch);
         first
     }
 
     /// Changes the base as of an offset.
     pub(crate) fn change_base(&self, as_of: Offset, change: impl FnOnce(&mut Vec<StreamState>)) {
-        change(&mut self.shelf().bases.get_mut(&as_of).unwrap().streams);
+        change(&mut self.state().bases.get_mut(&as_of).unwrap().streams);
     }
 
     /// Takes the base as of an offset away.
     pub(crate) fn remove_base(&self, as_of: Offset) {
-        self.shelf().bases.remove(&as_of).unwrap();
+        self.state().bases.remove(&as_of).unwrap();
     }
 }

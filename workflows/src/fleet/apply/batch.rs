@@ -75,7 +75,7 @@ impl<'a> ApplyBatch<'a> {
         Ok(all)
     }
 
-    /// What is wanted of those that are new, with their secrets where secrets are kept: several at a time, because
+    /// The desired state of those that are new, with their secrets where secrets are kept: several at a time, because
     /// each takes as long as a disk needs to have it. Nothing in a dry run.
     async fn new_records(
         &self,
@@ -209,7 +209,7 @@ impl<'a> ApplyBatch<'a> {
             .add(entity, update_vsi::NAME, precedence, &record, made_from)
     }
 
-    /// What is wanted, with its secrets where secrets are kept.
+    /// The desired state, with its secrets where secrets are kept.
     async fn merged(
         &self,
         vsi: ResolvedVsi,

@@ -61,7 +61,7 @@ pub struct Applied {
 }
 
 impl Fleet {
-    /// Records what is wanted of VSIs and data disks, VSIs first in what it gives back, all of it in
+    /// Records the desired state of VSIs and data disks, VSIs first in what it gives back, all of it in
     /// one batch or nothing, and begins to work on it. Where
     /// nothing changed and something stands in the way, that is looked at again.
     ///

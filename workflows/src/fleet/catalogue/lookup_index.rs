@@ -10,9 +10,9 @@ use crate::{
     vsi_graph,
 };
 
-/// What an entity is found by.
+/// One key that an entity is found by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Sign {
+pub(super) enum LookupKey {
     /// A namespace and a name.
     Named(String, String),
     /// A host's id.
@@ -24,18 +24,18 @@ pub(super) enum Sign {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Signs {
-    pub(super) of: BTreeMap<EntityId, BTreeSet<Sign>>,
-    by: BTreeMap<(&'static str, Sign), BTreeSet<EntityId>>,
+pub(super) struct LookupIndex {
+    pub(super) of: BTreeMap<EntityId, BTreeSet<LookupKey>>,
+    by: BTreeMap<(&'static str, LookupKey), BTreeSet<EntityId>>,
     /// What cannot be read might be anything.
     pub(super) unread: BTreeSet<EntityId>,
-    /// The generation of the record that was read of each: events that ask for nothing else change no sign.
+    /// The generation of the record that was read of each: events that ask for nothing else change no key.
     pub(super) read: BTreeMap<EntityId, u64>,
 }
 
-impl Signs {
-    /// An entity has these signs, and no others any more.
-    pub(super) fn put(&mut self, kind: &'static str, entity: EntityId, signs: BTreeSet<Sign>) {
+impl LookupIndex {
+    /// An entity has these keys, and no others any more.
+    pub(super) fn put(&mut self, kind: &'static str, entity: EntityId, keys: BTreeSet<LookupKey>) {
         for gone in self.of.remove(&entity).unwrap_or_default() {
             let place = (kind, gone);
             if let Some(all) = self.by.get_mut(&place) {
@@ -45,22 +45,20 @@ impl Signs {
                 }
             }
         }
-        for sign in &signs {
-            let all = self.by.entry((kind, sign.clone())).or_default();
+        for key in &keys {
+            let all = self.by.entry((kind, key.clone())).or_default();
             all.insert(entity.clone());
         }
-        self.of.insert(entity, signs);
+        self.of.insert(entity, keys);
     }
 
-    /// What has one of these signs, or cannot be read.
+    /// What has one of these keys, or cannot be read.
     pub(super) fn find(
         &self,
         kind: &'static str,
-        signs: impl IntoIterator<Item = Sign>,
+        keys: impl IntoIterator<Item = LookupKey>,
     ) -> BTreeSet<EntityId> {
-        let found = signs
-            .into_iter()
-            .filter_map(|sign| self.by.get(&(kind, sign)));
+        let found = keys.into_iter().filter_map(|key| self.by.get(&(kind, key)));
         let mut found: BTreeSet<_> = found.flatten().cloned().collect();
         let unread = self.unread.iter().filter(|id| id.kind().as_str() == kind);
         found.extend(unread.cloned());
@@ -69,42 +67,46 @@ impl Signs {
 }
 
 /// What a VSI is found by.
-pub(super) fn of_vsi(record: &VsiRecord) -> Vec<Sign> {
+pub(super) fn of_vsi(record: &VsiRecord) -> Vec<LookupKey> {
     let vsi = &record.vsi;
-    let mut signs = vec![
-        Sign::Named(vsi.namespace.clone(), vsi.name.clone()),
-        Sign::On(vsi.host.clone()),
+    let mut keys = vec![
+        LookupKey::Named(vsi.namespace.clone(), vsi.name.clone()),
+        LookupKey::On(vsi.host.clone()),
     ];
-    signs.extend(vsi.member_of.iter().map(|of| Sign::Of(of.uid.to_string())));
-    signs.extend(
+    keys.extend(
+        vsi.member_of
+            .iter()
+            .map(|of| LookupKey::Of(of.uid.to_string())),
+    );
+    keys.extend(
         record
             .volumes()
             .into_iter()
-            .map(|volume| Sign::Has(volume.name)),
+            .map(|volume| LookupKey::Has(volume.name)),
     );
-    signs.extend(vsi.disks.iter().filter_map(of_disk));
+    keys.extend(vsi.disks.iter().filter_map(of_disk));
     let made = vsi
         .disks
         .iter()
         .filter_map(|disk| vsi_graph::disk_uid(record, disk));
-    signs.extend(made.map(|uid| Sign::Has(uid.to_string())));
+    keys.extend(made.map(|uid| LookupKey::Has(uid.to_string())));
     let recorded = record.formats.iter().map(|one| one.volume.name.clone());
-    signs.extend(recorded.map(Sign::Has));
+    keys.extend(recorded.map(LookupKey::Has));
     // A run may still be about what was asked for before.
     let earlier = record.before.iter().flat_map(|inputs| &inputs.vsi.disks);
     let volumes = earlier
         .clone()
         .map(|disk| vsi_graph::volume(record, disk).name);
-    signs.extend(volumes.map(Sign::Has));
-    signs.extend(earlier.filter_map(of_disk));
-    signs
+    keys.extend(volumes.map(LookupKey::Has));
+    keys.extend(earlier.filter_map(of_disk));
+    keys
 }
 
 /// What a document says of a disk; none of one that gets its UID later.
-pub(super) fn of_disk(disk: &DesiredDisk) -> Option<Sign> {
+pub(super) fn of_disk(disk: &DesiredDisk) -> Option<LookupKey> {
     match &disk.source {
-        DiskOrigin::Existing { volume } => Some(Sign::Has(volume.clone())),
-        DiskOrigin::Made { uid, .. } => uid.map(|uid| Sign::Has(uid.to_string())),
+        DiskOrigin::Existing { volume } => Some(LookupKey::Has(volume.clone())),
+        DiskOrigin::Made { uid, .. } => uid.map(|uid| LookupKey::Has(uid.to_string())),
     }
 }
 
@@ -115,8 +117,8 @@ mod tests {
     use super::*;
     use crate::record::{kind, vsi_entity};
 
-    fn named(name: &str) -> Sign {
-        Sign::Named("default".to_owned(), name.to_owned())
+    fn named(name: &str) -> LookupKey {
+        LookupKey::Named("default".to_owned(), name.to_owned())
     }
 
     fn vsi(number: u128) -> EntityId {
@@ -125,29 +127,29 @@ mod tests {
 
     #[test]
     fn an_entity_is_found_by_what_it_is_now() {
-        let mut signs = Signs::default();
-        let on = Sign::On("sim:a".to_owned());
-        signs.put(kind::VSI, vsi(1), [named("a"), on.clone()].into());
-        signs.put(kind::VSI, vsi(2), [named("b"), on.clone()].into());
-        assert_eq!(signs.find(kind::VSI, [named("a")]), [vsi(1)].into());
-        assert_eq!(signs.find(kind::VSI, [on.clone()]), [vsi(1), vsi(2)].into());
-        assert!(signs.find(kind::DISK, [named("a")]).is_empty());
-        signs.put(kind::VSI, vsi(1), [named("c")].into());
-        assert!(signs.find(kind::VSI, [named("a")]).is_empty());
+        let mut index = LookupIndex::default();
+        let on = LookupKey::On("sim:a".to_owned());
+        index.put(kind::VSI, vsi(1), [named("a"), on.clone()].into());
+        index.put(kind::VSI, vsi(2), [named("b"), on.clone()].into());
+        assert_eq!(index.find(kind::VSI, [named("a")]), [vsi(1)].into());
+        assert_eq!(index.find(kind::VSI, [on.clone()]), [vsi(1), vsi(2)].into());
+        assert!(index.find(kind::DISK, [named("a")]).is_empty());
+        index.put(kind::VSI, vsi(1), [named("c")].into());
+        assert!(index.find(kind::VSI, [named("a")]).is_empty());
         assert_eq!(
-            signs.find(kind::VSI, [named("c"), on]),
+            index.find(kind::VSI, [named("c"), on]),
             [vsi(1), vsi(2)].into()
         );
-        signs.put(kind::VSI, vsi(1), BTreeSet::new());
-        signs.put(kind::VSI, vsi(2), BTreeSet::new());
-        assert!(signs.by.is_empty(), "{signs:?}");
+        index.put(kind::VSI, vsi(1), BTreeSet::new());
+        index.put(kind::VSI, vsi(2), BTreeSet::new());
+        assert!(index.by.is_empty(), "{index:?}");
     }
 
     #[test]
     fn what_cannot_be_read_may_be_anything_of_its_kind() {
-        let mut signs = Signs::default();
-        signs.unread.insert(vsi(7));
-        assert_eq!(signs.find(kind::VSI, [named("a")]), [vsi(7)].into());
-        assert!(signs.find(kind::DISK, [named("a")]).is_empty());
+        let mut index = LookupIndex::default();
+        index.unread.insert(vsi(7));
+        assert_eq!(index.find(kind::VSI, [named("a")]), [vsi(7)].into());
+        assert!(index.find(kind::DISK, [named("a")]).is_empty());
     }
 }

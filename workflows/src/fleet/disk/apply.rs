@@ -47,7 +47,7 @@ impl KnownDisk {
         [data_disk::DELETE, data_disk::FORGET].contains(&self.workflow())
     }
 
-    /// Whether what is wanted of it came about once: its content may be a user's since. One that was
+    /// Whether its desired state came about once: its content may be a user's since. One that was
     /// deleted and is wanted again was not.
     pub(in crate::fleet) fn is_made(&self) -> bool {
         let desired = self.state.desired.as_ref();

@@ -35,7 +35,7 @@ pub struct DiskObject {
     pub kind: &'static str,
     /// Who it is; a reference has no UID of its own.
     pub metadata: Metadata,
-    /// What is wanted of it.
+    /// Its desired state.
     pub spec: Value,
     /// What is.
     pub status: DiskStatus,
@@ -121,7 +121,7 @@ impl DiskHandle<'_> {
 }
 
 impl Fleet {
-    /// One of which nobody can read what is wanted.
+    /// One whose desired state cannot be read.
     fn lost_disk(&self, lost: LostEntity) -> DiskObject {
         let (created, changed) = self.engine.times(&lost.entity).unwrap_or_default();
         let (state, failure, uid) = (&lost.state, &lost.failure, lost.entity.id().to_owned());

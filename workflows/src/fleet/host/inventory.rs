@@ -83,7 +83,7 @@ fn with_snapshots(
 struct InventoryBook<'a> {
     journal: &'a str,
     vsis: BTreeMap<Uuid, &'a Known>,
-    /// VSIs of which nobody can read what is wanted.
+    /// VSIs whose desired state cannot be read.
     lost: BTreeSet<String>,
     disks: BTreeMap<VolumeKey, String>,
     images: Vec<VolumeKey>,

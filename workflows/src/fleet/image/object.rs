@@ -252,7 +252,7 @@ impl Fleet {
             Some(run) => self.output(*run, Claim::NAME).await?,
             None => None,
         };
-        // As long as the source was not asked, what is there may be what is wanted.
+        // As long as the source was not asked, what is there may be the desired state.
         let known = claimed.as_ref().is_none_or(|claim| claim.whole.is_some());
         if known && !whole.is_empty() && phase == "Uploading" {
             return Ok(None);

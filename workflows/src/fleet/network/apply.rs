@@ -176,7 +176,7 @@ impl Fleet {
         let known = self.known_networks().await?;
         // A document changes the network wherever it is, whoever is on it there.
         for (entity, record) in on_their_hosts(&resolved.networks, &known) {
-            let by = AskedBy::Template;
+            let by = NetworkRequester::Template;
             requests
                 .entry(entity)
                 .or_insert(NetworkRequest { record, by });
@@ -194,19 +194,19 @@ impl Fleet {
                 request.by,
             ) {
                 // Its members wait until it is gone.
-                (Some(deleting), AskedBy::Template) if deleting.is_deleting() => continue,
+                (Some(deleting), NetworkRequester::Template) if deleting.is_deleting() => continue,
                 (Some(deleting), _) if deleting.is_deleting() => {
                     let name = record.network.full_name();
                     return Err(FleetError::going_of(kind::NETWORK, &name));
                 }
                 // What a pool remembers may be older than the network; its members are on the one that is there.
-                (Some(present), AskedBy::Member) => {
+                (Some(present), NetworkRequester::Member) => {
                     refuse_other(present, &record.network)?;
                     continue;
                 }
                 (Some(present), _) => changed(present, record, updates)?,
                 // It is made with the first member.
-                (None, AskedBy::Template) => continue,
+                (None, NetworkRequester::Template) => continue,
                 (None, _) => {
                     free_of(record, there.values())?;
                     let generation = known_one.and_then(KnownNetwork::generation);
@@ -364,12 +364,12 @@ impl KnownNetwork {
 /// What is asked of a network on a host.
 struct NetworkRequest {
     record: NetworkRecord,
-    by: AskedBy,
+    by: NetworkRequester,
 }
 
 /// Who asks: what comes first says the most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum AskedBy {
+enum NetworkRequester {
     /// The document of a VSI: the network is made, or changed.
     Document,
     /// The document of a pool or a group, or of the network itself: one that is there is changed.
@@ -384,14 +384,20 @@ fn requests_of(resolved: &Resolved) -> Result<BTreeMap<EntityId, NetworkRequest>
     let vsis = vsis.map(|vsi| {
         let is_member = vsi.member_of.is_some();
         let by = if is_member {
-            AskedBy::Member
+            NetworkRequester::Member
         } else {
-            AskedBy::Document
+            NetworkRequester::Document
         };
         (vsi, vec![vsi.host.as_str()], by)
     });
     let templates = templates(resolved);
-    let templates = templates.map(|vsi| (vsi, vsi.possible_hosts().collect(), AskedBy::Template));
+    let templates = templates.map(|vsi| {
+        (
+            vsi,
+            vsi.possible_hosts().collect(),
+            NetworkRequester::Template,
+        )
+    });
     for (vsi, hosts, by) in vsis.chain(templates) {
         // Nothing is made before its documents say where.
         for host in hosts.into_iter().filter(|host| !host.is_empty()) {

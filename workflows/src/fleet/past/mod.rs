@@ -11,7 +11,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use vsiflow_engine::{
     Engine,
-    executor::Past,
+    executor::StateAsOf,
     journal::{Entry, JournalAsOf, Offset},
     model::{Failure, FailureClass, Timestamp},
     secret::MemorySecrets,
@@ -166,7 +166,7 @@ impl Fleet {
 
     pub(super) async fn before(&self, end: Offset) -> Result<Self, FleetError> {
         let journal = Arc::new(JournalAsOf::new(self.journal.clone(), end));
-        let past = Past::load(self.journal.as_ref(), end).await?;
+        let past = StateAsOf::load(self.journal.as_ref(), end).await?;
         let secrets = Arc::new(MemorySecrets::new());
         let reach = Reach::new(Arc::new(NoHosts));
         let fleet = Self {

@@ -88,7 +88,7 @@ impl MemberHosts {
 }
 
 /// The settings that hosts had before some were offered.
-pub(in crate::fleet) type Before = Vec<(String, Option<HostSettings>)>;
+pub(in crate::fleet) type PreviousSettings = Vec<(String, Option<HostSettings>)>;
 
 impl Fleet {
     /// The right to choose hosts, where these documents may call for it: of two that choose at the same time, one
@@ -188,7 +188,7 @@ impl Fleet {
         &self,
         resolved: &Resolved,
         candidates: &BTreeSet<String>,
-    ) -> Before {
+    ) -> PreviousSettings {
         let mut before = Vec::new();
         for id in candidates {
             let Some(host) = resolved.hosts.get(id) else {

@@ -40,7 +40,7 @@ struct Footprint {
     made: bool,
 }
 
-/// What was read, and of which generation of what is wanted.
+/// What was read, and of which generation of the desired state.
 type ReadFootprint = (u64, Footprint);
 
 /// Footprints that were read before: a record is read again only once another one is wanted.
@@ -256,7 +256,7 @@ fn of_disk(record: DiskRecord, made: bool) -> Footprint {
     }
 }
 
-/// The most of what is wanted of it and what it waits to be.
+/// The most of its desired state and what it waits to be.
 fn of_vsi(record: &VsiRecord, made: bool) -> Footprint {
     let mut needs = needs(&record.vsi);
     if let Some(proposed) = &record.proposed {

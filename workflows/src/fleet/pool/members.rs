@@ -56,7 +56,7 @@ pub(super) struct TemplateSecrets {
 }
 
 impl PoolMembers {
-    /// The members that have not reached what is wanted of them.
+    /// The members that have not reached their desired state.
     pub(super) fn unsettled(&self) -> Vec<EntityId> {
         let open = self.members.values();
         let open = open.filter(|known| !known.state.is_settled() && known.unreadable.is_none());

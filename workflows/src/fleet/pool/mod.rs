@@ -49,7 +49,7 @@ pub(in crate::fleet) struct NextObservation {
     pub(in crate::fleet) asks: bool,
     /// It has more to record than one look does.
     pub(in crate::fleet) more: bool,
-    /// The members that have not reached what is wanted of them.
+    /// The members that have not reached their desired state.
     pub(in crate::fleet) open: Vec<EntityId>,
 }
 

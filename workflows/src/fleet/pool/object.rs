@@ -32,7 +32,7 @@ pub struct PoolObject {
     pub kind: &'static str,
     /// Who it is.
     pub metadata: Metadata,
-    /// What is wanted of it, without secrets.
+    /// Its desired state, without secrets.
     pub spec: Value,
     /// What is.
     pub status: PoolStatus,

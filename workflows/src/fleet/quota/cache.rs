@@ -25,7 +25,7 @@ pub(super) struct CountedUsage {
 }
 
 impl CountedUsage {
-    /// The most of what is wanted of it and what it waits to be.
+    /// The most of its desired state and what it waits to be.
     pub(super) fn of_vsi(record: &VsiRecord) -> Self {
         let (vsi, mut usage) = (&record.vsi, of_vsi(&record.vsi));
         if let Some(proposed) = &record.proposed {

@@ -25,7 +25,7 @@ use crate::{pool::PoolRecord, record::kind, spec::Resolved};
 
 /// What is kept for quotas beside the journal.
 #[derive(Default)]
-pub(super) struct QuotaDesk {
+pub(super) struct QuotaState {
     /// Held from the look at quotas to the record of what they permit.
     turn: Mutex<()>,
     counts: Counts,

@@ -25,7 +25,7 @@ pub struct SnapshotObject {
     pub kind: &'static str,
     /// Who it is.
     pub metadata: Metadata,
-    /// What is wanted of it.
+    /// Its desired state.
     pub spec: Value,
     /// What is.
     pub status: SnapshotStatus,

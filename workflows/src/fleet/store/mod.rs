@@ -1,4 +1,4 @@
-//! Puts what is wanted where it lasts: secrets into the secret store, the rest into desired states.
+//! Puts the desired state where it lasts: secrets into the secret store, the rest into desired states.
 
 mod sweep;
 
@@ -60,7 +60,7 @@ impl DesiredUpdates {
 
 impl Fleet {
     /// Records the desired states, all of them or none; then erases the secrets they took the place of.
-    /// A crash in between leaves those named in what is wanted: they go with their owner.
+    /// A crash in between leaves those named in the desired state: they go with their owner.
     pub(super) async fn record(&self, updates: DesiredUpdates, by: By) -> Result<(), FleetError> {
         if updates.updates.is_empty() {
             return Ok(());
@@ -74,7 +74,7 @@ impl Fleet {
     }
 
     /// Puts what is secret where secrets are kept, but a contract that is kept already; the rest is
-    /// what is wanted.
+    /// the desired state.
     pub(super) async fn store_secrets(
         &self,
         vsi: ResolvedVsi,

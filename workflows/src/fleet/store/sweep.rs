@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Fleet {
-    /// A secret is kept before what is wanted names it: a crash in between leaves one that no
+    /// A secret is kept before the desired state names it: a crash in between leaves one that no
     /// journal knows of. Nothing is under way yet when this is called, so none is about to be
     /// named. What the journal does name stays, until its last user says that it is erased. While
     /// something cannot be read nobody knows what it names, and everything stays.

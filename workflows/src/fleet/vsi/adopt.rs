@@ -195,7 +195,7 @@ impl Fleet {
         })
     }
 
-    /// What is wanted is what stands.
+    /// The desired state is what stands.
     async fn adopted(
         &self,
         what: &Adopting,

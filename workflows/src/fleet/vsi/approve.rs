@@ -134,7 +134,7 @@ fn id(known: &Known, record: &VsiRecord, plan: &Plan) -> String {
     Hash::of(&bytes).to_string().chars().take(DIGITS).collect()
 }
 
-/// What is wanted once the proposal is approved.
+/// The desired state once the proposal is approved.
 fn approved(known: &Known) -> Result<VsiRecord, FleetError> {
     let Some(proposed) = &known.record.proposed else {
         let message = "no change of it waits for approval";

@@ -175,7 +175,7 @@ impl Fleet {
         Ok(())
     }
 
-    /// The VSIs that have not reached what is wanted of them and can continue: all, or those on one
+    /// The VSIs that have not reached their desired state and can continue: all, or those on one
     /// host.
     ///
     /// # Errors

@@ -132,7 +132,7 @@ fn sources_of<'a>(had: &'a DesiredVsi, network: &str) -> impl Iterator<Item = &'
         .map(|(document, _)| document)
 }
 
-/// What is wanted, first of all what there was, in its order: a guest's disks and cards stay where
+/// The desired state, first of all what there was, in its order: a guest's disks and cards stay where
 /// they are, whatever the names of those that come later.
 fn in_order<T>(had: &[T], mut desired: Vec<T>, same: impl Fn(&T, &T) -> bool) -> Vec<T> {
     let mut ordered = Vec::with_capacity(desired.len());

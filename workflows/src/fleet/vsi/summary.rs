@@ -38,7 +38,7 @@ pub struct VsiSummary {
     pub host: String,
     /// The guest's addresses.
     pub ip_addresses: Vec<String>,
-    /// The step that is under way or stands at a failure.
+    /// The step that is running, or that failed.
     pub current_step: Option<String>,
     /// How many of the open run's steps are done, and how many there are.
     pub progress: Option<(usize, usize)>,
@@ -73,7 +73,7 @@ impl From<&VsiObject> for VsiSummary {
 }
 
 /// What a summary was made of, and the summary.
-struct Remembered {
+struct CachedSummary {
     state: Arc<EntityState>,
     /// The open run; one that has ended does not change any more.
     run: Option<Arc<RunState>>,
@@ -81,7 +81,7 @@ struct Remembered {
     summary: Arc<VsiSummary>,
 }
 
-impl Remembered {
+impl CachedSummary {
     fn holds(&self, state: &Arc<EntityState>, run: Option<&Arc<RunState>>) -> bool {
         let same_run = match (&self.run, run) {
             (Some(one), Some(other)) => Arc::ptr_eq(one, other),
@@ -93,7 +93,7 @@ impl Remembered {
 
 /// The summaries that were made before; at most one of each VSI.
 #[derive(Default)]
-pub(in crate::fleet) struct Summaries(Mutex<BTreeMap<EntityId, Remembered>>);
+pub(in crate::fleet) struct Summaries(Mutex<BTreeMap<EntityId, CachedSummary>>);
 
 /// A VSI of which no summary holds.
 struct Changed {
@@ -179,7 +179,7 @@ impl Fleet {
         let addresses = self.addresses.get(known.record.uid);
         let summary = self.summary(&known, run.as_deref(), addresses.as_ref());
         let summary = Arc::new(summary.await?);
-        let remembered = Remembered {
+        let remembered = CachedSummary {
             state: known.state,
             run,
             addresses,

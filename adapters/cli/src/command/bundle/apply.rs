@@ -109,7 +109,7 @@ async fn load(args: &BundleApplyArgs, bundle: &Arc<Bundle<File>>) -> Result<Load
             let name = format!("{}{}", prefix(&path), document.name);
             let bytes = shared.document(number);
             let bytes = bytes.map_err(|error| unfit(&path, &error))?;
-            Ok(Input::Given(InputText { name, bytes }))
+            Ok(Input::Text(InputText { name, bytes }))
         });
         texts.collect::<Result<Vec<_>, ExitProblem>>()
     });

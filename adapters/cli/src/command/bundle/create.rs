@@ -166,7 +166,7 @@ async fn resolved(
     let host = work::host(common)?;
     let target = args.sources.kubevirt();
     let read = move || {
-        let inputs: Vec<_> = files.into_iter().map(Input::Given).collect();
+        let inputs: Vec<_> = files.into_iter().map(Input::Text).collect();
         let loaded = vsiflow_file::load_for(&inputs, false, &mut std::io::empty(), target)?;
         let resolved = match (loaded.resolve(host.as_ref()), &host) {
             (Ok(resolved), _) => resolved,

@@ -8,7 +8,7 @@ use crate::{
     args::{Common, GetArgs, ObjectKind},
     output::{
         self,
-        pane::{Above, Pane},
+        pane::{Pane, PanePrinter},
     },
     work,
     work::ask::ask,
@@ -41,7 +41,7 @@ impl LiveGraphs {
     }
 
     /// Prints above them while they are drawn.
-    pub(in crate::command) fn above(&self) -> Above {
+    pub(in crate::command) fn above(&self) -> PanePrinter {
         self.pane.over()
     }
 

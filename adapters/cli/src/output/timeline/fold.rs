@@ -14,7 +14,7 @@ struct TimelineFold {
     runs: BTreeMap<String, usize>,
     /// The runs that are not over, and whose they are.
     open: BTreeMap<String, String>,
-    /// Who asked for what is wanted of an entity now, and why.
+    /// Who asked for the present desired state of an entity, and why.
     requests: BTreeMap<String, (String, String)>,
     /// Runs whose entity recorded their end; the run's own record says the same.
     closed: BTreeSet<String>,

@@ -14,7 +14,7 @@ use crate::{
         SetPlace,
         ask::{self, CommandPart},
     },
-    work::{self, GivenDocuments},
+    work::{self, CommandDocuments},
 };
 
 /// Has the journal of a host do a command. A host that no journal has yet is assigned to one.
@@ -27,7 +27,7 @@ pub(super) async fn of_host(
     let sealer = needed_key().await?;
     let (documents, journal) = if host.files.is_empty() && cli.common.host.is_none() {
         let journal = known(&cli.common, place, None, host.name).await?;
-        (GivenDocuments::default(), journal)
+        (CommandDocuments::default(), journal)
     } else {
         let documents = work::gather(host.files, false).await?;
         let settings = work::one_host(&cli.common, host.files);

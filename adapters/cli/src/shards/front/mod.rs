@@ -37,7 +37,7 @@ use crate::{
 pub(super) use documents::read;
 pub(super) use objects::{ObjectCounts, by_journal, forwarded, leave};
 pub(super) use routing::is_asked;
-use routing::{Meeting, Objects};
+use routing::{CommandRoute, Objects};
 
 /// How a quota is named among other things.
 const QUOTA: &str = "quota/";
@@ -169,52 +169,52 @@ fn with(cli: Cli, change: impl FnOnce(&Common) -> Common) -> Box<Cli> {
 }
 
 async fn of_set(cli: Cli, place: SetPlace) -> Result<Routed, ExitProblem> {
-    let exit = match routing::meeting(&cli.command) {
-        Meeting::Looks => {
+    let exit = match routing::route_of(&cli.command) {
+        CommandRoute::Looks => {
             return Ok(Routed::Of(with(cli, |common| Common {
                 set: Some(place),
                 ..common.clone()
             })));
         }
-        Meeting::Server => {
+        CommandRoute::Server => {
             return Ok(Routed::Of(with(cli, |common| {
                 place.member(common, DECIDES, None)
             })));
         }
-        Meeting::LooksAtEach => return Ok(Routed::Each(each(&cli, &place))),
-        Meeting::LooksAt(objects) => return with_viewed(&cli, &place, &objects).await,
-        Meeting::Acts(objects, repeatable) => {
+        CommandRoute::LooksAtEach => return Ok(Routed::Each(each(&cli, &place))),
+        CommandRoute::LooksAt(objects) => return with_viewed(&cli, &place, &objects).await,
+        CommandRoute::Acts(objects, repeatable) => {
             let command = forwarded(&cli, &[], CommandPart::Own);
             Box::pin(acts((&cli, command), &place, &objects, repeatable)).await?
         }
-        Meeting::ActsEverywhere(repeatable) => {
+        CommandRoute::ActsEverywhere(repeatable) => {
             let sealer = needed_key().await?;
             let command = forwarded(&cli, &[], CommandPart::Own);
             ask::ask_all(&place.set, &sealer, &command, repeatable).await
         }
-        Meeting::Decides(repeatable) => {
+        CommandRoute::Decides(repeatable) => {
             let sealer = needed_key().await?;
             let command = forwarded(&cli, &[], CommandPart::Own);
             ask::ask(&place.set, &sealer, DECIDES, &command, repeatable).await?
         }
-        Meeting::Creates(args) => Box::pin(creating::create(&cli, args, &place)).await?,
-        Meeting::OfHost(host, repeatable) => {
+        CommandRoute::Creates(args) => Box::pin(creating::create(&cli, args, &place)).await?,
+        CommandRoute::OfHost(host, repeatable) => {
             Box::pin(hosts::of_host(&cli, host, repeatable, &place)).await?
         }
-        Meeting::OfHosts(labels) => Box::pin(hosts::of_hosts(&cli, labels, &place)).await?,
-        Meeting::Restores(args) => Box::pin(restoring::restore(&cli, args, &place)).await?,
-        Meeting::Members(args) => Box::pin(retry::retry(&cli, args, &place)).await?,
-        Meeting::Documents(sources) => {
+        CommandRoute::OfHosts(labels) => Box::pin(hosts::of_hosts(&cli, labels, &place)).await?,
+        CommandRoute::Restores(args) => Box::pin(restoring::restore(&cli, args, &place)).await?,
+        CommandRoute::Members(args) => Box::pin(retry::retry(&cli, args, &place)).await?,
+        CommandRoute::Documents(sources) => {
             Box::pin(documents::documents(&cli, &place, &sources)).await?
         }
-        Meeting::Removes(args) => {
+        CommandRoute::Removes(args) => {
             let sources = Sources::of(&args.files);
             let names = Box::pin(documents::named(&cli.common, &sources)).await?;
             let objects = Objects::Named(&args.namespace, names);
             let command = forwarded(&cli, &[], CommandPart::Own);
             Box::pin(acts((&cli, command), &place, &objects, true)).await?
         }
-        Meeting::Refused(why) => return Err(refused(&place, why)),
+        CommandRoute::Refused(why) => return Err(refused(&place, why)),
     };
     Ok(Routed::Answered(exit))
 }

@@ -15,8 +15,8 @@ use crate::{
     work::{self, SNAPSHOT},
 };
 
-/// How a command meets a set.
-pub(super) enum Meeting<'a> {
+/// Which journals of a set carry out a command, and how.
+pub(super) enum CommandRoute<'a> {
     /// It looks at all journals.
     Looks,
     /// It looks at the journals of these objects, one after the other.
@@ -75,63 +75,67 @@ pub(super) struct SelectedObjects<'a> {
     pub(super) destroys: Option<(&'a DestroyArgs, &'static str)>,
 }
 
-pub(super) fn meeting(command: &CliCommand) -> Meeting<'_> {
+pub(super) fn route_of(command: &CliCommand) -> CommandRoute<'_> {
     match command {
         CliCommand::Get(args) if args.refresh => {
-            Meeting::Refused("--refresh records in one journal")
+            CommandRoute::Refused("--refresh records in one journal")
         }
-        CliCommand::Get(args) if is_offset(args.at) => Meeting::Refused(OFFSET),
-        CliCommand::Get(_) | CliCommand::Wait(_) => Meeting::Looks,
-        CliCommand::Events(args) if is_of_no_journal(args.from_offset) => Meeting::Refused(OFFSET),
-        CliCommand::Events(_) => Meeting::Looks,
+        CliCommand::Get(args) if is_offset(args.at) => CommandRoute::Refused(OFFSET),
+        CliCommand::Get(_) | CliCommand::Wait(_) => CommandRoute::Looks,
+        CliCommand::Events(args) if is_of_no_journal(args.from_offset) => {
+            CommandRoute::Refused(OFFSET)
+        }
+        CliCommand::Events(_) => CommandRoute::Looks,
         CliCommand::Describe(args) if concern_all(&args.names()) && is_offset(args.at) => {
-            Meeting::Refused(OFFSET)
+            CommandRoute::Refused(OFFSET)
         }
-        CliCommand::Describe(args) if concern_all(&args.names()) => Meeting::Looks,
+        CliCommand::Describe(args) if concern_all(&args.names()) => CommandRoute::Looks,
         CliCommand::Describe(args) if args.names().iter().any(|name| is_quota(name)) => {
-            Meeting::Refused("quotas, pools and groups are described apart from all else")
+            CommandRoute::Refused("quotas, pools and groups are described apart from all else")
         }
         CliCommand::Describe(args) => named(&args.namespace, args.names()),
         CliCommand::History(args) => named(&args.namespace, args.names()),
         CliCommand::Diff(args) if !args.files.is_empty() => {
-            Meeting::Documents(Sources::of(&args.files))
+            CommandRoute::Documents(Sources::of(&args.files))
         }
         CliCommand::Diff(args) => named(&args.namespace, vec![args.name()]),
         CliCommand::Logs(args) if args.words.is_empty() => {
             let of = (ObjectKind::Vsi, args.namespace.as_str(), &args.selection);
-            selected(of, None, Meeting::LooksAt)
+            selected(of, None, CommandRoute::LooksAt)
         }
         CliCommand::Logs(args) => named(&args.namespace, kind_and_names(&args.words).1),
         CliCommand::Output(args) => named(&args.namespace, vec![format!("{GROUP}{}", args.name())]),
         CliCommand::Ssh(args) => named(&args.namespace, vec![without_kind(&args.name).to_owned()]),
-        CliCommand::SshConfig(_) => Meeting::Looks,
-        CliCommand::Console(_) | CliCommand::Vnc(_) => Meeting::Looks,
-        CliCommand::Doctor(_) | CliCommand::Token(TokenCommand::List(_)) => Meeting::Server,
+        CliCommand::SshConfig(_) => CommandRoute::Looks,
+        CliCommand::Console(_) | CliCommand::Vnc(_) => CommandRoute::Looks,
+        CliCommand::Doctor(_) | CliCommand::Token(TokenCommand::List(_)) => CommandRoute::Server,
         CliCommand::Audit(AuditCommand::Verify(args)) if args.head.is_none() => {
-            Meeting::LooksAtEach
+            CommandRoute::LooksAtEach
         }
-        CliCommand::Audit(AuditCommand::Head(_)) | CliCommand::Replay(_) => Meeting::LooksAtEach,
+        CliCommand::Audit(AuditCommand::Head(_)) | CliCommand::Replay(_) => {
+            CommandRoute::LooksAtEach
+        }
         CliCommand::Traces(TracesCommand::Export(args)) if args.from_offset.is_none() => {
-            Meeting::LooksAtEach
+            CommandRoute::LooksAtEach
         }
-        CliCommand::Traces(_) => Meeting::Refused(OFFSET),
+        CliCommand::Traces(_) => CommandRoute::Refused(OFFSET),
         CliCommand::Audit(_) | CliCommand::Backup(_) => {
-            Meeting::Refused("each journal has a chain of its own")
+            CommandRoute::Refused("each journal has a chain of its own")
         }
         command => change(command),
     }
 }
 
 /// How a command that changes something does.
-fn change(command: &CliCommand) -> Meeting<'_> {
+fn change(command: &CliCommand) -> CommandRoute<'_> {
     match command {
         CliCommand::Apply(args) if args.prune.prune => {
-            Meeting::Refused("--prune would have to see all journals at one moment")
+            CommandRoute::Refused("--prune would have to see all journals at one moment")
         }
-        CliCommand::Apply(args) if is_data(args.output) => Meeting::Refused(ONE_DOCUMENT),
-        CliCommand::Apply(args) => Meeting::Documents(args.sources.clone()),
-        CliCommand::Plan(args) if is_data(args.output) => Meeting::Refused(ONE_DOCUMENT),
-        CliCommand::Plan(args) => Meeting::Documents(args.sources.clone()),
+        CliCommand::Apply(args) if is_data(args.output) => CommandRoute::Refused(ONE_DOCUMENT),
+        CliCommand::Apply(args) => CommandRoute::Documents(args.sources.clone()),
+        CliCommand::Plan(args) if is_data(args.output) => CommandRoute::Refused(ONE_DOCUMENT),
+        CliCommand::Plan(args) => CommandRoute::Documents(args.sources.clone()),
         CliCommand::Delete(args) => deletion(args),
         CliCommand::Start(args) => on_vsis(&args.targets, None, true),
         CliCommand::Stop(args) => on_vsis(&args.targets, None, true),
@@ -144,20 +148,20 @@ fn change(command: &CliCommand) -> Meeting<'_> {
         CliCommand::Pause(args) | CliCommand::Unpause(args) => pause(args),
         CliCommand::Retry(args) => retry(args),
         CliCommand::Scale(_) | CliCommand::Cordon(_) | CliCommand::Uncordon(_) => {
-            Meeting::Decides(true)
+            CommandRoute::Decides(true)
         }
         CliCommand::Token(TokenCommand::Create(args)) if args.tls_cert.is_none() => {
-            Meeting::Refused("a token is for one certificate, which --tls-cert names")
+            CommandRoute::Refused("a token is for one certificate, which --tls-cert names")
         }
-        CliCommand::Token(TokenCommand::Create(_)) => Meeting::Decides(false),
-        CliCommand::Token(TokenCommand::Revoke { .. }) => Meeting::Decides(true),
-        CliCommand::Rollback(args) if args.is_of_pool() => Meeting::Decides(false),
+        CliCommand::Token(TokenCommand::Create(_)) => CommandRoute::Decides(false),
+        CliCommand::Token(TokenCommand::Revoke { .. }) => CommandRoute::Decides(true),
+        CliCommand::Rollback(args) if args.is_of_pool() => CommandRoute::Decides(false),
         CliCommand::Rollback(args) if args.kind_and_name().0 == ObjectKind::Vsi => {
             let (_, name) = args.kind_and_name();
-            Meeting::Acts(Objects::Named(&args.namespace, vec![name]), false)
+            CommandRoute::Acts(Objects::Named(&args.namespace, vec![name]), false)
         }
         CliCommand::Snapshot(command) => snapshot(command),
-        CliCommand::Clone(args) => Meeting::Acts(
+        CliCommand::Clone(args) => CommandRoute::Acts(
             Objects::Named(&args.namespace, vec![args.vsi.clone()]),
             false,
         ),
@@ -165,15 +169,15 @@ fn change(command: &CliCommand) -> Meeting<'_> {
         CliCommand::Adopt(args) => of_host(args.on.as_deref(), &args.files, true),
         CliCommand::Host(command) => host(command),
         CliCommand::Image(command) => image(command),
-        _ => Meeting::Refused("it works on one journal"),
+        _ => CommandRoute::Refused("it works on one journal"),
     }
 }
 
-fn of_host<'a>(name: Option<&'a str>, files: &'a [PathBuf], repeatable: bool) -> Meeting<'a> {
-    Meeting::OfHost(NamedHost { name, files }, repeatable)
+fn of_host<'a>(name: Option<&'a str>, files: &'a [PathBuf], repeatable: bool) -> CommandRoute<'a> {
+    CommandRoute::OfHost(NamedHost { name, files }, repeatable)
 }
 
-fn host(command: &HostCommand) -> Meeting<'_> {
+fn host(command: &HostCommand) -> CommandRoute<'_> {
     match command {
         HostCommand::Check(CheckArgs { at, .. })
         | HostCommand::Inventory(InventoryArgs { at, .. }) => {
@@ -182,55 +186,55 @@ fn host(command: &HostCommand) -> Meeting<'_> {
         HostCommand::Cordon(args) => of_host(Some(&args.name), &[], true),
         HostCommand::Uncordon(args) => of_host(Some(&args.host.name), &[], true),
         HostCommand::Accept(args) => of_host(Some(&args.name), &[], false),
-        HostCommand::Drain(args) if args.moves => Meeting::Refused(
+        HostCommand::Drain(args) if args.moves => CommandRoute::Refused(
             "members of pools are moved by journal 0; drain with --stop, or delete the members after `host cordon`",
         ),
         HostCommand::Drain(args) => of_host(Some(&args.host.name), &[], true),
     }
 }
 
-fn image(command: &ImageCommand) -> Meeting<'_> {
+fn image(command: &ImageCommand) -> CommandRoute<'_> {
     match command {
-        ImageCommand::List(_) => Meeting::Looks,
-        ImageCommand::Prune(_) => Meeting::ActsEverywhere(true),
+        ImageCommand::List(_) => CommandRoute::Looks,
+        ImageCommand::Prune(_) => CommandRoute::ActsEverywhere(true),
         ImageCommand::Unlock(args) => of_host(None, &args.at.files, false),
         ImageCommand::Upload(args) if args.images.iter().any(|image| !image.contains("://")) => {
-            Meeting::Refused(
+            CommandRoute::Refused(
                 "a file is read where it is; name an address that the process of the host's journal reaches",
             )
         }
         ImageCommand::Upload(args) => match &args.hosts {
-            Some(labels) => Meeting::OfHosts(labels),
+            Some(labels) => CommandRoute::OfHosts(labels),
             None => of_host(None, &args.at.files, true),
         },
     }
 }
 
 /// In the journal of the host, or of the snapshot.
-fn create(args: &CreateArgs) -> Meeting<'_> {
+fn create(args: &CreateArgs) -> CommandRoute<'_> {
     match &args.from {
-        Some(snapshot) => Meeting::Acts(
+        Some(snapshot) => CommandRoute::Acts(
             Objects::Named(&args.namespace, vec![snapshot_named(snapshot)]),
             false,
         ),
-        None if !args.files.is_empty() => {
-            Meeting::Refused("hosts of files are made known by `apply`, beside the VSI's document")
-        }
-        None => Meeting::Creates(args),
+        None if !args.files.is_empty() => CommandRoute::Refused(
+            "hosts of files are made known by `apply`, beside the VSI's document",
+        ),
+        None => CommandRoute::Creates(args),
     }
 }
 
 /// In the journal of the VSI, or of the snapshot.
-fn snapshot(command: &SnapshotCommand) -> Meeting<'_> {
+fn snapshot(command: &SnapshotCommand) -> CommandRoute<'_> {
     match command {
-        SnapshotCommand::Create(args) => Meeting::Acts(
+        SnapshotCommand::Create(args) => CommandRoute::Acts(
             Objects::Named(&args.namespace, vec![args.vsi.clone()]),
             false,
         ),
-        SnapshotCommand::Restore(args) => Meeting::Restores(args),
+        SnapshotCommand::Restore(args) => CommandRoute::Restores(args),
         SnapshotCommand::Delete(args) => {
             let names = args.names.iter().map(|name| snapshot_named(name));
-            Meeting::Acts(Objects::Named(&args.namespace, names.collect()), true)
+            CommandRoute::Acts(Objects::Named(&args.namespace, names.collect()), true)
         }
     }
 }
@@ -241,16 +245,16 @@ pub(super) fn snapshot_named(name: &str) -> String {
     format!("{SNAPSHOT}{bare}")
 }
 
-fn named(namespace: &str, names: Vec<String>) -> Meeting<'_> {
-    Meeting::LooksAt(Objects::Named(namespace, names))
+fn named(namespace: &str, names: Vec<String>) -> CommandRoute<'_> {
+    CommandRoute::LooksAt(Objects::Named(namespace, names))
 }
 
 /// What is selected, and how it meets a set; refused where objects of that kind are not looked up in all journals.
 fn selected<'a>(
     (kind, namespace, selection): (ObjectKind, &'a str, &'a Selection),
     destroys: Option<(&'a DestroyArgs, &'static str)>,
-    meets: impl FnOnce(Objects<'a>) -> Meeting<'a>,
-) -> Meeting<'a> {
+    meets: impl FnOnce(Objects<'a>) -> CommandRoute<'a>,
+) -> CommandRoute<'a> {
     let kinds = [
         ObjectKind::Vsi,
         ObjectKind::Disk,
@@ -258,7 +262,7 @@ fn selected<'a>(
         ObjectKind::Group,
     ];
     if !kinds.contains(&kind) {
-        return Meeting::Refused(NAMES);
+        return CommandRoute::Refused(NAMES);
     }
     meets(Objects::Selected(SelectedObjects {
         kind,
@@ -275,60 +279,62 @@ fn acts_on_vsis<'a>(
     selection: &'a Selection,
     destroys: Option<(&'a DestroyArgs, &'static str)>,
     repeatable: bool,
-) -> Meeting<'a> {
+) -> CommandRoute<'a> {
     if !names.is_empty() {
-        return Meeting::Acts(Objects::Named(namespace, names), repeatable);
+        return CommandRoute::Acts(Objects::Named(namespace, names), repeatable);
     }
     let of = (ObjectKind::Vsi, namespace, selection);
-    selected(of, destroys, |objects| Meeting::Acts(objects, repeatable))
+    selected(of, destroys, |objects| {
+        CommandRoute::Acts(objects, repeatable)
+    })
 }
 
 fn on_vsis<'a>(
     targets: &'a Targets,
     destroys: Option<(&'a DestroyArgs, &'static str)>,
     repeatable: bool,
-) -> Meeting<'a> {
+) -> CommandRoute<'a> {
     let (namespace, names) = (&targets.namespace, targets.names.clone());
     acts_on_vsis(namespace, names, &targets.selection, destroys, repeatable)
 }
 
-fn deletion(args: &DeleteArgs) -> Meeting<'_> {
+fn deletion(args: &DeleteArgs) -> CommandRoute<'_> {
     if !args.files.is_empty() {
-        return Meeting::Removes(args);
+        return CommandRoute::Removes(args);
     }
     let namespace = &args.namespace;
     if !args.all && args.selection.is_empty() {
-        return Meeting::Acts(Objects::Named(namespace, names_of(&args.names)), true);
+        return CommandRoute::Acts(Objects::Named(namespace, names_of(&args.names)), true);
     }
     let kind = match args.names.as_slice() {
         [] => ObjectKind::Vsi,
         [word] => match ObjectKind::named(word) {
             Some(kind) => kind,
-            None => return Meeting::Refused(work::NAMES_AND_SELECTOR),
+            None => return CommandRoute::Refused(work::NAMES_AND_SELECTOR),
         },
-        _ => return Meeting::Refused(work::NAMES_AND_SELECTOR),
+        _ => return CommandRoute::Refused(work::NAMES_AND_SELECTOR),
     };
     let of = (kind, namespace.as_str(), &args.selection);
     let destroys = Some((&args.destroy, "delete"));
-    selected(of, destroys, |objects| Meeting::Acts(objects, true))
+    selected(of, destroys, |objects| CommandRoute::Acts(objects, true))
 }
 
-fn pause(args: &PauseArgs) -> Meeting<'_> {
+fn pause(args: &PauseArgs) -> CommandRoute<'_> {
     if args.all {
-        return Meeting::ActsEverywhere(true);
+        return CommandRoute::ActsEverywhere(true);
     }
     let names = args.names.clone();
     acts_on_vsis(&args.namespace, names, &args.selection, None, true)
 }
 
-fn retry(args: &RetryArgs) -> Meeting<'_> {
+fn retry(args: &RetryArgs) -> CommandRoute<'_> {
     let names = names_of(&args.names);
     if names.iter().any(|name| makes_members(name)) {
-        return Meeting::Members(args);
+        return CommandRoute::Members(args);
     }
     if names.is_empty() && args.selection.is_empty() {
         // With --all or --host; each journal says what is missing otherwise.
-        return Meeting::ActsEverywhere(true);
+        return CommandRoute::ActsEverywhere(true);
     }
     acts_on_vsis(&args.namespace, names, &args.selection, None, true)
 }
@@ -354,17 +360,17 @@ fn is_data(format: Option<OutputFormat>) -> bool {
 /// Whether the holder of a journal does the command if it is asked.
 pub(in crate::shards) fn is_asked(command: &CliCommand) -> bool {
     matches!(
-        meeting(command),
-        Meeting::Acts(..)
-            | Meeting::ActsEverywhere(_)
-            | Meeting::Decides(_)
-            | Meeting::Documents(_)
-            | Meeting::Removes(_)
-            | Meeting::Members(_)
-            | Meeting::Restores(_)
-            | Meeting::Creates(_)
-            | Meeting::OfHost(..)
-            | Meeting::OfHosts(_)
+        route_of(command),
+        CommandRoute::Acts(..)
+            | CommandRoute::ActsEverywhere(_)
+            | CommandRoute::Decides(_)
+            | CommandRoute::Documents(_)
+            | CommandRoute::Removes(_)
+            | CommandRoute::Members(_)
+            | CommandRoute::Restores(_)
+            | CommandRoute::Creates(_)
+            | CommandRoute::OfHost(..)
+            | CommandRoute::OfHosts(_)
     )
 }
 

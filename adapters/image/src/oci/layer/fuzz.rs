@@ -3,7 +3,7 @@
 use vsiflow_fuzz::Target;
 
 use super::*;
-use crate::packing::Most;
+use crate::packing::UnpackLimit;
 
 #[test]
 fn fuzz_layer() {
@@ -35,7 +35,7 @@ fn target(bytes: &[u8]) {
     let taken = Arc::<AtomicU64>::default();
     // More pieces than the bound below can make.
     let (give, mut unpacked) = mpsc::channel(64);
-    let most = Most {
+    let most = UnpackLimit {
         free: 1 << 20,
         times: 1,
     };

@@ -149,7 +149,7 @@ fn a_layer_that_unpacks_for_ever_is_given_up() {
     drop(fill);
     let taken = Arc::<AtomicU64>::default();
     let feed = Feed::new(pieces, Arc::default(), taken.clone());
-    let most = Most {
+    let most = UnpackLimit {
         free: 1 << 20,
         times: 100,
     };

@@ -34,13 +34,13 @@ const STALL: Duration = Duration::from_secs(300);
 
 /// What it was told to read, in blocks.
 #[derive(Debug, Default)]
-struct AlongReading {
+struct DigestProgress {
     requested: u64,
     /// Strides that it has not read yet.
     ahead: u32,
 }
 
-impl AlongReading {
+impl DigestProgress {
     /// Blocks to read next, where there are some to be read now.
     fn next(&mut self, synced: Synced) -> Option<u64> {
         let until = match synced {
@@ -79,7 +79,7 @@ impl LibvirtHost {
             return Ok(None);
         };
         let failed = |words: String| at.error(PortErrorKind::Other, words);
-        let mut reader = AlongReader {
+        let mut reader = DigestReader {
             process,
             synced,
             failed,
@@ -92,16 +92,16 @@ impl LibvirtHost {
 }
 
 /// The process, and what it is told.
-struct AlongReader<F> {
+struct DigestReader<F> {
     process: HostProcess,
     synced: watch::Receiver<Synced>,
     failed: F,
 }
 
-impl<F: Fn(String) -> PortError> AlongReader<F> {
+impl<F: Fn(String) -> PortError> DigestReader<F> {
     /// Has everything read; the volume's length, or `None` where the upload was given up.
     async fn read(&mut self) -> PortResult<Option<u64>> {
-        let mut reading = AlongReading::default();
+        let mut reading = DigestProgress::default();
         let mut late = Instant::now() + STALL;
         loop {
             let synced = *self.synced.borrow_and_update();
@@ -135,7 +135,7 @@ impl<F: Fn(String) -> PortError> AlongReader<F> {
     }
 
     /// Waits until more is synced, and keeps the process alive meanwhile; whether there will be more.
-    async fn wait_for_more(&mut self, reading: &mut AlongReading) -> PortResult<bool> {
+    async fn wait_for_more(&mut self, reading: &mut DigestProgress) -> PortResult<bool> {
         tokio::select! {
             line = self.process.read_line() => {
                 let words = line.unwrap_or_else(|| self.process.last_words());

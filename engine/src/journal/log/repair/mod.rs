@@ -44,7 +44,7 @@ pub struct Lost {
 
 /// Events that can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Regained {
+pub struct RecoveredRange {
     /// The offset of the first of them.
     pub from: Offset,
     /// The offset after the last of them.
@@ -70,7 +70,7 @@ pub struct DamagedRange {
     /// The streams that are known to lack events of it.
     pub streams: Vec<StreamId>,
     /// What can be had, in order.
-    pub regained: Vec<Regained>,
+    pub regained: Vec<RecoveredRange>,
     /// What nobody has, in order.
     pub lost: Vec<Lost>,
 }
@@ -79,7 +79,7 @@ impl DamagedRange {
     fn regain(&mut self, from: Offset, to: Offset, source: RepairSource) {
         match self.regained.last_mut() {
             Some(last) if last.to == from && last.source == source => last.to = to,
-            _ => self.regained.push(Regained { from, to, source }),
+            _ => self.regained.push(RecoveredRange { from, to, source }),
         }
     }
 }

@@ -168,7 +168,7 @@ fn phase(state: &EntityState) -> &str {
     state.state.as_ref().map_or("", |(name, _)| name.as_str())
 }
 
-/// What is wanted of the entities of a kind, by the generation that it was read of.
+/// The desired state of the entities of a kind, by the generation that it was read of.
 struct Latest<T>(BTreeMap<EntityId, LatestOne<T>>);
 
 struct LatestOne<T> {

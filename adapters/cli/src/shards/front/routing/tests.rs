@@ -24,25 +24,25 @@ fn met(line: &str) -> String {
     if is_standalone(&cli) {
         return "alone".to_owned();
     }
-    match meeting(&cli.command) {
-        Meeting::Looks => "looks".to_owned(),
-        Meeting::LooksAt(of) => format!("looks at {}", objects(&of)),
-        Meeting::LooksAtEach => "looks at each journal".to_owned(),
-        Meeting::Acts(of, repeatable) => format!("{} {}", how(repeatable), objects(&of)),
-        Meeting::ActsEverywhere(repeatable) => format!("{} in all journals", how(repeatable)),
-        Meeting::Decides(repeatable) => format!("{} in journal 0", how(repeatable)),
-        Meeting::Restores(args) => format!("restores {} {}", args.namespace, args.name),
-        Meeting::Members(args) => format!("members of {}", args.names.join(" ")),
-        Meeting::Documents(_) => "documents".to_owned(),
-        Meeting::Removes(_) => "removes documents".to_owned(),
-        Meeting::OfHost(host, repeatable) => {
+    match route_of(&cli.command) {
+        CommandRoute::Looks => "looks".to_owned(),
+        CommandRoute::LooksAt(of) => format!("looks at {}", objects(&of)),
+        CommandRoute::LooksAtEach => "looks at each journal".to_owned(),
+        CommandRoute::Acts(of, repeatable) => format!("{} {}", how(repeatable), objects(&of)),
+        CommandRoute::ActsEverywhere(repeatable) => format!("{} in all journals", how(repeatable)),
+        CommandRoute::Decides(repeatable) => format!("{} in journal 0", how(repeatable)),
+        CommandRoute::Restores(args) => format!("restores {} {}", args.namespace, args.name),
+        CommandRoute::Members(args) => format!("members of {}", args.names.join(" ")),
+        CommandRoute::Documents(_) => "documents".to_owned(),
+        CommandRoute::Removes(_) => "removes documents".to_owned(),
+        CommandRoute::OfHost(host, repeatable) => {
             let (name, files) = (host.name.unwrap_or("the only host"), host.files.len());
             format!("{} on {name}, {files} files", how(repeatable))
         }
-        Meeting::OfHosts(labels) => format!("on hosts with {labels}"),
-        Meeting::Creates(args) => format!("creates {}", args.names.join(" ")),
-        Meeting::Server => "server".to_owned(),
-        Meeting::Refused(_) => "refused".to_owned(),
+        CommandRoute::OfHosts(labels) => format!("on hosts with {labels}"),
+        CommandRoute::Creates(args) => format!("creates {}", args.names.join(" ")),
+        CommandRoute::Server => "server".to_owned(),
+        CommandRoute::Refused(_) => "refused".to_owned(),
     }
 }
 

@@ -9,13 +9,13 @@ use std::{
 use super::*;
 
 /// The script, started here as sshd starts it there.
-struct AlongScript {
+struct DigestScript {
     child: Child,
     lines: BufReader<ChildStdout>,
     input: Option<ChildStdin>,
 }
 
-impl AlongScript {
+impl DigestScript {
     fn start(path: &Path, interpreters: &str) -> Self {
         Self::of(&script::with(path.to_str().unwrap(), interpreters, "60"))
     }
@@ -97,7 +97,7 @@ fn what_is_told_is_read_once_and_in_order_while_the_file_grows() {
     for way in WAYS {
         let dir = tempfile::tempdir().unwrap();
         let (path, mut bytes) = file(&dir, 3 * BLOCK);
-        let mut script = AlongScript::start(&path, way);
+        let mut script = DigestScript::start(&path, way);
         script.say("2");
         assert_eq!(script.line(), "read 2");
         // What was read already counts as it was then; the rest as it is now.
@@ -139,7 +139,7 @@ fn holes_count_as_zeros_wherever_they_are() {
             bytes[at..][..part.len()].copy_from_slice(part.as_bytes());
         }
         volume.set_len(length as u64).unwrap();
-        let mut script = AlongScript::start(&path, way);
+        let mut script = DigestScript::start(&path, way);
         for told in ["3", "30", "50"] {
             script.say(told);
             assert_eq!(script.line(), format!("read {told}"));
@@ -162,7 +162,7 @@ fn a_file_that_took_the_place_of_the_one_that_was_read_shows() {
     for way in WAYS {
         let dir = tempfile::tempdir().unwrap();
         let (path, bytes) = file(&dir, BLOCK);
-        let mut script = AlongScript::start(&path, way);
+        let mut script = DigestScript::start(&path, way);
         script.say("1");
         assert_eq!(script.line(), "read 1");
         std::fs::rename(&path, dir.path().join("away")).unwrap();
@@ -182,11 +182,11 @@ fn nothing_is_left_and_no_verdict_given_when_the_session_ends_in_the_middle() {
         let dir = tempfile::tempdir().unwrap();
         let (path, _) = file(&dir, 64 * BLOCK);
         for told in [None, Some("64"), Some("100000000"), Some("rubbish")] {
-            let mut script = AlongScript::start(&path, way);
+            let mut script = DigestScript::start(&path, way);
             told.into_iter().for_each(|told| script.say(told));
             script.end();
         }
-        let mut without_a_file = AlongScript::start(&dir.path().join("gone"), way);
+        let mut without_a_file = DigestScript::start(&dir.path().join("gone"), way);
         assert_eq!(without_a_file.line(), "");
         without_a_file.end();
     }
@@ -197,7 +197,7 @@ fn it_ends_when_it_hears_nothing_any_more() {
     for (way, code) in [(WAYS[0], 1), (WAYS[1], 0)] {
         let dir = tempfile::tempdir().unwrap();
         let (path, _) = file(&dir, BLOCK);
-        let mut script = AlongScript::of(&script::with(path.to_str().unwrap(), way, "0.1"));
+        let mut script = DigestScript::of(&script::with(path.to_str().unwrap(), way, "0.1"));
         // The hash of nothing may come; the file is not named before it.
         assert!(!script.line().starts_with("file"));
         assert_eq!(script.child.wait().unwrap().code(), Some(code), "{way}");
@@ -207,7 +207,7 @@ fn it_ends_when_it_hears_nothing_any_more() {
 
 #[test]
 fn it_is_told_no_more_than_is_synced_and_little_ahead() {
-    let mut reading = AlongReading::default();
+    let mut reading = DigestProgress::default();
     assert_eq!(reading.next(Synced::Prefix(BLOCK - 1)), None);
     assert_eq!(reading.next(Synced::Prefix(3 * BLOCK + 5)), Some(3));
     assert_eq!(reading.next(Synced::Prefix(3 * BLOCK + 5)), None);
@@ -216,8 +216,8 @@ fn it_is_told_no_more_than_is_synced_and_little_ahead() {
     assert_eq!(reading.next(much), None, "it has not read the first yet");
     reading.read();
     assert_eq!(reading.next(much), Some(STRIDE));
-    let (mut of_whole, whole) = (AlongReading::default(), Synced::Whole(BLOCK + 1));
+    let (mut of_whole, whole) = (DigestProgress::default(), Synced::Whole(BLOCK + 1));
     assert_eq!(of_whole.next(whole), Some(2));
     assert_eq!(of_whole.next(whole), None);
-    assert_eq!(AlongReading::default().next(Synced::Whole(0)), None);
+    assert_eq!(DigestProgress::default().next(Synced::Whole(0)), None);
 }
