@@ -12,7 +12,7 @@ use std::{
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
-static SENT_DOCUMENTS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+static INHERITED_SOCKETS: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
 
 /// Takes the sockets that this process was started with, before it has any other thread: they are
 /// named by the environment, and no child is to take them for its own.
@@ -20,7 +20,7 @@ pub(crate) fn take_sockets() {
     let mut sockets = ListenFd::from_env();
     let all =
         (0..sockets.len()).filter_map(|number| sockets.take_unix_listener(number).ok().flatten());
-    let mut taken = SENT_DOCUMENTS
+    let mut taken = INHERITED_SOCKETS
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     taken.extend(all);
@@ -28,7 +28,7 @@ pub(crate) fn take_sockets() {
 
 /// The socket that was opened at that path, if one was. It stays when the daemon ends.
 pub(crate) fn socket_at(path: &Path) -> Option<UnixListener> {
-    let mut sockets = SENT_DOCUMENTS
+    let mut sockets = INHERITED_SOCKETS
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     let is_there = |socket: &UnixListener| {

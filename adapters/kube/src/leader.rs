@@ -131,7 +131,7 @@ impl Election {
         if holder.is_none() || holder.as_deref() == Some(self.identity.as_str()) {
             return true;
         }
-        let sighting = ObservedLease {
+        let observed = ObservedLease {
             holder,
             renewed: spec.renew_time.map(|time| time.0),
             version: lease.metadata.resource_version.clone(),
@@ -141,11 +141,11 @@ impl Election {
             .and_then(|seconds| u64::try_from(seconds).ok())
             .map_or(self.lasts, Duration::from_secs);
         match seen {
-            Some((before, since)) if *before == sighting => {
+            Some((before, since)) if *before == observed => {
                 since.elapsed() >= lasts.saturating_add(self.calls)
             }
             _ => {
-                *seen = Some((sighting, Instant::now()));
+                *seen = Some((observed, Instant::now()));
                 false
             }
         }

@@ -432,7 +432,7 @@ fn entity(kind: &str, uid: &str) -> Option<EntityId> {
     }
 }
 
-/// Whether the same record says the desired state.
+/// Whether the desired state is the same generation.
 fn has_equal_desired(before: &EntityState, now: &EntityState) -> bool {
     let generation = |state: &EntityState| state.desired.as_ref().map(|desired| desired.generation);
     generation(before).is_some() && generation(before) == generation(now)

@@ -20,7 +20,7 @@ pub(super) async fn run(common: &Common, args: ReplayArgs) -> CommandOutcome {
         }
         Err(ReplayError::Audit(error)) => Err(of_error(&error)),
         Err(ReplayError::Deviation(deviation)) => Err(of(&deviation)),
-        Err(ReplayError::StateMismatch(misstated)) => Err(of_states(&misstated)),
+        Err(ReplayError::StateMismatch(mismatch)) => Err(of_states(&mismatch)),
     }
 }
 
@@ -72,8 +72,8 @@ fn of(deviation: &Deviation) -> ExitProblem {
     problem
 }
 
-fn of_states(misstated: &StateMismatch) -> ExitProblem {
+fn of_states(mismatch: &StateMismatch) -> ExitProblem {
     let remedy = "remove the folder `index` of the state directory, which is computed again from the \
                   log; keep a copy of it, and report it";
-    ExitProblem::new(Exit::Failed, "VSI0906", misstated.to_string(), remedy)
+    ExitProblem::new(Exit::Failed, "VSI0906", mismatch.to_string(), remedy)
 }

@@ -4,12 +4,15 @@
 //! records, acts, reads or writes a file of this machine, or connects to an address of the caller's.
 //! `docs/reference/daemon.md` lists the commands; a test holds it against this.
 
+use vsiflow_api::Problem;
+
+use super::client::to_exit_problem;
 use crate::{
     args::{
         AuditCommand, BundleCommand, Cli, CliCommand, DiskCommand, HostCommand, ImageCommand,
         ObjectKind,
     },
-    exit::{Exit, ExitProblem},
+    exit::ExitProblem,
 };
 
 /// What asking for a command comes to.
@@ -122,12 +125,7 @@ pub(super) fn operates(cli: &Cli) -> bool {
 
 /// Why somebody who may look is not answered.
 pub(crate) fn refused() -> ExitProblem {
-    ExitProblem::new(
-        Exit::Blocked,
-        "VSI0020",
-        "this socket is read-only",
-        "use the socket of the state directory, or ask the operator of vsiflow; `docs/reference/daemon.md` lists what a viewer may do",
-    )
+    to_exit_problem(Problem::view_only())
 }
 
 #[cfg(test)]

@@ -160,7 +160,7 @@ pub(crate) fn file(file: &InputText) -> CommandFile {
 }
 
 /// A problem as one of this command.
-fn to_exit_problem(problem: Problem) -> ExitProblem {
+pub(super) fn to_exit_problem(problem: Problem) -> ExitProblem {
     let exit = match problem.status {
         401 | 403 | 409 => Exit::Blocked,
         404 => Exit::NotFound,

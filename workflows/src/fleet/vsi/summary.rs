@@ -179,7 +179,7 @@ impl Fleet {
         let addresses = self.addresses.get(known.record.uid);
         let summary = self.summary(&known, run.as_deref(), addresses.as_ref());
         let summary = Arc::new(summary.await?);
-        let remembered = CachedSummary {
+        let cached = CachedSummary {
             state: known.state,
             run,
             addresses,
@@ -190,7 +190,7 @@ impl Fleet {
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        all.insert(known.entity, remembered);
+        all.insert(known.entity, cached);
         Ok(Summarised::As(summary))
     }
 

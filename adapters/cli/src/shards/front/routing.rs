@@ -1,4 +1,4 @@
-//! How each command meets a set.
+//! Which journals of a set carry out each command, and how.
 
 use std::path::PathBuf;
 
@@ -249,11 +249,11 @@ fn named(namespace: &str, names: Vec<String>) -> CommandRoute<'_> {
     CommandRoute::LooksAt(Objects::Named(namespace, names))
 }
 
-/// What is selected, and how it meets a set; refused where objects of that kind are not looked up in all journals.
+/// What is selected, and its route; refused where objects of that kind are not looked up in all journals.
 fn selected<'a>(
     (kind, namespace, selection): (ObjectKind, &'a str, &'a Selection),
     destroys: Option<(&'a DestroyArgs, &'static str)>,
-    meets: impl FnOnce(Objects<'a>) -> CommandRoute<'a>,
+    route: impl FnOnce(Objects<'a>) -> CommandRoute<'a>,
 ) -> CommandRoute<'a> {
     let kinds = [
         ObjectKind::Vsi,
@@ -264,7 +264,7 @@ fn selected<'a>(
     if !kinds.contains(&kind) {
         return CommandRoute::Refused(NAMES);
     }
-    meets(Objects::Selected(SelectedObjects {
+    route(Objects::Selected(SelectedObjects {
         kind,
         namespace,
         selection,
